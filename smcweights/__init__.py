@@ -1,0 +1,43 @@
+"""Monte Carlo and sequential Monte Carlo estimates with honest variance diagnostics.
+
+Every public function takes a model and a seed and returns an `Estimate`: a value with the
+covariance of its error, diagnostics, cost and provenance. The names below are imported on first
+use, so that ``import smcweights`` costs no more than NumPy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Estimate": "estimate",
+    "combine": "estimate",
+    "Precision": "stopping",
+    "PrecisionWarning": "errors",
+    "ModelError": "errors",
+    "DegeneracyError": "errors",
+    "GaussianCopula": "importance.laws",
+    "adaptive_importance_sampling": "importance.adaptive",
+    "importance_sampling": "importance.adaptive",
+    "problems": None,
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOME[name]
+    except KeyError:
+        raise AttributeError(f"module 'smcweights' has no attribute {name!r}") from None
+    if home is None:
+        return importlib.import_module(f"smcweights.{name}")
+    value = getattr(importlib.import_module(f"smcweights.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,21 @@
+"""The exceptions and the warning that are the package's own.
+
+Wrong arguments raise `ValueError` or `TypeError`; the classes here are for what only shows
+once the user's model has been called.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DegeneracyError", "ModelError", "PrecisionWarning"]
+
+
+class ModelError(ValueError):
+    """A function of the user's returned a wrong shape, a NaN or an infinity."""
+
+
+class DegeneracyError(ArithmeticError):
+    """All weights vanished; the message names the stage or the time."""
+
+
+class PrecisionWarning(UserWarning):
+    """A reported standard error cannot be promised; the message says why and what would help."""
