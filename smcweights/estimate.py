@@ -1,0 +1,1394 @@
+"""`Estimate`: what every function of the package returns, and what can be done with one.
+
+An estimate is a value with the covariance of its ERROR, so that intervals, sums, ratios and
+rankings of its components follow from it (`Estimate.interval`, `Estimate.apply`); it carries its
+diagnostics, cost and provenance, and it can be stored and read back without loss. Independent
+runs are pooled by `combine`.
+
+Every estimator promises that the nominal interval covers the truth as often as it says. Where it
+can't promise, ``diagnostics["warnings"]`` says why and a `PrecisionWarning` was raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import html
+import json
+import math
+import os
+import re
+import secrets
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _compat
+from .errors import ModelError, PrecisionWarning
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+__all__ = ["Estimate", "combine", "digest", "provenance"]
+
+Array = NDArray[np.float64]
+
+_FILE_FORMAT = 1
+# components of an estimate that __repr__ prints at most
+_SHOWN = 12
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Estimate:
+    """An estimated value with the covariance of its error.
+
+    Parameters
+    ----------
+    value : array_like, shape () or (J,)
+        The estimate; finite.
+    covariance : array_like, shape () or (J, J), optional
+        Covariance of the ESTIMATOR (not of a draw): symmetric, positive semi-definite, finite. A
+        component without standard error has NaN in its whole row and column.
+    factor : array_like, shape (J, r), optional
+        Instead of `covariance`, for large J: covariance = factor @ factor.T. A component without
+        standard error has NaN in its whole row.
+    names : sequence of str, shape (J,), optional
+        Names of the components, all different. Default E1, E2, ...; ("estimate",) for a scalar.
+    method : str
+        What computed it.
+    degrees_of_freedom : array_like, shape () or (J,)
+        Of the variance estimate; where finite, intervals are Student's. Default infinity.
+    trials : array_like, shape () or (J,), optional
+        For a component that saw no hit at all, the effective number of independent Bernoulli
+        trials behind it; 0 for all others. Its value has to be 0, its covariances are taken for
+        0, its standard error is 1/trials and its interval reaches from 0 to the upper confidence
+        limit -log(1 - level)/trials ("rule of three": 3/trials at 95 %).
+    diagnostics : mapping, optional
+        Names to numbers, strings, bools, None, arrays, or lists and dicts of these. Two names
+        have a meaning here: ``"warnings"``, a list of str that is printed; ``"columns"``, a list
+        of names of diagnostics with one entry per component: they become columns of `summary`
+        and follow the components into `est[...]`.
+    cost : mapping, optional
+        Such as evaluations, seconds, stages.
+    provenance : mapping, optional
+        What `provenance` returns: enough to run it again.
+    sample : xarray.Dataset or mapping, optional
+        Draws, log weights, values. A mapping of names to (dims, array) becomes a dataset when
+        first asked for, so that building an estimate doesn't import xarray. Arrays aren't copied.
+
+    Attributes
+    ----------
+    value : ndarray, shape () or (J,)
+    names : tuple of str
+    method : str
+    degrees_of_freedom : ndarray, same shape as value
+    trials : ndarray, same shape as value, or None
+    factor : ndarray, shape (J, r), or None
+    diagnostics, cost, provenance : dict
+        Copies of what was given, in plain Python types and read-only arrays.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as above; the message says which, where, and what was expected.
+
+    Examples
+    --------
+    >>> est = Estimate([2.0, 0.5], [[0.04, 0.01], [0.01, 0.01]], names=["mean", "tail"])
+    >>> est
+    Estimate of 2 components
+      mean  2.00 +- 0.20  [1.61, 2.39]
+      tail  0.50 +- 0.10  [0.30, 0.70]
+    >>> est.apply(lambda v: v[1] / v[0], names="ratio").standard_error
+    np.float64(0.0433...)
+    """
+
+    value: Array
+    factor: Array | None
+    names: tuple[str, ...]
+    method: str
+    degrees_of_freedom: Array
+    trials: Array | None
+    diagnostics: dict[str, Any]
+    cost: dict[str, Any]
+    provenance: dict[str, Any]
+    _covariance: Array | None
+    _sample: Any
+
+    def __init__(
+        self,
+        value: ArrayLike,
+        covariance: ArrayLike | None = None,
+        *,
+        factor: ArrayLike | None = None,
+        names: Sequence[str] | str | None = None,
+        method: str = "",
+        degrees_of_freedom: ArrayLike = math.inf,
+        trials: ArrayLike | None = None,
+        diagnostics: Mapping[str, Any] | None = None,
+        cost: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        sample: xarray.Dataset | Mapping[str, tuple] | None = None,
+    ) -> None:
+        v = _real("value", value)
+        if v.ndim > 1 or v.size == 0:
+            raise ValueError(f"value: got shape {v.shape}; expected () or (J,) with J >= 1")
+        _require_finite("value", v)
+        if (covariance is None) == (factor is None):
+            given = "neither" if covariance is None else "both"
+            raise TypeError(f"covariance and factor: got {given}; expected exactly one of them")
+        if not isinstance(method, str):
+            raise TypeError(f"method: got {type(method).__name__}; expected str")
+        no_hit_trials = _check_trials(trials, v)
+        no_hit = None if no_hit_trials is None else no_hit_trials > 0
+        plain = _plain({} if diagnostics is None else diagnostics, "diagnostics")
+        _check_diagnostics(plain, v)
+        fields = {
+            "value": v,
+            "factor": None if factor is None else _check_factor(factor, v, no_hit),
+            "_covariance": None if covariance is None else _check_covariance(covariance, v, no_hit),
+            "names": _check_names(names, v),
+            "method": method,
+            "degrees_of_freedom": _check_degrees_of_freedom(degrees_of_freedom, v),
+            "trials": no_hit_trials,
+            "diagnostics": plain,
+            "cost": _plain({} if cost is None else cost, "cost"),
+            "provenance": _plain({} if provenance is None else provenance, "provenance"),
+            "_sample": _check_sample(sample),
+        }
+        for name, content in fields.items():
+            if isinstance(content, np.ndarray):
+                content.flags.writeable = False
+            object.__setattr__(self, name, content)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the estimator, shape () or (J, J), whether it is held whole or factored."""
+        whole = self._covariance
+        if whole is None:
+            whole = cast(Array, self.factor) @ cast(Array, self.factor).T
+        if self.trials is None:
+            return whole
+        return whole + (np.diag(self._no_hit_variance) if whole.ndim else self._no_hit_variance)
+
+    @property
+    def variance(self) -> Array:
+        """Diagonal of the covariance, shaped like `value`, without building the matrix."""
+        if self._covariance is None:
+            factor = cast(Array, self.factor)
+            own = np.einsum("jr,jr->j", factor, factor)
+        else:
+            own = self._covariance.diagonal() if self.value.ndim else self._covariance
+        return own if self.trials is None else own + self._no_hit_variance
+
+    @property
+    def _no_hit_variance(self) -> Array:
+        """1/trials^2 of the components without a hit, 0 elsewhere; shaped like `value`."""
+        trials = cast(Array, self.trials)
+        return np.divide(1.0, trials**2, out=np.zeros_like(trials), where=trials > 0)
+
+    @property
+    def standard_error(self) -> Array:
+        """Square root of the variance, shaped like `value`; NaN where there is none."""
+        return np.sqrt(self.variance)
+
+    @property
+    def relative_error(self) -> Array:
+        """Standard error over absolute value; inf where the value is 0 and its error is not."""
+        error, size = self.standard_error, np.abs(self.value)
+        unknown = np.where(error == 0, 0.0, np.where(np.isnan(error), np.nan, np.inf))
+        return np.divide(error, size, out=unknown, where=size > 0)[()]
+
+    @property
+    def sample(self) -> xarray.Dataset | None:
+        """The stored sample as an xarray.Dataset, or None."""
+        if isinstance(self._sample, dict):
+            import xarray
+
+            object.__setattr__(self, "_sample", xarray.Dataset(self._sample))
+        return self._sample
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Confidence interval of every component on its own.
+
+        Parameters
+        ----------
+        level : float
+            Nominal coverage, between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : ndarray, shaped like `value`
+            value -+ quantile * standard_error with Student's quantile (normal where the degrees
+            of freedom are infinite); 0 and -log(1 - level)/trials for a component without a hit;
+            NaN without a standard error.
+
+        Raises
+        ------
+        ValueError
+            The level is not between 0 and 1.
+
+        Examples
+        --------
+        >>> lower, upper = Estimate(1.0, 0.01).interval(0.95)
+        >>> print(lower.round(3), upper.round(3))
+        0.804 1.196
+        """
+        from scipy.special import stdtrit
+
+        _check_level(level)
+        half = stdtrit(self.degrees_of_freedom, (1 + level) / 2) * self.standard_error
+        lower, upper = self.value - half, self.value + half
+        if self.trials is not None:
+            no_hit = self.trials > 0
+            limit = -math.log1p(-level) / np.where(no_hit, self.trials, 1.0)
+            lower = np.where(no_hit, 0.0, lower)[()]
+            upper = np.where(no_hit, limit, upper)[()]
+        return lower, upper
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table with one row per component.
+
+        Parameters
+        ----------
+        level : float
+            Nominal coverage of the interval.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index: the names. Columns: value, standard_error, relative_error, lower, upper, and the
+            diagnostics that ``diagnostics["columns"]`` names.
+
+        Examples
+        --------
+        >>> Estimate([1.0, 2.0], np.diag([0.01, 0.04])).summary().round(2)
+            value  standard_error  relative_error  lower  upper
+        E1    1.0             0.1             0.1   0.80   1.20
+        E2    2.0             0.2             0.1   1.61   2.39
+        """
+        import pandas
+
+        lower, upper = self.interval(level)
+        columns = {
+            "value": self.value,
+            "standard_error": self.standard_error,
+            "relative_error": self.relative_error,
+            "lower": lower,
+            "upper": upper,
+        }
+        for name in self.diagnostics.get("columns", ()):
+            columns[name] = self.diagnostics[name]
+        table = {name: np.atleast_1d(column) for name, column in columns.items()}
+        return pandas.DataFrame(table, index=list(self.names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: str | int | Sequence[str | int] | slice) -> Estimate:
+        """Marginal estimate: of one component (a scalar) or, by a list or slice, of several.
+
+        Components are asked for by name or position. Covariance block, degrees of freedom,
+        trials, diagnostics, cost and provenance come along, the sample doesn't.
+        """
+        if isinstance(key, slice):
+            index: Any = list(range(len(self)))[key]
+        elif isinstance(key, str | int | np.integer):
+            index = self._position(key)
+        else:
+            index = [self._position(k) for k in key]
+        if index == []:
+            raise KeyError(f"{key!r} selects no component")
+        if self.value.ndim == 0:
+            return self
+        columns = self.diagnostics.get("columns", [])
+        diagnostics = self.diagnostics | {c: _take(self.diagnostics[c], index) for c in columns}
+        one = isinstance(index, int)
+        covariance = factor = None
+        if self._covariance is not None:
+            block = np.atleast_1d(index)
+            covariance = self._covariance[np.ix_(block, block)][(0, 0) if one else ...]
+        elif one:
+            covariance = np.sum(cast(Array, self.factor)[index] ** 2)
+        else:
+            factor = cast(Array, self.factor)[index]
+        return Estimate(
+            self.value[index],
+            covariance,
+            factor=factor,
+            names=self.names[index] if one else [self.names[i] for i in index],
+            method=self.method,
+            degrees_of_freedom=self.degrees_of_freedom[index],
+            trials=None if self.trials is None else self.trials[index],
+            diagnostics=diagnostics,
+            cost=self.cost,
+            provenance=self.provenance,
+        )
+
+    def __iter__(self) -> Iterator[Estimate]:
+        return (self[i] for i in range(len(self)))
+
+    def _position(self, key: str | int) -> int:
+        if isinstance(key, str):
+            if key not in self.names:
+                raise KeyError(f"{key!r}; the components are {', '.join(self.names)}")
+            return self.names.index(key)
+        if isinstance(key, bool | np.bool_) or not isinstance(key, int | np.integer):
+            raise TypeError(f"component: got {key!r}; expected a name or a position")
+        if not -len(self) <= key < len(self):
+            raise IndexError(f"component {key}; there are {len(self)}")
+        return int(key) % len(self)
+
+    def apply(
+        self, f: Callable[[Array], Any] | ArrayLike, names: Sequence[str] | str | None = None
+    ) -> Estimate:
+        """Estimate of a function of the components, by the delta method.
+
+        The covariance becomes D C D' with D the Jacobian of f at the value: the matrix itself
+        when f is linear and given as one, `jax.jacfwd` in 64 bits when f returns a JAX array,
+        central differences otherwise. Degrees of freedom: the smallest of the components that
+        matter.
+
+        Parameters
+        ----------
+        f : callable or array_like, shape (K, J) or (J,)
+            Linear map, or smooth function of an array shaped like `value` to shape () or (K,).
+        names : sequence of str, optional
+            Names of the results.
+
+        Returns
+        -------
+        Estimate
+            With the cost, provenance and diagnostics of this one, but no sample. A result whose
+            function has no straight line at the scale of the standard errors, or that depends on
+            a component without a hit, is flagged in ``diagnostics["warnings"]``.
+
+        Raises
+        ------
+        ModelError
+            f returned a wrong shape or something not finite.
+        ValueError
+            The matrix doesn't fit.
+
+        Warns
+        -----
+        PrecisionWarning
+            What was said above about flags.
+
+        Examples
+        --------
+        >>> est = Estimate([1.0, 2.0], [[0.02, 0.01], [0.01, 0.03]])
+        >>> est.apply([1, -1]).variance.round(12)
+        np.float64(0.03)
+        >>> est.apply(np.log, names=["log a", "log b"]).variance.round(6)
+        array([0.02  , 0.0075])
+        """
+        if callable(f):
+            result, jacobian, curvature = _linearise(f, self.value, self.standard_error)
+        else:
+            jacobian = _real("linear map", f)
+            if jacobian.ndim not in (1, 2) or jacobian.shape[-1] != len(self):
+                raise ValueError(
+                    f"linear map: got shape {jacobian.shape}; expected (K, {len(self)}) or "
+                    f"({len(self)},)"
+                )
+            _require_finite("linear map", jacobian)
+            result, curvature = jacobian @ np.atleast_1d(self.value), np.zeros(jacobian.shape)
+        matters = jacobian != 0
+        missing = np.isnan(np.atleast_1d(self.variance))
+        root = np.atleast_2d(jacobian) @ np.where(missing[:, None], 0.0, self._root())
+        root[np.atleast_2d(matters)[:, missing].any(axis=1)] = np.nan
+        if result.ndim == 0:
+            spread: dict[str, Any] = {"covariance": np.sum(root**2)}
+        elif self.factor is not None and len(result) > root.shape[1]:
+            spread = {"factor": root}
+        else:
+            spread = {"covariance": root @ root.T}
+        freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=-1)
+        columns = {"columns", *self.diagnostics.get("columns", ())}
+        diagnostics = {k: d for k, d in self.diagnostics.items() if k not in columns}
+        derived = Estimate(
+            result,
+            **spread,
+            names=names,
+            method=self.method,
+            degrees_of_freedom=freedom,
+            diagnostics=diagnostics,
+            cost=self.cost,
+            provenance=self.provenance,
+        )
+        # half the curvature is the bias that the straight line leaves out
+        bias, error = curvature.max(axis=-1) / 2, derived.standard_error
+        bent = np.atleast_1d((bias > np.nan_to_num(error) / 4) & ~np.isnan(error))
+        unseen: Any = np.zeros(len(derived), dtype=bool)
+        if self.trials is not None:
+            unseen = np.atleast_2d(matters)[:, np.atleast_1d(self.trials > 0)].any(axis=1)
+        found = [
+            f"{name}: the function bends within one standard error; its interval is not to be "
+            "trusted"
+            for name, flag in zip(derived.names, bent, strict=True)
+            if flag
+        ] + [
+            f"{name}: depends on a component without a hit; its interval is not to be trusted"
+            for name, flag in zip(derived.names, unseen, strict=True)
+            if flag
+        ]
+        return derived._warned(found)
+
+    def _own_root(self) -> Array:
+        """R, shape (J, r), with covariance = R R' but for components without a hit (0 there).
+
+        NaN rows where there is no standard error.
+        """
+        if self.factor is not None:
+            return self.factor
+        whole = np.atleast_2d(cast(Array, self._covariance))
+        missing = np.isnan(whole.diagonal())
+        squares, axes = np.linalg.eigh(np.where(np.isnan(whole), 0.0, whole))
+        root = axes * np.sqrt(np.maximum(squares, 0.0))
+        root[missing] = np.nan
+        return root
+
+    def _root(self) -> Array:
+        """R, shape (J, r), with covariance = R R'; NaN rows where there is no standard error."""
+        if self.trials is None:
+            return self._own_root()
+        no_hit = np.diag(np.sqrt(np.atleast_1d(self._no_hit_variance)))
+        return np.hstack([self._own_root(), no_hit[:, no_hit.any(axis=0)]])
+
+    def _warned(self, found: list[str]) -> Estimate:
+        """The estimate, its own warnings followed by those found, which are raised as well."""
+        for message in found:
+            warnings.warn(message, PrecisionWarning, stacklevel=3)
+        if found:
+            self.diagnostics["warnings"] = self.diagnostics.get("warnings", []) + found
+        return self
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Labelled arrays: value, standard_error, covariance, degrees_of_freedom, trials.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimension ``component`` with the names (none for a scalar), ``component_`` for the
+            second one of the covariance. An estimate that holds a factor gives ``factor`` with
+            dimensions (component, rank) instead of the covariance. The sample is not in it.
+
+        Examples
+        --------
+        >>> data = Estimate([1.0, 2.0], np.diag([0.01, 0.04]), names=["a", "b"]).to_xarray()
+        >>> float(data.covariance.sel(component="b", component_="b"))
+        0.04
+        """
+        import xarray
+
+        dims = ("component",)[: self.value.ndim]
+        coordinates: dict[str, Any] = {"component": list(self.names)} if dims else {}
+        variables: dict[str, Any] = {
+            "value": (dims, self.value),
+            "standard_error": (dims, self.standard_error),
+            "degrees_of_freedom": (dims, self.degrees_of_freedom),
+        }
+        if self.trials is not None:
+            variables["trials"] = (dims, self.trials)
+        if self.factor is not None:
+            variables["factor"] = (("component", "rank"), self.factor)
+        else:
+            variables["covariance"] = (
+                ("component", "component_")[: 2 * len(dims)],
+                self.covariance,
+            )
+            if dims:
+                coordinates["component_"] = list(self.names)
+        return xarray.Dataset(variables, coordinates, {"method": self.method})
+
+    def to_arviz(self) -> Any:
+        """For ArviZ: InferenceData before its version 1.0, an xarray.DataTree from then on.
+
+        A sample of Markov chains, with dimensions (chain, draw), is the posterior group. Any
+        other estimate has as posterior 4 chains of 1,000 draws of ``value`` from its confidence
+        distribution: Student or normal around the value with the covariance of the estimator,
+        exponential for a component without a hit, so that quantiles of the draws are confidence
+        limits. They say nothing about convergence, and components without a standard error are
+        left out. The draws follow from the seed in the provenance (or from 0). Group
+        ``constant_data`` is `to_xarray`, group ``sample`` the stored sample.
+
+        Raises
+        ------
+        ValueError
+            No component has a standard error and there are no chains either.
+
+        Examples
+        --------
+        >>> est = Estimate([1.0, 2.0], np.diag([0.01, 0.04]), names=["a", "b"])
+        >>> est.to_arviz()["posterior"]["value"].shape
+        (4, 1000, 2)
+        """
+        groups = {"constant_data": self.to_xarray()}
+        sample = self.sample
+        if sample is not None and {"chain", "draw"} <= set(sample.dims):
+            return _compat.inference_data({"posterior": sample, **groups})
+        groups = {"posterior": self._confidence_draws(4, 1000), **groups}
+        return _compat.inference_data(groups if sample is None else {**groups, "sample": sample})
+
+    def _confidence_draws(self, chains: int, draws: int) -> xarray.Dataset:
+        import xarray
+        from scipy.special import gammaincinv
+
+        from . import randomness
+
+        known = np.flatnonzero(~np.isnan(np.atleast_1d(self.variance)))
+        if known.size == 0:
+            raise ValueError("no component has a standard error; nothing to draw from")
+        est = self if known.size == len(self) else self[known.tolist()]
+        root = randomness.seed_sequence(self.provenance.get("seed", 0))
+        rng = randomness.generator(root, "confidence distribution")
+        axes = est._root()
+        values = rng.standard_normal((chains * draws, axes.shape[1])) @ axes.T
+        half = np.atleast_1d(est.degrees_of_freedom)[None, :] / 2
+        # one quantile for all components: with equal degrees of freedom the multivariate law
+        quantile = rng.random((chains * draws, 1))
+        finite = np.broadcast_to(np.isfinite(half), values.shape)
+        values /= np.sqrt(
+            np.divide(gammaincinv(half, quantile), half, out=np.ones_like(values), where=finite)
+        )
+        values += est.value
+        if est.trials is not None:
+            no_hit = np.atleast_1d(est.trials > 0)
+            scale = 1 / np.atleast_1d(est.trials)[no_hit]
+            values[:, no_hit] = rng.exponential(scale, (chains * draws, int(no_hit.sum())))
+        dims = ("chain", "draw", "component")[: 2 + est.value.ndim]
+        shaped = values.reshape((chains, draws, len(est))[: len(dims)])
+        names = {"component": list(est.names)} if est.value.ndim else {}
+        positions = {"chain": np.arange(chains), "draw": np.arange(draws)}
+        return xarray.Dataset({"value": (dims, shaped)}, {**positions, **names})
+
+    def plot(self, ax: Any = None, *, level: float = 0.95) -> Any:
+        """Intervals of the components (`smcweights.plots.estimate`).
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+        level : float
+            Nominal coverage of the intervals.
+
+        Returns
+        -------
+        matplotlib axes
+        """
+        from . import plots
+
+        return plots.estimate(self, ax=ax, level=level)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a NetCDF 4 file that `load` reads back without loss.
+
+        The file appears under its name only when complete: it is written beside it, flushed to
+        the disk, and renamed. Whatever happens, the name holds the old file or the new one.
+
+        Parameters
+        ----------
+        path : path
+            Name of the file; an existing one is replaced.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "result.nc")
+        >>> Estimate(1.0, 0.01, method="demo").save(path)
+        >>> Estimate.load(path).method
+        'demo'
+        """
+        import xarray
+
+        arrays: list[NDArray] = []
+        document: dict[str, Any] = {
+            "names": self.names,
+            "method": self.method,
+            "diagnostics": _without_arrays(self.diagnostics, arrays),
+            "cost": _without_arrays(self.cost, arrays),
+            "provenance": _without_arrays(self.provenance, arrays),
+        }
+        main = self.to_xarray()
+        groups = {
+            "arrays": xarray.Dataset(
+                {
+                    f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
+                    for i, a in enumerate(arrays)
+                }
+            )
+        }
+        if self.sample is not None:
+            # attributes of any type go into the document: NetCDF has neither bools nor dicts
+            variables = {
+                str(name): _plain(v.attrs, f"attributes of {name}")
+                for name, v in self.sample.variables.items()
+            }
+            attributes = {"": _plain(self.sample.attrs, "attributes of sample"), **variables}
+            document["sample"] = _without_arrays(attributes, arrays)
+            groups["sample"] = self.sample.drop_attrs().drop_encoding()
+        if len(arrays) > len(groups["arrays"]):
+            raise TypeError("sample: an attribute holds an array; expected numbers and strings")
+        # as a variable: HDF5 attributes end at 64 KiB
+        main["document"] = ((), json.dumps(document))
+        main.attrs["smcweights_estimate"] = _FILE_FORMAT
+        main.attrs["digest"] = _file_digest(main, groups)
+        target = os.path.realpath(os.fspath(path))
+        folder, name = os.path.split(target)
+        partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
+        try:
+            main.to_netcdf(partial, mode="w", engine="h5netcdf")
+            for group, data in groups.items():
+                data.to_netcdf(partial, mode="a", group=group, engine="h5netcdf")
+            _flush(partial)
+            os.replace(partial, target)
+        except BaseException:
+            if os.path.exists(partial):
+                os.unlink(partial)
+            raise
+        _flush(folder)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Estimate:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            Name of the file.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        ValueError
+            The file is damaged, or is not one that `save` wrote.
+        """
+        import xarray
+
+        name = os.fspath(path)
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"{name}: no such file")
+
+        def read(group: str | None) -> xarray.Dataset:
+            with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
+                return data.load()
+
+        try:
+            main = read(None)
+        except Exception as error:
+            raise ValueError(f"{name}: not a readable NetCDF 4 file ({error})") from error
+        if main.attrs.get("smcweights_estimate") != _FILE_FORMAT or "document" not in main:
+            raise ValueError(f"{name}: not a file written by Estimate.save of this version")
+        try:
+            document = json.loads(main["document"].item())
+            groups = {
+                group: read(group) for group in ("arrays", "sample")[: 1 + ("sample" in document)]
+            }
+            sound = main.attrs["digest"] == _file_digest(main, groups)
+        except Exception as error:
+            raise ValueError(f"{name}: the file is damaged ({error})") from error
+        if not sound:
+            raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
+        arrays = [groups["arrays"][f"array_{i}"].values for i in range(len(groups["arrays"]))]
+        sample = groups.get("sample")
+        if sample is not None:
+            attributes = document["sample"]
+            sample.attrs = attributes[""]
+            for variable, content in sample.variables.items():
+                content.attrs = attributes[str(variable)]
+            sample = sample.drop_encoding()
+        held = "factor" if "factor" in main else "covariance"
+        return cls(
+            main["value"].values,
+            **{held: main[held].values},
+            names=document["names"],
+            method=document["method"],
+            degrees_of_freedom=main["degrees_of_freedom"].values,
+            trials=main["trials"].values if "trials" in main else None,
+            diagnostics=_with_arrays(document["diagnostics"], arrays),
+            cost=_with_arrays(document["cost"], arrays),
+            provenance=_with_arrays(document["provenance"], arrays),
+            sample=sample,
+        )
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """Name, value with error, and interval of each component that is shown, as text."""
+        n = len(self)
+        shown = range(n) if n <= _SHOWN else [*range(_SHOWN - 2), n - 1]
+        lower, upper = (np.atleast_1d(bound) for bound in self.interval())
+        value, error = np.atleast_1d(self.value), np.atleast_1d(self.standard_error)
+        trials = np.zeros(n) if self.trials is None else np.atleast_1d(self.trials)
+        rows = []
+        for i in shown:
+            number = _number_format(value[i], error[i])
+            if trials[i] > 0:
+                rows.append((self.names[i], "0 (no hit)", f"[0, {upper[i]:.2g}]"))
+            elif np.isnan(error[i]):
+                rows.append((self.names[i], f"{value[i]:.6g}", "no standard error"))
+            else:
+                interval = f"[{number(lower[i])}, {number(upper[i])}]"
+                rows.append((self.names[i], f"{number(value[i])} +- {number(error[i])}", interval))
+        if n > _SHOWN:
+            rows.insert(-1, ("...", f"({n - len(rows)} more)", ""))
+        return rows
+
+    def _title(self) -> str:
+        parts = [f"Estimate of {len(self)} components" if self.value.ndim else "Estimate"]
+        if self.method:
+            parts[0] += f" by {self.method}"
+        if "evaluations" in self.cost:
+            parts.append(f"{self.cost['evaluations']:,} evaluations")
+        return ", ".join(parts)
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        name, value = (max(len(row[k]) for row in rows) for k in (0, 1))
+        lines = [f"  {a:<{name}}  {b:<{value}}  {c}".rstrip() for a, b, c in rows]
+        notes = [f"  warning: {text}" for text in self.diagnostics.get("warnings", ())]
+        return "\n".join([self._title(), *lines, *notes])
+
+    def _repr_html_(self) -> str:
+        cells = [
+            "".join(f"<td>{html.escape(cell)}</td>" for cell in row).replace("+-", "&plusmn;")
+            for row in self._rows()
+        ]
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        head = "<tr><th></th><th>value &plusmn; standard error</th><th>95 % interval</th></tr>"
+        notes = "".join(
+            f"<p>warning: {html.escape(text)}</p>" for text in self.diagnostics.get("warnings", ())
+        )
+        title = f"<p>{html.escape(self._title())}</p>"
+        return f"<div>{title}<table>{head}{body}</table>{notes}</div>"
+
+
+def combine(estimates: Sequence[Estimate]) -> Estimate:
+    """Pool independent runs of one method into one estimate.
+
+    Runs are weighted by ``cost["evaluations"]``, never by their estimated variances: these are
+    correlated with the values, and weighting by them is biased (a run that missed the tail claims
+    the smallest variance). Degrees of freedom are Welch and Satterthwaite's. Whether the runs
+    contradict one another is judged by Welch's test of equal means.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        Same names and method, different seeds.
+
+    Returns
+    -------
+    Estimate
+        Without sample. Diagnostics: ``runs``, ``run_weights`` (shape (R,)), ``heterogeneity``
+        (p-value per component: how likely the runs differ this much by chance; NaN with one run
+        or without standard errors), and the warnings of the runs. Provenance: those of the runs
+        under ``"combined"``.
+
+    Raises
+    ------
+    ValueError
+        No runs; names, method or data differ; a run has no number of evaluations; two runs share
+        a seed and are not independent.
+
+    Warns
+    -----
+    PrecisionWarning
+        The runs contradict one another (p below 1e-4, for the smallest of J times J), or some
+        runs saw hits of a component and others none.
+
+    References
+    ----------
+    Welch (1951), On the comparison of several mean values, Biometrika 38.
+
+    Examples
+    --------
+    >>> a = Estimate(1.0, 0.04, cost={"evaluations": 100})
+    >>> b = Estimate(1.3, 0.02, cost={"evaluations": 300})
+    >>> combine([a, b])
+    Estimate, 400 evaluations
+      estimate  1.23 +- 0.12  [1.00, 1.45]
+    """
+    runs = list(estimates)
+    _check_runs(runs)
+    evaluations = np.array([run.cost["evaluations"] for run in runs], dtype=np.float64)
+    share = evaluations / evaluations.sum()
+    values = np.array([np.atleast_1d(run.value) for run in runs])
+    no_hit = np.array(
+        [np.zeros(len(run)) if run.trials is None else np.atleast_1d(run.trials) for run in runs]
+    )
+    none_hit, some_hit = (no_hit > 0).all(axis=0), (no_hit > 0).any(axis=0)
+    # a run without a hit adds nothing to the pooled variance where others have hits: sample
+    # variances, zeros included, are unbiased for the variance of the pooled mean
+    own = np.array(
+        [np.atleast_1d(r.variance - (0 if r.trials is None else r._no_hit_variance)) for r in runs]
+    )
+    parts = share[:, None] ** 2 * own
+    freedom = np.array([np.atleast_1d(run.degrees_of_freedom) for run in runs])
+    total = parts.sum(axis=0)
+    fractions = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+    scatter = (fractions**2 / freedom).sum(axis=0)
+    pooled_freedom = np.divide(1.0, scatter, out=np.full_like(scatter, math.inf), where=scatter > 0)
+    scalar = runs[0].value.ndim == 0
+    if any(run.factor is not None for run in runs):
+        roots = [w * run._own_root() for w, run in zip(share, runs, strict=True)]
+        spread: dict[str, Any] = {"factor": np.hstack(roots)}
+    else:
+        covariances = [cast(Array, run._covariance) for run in runs]
+        spread = {"covariance": sum(w**2 * c for w, c in zip(share, covariances, strict=True))}
+    every = np.array([np.atleast_1d(run.variance) for run in runs])
+    heterogeneity = _welch_test(values, every, freedom)
+    names = runs[0].names
+    diagnostics: dict[str, Any] = {
+        "runs": len(runs),
+        "run_weights": share,
+        "heterogeneity": heterogeneity,
+        "columns": ["heterogeneity"],
+        "warnings": list(
+            dict.fromkeys(w for run in runs for w in run.diagnostics.get("warnings", ()))
+        ),
+    }
+    cost: dict[str, Any] = {}
+    for run in runs:
+        for key, amount in run.cost.items():
+            if isinstance(amount, int | float):
+                cost[key] = cost.get(key, 0) + amount
+    trials = np.where(none_hit, no_hit.sum(axis=0), 0.0)
+    value = share @ values
+    pooled = Estimate(
+        value[0] if scalar else value,
+        **spread,
+        names=names,
+        method=runs[0].method,
+        degrees_of_freedom=pooled_freedom[0] if scalar else pooled_freedom,
+        trials=(trials[0] if scalar else trials) if none_hit.any() else None,
+        diagnostics=diagnostics,
+        cost=cost,
+        provenance={"combined": [run.provenance for run in runs]},
+    )
+    found = [
+        f"{names[j]}: the runs contradict one another (p = {heterogeneity[j]:.1g}); their standard "
+        "errors can't all be right"
+        for j in np.flatnonzero(heterogeneity * len(names) < 1e-4)
+    ] + [
+        f"{names[j]}: {int((no_hit[:, j] > 0).sum())} of {len(runs)} runs saw no hit"
+        for j in np.flatnonzero(some_hit & ~none_hit)
+    ]
+    return pooled._warned(found)
+
+
+def provenance(
+    method: str, root: np.random.SeedSequence, arguments: Mapping[str, Any], data: Any = None
+) -> dict[str, Any]:
+    """Where an estimate comes from, in plain types that JSON can hold.
+
+    Parameters
+    ----------
+    method : str
+        What computes it.
+    root : numpy.random.SeedSequence
+        What the run draws from; `Estimate.provenance["seed"]` is accepted as a seed again.
+    arguments : mapping of str
+        Arguments of the call. Numbers, strings, lists and dicts stay as they are, arrays are
+        replaced by shape and SHA-256, functions by their qualified names, objects that have a
+        method `describe` by what it says, all else by its repr.
+    data : array_like, or sequence or mapping of these, optional
+        The data the estimate is about.
+
+    Returns
+    -------
+    dict
+        Keys method, seed, arguments, versions, data (SHA-256 or None), time (UTC).
+
+    Examples
+    --------
+    >>> root = np.random.SeedSequence(7)
+    >>> provenance("demo", root, {"budget": 100, "integrand": np.sin})["arguments"]
+    {'budget': 100, 'integrand': 'sin'}
+    """
+    from . import randomness
+
+    return {
+        "method": method,
+        "seed": randomness.describe(root),
+        "arguments": {str(name): _described(value) for name, value in arguments.items()},
+        "versions": dict(_compat.versions()),
+        "data": None if data is None else digest(data),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def digest(data: Any) -> str:
+    """SHA-256 of arrays: of their dtypes, shapes and elements, whatever their memory layout.
+
+    Parameters
+    ----------
+    data : array_like, or sequence or mapping of these
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> digest(np.arange(6).reshape(2, 3)) == digest(np.arange(6).reshape(3, 2))
+    False
+    """
+    total = hashlib.sha256()
+
+    def add(name: str, part: Any) -> None:
+        if isinstance(part, Mapping):
+            for key, inner in part.items():
+                add(f"{name}.{key}", inner)
+        elif isinstance(part, list | tuple) and any(isinstance(p, np.ndarray) for p in part):
+            for i, inner in enumerate(part):
+                add(f"{name}.{i}", inner)
+        else:
+            array = np.asarray(part)
+            if array.dtype.kind in "OUST":
+                text = json.dumps([str(entry) for entry in array.ravel().tolist()])
+                total.update(f"{name} text {array.shape} {text}".encode())
+            else:
+                little = array.dtype.newbyteorder("<")
+                total.update(f"{name} {little.str} {array.shape}".encode())
+                total.update(np.ascontiguousarray(array, dtype=little).data)
+
+    add("", data)
+    return total.hexdigest()
+
+
+def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[Array, Array, Array]:
+    """Value of f, its Jacobian (..., J), and second differences over one standard error."""
+
+    def call(at: Array) -> Array:
+        result = np.asarray(f(at), dtype=np.float64)
+        if result.ndim > 1 or result.size == 0:
+            raise ModelError(f"f: returned shape {result.shape}; expected () or (K,) with K >= 1")
+        return result
+
+    def probe(j: int, step: float) -> Array:
+        at = value.copy()
+        at.reshape(-1)[j] += step
+        try:
+            with np.errstate(all="ignore"):
+                result = call(at)
+        except ModelError:
+            raise
+        except (ValueError, ArithmeticError):
+            # the math module raises where NumPy returns NaN
+            return np.full(centre.shape, np.nan)
+        if result.shape != centre.shape:
+            raise ModelError(f"f: returned shape {centre.shape}, then {result.shape}")
+        return result
+
+    with _compat.enable_x64() if "jax" in sys.modules else contextlib.nullcontext():
+        raw = f(value.copy())
+    traced = type(raw).__module__.partition(".")[0] in ("jax", "jaxlib")
+    with _compat.enable_x64() if traced else contextlib.nullcontext():
+        centre = call(value.copy())
+        if traced:
+            import jax
+
+            jacobian = np.asarray(jax.jacfwd(f)(jax.numpy.asarray(value)), dtype=np.float64)
+            jacobian = jacobian.reshape((*centre.shape, value.size))
+        else:
+            jacobian = _central_differences(probe, value, error)
+        curvature = np.zeros(jacobian.shape)
+        for j, step in enumerate(np.atleast_1d(error)):
+            if step > 0:
+                curvature[..., j] = np.abs(probe(j, step) + probe(j, -step) - 2 * centre)
+    # one standard error further the function is not even defined
+    curvature[np.isnan(curvature)] = np.inf
+    curvature[curvature <= 16 * np.finfo(float).eps * np.abs(centre)[..., None]] = 0.0
+    for what, content in (("value", centre), ("derivative", jacobian)):
+        if not np.isfinite(content).all():
+            where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
+            raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
+    return centre, jacobian, curvature
+
+
+def _central_differences(
+    probe: Callable[[int, float], Array], value: Array, error: Array
+) -> NDArray[np.float64]:
+    """Derivatives by each component, shape (..., J), of the function that `probe` moves."""
+    columns = []
+    for j, (v, s) in enumerate(
+        zip(np.atleast_1d(np.abs(value)), np.atleast_1d(np.nan_to_num(error)), strict=True)
+    ):
+        # the slope is wanted at the scale of the error; below it, rounding in a large f would hide
+        # a small component. A second, shorter step is for functions that end near the value.
+        small = np.cbrt(np.finfo(float).eps)
+        for step in (max(1e-3 * s, small * v) or 1.0, small * v or small):
+            column = (probe(j, step) - probe(j, -step)) / (2 * step)
+            if np.isfinite(column).all():
+                break
+        columns.append(column)
+    return np.stack(columns, axis=-1)
+
+
+def _welch_test(values: Array, variances: Array, freedom: Array) -> Array:
+    """p-value, shape (J,), of equal means of R runs, from arrays of shape (R, J)."""
+    from scipy.special import fdtrc
+
+    n = len(values)
+    if n == 1:
+        return np.full(values.shape[1], np.nan)
+    # a variance of 0 is exact knowledge, up to rounding
+    floor = 1e-24 * np.maximum(values**2, np.nan_to_num(variances)).max(axis=0)
+    precision = 1 / np.maximum(variances, np.where(floor > 0, floor, 1.0))
+    share = precision / precision.sum(axis=0)
+    between = (precision * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0) / (n - 1)
+    uncertainty = ((1 - share) ** 2 / freedom).sum(axis=0)
+    ratio = between / (1 + 2 * (n - 2) / (n**2 - 1) * uncertainty)
+    # from 1e9 denominator degrees of freedom on, the F law is a chi-square law
+    denominator = (n**2 - 1) / (3 * np.maximum(uncertainty, 1e-9))
+    return fdtrc(n - 1, denominator, ratio)
+
+
+def _check_runs(runs: list[Estimate]) -> None:
+    if not runs:
+        raise ValueError("estimates: got none; expected at least one")
+    seen: dict[str, int] = {}
+    data: dict[str, int] = {}
+    for i, run in enumerate(runs):
+        if not isinstance(run, Estimate):
+            raise TypeError(f"estimates: item {i} is a {type(run).__name__}; expected Estimate")
+        for what in ("names", "method"):
+            first, here = getattr(runs[0], what), getattr(run, what)
+            if first != here or run.value.shape != runs[0].value.shape:
+                raise ValueError(f"estimates: {what} of item 0 is {first!r}, of item {i} {here!r}")
+        evaluations = run.cost.get("evaluations")
+        if not (isinstance(evaluations, int | float) and 0 < evaluations < math.inf):
+            raise ValueError(
+                f"estimates: cost['evaluations'] of item {i} is {evaluations!r}; expected a "
+                "positive number to weight it by"
+            )
+        for source in _sources(run.provenance):
+            if source.get("seed") is not None:
+                seed = json.dumps(source["seed"], sort_keys=True)
+                if seed in seen:
+                    raise ValueError(
+                        f"estimates: items {seen[seed]} and {i} have the same seed; they are not "
+                        "independent"
+                    )
+                seen[seed] = i
+            if source.get("data") is not None:
+                data.setdefault(source["data"], i)
+    if len(data) > 1:
+        first, other = list(data.values())[:2]
+        raise ValueError(f"estimates: items {first} and {other} are about different data")
+
+
+def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The provenance of every single run behind an estimate, pooled or not."""
+    if "combined" not in provenance:
+        yield provenance
+    for inner in provenance.get("combined", ()):
+        yield from _sources(inner)
+
+
+def _check_level(level: float) -> None:
+    if not (isinstance(level, int | float | np.floating) and 0 < level < 1):
+        raise ValueError(f"level: got {level!r}; expected a number between 0 and 1")
+
+
+def _real(name: str, given: ArrayLike) -> Array:
+    array = np.asarray(given)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
+    return np.array(array, dtype=np.float64)
+
+
+def _require_finite(name: str, array: Array) -> None:
+    if not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
+
+
+def _check_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"E{j + 1}" for j in range(value.size)) if value.ndim else ("estimate",)
+    if isinstance(names, str):
+        names = [names]
+    checked = tuple(str(name) for name in names if isinstance(name, str))
+    if len(checked) != len(names):
+        raise TypeError(f"names: got {names!r}; expected strings")
+    if len(checked) != value.size:
+        raise ValueError(f"names: got {len(checked)}; expected {value.size}, one per component")
+    if len(set(checked)) < len(checked):
+        twice = next(name for name in checked if checked.count(name) > 1)
+        raise ValueError(f"names: {twice!r} occurs twice; expected different names")
+    return checked
+
+
+def _check_degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
+    freedom = _real("degrees_of_freedom", given)
+    if freedom.shape not in ((), value.shape):
+        raise ValueError(
+            f"degrees_of_freedom: got shape {freedom.shape}; expected () or {value.shape}"
+        )
+    if not (freedom > 0).all():
+        raise ValueError(f"degrees_of_freedom: smallest is {freedom.min()}; expected above 0")
+    return np.broadcast_to(freedom, value.shape).copy()
+
+
+def _check_trials(given: ArrayLike | None, value: Array) -> Array | None:
+    if given is None:
+        return None
+    trials = _real("trials", given)
+    if trials.shape != value.shape:
+        raise ValueError(f"trials: got shape {trials.shape}; expected {value.shape}")
+    _require_finite("trials", trials)
+    if (trials < 0).any():
+        raise ValueError(f"trials: smallest is {trials.min()}; expected none below 0")
+    if (value[trials > 0] != 0).any():
+        raise ValueError("trials: positive for a component that is not 0; expected 0 there")
+    return trials if trials.any() else None
+
+
+def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
+    c = _real("covariance", given)
+    if c.shape != value.shape * 2:
+        raise ValueError(f"covariance: got shape {c.shape}; expected {value.shape * 2}")
+    c = c.reshape(value.size, value.size)
+    if no_hit is not None:
+        c[no_hit.ravel()] = 0.0
+        c[:, no_hit.ravel()] = 0.0
+    missing = np.isnan(c.diagonal())
+    nan_expected = missing[:, None] | missing
+    wrong = np.isinf(c) | (np.isnan(c) != nan_expected)
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise ValueError(
+            f"covariance: {c[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
+            "the whole row and column of a component without standard error"
+        )
+    known = c[~missing][:, ~missing]
+    variance = known.diagonal()
+    if (variance < 0).any():
+        raise ValueError(f"covariance: variance {variance.min()}; expected none below 0")
+    scale = np.sqrt(variance)
+    if known[scale == 0].any():
+        raise ValueError("covariance: a component of variance 0 has covariances; expected 0")
+    scale[scale == 0] = 1.0
+    correlation = known / scale[:, None] / scale
+    if (np.abs(correlation - correlation.T) > 1e-8).any():
+        where = [int(i) for i in np.argwhere(np.abs(correlation - correlation.T) > 1e-8)[0]]
+        raise ValueError(f"covariance: not symmetric at index {where} (components with an error)")
+    # the slack covers what rounding does to a singular matrix
+    correlation[np.diag_indices(len(known))] += 1e-8 * len(known)
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        lowest = np.linalg.eigvalsh(correlation)[0]
+        raise ValueError(
+            f"covariance: not positive semi-definite (smallest eigenvalue of the correlations "
+            f"{lowest:.3g})"
+        ) from None
+    return ((c + c.T) / 2).reshape(value.shape * 2)
+
+
+def _check_factor(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
+    factor = _real("factor", given)
+    if value.ndim == 0:
+        raise ValueError("factor: given for a scalar value; expected its covariance")
+    if factor.ndim != 2 or len(factor) != len(value):
+        raise ValueError(f"factor: got shape {factor.shape}; expected ({len(value)}, r)")
+    if no_hit is not None:
+        factor[no_hit] = 0.0
+    missing = np.isnan(factor)
+    wrong = np.isinf(factor) | (missing != missing.all(axis=1, keepdims=True))
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise ValueError(
+            f"factor: {factor[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
+            "the whole row of a component without standard error"
+        )
+    return factor
+
+
+def _check_diagnostics(diagnostics: dict[str, Any], value: Array) -> None:
+    for key in ("warnings", "columns"):
+        texts = diagnostics.get(key, [])
+        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+            raise TypeError(f"diagnostics[{key!r}]: got {texts!r}; expected a list of str")
+    for name in diagnostics.get("columns", ()):
+        if name not in diagnostics:
+            raise ValueError(f"diagnostics['columns']: names {name!r}, which is no diagnostic")
+        shape = np.shape(diagnostics[name])
+        if shape != (value.size,) and (value.ndim or shape != ()):
+            raise ValueError(
+                f"diagnostics[{name!r}]: got shape {shape}; expected ({value.size},) of a column"
+            )
+
+
+def _check_sample(sample: Any) -> Any:
+    # asked by attribute: an isinstance test would import xarray
+    if sample is None or hasattr(sample, "data_vars"):
+        return sample
+    if not isinstance(sample, Mapping):
+        raise TypeError(
+            f"sample: got {type(sample).__name__}; expected an xarray.Dataset or a mapping of "
+            "names to (dims, array)"
+        )
+    checked: dict[str, tuple[tuple[str, ...], NDArray]] = {}
+    lengths: dict[str, int] = {}
+    for name, entry in sample.items():
+        if not (isinstance(entry, tuple | list) and len(entry) == 2):
+            raise TypeError(f"sample[{name!r}]: expected (dims, array)")
+        dims = (entry[0],) if isinstance(entry[0], str) else tuple(entry[0])
+        array = np.asarray(entry[1])
+        if len(dims) != array.ndim:
+            raise ValueError(f"sample[{name!r}]: dims {dims} don't fit shape {array.shape}")
+        for dim, length in zip(dims, array.shape, strict=True):
+            if lengths.setdefault(dim, length) != length:
+                raise ValueError(
+                    f"sample[{name!r}]: {length} along {dim!r}, but {lengths[dim]} elsewhere"
+                )
+        view = array.view()
+        view.flags.writeable = False
+        checked[name] = (dims, view)
+    return checked
+
+
+def _plain(given: Any, where: str) -> Any:
+    """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
+    if given is None or isinstance(given, bool | np.bool_):
+        return given if given is None else bool(given)
+    if isinstance(given, int | np.integer):
+        return int(given)
+    if isinstance(given, float | np.floating):
+        return float(given)
+    if isinstance(given, str):
+        return str(given)
+    if isinstance(given, Mapping):
+        strange = [key for key in given if not isinstance(key, str) or key == "$array"]
+        if strange:
+            raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
+        return {str(key): _plain(inner, f"{where}[{key!r}]") for key, inner in given.items()}
+    if isinstance(given, list | tuple):
+        return [_plain(inner, f"{where}[{i}]") for i, inner in enumerate(given)]
+    if hasattr(given, "__array__"):
+        array = np.asarray(given)
+        if array.dtype.kind in "US":
+            return array.astype(str).tolist()
+        if array.dtype.kind in "biuf":
+            # NetCDF has neither half nor extended precision
+            keep = array.dtype.kind != "f" or array.dtype.itemsize in (4, 8)
+            copy = np.array(array, dtype=array.dtype.newbyteorder("=") if keep else np.float64)
+            copy.flags.writeable = False
+            return copy
+        raise TypeError(
+            f"{where}: array of dtype {array.dtype}; expected numbers, bools or strings"
+        )
+    raise TypeError(
+        f"{where}: got {type(given).__name__}; expected a number, str, bool, None, array, or a "
+        "list or dict of these"
+    )
+
+
+def _take(column: Any, index: int | list[int]) -> Any:
+    if isinstance(column, np.ndarray):
+        return column[index]
+    return column[index] if isinstance(index, int) else [column[i] for i in index]
+
+
+def _without_arrays(plain: Any, arrays: list[NDArray]) -> Any:
+    """The same with every array moved to the list and replaced by its place there."""
+    if isinstance(plain, dict):
+        return {key: _without_arrays(inner, arrays) for key, inner in plain.items()}
+    if isinstance(plain, list):
+        return [_without_arrays(inner, arrays) for inner in plain]
+    if isinstance(plain, np.ndarray):
+        arrays.append(plain)
+        return {"$array": len(arrays) - 1}
+    return plain
+
+
+def _with_arrays(document: Any, arrays: list[NDArray]) -> Any:
+    if isinstance(document, dict):
+        if "$array" in document:
+            return arrays[document["$array"]]
+        return {key: _with_arrays(inner, arrays) for key, inner in document.items()}
+    if isinstance(document, list):
+        return [_with_arrays(inner, arrays) for inner in document]
+    return document
+
+
+def _file_digest(main: xarray.Dataset, groups: Mapping[str, xarray.Dataset]) -> str:
+    """Checksum of all that a file holds; the same before writing and after reading."""
+
+    def canonical(array: NDArray) -> NDArray:
+        if array.dtype.kind == "f" and np.isnan(array).any():
+            # the payload of a NaN doesn't survive
+            return np.where(np.isnan(array), array.dtype.type(np.nan), array)
+        if array.dtype.kind in "mM":
+            return array.astype(f"{array.dtype.kind}8[ns]").view(np.int64)
+        return array
+
+    return digest(
+        {
+            f"{group}/{name}{variable.dims}": canonical(variable.values)
+            for group, data in {"": main, **groups}.items()
+            for name, variable in sorted(data.variables.items(), key=lambda item: str(item[0]))
+        }
+    )
+
+
+def _flush(path: str) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.path.isdir(path) and os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _described(value: Any) -> Any:
+    """An argument of a call in types that JSON can hold."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return _described(value.item()) if value.dtype.kind in "biufSU" else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _described(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(inner) for inner in value]
+    if callable(getattr(value, "describe", None)):
+        return _described(value.describe())
+    if hasattr(value, "__array__"):
+        array = np.asarray(value)
+        return {"shape": list(array.shape), "sha256": digest(array)}
+    if hasattr(value, "__qualname__"):
+        module = getattr(value, "__module__", None)
+        return f"{module}.{value.__qualname__}" if module else value.__qualname__
+    # an address says nothing and differs from run to run
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def _number_format(value: float, error: float) -> Callable[[float], str]:
+    """How to print numbers so that the error shows two digits."""
+    if not 0 < error < math.inf:
+        return lambda number: f"{number:.6g}"
+    decimals = 1 - math.floor(math.log10(error))
+    if decimals <= 8 and abs(value) < 1e7:
+        return lambda number: f"{number:.{max(decimals, 0)}f}"
+
+    def scientific(number: float) -> str:
+        digits = decimals + math.floor(math.log10(abs(number))) if number else 1
+        return f"{number:.{min(max(digits, 1), 15)}e}"
+
+    return scientific
