@@ -1,0 +1,297 @@
+"""One mixture for many expectations: which components, and how much of each.
+
+`fit_components` turns the draws so far into components, one per expectation and sign, or one
+for several expectations whose weights are nearly the same. `mixture_weights` then
+solves the convex problem for the mixture weights, given the coefficients of the control variates.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .proposals import (
+    Elliptical,
+    Mixture,
+    WorkingSpace,
+    fit_grid,
+    fit_mixtures,
+    fit_rank_one,
+)
+
+__all__ = ["Components", "criterion", "fit_components", "mixture_weights", "starting_components"]
+
+FEW_HITS = 10  # below this many non-zero values an expectation has nothing to fit
+MOST_TARGETS = 12
+MOST_COMPONENTS = 24
+DEFENSIVE = 0.05  # least share of the input law: bounds the weights f/h by 20
+SHARPNESS = 8  # the power that stands for a maximum in the objective
+
+
+@dataclass(frozen=True)
+class Components:
+    """Densities to mix, the input law first.
+
+    Attributes
+    ----------
+    densities : tuple of Component, length K
+    direction : ndarray, shape (K, J)
+        For every expectation the combination of densities nearest to its own integrand.
+    share, least : ndarray, shape (K,)
+        First guess of the mixture weights, and how low each may fall.
+    serves : tuple of str, length K
+    """
+
+    densities: tuple[Any, ...]
+    direction: np.ndarray
+    share: np.ndarray
+    least: np.ndarray
+    serves: tuple[str, ...]
+
+
+def starting_components(
+    space: WorkingSpace, given: tuple[Any, ...], expectations: int
+) -> Components:
+    """What the first stage is drawn from: the input law and densities of the user's, equally."""
+    k = 1 + len(given)
+    serves = ("input law",) + ("starting proposal",) * len(given)
+    equal = np.full(k, 1 / k)
+    return Components((space, *given), np.zeros((k, expectations)), equal, 0.05 * equal, serves)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """One sign of one expectation: a non-negative function to have a density of its own."""
+
+    expectation: int
+    mass: float  # signed integral
+    weights: np.ndarray  # (n,), sums to 1
+
+
+def _targets(t: np.ndarray) -> list[_Target]:
+    """Positive and negative parts of t (n, J) that carry over 2 % of the absolute integral."""
+    targets = []
+    total = np.abs(t).sum(0)
+    for sign in (1.0, -1.0):
+        mass = np.maximum(sign * t, 0.0).sum(0)
+        for j in np.flatnonzero(mass > 0.02 * total):
+            part = np.maximum(sign * t[:, j], 0.0)
+            targets.append(_Target(int(j), sign * mass[j] / len(t), part / mass[j]))
+    return targets
+
+
+def _clusters(w: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Labels (M,) that join columns of w (n, M) of nearly equal shape (Bhattacharyya affinity)."""
+    m = w.shape[1]
+    if m == 1:
+        return np.zeros(1, dtype=np.int64)
+    root = np.sqrt(w[:: max(1, len(w) // 2000)]).T
+    root /= np.maximum(np.linalg.norm(root, axis=1), 1e-300)[:, None]
+    if m > 200:
+        from scipy.cluster.vq import kmeans2
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an empty cluster does no harm here
+            _, labels = kmeans2(root, most, rng=rng, minit="++")
+    else:
+        from scipy.cluster.hierarchy import fcluster, linkage
+
+        distance = 1 - np.clip(root @ root.T, 0, 1)
+        tree = linkage(distance[np.triu_indices(m, 1)], "average")
+        labels = fcluster(tree, 0.03, "distance")
+        if labels.max() > most:
+            labels = fcluster(tree, most, "maxclust")
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def _fitted(
+    u: np.ndarray, w: np.ndarray, family: str, nu: float, rng: np.random.Generator
+) -> list[Mixture]:
+    if family == "grid":
+        return [fit_grid(u, column) for column in w.T]
+    if family == "rank-one":
+        return [fit_rank_one(u, column) for column in w.T]
+    most = 1 if family == "gaussian" else max(1, min(3, MOST_COMPONENTS // w.shape[1]))
+    return fit_mixtures(u, w, rng, most=most, degrees_of_freedom=nu, restarts=2)
+
+
+def fit_components(
+    space: WorkingSpace,
+    u: np.ndarray,
+    t: np.ndarray,
+    importance: np.ndarray,
+    *,
+    family: str,
+    shared: bool,
+    given: tuple[Any, ...],
+    round_number: int,
+    rng: np.random.Generator,
+) -> Components:
+    """Components for J expectations from draws u (n, d) with integrand times weight t (n, J).
+
+    Parameters
+    ----------
+    importance : ndarray, shape (J,)
+        Weights of the expectations in the criterion, for components that several share.
+    family : {"auto", "gaussian", "mixture", "student", "rank-one", "grid"}
+        "auto": Gaussian mixtures up to d = 20 (Student where the law has no isoprobabilistic map)
+        with a shared grid up to d = 4, the rank-one family above.
+    shared : bool
+        One set of components for sqrt(sum_j importance_j t_j^2) instead of one per expectation.
+    given : tuple
+        Components of the user's, kept as they are.
+    round_number : int
+        How many stages have been drawn; exploration widens with it.
+    """
+    d = space.law.dimension
+    densities: list[Any] = [space, *given]
+    serves = ["input law"] + ["starting proposal"] * len(given)
+    share = [0.0] + [0.3] * len(given)
+    direction: list[np.ndarray] = [np.zeros(t.shape[1]) for _ in densities]
+    nu = 5.0 if family == "student" or (family == "auto" and not space.law.mapped) else np.inf
+    kind = {"auto": "rank-one" if d > 20 else "mixture", "student": "mixture"}.get(family, family)
+    targets = _targets(t)
+    lead = np.sqrt((t**2) @ importance)
+    if targets:
+        w = np.stack([target.weights for target in targets], axis=1)
+        labels = np.zeros(len(targets), dtype=np.int64)
+        if shared:
+            w = (lead / lead.sum())[:, None]
+        else:
+            labels = _clusters(w, MOST_TARGETS, rng)
+            w = np.stack([w[:, labels == c].mean(1) for c in range(labels.max() + 1)], axis=1)
+        for c, mixture in enumerate(_fitted(u, w, kind, nu, rng)):
+            members = [target for target, label in zip(targets, labels, strict=True) if label == c]
+            pull = sum(np.sqrt(importance[m.expectation]) * abs(m.mass) for m in members)
+            for part, component in zip(mixture.weights, mixture.components, strict=True):
+                column = np.zeros(t.shape[1])
+                for m in members:
+                    column[m.expectation] += part * m.mass
+                densities.append(component)
+                direction.append(column)
+                serves.append(_named([m.expectation for m in members]))
+                share.append(part * pull)
+        if family == "auto" and d <= 4 and space.law.mapped:
+            densities.extend(fit_grid(u, lead).components)
+            direction.append(np.zeros(t.shape[1]))
+            serves.append("leading function")
+            share.append(max(share))
+    if ((t != 0).sum(0) < FEW_HITS).any():
+        # nothing to learn from yet: look farther out, and farther still in later stages
+        for width in ((1.5, 2.0), (2.0, 3.0), (3.0, 4.0))[min(round_number, 3) - 1]:
+            densities.append(Elliptical(np.zeros(d), width * np.eye(d)))
+            direction.append(np.zeros(t.shape[1]))
+            serves.append(f"exploration at {width:g} times the scale")
+            share.append(0.5 * max(*share, 1e-300))
+    first = np.array(share)
+    if first.sum() > 0:
+        first *= 0.8 / first.sum()
+    first[0] = 1 - first[1:].sum()
+    least = np.array([0.15 if text.startswith("exploration") else 0.0 for text in serves])
+    least[0] = DEFENSIVE
+    return Components(tuple(densities), np.array(direction), first, least, tuple(serves))
+
+
+def _named(expectations: list[int]) -> str:
+    numbers = sorted({j + 1 for j in expectations})
+    text = ", ".join(str(j) for j in numbers[:6]) + (", ..." if len(numbers) > 6 else "")
+    return f"expectation{'s' if len(numbers) > 1 else ''} {text}"
+
+
+def criterion(
+    variance: np.ndarray, scale: np.ndarray, objective: str | np.ndarray
+) -> tuple[float, np.ndarray]:
+    """What a stage is judged by, and its derivative with respect to the variances (J,).
+
+    Parameters
+    ----------
+    variance : ndarray, shape (J,)
+        Variance per draw.
+    scale : ndarray, shape (J,)
+        Squared size of each expectation, for relative objectives.
+    objective : "max-relative", "sum-relative", "sum", or weights (J,)
+        The maximum is the power mean of order 8, which has a derivative.
+    """
+    if isinstance(objective, np.ndarray):
+        return float(objective @ variance), objective
+    if objective == "sum":
+        return float(variance.sum()), np.ones_like(variance)
+    relative = variance / scale
+    if objective == "sum-relative":
+        return float(relative.sum()), 1 / scale
+    top = relative.max()
+    if not np.isfinite(top) or top <= 0:
+        return float(top), 1 / scale
+    power = (relative / top) ** (SHARPNESS - 1)
+    value = top * (power * relative / top).sum() ** (1 / SHARPNESS)
+    return float(value), power * (top / value) ** (SHARPNESS - 1) / scale
+
+
+def mixture_weights(
+    ratios: np.ndarray,
+    residuals: np.ndarray,
+    offset: np.ndarray,
+    start: np.ndarray,
+    floor: np.ndarray,
+    scale: np.ndarray,
+    objective: str | np.ndarray,
+    crude: np.ndarray,
+    steps: int = 40,
+) -> np.ndarray:
+    """Mixture weights alpha (K,) that minimise the criterion for fixed control coefficients.
+
+    The variance of expectation j per draw from sum_k alpha_k g_k is
+
+        mean_i residuals_ij^2 / (sum_k alpha_k ratios_ik) - offset_j^2,
+
+    draws i from h, ratios g_k/h (n, K), residuals (phi_j f - sum_k beta_jk g_k)/h (n, J). It is
+    convex in alpha. The step alpha_k <- alpha_k sqrt(s_k), s_k the size of the derivative, needs
+    no line search. An expectation that would come out worse than ``crude`` (J,), the variance of
+    plain Monte Carlo, joins the maximum with its own ratio, so that no one pays for the others.
+    """
+    stride = max(1, len(ratios) // 20_000)
+    a, squares = ratios[::stride], residuals[::stride] ** 2
+    n = len(a)
+
+    def within(alpha: np.ndarray) -> np.ndarray:
+        alpha = np.maximum(alpha / alpha.sum(), floor)
+        room = alpha - floor
+        return (
+            floor + room * (1 - floor.sum()) / room.sum() if room.sum() > 0 else floor / floor.sum()
+        )
+
+    def descend(alpha: np.ndarray, guard: float) -> tuple[float, np.ndarray]:
+        best, kept = np.inf, alpha
+        for _ in range(steps):
+            mix = a @ alpha
+            variance = np.maximum(squares.T @ (1 / mix) / n - offset**2, 0.0)
+            value, slope = criterion(variance, scale, objective)
+            if guard:
+                harm, harm_slope = criterion(variance, crude, "max-relative")
+                high = max(value / guard, harm)
+                if not high > 0:
+                    return 0.0, alpha
+                p, q = (value / guard / high) ** SHARPNESS, (harm / high) ** SHARPNESS
+                total = p + q
+                value_all = high * total ** (1 / SHARPNESS)
+                slope = p / max(value, 1e-300) * slope + q / max(harm, 1e-300) * harm_slope
+                value = value_all
+            if value < best:
+                best, kept = value, alpha
+            s = a.T @ ((squares @ slope) / mix**2)
+            if not np.isfinite(s).all() or s.max() <= 0:
+                break
+            alpha = within(alpha * np.sqrt(s / s.max()))
+        return best, kept
+
+    alpha = within(start)
+    value, alpha = descend(alpha, 0.0)
+    if value > 0:
+        mix = a @ alpha
+        variance = np.maximum(squares.T @ (1 / mix) / n - offset**2, 0.0)
+        if (variance > crude).any():
+            _, alpha = descend(alpha, value)
+    return alpha

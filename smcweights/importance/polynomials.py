@@ -1,0 +1,153 @@
+"""Orthonormal polynomials of an input law: functions of the inputs whose mean is exactly zero.
+
+Every coordinate of the law's standard-normal space gets a family of its own: polynomials of the
+input itself when its marginal is bounded (Legendre's for a uniform input), by the discretised
+Stieltjes recurrence; Hermite's in the standard-normal coordinate otherwise, and for dependent
+inputs. Products of them over the coordinates form the basis, ordered by degree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis"]
+
+
+def multi_indices(dimension: int, most: int, highest: int = 12) -> tuple[np.ndarray, list[int]]:
+    """Exponents of up to ``most`` non-constant products, by degree, and the sizes of the sets.
+
+    Degrees 1, 2, ... of the hyperbolic set sum_i k_i^0.75 <= p^0.75, which prefers low
+    interactions, are added whole as long as they fit.
+
+    Returns
+    -------
+    exponents : ndarray of int, shape (terms, d)
+    sizes : list of int
+        Number of terms up to each degree that was added.
+
+    Examples
+    --------
+    >>> exponents, sizes = multi_indices(2, 7)
+    >>> sizes
+    [2, 4, 7]
+    """
+    kept: list[tuple[int, ...]] = []
+    seen: set[tuple[int, ...]] = {(0,) * dimension}
+    sizes: list[int] = []
+    for p in range(1, highest + 1):
+        bound = p**0.75 + 1e-9
+        added: list[tuple[int, ...]] = []
+
+        def extend(prefix: tuple[int, ...], left: float, added: list = added) -> bool:
+            if len(kept) + len(added) > most:
+                return False
+            rest = (0,) * (dimension - len(prefix))
+            if prefix + rest not in seen:
+                seen.add(prefix + rest)
+                added.append(prefix + rest)
+            for i in range(len(prefix), dimension):
+                k = 1
+                while k**0.75 <= left:
+                    fuller = (*prefix, *(0,) * (i - len(prefix)), k)
+                    if not extend(fuller, left - k**0.75):
+                        return False
+                    k += 1
+            return True
+
+        if not extend((), bound) or len(kept) + len(added) > most:
+            break
+        kept.extend(sorted(added, key=lambda e: (sum(e), tuple(-k for k in e))))
+        sizes.append(len(kept))
+    return np.array(kept, dtype=np.int64).reshape(len(kept), dimension), sizes
+
+
+@dataclass(frozen=True)
+class PolynomialBasis:
+    """Products of one-dimensional orthonormal polynomials.
+
+    Attributes
+    ----------
+    exponents : ndarray of int, shape (terms, d)
+    sizes : tuple of int
+        Number of terms up to each degree.
+    centre, spread : ndarray, shape (d,)
+        Bounded coordinates are (x - centre) / spread.
+    bounded : ndarray of bool, shape (d,)
+        Which coordinates use the input itself rather than its standard-normal image.
+    recurrence : ndarray, shape (2, d, highest degree + 1)
+        a_k and b_k of p_{k+1} = ((z - a_k) p_k - b_k p_{k-1}) / b_{k+1}.
+    """
+
+    exponents: np.ndarray
+    sizes: tuple[int, ...]
+    centre: np.ndarray
+    spread: np.ndarray
+    bounded: np.ndarray
+    recurrence: np.ndarray
+
+    def __call__(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Values (n, terms) at standard-normal points u (n, d) and their inputs x (n, d)."""
+        n, d = u.shape
+        values = np.ones((n, len(self.exponents)))
+        a, b = self.recurrence
+        for i in range(d):
+            used = np.flatnonzero(self.exponents[:, i])
+            if len(used) == 0:
+                continue
+            z = (x[:, i] - self.centre[i]) / self.spread[i] if self.bounded[i] else u[:, i]
+            top = int(self.exponents[used, i].max())
+            p = np.empty((top + 1, n))
+            p[0] = 1.0
+            for k in range(top):
+                p[k + 1] = (z - a[i, k]) * p[k]
+                if k:
+                    p[k + 1] -= b[i, k] * p[k - 1]
+                p[k + 1] /= b[i, k + 1]
+            values[:, used] *= p[self.exponents[used, i]].T
+        return values
+
+
+def _stieltjes(z: np.ndarray, w: np.ndarray, degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Recurrence coefficients of the polynomials orthonormal under nodes z, weights w."""
+    a, b = np.zeros(degree + 1), np.zeros(degree + 1)
+    previous, p = np.zeros_like(z), np.ones_like(z)
+    for k in range(degree + 1):
+        a[k] = w @ (z * p * p)
+        if k == degree:
+            break
+        following = (z - a[k]) * p - b[k] * previous
+        b[k + 1] = np.sqrt(w @ following**2)
+        previous, p = p, following / b[k + 1]
+    return a, b
+
+
+def polynomial_basis(law: Any, most: int) -> PolynomialBasis:
+    """Orthonormal basis of up to ``most`` non-constant terms for a mapped `laws.Law`.
+
+    Coefficients of a bounded marginal come from 4096 Gauss-Legendre nodes in the probability
+    scale, which leaves means below 1e-9 of a standard deviation.
+    """
+    d = law.dimension
+    exponents, sizes = multi_indices(d, most)
+    highest = int(exponents.max(initial=1))
+    k = np.arange(highest + 1)
+    recurrence = np.zeros((2, d, highest + 1))
+    recurrence[1] = np.sqrt(k)
+    centre, spread, bounded = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
+    if law.correlation is None:
+        node, weight = np.polynomial.legendre.leggauss(8)
+        left = np.arange(512) / 512
+        v = (left[:, None] + (node + 1) / 1024).ravel()
+        w = np.tile(weight / 1024, 512)
+        for i, marginal in enumerate(law.marginals):
+            ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
+            if not np.isfinite(ends).all():
+                continue
+            bounded[i] = True
+            centre[i], spread[i] = ends.mean(), (ends[1] - ends[0]) / 2
+            z = (np.asarray(marginal.ppf(v), dtype=float) - centre[i]) / spread[i]
+            recurrence[:, i] = _stieltjes(z, w, highest)
+    return PolynomialBasis(exponents, tuple(sizes), centre, spread, bounded, recurrence)
