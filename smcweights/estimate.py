@@ -40,7 +40,8 @@ __all__ = ["Estimate", "combine", "digest", "provenance"]
 
 Array = NDArray[np.float64]
 
-_FILE_FORMAT = 1
+# ends every file, followed by the checksum; the number is that of the format
+_SEAL = b"smcweights estimate 1 sha256 "
 # components of an estimate that __repr__ prints at most
 _SHOWN = 12
 
@@ -300,7 +301,7 @@ class Estimate:
         """
         if isinstance(key, slice):
             index: Any = list(range(len(self)))[key]
-        elif isinstance(key, str | int | np.integer):
+        elif isinstance(key, str) or not np.iterable(key):
             index = self._position(key)
         else:
             index = [self._position(k) for k in key]
@@ -618,14 +619,7 @@ class Estimate:
             "provenance": _without_arrays(self.provenance, arrays),
         }
         main = self.to_xarray()
-        groups = {
-            "arrays": xarray.Dataset(
-                {
-                    f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
-                    for i, a in enumerate(arrays)
-                }
-            )
-        }
+        groups: dict[str, xarray.Dataset] = {}
         if self.sample is not None:
             # attributes of any type go into the document: NetCDF has neither bools nor dicts
             variables = {
@@ -635,12 +629,14 @@ class Estimate:
             attributes = {"": _plain(self.sample.attrs, "attributes of sample"), **variables}
             document["sample"] = _without_arrays(attributes, arrays)
             groups["sample"] = self.sample.drop_attrs().drop_encoding()
-        if len(arrays) > len(groups["arrays"]):
-            raise TypeError("sample: an attribute holds an array; expected numbers and strings")
+        groups["arrays"] = xarray.Dataset(
+            {
+                f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
+                for i, a in enumerate(arrays)
+            }
+        )
         # as a variable: HDF5 attributes end at 64 KiB
         main["document"] = ((), json.dumps(document))
-        main.attrs["smcweights_estimate"] = _FILE_FORMAT
-        main.attrs["digest"] = _file_digest(main, groups)
         target = os.path.realpath(os.fspath(path))
         folder, name = os.path.split(target)
         partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
@@ -648,6 +644,7 @@ class Estimate:
             main.to_netcdf(partial, mode="w", engine="h5netcdf")
             for group, data in groups.items():
                 data.to_netcdf(partial, mode="a", group=group, engine="h5netcdf")
+            _seal(partial)
             _flush(partial)
             os.replace(partial, target)
         except BaseException:
@@ -679,37 +676,22 @@ class Estimate:
         import xarray
 
         name = os.fspath(path)
-        if not os.path.exists(name):
-            raise FileNotFoundError(f"{name}: no such file")
+        _check_seal(name)
 
         def read(group: str | None) -> xarray.Dataset:
             with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
                 return data.load()
 
-        try:
-            main = read(None)
-        except Exception as error:
-            raise ValueError(f"{name}: not a readable NetCDF 4 file ({error})") from error
-        if main.attrs.get("smcweights_estimate") != _FILE_FORMAT or "document" not in main:
-            raise ValueError(f"{name}: not a file written by Estimate.save of this version")
-        try:
-            document = json.loads(main["document"].item())
-            groups = {
-                group: read(group) for group in ("arrays", "sample")[: 1 + ("sample" in document)]
-            }
-            sound = main.attrs["digest"] == _file_digest(main, groups)
-        except Exception as error:
-            raise ValueError(f"{name}: the file is damaged ({error})") from error
-        if not sound:
-            raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
-        arrays = [groups["arrays"][f"array_{i}"].values for i in range(len(groups["arrays"]))]
-        sample = groups.get("sample")
-        if sample is not None:
-            attributes = document["sample"]
+        main, extra = read(None), read("arrays")
+        arrays = [extra[f"array_{i}"].values for i in range(len(extra))]
+        document = json.loads(main["document"].item())
+        sample = None
+        if "sample" in document:
+            sample = read("sample").drop_encoding()
+            attributes = _with_arrays(document["sample"], arrays)
             sample.attrs = attributes[""]
             for variable, content in sample.variables.items():
                 content.attrs = attributes[str(variable)]
-            sample = sample.drop_encoding()
         held = "factor" if "factor" in main else "covariance"
         return cls(
             main["value"].values,
@@ -804,8 +786,8 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     Warns
     -----
     PrecisionWarning
-        The runs contradict one another (p below 1e-4, for the smallest of J times J), or some
-        runs saw hits of a component and others none.
+        The runs contradict one another (a p-value times the number of components is below 1e-4),
+        or some runs saw hits of a component and others none.
 
     References
     ----------
@@ -914,7 +896,7 @@ def provenance(
     --------
     >>> root = np.random.SeedSequence(7)
     >>> provenance("demo", root, {"budget": 100, "integrand": np.sin})["arguments"]
-    {'budget': 100, 'integrand': 'sin'}
+    {'budget': 100, 'integrand': 'numpy.sin'}
     """
     from . import randomness
 
@@ -992,11 +974,17 @@ def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[A
             raise ModelError(f"f: returned shape {centre.shape}, then {result.shape}")
         return result
 
+    def require_finite(what: str, content: Array) -> None:
+        if not np.isfinite(content).all():
+            where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
+            raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
+
     with _compat.enable_x64() if "jax" in sys.modules else contextlib.nullcontext():
         raw = f(value.copy())
     traced = type(raw).__module__.partition(".")[0] in ("jax", "jaxlib")
     with _compat.enable_x64() if traced else contextlib.nullcontext():
         centre = call(value.copy())
+        require_finite("value", centre)
         if traced:
             import jax
 
@@ -1004,6 +992,7 @@ def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[A
             jacobian = jacobian.reshape((*centre.shape, value.size))
         else:
             jacobian = _central_differences(probe, value, error)
+        require_finite("derivative", jacobian)
         curvature = np.zeros(jacobian.shape)
         for j, step in enumerate(np.atleast_1d(error)):
             if step > 0:
@@ -1011,10 +1000,6 @@ def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[A
     # one standard error further the function is not even defined
     curvature[np.isnan(curvature)] = np.inf
     curvature[curvature <= 16 * np.finfo(float).eps * np.abs(centre)[..., None]] = 0.0
-    for what, content in (("value", centre), ("derivative", jacobian)):
-        if not np.isfinite(content).all():
-            where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
-            raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
     return centre, jacobian, curvature
 
 
@@ -1165,6 +1150,8 @@ def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] 
     if no_hit is not None:
         c[no_hit.ravel()] = 0.0
         c[:, no_hit.ravel()] = 0.0
+        c[np.ix_(np.isnan(c.diagonal()), no_hit.ravel())] = np.nan
+        c[np.ix_(no_hit.ravel(), np.isnan(c.diagonal()))] = np.nan
     missing = np.isnan(c.diagonal())
     nan_expected = missing[:, None] | missing
     wrong = np.isinf(c) | (np.isnan(c) != nan_expected)
@@ -1235,8 +1222,10 @@ def _check_diagnostics(diagnostics: dict[str, Any], value: Array) -> None:
 
 def _check_sample(sample: Any) -> Any:
     # asked by attribute: an isinstance test would import xarray
-    if sample is None or hasattr(sample, "data_vars"):
-        return sample
+    if sample is None:
+        return None
+    if hasattr(sample, "data_vars"):
+        return sample.copy(deep=False)
     if not isinstance(sample, Mapping):
         raise TypeError(
             f"sample: got {type(sample).__name__}; expected an xarray.Dataset or a mapping of "
@@ -1326,24 +1315,27 @@ def _with_arrays(document: Any, arrays: list[NDArray]) -> Any:
     return document
 
 
-def _file_digest(main: xarray.Dataset, groups: Mapping[str, xarray.Dataset]) -> str:
-    """Checksum of all that a file holds; the same before writing and after reading."""
+def _seal(path: str) -> None:
+    """Append the checksum of a file, which readers of HDF5 pass over."""
+    with open(path, "r+b") as file:
+        checksum = hashlib.file_digest(file, "sha256")
+        file.seek(0, os.SEEK_END)
+        file.write(_SEAL + checksum.hexdigest().encode())
 
-    def canonical(array: NDArray) -> NDArray:
-        if array.dtype.kind == "f" and np.isnan(array).any():
-            # the payload of a NaN doesn't survive
-            return np.where(np.isnan(array), array.dtype.type(np.nan), array)
-        if array.dtype.kind in "mM":
-            return array.astype(f"{array.dtype.kind}8[ns]").view(np.int64)
-        return array
 
-    return digest(
-        {
-            f"{group}/{name}{variable.dims}": canonical(variable.values)
-            for group, data in {"": main, **groups}.items()
-            for name, variable in sorted(data.variables.items(), key=lambda item: str(item[0]))
-        }
-    )
+def _check_seal(name: str) -> None:
+    """Before HDF5 gets to see the file: its own checks leave many a changed byte unseen."""
+    with open(name, "rb") as file:
+        unread = max(os.path.getsize(name) - len(_SEAL) - 64, 0)
+        checksum = hashlib.sha256()
+        while unread and (chunk := file.read(min(unread, 2**20))):
+            checksum.update(chunk)
+            unread -= len(chunk)
+        seal = file.read()
+    if not seal.startswith(_SEAL):
+        raise ValueError(f"{name}: not a whole file that Estimate.save of this version wrote")
+    if seal != _SEAL + checksum.hexdigest().encode():
+        raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
 
 
 def _flush(path: str) -> None:

@@ -21,6 +21,8 @@ FUNCTIONS = [
     weights.pareto_k,
 ]
 
+# the same examples in every run, however slow the machine
+unhurried = settings(deadline=None, derandomize=True)
 log_weights = hnp.arrays(
     np.float64,
     st.integers(1, 60),
@@ -29,6 +31,7 @@ log_weights = hnp.arrays(
 moderate = hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-700, 700))
 
 
+@unhurried
 @given(log_weights)
 def test_no_input_overflows_and_every_number_stays_in_its_range(log_w):
     w = weights.normalise(log_w)
@@ -42,6 +45,7 @@ def test_no_input_overflows_and_every_number_stays_in_its_range(log_w):
     assert not math.isnan(weights.pareto_k(log_w))
 
 
+@unhurried
 @given(moderate)
 def test_log_sum_and_mean_agree_with_exact_summation(log_w):
     exact = math.fsum(math.exp(a - 700) for a in log_w)
@@ -52,6 +56,7 @@ def test_log_sum_and_mean_agree_with_exact_summation(log_w):
     )
 
 
+@unhurried
 @given(moderate, st.floats(-500, 500), st.randoms(use_true_random=False))
 def test_a_constant_and_the_order_do_not_matter(log_w, constant, random):
     log_w = np.round(log_w, 3)  # so that adding the constant loses no digit that counts
@@ -65,6 +70,7 @@ def test_a_constant_and_the_order_do_not_matter(log_w, constant, random):
     )
 
 
+@unhurried
 @given(moderate, st.integers(2, 5))
 def test_repeating_every_draw_multiplies_the_effective_sample_size(log_w, times):
     repeated = np.tile(log_w, times)
@@ -182,12 +188,16 @@ def test_pareto_k_agrees_with_arviz_and_its_sign(n, k):
     assert abs(ours - weights.pareto_k(-log_w)) > 0.1
 
 
-@settings(max_examples=30)
-@given(st.integers(30, 3000), st.floats(0.1, 1.5), st.integers(0, 2**32 - 1))
-def test_pareto_k_agrees_with_arviz_at_any_size(n, k, seed):
-    # the generations round the length of the tail differently: one draw more or less
+@unhurried
+@given(
+    st.integers(6, 44).map(lambda m: 5 * m) | st.integers(16, 60).map(lambda m: m * m),
+    st.floats(0.1, 1.5),
+    st.integers(0, 2**32 - 1),
+)
+def test_pareto_k_agrees_with_arviz_at_many_sizes(n, k, seed):
+    # at other sizes the generations differ among themselves by one draw in the tail
     log_w = -k * np.log(np.random.default_rng(seed).random(n))
-    assert weights.pareto_k(log_w) == pytest.approx(arviz_pareto_k(log_w), abs=0.15)
+    assert weights.pareto_k(log_w) == pytest.approx(arviz_pareto_k(log_w), abs=1e-9)
 
 
 def test_pareto_k_threshold():
