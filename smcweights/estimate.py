@@ -823,8 +823,9 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     pooled_freedom = np.divide(1.0, scatter, out=np.full_like(scatter, math.inf), where=scatter > 0)
     scalar = runs[0].value.ndim == 0
     if any(run.factor is not None for run in runs):
-        roots = [w * run._own_root() for w, run in zip(share, runs, strict=True)]
-        spread: dict[str, Any] = {"factor": np.hstack(roots)}
+        root = np.hstack([w * run._own_root() for w, run in zip(share, runs, strict=True)])
+        root[np.isnan(root).any(axis=1)] = np.nan
+        spread: dict[str, Any] = {"factor": root}
     else:
         covariances = [cast(Array, run._covariance) for run in runs]
         spread = {"covariance": sum(w**2 * c for w, c in zip(share, covariances, strict=True))}

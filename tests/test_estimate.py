@@ -436,6 +436,18 @@ def test_runs_are_weighted_by_evaluations():
     assert combine(runs_of([1.0], [0.5], [10])).value.shape == ()
 
 
+def test_a_component_without_standard_error_in_one_run_has_none_in_the_pool():
+    covariance = np.diag([np.nan, 0.04])
+    covariance[0, 1] = covariance[1, 0] = np.nan
+    missing = Estimate([1.0, 2.0], covariance, cost={"evaluations": 5})
+    whole = Estimate([1.0, 2.0], np.eye(2), cost={"evaluations": 5})
+    factored = Estimate([1.0, 2.0], factor=np.eye(2), cost={"evaluations": 5})
+    for other in (whole, factored):
+        pooled = combine([missing, other])
+        np.testing.assert_allclose(pooled.variance, [np.nan, 0.26])
+        assert np.isnan(pooled.diagnostics["heterogeneity"][0])
+
+
 def test_tiny_variances_keep_their_degrees_of_freedom():
     pooled = combine(runs_of([0.0, 0.0], [1e-200, 1e-200], [1, 1], degrees_of_freedom=4))
     assert pooled.degrees_of_freedom == pytest.approx(8)
