@@ -125,11 +125,12 @@ def moments(z: np.ndarray, t: np.ndarray, weights: np.ndarray | None = None) -> 
 
 def _centred(m: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariances zz, zt and the variances tt of the draws behind ``m``."""
-    z, t = m.z / m.weight, m.t / m.weight
+    weight = max(m.weight, 1e-300)
+    z, t = m.z / weight, m.t / weight
     return (
-        m.zz / m.weight - np.outer(z, z),
-        m.zt / m.weight - np.outer(z, t),
-        np.maximum(m.tt / m.weight - t**2, 0.0),
+        m.zz / weight - np.outer(z, z),
+        m.zt / weight - np.outer(z, t),
+        np.maximum(m.tt / weight - t**2, 0.0),
     )
 
 

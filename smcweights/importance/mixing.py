@@ -180,11 +180,13 @@ def fit_components(
             serves.append("leading function")
             share.append(max(share))
     if ((t != 0).sum(0) < FEW_HITS).any():
-        # nothing to learn from yet: look farther out, and farther still in later stages
-        for width in ((1.5, 2.0), (2.0, 3.0), (3.0, 4.0))[min(round_number, 3) - 1]:
+        # nothing to learn from yet: look farther out, a few standard deviations of the radius,
+        # and farther still in later stages
+        for shift in ((1, 2), (2, 3), (3, 4))[min(round_number, 3) - 1]:
+            width = 1 + shift / np.sqrt(d)
             densities.append(Elliptical(np.zeros(d), width * np.eye(d)))
             direction.append(np.zeros(t.shape[1]))
-            serves.append(f"exploration at {width:g} times the scale")
+            serves.append(f"exploration at {width:.2g} times the scale")
             share.append(0.5 * max(*share, 1e-300))
     first = np.array(share)
     if first.sum() > 0:

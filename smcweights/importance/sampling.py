@@ -1,0 +1,773 @@
+"""Draw, call, correct, report: what every importance-sampling function here has in common.
+
+A `Stage` is a stratified set of draws from a mixture with the integrand's values; `Controls` are
+the control variates asked for; `mean_of` turns final draws into a corrected mean whose variance is
+that of independent draws; `report` says how sure it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments
+from ..errors import ModelError, PrecisionWarning
+from ..estimate import Estimate
+from ..execution import batches
+from ..randomness import generator
+from ..stopping import Budget, Precision
+from ..weights import (
+    effective_sample_size,
+    largest_weight,
+    pareto_k,
+    pareto_k_threshold,
+    perplexity,
+)
+from .laws import Law
+from .mixing import Components
+from .polynomials import polynomial_basis
+from .proposals import ROWS, Mixture, WorkingSpace, log_densities, log_mixture
+
+__all__ = [
+    "Controls",
+    "History",
+    "Mean",
+    "Ratios",
+    "Sampler",
+    "Stage",
+    "all_stages_mean",
+    "arguments_of",
+    "call_integrand",
+    "choices_of",
+    "expectation_names",
+    "mean_of",
+    "pooled_mean",
+    "prepare_controls",
+    "ratios_of",
+    "report",
+    "self_normalized_mean",
+    "split",
+]
+
+FOLDS = 5
+MOST_TERMS = 300  # polynomial control variates
+FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
+
+
+# ------------------------------------------------------------------ the integrand and its draws
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Draws from one mixture, in the order of its components, and the integrand there."""
+
+    u: np.ndarray
+    x: np.ndarray
+    values: np.ndarray
+    log_f: np.ndarray
+    mixture: Mixture
+    counts: np.ndarray
+    scalar: bool
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+
+def call_integrand(integrand: Callable, vectorized: bool, x: np.ndarray) -> np.ndarray:
+    """The integrand at the rows of x as float64, shape (n,) or (n, J)."""
+    if vectorized:
+        return np.asarray(integrand(x), dtype=np.float64)
+    return np.array([np.asarray(integrand(row), dtype=np.float64) for row in x])
+
+
+def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Integrand values as (n, J), or what is wrong with them, with the input concerned."""
+    if values.ndim not in (1, 2) or len(values) != len(x) or values.size == 0:
+        raise ModelError(
+            f"integrand: returned shape {values.shape} for inputs of shape {x.shape}; expected "
+            f"({len(x)},) or ({len(x)}, J); for a function of one input vector pass "
+            "vectorized=False"
+        )
+    table = values.reshape(len(x), -1)
+    bad = np.argwhere(~np.isfinite(table))
+    if len(bad):
+        i, j = bad[0]
+        raise ModelError(
+            f"integrand: value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
+            f"finite number ({len(np.unique(bad[:, 0]))} of {len(x)} inputs of this batch failed)"
+        )
+    return table
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws stages: what stays the same from one to the next."""
+
+    run: Any
+    space: WorkingSpace
+    vectorized: bool
+
+    def draw(self, name: str, densities: tuple[Any, ...], counts: np.ndarray) -> Stage:
+        """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
+        mixture = Mixture(counts / counts.sum(), densities)
+        u = mixture.sample(generator(self.run.root, name), counts)
+        x = self.space.to_inputs(u)
+        jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
+        blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
+        tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
+        widths = {t.shape[1] for t in tables}
+        if len(widths) > 1:
+            raise ModelError(f"integrand: returned {sorted(widths)} values per input in one stage")
+        values, log_f = np.concatenate(tables), self.space.log_density(u)
+        return Stage(u, x, values, log_f, mixture, counts, blocks[0].ndim == 1)
+
+
+def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
+    """Counts near n * weights: multiples of ``multiple``, none zero, summing to n rounded down."""
+    parts = n // multiple
+    if parts < len(weights):
+        raise ValueError(f"{n} draws are too few for {len(weights)} mixture components")
+    exact = weights / weights.sum() * (parts - len(weights))
+    counts = 1 + np.floor(exact).astype(np.int64)
+    rest = parts - counts.sum()
+    counts[np.argsort(np.floor(exact) - exact, kind="stable")[:rest]] += 1
+    return counts * multiple
+
+
+@dataclass
+class History:
+    """All draws so far, under the deterministic mixture of the stages that made them."""
+
+    stages: list[Stage] = field(default_factory=list)
+    log_total: np.ndarray = field(default_factory=lambda: np.empty(0))  # log sum_s n_s h_s
+
+    def add(self, stage: Stage) -> None:
+        """Append a stage; the joint mixture of all draws changes with it."""
+        terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in (*self.stages, stage)]
+        new = np.logaddexp.reduce(terms, axis=0)
+        if self.stages:
+            old = np.log(len(stage)) + stage.mixture.log_density(self.gather("u"))
+            new = np.concatenate([np.logaddexp(self.log_total, old), new])
+        self.log_total = new
+        self.stages.append(stage)
+
+    def gather(self, name: str) -> np.ndarray:
+        """One field of all stages, along the draws."""
+        return np.concatenate([getattr(s, name) for s in self.stages])
+
+    def targets(self) -> np.ndarray:
+        """Integrand times weight under the joint mixture, (n, J)."""
+        return self.gather("values") * np.exp(self.gather("log_f") - self.log_h)[:, None]
+
+    @property
+    def log_h(self) -> np.ndarray:
+        """Log density of the joint mixture at all draws, (n,)."""
+        return self.log_total - np.log(len(self.log_total))
+
+
+# ------------------------------------------------------------------------------ control variates
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Control variates asked for.
+
+    Attributes
+    ----------
+    components : bool
+        Whether the mixture components serve.
+    functions : tuple
+        Functions (u, x) -> (n, k); their columns less ``means`` integrate to zero under the law.
+    means : ndarray, shape (E,)
+    mean_covariance : ndarray, shape (E, E)
+        Covariance of the means; zero where they are exact.
+    prefixes : tuple of int
+        Numbers of leading columns that make sense on their own, such as polynomial degrees.
+    """
+
+    components: bool
+    functions: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...]
+    means: np.ndarray
+    mean_covariance: np.ndarray
+    prefixes: tuple[int, ...]
+
+    def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Centred functions at points u with inputs x: (n, E)."""
+        if not self.functions:
+            return np.empty((len(u), 0))
+        return np.concatenate([g(u, x) for g in self.functions], axis=1) - self.means
+
+
+def _surrogate(function: Callable, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+    values = np.asarray(function(x), dtype=np.float64)
+    if values.ndim not in (1, 2) or len(values) != len(x) or not np.isfinite(values).all():
+        raise ModelError(
+            f"control_variates: the surrogate returned shape {values.shape} for inputs of shape "
+            f"{x.shape}, or numbers that are not finite; expected ({len(x)},) or ({len(x)}, k)"
+        )
+    return values.reshape(len(x), -1)
+
+
+def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) -> Controls:
+    """The user's ``control_variates`` made ready; means that need it are estimated here."""
+    items = list(asked) if isinstance(asked, list | tuple) else [asked]
+    components, functions, means, covariances, prefixes = False, [], [], [], []
+    for item in items:
+        if item is None or isinstance(item, bool | np.bool_):
+            components |= bool(item)
+            continue
+        width = sum(len(m) for m in means)
+        if isinstance(item, str):
+            if item != "polynomial":
+                raise ValueError(
+                    f"control_variates: got {item!r}; expected True, False, 'polynomial', a "
+                    "callable surrogate, or a list of these"
+                )
+            if not space.law.mapped:
+                raise ValueError(
+                    "control_variates: 'polynomial' needs a law with an isoprobabilistic map "
+                    "(independent marginals, a Gaussian copula or a multivariate normal law)"
+                )
+            basis = polynomial_basis(
+                space.law, max(space.law.dimension, min(MOST_TERMS, budget // 20))
+            )
+            functions.append(basis)
+            means.append(np.zeros(basis.sizes[-1] if basis.sizes else 0))
+            covariances.append(np.zeros((len(means[-1]),) * 2))
+            prefixes.extend(width + s for s in basis.sizes)
+        elif callable(item):
+            draws = int(min(20 * budget, 1_000_000))
+            surrogate = partial(_surrogate, item)
+            total: Moments | None = None
+            rng = generator(root, "surrogate", len(functions))
+            for first in range(0, draws, ROWS):
+                x = space.law.sample(rng, min(ROWS, draws - first))
+                values = surrogate(x, x)
+                block = moments(values, values[:, :0])
+                total = block if total is None else total + block
+            assert total is not None
+            mean = total.z / draws
+            functions.append(surrogate)
+            means.append(mean)
+            covariances.append((total.zz / draws - np.outer(mean, mean)) / (draws - 1))
+            prefixes.append(width + len(mean))
+        else:
+            raise TypeError(
+                f"control_variates: got {type(item).__name__}; expected True, False, 'polynomial', "
+                "a callable surrogate, or a list of these"
+            )
+    size = sum(len(m) for m in means)
+    covariance = np.zeros((size, size))
+    at = 0
+    for block in covariances:
+        covariance[at : at + len(block), at : at + len(block)] = block
+        at += len(block)
+    return Controls(
+        components,
+        tuple(functions),
+        np.concatenate(means) if means else np.empty(0),
+        covariance,
+        tuple(prefixes),
+    )
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Integrands, component densities and control functions over the density of the draws.
+
+    ``targets`` phi f/h (n, J); ``numerators`` (n, K + E): K component densities over h, then the
+    control functions times f/h.
+    """
+
+    targets: np.ndarray
+    numerators: np.ndarray
+    size: int  # K
+
+    def controls(self, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Targets (n, J), mean-zero controls (n, K + E) and weights (n,) under the mixture."""
+        weights = self.numerators[:, : self.size] @ mixture
+        z = self.numerators / weights[:, None]
+        z[:, : self.size] -= 1
+        return self.targets / weights[:, None], z, weights
+
+
+def ratios_of(
+    u: np.ndarray,
+    x: np.ndarray,
+    values: np.ndarray,
+    log_f: np.ndarray,
+    log_h: np.ndarray,
+    densities: tuple[Any, ...],
+    controls: Controls,
+) -> Ratios:
+    """Ratios at points u with inputs x, drawn from a density with logarithm log_h."""
+    f = np.exp(log_f - log_h)[:, None]
+    g = np.exp(log_densities(densities, u) - log_h[:, None])
+    extra = controls.values(u, x) * f
+    return Ratios(values * f, np.concatenate([g, extra], axis=1), len(densities))
+
+
+def choices_of(controls: Controls, components: Components, draws: int) -> list[Choice]:
+    """Ways to regress, the most restrained first, as many as ``draws`` can tell apart."""
+    k = len(components.densities)
+    choices = [Choice("none")]
+    if controls.components:
+        direction = np.zeros((k + len(controls.means), components.direction.shape[1]))
+        direction[:k] = components.direction
+        choices.append(Choice("own component", direction=direction))
+        if draws >= 8 * k:
+            choices += [Choice(f"components, cut-off {c:g}", k, c) for c in (0.1, 0.01, 0.001)]
+    for prefix in controls.prefixes:
+        if draws >= 8 * (k + prefix):
+            choices.append(Choice(f"components and {prefix} functions", k + prefix, 1e-3))
+    return choices
+
+
+# -------------------------------------------------------------------------------- corrected means
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A corrected mean over n stratified draws.
+
+    ``plain`` is the variance of the mean had no control been used, ``second`` the mean of
+    phi^2 f/h (so second - value^2 is the variance of plain Monte Carlo per draw). ``hits`` counts
+    the draws whose integrand is not 0, ``effective`` how many equal ones |phi| f/h is worth;
+    ``doubt`` is the variance of ``variance``.
+    """
+
+    n: int
+    value: np.ndarray
+    covariance: np.ndarray | None
+    factor: np.ndarray | None
+    variance: np.ndarray
+    plain: np.ndarray
+    second: np.ndarray
+    hits: np.ndarray
+    effective: np.ndarray
+    doubt: np.ndarray
+
+    @property
+    def degrees_of_freedom(self) -> np.ndarray:
+        """Satterthwaite's: those of a chi-square law as uncertain as the variance is, (J,)."""
+        return np.maximum(2 * self.variance**2 / np.maximum(self.doubt, 1e-300), 3.0)
+
+
+def _corrected_mean(
+    f: np.ndarray,
+    values: np.ndarray,
+    controls_at: Callable[[int, int], np.ndarray],
+    counts: np.ndarray,
+    chosen: np.ndarray,
+    choices: Sequence[Choice],
+    earlier: Moments | None,
+    shift: np.ndarray,
+    controls: Controls,
+) -> Mean:
+    """Cross-fitted, stratified mean of phi f/h over draws that stand stratum by stratum.
+
+    Parameters
+    ----------
+    f : ndarray, shape (n,)
+        Weights: input density over sampling density.
+    controls_at : callable
+        (first, last) -> mean-zero controls of those draws.
+    counts : ndarray of int
+        Draws per stratum, multiples of the number of folds.
+    shift : ndarray, shape (J,)
+        A guess of the expectations, subtracted for accuracy only.
+    """
+    n, j = values.shape
+    stratum = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
+    fold = place % FOLDS
+    regress = any(choices[c].size or choices[c].direction is not None for c in np.unique(chosen))
+    fitted = [np.zeros((0, j))] * FOLDS
+    if regress:
+        sums: list[Moments | None] = [None] * FOLDS
+        for a in range(0, n, ROWS):
+            b = min(n, a + ROWS)
+            z, t = controls_at(a, b), values[a:b] * f[a:b, None] - shift
+            for k in range(FOLDS):
+                rows = fold[a:b] == k
+                block = moments(z[rows], t[rows])
+                before = sums[k]
+                sums[k] = block if before is None else before + block
+        fitted = cross_fit([s for s in sums if s is not None], chosen, choices, earlier)
+    groups = 200 if j > FULL_COVARIANCE else 0
+    first = np.zeros((len(counts), j))
+    square, cube, fourth, plain, raw = np.zeros((5, len(counts), j))
+    second = np.zeros(j)
+    cross = np.zeros((j, j)) if not groups else None
+    group_sum = np.zeros((groups, j))
+    hits = np.zeros(j, dtype=np.int64)
+    size, size_square = np.zeros(j), np.zeros(j)
+    for a in range(0, n, ROWS):
+        b = min(n, a + ROWS)
+        t = values[a:b] * f[a:b, None]
+        hits += (t != 0).sum(0)
+        size += np.abs(t).sum(0)
+        size_square += np.einsum("nj,nj->j", t, t)
+        second += (t * values[a:b]).sum(0)
+        t -= shift
+        r = t.copy()
+        if regress:
+            z = controls_at(a, b)
+            for k in range(FOLDS):
+                rows = fold[a:b] == k
+                r[rows] -= z[rows] @ fitted[k]
+        cuts = np.flatnonzero(np.diff(stratum[a:b], prepend=-1))
+        here = stratum[a:b][cuts]
+        first[here] += np.add.reduceat(r, cuts)
+        r2 = r * r
+        square[here] += np.add.reduceat(r2, cuts)
+        cube[here] += np.add.reduceat(r2 * r, cuts)
+        fourth[here] += np.add.reduceat(r2 * r2, cuts)
+        raw[here] += np.add.reduceat(t, cuts)
+        plain[here] += np.add.reduceat(t * t, cuts)
+        if cross is not None:
+            cross += r.T @ r
+        else:
+            np.add.at(group_sum, place[a:b] % groups, r)
+    size_of = counts[:, None]
+    inner = size_of / (size_of - 1)
+    centre = first / size_of
+    spread = inner * np.maximum(square / size_of - centre**2, 0)
+    variance = (size_of * spread).sum(0) / n**2
+    peak = fourth - 4 * centre * cube + 6 * centre**2 * square - 3 * size_of * centre**4
+    doubt = np.maximum(peak / size_of - (size_of - 3) / (size_of - 1) * spread**2, 0)
+    doubt = (size_of * doubt).sum(0) / n**4
+    plain_variance = (inner * np.maximum(plain - raw**2 / size_of, 0)).sum(0) / n**2
+    value = shift + first.sum(0) / n
+    extra = np.zeros((j, j))
+    if regress and controls.mean_covariance.any():
+        b_mean = np.mean(fitted, axis=0)[-len(controls.means) :]
+        extra = estimated_mean_covariance(b_mean, controls.mean_covariance)
+    covariance = factor = None
+    if cross is not None:
+        covariance = (cross - (first / size_of).T @ first) / n**2
+        scale = np.sqrt(variance / np.maximum(np.diag(covariance), 1e-300))
+        covariance = covariance * np.outer(scale, scale) + extra
+        np.fill_diagonal(covariance, variance + np.diag(extra))
+    else:
+        factor = (group_sum - group_sum.mean(0)).T
+        factor *= np.sqrt(variance / np.maximum((factor**2).sum(1), 1e-300))[:, None]
+    return Mean(
+        n,
+        value,
+        covariance,
+        factor,
+        variance + np.diag(extra),
+        plain_variance,
+        second / n,
+        hits,
+        size**2 / np.maximum(size_square, 1e-300),
+        doubt,
+    )
+
+
+def pooled_mean(parts: Sequence[Mean]) -> Mean:
+    """Rounds of independent draws joined in proportion to their sizes."""
+    if len(parts) == 1:
+        return parts[0]
+    n = sum(p.n for p in parts)
+    w = [p.n / n for p in parts]
+
+    def total(name: str, power: int) -> Any:
+        terms = [getattr(p, name) for p in parts]
+        if terms[0] is None:
+            return None
+        return sum(c**power * term for c, term in zip(w, terms, strict=True))
+
+    factor = None
+    if parts[0].factor is not None:
+        factor = np.concatenate([c * p.factor for c, p in zip(w, parts, strict=True)], axis=1)
+    return Mean(
+        n,
+        total("value", 1),
+        total("covariance", 2),
+        factor,
+        total("variance", 2),
+        total("plain", 2),
+        total("second", 1),
+        sum(p.hits for p in parts),
+        sum(p.effective for p in parts),
+        total("doubt", 4),
+    )
+
+
+def mean_of(
+    stage: Stage,
+    components: Components,
+    controls: Controls,
+    choices: Sequence[Choice],
+    chosen: np.ndarray,
+    earlier: Moments | None,
+    shift: np.ndarray,
+) -> Mean:
+    """Corrected mean of one final stage; only ratios are kept per draw, controls are remade."""
+    log_g = log_densities(components.densities, stage.u)
+    log_h = log_mixture(log_g, stage.mixture.weights)
+    g = np.exp(log_g - log_h[:, None])
+    f = np.exp(stage.log_f - log_h)
+
+    def controls_at(a: int, b: int) -> np.ndarray:
+        extra = controls.values(stage.u[a:b], stage.x[a:b]) * f[a:b, None]
+        return np.concatenate([g[a:b] - 1, extra], axis=1)
+
+    return _corrected_mean(
+        f, stage.values, controls_at, stage.counts, chosen, choices, earlier, shift, controls
+    )
+
+
+def all_stages_mean(
+    history: History, components: Components, controls: Controls, used: list[str]
+) -> Mean:
+    """Corrected mean over the draws of all stages under their joint mixture."""
+    log_h, log_f = history.log_h, history.gather("log_f")
+    u, x, values = (history.gather(name) for name in ("u", "x", "values"))
+    g = np.exp(log_densities(components.densities, u) - log_h[:, None])
+    f = np.exp(log_f - log_h)
+
+    def controls_at(a: int, b: int) -> np.ndarray:
+        extra = controls.values(u[a:b], x[a:b]) * f[a:b, None]
+        return np.concatenate([g[a:b] - 1, extra], axis=1)
+
+    choices = choices_of(controls, components, len(history.stages[0]))
+    named = [choice.name for choice in choices]
+    chosen = np.array([named.index(name) if name in named else 0 for name in used])
+    counts = np.array([len(stage) for stage in history.stages])
+    shift = (f[:, None] * values).mean(0)
+    return _corrected_mean(f, values, controls_at, counts, chosen, choices, None, shift, controls)
+
+
+def self_normalized_mean(stage: Stage, log_h: np.ndarray) -> Mean:
+    """Self-normalised mean sum w phi / sum w, its variance by the delta method."""
+    n = len(stage)
+    log_w = stage.log_f - log_h
+    w = np.exp(log_w - log_w.max())
+    w *= n / w.sum()
+    value = w @ stage.values / n
+    r = w[:, None] * (stage.values - value)
+    covariance = r.T @ r / n / (n - 1)
+    variance = np.diag(covariance).copy()
+    second = w @ stage.values**2 / n
+    t = w[:, None] * np.abs(stage.values)
+    effective = t.sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
+    hits = (t != 0).sum(0)
+    doubt = (r**4).mean(0) / n**3
+    return Mean(n, value, covariance, None, variance, variance, second, hits, effective, doubt)
+
+
+# ------------------------------------------------------------------------------------- the report
+
+
+def _tail_shapes(log_f: np.ndarray, log_h: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Pareto k-hat (J,) of phi f/h, the larger of its two tails; NaN with under 25 values."""
+    j = values.shape[1]
+    shapes = np.full(j, np.nan)
+    ratio = np.exp(log_f - log_h)
+    if j > 50:
+        # the tails that could matter are those a single draw dominates
+        dominance = np.empty(j)
+        for k in range(j):
+            size = np.abs(values[:, k] * ratio)
+            dominance[k] = size.max() / max(size.sum(), 1e-300)
+        looked_at = np.argsort(-dominance)[:50]
+    else:
+        looked_at = np.arange(j)
+    for k in looked_at:
+        for sign in (1.0, -1.0):
+            some = sign * values[:, k] > 0
+            if some.sum() >= 25:
+                log_size = np.log(sign * values[some, k]) + (log_f - log_h)[some]
+                shapes[k] = np.fmax(shapes[k], pareto_k(log_size))
+    return shapes
+
+
+def report(
+    mean: Mean,
+    draws: list[Stage],
+    log_h: np.ndarray,
+    evaluations: int,
+    names: tuple[str, ...],
+    *,
+    method: str,
+    diagnostics: dict[str, Any],
+    seconds: float,
+    source: dict[str, Any],
+    law: Law,
+    defensive: float,
+    unsettled: np.ndarray,
+    cautions: list[str],
+) -> Estimate:
+    """The estimate with its diagnostics, and a warning where it can't be promised."""
+    log_f = np.concatenate([s.log_f for s in draws])
+    values = np.concatenate([s.values for s in draws])
+    n, scalar = len(values), draws[0].scalar
+    log_w = log_f - log_h
+    threshold = pareto_k_threshold(n)
+    weight_shape = pareto_k(log_w)
+    shapes = _tail_shapes(log_f, log_h, values)
+    # what the input law's own draws can't exclude: a region as likely as one over their number
+    trials = max(defensive * n, 1.0)
+    unseen = mean.hits == 0
+    barely = ~unseen & ((mean.effective < 10) | unsettled)
+    freedom = np.where(unseen, np.inf, mean.degrees_of_freedom)
+    value = np.where(unseen, 0.0, mean.value)
+    largest = np.abs(values).max(0)
+    variance = np.where(unseen, 1 / trials**2, mean.variance + barely * (largest / trials) ** 2)
+    rounding = (4 * np.finfo(float).eps * np.abs(value)) ** 2
+    crude = np.maximum(mean.second - value**2, 0.0) / evaluations
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.where(unseen, np.nan, crude / np.maximum(variance, rounding))
+        bought = np.where(unseen, np.nan, mean.plain / np.maximum(mean.variance, rounding))
+
+    def listed(which: np.ndarray) -> str:
+        found = [names[i] for i in np.flatnonzero(which)]
+        return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+
+    if unseen.any():
+        cautions.append(
+            f"{listed(unseen)}: no draw gave a value other than 0; the interval is an upper limit "
+            "for the probability that the integrand is not 0. More calls, or a proposal that "
+            "reaches farther, would help"
+        )
+    if barely.any():
+        cautions.append(
+            f"{listed(barely)}: adaptation ended before it had seen enough of it, or the estimate "
+            "hangs on a handful of draws; the standard error was widened by what the draws of the "
+            "input law can't exclude. More calls would help, or a proposal to start from"
+        )
+    few = ~unseen & ~barely & (mean.effective < 30)
+    if few.any():
+        cautions.append(
+            f"{listed(few)}: the draws that matter are worth fewer than 30 equal ones; the "
+            "interval leans on them. More calls would help"
+        )
+    heavy = shapes > threshold
+    if heavy.any():
+        cautions.append(
+            f"{listed(heavy)}: Pareto k-hat up to {np.nanmax(shapes):.2f} (limit {threshold:.2f}): "
+            "the tail of integrand times weight is too heavy for the standard error to be promised"
+        )
+    if weight_shape > threshold:
+        cautions.append(
+            f"Pareto k-hat of the weights is {weight_shape:.2f} (limit {threshold:.2f}): the "
+            "proposal misses part of the input law"
+        )
+    diagnostics = {
+        "gain_over_monte_carlo": gain,
+        "control_variance_reduction": bought,
+        "pareto_k": shapes,
+        "effective_draws": mean.effective,
+        "columns": [
+            "gain_over_monte_carlo",
+            "control_variance_reduction",
+            "control_variate",
+            "pareto_k",
+            "effective_draws",
+        ],
+        "effective_sample_size": effective_sample_size(log_w),
+        "perplexity": perplexity(log_w),
+        "largest_weight": largest_weight(log_w),
+        "pareto_k_weights": weight_shape,
+        **diagnostics,
+        "warnings": cautions,
+    }
+    if cautions:
+        warnings.warn(f"{method}: " + "; ".join(cautions), PrecisionWarning, stacklevel=3)
+    keywords: dict[str, Any] = {}
+    if mean.factor is not None:
+        factor = np.where(unseen[:, None], 0.0, mean.factor)
+        factor *= np.sqrt(np.maximum(variance, rounding) / np.maximum(mean.variance, 1e-300))[
+            :, None
+        ]
+        keywords["factor"] = factor
+    else:
+        assert mean.covariance is not None
+        covariance = np.where(unseen[:, None] | unseen[None], 0.0, mean.covariance)
+        np.fill_diagonal(covariance, np.maximum(variance, rounding))
+        keywords["covariance"] = covariance.reshape(()) if scalar else covariance
+    component = np.concatenate([np.repeat(np.arange(len(s.counts)), s.counts) for s in draws])
+    return Estimate(
+        value[0] if scalar else value,
+        names=names,
+        method=method,
+        degrees_of_freedom=freedom[0] if scalar else freedom,
+        trials=np.where(unseen, trials, 0.0).reshape(value.shape[int(scalar) :])
+        if unseen.any()
+        else None,
+        diagnostics=diagnostics,
+        cost={
+            "evaluations": evaluations,
+            "seconds": seconds,
+            "stages": len(diagnostics["stages"]) + 1,
+        },
+        provenance=source,
+        sample={
+            "inputs": (("draw", "input"), np.concatenate([s.x for s in draws])),
+            "values": (("draw", "expectation"), values),
+            "log_weight": (("draw",), log_w),
+            "component": (("draw",), component),
+            "input": (("input",), np.array(law.names)),
+            "expectation": (("expectation",), np.array(names)),
+        },
+        **keywords,
+    )
+
+
+def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:
+    """The names given, checked, or E1, E2, ..."""
+    if names is None:
+        return ("estimate",) if scalar else tuple(f"E{i + 1}" for i in range(count))
+    given = (names,) if isinstance(names, str) else tuple(names)
+    if len(given) != count or len(set(given)) != count:
+        raise ValueError(
+            f"names: got {len(given)} ({len(set(given))} different); expected {count} different "
+            "names, one per value of the integrand"
+        )
+    return given
+
+
+def _signature(integrand: Callable) -> str:
+    """A name and a digest of the code, to tell one integrand from another in a checkpoint."""
+    inner = integrand.func if isinstance(integrand, partial) else integrand
+    code = getattr(inner, "__code__", None)
+    body = code.co_code + repr(code.co_consts).encode() if code is not None else b""
+    named = (
+        f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__name__)}"
+    )
+    return f"{named} {hashlib.sha256(body).hexdigest()[:12]}"
+
+
+def arguments_of(law: Law, **others: Any) -> dict[str, Any]:
+    """The arguments as JSON can hold them."""
+
+    def plain(value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        if isinstance(value, Budget):
+            return value.total
+        if isinstance(value, Precision):
+            return {
+                "absolute": value.absolute,
+                "relative": value.relative,
+                "level": value.level,
+                "max_budget": value.max_budget,
+            }
+        if isinstance(value, Law):
+            return value.describe()
+        return _signature(value) if callable(value) else repr(value)
+
+    return {"law": law.describe(), **{k: plain(v) for k, v in others.items()}}
