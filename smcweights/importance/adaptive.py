@@ -88,19 +88,6 @@ def _sum(parts: Sequence[Moments]) -> Moments:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """A mixture to draw from and the control coefficients learned for it.
-
-    ``variance`` (J,) per draw is measured on fresh draws once they exist; infinite before.
-    """
-
-    components: Components
-    weights: np.ndarray
-    coefficients: np.ndarray
-    variance: np.ndarray
-
-
-@dataclass(frozen=True)
 class _Goal:
     """What adaptation works for: an objective and a budget, or a precision."""
 

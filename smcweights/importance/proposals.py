@@ -1,6 +1,7 @@
 """Densities to draw from, and how they are fitted to weighted draws.
 
-Everything here lives in a `WorkingSpace`, where the input law has zero mean and unit scale. A component is a frozen dataclass with ``sample(rng, n)`` and
+Everything here lives in a `WorkingSpace`, where the input law has zero mean and unit scale. A
+component is a frozen dataclass with ``sample(rng, n)`` and
 ``log_density(u)``; a `Mixture` of them, the input law among them, is what draws are taken from.
 Every component is normalised, so each one's density ratio is a control variate of known mean.
 
@@ -146,8 +147,8 @@ class WorkingSpace:
     """
 
     law: Any
-    centre: np.ndarray | None = None
-    factor: np.ndarray | None = None
+    centre: Any = None
+    factor: Any = None
 
     def to_inputs(self, u: np.ndarray) -> np.ndarray:
         """Inputs (n, d) of the points u (n, d)."""
@@ -500,11 +501,11 @@ def fit_grid(u: np.ndarray, weights: np.ndarray, bins: int = 32) -> Mixture:
     """A `Grid` whose coordinate marginals are those of the weighted draws.
 
     Half of the bin edges are weighted quantiles, half equally spaced; heights are mixed with 1
-    by 1 / (1 + ESS / bins), and at least 0.05 of the mass stays uniform, so that ratios are bounded.
+    by 1 / (1 + ESS / bins); at least 0.05 of the mass stays uniform, so that ratios are bounded.
     """
     from scipy.special import ndtr
 
-    n, d = u.shape
+    d = u.shape[1]
     w = weights / weights.sum()
     size = 1.0 / (w @ w)
     edges, heights = [], []

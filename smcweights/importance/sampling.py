@@ -217,12 +217,16 @@ def _surrogate(function: Callable, u: np.ndarray, x: np.ndarray) -> np.ndarray:
 def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) -> Controls:
     """The user's ``control_variates`` made ready; means that need it are estimated here."""
     items = list(asked) if isinstance(asked, list | tuple) else [asked]
-    components, functions, means, covariances, prefixes = False, [], [], [], []
+    components = False
+    functions: list[Callable[[np.ndarray, np.ndarray], np.ndarray]] = []
+    means: list[np.ndarray] = []
+    covariances: list[np.ndarray] = []
+    prefixes: list[int] = []
     for item in items:
         if item is None or isinstance(item, bool | np.bool_):
-            components |= bool(item)
+            components = components or bool(item)
             continue
-        width = sum(len(m) for m in means)
+        width = sum(m.size for m in means)
         if isinstance(item, str):
             if item != "polynomial":
                 raise ValueError(
@@ -265,9 +269,9 @@ def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) ->
     size = sum(len(m) for m in means)
     covariance = np.zeros((size, size))
     at = 0
-    for block in covariances:
-        covariance[at : at + len(block), at : at + len(block)] = block
-        at += len(block)
+    for part in covariances:
+        covariance[at : at + len(part), at : at + len(part)] = part
+        at += len(part)
     return Controls(
         components,
         tuple(functions),
@@ -487,7 +491,9 @@ def pooled_mean(parts: Sequence[Mean]) -> Mean:
 
     factor = None
     if parts[0].factor is not None:
-        factor = np.concatenate([c * p.factor for c, p in zip(w, parts, strict=True)], axis=1)
+        factor = np.concatenate(
+            [c * np.asarray(p.factor) for c, p in zip(w, parts, strict=True)], axis=1
+        )
     return Mean(
         n,
         total("value", 1),
@@ -496,8 +502,8 @@ def pooled_mean(parts: Sequence[Mean]) -> Mean:
         total("variance", 2),
         total("plain", 2),
         total("second", 1),
-        sum(p.hits for p in parts),
-        sum(p.effective for p in parts),
+        np.sum([p.hits for p in parts], axis=0),
+        np.sum([p.effective for p in parts], axis=0),
         total("doubt", 4),
     )
 
