@@ -1,16 +1,20 @@
-"""One seed, a tree of independent streams.
+"""From one seed to a tree of named, numbered, independent random streams.
 
-A seed becomes the root of a tree of `numpy.random.SeedSequence`; a stream stands at an address, a
-name and numbers, and what it draws depends on the root and the address only: not on the number of
-workers, on the batches, or on which other streams were used before.
+A run has one root, `seed_sequence`; everything random in it asks for the stream at an address,
+``generator(root, "stage 3")`` or ``generator(root, "chain", 7)``. A stream depends on the root and
+on its address only: not on what was drawn before, in which order, or by how many workers. That is
+what makes results repeat bit for bit on any executor, and a resumed run equal to an uninterrupted
+one.
 
-Reference: O'Neill (2015) for the hashing behind NumPy's SeedSequence; NumPy documentation,
-"Parallel random number generation".
+The addresses are spawn keys of NumPy's `SeedSequence`, whose hashing makes streams at different
+addresses independent for all practical purposes. `SeedSequence.spawn` is never used: it counts its
+calls, so that results would depend on what ran before.
 """
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,97 +22,174 @@ import numpy as np
 
 __all__ = ["describe", "generator", "jax_key", "seed_sequence"]
 
+_POOL_SIZE = 4  # NumPy's default
+
 
 def seed_sequence(seed: Any = None) -> np.random.SeedSequence:
-    """The root of a tree of streams.
+    """Root of a tree of streams.
 
     Parameters
     ----------
-    seed : None, int >= 0, SeedSequence, Generator or mapping
-        None draws fresh entropy (which `describe` records); a Generator gives four words of its
-        own; a mapping is what `describe` returned.
+    seed : None, int, SeedSequence, Generator or dict, default None
+        None draws fresh entropy, which `describe` tells. An int is at least 0. A Generator gives
+        four words of its stream, and so moves on. A dict is what `describe` returned.
 
     Returns
     -------
-    SeedSequence
+    numpy.random.SeedSequence
+
+    Raises
+    ------
+    TypeError
+        None of these kinds; a bool or a float is none of them.
+    ValueError
+        A negative int, or a dict with wrong entries.
+
+    Examples
+    --------
+    >>> seed_sequence(3).entropy
+    3
+    >>> seed_sequence({"entropy": 3, "spawn_key": [5]}).spawn_key
+    (5,)
+    """
+    if seed is None:
+        return np.random.SeedSequence()
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        words = seed.integers(0, 2**32, size=4, dtype=np.uint32)
+        return np.random.SeedSequence([int(w) for w in words])
+    if isinstance(seed, Mapping):
+        return _from_description(seed)
+    return np.random.SeedSequence(_whole(seed, "seed"))
+
+
+def generator(root: np.random.SeedSequence, name: str, *index: int) -> np.random.Generator:
+    """Random generator of the stream at an address.
+
+    Parameters
+    ----------
+    root : numpy.random.SeedSequence
+        Root of the tree.
+    name : str
+        What the stream is for.
+    *index : int
+        Numbers from 0 to 2**32 - 1 that tell streams of one name apart.
+
+    Returns
+    -------
+    numpy.random.Generator
+        At the start of its stream, however often it is asked for.
 
     Raises
     ------
     TypeError, ValueError
-        The seed is of another type, or negative.
-
-    Examples
-    --------
-    >>> seed_sequence(7).entropy
-    7
-    >>> seed_sequence(describe(seed_sequence(7))).entropy
-    7
-    """
-    if isinstance(seed, np.random.SeedSequence):
-        # a copy without the count of children: asking twice gives the same streams
-        return np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
-    if isinstance(seed, np.random.Generator):
-        words = seed.integers(0, 2**32, size=4, dtype=np.uint32)
-        return np.random.SeedSequence([int(word) for word in words])
-    if isinstance(seed, Mapping):
-        if set(seed) != {"entropy", "spawn_key"}:
-            raise ValueError(
-                f"seed: got a mapping with keys {sorted(map(str, seed))}; expected 'entropy' and "
-                "'spawn_key', as in an estimate's provenance['seed']"
-            )
-        return np.random.SeedSequence(seed["entropy"], spawn_key=tuple(seed["spawn_key"]))
-    if seed is None:
-        return np.random.SeedSequence()
-    if isinstance(seed, bool | np.bool_) or not isinstance(seed, int | np.integer):
-        raise TypeError(
-            f"seed: got {type(seed).__name__}; expected None, a non-negative int, a SeedSequence, "
-            "a Generator, or an estimate's provenance['seed']"
-        )
-    if seed < 0:
-        raise ValueError(f"seed: got {seed}; expected a non-negative int")
-    return np.random.SeedSequence(int(seed))
-
-
-def _address(
-    root: np.random.SeedSequence, name: str, index: tuple[int, ...]
-) -> np.random.SeedSequence:
-    key = (*root.spawn_key, zlib.crc32(name.encode()), *map(int, index))
-    return np.random.SeedSequence(root.entropy, spawn_key=key)
-
-
-def generator(root: np.random.SeedSequence, name: str, *index: int) -> np.random.Generator:
-    """The NumPy stream at the address ``name``, ``index`` below ``root``.
+        The root, name or an index is of the wrong kind, or an index out of range.
 
     Examples
     --------
     >>> root = seed_sequence(1)
-    >>> a = generator(root, "chain", 0).standard_normal()
-    >>> bool(a == generator(root, "chain", 0).standard_normal())
-    True
-    >>> bool(a == generator(root, "chain", 1).standard_normal())
-    False
+    >>> a, b = generator(root, "chain", 0), generator(root, "chain", 1)
+    >>> a.random() == b.random(), generator(root, "chain", 0).random() == b.random()
+    (False, False)
     """
-    return np.random.Generator(np.random.PCG64(_address(root, name, index)))
+    return np.random.Generator(np.random.PCG64(_at(root, name, index)))
 
 
 def jax_key(root: np.random.SeedSequence, name: str, *index: int) -> Any:
-    """The JAX key at the same address; all 64 bits of it are used."""
-    import jax
+    """JAX key of the stream at an address of the same tree.
 
-    return jax.random.wrap_key_data(_address(root, name, index).generate_state(2, np.uint32))
+    Parameters
+    ----------
+    root, name, *index
+        As for `generator`.
 
-
-def describe(root: np.random.SeedSequence) -> dict[str, Any]:
-    """What it takes to make ``root`` again, as JSON can hold it.
+    Returns
+    -------
+    jax.Array
+        A typed threefry key, made of 64 bits: ``jax.random.key`` would drop those above 32.
 
     Examples
     --------
-    >>> describe(seed_sequence(7))
-    {'entropy': 7, 'spawn_key': []}
+    >>> jax_key(seed_sequence(1), "chain", 0).shape
+    ()
+    """
+    import jax
+
+    words = _at(root, name, index).generate_state(2, np.uint32)
+    return jax.random.wrap_key_data(jax.numpy.asarray(words), impl="threefry2x32")
+
+
+def describe(root: np.random.SeedSequence) -> dict[str, Any]:
+    """What it takes to have this root again, in types that JSON can hold.
+
+    Parameters
+    ----------
+    root : numpy.random.SeedSequence
+        Root of the tree.
+
+    Returns
+    -------
+    dict
+        ``entropy``, an int or list of int, and ``spawn_key``, a list of int; also ``pool_size``
+        where it is not NumPy's default. `seed_sequence` accepts it.
+
+    Examples
+    --------
+    >>> describe(seed_sequence(12))
+    {'entropy': 12, 'spawn_key': []}
     """
     entropy: Any = root.entropy
-    if isinstance(entropy, int | np.integer):
-        entropy = int(entropy)
+    found: dict[str, Any] = {
+        "entropy": int(entropy) if np.ndim(entropy) == 0 else [int(e) for e in entropy],
+        "spawn_key": [int(k) for k in root.spawn_key],
+    }
+    if root.pool_size != _POOL_SIZE:
+        found["pool_size"] = int(root.pool_size)
+    return found
+
+
+def _at(root: np.random.SeedSequence, name: str, index: tuple[int, ...]) -> np.random.SeedSequence:
+    if not isinstance(root, np.random.SeedSequence):
+        raise TypeError(f"root: got {type(root).__name__}; expected a SeedSequence")
+    if not isinstance(name, str):
+        raise TypeError(f"name: got {type(name).__name__}; expected a string")
+    # every entry fills one 32-bit word, so that no two addresses are spelled alike
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
+    places = tuple(_whole(i, "index", 2**32) for i in index)
+    return np.random.SeedSequence(
+        root.entropy, spawn_key=(*root.spawn_key, *words, *places), pool_size=root.pool_size
+    )
+
+
+def _whole(value: Any, name: str, end: int | None = None) -> int:
+    expected = "an integer from 0" if end is None else f"an integer from 0 to below {end}"
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: got {value!r}; expected {expected}, not a bool")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        kinds = ", None, a SeedSequence or a Generator" if name == "seed" else ""
+        raise TypeError(
+            f"{name}: got {value!r} of type {type(value).__name__}; expected {expected}{kinds}"
+        ) from None
+    if number < 0 or (end is not None and number >= end):
+        raise ValueError(f"{name}: got {number}; expected {expected}")
+    return number
+
+
+def _from_description(seed: Mapping[str, Any]) -> np.random.SeedSequence:
+    if not {"entropy", "spawn_key"} <= set(seed) <= {"entropy", "spawn_key", "pool_size"}:
+        raise ValueError(
+            f"seed: got a dict with keys {sorted(map(str, seed))}; expected 'entropy' and "
+            "'spawn_key', as an estimate's provenance holds them"
+        )
+    entropy = seed["entropy"]
+    if np.ndim(entropy) == 0:
+        entropy = _whole(entropy, "seed['entropy']")
     else:
-        entropy = [int(word) for word in entropy]
-    return {"entropy": entropy, "spawn_key": [int(k) for k in root.spawn_key]}
+        entropy = [_whole(e, "seed['entropy']") for e in entropy]
+    spawn_key = tuple(_whole(k, "seed['spawn_key']") for k in seed["spawn_key"])
+    pool_size = _whole(seed.get("pool_size", _POOL_SIZE), "seed['pool_size']")
+    return np.random.SeedSequence(entropy, spawn_key=spawn_key, pool_size=pool_size)
