@@ -76,6 +76,16 @@ class Moments:
             self.tt + other.tt,
         )
 
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(
+            self.weight - other.weight,
+            self.z - other.z,
+            self.t - other.t,
+            self.zz - other.zz,
+            self.zt - other.zt,
+            self.tt - other.tt,
+        )
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -147,25 +157,37 @@ def coefficients(m: Moments, choice: Choice) -> np.ndarray:
     >>> coefficients(moments(z, z @ [[2.0], [-1.0]]), Choice("all", 2)).round(6).ravel().tolist()
     [2.0, -1.0]
     """
+    return _solutions(m, [choice])[0]
+
+
+def _solutions(m: Moments, choices: Sequence[Choice]) -> list[np.ndarray]:
+    """`coefficients` for several choices; those of one size share a decomposition."""
     zz, zt, _ = _centred(m)
-    b = np.zeros_like(zt)
-    if choice.direction is not None:
-        a = choice.direction
-        variance = np.einsum("kj,kl,lj->j", a, zz, a)
-        covariance = np.einsum("kj,kj->j", a, zt)
-        return a * np.where(variance > 0, covariance / np.where(variance > 0, variance, 1.0), 0.0)
-    k = choice.size
-    scale = np.sqrt(np.maximum(np.diag(zz)[:k], 0.0))
-    keep = np.flatnonzero(scale > 1e-12 * max(1.0, scale.max(initial=0.0)))
-    if len(keep) == 0:
-        return b
-    s = scale[keep]
-    values, vectors = np.linalg.eigh(zz[np.ix_(keep, keep)] / np.outer(s, s))
-    # eigenvalues of the correlation matrix are squared singular values
-    large = values > max(choice.cutoff**2, 1e-12) * values[-1]
-    v = vectors[:, large]
-    b[keep] = (v @ ((v.T @ (zt[keep] / s[:, None])) / values[large][:, None])) / s[:, None]
-    return b
+    decompositions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
+    found = []
+    for choice in choices:
+        b = np.zeros_like(zt)
+        if choice.direction is not None:
+            a = choice.direction
+            variance = np.einsum("kj,kj->j", a, zz @ a)
+            covariance = np.einsum("kj,kj->j", a, zt)
+            b = a * np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
+        elif choice.size:
+            if choice.size not in decompositions:
+                scale = np.sqrt(np.maximum(np.diag(zz)[: choice.size], 0.0))
+                keep = np.flatnonzero(scale > 1e-12 * max(1.0, scale.max()))
+                s = scale[keep]
+                values, vectors = np.linalg.eigh(zz[np.ix_(keep, keep)] / np.outer(s, s))
+                decompositions[choice.size] = keep, s, values, vectors
+            keep, s, values, vectors = decompositions[choice.size]
+            if len(keep):
+                # eigenvalues of the correlation matrix are squared singular values
+                large = values > max(choice.cutoff**2, 1e-12) * values[-1]
+                v = vectors[:, large]
+                b[keep] = v @ ((v.T @ (zt[keep] / s[:, None])) / values[large][:, None])
+                b[keep] /= s[:, None]
+        found.append(b)
+    return found
 
 
 def residual_variance(m: Moments, b: np.ndarray) -> np.ndarray:
@@ -203,16 +225,9 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
         total = total + fold
     held_out = np.empty((len(choices), len(folds), len(total.t)))
     for f, fold in enumerate(folds):
-        rest = Moments(
-            total.weight - fold.weight,
-            total.z - fold.z,
-            total.t - fold.t,
-            total.zz - fold.zz,
-            total.zt - fold.zt,
-            total.tt - fold.tt,
-        )
-        for c, choice in enumerate(choices):
-            held_out[c, f] = residual_variance(fold, coefficients(rest, choice))
+        rest = total - fold
+        for c, b in enumerate(_solutions(rest, choices)):
+            held_out[c, f] = residual_variance(fold, b)
     mean = held_out.mean(1)
     best = mean.argmin(0)
     targets = np.arange(mean.shape[1])
@@ -248,14 +263,7 @@ def cross_fit(
         total = total + earlier
     fitted = []
     for fold in folds:
-        rest = Moments(
-            total.weight - fold.weight,
-            total.z - fold.z,
-            total.t - fold.t,
-            total.zz - fold.zz,
-            total.zt - fold.zt,
-            total.tt - fold.tt,
-        )
+        rest = total - fold
         b = np.zeros_like(rest.zt)
         for c in np.unique(chosen):
             b[:, chosen == c] = coefficients(rest, choices[c])[:, chosen == c]

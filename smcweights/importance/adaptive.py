@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from ..controls import Choice, Moments, coefficients, moments, select
-from ..errors import DegeneracyError
 from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator
@@ -38,7 +37,7 @@ from .mixing import (
     mixture_weights,
     starting_components,
 )
-from .proposals import Given, working_space
+from .proposals import Given, WorkingSpace, working_space
 from .sampling import (
     FOLDS,
     Controls,
@@ -237,7 +236,7 @@ class _Adapted:
     components: Components
     weights: np.ndarray
     expected: float  # criterion per draw
-    unsettled: np.ndarray  # (J,) expectations that were hardly seen
+    doubted: np.ndarray  # (J,) estimates of expectations hardly seen, NaN for others
     history: History
     stages: list[dict[str, Any]]
     stopped: str
@@ -263,6 +262,8 @@ def _adapt(
         if best is None:
             densities: tuple[Any, ...] = (space, *given)
             weights = np.full(len(densities), 1 / len(densities))
+        elif used + size > MOST_ADAPTATION * most:
+            break
         else:
             t = history.targets()
             value = t.mean(0)
@@ -278,7 +279,8 @@ def _adapt(
                 rng=generator(sampler.run.root, "fit", number),
             )
             densities = components.densities
-            if used + size > MOST_ADAPTATION * most or size < 4 * len(densities):
+            if size < 4 * len(densities):
+                stopped = "a stage would be too small for its mixture"
                 break
             weights, coefficient = _weights(history, components, controls, goal)
         stage = sampler.draw(f"stage {number}", densities, split(size, weights))
@@ -327,8 +329,8 @@ def _adapt(
     value = history.targets().mean(0)
     variance = _foreseen(best, history, controls, value)
     expected = goal.criterion(variance, goal.scale(value, variance, len(history.log_total)))
-    unsettled = ~np.isfinite(variance)
-    return _Adapted(best.components, weights, expected, unsettled, history, stages, stopped)
+    doubted = np.where(np.isfinite(variance), np.nan, value)
+    return _Adapted(best.components, weights, expected, doubted, history, stages, stopped)
 
 
 def _check_objective(objective: str | np.ndarray, count: int) -> None:
@@ -382,8 +384,8 @@ def _finish(
         left = goal.most - used
         if reached or left < least:
             break
-        wanted = 1.05 * mean.n * max(worst**2 - 1, 0.1)
-        counts = split(max(int(min(wanted, 4 * mean.n, left)), least), unit, FOLDS)
+        wanted = goal.rule.next_size(mean.n, worst, len(stage))
+        counts = split(max(min(wanted, left), least), unit, FOLDS)
     return stages, means, [choices[c].name for c in chosen], reached
 
 
@@ -616,7 +618,7 @@ def adaptive_importance_sampling(
         source=provenance(method, root, arguments),
         law=law,
         defensive=float(weights[0]),
-        unsettled=adapted.unsettled,
+        adapted_value=adapted.doubted,
         cautions=cautions,
     )
 
@@ -720,7 +722,8 @@ def importance_sampling(
         total=rule.total,
         description=method,
     ) as run:
-        space = working_space(law, generator(run.root, "scale"))
+        # in the inputs themselves: the proposal may reach beyond the support of the law
+        space = WorkingSpace(law, np.zeros(law.dimension), np.eye(law.dimension))
         given = Given(start, space)
         if self_normalized:
             control_variates, defensive = False, 0.0
@@ -733,8 +736,6 @@ def importance_sampling(
     names = expectation_names(names, stage.values.shape[1], stage.scalar)
     j = len(names)
     log_h = stage.mixture.log_density(stage.u)
-    if not np.isfinite(stage.log_f).any():
-        raise DegeneracyError("every draw of the proposal has density zero under the law")
     components = Components(
         densities,
         np.zeros((len(densities), j)),
@@ -770,6 +771,6 @@ def importance_sampling(
         source=provenance(method, root, arguments),
         law=law,
         defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
-        unsettled=np.zeros(j, dtype=bool),
+        adapted_value=np.full(j, np.nan),
         cautions=[],
     )

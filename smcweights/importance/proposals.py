@@ -209,7 +209,11 @@ class Given:
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
-        return self.space.from_inputs(self.law.sample(rng, n))
+        x = self.law.sample(rng, n)
+        try:
+            return self.space.from_inputs(x)
+        except ValueError as error:
+            raise ValueError(f"proposal: draws outside the support of the law: {error}") from error
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments
-from ..errors import ModelError, PrecisionWarning
+from ..errors import DegeneracyError, ModelError, PrecisionWarning
 from ..estimate import Estimate
 from ..execution import batches
 from ..randomness import generator
@@ -117,14 +117,20 @@ class Sampler:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
         mixture = Mixture(counts / counts.sum(), densities)
         u = mixture.sample(generator(self.run.root, name), counts)
-        x = self.space.to_inputs(u)
-        jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
+        x, log_f = self.space.to_inputs(u), self.space.log_density(u)
+        # where the input law has no density the integrand may not even be defined
+        inside = np.flatnonzero(log_f > -np.inf)
+        if len(inside) == 0:
+            raise DegeneracyError(f"{name}: every draw has density zero under the input law")
+        called = x[inside]
+        jobs = [(called[a:b],) for a, b in batches(len(called), vectorized=self.vectorized)]
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
         tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
         widths = {t.shape[1] for t in tables}
         if len(widths) > 1:
             raise ModelError(f"integrand: returned {sorted(widths)} values per input in one stage")
-        values, log_f = np.concatenate(tables), self.space.log_density(u)
+        values = np.zeros((len(x), widths.pop()))
+        values[inside] = np.concatenate(tables)
         return Stage(u, x, values, log_f, mixture, counts, blocks[0].ndim == 1)
 
 
@@ -204,6 +210,15 @@ class Controls:
         return np.concatenate([g(u, x) for g in self.functions], axis=1) - self.means
 
 
+def _polynomials(basis: Any, space: WorkingSpace, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+    if space.centre is None:
+        return basis(u, x)
+    values = np.zeros((len(x), basis.sizes[-1] if basis.sizes else 0))
+    inside = space.law.log_density(x) > -np.inf
+    values[inside] = basis(space.law.from_inputs(x[inside]), x[inside])
+    return values
+
+
 def _surrogate(function: Callable, u: np.ndarray, x: np.ndarray) -> np.ndarray:
     values = np.asarray(function(x), dtype=np.float64)
     if values.ndim not in (1, 2) or len(values) != len(x) or not np.isfinite(values).all():
@@ -241,7 +256,7 @@ def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) ->
             basis = polynomial_basis(
                 space.law, max(space.law.dimension, min(MOST_TERMS, budget // 20))
             )
-            functions.append(basis)
+            functions.append(partial(_polynomials, basis, space))
             means.append(np.zeros(basis.sizes[-1] if basis.sizes else 0))
             covariances.append(np.zeros((len(means[-1]),) * 2))
             prefixes.extend(width + s for s in basis.sizes)
@@ -610,7 +625,7 @@ def report(
     source: dict[str, Any],
     law: Law,
     defensive: float,
-    unsettled: np.ndarray,
+    adapted_value: np.ndarray,
     cautions: list[str],
 ) -> Estimate:
     """The estimate with its diagnostics, and a warning where it can't be promised."""
@@ -624,11 +639,15 @@ def report(
     # what the input law's own draws can't exclude: a region as likely as one over their number
     trials = max(defensive * n, 1.0)
     unseen = mean.hits == 0
-    barely = ~unseen & ((mean.effective < 10) | unsettled)
+    barely = ~unseen & (mean.effective < 10)
     freedom = np.where(unseen, np.inf, mean.degrees_of_freedom)
     value = np.where(unseen, 0.0, mean.value)
     largest = np.abs(values).max(0)
-    variance = np.where(unseen, 1 / trials**2, mean.variance + barely * (largest / trials) ** 2)
+    # nor can what adaptation saw be forgotten where it saw little
+    doubtful = ~unseen & np.isfinite(adapted_value)
+    surplus = np.where(doubtful, mean.value - adapted_value, 0.0) ** 2
+    surplus += np.where(barely, largest / trials, 0.0) ** 2
+    variance = np.where(unseen, 1 / trials**2, mean.variance + surplus)
     rounding = (4 * np.finfo(float).eps * np.abs(value)) ** 2
     crude = np.maximum(mean.second - value**2, 0.0) / evaluations
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -647,9 +666,15 @@ def report(
         )
     if barely.any():
         cautions.append(
-            f"{listed(barely)}: adaptation ended before it had seen enough of it, or the estimate "
-            "hangs on a handful of draws; the standard error was widened by what the draws of the "
-            "input law can't exclude. More calls would help, or a proposal to start from"
+            f"{listed(barely)}: the estimate hangs on draws worth fewer than 10 equal ones; the "
+            "standard error was widened by what the draws of the input law can't exclude. More "
+            "calls would help, or a proposal to start from"
+        )
+    if doubtful.any():
+        cautions.append(
+            f"{listed(doubtful)}: adaptation ended before it had seen enough (draws worth fewer "
+            "than 10 equal ones); the standard error was widened by the distance between its "
+            "estimate and the final one. More calls would help"
         )
     few = ~unseen & ~barely & (mean.effective < 30)
     if few.any():
