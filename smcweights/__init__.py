@@ -18,12 +18,13 @@ _HOME = {
     "ModelError": "errors",
     "DegeneracyError": "errors",
     "GaussianCopula": "importance.laws",
+    "Truncated": "importance.laws",
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.adaptive",
     "problems": None,
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 __version__ = "0.1.0"
 
 

@@ -1,1 +1,27 @@
-"""Importance sampling."""
+"""Importance sampling: many expectations from one sample.
+
+Which function when
+-------------------
+`adaptive_importance_sampling`
+    Means, moments and probabilities of a model's output under an input law, all from one sample
+    whose density is learned on the way. Start here.
+`importance_sampling`
+    The same with a density you already have, or with a law known up to its constant.
+
+What the standard errors rest on
+--------------------------------
+Adaptation ends before the final draws begin, so these are independent given the past, and the
+variance of their mean is a sample variance, within the components of the mixture (the draws are
+stratified). Control variates enter with coefficients from other draws than the ones they correct
+(`smcweights.controls`), which keeps the mean exactly unbiased. Intervals are Student's, with
+Satterthwaite's degrees of freedom from the fourth moments of the corrected terms. A share of every
+mixture is the input law itself, so weights are bounded by 20; the Pareto k-hat of integrand times
+weight, and the number of equal draws it is worth, tell where a tail is too heavy for an interval to
+be promised, and then a `smcweights.PrecisionWarning` says so.
+
+The files
+---------
+``laws`` what an input law may be; ``proposals`` densities and their fits; ``mixing`` one mixture
+for many expectations; ``polynomials`` control variates of known mean; ``sampling`` draws,
+corrections and the report; ``adaptive`` the stages and the public functions.
+"""
