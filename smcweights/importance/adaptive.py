@@ -133,10 +133,11 @@ class _Goal:
         return criterion / max(self.rule.total - used, 1)
 
 
-def _quantile(level: float) -> float:
-    from scipy.special import ndtri
+def _quantile(level: float, degrees_of_freedom: Any = np.inf) -> Any:
+    """Two-sided Student quantile."""
+    from scipy.special import stdtrit
 
-    return float(ndtri(0.5 + level / 2))
+    return stdtrit(degrees_of_freedom, 0.5 + level / 2)
 
 
 def _learned(
@@ -364,7 +365,6 @@ def _finish(
     ratios = _history_ratios(history, components, controls)
     shift = ratios.targets.mean(0)
     choices = choices_of(controls, components, used)
-    # the mixture of the first final stage serves all: rounding may not change it between stages
     counts = split(max(size, least), adapted.weights, FOLDS)
     unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
@@ -377,15 +377,14 @@ def _finish(
             reached = True
             break
         mean = pooled_mean(means)
-        half = _quantile(goal.rule.level) * np.sqrt(mean.variance)
-        allowed = np.maximum(goal.rule.half_widths(mean.value), 1e-300)
-        worst = float((half / allowed).max())
-        reached = worst <= 1 and bool((mean.hits >= FEW_HITS).all())
-        left = goal.most - used
-        if reached or left < least:
+        half = _quantile(goal.rule.level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
+        # a value of which nothing was seen has no interval to be narrow
+        half = np.where(mean.hits < FEW_HITS, np.inf, half)
+        size = goal.rule.next_size(mean.value, half, mean.n, used)
+        reached = bool((half <= goal.rule.half_widths(mean.value)).all())
+        if reached or goal.most - used < least:
             break
-        wanted = goal.rule.next_size(mean.n, worst, len(stage))
-        counts = split(max(min(wanted, left), least), unit, FOLDS)
+        counts = split(max(size, least), unit, FOLDS)
     return stages, means, [choices[c].name for c in chosen], reached
 
 
