@@ -191,7 +191,7 @@ def _solutions(m: Moments, choices: Sequence[Choice]) -> list[np.ndarray]:
 
 
 def residual_variance(m: Moments, b: np.ndarray) -> np.ndarray:
-    """Variance (J,) of T - Z B over the draws behind the moments ``m``.
+    """Variance (..., J) of T - Z B over the draws behind the moments ``m``, for B (..., K, J).
 
     Examples
     --------
@@ -200,8 +200,7 @@ def residual_variance(m: Moments, b: np.ndarray) -> np.ndarray:
     [0.0]
     """
     zz, zt, tt = _centred(m)
-    fitted = np.einsum("kj,kj->j", b, zz @ b)
-    return np.maximum(tt - 2 * np.einsum("kj,kj->j", b, zt) + fitted, 0.0)
+    return np.maximum(tt + (b * (zz @ b - 2 * zt)).sum(-2), 0.0)
 
 
 def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
@@ -225,9 +224,7 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
         total = total + fold
     held_out = np.empty((len(choices), len(folds), len(total.t)))
     for f, fold in enumerate(folds):
-        rest = total - fold
-        for c, b in enumerate(_solutions(rest, choices)):
-            held_out[c, f] = residual_variance(fold, b)
+        held_out[:, f] = residual_variance(fold, np.array(_solutions(total - fold, choices)))
     mean = held_out.mean(1)
     best = mean.argmin(0)
     targets = np.arange(mean.shape[1])

@@ -266,7 +266,7 @@ def mixture_weights(
         )
 
     def descend(alpha: np.ndarray, guard: float) -> tuple[float, np.ndarray]:
-        best, kept = np.inf, alpha
+        best, kept, idle = np.inf, alpha, 0
         for _ in range(steps):
             mix = a @ alpha
             variance = np.maximum(squares.T @ (1 / mix) / n - offset**2, 0.0)
@@ -281,8 +281,11 @@ def mixture_weights(
                 value_all = high * total ** (1 / SHARPNESS)
                 slope = p / max(value, 1e-300) * slope + q / max(harm, 1e-300) * harm_slope
                 value = value_all
+            idle = 0 if value < best * 0.999 else idle + 1
             if value < best:
                 best, kept = value, alpha
+            if idle == 3:
+                break
             s = a.T @ ((squares @ slope) / mix**2)
             if not np.isfinite(s).all() or s.max() <= 0:
                 break
