@@ -1,34 +1,63 @@
-"""Evaluate numbered batches: in place, in threads, in processes, or on any executor.
+"""Evaluate a function on numbered batches: in place, in threads, in processes, on a cluster.
 
-What is evaluated follows from the arguments alone, never from the workers; results come back in
-the order of the batches, with at most twice the number of workers in flight. `open_run` also keeps
-a checkpoint, a ledger of results by stage and batch: a caller that is run again with the same
-arguments replays its algorithm, takes the results it finds there, and so ends with the numbers of
-an uninterrupted run.
+A method opens a run around the function it evaluates and hands it batches, stage by stage:
 
-Functions travel by cloudpickle, so lambdas and functions of a notebook work; worker processes are
-started by forkserver, because a fork after JAX or OpenMP has run hangs.
+    with open_run(function, executor=executor, checkpoint=checkpoint, seed=seed) as run:
+        rng = generator(run.root, "stage 1")
+        x = rng.standard_normal((n, d))
+        values = run.map("stage 1", [(x[a:b],) for a, b in batches(n)])
+
+Where the batches are evaluated changes nothing in the results, bit for bit:
+
+- what is in a batch follows from the arguments (`batches`), never from the number of workers;
+- results come back in the order of the batches;
+- every executor gives the function its own C-ordered copies of the arrays, and takes copies of what
+  it returns: a function that overwrites its input, or returns the same buffer twice, does no harm.
+
+Which executor when:
+
+- ``None``: fast vectorised functions, where one process is enough;
+- ``"threads"``: functions that release the GIL (NumPy on large arrays, numba with ``nogil``, JAX);
+- ``"processes"``: all other Python functions. The processes are started by a fork server, because
+  forking a process in which JAX or OpenMP ran makes children hang; a worker that dies costs the
+  batches it had. ``"threads:4"`` and ``"processes:4"`` set the number of workers;
+- any `concurrent.futures.Executor`: ``client.get_executor()`` of Dask, ``MPIPoolExecutor`` of
+  mpi4py, a pool kept from run to run.
+
+Functions travel by cloudpickle, so lambdas and functions of a notebook will do.
+
+A checkpoint is a ledger of results by stage and batch. A later run repeats the method and takes
+from the ledger what is there instead of calling the function, so that the method sees the same
+numbers as in an uninterrupted run. It is replaced in one step after each stage: a kill at any
+moment leaves either the old ledger or the new one.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import functools
+import contextvars
+import glob
 import hashlib
-import io
 import json
-import multiprocessing
+import math
+import operator
 import os
+import secrets
 import sys
-import tempfile
-import threading
 import time
-import uuid
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, suppress
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -37,509 +66,772 @@ from . import randomness
 
 __all__ = ["Run", "batches", "open_run"]
 
-FORMAT = 1
-DEATHS = 3  # of workers on one batch before giving up
-PATIENCE = 2.0  # seconds before a progress bar appears by itself
+MOST_DEATHS = 3  # of workers, at one batch
+FUNCTIONS_KEPT = 4  # by a worker
+SECONDS_BETWEEN_WRITES = 30.0  # of the checkpoint within a stage
+FORMAT = "smcweights checkpoint 1"
 
 
 def batches(n: int, *, vectorized: bool = True) -> list[tuple[int, int]]:
-    """Row ranges that cut n rows into about 32 batches.
+    """Row ranges in which n rows are evaluated.
 
-    They depend on ``n`` and ``vectorized`` only: at least 16 rows each (1 when the function takes
-    one row at a time), at most 8192.
+    Parameters
+    ----------
+    n : int
+        Number of rows, at least 0.
+    vectorized : bool, default True
+        Whether the function takes many rows at once; if not, a batch may have a single row.
+
+    Returns
+    -------
+    list of (int, int)
+        Starts and ends: about n/32 rows each, at least 16 (or 1), at most 8192. They depend on
+        the arguments only, because the same row in a batch of another size may differ in its last
+        bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``n`` is not a whole number from 0.
 
     Examples
     --------
     >>> batches(40)
     [(0, 16), (16, 32), (32, 40)]
     """
-    size = min(max(-(-n // 32), 16 if vectorized else 1), 8192)
-    return [(first, min(first + size, n)) for first in range(0, n, size)]
-
-
-# ------------------------------------------------------------------------- in the worker
-
-
-@functools.lru_cache(maxsize=4)
-def _unpacked(payload: bytes) -> Callable:
-    import cloudpickle
-
-    return cloudpickle.loads(payload)
-
-
-def _call(payload: bytes, address: tuple, job: tuple) -> Any:
-    """One batch in a worker; the address makes equal jobs different tasks for Dask."""
-    del address
-    return _unpacked(payload)(*job)
-
-
-# ------------------------------------------------------------------------- the checkpoint
-
-
-def _digest(job: Sequence[Any]) -> str:
-    """Digest of a job's arrays and other arguments."""
-    h = hashlib.sha256()
-    for part in job:
-        array = np.asarray(part)
-        h.update(f"{array.dtype.str}{array.shape}".encode())
-        h.update(repr(part).encode() if array.dtype == object else array.tobytes())
-    return h.hexdigest()[:32]
-
-
-class Ledger:
-    """Results by stage and batch, in a file that is replaced whole or not at all."""
-
-    def __init__(self, path: Any, arguments: dict[str, Any]) -> None:
-        self.path = Path(os.fspath(path))
-        self.arguments = json.loads(json.dumps(arguments, sort_keys=True))
-        self.root: dict[str, Any] | None = None
-        self.entries: dict[tuple[str, int], tuple[str, Any]] = {}
-        self.changed = False
-        if self.path.exists():
-            self._read()
-        elif not self.path.parent.is_dir():
-            raise ValueError(f"checkpoint: folder {self.path.parent} does not exist")
-
-    def _read(self) -> None:
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                head = json.loads(str(file["head"]))
-                if head["format"] != FORMAT:
-                    raise KeyError("format")
-                for stage, number, digest, shape in head["entries"]:
-                    parts = [file[f"{stage}/{number}/{i}"] for i in range(max(shape["parts"], 1))]
-                    self.entries[stage, number] = digest, _assembled(parts, shape)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"checkpoint: {self.path} can't be read as one ({type(error).__name__}: {error}); "
-                "it was left untouched: move it away, or name another file"
-            ) from error
-        mine, theirs = self.arguments, head["arguments"]
-        for key in sorted({*mine, *theirs}):
-            if mine.get(key) != theirs.get(key):
-                raise ValueError(
-                    f"checkpoint: {self.path} was written with {key}={theirs.get(key)!r}, this call "
-                    f"has {mine.get(key)!r}; use the same arguments, or another file"
-                )
-        self.root = head["root"]
-
-    def find(self, stage: str, number: int, digest: str) -> tuple[bool, Any]:
-        """Whether the result of a batch is known, and the result."""
-        if (stage, number) not in self.entries:
-            return False, None
-        known, result = self.entries[stage, number]
-        if known != digest:
-            raise ValueError(
-                f"checkpoint: {self.path} holds other inputs for batch {number} of {stage}; it was "
-                "written by another function, law, seed or version. Use another file"
-            )
-        return True, result
-
-    def add(self, stage: str, number: int, digest: str, result: Any) -> None:
-        """Keep a result until the next `write`."""
-        self.entries[stage, number] = digest, result
-        self.changed = True
-
-    def write(self) -> None:
-        """Replace the file by one that holds all results so far."""
-        if not self.changed:
-            return
-        arrays: dict[str, Any] = {}
-        entries = []
-        for (stage, number), (digest, result) in self.entries.items():
-            parts, shape = _taken_apart(result)
-            entries.append([stage, number, digest, shape])
-            for i, part in enumerate(parts):
-                arrays[f"{stage}/{number}/{i}"] = part
-        head = {
-            "format": FORMAT,
-            "arguments": self.arguments,
-            "root": self.root,
-            "entries": entries,
-        }
-        buffer = io.BytesIO()
-        np.savez(buffer, head=np.array(json.dumps(head)), **arrays)
-        folder = self.path.parent
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(buffer.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        self.changed = False
-
-
-def _taken_apart(result: Any) -> tuple[list[np.ndarray], dict[str, Any]]:
-    if isinstance(result, dict):
-        return [np.asarray(v) for v in result.values()], {"parts": len(result), "keys": [*result]}
-    if isinstance(result, tuple):
-        return [np.asarray(v) for v in result], {"parts": len(result), "tuple": True}
-    return [np.asarray(result)], {"parts": 1}
-
-
-def _assembled(parts: list[np.ndarray], shape: dict[str, Any]) -> Any:
-    if "keys" in shape:
-        return dict(zip(shape["keys"], parts, strict=True))
-    return tuple(parts) if "tuple" in shape else parts[0]
-
-
-# ------------------------------------------------------------------------- where it runs
-
-
-class _InPlace(concurrent.futures.Executor):
-    """Runs a task when it is submitted."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> concurrent.futures.Future:
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pool() -> concurrent.futures.ProcessPoolExecutor:
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise RuntimeError(
-            "executor='processes' was reached while a worker process was importing the main "
-            "script; put the script's work under `if __name__ == '__main__':`"
-        )
-    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    return concurrent.futures.ProcessPoolExecutor(
-        _processors(), mp_context=multiprocessing.get_context(kind)
-    )
-
-
-def _workers(executor: concurrent.futures.Executor) -> int:
-    """Number of workers of an executor, as far as it tells."""
-    for name in ("_max_workers", "max_workers"):
-        known = getattr(executor, name, None)
-        if isinstance(known, int) and known > 0:
-            return known
-    client = getattr(executor, "_client", None)  # Dask's executor
-    if client is not None:
-        return max(1, sum(client.nthreads().values()))
-    return _processors()
-
-
-class Run:
-    """An open run: a function, where to call it, its checkpoint and its progress.
-
-    Attributes
-    ----------
-    root : SeedSequence
-        Root of the run's random streams; the checkpoint's when there is one.
-    """
-
-    def __init__(
-        self,
-        function: Callable,
-        executor: Any,
-        ledger: Ledger | None,
-        root: np.random.SeedSequence,
-        bar: _Bar,
-    ) -> None:
-        self.root = root
-        self._function = function
-        self._executor = executor
-        self._ledger = ledger
-        self._bar = bar
-        self._payload: bytes | None = None
-        self._owned: concurrent.futures.Executor | None = None
-        self._id = uuid.uuid4().hex
-
-    def map(
-        self, stage: str, jobs: Sequence[tuple], sizes: Sequence[int] | None = None
-    ) -> list[Any]:
-        """``function(*job)`` for every job of a stage, in order.
-
-        Parameters
-        ----------
-        stage : str
-            Name, different for every stage of a run.
-        jobs : sequence of tuple
-            Arguments; arrays and plain values.
-        sizes : sequence of int, optional
-            By how much each job advances the progress bar; default 1.
-        """
-        return list(self.stream(stage, jobs, sizes))
-
-    def stream(
-        self, stage: str, jobs: Iterable[tuple], sizes: Iterable[int] | None = None
-    ) -> Iterator[Any]:
-        """As `map`, one result at a time; jobs are taken when there is room for them."""
-        ends_well = False
-        try:
-            yield from self._stream(stage, jobs, sizes)
-            ends_well = True
-        finally:
-            if self._ledger is not None and (ends_well or sys.exc_info()[0] is not None):
-                self._ledger.write()
-
-    def _stream(
-        self, stage: str, jobs: Iterable[tuple], sizes: Iterable[int] | None
-    ) -> Iterator[Any]:
-        executor = self._start()
-        room = 1 if isinstance(executor, _InPlace) else 2 * _workers(executor)
-        flight: collections.deque[_Task] = collections.deque()
-        steps = iter(sizes) if sizes is not None else None
-        numbered = enumerate(jobs)
-        done = False
-        try:
-            while flight or not done:
-                while not done and len(flight) < room:
-                    try:
-                        number, job = next(numbered)
-                    except StopIteration:
-                        done = True
-                        break
-                    digest = _digest(job) if self._ledger is not None else ""
-                    task = _Task(stage, number, job, digest, next(steps) if steps else 1)
-                    if self._ledger is not None:
-                        task.known, task.result = self._ledger.find(stage, number, digest)
-                    if not task.known:
-                        self._submit(task)
-                    flight.append(task)
-                if flight:
-                    task = flight[0]
-                    result = task.result if task.known else self._await(task, flight)
-                    flight.popleft()
-                    if self._ledger is not None and not task.known:
-                        self._ledger.add(stage, task.number, task.digest, result)
-                    self._bar.advance(task.size)
-                    yield result
-        except BaseException:
-            self._keep_finished(flight)
-            raise
-
-    def _start(self) -> Any:
-        if self._executor is None:
-            return _InPlace()
-        if self._executor == "threads":
-            if self._owned is None:
-                self._owned = concurrent.futures.ThreadPoolExecutor(_processors())
-            return self._owned
-        if self._executor == "processes":
-            if self._owned is None:
-                self._owned = _pool()
-            return self._owned
-        return self._executor
-
-    def _submit(self, task: _Task) -> None:
-        executor = self._start()
-        if isinstance(executor, _InPlace | concurrent.futures.ThreadPoolExecutor):
-            task.future = executor.submit(self._function, *task.job)
-            return
-        if self._payload is None:
-            import cloudpickle
-
-            self._payload = cloudpickle.dumps(self._function)
-        address = (self._id, task.stage, task.number)
-        try:
-            task.future = executor.submit(_call, self._payload, address, task.job)
-        except concurrent.futures.BrokenExecutor as error:
-            # noticed when its turn comes, after the batches that were finished
-            task.future = concurrent.futures.Future()
-            task.future.set_exception(error)
-
-    def _await(self, task: _Task, flight: collections.deque[_Task]) -> Any:
-        while True:
-            assert task.future is not None
-            try:
-                return task.future.result()
-            except concurrent.futures.BrokenExecutor as error:
-                if self._executor != "processes":
-                    kept = "" if self._ledger is None else f" in {self._ledger.path}"
-                    go_on = (
-                        "call again with the same arguments, a new executor and the same checkpoint"
-                        if self._ledger is not None
-                        else "call again with a new executor; with checkpoint=path nothing "
-                        "finished would be lost"
-                    )
-                    raise concurrent.futures.BrokenExecutor(
-                        f"the executor broke at batch {task.number} of {task.stage} ({error}); "
-                        f"finished batches are kept{kept}. To go on, {go_on}"
-                    ) from error
-                task.deaths += 1
-                if task.deaths >= DEATHS:
-                    raise concurrent.futures.BrokenExecutor(
-                        f"worker processes died {DEATHS} times at batch {task.number} of "
-                        f"{task.stage}: the function may kill its process (memory, a crash in "
-                        "compiled code), or the script starts its work at import; then put it "
-                        "under `if __name__ == '__main__':`"
-                    ) from error
-                self._rebuild(flight)
-            except Exception as error:
-                error.add_note(f"smcweights: raised in batch {task.number} of {task.stage}")
-                raise
-
-    def _rebuild(self, flight: collections.deque[_Task]) -> None:
-        """A new pool of our own, and the unfinished batches once more."""
-        if self._owned is not None:
-            self._owned.shutdown(wait=False, cancel_futures=True)
-        self._owned = None
-        for task in flight:
-            if not task.known and not task.finished():
-                self._submit(task)
-
-    def _keep_finished(self, flight: Iterable[_Task]) -> None:
-        for task in flight:
-            if task.known or task.future is None:
-                continue
-            if task.finished() and self._ledger is not None:
-                self._ledger.add(task.stage, task.number, task.digest, task.future.result())
-            else:
-                task.future.cancel()
-
-    def close(self) -> None:
-        """Let go of the pool and the progress bar."""
-        if self._owned is not None:
-            self._owned.shutdown(wait=True, cancel_futures=True)
-            self._owned = None
-        self._bar.close()
-
-
-class _Task:
-    """A batch on its way."""
-
-    def __init__(self, stage: str, number: int, job: tuple, digest: str, size: int) -> None:
-        self.stage, self.number, self.job, self.digest, self.size = stage, number, job, digest, size
-        self.known = False
-        self.result: Any = None
-        self.future: concurrent.futures.Future | None = None
-        self.deaths = 0
-
-    def finished(self) -> bool:
-        """Whether there is a result to keep."""
-        f = self.future
-        return f is not None and f.done() and not f.cancelled() and f.exception() is None
-
-
-# ------------------------------------------------------------------------- progress
-
-
-def _is_watched() -> bool:
-    """Whether somebody looks: a terminal or a notebook."""
-    shell = sys.modules.get("IPython")
-    if shell is not None:
-        running = shell.get_ipython()
-        if running is not None and "IPKernelApp" in getattr(running, "config", {}):
-            return True
-    return bool(getattr(sys.stderr, "isatty", bool)())
-
-
-class _Bar:
-    """A progress bar that appears when it is wanted, or after two seconds where it is watched."""
-
-    def __init__(self, asked: bool | None, total: int | None, unit: str, text: str) -> None:
-        self._wanted = _is_watched() if asked is None else bool(asked)
-        self._delay = PATIENCE if asked is None else 0.0
-        self._options = {"total": total, "unit": f" {unit}", "desc": text}
-        self._count = 0
-        self._began = time.monotonic()
-        self._bar: Any = None
-        self._lock = threading.Lock()
-
-    def advance(self, size: int) -> None:
-        self._count += size
-        if not self._wanted or time.monotonic() - self._began < self._delay:
-            return
-        with self._lock:
-            if self._bar is None:
-                from tqdm.auto import tqdm
-
-                self._bar = tqdm(**self._options)
-                size = self._count
-            self._bar.update(size)
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-# ------------------------------------------------------------------------- the door
-
-
-def _checked_executor(executor: Any) -> Any:
-    if executor is None or executor in ("threads", "processes"):
-        return executor
-    if isinstance(executor, str) or not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            f"executor: got {executor!r}; expected None, 'threads', 'processes', or an object with "
-            "submit(), such as any concurrent.futures.Executor"
-        )
-    return executor
+    n = operator.index(n)
+    if n < 0:
+        raise ValueError(f"n: got {n}; expected a number of rows from 0")
+    size = min(max(math.ceil(n / 32), 16 if vectorized else 1), 8192)
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 @contextmanager
 def open_run(
-    function: Callable,
+    function: Callable[..., Any],
     *,
     executor: Any = None,
     progress: bool | None = None,
     checkpoint: Any = None,
-    arguments: dict[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     seed: Any = None,
     total: int | None = None,
     unit: str = "calls",
     description: str = "",
 ) -> Iterator[Run]:
-    """Open a `Run` that calls ``function`` on batches.
+    """Open a run: where a function is evaluated, how that is shown, and where it is kept.
 
     Parameters
     ----------
     function : callable
-        Called with the parts of each job; returns an array, or a tuple or dict of arrays.
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        In place, threads, a pool of processes of our own (rebuilt when a worker dies), or the
-        user's. An executor of the user's is left open.
+        Takes the entries of a job; returns an array, or a tuple or dict of arrays.
+    executor : None, "threads", "processes" or concurrent.futures.Executor, default None
+        Where it is called, see the page of this module. An executor of the user's is left open.
     progress : bool, optional
-        A progress bar: True, False, or None for a terminal or notebook once 2 s have passed.
+        Whether a progress bar is shown; by default in a terminal or notebook, after 2 s.
     checkpoint : path, optional
-        File of finished results; see the module's text.
-    arguments : dict, optional
-        What identifies the run in a checkpoint, as JSON can hold it.
-    seed : optional
-        As for `randomness.seed_sequence`.
+        File of results; created if missing, taken up if not.
+    arguments : mapping, optional
+        All that the results depend on, in types that JSON can hold. A checkpoint made with other
+        arguments is refused.
+    seed : None, int, SeedSequence, Generator or dict, optional
+        Root of the run's random streams; None takes the checkpoint's, or fresh entropy.
     total : int, optional
-        Length of the progress bar, in ``unit``.
+        Expected sum of the sizes of all batches, for the progress bar.
+    unit : str, default "calls"
+        What the sizes count.
+    description : str, default ""
+        Title of the progress bar.
+
+    Yields
+    ------
+    Run
 
     Raises
     ------
+    TypeError
+        An argument is of the wrong kind, or the function can't be sent to other processes.
     ValueError
-        The checkpoint can't be read, or was written with other arguments.
+        The executor's name is unknown; or the checkpoint is damaged, or of a run with other
+        arguments or another seed. The file is left as it is.
 
     Examples
     --------
-    >>> with open_run(lambda x: x**2) as run:
-    ...     run.map("squares", [(np.arange(3),), (np.arange(2),)])
-    [array([0, 1, 4]), array([0, 1])]
+    >>> with open_run(lambda x: x**2, executor="threads", seed=1) as run:
+    ...     run.map("squares", [(np.arange(3),), (np.arange(3, 5),)])
+    [array([0, 1, 4]), array([ 9, 16])]
     """
-    executor = _checked_executor(executor)
-    if progress is not None and not isinstance(progress, bool):
+    if not callable(function):
+        raise TypeError(f"function: got {type(function).__name__}; expected a callable")
+    if not (progress is None or isinstance(progress, bool)):
         raise TypeError(f"progress: got {progress!r}; expected True, False or None")
+    pool = _Pool(function, executor)
+    root = None if seed is None else randomness.seed_sequence(seed)
     ledger = None
     if checkpoint is not None:
-        given = dict(arguments or {})
-        if seed is not None and not isinstance(seed, np.random.Generator):
-            given["seed"] = randomness.describe(randomness.seed_sequence(seed))
-        ledger = Ledger(checkpoint, given)
-    if ledger is not None and ledger.root is not None:
-        root = randomness.seed_sequence(ledger.root)
-    else:
-        root = randomness.seed_sequence(seed)
-    if ledger is not None:
-        ledger.root = randomness.describe(root)
-    run = Run(function, executor, ledger, root, _Bar(progress, total, unit, description))
+        ledger = _Ledger(checkpoint, arguments or {}, root)
+        root = ledger.root
+    bar = _progress_bar(progress, total, unit, description)
     try:
-        yield run
+        yield Run(root or randomness.seed_sequence(), pool, ledger, bar, description)
+    except BaseException as error:
+        # an interrupt doesn't wait for what still runs
+        pool.close(at_once=not isinstance(error, Exception))
+        raise
+    else:
+        pool.close()
     finally:
-        run.close()
+        if bar is not None:
+            bar.close()
+
+
+class Run:
+    """An open run; `open_run` makes it.
+
+    Attributes
+    ----------
+    root : numpy.random.SeedSequence
+        Root of the run's random streams, see `smcweights.randomness.generator`.
+    """
+
+    def __init__(
+        self,
+        root: np.random.SeedSequence,
+        pool: _Pool,
+        ledger: _Ledger | None,
+        bar: Any,
+        description: str,
+    ) -> None:
+        self.root = root
+        self._pool = pool
+        self._ledger = ledger
+        self._bar = bar
+        self._description = description
+        self._stages: set[str] = set()
+        self._id = secrets.token_hex(8)
+
+    def map(
+        self, stage: str, jobs: Sequence[tuple[Any, ...]], sizes: Sequence[int] | None = None
+    ) -> list[Any]:
+        """Results of ``function(*job)`` for all jobs of a stage, in their order.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage, unlike those before it.
+        jobs : sequence of tuple
+            The function's arguments, batch by batch.
+        sizes : sequence of int, optional
+            By how much each batch advances the progress bar; 1 by default.
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        Exception
+            What the function raised, with a note that names the stage and the batch; of several
+            failing batches the first.
+        concurrent.futures.BrokenExecutor
+            Workers died: the message says how to go on.
+        ValueError
+            The stage's name is taken, or its jobs differ from those in the checkpoint.
+        """
+        return list(self.stream(stage, jobs, sizes))
+
+    def stream(
+        self,
+        stage: str,
+        jobs: Iterable[tuple[Any, ...]],
+        sizes: Iterable[int] | None = None,
+    ) -> Generator[Any, None, None]:
+        """Results one by one, in the order of the jobs, which are taken as they are needed.
+
+        Parameters
+        ----------
+        stage, jobs, sizes
+            As for `map`, but any iterables.
+
+        Yields
+        ------
+        object
+            At most twice as many batches as there are workers are in flight, and at most eight
+            times as many computed or in flight but not yet yielded.
+
+        Raises
+        ------
+        Exception
+            As for `map`.
+        """
+        if stage in self._stages:
+            raise ValueError(f"stage {stage!r} has been run already; every stage needs its name")
+        self._stages.add(stage)
+        if self._bar is not None:
+            title = f"{self._description}, {stage}" if self._description else stage
+            self._bar.set_description_str(title, refresh=False)
+        sized = zip(jobs, repeat(1)) if sizes is None else zip(jobs, sizes, strict=True)
+        return self._results(stage, sized)
+
+    def _results(
+        self, stage: str, jobs: Iterator[tuple[tuple[Any, ...], int]]
+    ) -> Generator[Any, None, None]:
+        pool, ledger = self._pool, self._ledger
+        window = pool.window()
+        inputs: dict[int, tuple[Any, str]] = {}  # job and digest of batches without a result
+        size_of: dict[int, int] = {}
+        running: dict[Future[Any], int] = {}
+        ready: dict[int, Any] = {}
+        again: list[int] = []  # batches that were in flight when a worker died
+        deaths: Counter[int] = Counter()
+        taken = head = 0
+        more, broken = True, False
+
+        def submit(number: int, whole: bool = False) -> None:
+            address = (self._id, stage, number)
+            running[pool.submit(address, inputs[number][0], whole)] = number
+
+        def keep(number: int, result: Any) -> None:
+            digest = inputs.pop(number)[1]
+            ready[number] = result
+            if ledger is not None:
+                ledger.keep(stage, number, digest, result)
+
+        try:
+            while True:
+                # batches that saw a death are repeated one at a time, which tells the one that
+                # kills its worker from those that merely ran beside it
+                alone = bool(again) or any(deaths[number] for number in running.values())
+                if again and not running:
+                    submit(again.pop(0))
+                while more and not alone and len(running) < window and taken - head < 4 * window:
+                    found = next(jobs, None)
+                    if found is None:
+                        more = False
+                        break
+                    number, taken = taken, taken + 1
+                    job, size_of[number] = found
+                    if not isinstance(job, tuple):
+                        raise TypeError(f"jobs: got {type(job).__name__}; expected tuples")
+                    digest = "" if ledger is None else _digest(job)
+                    if ledger is not None and ledger.holds(stage, number, digest):
+                        ready[number] = ledger.result(stage, number)
+                    else:
+                        inputs[number] = (job, digest)
+                        submit(number)
+                if head in ready:
+                    size, result = size_of.pop(head), ready.pop(head)
+                    head += 1
+                    if self._bar is not None:
+                        self._bar.update(size)
+                    yield result
+                    continue
+                if not running:
+                    break
+                wait(running, return_when=ALL_COMPLETED if broken else FIRST_COMPLETED)
+                for future in [f for f in running if f.done()]:
+                    number = running[future]
+                    try:
+                        status, result = pool.outcome(future)
+                    except (BrokenExecutor, CancelledError) as error:
+                        if not pool.mine:
+                            raise BrokenExecutor(self._advice(stage)) from error
+                        broken = True
+                        again.append(number)
+                    except BaseException as error:
+                        error.add_note(f"in stage {stage!r}, batch {number + 1}")
+                        raise
+                    else:
+                        if status == "unknown function":
+                            submit(number, whole=True)
+                        else:
+                            keep(number, result)
+                    del running[future]
+                if broken and not running:
+                    again.sort()
+                    deaths.update(again)
+                    worst = max(again, key=deaths.__getitem__)
+                    if deaths[worst] == MOST_DEATHS:
+                        raise BrokenExecutor(
+                            f"stage {stage!r}, batch {worst + 1}: its worker process died "
+                            f"{MOST_DEATHS} times, perhaps for lack of memory or by a crash in "
+                            "compiled code; with executor=None the function runs in this process, "
+                            "where a debugger can follow it"
+                        )
+                    pool.renew()
+                    broken = False
+        except BaseException as error:
+            for future in running:
+                future.cancel()
+            if isinstance(error, Exception):
+                wait([f for f in running if not f.cancelled()])
+            for future, number in running.items():
+                if number in inputs and future.done():
+                    with suppress(BaseException):
+                        status, result = pool.outcome(future)
+                        if status == "done":
+                            keep(number, result)
+            raise
+        finally:
+            if ledger is not None:
+                ledger.write()
+
+    def _advice(self, stage: str) -> str:
+        if self._ledger is None:
+            kept = (
+                "its results are lost: with checkpoint= finished batches would be kept, and with "
+                "executor='processes' a dead worker costs no more than its batch"
+            )
+        else:
+            kept = (
+                f"finished batches are kept in {self._ledger.path}: call again with the same "
+                "arguments and a new executor to go on from there"
+            )
+        return f"the executor broke in stage {stage!r}, a worker died or was shut down; {kept}"
+
+
+class _Pool:
+    """Takes numbered jobs and gives futures, whatever stands behind it."""
+
+    def __init__(self, function: Callable[..., Any], executor: Any) -> None:
+        kind, workers = _executor_kind(executor)
+        self.mine = kind in ("threads", "processes")
+        self.function = function
+        self.kind = kind
+        self.workers = workers
+        self.executor: Any = None if self.mine else executor
+        self.submitted = 0
+        # threads share the function, all others receive it as bytes
+        self.ships = kind == "processes" or (
+            kind == "executor" and not isinstance(executor, ThreadPoolExecutor)
+        )
+        if self.ships:
+            self.body, self.digest = _pickled(function)
+
+    def window(self) -> int:
+        """Number of batches that may be in flight."""
+        if self.kind == "in place":
+            return 1
+        if self.kind == "executor":
+            self.workers = _workers_of(self.executor)
+        return 2 * self.workers
+
+    def submit(self, address: tuple[str, str, int], job: Any, whole: bool = False) -> Future[Any]:
+        """Future of one batch; ``whole`` sends the function with it for certain."""
+        if self.kind == "in place":
+            future: Future[Any] = Future()
+            try:
+                future.set_result(_apply(self.function, job))
+            except Exception as error:
+                future.set_exception(error)
+            return future
+        try:
+            if self.executor is None:
+                self.renew()
+            if not self.ships:
+                # np.errstate and its like hold in the caller's context only
+                context = contextvars.copy_context()
+                return self.executor.submit(context.run, _apply, self.function, job)
+            # the first batches carry the function; a later worker that lacks it says so
+            first = self.submitted < 2 * self.workers
+            self.submitted += 1
+            body = self.body if whole or first else None
+            return self.executor.submit(_call, self.digest, body, address, job)
+        except BrokenExecutor as error:
+            if self.executor is None:
+                raise
+            future = Future()
+            future.set_exception(error)
+            return future
+
+    def outcome(self, future: Future[Any]) -> tuple[str, Any]:
+        """``("done", result)``, ``("unknown function", None)``, or the function's exception."""
+        found = future.result()
+        if not self.ships:
+            return "done", found
+        status, result = found
+        if status == "failed":
+            raise _received_error(*result)
+        return status, result
+
+    def renew(self) -> None:
+        """Start a pool of our own, in place of a broken one."""
+        if self.executor is not None:
+            self.executor.shutdown(wait=False)
+            self.executor = None
+        if self.kind == "threads":
+            self.executor = ThreadPoolExecutor(self.workers, thread_name_prefix="smcweights")
+            return
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        methods = multiprocessing.get_all_start_methods()
+        method = "forkserver" if "forkserver" in methods else "spawn"
+        fresh = ProcessPoolExecutor(
+            self.workers,
+            mp_context=multiprocessing.get_context(method),
+            initializer=_start_worker,
+        )
+        try:
+            fresh.submit(os.getpid).result()
+        except BrokenExecutor as error:
+            raise BrokenExecutor(
+                "worker processes can't be started. The likely cause: the script that runs this "
+                "lacks the guard\n\n    if __name__ == '__main__':\n\naround its main part, which "
+                f"every worker then runs as well when it imports the script (start method: "
+                f"{method})"
+            ) from error
+        self.executor, self.submitted = fresh, 0
+
+    def close(self, at_once: bool = False) -> None:
+        """End a pool of our own; ``at_once`` ends its processes in the middle of their work."""
+        if not self.mine or self.executor is None:
+            return
+        processes = list((getattr(self.executor, "_processes", None) or {}).values())
+        self.executor.shutdown(wait=not at_once, cancel_futures=True)
+        if at_once:
+            for process in processes:
+                process.terminate()
+
+
+def _executor_kind(executor: Any) -> tuple[str, int]:
+    """Kind of executor, and the number of workers of a pool of ours."""
+    if executor is None:
+        return "in place", 1
+    if isinstance(executor, Executor):
+        return "executor", 1
+    expected = "expected None, 'threads', 'processes' or a concurrent.futures.Executor"
+    if not isinstance(executor, str):
+        hint = (
+            "; of a Dask client, client.get_executor()" if hasattr(executor, "get_executor") else ""
+        )
+        raise TypeError(f"executor: got {type(executor).__name__}; {expected}{hint}")
+    kind, colon, number = executor.partition(":")
+    if kind not in ("threads", "processes"):
+        raise ValueError(f"executor: got {executor!r}; {expected}")
+    if not colon:
+        return kind, _processors()
+    if not number.isdecimal() or int(number) < 1:
+        raise ValueError(
+            f"executor: got {executor!r}; expected a number of workers after the colon"
+        )
+    return kind, int(number)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _workers_of(executor: Executor) -> int:
+    threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of Dask's workers
+    if threads is not None:
+        return max(sum(threads().values()), 1)
+    for name in ("_max_workers", "num_workers"):
+        number = getattr(executor, name, None)
+        if isinstance(number, int) and number > 0:
+            return number
+    return _processors()
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def _start_worker() -> None:
+    import multiprocessing
+    import signal
+    import threading
+
+    # Ctrl-C reaches all processes of a terminal; the parent decides what becomes of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    # a parent that is killed leaves its workers waiting for ever
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def _call(digest: str, body: bytes | None, address: Any, job: Any) -> tuple[str, Any]:
+    """Evaluate one batch in another process.
+
+    ``address`` makes every call unlike any other: Dask computes equal calls only once.
+    """
+    try:
+        function = _FUNCTIONS.get(digest)
+        if function is None:
+            if body is None:
+                return "unknown function", None
+            import cloudpickle
+
+            function = cloudpickle.loads(body)
+            _FUNCTIONS[digest] = function
+            for old in list(_FUNCTIONS)[:-FUNCTIONS_KEPT]:
+                _FUNCTIONS.pop(old, None)
+        return "done", _apply(function, job)
+    except Exception as error:
+        return "failed", _sent_error(error)
+
+
+def _apply(function: Callable[..., Any], job: Sequence[Any]) -> Any:
+    return _copied(function(*(_copied(part) for part in job)))
+
+
+def _copied(value: Any) -> Any:
+    """Arrays copied, all in one memory layout: sums depend on it in their last bits."""
+    if isinstance(value, np.ndarray):
+        return np.array(value, order="C")
+    if type(value) in (tuple, list):
+        return type(value)(_copied(part) for part in value)
+    if type(value) is dict:
+        return {key: _copied(part) for key, part in value.items()}
+    return value
+
+
+def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
+    import cloudpickle
+
+    try:
+        body = cloudpickle.dumps(function)
+    except Exception as error:
+        raise TypeError(
+            f"function: can't be sent to other processes ({type(error).__name__}: {error}); "
+            "executor='threads' needs no sending"
+        ) from error
+    return body, hashlib.sha256(body).hexdigest()
+
+
+def _sent_error(error: Exception) -> tuple[bytes | None, str, str]:
+    """An exception as bytes, in a line, and as it would be printed.
+
+    Some exceptions can be pickled but not loaded again, which would break a process pool.
+    """
+    import traceback
+
+    import cloudpickle
+
+    try:
+        body = cloudpickle.dumps(error)
+        cloudpickle.loads(body)
+    except Exception:
+        body = None
+    return body, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+
+
+def _received_error(body: bytes | None, summary: str, text: str) -> BaseException:
+    import cloudpickle
+
+    try:
+        error = cloudpickle.loads(body or b"")
+    except Exception:
+        error = RuntimeError(f"the function raised an exception that can't be sent: {summary}")
+    error.add_note(f"raised in a worker:\n\n{text}")
+    return error
+
+
+class _Ledger:
+    """Results by stage and batch, in memory and in a file."""
+
+    def __init__(
+        self, path: Any, arguments: Mapping[str, Any], root: np.random.SeedSequence | None
+    ) -> None:
+        self.path = os.path.realpath(os.fspath(path))
+        try:
+            # as text, which compares NaN with NaN, and lists with tuples
+            self.arguments = {str(k): json.dumps(v, sort_keys=True) for k, v in arguments.items()}
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"arguments: expected what JSON can hold ({error})") from error
+        self.entries: dict[tuple[str, int], tuple[str, Any]] = {}
+        self.changed = False
+        self.written = time.monotonic()
+        self.cost = 0.0
+        if os.path.exists(self.path):
+            self._read(root)
+        else:
+            self.root = root or randomness.seed_sequence()
+            # a path that can't be written to is found out now, not after the first stage
+            self.changed = True
+            self.write()
+        self._sweep()
+
+    def holds(self, stage: str, number: int, digest: str) -> bool:
+        """Whether a batch has a result; its inputs must be the same."""
+        entry = self.entries.get((stage, number))
+        if entry is None:
+            return False
+        if entry[0] != digest:
+            raise ValueError(
+                f"checkpoint: {self.path} has a result of stage {stage!r}, batch {number + 1}, "
+                "for other inputs than now: data, a function or a version of the software changed "
+                "since; delete the file to start anew"
+            )
+        return True
+
+    def result(self, stage: str, number: int) -> Any:
+        """Copy of the result of a batch."""
+        return _copied(self.entries[stage, number][1])
+
+    def keep(self, stage: str, number: int, digest: str, result: Any) -> None:
+        """Take down a result; now and then in the file, in the middle of a long stage."""
+        _structure(result, [])
+        self.entries[stage, number] = (digest, _copied(result))
+        self.changed = True
+        if time.monotonic() - self.written > max(SECONDS_BETWEEN_WRITES, 20 * self.cost):
+            self.write()
+
+    def write(self) -> None:
+        """Replace the file in one step, if there is something new."""
+        if not self.changed:
+            return
+        start = time.monotonic()
+        arrays: list[np.ndarray] = []
+        header = {
+            "format": FORMAT,
+            "arguments": self.arguments,
+            "root": randomness.describe(self.root),
+            "entries": [
+                [stage, number, digest, _structure(result, arrays)]
+                for (stage, number), (digest, result) in self.entries.items()
+            ],
+        }
+        text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        folder, name = os.path.split(self.path)
+        partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
+        try:
+            with open(partial, "xb") as file:
+                named = {str(i): array for i, array in enumerate(arrays)}
+                np.savez(file, header=text, **named)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
+        self.changed = False
+        self.written = time.monotonic()
+        self.cost = self.written - start
+
+    def _read(self, root: np.random.SeedSequence | None) -> None:
+        with open(self.path, "rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as archive:
+                    header = json.loads(archive["header"].tobytes())
+                    if header["format"] != FORMAT:
+                        raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+                    arguments = dict(header["arguments"])
+                    self.root = randomness.seed_sequence(header["root"])
+                    for stage, number, digest, structure in header["entries"]:
+                        self.entries[stage, number] = (digest, _rebuilt(structure, archive))
+            except Exception as error:
+                # damage shows as errors of zip, of NumPy or of JSON
+                raise ValueError(
+                    f"checkpoint: {self.path} can't be read as a checkpoint "
+                    f"({type(error).__name__}: {error}); it was left as it is. Delete it, or give "
+                    "another path, to start anew"
+                ) from error
+        there = f"checkpoint: {self.path} belongs to a run with"
+        for name in sorted({*arguments, *self.arguments}):
+            old, new = arguments.get(name, "nothing"), self.arguments.get(name, "nothing")
+            if old != new:
+                raise ValueError(
+                    f"{there} other arguments: {name} was {_short(old)} and is {_short(new)} now; "
+                    "use the same arguments, or another path"
+                )
+        old_root = randomness.describe(self.root)
+        if root is not None and randomness.describe(root) != old_root:
+            raise ValueError(
+                f"{there} another seed: it was {old_root} and is {randomness.describe(root)} now; "
+                "use that seed, seed=None, or another path"
+            )
+
+    def _sweep(self) -> None:
+        """Remove what kills in the middle of writing left, when it is surely nobody's."""
+        folder, name = os.path.split(self.path)
+        for partial in glob.glob(
+            os.path.join(glob.escape(folder), f".{glob.escape(name)}.*.partial")
+        ):
+            with suppress(OSError):
+                if time.time() - os.path.getmtime(partial) > 3600:
+                    os.unlink(partial)
+
+
+def _structure(result: Any, arrays: list[np.ndarray]) -> Any:
+    """A result as JSON can hold it, its arrays put into a list and replaced by their places."""
+    if isinstance(result, np.ndarray) and not result.dtype.hasobject:
+        arrays.append(result)
+        return len(arrays) - 1
+    if type(result) is tuple:
+        return [_structure(part, arrays) for part in result]
+    if type(result) is dict and all(isinstance(key, str) for key in result):
+        return {key: _structure(part, arrays) for key, part in result.items()}
+    kind = f"array of {result.dtype}" if isinstance(result, np.ndarray) else type(result).__name__
+    raise TypeError(
+        f"function: returned {kind}; a checkpoint holds arrays of numbers, and tuples or dicts of "
+        "them"
+    )
+
+
+def _rebuilt(structure: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(structure, list):
+        return tuple(_rebuilt(part, arrays) for part in structure)
+    if isinstance(structure, dict):
+        return {key: _rebuilt(part, arrays) for key, part in structure.items()}
+    return arrays[str(structure)]
+
+
+def _digest(job: Any) -> str:
+    """SHA-256 of a job: arrays by dtype, shape and elements."""
+    total = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, np.ndarray) and not part.dtype.hasobject:
+            total.update(f"{part.dtype.str}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        elif part is None or isinstance(part, bool | int | float | str | bytes | np.generic):
+            total.update(f"{type(part).__name__} {part!r};".encode())
+        elif isinstance(part, tuple | list):
+            total.update(f"{type(part).__name__} of {len(part)};".encode())
+            for inner in part:
+                add(inner)
+        elif isinstance(part, Mapping):
+            add([(key, part[key]) for key in part])
+        elif isinstance(part, np.random.SeedSequence):
+            add(randomness.describe(part))
+        elif isinstance(part, np.random.Generator):
+            add(part.bit_generator.state)
+        else:
+            raise TypeError(
+                f"jobs: got {type(part).__name__}; with a checkpoint expected arrays, numbers, "
+                "strings, seeds and generators, and tuples, lists or dicts of them"
+            )
+
+    add(job)
+    return total.hexdigest()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:60]} ... {text[-35:]}"
+
+
+def _progress_bar(progress: bool | None, total: int | None, unit: str, description: str) -> Any:
+    if progress is False or (progress is None and not _watched()):
+        return None
+    import warnings
+
+    with warnings.catch_warnings():
+        # without ipywidgets a notebook gets the plain bar
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+    return tqdm(total=total, unit=f" {unit}", desc=description or None, delay=0 if progress else 2)
+
+
+def _watched() -> bool:
+    """Whether somebody looks on: in a terminal or a notebook."""
+    shell = sys.modules.get("IPython")
+    notebook = shell is not None and getattr(shell.get_ipython(), "kernel", None) is not None
+    return notebook or bool(getattr(sys.stderr, "isatty", bool)())
