@@ -1,0 +1,157 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from smcweights.estimate import Estimate
+from smcweights.stopping import Budget, Precision, stopping_rule
+
+
+def test_exactly_one_of_budget_and_precision():
+    precision = Precision(relative=0.1)
+    assert stopping_rule(None, precision) is precision
+    assert stopping_rule(7) == Budget(7)
+    with pytest.raises(ValueError, match="exactly one of budget and precision; got both"):
+        stopping_rule(10, precision)
+    with pytest.raises(ValueError, match="got none"):
+        stopping_rule()
+    with pytest.raises(TypeError, match=r"precision: got float; expected smcweights\.Precision"):
+        stopping_rule(None, 0.01)
+
+
+@pytest.mark.parametrize("budget", [1, 1e5, np.int32(12), np.float64(3), np.uint8(4)])
+def test_whole_budgets_become_ints(budget):
+    total = stopping_rule(budget).total
+    assert type(total) is int
+    assert total == budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "error"),
+    [
+        (True, TypeError),
+        (np.bool_(True), TypeError),
+        ("100", TypeError),
+        ([100], TypeError),
+        (0, ValueError),
+        (-5, ValueError),
+        (0.0, ValueError),
+        (2.5, ValueError),
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+    ],
+)
+def test_other_budgets_are_refused(budget, error):
+    with pytest.raises(error, match=r"budget: got .*expected a positive whole number"):
+        stopping_rule(budget)
+    with pytest.raises(error, match="max_budget: got"):
+        Precision(relative=0.1, max_budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({}, ValueError, "absolute or relative"),
+        ({"absolute": 0.0}, ValueError, "absolute: got 0.0; expected a finite positive number"),
+        ({"relative": -0.1}, ValueError, "relative"),
+        ({"relative": math.nan}, ValueError, "relative"),
+        ({"absolute": math.inf}, ValueError, "absolute"),
+        ({"absolute": True}, TypeError, "absolute"),
+        ({"relative": "1%"}, TypeError, "relative"),
+        ({"relative": 0.1, "level": 1.0}, ValueError, "level: got 1.0; .*between 0 and 1"),
+        ({"relative": 0.1, "level": 95}, ValueError, "level"),
+        ({"relative": 0.1, "level": math.nan}, ValueError, "level"),
+    ],
+)
+def test_bad_precisions_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        Precision(**arguments)
+
+
+def test_half_widths_take_the_larger_of_the_two():
+    value = np.array([-50.0, 0.0, 3.0])
+    assert Precision(absolute=0.1).half_widths(value).tolist() == [0.1, 0.1, 0.1]
+    assert Precision(relative=0.01).half_widths(value).tolist() == [0.5, 0.0, 0.03]
+    assert Precision(0.1, 0.01).half_widths(value).tolist() == [0.5, 0.1, 0.1]
+    assert Precision(absolute=1).half_widths(2).shape == ()
+
+
+def test_reached_means_the_estimates_own_intervals():
+    # standard errors 1 and 2: half-widths 1.960 and 3.920 at 95 %
+    estimate = Estimate([10.0, -40.0], np.diag([1.0, 4.0]))
+    half = stats.norm.isf(0.025)
+    assert Precision(absolute=2 * half + 1e-9).reached(estimate)
+    assert not Precision(absolute=2 * half - 1e-9).reached(estimate)
+    assert Precision(relative=0.1 * half + 1e-9).reached(estimate)
+    assert not Precision(relative=0.1 * half - 1e-9).reached(estimate)
+    assert Precision(absolute=half + 1e-9, relative=0.05 * half + 1e-9).reached(estimate)
+    assert not Precision(absolute=half - 1e-9, relative=0.05 * half + 1e-9).reached(estimate)
+    assert not Precision(absolute=2 * half + 1e-9, level=0.96).reached(estimate)
+
+
+def test_reached_knows_students_quantiles_missing_errors_and_no_hits():
+    few = Estimate(1.0, 1.0, degrees_of_freedom=3)
+    half = stats.t.isf(0.025, 3)
+    assert Precision(absolute=half + 1e-9).reached(few)
+    assert not Precision(absolute=half - 1e-9).reached(few)
+    assert not Precision(absolute=1e9).reached(Estimate(1.0, math.nan))
+    unseen = Estimate([0.0, 1.0], np.zeros((2, 2)), trials=[1000, 0])
+    limit = -math.log(0.05) / 1000
+    # the limit lies on one side: what counts is how far it is from the value
+    assert Precision(absolute=limit + 1e-9).reached(unseen)
+    assert not Precision(absolute=limit - 1e-9).reached(unseen)
+    assert not Precision(relative=0.5).reached(unseen)
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4),
+    st.floats(1e-6, 1e6),
+    st.integers(1, 10**6),
+    st.integers(0, 10**7),
+)
+def test_next_stage_never_stalls_nor_runs_away(value, half, n, used):
+    precision = Precision(absolute=0.5, relative=0.1, max_budget=5_000_000)
+    half_widths = np.linspace(0.5, 1, len(value)) * half
+    size = precision.next_size(value, half_widths, n, used)
+    if (half_widths <= precision.half_widths(value)).all() or used >= precision.max_budget:
+        assert size == 0
+    else:
+        assert 1 <= size <= min(4 * n, precision.max_budget - used)
+        worst = (half_widths / precision.half_widths(value)).max()
+        if size < min(4 * n, precision.max_budget - used):
+            # half-widths fall with the square root: the plan aims 5 % beyond the target
+            assert worst * math.sqrt(n / (n + size)) <= 1 + 1e-12
+            assert size <= 1.05 * n * max(worst**2 - 1, 0.1) + 1
+
+
+@pytest.mark.parametrize("half", [math.nan, math.inf])
+def test_next_stage_without_a_standard_error_grows_as_fast_as_allowed(half):
+    assert Precision(relative=0.1).next_size([1.0, 2.0], [0.01, half], 100) == 400
+    assert Precision(relative=0.1).next_size([0.0, 2.0], [0.01, 0.1], 100) == 400
+    assert Precision(relative=0.1, max_budget=150).next_size(1.0, half, 100) == 50
+    assert Precision(relative=0.1, max_budget=150).next_size(1.0, half, 100, used=150) == 0
+
+
+@pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])
+def test_stopping_keeps_coverage_of_4000_runs_sees_shortfall_of_three_points(draw):
+    # exact mean known, nominal 0.95: a true coverage of 0.95 fails once in 10 million, one of 0.92
+    # with probability 0.99
+    truth = 0.0 if draw == "standard_normal" else 1.0
+    precision = Precision(absolute=0.1)
+    covered = reached = 0
+    for seed in range(4_000):
+        rng = np.random.default_rng([seed, 17])
+        x = getattr(rng, draw)(100)
+        while True:
+            half = stats.norm.isf(0.025) * x.std(ddof=1) / math.sqrt(len(x))
+            size = precision.next_size(x.mean(), half, len(x))
+            if size == 0:
+                break
+            x = np.concatenate([x, getattr(rng, draw)(size)])
+        reached += half <= 0.1
+        covered += abs(x.mean() - truth) <= half
+    assert reached == 4_000
+    assert covered >= stats.binom.ppf(1e-7, 4_000, 0.95)
