@@ -37,7 +37,7 @@ from .mixing import (
     mixture_weights,
     starting_components,
 )
-from .proposals import Given, WorkingSpace, working_space
+from .proposals import Given, WorkingSpace, log_densities, working_space
 from .sampling import (
     FOLDS,
     Controls,
@@ -46,7 +46,6 @@ from .sampling import (
     Ratios,
     Sampler,
     Stage,
-    all_stages_mean,
     arguments_of,
     call_integrand,
     choices_of,
@@ -64,7 +63,7 @@ __all__ = ["adaptive_importance_sampling", "importance_sampling"]
 
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "grid")
-MOST_STAGE = 20_000  # more adaptation draws than this in a stage teach nothing new
+MOST_STAGE = 5_000  # more stages teach more than larger ones
 MOST_ADAPTATION = 0.6  # share of a budget
 
 
@@ -155,7 +154,8 @@ def _learned(
 
 def _history_ratios(history: History, components: Components, controls: Controls) -> Ratios:
     u, x, values, log_f = (history.gather(name) for name in ("u", "x", "values", "log_f"))
-    return ratios_of(u, x, values, log_f, history.log_h, components.densities, controls)
+    log_g = log_densities(components.densities, u)
+    return ratios_of(u, x, values, log_f, history.log_h, log_g, controls)
 
 
 def _weights(
@@ -210,9 +210,8 @@ def _measured(
     stage: Stage, coefficient: np.ndarray, controls: Controls
 ) -> tuple[np.ndarray, float]:
     """Variance per draw (J,) on fresh draws of a mixture, and its relative standard error."""
-    log_h = stage.mixture.log_density(stage.u)
     ratios = ratios_of(
-        stage.u, stage.x, stage.values, stage.log_f, log_h, stage.mixture.components, controls
+        stage.u, stage.x, stage.values, stage.log_f, stage.log_h, stage.log_g, controls
     )
     t, z, _ = ratios.controls(stage.mixture.weights)
     r = t - z @ coefficient
@@ -371,7 +370,10 @@ def _finish(
     while True:
         stage = sampler.draw(f"final {len(stages) + 1}", components.densities, counts)
         stages.append(stage)
-        means.append(mean_of(stage, components, controls, choices, chosen, earlier, shift))
+        log_g, log_h = stage.log_g, stage.log_h
+        means.append(
+            mean_of([stage], log_g, log_h, counts, controls, choices, chosen, earlier, shift)
+        )
         used += len(stage)
         if isinstance(goal.rule, Budget):
             reached = True
@@ -386,6 +388,20 @@ def _finish(
             break
         counts = split(max(size, least), unit, FOLDS)
     return stages, means, [choices[c].name for c in chosen], reached
+
+
+def _all_stages(
+    history: History, components: Components, controls: Controls, used: list[str]
+) -> Mean:
+    """Corrected mean over the draws of all stages under their joint mixture."""
+    log_h = history.log_h
+    log_g = log_densities(components.densities, history.gather("u"))
+    choices = choices_of(controls, components, len(history.stages[0]))
+    named = [choice.name for choice in choices]
+    chosen = np.array([named.index(name) if name in named else 0 for name in used])
+    counts = np.array([len(stage) for stage in history.stages])
+    shift = history.targets().mean(0)
+    return mean_of(history.stages, log_g, log_h, counts, controls, choices, chosen, None, shift)
 
 
 # ------------------------------------------------------------------------------ public functions
@@ -593,11 +609,11 @@ def adaptive_importance_sampling(
     if pooled:
         for stage in rounds:
             history.add(stage)
-        mean = all_stages_mean(history, adapted.components, controls, used)
+        mean = _all_stages(history, adapted.components, controls, used)
         draws, log_h = history.stages, history.log_h
     else:
         mean, draws = pooled_mean(means), rounds
-        log_h = np.concatenate([stage.mixture.log_density(stage.u) for stage in rounds])
+        log_h = np.concatenate([stage.log_h for stage in rounds])
     weights = rounds[-1].mixture.weights
     return report(
         mean,
@@ -734,7 +750,6 @@ def importance_sampling(
         root = run.root
     names = expectation_names(names, stage.values.shape[1], stage.scalar)
     j = len(names)
-    log_h = stage.mixture.log_density(stage.u)
     components = Components(
         densities,
         np.zeros((len(densities), j)),
@@ -743,20 +758,21 @@ def importance_sampling(
         ("input law", "proposal")[-len(densities) :],
     )
     if self_normalized:
-        mean = self_normalized_mean(stage, log_h)
+        mean = self_normalized_mean(stage)
         used = ["none"] * j
         method += ", self-normalised (slightly biased)"
     else:
         choices = choices_of(controls, components, len(stage) // 4)
         choices = [c for c in choices if c.direction is None]
         chosen = np.full(j, len(choices) - 1)
+        log_g, log_h = stage.log_g, stage.log_h
         shift = (np.exp(stage.log_f - log_h)[:, None] * stage.values).mean(0)
-        mean = mean_of(stage, components, controls, choices, chosen, None, shift)
+        mean = mean_of([stage], log_g, log_h, stage.counts, controls, choices, chosen, None, shift)
         used = [choices[-1].name] * j
     return report(
         mean,
         [stage],
-        log_h,
+        stage.log_h,
         len(stage),
         names,
         method=method,

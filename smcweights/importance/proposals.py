@@ -14,7 +14,7 @@ of histograms (Lepage 1978, vegas), for d <= 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,7 +35,8 @@ __all__ = [
     "working_space",
 ]
 
-ROWS = 8192  # rows per block: the scratch arrays stay in the cache
+ROWS = 8192  # rows per block of draws
+SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
 EM_ROWS = 2000  # about as many draws as EM needs to see
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -243,32 +244,57 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     if not elliptical:
         return out
     where = [k for k, _ in elliptical]
-    # rows in the order (coordinate, component): squares are then summed over long slices
-    inverse = np.linalg.inv(np.stack([c.cholesky for _, c in elliptical]))
-    whiten = inverse.transpose(1, 0, 2).reshape(-1, d)
-    shift = np.einsum("kij,kj->ik", inverse, np.stack([c.mean for _, c in elliptical])).ravel()
-    log_scale = np.array([np.log(np.diag(c.cholesky)).sum() for _, c in elliptical])
+    columns: Any = where
+    if where == list(range(where[0], where[-1] + 1)):
+        columns = slice(where[0], where[-1] + 1)
+    cholesky = np.stack([c.cholesky for _, c in elliptical])
+    means = np.stack([c.mean for _, c in elliptical])
+    inverse = np.linalg.inv(cholesky)
     nu = np.array([c.degrees_of_freedom for _, c in elliptical])
     student = np.isfinite(nu)
-    constant = -log_scale - 0.5 * d * LOG_2PI
-    if student.any():
-        s = nu[student]
-        constant[student] = (
-            gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi) - log_scale[student]
-        )
-    rows = max(64, ROWS * 96 // max(96, len(whiten)))
-    for a in range(0, n, rows):
-        z = u[a : a + rows] @ whiten.T
-        z -= shift
-        z *= z
-        q = z[:, : len(where)].copy()
-        for i in range(1, d):
-            q += z[:, i * len(where) : (i + 1) * len(where)]
-        log_kernel = -0.5 * q
+    s = nu[student]
+    constant = np.full(len(nu), -0.5 * d * LOG_2PI)
+    constant[student] = gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi)
+    constant -= np.log(np.einsum("kii->ki", cholesky)).sum(1)
+    for a, quadratic in _quadratic_forms(u, means, inverse):
+        kernel = -0.5 * quadratic
         if student.any():
-            log_kernel[:, student] = -0.5 * (s + d) * np.log1p(q[:, student] / s)
-        out[a : a + rows, where] = constant + log_kernel
+            kernel[:, student] = -0.5 * (s + d) * np.log1p(quadratic[:, student] / s)
+        kernel += constant
+        out[a : a + len(kernel), columns] = kernel
     return out
+
+
+def _quadratic_forms(
+    u: np.ndarray, means: np.ndarray, inverse: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """|inverse_k (u - means_k)|^2 for all k, (first row, (rows, K)) block by block."""
+    d = means.shape[1]
+    if d > 30:
+        rows = max(64, SCRATCH // d)
+        for a in range(0, len(u), rows):
+            z = [(u[a : a + rows] - m) @ w.T for m, w in zip(means, inverse, strict=True)]
+            yield a, np.stack([np.einsum("nd,nd->n", part, part) for part in z], axis=1)
+        return
+    # linear in 1, u and the products of its coordinates: one matrix product serves all components
+    precision = np.swapaxes(inverse, 1, 2) @ inverse
+    slope = np.einsum("kij,kj->ki", precision, means)
+    upper = np.triu_indices(d)
+    products = precision[:, upper[0], upper[1]] * np.where(upper[0] == upper[1], 1.0, 2.0)
+    level = np.einsum("ki,ki->k", slope, means)[:, None]
+    table = np.concatenate([level, -2 * slope, products], axis=1).T
+    rows = max(64, SCRATCH // len(table))
+    features = np.empty((min(rows, len(u)), len(table)))
+    features[:, 0] = 1.0
+    for a in range(0, len(u), rows):
+        part = u[a : a + rows]
+        block = features[: len(part)]
+        block[:, 1 : d + 1] = part
+        at = d + 1
+        for i in range(d):
+            np.multiply(part[:, i:], part[:, i : i + 1], out=block[:, at : at + d - i])
+            at += d - i
+        yield a, np.maximum(block @ table, 0.0)
 
 
 @dataclass(frozen=True)
@@ -299,11 +325,15 @@ class Mixture:
 def log_mixture(log_g: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Log of sum_k weights_k exp(log_g[:, k]), shape (n,)."""
     used = np.flatnonzero(weights > 0)
-    terms = log_g[:, used] + np.log(weights[used])
-    top = terms.max(1)
-    safe = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return safe + np.log(np.exp(terms - safe[:, None]).sum(1))
+    shift = np.log(weights[used])
+    out = np.empty(len(log_g))
+    for a in range(0, len(log_g), ROWS):
+        terms = log_g[a : a + ROWS, used] + shift
+        top = terms.max(1)
+        top[~np.isfinite(top)] = 0.0
+        with np.errstate(divide="ignore"):
+            out[a : a + ROWS] = top + np.log(np.exp(terms - top[:, None]).sum(1))
+    return out
 
 
 def _shrunk_cholesky(covariance: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -41,7 +41,6 @@ __all__ = [
     "Ratios",
     "Sampler",
     "Stage",
-    "all_stages_mean",
     "arguments_of",
     "call_integrand",
     "choices_of",
@@ -65,12 +64,31 @@ FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor
 
 @dataclass(frozen=True)
 class Stage:
-    """Draws from one mixture, in the order of its components, and the integrand there."""
+    """Draws from one mixture, in the order of its components, and the integrand there.
+
+    Attributes
+    ----------
+    u, x : ndarray, shape (n, d)
+        Points of the working space, and the inputs they stand for.
+    values : ndarray, shape (n, J)
+        The integrand.
+    log_f, log_h : ndarray, shape (n,)
+        Log densities of the input law and of the mixture.
+    log_g : ndarray, shape (n, K)
+        Log densities of the components.
+    mixture : Mixture
+    counts : ndarray of int, shape (K,)
+        Draws from each component.
+    scalar : bool
+        Whether the integrand returned one number per input.
+    """
 
     u: np.ndarray
     x: np.ndarray
     values: np.ndarray
     log_f: np.ndarray
+    log_g: np.ndarray
+    log_h: np.ndarray
     mixture: Mixture
     counts: np.ndarray
     scalar: bool
@@ -119,19 +137,24 @@ class Sampler:
         u = mixture.sample(generator(self.run.root, name), counts)
         x, log_f = self.space.to_inputs(u), self.space.log_density(u)
         # where the input law has no density the integrand may not even be defined
-        inside = np.flatnonzero(log_f > -np.inf)
-        if len(inside) == 0:
+        inside = log_f > -np.inf
+        called = x if inside.all() else x[inside]
+        if len(called) == 0:
             raise DegeneracyError(f"{name}: every draw has density zero under the input law")
-        called = x[inside]
         jobs = [(called[a:b],) for a, b in batches(len(called), vectorized=self.vectorized)]
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
         tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
         widths = {t.shape[1] for t in tables}
         if len(widths) > 1:
             raise ModelError(f"integrand: returned {sorted(widths)} values per input in one stage")
-        values = np.zeros((len(x), widths.pop()))
-        values[inside] = np.concatenate(tables)
-        return Stage(u, x, values, log_f, mixture, counts, blocks[0].ndim == 1)
+        values = np.concatenate(tables)
+        if len(called) < len(x):
+            values, known = np.zeros((len(x), values.shape[1])), values
+            values[inside] = known
+        log_g = log_densities(densities, u)
+        log_h = log_mixture(log_g, mixture.weights)
+        scalar = blocks[0].ndim == 1
+        return Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar)
 
 
 def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
@@ -146,6 +169,12 @@ def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
     return counts * multiple
 
 
+def joined(stages: Sequence[Stage], name: str) -> np.ndarray:
+    """One field of the stages, along the draws."""
+    parts = [getattr(stage, name) for stage in stages]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 @dataclass
 class History:
     """All draws so far, under the deterministic mixture of the stages that made them."""
@@ -155,8 +184,8 @@ class History:
 
     def add(self, stage: Stage) -> None:
         """Append a stage; the joint mixture of all draws changes with it."""
-        terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in (*self.stages, stage)]
-        new = np.logaddexp.reduce(terms, axis=0)
+        terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in self.stages]
+        new = np.logaddexp.reduce([*terms, np.log(len(stage)) + stage.log_h], axis=0)
         if self.stages:
             old = np.log(len(stage)) + stage.mixture.log_density(self.gather("u"))
             new = np.concatenate([np.logaddexp(self.log_total, old), new])
@@ -165,7 +194,7 @@ class History:
 
     def gather(self, name: str) -> np.ndarray:
         """One field of all stages, along the draws."""
-        return np.concatenate([getattr(s, name) for s in self.stages])
+        return joined(self.stages, name)
 
     def targets(self) -> np.ndarray:
         """Integrand times weight under the joint mixture, (n, J)."""
@@ -322,14 +351,14 @@ def ratios_of(
     values: np.ndarray,
     log_f: np.ndarray,
     log_h: np.ndarray,
-    densities: tuple[Any, ...],
+    log_g: np.ndarray,
     controls: Controls,
 ) -> Ratios:
     """Ratios at points u with inputs x, drawn from a density with logarithm log_h."""
     f = np.exp(log_f - log_h)[:, None]
-    g = np.exp(log_densities(densities, u) - log_h[:, None])
+    g = np.exp(log_g - log_h[:, None])
     extra = controls.values(u, x) * f
-    return Ratios(values * f, np.concatenate([g, extra], axis=1), len(densities))
+    return Ratios(values * f, np.concatenate([g, extra], axis=1), g.shape[1])
 
 
 def choices_of(controls: Controls, components: Components, draws: int) -> list[Choice]:
@@ -524,54 +553,39 @@ def pooled_mean(parts: Sequence[Mean]) -> Mean:
 
 
 def mean_of(
-    stage: Stage,
-    components: Components,
+    draws: Sequence[Stage],
+    log_g: np.ndarray,
+    log_h: np.ndarray,
+    counts: np.ndarray,
     controls: Controls,
     choices: Sequence[Choice],
     chosen: np.ndarray,
     earlier: Moments | None,
     shift: np.ndarray,
 ) -> Mean:
-    """Corrected mean of one final stage; only ratios are kept per draw, controls are remade."""
-    log_g = log_densities(components.densities, stage.u)
-    log_h = log_mixture(log_g, stage.mixture.weights)
-    g = np.exp(log_g - log_h[:, None])
-    f = np.exp(stage.log_f - log_h)
+    """Corrected mean over the draws of stages, from a mixture with log density ``log_h`` (n,).
 
-    def controls_at(a: int, b: int) -> np.ndarray:
-        extra = controls.values(stage.u[a:b], stage.x[a:b]) * f[a:b, None]
-        return np.concatenate([g[a:b] - 1, extra], axis=1)
-
-    return _corrected_mean(
-        f, stage.values, controls_at, stage.counts, chosen, choices, earlier, shift, controls
-    )
-
-
-def all_stages_mean(
-    history: History, components: Components, controls: Controls, used: list[str]
-) -> Mean:
-    """Corrected mean over the draws of all stages under their joint mixture."""
-    log_h, log_f = history.log_h, history.gather("log_f")
-    u, x, values = (history.gather(name) for name in ("u", "x", "values"))
-    g = np.exp(log_densities(components.densities, u) - log_h[:, None])
+    ``log_g`` (n, K) are the densities that serve as controls; ``counts`` the sizes of the strata.
+    """
+    u, x, values, log_f = (joined(draws, name) for name in ("u", "x", "values", "log_f"))
     f = np.exp(log_f - log_h)
 
     def controls_at(a: int, b: int) -> np.ndarray:
+        g = np.exp(log_g[a:b] - log_h[a:b, None]) - 1
+        if not controls.functions:
+            return g
         extra = controls.values(u[a:b], x[a:b]) * f[a:b, None]
-        return np.concatenate([g[a:b] - 1, extra], axis=1)
+        return np.concatenate([g, extra], axis=1)
 
-    choices = choices_of(controls, components, len(history.stages[0]))
-    named = [choice.name for choice in choices]
-    chosen = np.array([named.index(name) if name in named else 0 for name in used])
-    counts = np.array([len(stage) for stage in history.stages])
-    shift = (f[:, None] * values).mean(0)
-    return _corrected_mean(f, values, controls_at, counts, chosen, choices, None, shift, controls)
+    return _corrected_mean(
+        f, values, controls_at, counts, chosen, choices, earlier, shift, controls
+    )
 
 
-def self_normalized_mean(stage: Stage, log_h: np.ndarray) -> Mean:
+def self_normalized_mean(stage: Stage) -> Mean:
     """Self-normalised mean sum w phi / sum w, its variance by the delta method."""
     n = len(stage)
-    log_w = stage.log_f - log_h
+    log_w = stage.log_f - stage.log_h
     w = np.exp(log_w - log_w.max())
     w *= n / w.sum()
     value = w @ stage.values / n
@@ -629,8 +643,7 @@ def report(
     cautions: list[str],
 ) -> Estimate:
     """The estimate with its diagnostics, and a warning where it can't be promised."""
-    log_f = np.concatenate([s.log_f for s in draws])
-    values = np.concatenate([s.values for s in draws])
+    log_f, values, x = (joined(draws, name) for name in ("log_f", "values", "x"))
     n, scalar = len(values), draws[0].scalar
     log_w = log_f - log_h
     threshold = pareto_k_threshold(n)
@@ -642,7 +655,7 @@ def report(
     barely = ~unseen & (mean.effective < 10)
     freedom = np.where(unseen, np.inf, mean.degrees_of_freedom)
     value = np.where(unseen, 0.0, mean.value)
-    largest = np.abs(values).max(0)
+    largest = np.abs(values).max(0) if barely.any() else 0.0
     # nor can what adaptation saw be forgotten where it saw little
     doubtful = ~unseen & np.isfinite(adapted_value)
     surplus = np.where(doubtful, mean.value - adapted_value, 0.0) ** 2
@@ -743,7 +756,7 @@ def report(
         },
         provenance=source,
         sample={
-            "inputs": (("draw", "input"), np.concatenate([s.x for s in draws])),
+            "inputs": (("draw", "input"), x),
             "values": (("draw", "expectation"), values),
             "log_weight": (("draw",), log_w),
             "component": (("draw",), component),
