@@ -1,0 +1,222 @@
+"""Study files: a model, the law of its inputs and a method, written down in TOML.
+
+[model]
+function = "beam.py:displacement"      # a file beside the study, or "package.module:function"
+vectorized = true
+
+[law.load]                             # one table per input, in the order of the columns
+distribution = "norm"                  # any continuous law of scipy.stats, by its name there
+loc = 4.0
+scale = 0.5
+
+[law.length]
+distribution = "lognorm"
+s = 0.1
+lower = 0.5                            # lower and upper truncate
+
+[copula]                               # optional: correlation of the underlying normals
+correlation = [[1.0, 0.3], [0.3, 1.0]]
+
+[study]
+method = "adaptive_importance_sampling"
+budget = 20000                         # or precision = { relative = 0.01 }
+seed = 1                               # and any other argument of the method
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["METHODS", "Study", "StudyError", "read"]
+
+METHODS = ("adaptive_importance_sampling", "importance_sampling")
+
+
+class StudyError(ValueError):
+    """A study file says something that can't be done; the message names file and key."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file, read and checked.
+
+    Attributes
+    ----------
+    path : Path
+    method : str
+        Name of the public function.
+    function : callable
+        The model.
+    law : dict or GaussianCopula
+    arguments : dict
+        Keyword arguments of the method.
+    """
+
+    path: Path
+    method: str
+    function: Callable[..., Any]
+    law: Any
+    arguments: dict[str, Any]
+
+    def run(self, **more: Any) -> Any:
+        """Call the method; ``more`` adds keyword arguments or replaces them."""
+        import smcweights
+
+        call = getattr(smcweights, self.method)
+        return call(self.function, self.law, **{**self.arguments, **more})
+
+
+def read(path: str | os.PathLike[str]) -> Study:
+    """Read a study file.
+
+    Raises
+    ------
+    StudyError
+        The file can't be read, or a key is unknown, missing or holds the wrong thing.
+    """
+    file = Path(path)
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{file}: can't be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{file}: is not TOML: {error}") from error
+    _known(file, "", document, ("model", "law", "copula", "study"))
+    for key in ("model", "law", "study"):
+        if not isinstance(document.get(key), dict):
+            raise StudyError(f"{file}: [{key}]: missing; expected a table")
+    model, study = document["model"], dict(document["study"])
+    _known(file, "model", model, ("function", "vectorized"))
+    method = study.pop("method", METHODS[0])
+    if method not in METHODS:
+        raise StudyError(
+            f"{file}: study.method: got {method!r}; expected one of {', '.join(METHODS)}"
+        )
+    import smcweights
+
+    signature = inspect.signature(getattr(smcweights, method)).parameters
+    allowed = [name for name in signature if name not in ("integrand", "law", "vectorized")]
+    _known(file, "study", study, allowed)
+    if "vectorized" in model:
+        if not isinstance(model["vectorized"], bool):
+            raise StudyError(f"{file}: model.vectorized: expected true or false")
+        study["vectorized"] = model["vectorized"]
+    if "precision" in study:
+        given = study["precision"]
+        if not isinstance(given, dict):
+            raise StudyError(
+                f"{file}: study.precision: expected a table such as {{relative = 0.01}}"
+            )
+        _known(file, "study.precision", given, ("absolute", "relative", "level", "max_budget"))
+        study["precision"] = _made(file, "study.precision", smcweights.Precision, **given)
+    if method == "importance_sampling":
+        if not isinstance(study.get("proposal"), dict):
+            raise StudyError(f"{file}: [study.proposal]: missing; expected one table per input")
+        study["proposal"] = _law(file, "study.proposal", study["proposal"])
+    if isinstance(study.get("checkpoint"), str):
+        study["checkpoint"] = file.parent / study["checkpoint"]
+    law = _law(file, "law", document["law"])
+    if "copula" in document:
+        _known(file, "copula", document["copula"], ("correlation",))
+        correlation = document["copula"].get("correlation")
+        law = _made(file, "copula", smcweights.GaussianCopula, law, correlation)
+    return Study(file, method, _function(file, model.get("function")), law, study)
+
+
+def _known(file: Path, where: str, table: Any, allowed: Any) -> None:
+    if not isinstance(table, dict):
+        raise StudyError(f"{file}: {where}: got {table!r}; expected a table")
+    for key in table:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            place = f"{where}.{key}" if where else f"[{key}]"
+            raise StudyError(
+                f"{file}: {place}: unknown; expected one of {', '.join(allowed)}{hint}"
+            )
+
+
+def _made(file: Path, where: str, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return make(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"{file}: {where}: {error}") from error
+
+
+def _law(file: Path, where: str, tables: Mapping[str, Any]) -> dict[str, Any]:
+    if not tables:
+        raise StudyError(f"{file}: [{where}]: expected one table per input")
+    return {name: _marginal(file, f"{where}.{name}", table) for name, table in tables.items()}
+
+
+def _marginal(file: Path, where: str, table: Any) -> Any:
+    from scipy import stats
+
+    if not isinstance(table, dict) or not isinstance(table.get("distribution"), str):
+        raise StudyError(f"{file}: {where}.distribution: missing; expected a name of scipy.stats")
+    name = table["distribution"]
+    family = getattr(stats, name, None)
+    if not isinstance(family, stats.rv_continuous):
+        names = [n for n in dir(stats) if isinstance(getattr(stats, n), stats.rv_continuous)]
+        near = difflib.get_close_matches(name, names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise StudyError(
+            f"{file}: {where}.distribution: got {name!r}; expected a continuous law of "
+            f"scipy.stats{hint}"
+        )
+    shapes = [s.strip() for s in family.shapes.split(",")] if family.shapes else []
+    _known(file, where, table, ("distribution", *shapes, "loc", "scale", "lower", "upper"))
+    numbers = {key: value for key, value in table.items() if key != "distribution"}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise StudyError(f"{file}: {where}.{key}: got {value!r}; expected a number")
+    for key in shapes:
+        if key not in numbers:
+            raise StudyError(f"{file}: {where}.{key}: missing; scipy.stats.{name} needs it")
+    ends = {key: float(numbers.pop(key)) for key in ("lower", "upper") if key in numbers}
+    frozen = _made(file, where, family, **numbers)
+    if not frozen.dist._argcheck(*(numbers[key] for key in shapes)) or numbers.get("scale", 1) <= 0:
+        raise StudyError(f"{file}: {where}: parameters out of range for scipy.stats.{name}")
+    if ends:
+        from smcweights import Truncated
+
+        lower, upper = ends.get("lower", -float("inf")), ends.get("upper", float("inf"))
+        return _made(file, where, Truncated, frozen, lower, upper)
+    return frozen
+
+
+def _function(file: Path, named: Any) -> Callable[..., Any]:
+    where = f"{file}: model.function"
+    if not isinstance(named, str) or named.count(":") < 1:
+        raise StudyError(
+            f"{where}: got {named!r}; expected 'file.py:function' or 'package.module:function'"
+        )
+    home, _, name = named.rpartition(":")
+    if home.endswith(".py"):
+        source = file.parent / home
+        if not source.is_file():
+            raise StudyError(f"{where}: there is no file {source}")
+        spec = importlib.util.spec_from_file_location(source.stem, source)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[source.stem] = module
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            raise StudyError(f"{where}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise StudyError(f"{where}: {home} has no function {name!r}")
+    return function
