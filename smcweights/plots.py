@@ -36,6 +36,17 @@ def _axes(ax: Any, rows: int = 0) -> Any:
     return ax
 
 
+def _log_scale(axis: Any, sizes: np.ndarray) -> None:
+    """Logarithmic where the sizes span over a decade, with plain numbers at its ticks."""
+    from matplotlib.ticker import NullFormatter
+
+    known = sizes[np.isfinite(sizes) & (sizes > 0)]
+    if len(known) and known.max() > 10 * known.min():
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
 def _bars(ax: Any, names: list[str], sizes: np.ndarray, notes: list[str]) -> Any:
     at = np.arange(len(names))
     ax.barh(at, sizes, color=BLUE, height=0.62)
@@ -104,8 +115,7 @@ def stages(est: Estimate, ax: Any = None) -> Any:
             "an expectation still unseen", (used[unseen][0], top), (6, -12),
             textcoords="offset points", fontsize=8, color=ORANGE,
         )  # fmt: skip
-    if (criterion > 0).any():
-        ax.set_yscale("log")
+    _log_scale(ax.yaxis, criterion)
     ax.set_xlabel("calls used by adaptation")
     ax.set_ylabel("criterion per draw")
     return ax
@@ -124,11 +134,10 @@ def weights(est: Estimate, ax: Any = None) -> Any:
     ax.set_xlabel("log10 of the weight f/h (below -6: drawn at -6)")
     ax.set_ylabel("draws")
     d = est.diagnostics
-    ax.set_title(
-        f"{len(log_w):,} draws, worth {d['effective_sample_size']:,.0f} of the input law; "
-        f"k-hat {d['pareto_k_weights']:.2f}",
-        fontsize=9,
-    )
+    shape = d["pareto_k_weights"]
+    tail = "weights bounded" if shape == -np.inf else f"k-hat {shape:.2f}"
+    size = f"{len(log_w):,} draws, worth {d['effective_sample_size']:,.0f} of the input law"
+    ax.set_title(f"{size}; {tail}", fontsize=9)
     return ax
 
 
@@ -139,7 +148,7 @@ def controls(est: Estimate, ax: Any = None) -> Any:
     ax = _axes(ax, len(sizes))
     notes = [f"{s:.3g} x: {n}" for s, n in zip(sizes, names, strict=True)]
     _bars(ax, list(est.names), np.nan_to_num(sizes), notes)
-    ax.set_xscale("log")
+    _log_scale(ax.xaxis, np.append(sizes, 1.0))
     ax.axvline(1.0, color=GREY, lw=1)
     ax.set_xlabel("variance divided by, thanks to control variates")
     return ax
@@ -149,8 +158,8 @@ def gains(est: Estimate, ax: Any = None) -> Any:
     """Variance of plain Monte Carlo at the same number of calls over that of the estimate."""
     sizes = np.asarray(est.diagnostics["gain_over_monte_carlo"], dtype=float)
     ax = _axes(ax, len(sizes))
-    _bars(ax, list(est.names), np.nan_to_num(sizes), [f"{s:,.3g} x" for s in sizes])
-    ax.set_xscale("log")
+    _bars(ax, list(est.names), np.nan_to_num(sizes), [f"{s:,.4g} x" for s in sizes])
+    _log_scale(ax.xaxis, np.append(sizes, 1.0))
     ax.axvline(1.0, color=GREY, lw=1)
     ax.set_xlabel("gain over plain Monte Carlo, same number of calls (variance)")
     return ax
