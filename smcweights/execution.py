@@ -44,7 +44,6 @@ import os
 import secrets
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     ALL_COMPLETED,
@@ -66,7 +65,7 @@ from . import randomness
 
 __all__ = ["Run", "batches", "open_run"]
 
-MOST_DEATHS = 3  # of workers, at one batch
+MOST_DEATHS = 3  # of workers at a batch that ran alone
 FUNCTIONS_KEPT = 4  # by a worker
 SECONDS_BETWEEN_WRITES = 30.0  # of the checkpoint within a stage
 FORMAT = "smcweights checkpoint 1"
@@ -282,10 +281,11 @@ class Run:
         size_of: dict[int, int] = {}
         running: dict[Future[Any], int] = {}
         ready: dict[int, Any] = {}
-        again: list[int] = []  # batches that were in flight when a worker died
-        deaths: Counter[int] = Counter()
+        lost: list[int] = []  # batches in flight in a pool that has broken
+        again: list[int] = []  # those of earlier pools, still to be repeated
+        deaths: dict[int, int] = {}  # of workers, by batch, while it ran alone
         taken = head = 0
-        more, broken = True, False
+        more = True
 
         def submit(number: int, whole: bool = False) -> None:
             address = (self._id, stage, number)
@@ -301,7 +301,7 @@ class Run:
             while True:
                 # batches that saw a death are repeated one at a time, which tells the one that
                 # kills its worker from those that merely ran beside it
-                alone = bool(again) or any(deaths[number] for number in running.values())
+                alone = bool(again) or any(number in deaths for number in running.values())
                 if again and not running:
                     submit(again.pop(0))
                 while more and not alone and len(running) < window and taken - head < 4 * window:
@@ -328,7 +328,7 @@ class Run:
                     continue
                 if not running:
                     break
-                wait(running, return_when=ALL_COMPLETED if broken else FIRST_COMPLETED)
+                wait(running, return_when=ALL_COMPLETED if lost else FIRST_COMPLETED)
                 for future in [f for f in running if f.done()]:
                     number = running[future]
                     try:
@@ -336,30 +336,33 @@ class Run:
                     except (BrokenExecutor, CancelledError) as error:
                         if not pool.mine:
                             raise BrokenExecutor(self._advice(stage)) from error
-                        broken = True
-                        again.append(number)
+                        lost.append(number)
                     except BaseException as error:
                         error.add_note(f"in stage {stage!r}, batch {number + 1}")
                         raise
                     else:
+                        if status == "failed":
+                            result.add_note(f"in stage {stage!r}, batch {number + 1}")
+                            raise result
                         if status == "unknown function":
                             submit(number, whole=True)
                         else:
                             keep(number, result)
                     del running[future]
-                if broken and not running:
-                    again.sort()
-                    deaths.update(again)
-                    worst = max(again, key=deaths.__getitem__)
+                if lost and not running:
+                    for number in lost:
+                        deaths[number] = deaths.get(number, -1) + 1
+                    worst = max(lost, key=deaths.__getitem__)
                     if deaths[worst] == MOST_DEATHS:
                         raise BrokenExecutor(
                             f"stage {stage!r}, batch {worst + 1}: its worker process died "
-                            f"{MOST_DEATHS} times, perhaps for lack of memory or by a crash in "
-                            "compiled code; with executor=None the function runs in this process, "
-                            "where a debugger can follow it"
+                            f"{MOST_DEATHS} times while nothing else ran, perhaps for lack of "
+                            "memory or by a crash in compiled code; with executor=None the "
+                            "function runs in this process, where a debugger can follow it"
                         )
                     pool.renew()
-                    broken = False
+                    again = sorted(again + lost)
+                    lost = []
         except BaseException as error:
             for future in running:
                 future.cancel()
@@ -420,10 +423,7 @@ class _Pool:
         """Future of one batch; ``whole`` sends the function with it for certain."""
         if self.kind == "in place":
             future: Future[Any] = Future()
-            try:
-                future.set_result(_apply(self.function, job))
-            except Exception as error:
-                future.set_exception(error)
+            future.set_result(_attempt(self.function, job))
             return future
         try:
             if self.executor is None:
@@ -431,7 +431,7 @@ class _Pool:
             if not self.ships:
                 # np.errstate and its like hold in the caller's context only
                 context = contextvars.copy_context()
-                return self.executor.submit(context.run, _apply, self.function, job)
+                return self.executor.submit(context.run, _attempt, self.function, job)
             # the first batches carry the function; a later worker that lacks it says so
             first = self.submitted < 2 * self.workers
             self.submitted += 1
@@ -445,13 +445,13 @@ class _Pool:
             return future
 
     def outcome(self, future: Future[Any]) -> tuple[str, Any]:
-        """``("done", result)``, ``("unknown function", None)``, or the function's exception."""
-        found = future.result()
-        if not self.ships:
-            return "done", found
-        status, result = found
-        if status == "failed":
-            raise _received_error(*result)
+        """``("done", result)``, ``("failed", exception)`` or ``("unknown function", None)``.
+
+        What this raises itself is the executor's failure, not the function's.
+        """
+        status, result = future.result()
+        if status == "failed" and self.ships:
+            result = _received_error(*result)
         return status, result
 
     def renew(self) -> None:
@@ -572,13 +572,17 @@ def _call(digest: str, body: bytes | None, address: Any, job: Any) -> tuple[str,
             _FUNCTIONS[digest] = function
             for old in list(_FUNCTIONS)[:-FUNCTIONS_KEPT]:
                 _FUNCTIONS.pop(old, None)
-        return "done", _apply(function, job)
     except Exception as error:
         return "failed", _sent_error(error)
+    status, result = _attempt(function, job)
+    return status, _sent_error(result) if status == "failed" else result
 
 
-def _apply(function: Callable[..., Any], job: Sequence[Any]) -> Any:
-    return _copied(function(*(_copied(part) for part in job)))
+def _attempt(function: Callable[..., Any], job: Sequence[Any]) -> tuple[str, Any]:
+    try:
+        return "done", _copied(function(*(_copied(part) for part in job)))
+    except Exception as error:
+        return "failed", error
 
 
 def _copied(value: Any) -> Any:
