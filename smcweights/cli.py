@@ -84,7 +84,7 @@ def _flood(seed: int, progress: bool | None) -> _Shown:
     header = ["", "estimate", "95 % interval", "truth", "inside", "plain Monte Carlo", "gain"]
     rows = []
     for j, name in enumerate(problem.names):
-        crude = f"{plain.value[j]:.2e} [{below[j]:.1e}, {above[j]:.1e}]"
+        crude = f"{plain.value[j]:.2e} +- {(above[j] - below[j]) / 2:.1e}"
         if plain.value[j] == 0:
             crude = f"no hit, below {above[j]:.1e}"
         rows.append(

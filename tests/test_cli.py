@@ -92,7 +92,7 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert cli.main(["demo", "--no-progress", "--seed", "3", "--out", str(tmp_path / "d")]) == 0
     text = capsys.readouterr().out
     assert "P(overflow > 1.2)" in text
-    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 105
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 100
     est = smw.Estimate.load(tmp_path / "d" / "flood.nc")
     truth = smw.problems.flood().expectations
     assert (np.abs(est.value - truth) < 5 * est.standard_error).all()
