@@ -56,6 +56,7 @@ __all__ = [
 
 FOLDS = 5
 MOST_TERMS = 300  # polynomial control variates
+TAIL_LIMIT = 0.6  # Pareto k-hat; above 0.5 the variance is infinite
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
 
 
@@ -288,7 +289,12 @@ def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) ->
             functions.append(partial(_polynomials, basis, space))
             means.append(np.zeros(basis.sizes[-1] if basis.sizes else 0))
             covariances.append(np.zeros((len(means[-1]),) * 2))
-            prefixes.extend(width + s for s in basis.sizes)
+            # degrees that add little to the one before are not worth a choice of their own
+            kept = 0
+            for terms in basis.sizes:
+                if terms >= 1.7 * kept or terms == basis.sizes[-1]:
+                    prefixes.append(width + terms)
+                    kept = terms
         elif callable(item):
             draws = int(min(20 * budget, 1_000_000))
             surrogate = partial(_surrogate, item)
@@ -689,16 +695,18 @@ def report(
             "than 10 equal ones); the standard error was widened by the distance between its "
             "estimate and the final one. More calls would help"
         )
-    few = ~unseen & ~barely & (mean.effective < 30)
+    few = ~unseen & ~barely & ((mean.effective < 30) | (freedom < 5))
     if few.any():
         cautions.append(
-            f"{listed(few)}: the draws that matter are worth fewer than 30 equal ones; the "
-            "interval leans on them. More calls would help"
+            f"{listed(few)}: the interval leans on a few draws (worth fewer than 30 equal ones, or "
+            "fewer than 5 degrees of freedom). More calls would help"
         )
-    heavy = shapes > threshold
+    # a mean needs two moments, so its tail must be lighter than what smoothed weights would bear
+    limit = min(threshold, TAIL_LIMIT)
+    heavy = shapes > limit
     if heavy.any():
         cautions.append(
-            f"{listed(heavy)}: Pareto k-hat up to {np.nanmax(shapes):.2f} (limit {threshold:.2f}): "
+            f"{listed(heavy)}: Pareto k-hat up to {np.nanmax(shapes):.2f} (limit {limit:.2f}): "
             "the tail of integrand times weight is too heavy for the standard error to be promised"
         )
     if weight_shape > threshold:
