@@ -393,6 +393,26 @@ def test_an_exception_surfaces_with_its_batch_and_keeps_what_is_done(executor, t
     assert [float(r) for r in run_with(())] == list(range(20))
 
 
+def test_batches_that_run_beside_a_failing_one_are_awaited_and_kept(tmp_path):
+    path, started = tmp_path / "run.npz", threading.Event()
+
+    def function(i):
+        if i == 0:
+            started.wait(20)
+            raise ValueError("no")
+        if i == 1:
+            started.set()
+            time.sleep(0.3)
+        return square(i)
+
+    with (
+        pytest.raises(ValueError, match="no"),
+        open_run(function, executor="threads:2", checkpoint=path) as run,
+    ):
+        run.map("a", numbered(2))
+    assert saved(path) == {("a", 1)}
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_broken_pool_inside_the_function_is_the_functions_failure(executor, tmp_path):
     log = tmp_path / "log"
@@ -495,23 +515,29 @@ def test_workers_killed_from_outside_at_any_moment():
 
 @posix
 def test_a_batch_that_kills_its_worker_is_named_and_the_others_are_kept(tmp_path):
-    path = tmp_path / "run.npz"
+    path, log = tmp_path / "run.npz", tmp_path / "log"
+    logged = logging_square(log)
 
     def function(i):
+        result = logged(i)
+        if i == 5:
+            time.sleep(0.3)  # in flight whenever its neighbour kills the pool
         if i == 6:
             os.kill(os.getpid(), signal.SIGKILL)
-        return square(i)
+        return result
 
+    words = "stage 'a', batch 7: its worker process died 3 times while nothing"
     with (
-        pytest.raises(
-            BrokenExecutor,
-            match="stage 'a', batch 7: its worker process died 3 times while nothing",
-        ),
+        pytest.raises(BrokenExecutor, match=words),
         open_run(function, executor="processes:2", checkpoint=path) as run,
     ):
-        run.map("a", numbered(10))
+        run.map("a", numbered(40))
     assert {("a", i) for i in range(6)} <= saved(path)
     assert ("a", 6) not in saved(path)
+    # once with others, then three times by itself, and nothing new began meanwhile
+    started = list(map(int, lines(log)))
+    assert started.count(6) == 4
+    assert max(started) <= 8
 
 
 def test_a_script_without_guard_is_told_so(tmp_path):
@@ -630,13 +656,13 @@ def math_nan():
 
 def test_what_the_caller_does_with_results_stays_out_of_the_checkpoint(tmp_path):
     path = tmp_path / "run.npz"
-    for _ in range(2):
+    for k in range(3):
         with open_run(lambda i: np.ones(3), checkpoint=path) as run:
             for result in run.stream("a", numbered(3)):
+                assert (result == 1).all()
                 result *= 5
-            assert (run.map("b", numbered(1))[0] == 1).all()
-    with open_run(square, checkpoint=path) as run:
-        assert all((r == 1).all() for r in run.map("a", numbered(3)))
+            # something new, so that the file is written again
+            run.map(f"b{k}", numbered(1))
 
 
 def test_other_arguments_seeds_and_inputs_are_refused(tmp_path):
@@ -758,6 +784,38 @@ def test_a_long_stage_is_saved_in_between(tmp_path, monkeypatch):
     assert len(saved(path)) == 30
 
 
+def test_the_file_is_replaced_in_one_step_after_it_is_on_the_disk(tmp_path, monkeypatch):
+    path, steps = tmp_path / "run.npz", []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor):
+        # a kill now would leave the ledger as it was
+        steps.append(("fsync", len(saved(path)) if path.exists() else None))
+        fsync(descriptor)
+
+    def watched_replace(source, target):
+        steps.append(("replace", len(saved(source))))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    with open_run(square, checkpoint=path) as run:
+        run.map("a", numbered(3))
+        run.map("b", numbered(2))
+    expected = [("fsync", None), ("replace", 0), ("fsync", 0), ("replace", 3)]
+    assert steps == [*expected, ("fsync", 3), ("replace", 5)]
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"), open_run(square, checkpoint=path) as run:
+        run.map("a", numbered(3))
+        run.map("c", numbered(3))
+    assert len(saved(path)) == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
 def test_old_remains_of_kills_are_swept_and_young_ones_left(tmp_path):
     path = tmp_path / "run.npz"
     old, young = tmp_path / ".run.npz.1f.partial", tmp_path / ".run.npz.2f.partial"
@@ -849,7 +907,7 @@ INTERRUPTED = """
 
     if __name__ == "__main__":
         with open_run(function, checkpoint=sys.argv[1], executor=sys.argv[2]) as run:
-            stream = run.stream("a", [(i,) for i in range(20)])
+            stream = run.stream("a", [(i,) for i in range(4)])  # one worker is left idle
             print([int(next(stream)) for _ in range(3)], flush=True)
             next(stream)
     """
@@ -892,17 +950,12 @@ def test_interrupted_or_killed_it_leaves_no_process_and_its_checkpoint(executor,
     _, text = process.communicate(timeout=15)
     if number == signal.SIGINT:
         assert text.rstrip().endswith("KeyboardInterrupt")
+        assert "ForkServerProcess" not in text, "workers report the interrupt as well"
         assert {("a", 0), ("a", 1), ("a", 2)} <= saved(path)
     assert session_ends(process.pid), "processes are left"
 
 
 # Dask
-
-distributed_noise = pytest.mark.filterwarnings(
-    "ignore::ResourceWarning",
-    "ignore::DeprecationWarning",
-    "ignore::pytest.PytestUnraisableExceptionWarning",
-)
 
 
 @pytest.fixture
@@ -925,7 +978,6 @@ def dask_client():
         yield client
 
 
-@distributed_noise
 @pytest.mark.parametrize("workers", [1, 2])
 def test_dask_gives_the_same_bits_and_computes_equal_jobs_each(dask_client, workers, tmp_path):
     client = dask_client(workers)
@@ -955,7 +1007,6 @@ def test_dask_gives_the_same_bits_and_computes_equal_jobs_each(dask_client, work
 
 
 @posix
-@distributed_noise
 def test_dask_repeats_the_batches_of_a_killed_worker(dask_client, tmp_path):
     client = dask_client(2)
     flag = tmp_path / "flag"
