@@ -701,7 +701,9 @@ def _any_forward(x: Array, marginal: Any, _: float) -> Array:
 
 
 def _any_log_density(x: Array, marginal: Any, _: float) -> Array:
-    return np.asarray(marginal.logpdf(x), dtype=float)
+    # a far tail may overflow on its way to -inf
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.asarray(marginal.logpdf(x), dtype=float)
 
 
 HALF_LOG_2PI = 0.5 * float(np.log(2 * np.pi))

@@ -56,7 +56,7 @@ __all__ = [
 
 FOLDS = 5
 MOST_TERMS = 300  # polynomial control variates
-TAIL_LIMIT = 0.6  # Pareto k-hat; above 0.5 the variance is infinite
+TAILS = 50  # expectations whose terms are kept to look at their tails
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
 
 
@@ -393,7 +393,8 @@ class Mean:
     ``plain`` is the variance of the mean had no control been used, ``second`` the mean of
     phi^2 f/h (so second - value^2 is the variance of plain Monte Carlo per draw). ``hits`` counts
     the draws whose integrand is not 0, ``effective`` how many equal ones |phi| f/h is worth;
-    ``doubt`` is the variance of ``variance``.
+    ``doubt`` is the variance of ``variance``, ``tail_shape`` the Pareto k-hat of phi f/h
+    (NaN past the first 50 expectations).
     """
 
     n: int
@@ -406,6 +407,7 @@ class Mean:
     hits: np.ndarray
     effective: np.ndarray
     doubt: np.ndarray
+    tail_shape: np.ndarray
 
     @property
     def degrees_of_freedom(self) -> np.ndarray:
@@ -460,6 +462,7 @@ def _corrected_mean(
     second = np.zeros(j)
     cross = np.zeros((j, j)) if not groups else None
     group_sum = np.zeros((groups, j))
+    kept = np.empty((min(j, TAILS), n))
     hits = np.zeros(j, dtype=np.int64)
     size, size_square = np.zeros(j), np.zeros(j)
     for a in range(0, n, ROWS):
@@ -469,6 +472,7 @@ def _corrected_mean(
         size += np.abs(t).sum(0)
         size_square += np.einsum("nj,nj->j", t, t)
         second += (t * values[a:b]).sum(0)
+        kept[:, a:b] = t[:, :TAILS].T
         t -= shift
         r = t.copy()
         if regress:
@@ -523,6 +527,7 @@ def _corrected_mean(
         hits,
         size**2 / np.maximum(size_square, 1e-300),
         doubt,
+        _tail_shapes(kept, j),
     )
 
 
@@ -555,6 +560,7 @@ def pooled_mean(parts: Sequence[Mean]) -> Mean:
         np.sum([p.hits for p in parts], axis=0),
         np.sum([p.effective for p in parts], axis=0),
         total("doubt", 4),
+        np.max([p.tail_shape for p in parts], axis=0),
     )
 
 
@@ -603,32 +609,26 @@ def self_normalized_mean(stage: Stage) -> Mean:
     effective = t.sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
     hits = (t != 0).sum(0)
     doubt = (r**4).mean(0) / n**3
-    return Mean(n, value, covariance, None, variance, variance, second, hits, effective, doubt)
+    shape = _tail_shapes((w[:, None] * stage.values).T[:TAILS], r.shape[1])
+    return Mean(
+        n, value, covariance, None, variance, variance, second, hits, effective, doubt, shape
+    )
 
 
 # ------------------------------------------------------------------------------------- the report
 
 
-def _tail_shapes(log_f: np.ndarray, log_h: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Pareto k-hat (J,) of phi f/h, the larger of its two tails; NaN with under 25 values."""
-    j = values.shape[1]
-    shapes = np.full(j, np.nan)
-    ratio = np.exp(log_f - log_h)
-    if j > 50:
-        # the tails that could matter are those a single draw dominates
-        dominance = np.empty(j)
-        for k in range(j):
-            size = np.abs(values[:, k] * ratio)
-            dominance[k] = size.max() / max(size.sum(), 1e-300)
-        looked_at = np.argsort(-dominance)[:50]
-    else:
-        looked_at = np.arange(j)
-    for k in looked_at:
-        for sign in (1.0, -1.0):
-            some = sign * values[:, k] > 0
-            if some.sum() >= 25:
-                log_size = np.log(sign * values[some, k]) + (log_f - log_h)[some]
-                shapes[k] = np.fmax(shapes[k], pareto_k(log_size))
+def _tail_shapes(terms: np.ndarray, count: int) -> np.ndarray:
+    """Pareto k-hat of the rows of ``terms``, the heavier tail of each; NaN for the rest of count.
+
+    A tail with under a tenth of the sum of squares, or under 25 terms, has no say.
+    """
+    shapes = np.full(count, np.nan)
+    for k, t in enumerate(terms):
+        shapes[k] = -np.inf
+        for side in (t[t > 0], -t[t < 0]):
+            if len(side) >= 25 and side @ side > 0.1 * (t @ t):
+                shapes[k] = max(shapes[k], pareto_k(np.log(side)))
     return shapes
 
 
@@ -652,14 +652,12 @@ def report(
     log_f, values, x = (joined(draws, name) for name in ("log_f", "values", "x"))
     n, scalar = len(values), draws[0].scalar
     log_w = log_f - log_h
-    threshold = pareto_k_threshold(n)
     weight_shape = pareto_k(log_w)
-    shapes = _tail_shapes(log_f, log_h, values)
+    shapes = mean.tail_shape
     # what the input law's own draws can't exclude: a region as likely as one over their number
     trials = max(defensive * n, 1.0)
     unseen = mean.hits == 0
     barely = ~unseen & (mean.effective < 10)
-    freedom = np.where(unseen, np.inf, mean.degrees_of_freedom)
     value = np.where(unseen, 0.0, mean.value)
     largest = np.abs(values).max(0) if barely.any() else 0.0
     # nor can what adaptation saw be forgotten where it saw little
@@ -668,6 +666,9 @@ def report(
     surplus += np.where(barely, largest / trials, 0.0) ** 2
     variance = np.where(unseen, 1 / trials**2, mean.variance + surplus)
     rounding = (4 * np.finfo(float).eps * np.abs(value)) ** 2
+    # an error this small is one of rounding, of which nothing can be said but its size
+    exact = mean.variance <= (1e-7 * value) ** 2
+    freedom = np.where(unseen | exact, np.inf, mean.degrees_of_freedom)
     crude = np.maximum(mean.second - value**2, 0.0) / evaluations
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = np.where(unseen, np.nan, crude / np.maximum(variance, rounding))
@@ -701,18 +702,19 @@ def report(
             f"{listed(few)}: the interval leans on a few draws (worth fewer than 30 equal ones, or "
             "fewer than 5 degrees of freedom). More calls would help"
         )
-    # a mean needs two moments, so its tail must be lighter than what smoothed weights would bear
-    limit = min(threshold, TAIL_LIMIT)
-    heavy = shapes > limit
+    # over 0.5 the variance is infinite; bounded terms that spread widely can look the same, but
+    # then the variance does not hang on a few of them
+    heavy = ~unseen & (shapes > 0.5) & (freedom < 50)
     if heavy.any():
         cautions.append(
-            f"{listed(heavy)}: Pareto k-hat up to {np.nanmax(shapes):.2f} (limit {limit:.2f}): "
-            "the tail of integrand times weight is too heavy for the standard error to be promised"
+            f"{listed(heavy)}: Pareto k-hat up to {shapes[heavy].max():.2f}: the tail of integrand "
+            "times weight is too heavy for the standard error to be promised"
         )
-    if weight_shape > threshold:
+    limit = pareto_k_threshold(n)
+    if not defensive and weight_shape > limit:
         cautions.append(
-            f"Pareto k-hat of the weights is {weight_shape:.2f} (limit {threshold:.2f}): the "
-            "proposal misses part of the input law"
+            f"Pareto k-hat of the weights is {weight_shape:.2f} (limit {limit:.2f}): the proposal "
+            "misses part of the input law"
         )
     diagnostics = {
         "gain_over_monte_carlo": gain,
@@ -744,7 +746,9 @@ def report(
         keywords["factor"] = factor
     else:
         assert mean.covariance is not None
-        covariance = np.where(unseen[:, None] | unseen[None], 0.0, mean.covariance)
+        alone = unseen | exact
+        covariance = np.where(alone[:, None] | alone, 0.0, mean.covariance)
+        covariance = (covariance + covariance.T) / 2
         np.fill_diagonal(covariance, np.maximum(variance, rounding))
         keywords["covariance"] = covariance.reshape(()) if scalar else covariance
     component = np.concatenate([np.repeat(np.arange(len(s.counts)), s.counts) for s in draws])

@@ -1,0 +1,412 @@
+"""What the public functions promise: truth, options, warnings, and words for bad input."""
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+from smcweights.importance.laws import as_law
+from smcweights.importance.proposals import Given, WorkingSpace
+from smcweights.importance.sampling import mean_of
+from smcweights.importance.sampling import prepare_controls as controls_of
+
+NORMAL = [stats.norm()] * 2
+TRUTH = np.array([2.0, 5.0, stats.norm.sf(2.5)])
+
+
+def three(x):
+    s = x.sum(axis=1) / np.sqrt(2)
+    return np.stack([s + 2, (s + 2) ** 2, s > 2.5], axis=1)
+
+
+def agrees(estimate, truth, z=5.0):
+    """|z| < 5 is broken by chance once in a million."""
+    return bool((np.abs(estimate.value - truth) < z * estimate.standard_error).all())
+
+
+@pytest.mark.parametrize("family", ["auto", "gaussian", "mixture", "student", "grid"])
+def test_every_family_finds_the_truth_and_beats_monte_carlo(family):
+    est = smw.adaptive_importance_sampling(three, NORMAL, 10_000, proposal=family, seed=1)
+    assert agrees(est, TRUTH)
+    assert est.diagnostics["gain_over_monte_carlo"][2] > 5
+
+
+def test_the_rank_one_family_serves_many_inputs():
+    d = 40
+    est = smw.adaptive_importance_sampling(
+        lambda x: x.sum(axis=1) / np.sqrt(d) > 2.5, [stats.norm()] * d, 20_000, seed=2
+    )
+    assert agrees(est, stats.norm.sf(2.5))
+    assert est.diagnostics["gain_over_monte_carlo"][0] > 3
+
+
+@pytest.mark.parametrize("objective", ["sum-relative", "sum", np.array([1.0, 0.0, 1e6])])
+@pytest.mark.parametrize("components", ["each", "shared"])
+def test_objectives_and_shared_components(objective, components):
+    est = smw.adaptive_importance_sampling(
+        three, NORMAL, 5_000, objective=objective, components=components, seed=3
+    )
+    assert agrees(est, TRUTH)
+
+
+def test_an_objective_draws_effort_where_it_says():
+    tail = np.array([0.0, 0.0, 1.0])
+    towards = smw.adaptive_importance_sampling(three, NORMAL, 10_000, objective=tail, seed=4)
+    away = smw.adaptive_importance_sampling(three, NORMAL, 10_000, objective="sum", seed=4)
+    assert towards.standard_error[2] < away.standard_error[2]
+
+
+@pytest.mark.parametrize("kind", [False, True, "polynomial", [True, "polynomial"]])
+def test_control_variates(kind):
+    est = smw.adaptive_importance_sampling(three, NORMAL, 5_000, control_variates=kind, seed=5)
+    assert agrees(est, TRUTH)
+    bought = est.diagnostics["control_variance_reduction"]
+    if kind is False:
+        np.testing.assert_allclose(bought, 1)
+    elif kind is True:
+        assert (bought > 0.95).all()
+    else:
+        assert (bought[:2] > 1e6).all()  # both are polynomials themselves
+
+
+def test_the_error_of_a_surrogate_s_mean_is_counted():
+    """The surrogate is the model, so what is left is the error of its mean on 20 n cheap draws."""
+    law = [stats.expon()]
+    runs = [
+        smw.adaptive_importance_sampling(
+            lambda x: x[:, 0], law, 400, control_variates=lambda x: x[:, 0], seed=seed
+        )
+        for seed in range(200)
+    ]
+    z = np.array([(run.value - 1) / run.standard_error for run in runs])
+    # a chi-square of 200: 0.56 to 1.6 but for one in a million
+    assert 0.56 < (z**2).mean() < 1.6
+    assert np.median([run.standard_error for run in runs]) == pytest.approx(8_000**-0.5, rel=0.15)
+
+
+def test_the_optimal_components_leave_no_variance():
+    """With g_j* = phi_j f / I_j as components and controls, every estimate is exact."""
+    law = as_law([stats.expon()])
+    space = WorkingSpace(law, np.zeros(1), np.eye(1))
+    # phi = x, x^2 under Exp(1): g* are Gamma(2) and Gamma(3), I = 1 and 2
+    best = [Given(as_law([stats.gamma(k)]), space) for k in (2, 3)]
+    from smcweights.controls import Choice
+    from smcweights.importance.proposals import Mixture, log_densities, log_mixture
+    from smcweights.importance.sampling import Stage
+
+    rng = np.random.default_rng(6)
+    for share in (0.2, 0.7):
+        counts = np.array([int(1000 * share), 1000 - int(1000 * share)])
+        mixture = Mixture(counts / 1000, tuple(best))
+        u = mixture.sample(rng, counts)
+        values = np.concatenate([u, u**2], axis=1)
+        log_g = log_densities(best, u)
+        log_h = log_mixture(log_g, mixture.weights)
+        stage = Stage(u, u, values, space.log_density(u), log_g, log_h, mixture, counts, False)
+        none = controls_of(True, space, 1000, np.random.SeedSequence(0))
+        choice = [Choice("all", 2, 1e-6)]
+        mean = mean_of(
+            [stage], log_g, log_h, counts, none, choice, np.zeros(2, int), None, np.zeros(2)
+        )
+        np.testing.assert_allclose(mean.value, [1, 2], atol=1e-8)
+        # a term deviates by a ten-millionth at most: what a rank-deficient regression leaves
+        np.testing.assert_allclose(np.sqrt(mean.variance * 1000), 0, atol=1e-7)
+
+
+def test_pooling_all_stages_is_labelled_and_no_worse():
+    plain = smw.adaptive_importance_sampling(three, NORMAL, 5_000, seed=7)
+    pooled = smw.adaptive_importance_sampling(three, NORMAL, 5_000, pooled=True, seed=7)
+    assert "biased" in pooled.method
+    assert "biased" not in plain.method
+    assert agrees(pooled, TRUTH)
+    assert len(pooled.sample["draw"]) == 5_000
+    assert (pooled.standard_error < 1.1 * plain.standard_error).all()
+
+
+def test_a_precision_is_reached_and_covers_400_times():
+    """Binomial bounds 0.893 to 0.985: one false alarm in a million."""
+    law = [stats.gamma(2)]
+    covered = 0
+    for seed in range(400):
+        est = quiet(
+            smw.adaptive_importance_sampling,
+            lambda x: x[:, 0] ** 2,
+            law,
+            precision=smw.Precision(relative=0.03),
+            seed=seed,
+        )
+        lower, upper = est.interval()
+        assert (upper - lower) / 2 <= 0.03 * est.value * (1 + 1e-9)
+        covered += lower <= 6 <= upper
+    assert 0.893 < covered / 400 < 0.985
+
+
+def test_a_precision_out_of_reach_says_so():
+    with pytest.warns(smw.PrecisionWarning, match="not reached within max_budget=3000"):
+        est = smw.adaptive_importance_sampling(
+            three, NORMAL, precision=smw.Precision(absolute=1e-9, max_budget=3_000), seed=8
+        )
+    assert est.cost["evaluations"] <= 3_000
+    assert agrees(est, TRUTH)
+
+
+def test_one_input_at_a_time_gives_the_same_bits():
+    def one(x):
+        s = (x[0] + x[1]) / np.sqrt(2)
+        return [s + 2, s > 1]
+
+    def many(x):
+        s = (x[:, 0] + x[:, 1]) / np.sqrt(2)
+        return np.stack([s + 2, s > 1], axis=1)
+
+    a = smw.adaptive_importance_sampling(one, NORMAL, 2_000, vectorized=False, seed=9)
+    b = smw.adaptive_importance_sampling(many, NORMAL, 2_000, seed=9)
+    np.testing.assert_array_equal(a.value, b.value)
+    np.testing.assert_array_equal(a.covariance, b.covariance)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_executors_give_the_same_bits_and_seeds_others(executor):
+    a = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=10)
+    b = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=10, executor=executor)
+    c = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=11)
+    np.testing.assert_array_equal(a.value, b.value)
+    np.testing.assert_array_equal(a.covariance, b.covariance)
+    assert (a.value != c.value).all()
+    again = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=a.provenance["seed"])
+    np.testing.assert_array_equal(a.value, again.value)
+
+
+def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
+    calls = []
+
+    def failing(x):
+        calls.append(len(x))
+        if sum(calls) > 1_500:
+            raise KeyboardInterrupt
+        return three(x)
+
+    options = {"seed": 12, "checkpoint": tmp_path / "run.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        smw.adaptive_importance_sampling(named(failing), NORMAL, 5_000, **options)
+    before, calls[:] = sum(calls), []
+    resumed = smw.adaptive_importance_sampling(named(three, calls), NORMAL, 5_000, **options)
+    assert before > 1_400
+    assert sum(calls) < 5_000 - 1_000
+    plain = smw.adaptive_importance_sampling(three, NORMAL, 5_000, seed=12)
+    np.testing.assert_array_equal(resumed.value, plain.value)
+    with pytest.raises(ValueError, match="budget"):
+        smw.adaptive_importance_sampling(named(three, calls), NORMAL, 6_000, **options)
+
+
+def named(function, calls=None):
+    """A wrapper that looks the same to a checkpoint whatever it wraps."""
+
+    def model(x):
+        if calls is not None:
+            calls.append(len(x))
+        return function(x)
+
+    return model
+
+
+def test_a_thousand_expectations_keep_a_factor_and_their_truth():
+    levels = np.linspace(-2, 2, 1_200)
+    began = time.perf_counter()
+    est = smw.adaptive_importance_sampling(
+        lambda x: x[:, :1] > levels, [stats.norm()], 8_000, seed=13
+    )
+    assert time.perf_counter() - began < 60
+    truth = stats.norm.sf(levels)
+    z = (est.value - truth) / est.standard_error
+    assert (np.abs(z) < 6).all()
+    neighbours = est.covariance[600, 601] / np.sqrt(est.variance[600] * est.variance[601])
+    assert 0.5 < neighbours <= 1
+
+
+def test_integrands_that_change_sign():
+    def integrand(x):
+        return np.stack([x[:, 0] ** 3, np.sin(3 * x[:, 1]) + 0.1, -np.exp(x[:, 0])], axis=1)
+
+    est = smw.adaptive_importance_sampling(
+        integrand, [stats.norm(0.5, 1), stats.norm()], 20_000, seed=14
+    )
+    assert agrees(est, [0.125 + 1.5, 0.1, -np.exp(1.0)])
+
+
+def test_correlation_between_estimates_is_right():
+    """Correlation over 300 runs against the one reported; 0.25 apart is five standard errors."""
+    run = smw.adaptive_importance_sampling
+    runs = [quiet(run, three, NORMAL, 1_000, seed=seed) for seed in range(300)]
+    found = np.corrcoef(np.array([run.value for run in runs]).T)[0, 1]
+    said = np.median([r.covariance[0, 1] / np.sqrt(r.variance[0] * r.variance[1]) for r in runs])
+    assert abs(found - said) < 0.25
+
+
+def test_what_was_never_hit_has_an_upper_limit():
+    with pytest.warns(smw.PrecisionWarning, match="no draw gave a value other than 0"):
+        est = smw.adaptive_importance_sampling(
+            lambda x: (x > 6).all(axis=1), [stats.norm()] * 3, 1_000, seed=15
+        )
+    lower, upper = est.interval()
+    assert est.value == 0
+    assert lower == 0
+    assert 0 < upper < 0.1
+    assert est.standard_error > 0
+
+
+def test_heavy_tails_are_called_by_name():
+    with pytest.warns(smw.PrecisionWarning, match="k-hat"):
+        smw.adaptive_importance_sampling(
+            lambda x: np.abs(x[:, 0]) ** -0.9, [stats.norm()], 20_000, seed=6
+        )
+
+
+def test_constants_and_booleans():
+    est = smw.adaptive_importance_sampling(
+        lambda x: np.ones(len(x), dtype=int), NORMAL, 1_000, seed=16
+    )
+    assert est.value == pytest.approx(1, abs=1e-9)
+    est = smw.adaptive_importance_sampling(lambda x: x[:, 0] > 0, NORMAL, 2_000, seed=17)
+    assert est.value.shape == ()
+    assert agrees(est, 0.5)
+
+
+def test_the_sample_gives_the_uncorrected_estimate():
+    est = smw.adaptive_importance_sampling(three, NORMAL, 10_000, seed=18)
+    weights = np.exp(np.asarray(est.sample["log_weight"]))
+    plain = (weights[:, None] * np.asarray(est.sample["values"])).mean(axis=0)
+    error = est.standard_error * np.sqrt(est.diagnostics["control_variance_reduction"])
+    assert (np.abs(plain - TRUTH) < 5 * error).all()
+    assert weights.max() <= 20 * (1 + 1e-9)
+    np.testing.assert_array_equal(three(np.asarray(est.sample["inputs"])), est.sample["values"])
+    assert est.cost["evaluations"] <= 10_000
+
+
+def test_a_start_and_a_law_without_a_map():
+    est = smw.adaptive_importance_sampling(
+        lambda x: x[:, 0] > 5, [stats.norm()], 5_000, proposal=[stats.norm(5, 1)], seed=19
+    )
+    assert agrees(est, stats.norm.sf(5))
+    law = stats.multivariate_t([1, 2], [[1, 0.5], [0.5, 2]], df=8)
+    est = smw.adaptive_importance_sampling(
+        lambda x: np.stack([x[:, 0], x[:, 1] ** 2, x[:, 0] > 5], axis=1), law, 10_000, seed=20
+    )
+    assert agrees(est, [1, 4 + 2 * 8 / 6, stats.t.sf(4, 8)])
+
+
+# --------------------------------------------------------------------------- importance_sampling
+
+
+@pytest.mark.parametrize("defensive", [0.0, 0.1, 0.5])
+def test_a_given_proposal(defensive):
+    est = smw.importance_sampling(
+        lambda x: x[:, 0] > 4, stats.norm(), stats.norm(4, 1), 20_000, defensive=defensive, seed=21
+    ) if defensive else quiet(
+        smw.importance_sampling, lambda x: x[:, 0] > 4, stats.norm(), stats.norm(4, 1), 20_000,
+        defensive=0.0, seed=21,
+    )  # fmt: skip
+    assert agrees(est, stats.norm.sf(4))
+    assert est.relative_error < 0.05
+
+
+def quiet(call, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        return call(*args, **kwargs)
+
+
+def test_given_proposals_cover_2000_times():
+    """Binomial bounds 0.9235 to 0.9715 for 95 %, 1e-7."""
+    truth, covered = stats.norm.sf(2), 0
+    for seed in range(2_000):
+        est = smw.importance_sampling(
+            lambda x: x[:, 0] > 2, stats.norm(), stats.norm(2, 1), 500, seed=seed
+        )
+        lower, upper = est.interval()
+        covered += lower <= truth <= upper
+    assert 0.9235 < covered / 2_000 < 0.9715
+
+
+class Unnormalised:
+    """A normal law whose density lacks its constant."""
+
+    def rvs(self, size, random_state):
+        return stats.norm.rvs(size=size, random_state=random_state)
+
+    def logpdf(self, x):
+        return -0.5 * np.asarray(x).reshape(len(x), -1)[:, 0] ** 2 + 7.0
+
+
+def test_self_normalisation_needs_no_constant():
+    est = smw.importance_sampling(
+        lambda x: x[:, 0] ** 2,
+        Unnormalised(),
+        stats.norm(0, 2),
+        20_000,
+        self_normalized=True,
+        seed=22,
+    )
+    assert "self-normalised" in est.method
+    assert agrees(est, 1.0)
+
+
+def test_a_proposal_wider_than_the_support_never_calls_outside():
+    def logarithm(x):
+        assert (x > 0).all()
+        return np.log(x[:, 0])
+
+    est = smw.importance_sampling(logarithm, stats.uniform(), stats.norm(0.5, 0.5), 20_000, seed=23)
+    assert agrees(est, -1.0)
+
+
+# --------------------------------------------------------------------------- bad input
+
+GOOD = {"integrand": three, "law": NORMAL, "budget": 2_000}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"budget": 50}, ValueError, "budget: got 50"),
+        ({"budget": None}, ValueError, "exactly one|budget"),
+        ({"budget": 10.5}, (ValueError, TypeError), "budget"),
+        ({"precision": smw.Precision(relative=0.1)}, ValueError, "exactly one|both|budget"),
+        ({"proposal": "magic"}, ValueError, "proposal: got 'magic'"),
+        ({"proposal": stats.norm()}, ValueError, "has 1 inputs, the law has 2"),
+        ({"law": [stats.norm()] * 5, "proposal": "grid"}, ValueError, "'grid' serves up to 4"),
+        ({"control_variates": "magic"}, ValueError, "control_variates: got 'magic'"),
+        ({"control_variates": 3}, TypeError, "control_variates: got int"),
+        ({"control_variates": lambda x: x[0]}, smw.ModelError, "surrogate returned"),
+        ({"objective": "magic"}, ValueError, "objective: got 'magic'"),
+        ({"objective": [1.0, 2.0]}, ValueError, "objective: got 2 weights"),
+        ({"objective": [1.0, -2.0, 1.0]}, ValueError, "objective: expected finite non-negative"),
+        ({"components": "some"}, ValueError, "components: got 'some'"),
+        ({"names": ["a", "b"]}, ValueError, "names: got 2"),
+        ({"names": ["a", "a", "b"]}, ValueError, "2 different"),
+        ({"seed": -1}, ValueError, "seed"),
+        ({"seed": 1.5}, TypeError, "seed"),
+        ({"executor": "cluster"}, (TypeError, ValueError), "executor"),
+        ({"law": 3}, (TypeError, ValueError), "law"),
+        ({"integrand": lambda x: x[0]}, smw.ModelError, "vectorized=False"),
+        ({"integrand": lambda x: np.full(len(x), np.nan)}, smw.ModelError, "at input"),
+        ({"integrand": lambda x: np.full((len(x), 0), 1.0)}, smw.ModelError, "shape"),
+    ],
+)  # fmt: skip
+def test_bad_arguments_are_told(change, error, said):
+    given = {**GOOD, **change}
+    integrand, law, budget = (given.pop(k) for k in ("integrand", "law", "budget"))
+    with pytest.raises(error, match=said):
+        smw.adaptive_importance_sampling(integrand, law, budget, **given)
+
+
+def test_a_model_that_fails_says_where():
+    def breaks(x):
+        raise RuntimeError("no convergence")
+
+    with pytest.raises(RuntimeError, match="no convergence") as caught:
+        smw.adaptive_importance_sampling(breaks, NORMAL, 1_000, seed=1)
+    assert any("stage 1" in note for note in caught.value.__notes__)
