@@ -8,11 +8,15 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `controls`  how much variance the control variates took away
 `gains`     gain over plain Monte Carlo at the same number of calls
 `mixture`   what the draws came from
+
+All but `estimate` show diagnostics and raise ValueError for an estimate that lacks them.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,39 +28,95 @@ if TYPE_CHECKING:
 __all__ = ["controls", "estimate", "gains", "mixture", "stages", "weights"]
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
+MOST_NAMED = 40  # rows beyond which names no longer fit a page
+SMALL = {"fontsize": 8, "color": "#333333"}
 
 
-def _axes(ax: Any, rows: int = 0) -> Any:
+def height(rows: int) -> float:
+    """Height in inches of a figure with this many rows.
+
+    Examples
+    --------
+    >>> height(6), height(2_000) == height(60)
+    (3.26, True)
+    """
+    return round(max(2.4, 1.1 + 0.36 * min(rows, 20)), 2)
+
+
+def _axes(ax: Any, rows: int = 6) -> Any:
     if ax is None:
         import matplotlib.pyplot as plt
 
-        _, ax = plt.subplots(figsize=(6.4, max(2.4, 1.1 + 0.36 * rows)), layout="constrained")
+        _, ax = plt.subplots(figsize=(6.4, height(rows)), layout="constrained")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
     return ax
 
 
+def _diagnostic(est: Estimate, figure: str, key: str) -> Any:
+    try:
+        return est.diagnostics[key]
+    except KeyError:
+        raise ValueError(
+            f"plots.{figure}: the estimate has no diagnostic {key!r}; expected a result of "
+            "importance sampling"
+        ) from None
+
+
 def _log_scale(axis: Any, sizes: np.ndarray) -> None:
     """Logarithmic where the sizes span over a decade, with plain numbers at its ticks."""
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     known = sizes[np.isfinite(sizes) & (sizes > 0)]
     if len(known) and known.max() > 10 * known.min():
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_formatter("{x:g}")
+        axis.set_major_locator(LogLocator(numticks=7))
+        axis.set_major_formatter("{x:,.10g}")
         axis.set_minor_formatter(NullFormatter())
 
 
-def _bars(ax: Any, names: list[str], sizes: np.ndarray, notes: list[str]) -> Any:
-    at = np.arange(len(names))
-    ax.barh(at, sizes, color=BLUE, height=0.62)
-    ax.set_yticks(at, [textwrap.shorten(name, 40) for name in names])
-    ax.invert_yaxis()
+def _literal(text: str) -> str:
+    return text.replace("$", r"\$")  # dollars would begin a formula
+
+
+def _rows(ax: Any, names: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """One row per name, the first on top, with notes in a column on the right."""
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    if len(names) > MOST_NAMED:
+        ax.set_ylabel("component, in the order of the names")
+        return
+    labels = [_literal(textwrap.shorten(name, 40, placeholder=" ...")) for name in names]
+    ax.set_yticks(range(len(names)), labels)
     for i, note in enumerate(notes):
-        place = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(note, (sizes[i], i), (4, 0), **place)
-    ax.margins(x=0.3)
-    return ax
+        ax.annotate(
+            _literal(note), (1.02, i), xycoords=("axes fraction", "data"), va="center", annotation_clip=False,
+            **SMALL,
+        )  # fmt: skip
+
+
+def _size(number: float) -> str:
+    """Three digits, in plain notation where that is short."""
+    return f"{float(f'{number:.3g}'):,g}" if 1e-4 <= abs(number) < 1e6 else f"{number:.3g}"
+
+
+def _interval(value: float, lower: float, upper: float) -> str:
+    half = (upper - lower) / 2
+    if np.isnan(half):
+        return f"{_size(value)}, error unknown"
+    if value == 0 == lower:
+        return f"below {_size(upper)}"
+    share = f"{_size(100 * half / abs(value))} %" if half < abs(value) else _size(half)
+    return f"{_size(value)} ± {share}"
+
+
+def _ratios(ax: Any, names: Sequence[str], sizes: np.ndarray, notes: Sequence[str]) -> None:
+    """Ratios as distances from 1, where nothing is gained or lost."""
+    at = np.arange(len(names))
+    ax.axvline(1.0, color=GREY, lw=1)
+    ax.hlines(at, 1.0, sizes, color=BLUE, lw=2)
+    ax.plot(sizes, at, "o", color=BLUE, ms=5)
+    _rows(ax, names, notes)
+    _log_scale(ax.xaxis, np.append(sizes, 1.0))
 
 
 def estimate(
@@ -67,108 +127,283 @@ def estimate(
     Parameters
     ----------
     est : Estimate
+        Of any method.
     truth : array_like, shape (J,), optional
-        Intervals are then divided by it, so that expectations of any size fit one axis.
+        Deviations are then shown as a share of it, so that expectations of any size fit one axis;
+        where some truth is 0, as a multiple of the standard error.
     ax : matplotlib axes, optional
     level : float, default 0.95
+        Nominal coverage of the intervals.
 
     Returns
     -------
     matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        ``truth`` has another shape than the estimate.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> estimate(Estimate([1.0, 2.0], [[0.01, 0.0], [0.0, 0.04]])).get_xlabel()
+    'estimate, 95 % interval'
     """
     value = np.atleast_1d(est.value)
     lower, upper = (np.atleast_1d(end) for end in est.interval(level))
+    notes = list(map(_interval, value, lower, upper))
+    exact = None if truth is None else np.asarray(truth, dtype=float)
+    if exact is not None and exact.size != len(value):
+        raise ValueError(f"truth: has {exact.size} numbers; the estimate has {len(value)}")
     ax = _axes(ax, len(value))
     at = np.arange(len(value))
-    label = f"estimate, {100 * level:g} % interval"
-    if truth is not None:
-        exact = np.atleast_1d(np.asarray(truth, dtype=float))
-        size = np.where(exact == 0, 1.0, np.abs(exact))
+    what = f"{100 * level:g} % interval"
+    if exact is not None:
+        exact = exact.reshape(-1)
+        error = np.atleast_1d(est.standard_error)
+        zero = bool((exact == 0).any())
+        size = np.where(error > 0, error, 1.0) if zero else np.abs(exact)
         value, lower, upper = ((part - exact) / size for part in (value, lower, upper))
         ax.axvline(0.0, color=GREY, lw=1)
-        ax.set_xlabel(f"relative deviation from the truth, {100 * level:g} % interval")
-        ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.3g} %")
+        if zero:
+            ax.set_xlabel(f"deviation from the truth in standard errors, {what}")
+        else:
+            ax.set_xlabel(f"relative deviation from the truth, {what}")
+            ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.3g} %")
     else:
         spread = np.ptp(np.log10(np.abs(value[value != 0]))) if (value != 0).any() else 0.0
         if (lower > 0).all() and spread > 1.5:
             ax.set_xscale("log")
-        ax.set_xlabel(label)
+        ax.set_xlabel(f"estimate, {what}")
     ax.hlines(at, lower, upper, color=BLUE, lw=2)
     ax.plot(value, at, "o", color=BLUE, ms=5)
-    ax.set_yticks(at, est.names)
-    ax.set_ylim(len(value) - 0.4, -0.6)
+    _rows(ax, est.names, notes)
     return ax
 
 
 def stages(est: Estimate, ax: Any = None) -> Any:
-    """Relative error per draw expected of each stage's mixture, against the calls spent."""
-    rows = est.diagnostics["stages"]
-    ax = _axes(ax, 6)
+    """Largest relative error of a single draw at each stage, and the criterion in small numbers.
+
+    The relative error of n draws is that of one over the square root of n. A triangle on the upper
+    edge is a stage at which some expectation had hardly been seen.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of `smcweights.adaptive_importance_sampling`.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate has no stages.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> rows = [
+    ...     {"draws": 500, "criterion": 9.0, "variance": [9.0], "estimate": [1.0]},
+    ...     {"draws": 500, "criterion": 1.0, "variance": [1.0], "estimate": [1.0]},
+    ... ]
+    >>> stages(Estimate(1.0, 0.01, diagnostics={"stages": rows})).get_xlabel()
+    'calls used by adaptation'
+    """
+    rows = _diagnostic(est, "stages", "stages")
+    if not rows:
+        raise ValueError("plots.stages: the estimate was made without adaptation")
+    ax = _axes(ax)
     used = np.cumsum([row["draws"] for row in rows])
     criterion = np.array([row["criterion"] for row in rows], dtype=float)
-    ax.plot(used, criterion, "o-", color=BLUE)
-    unseen = ~np.isfinite(criterion)
-    if unseen.any():
-        top = ax.get_ylim()[1] if (~unseen).any() else 1.0
-        ax.plot(used[unseen], np.full(unseen.sum(), top), "^", color=ORANGE, clip_on=False)
+    error = np.full(len(rows), np.inf)
+    for i, row in enumerate(rows):
+        variance, value = (np.array(row[key], dtype=float) for key in ("variance", "estimate"))
+        # a mean of exactly 0 has no relative error
+        if np.isfinite(variance).all() and value.any():
+            error[i] = np.sqrt(variance[value != 0] / value[value != 0] ** 2).max()
+    seen = np.isfinite(error)
+    ax.plot(used[seen], error[seen], "o-", color=BLUE)
+    ax.margins(0.1, 0.2)
+    _log_scale(ax.yaxis, error)
+    if ax.get_yscale() == "linear":
+        ax.set_ylim(bottom=0)
+    paper = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 0.5}
+    for x, y, c in zip(used[seen], error[seen], criterion[seen], strict=True):
         ax.annotate(
-            "an expectation still unseen", (used[unseen][0], top), (6, -12),
-            textcoords="offset points", fontsize=8, color=ORANGE,
+            _size(c), (x, y), (0, 8), textcoords="offset points", ha="center", bbox=paper, **SMALL
+        )
+    if not seen.all():
+        edge = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        ax.plot(used[~seen], np.ones((~seen).sum()), "^", color=ORANGE, **edge)
+        ax.annotate(
+            "an expectation hardly seen yet", (used[~seen][0], 1), (0, -14),
+            xycoords=ax.get_xaxis_transform(), textcoords="offset points", fontsize=8, color=ORANGE,
         )  # fmt: skip
-    _log_scale(ax.yaxis, criterion)
     ax.set_xlabel("calls used by adaptation")
-    ax.set_ylabel("criterion per draw")
+    ax.set_ylabel("largest relative error of a draw\n(small numbers: criterion)")
     return ax
 
 
 def weights(est: Estimate, ax: Any = None) -> Any:
-    """Histogram of the weights f/h of the final draws, with their effective number."""
+    """Histogram of the weights f/h of the final draws, with their effective number and k-hat.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of importance sampling, with its sample.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate holds no sample with weights.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> from scipy import stats
+    >>> est = smw.importance_sampling(
+    ...     lambda x: x[:, 0], stats.norm(), stats.norm(1), 500, defensive=0.5, seed=1
+    ... )
+    >>> weights(est).get_ylabel()
+    'draws'
+    """
     sample = est.sample
     if sample is None or "log_weight" not in sample:
         raise ValueError("plots.weights: the estimate holds no sample with weights")
+    size = _diagnostic(est, "weights", "effective_sample_size")
+    shape = _diagnostic(est, "weights", "pareto_k_weights")
     log_w = np.asarray(sample["log_weight"])
-    ax = _axes(ax, 6)
-    finite = log_w[np.isfinite(log_w)] / np.log(10)
-    # weights below a millionth carry nothing and would only flatten the rest
-    ax.hist(np.maximum(finite, -6), bins=60, color=BLUE)
-    ax.set_xlabel("log10 of the weight f/h (below -6: drawn at -6)")
+    ax = _axes(ax)
+    power = log_w[np.isfinite(log_w)] / np.log(10)
+    # weights below a millionth of the largest carry nothing and would only flatten the rest
+    least = power.max() - 6
+    ax.hist(np.maximum(power, least), bins=60, color=BLUE)
+    lost = len(log_w) - int((power > least).sum())
+    below = f"; {lost:,} of the draws lie at or below {least:.1f}" if lost else ""
+    ax.set_xlabel(f"log10 of the weight f/h{below}")
     ax.set_ylabel("draws")
-    d = est.diagnostics
-    shape = d["pareto_k_weights"]
     tail = "weights bounded" if shape == -np.inf else f"k-hat {shape:.2f}"
-    size = f"{len(log_w):,} draws, worth {d['effective_sample_size']:,.0f} of the input law"
-    ax.set_title(f"{size}; {tail}", fontsize=9)
+    ax.set_title(f"{len(log_w):,} draws, worth {size:,.0f} of the input law; {tail}", fontsize=9)
     return ax
 
 
 def controls(est: Estimate, ax: Any = None) -> Any:
-    """Variance without over variance with control variates, per expectation."""
-    sizes = np.asarray(est.diagnostics["control_variance_reduction"], dtype=float)
-    names = list(est.diagnostics["control_variate"])
+    """Variance without over variance with control variates, per expectation, and which they were.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of importance sampling.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate has no such diagnostics.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> known = {"control_variance_reduction": [3.0], "control_variate": ["components"]}
+    >>> controls(Estimate(1.0, 0.01, diagnostics=known)).get_xlabel()
+    'variance divided by, thanks to control variates'
+    """
+    sizes = np.asarray(_diagnostic(est, "controls", "control_variance_reduction"), dtype=float)
+    used = _diagnostic(est, "controls", "control_variate")
     ax = _axes(ax, len(sizes))
-    notes = [f"{s:.3g} x: {n}" for s, n in zip(sizes, names, strict=True)]
-    _bars(ax, list(est.names), np.nan_to_num(sizes), notes)
-    _log_scale(ax.xaxis, np.append(sizes, 1.0))
-    ax.axvline(1.0, color=GREY, lw=1)
+    notes = [
+        f"{_size(s)} x: {name}" if np.isfinite(s) else "never seen"
+        for s, name in zip(sizes, used, strict=True)
+    ]
+    _ratios(ax, est.names, sizes, notes)
     ax.set_xlabel("variance divided by, thanks to control variates")
     return ax
 
 
 def gains(est: Estimate, ax: Any = None) -> Any:
-    """Variance of plain Monte Carlo at the same number of calls over that of the estimate."""
-    sizes = np.asarray(est.diagnostics["gain_over_monte_carlo"], dtype=float)
+    """Variance of plain Monte Carlo at the same number of calls over that of the estimate.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of importance sampling.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate has no such diagnostic.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> gains(Estimate(1.0, 0.01, diagnostics={"gain_over_monte_carlo": [20.0]})).get_xlabel()
+    'variance of plain Monte Carlo, same number of calls, over that here'
+    """
+    sizes = np.asarray(_diagnostic(est, "gains", "gain_over_monte_carlo"), dtype=float)
     ax = _axes(ax, len(sizes))
-    _bars(ax, list(est.names), np.nan_to_num(sizes), [f"{s:,.4g} x" for s in sizes])
-    _log_scale(ax.xaxis, np.append(sizes, 1.0))
-    ax.axvline(1.0, color=GREY, lw=1)
-    ax.set_xlabel("gain over plain Monte Carlo, same number of calls (variance)")
+    notes = [f"{_size(s)} x" if np.isfinite(s) else "never seen" for s in sizes]
+    _ratios(ax, est.names, sizes, notes)
+    ax.set_xlabel("variance of plain Monte Carlo, same number of calls, over that here")
     return ax
 
 
+def _served(text: str, names: Sequence[str]) -> str:
+    """What a component serves, by the names of the expectations in place of their numbers."""
+    if not text.startswith("expectation"):
+        return text
+    numbers = text.split(" ", 1)[1]
+    return "for " + re.sub(r"\d+", lambda number: names[int(number[0]) - 1], numbers)
+
+
 def mixture(est: Estimate, ax: Any = None) -> Any:
-    """Shares of the components of the final mixture, and what each one serves."""
-    sizes = np.asarray(est.diagnostics["mixture_weights"], dtype=float)
+    """Shares of the components of the final mixture, and what each one serves.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of importance sampling.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate has no such diagnostics.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> known = {"mixture_weights": [0.2, 0.8], "components": ["input law", "expectation 1"]}
+    >>> ax = mixture(Estimate([0.1], [[0.01]], names=["tail"], diagnostics=known))
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['input law', 'for tail']
+    """
+    sizes = np.asarray(_diagnostic(est, "mixture", "mixture_weights"), dtype=float)
+    labels = [_served(text, est.names) for text in _diagnostic(est, "mixture", "components")]
     ax = _axes(ax, len(sizes))
-    _bars(ax, list(est.diagnostics["components"]), sizes, [f"{100 * s:.1f} %" for s in sizes])
+    ax.barh(range(len(sizes)), sizes, color=BLUE, height=0.62)
+    _rows(ax, labels, [f"{100 * s:.1f} %" for s in sizes])
+    ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.3g} %")
     ax.set_xlabel("share of the final draws")
     return ax

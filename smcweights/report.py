@@ -30,8 +30,10 @@ h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
 th:first-child, td:first-child { text-align: left }
-figure { display: inline-block; margin: .5rem 1rem .5rem 0; vertical-align: top }
-figure img { max-width: 100%; width: 30rem; background: white; border-radius: 4px }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
+  gap: 1.5rem; align-items: start; margin: 1.5rem 0 }
+figure { margin: 0 }
+figure img { width: 100%; background: white; border-radius: 4px }
 figcaption { font-size: .85rem }
 .warning { background: var(--note); padding: .6rem 1rem; border-radius: 4px; margin: 1rem 0 }
 pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .8rem }
@@ -48,9 +50,11 @@ class Section:
         Heading, and a paragraph under it.
     estimate : Estimate
     table : tuple of header and rows, optional
-        Shown in place of the estimate's own summary; strings.
+        Shown in place of the estimate's own table; strings.
     truth : array_like, shape (J,), optional
-        For the figure of intervals.
+        Goes into the table and the figure of intervals.
+    monte_carlo : Estimate, optional
+        Plain Monte Carlo of the same expectations, for the table.
     """
 
     title: str

@@ -358,13 +358,13 @@ def _finish(
     if isinstance(goal.rule, Budget):
         size = goal.rule.total - used
     else:
-        size = math.ceil(min(1.05 * adapted.expected, 4 * used, goal.most - used))
+        size = math.ceil(min(max(1.05 * adapted.expected, least), 4 * used, goal.most - used))
     stages: list[Stage] = []
     means: list[Mean] = []
     ratios = _history_ratios(history, components, controls)
     shift = ratios.targets.mean(0)
     choices = choices_of(controls, components, used)
-    counts = split(max(size, least), adapted.weights, FOLDS)
+    counts = split(size, adapted.weights, FOLDS)
     unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
     while True:

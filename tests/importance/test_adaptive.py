@@ -144,6 +144,14 @@ def test_a_precision_is_reached_and_covers_400_times():
     assert 0.893 < covered / 400 < 0.985
 
 
+@pytest.mark.parametrize("budget", [100, 101, 137, 250, 999, 2_503])
+def test_a_budget_is_an_upper_bound_nearly_used_up(budget):
+    calls = []
+    est = quiet(smw.adaptive_importance_sampling, named(three, calls), NORMAL, budget, seed=24)
+    assert sum(calls) == est.cost["evaluations"]
+    assert budget - 5 < sum(calls) <= budget
+
+
 def test_a_precision_out_of_reach_says_so():
     with pytest.warns(smw.PrecisionWarning, match="not reached within max_budget=3000"):
         est = smw.adaptive_importance_sampling(
