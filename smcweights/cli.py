@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import textwrap
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, study
 from .errors import PrecisionWarning
 
 if TYPE_CHECKING:
@@ -27,14 +31,8 @@ __all__ = ["main"]
 BUDGET = 20_000  # calls of the model in the demonstration
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """A part of the demonstration: what was estimated, and lines to print."""
-
-    estimate: Estimate
-    lines: list[str]
-    section: Section
-    stem: str
+class _Refused(Exception):
+    """What the user asked for can't be done; the message is all there is to say."""
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -68,7 +66,7 @@ def _monte_carlo(problem: Any, calls: int, seed: int) -> Estimate:
     )
 
 
-def _flood(seed: int, progress: bool | None) -> _Shown:
+def _flood(seed: int, progress: bool | None) -> Section:
     import smcweights
 
     from .report import Section
@@ -77,43 +75,23 @@ def _flood(seed: int, progress: bool | None) -> _Shown:
     est = smcweights.adaptive_importance_sampling(
         problem.integrand, problem.law, BUDGET, names=problem.names, seed=seed, progress=progress
     )
-    plain = _monte_carlo(problem, est.cost["evaluations"], seed)
-    lower, upper = est.interval()
-    below, above = plain.interval()
-    truth = problem.expectations
-    header = ["", "estimate", "95 % interval", "truth", "inside", "plain Monte Carlo", "gain"]
-    rows = []
-    for j, name in enumerate(problem.names):
-        crude = f"{plain.value[j]:.2e} +- {(above[j] - below[j]) / 2:.1e}"
-        if plain.value[j] == 0:
-            crude = f"no hit, below {above[j]:.1e}"
-        rows.append(
-            [
-                name,
-                f"{est.value[j]:.4g}",
-                f"[{lower[j]:.3g}, {upper[j]:.3g}]",
-                f"{truth[j]:.4g}",
-                "yes" if lower[j] <= truth[j] <= upper[j] else "no",
-                crude,
-                f"{est.diagnostics['gain_over_monte_carlo'][j]:,.0f}",
-            ]
-        )
     text = (
         "Overflow of a river over a low dyke: mean, second moment and four probabilities, all from "
-        f"one sample of {est.cost['evaluations']:,} model calls. The truth is a quadrature; gain "
-        "is the number of plain Monte Carlo calls that one call is worth."
+        f"one sample of {est.cost['evaluations']:,} model calls. The truth is a quadrature; "
+        "plain Monte Carlo had the same number of calls, and gain is the number of its calls that "
+        "one call here is worth."
     )
-    lines = [*_aligned(header, rows), ""]
-    lines.append(
-        f"{est.cost['evaluations']:,} calls, {est.cost['stages']} stages, "
-        f"{est.cost['seconds']:.1f} s, seed {seed}"
+    return Section(
+        "Flood: many expectations from one sample",
+        text,
+        est,
+        problem.expectations,
+        _monte_carlo(problem, est.cost["evaluations"], seed),
     )
-    section = Section("Flood: many expectations from one sample", text, est, (header, rows), truth)
-    return _Shown(est, lines, section, "flood")
 
 
-# one entry per method; each prints, saves and reports for itself
-DEMONSTRATIONS: tuple[Callable[[int, bool | None], _Shown], ...] = (_flood,)
+# by the name of the saved result; every method adds one
+DEMONSTRATIONS: dict[str, Callable[[int, bool | None], Section]] = {"demo": _flood}
 
 
 @contextmanager
@@ -133,65 +111,95 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+def _folder(path: str | Path) -> Path:
+    """The folder for results, made and tried before anything is computed."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _Refused(f"--out: {folder}: {error.strerror}; expected a folder") from error
+    if not os.access(folder, os.W_OK):
+        raise _Refused(f"--out: {folder}: may not be written to")
+    return folder
+
+
 def _demo(options: argparse.Namespace) -> int:
     from . import report
 
-    out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = _folder(options.out)
     began = time.perf_counter()
     sections = []
-    for demonstration in DEMONSTRATIONS:
-        shown = demonstration(options.seed, None if options.progress else False)
-        print(shown.section.title, end="\n\n")
-        print("\n".join(shown.lines), end="\n\n")
-        shown.estimate.save(out / f"{shown.stem}.nc")
-        sections.append(shown.section)
+    for stem, demonstration in DEMONSTRATIONS.items():
+        section = demonstration(options.seed, options.progress)
+        est = section.estimate
+        print(section.title, textwrap.fill(section.text, 96), sep="\n\n", end="\n\n")
+        print(*_aligned(*report.table(est, section.truth, section.monte_carlo)), sep="\n")
+        cost = est.cost
+        print(
+            f"\n{cost['evaluations']:,} calls of the model in {cost['stages']} stages, "
+            f"{cost['seconds']:.1f} s, seed {options.seed}\n"
+        )
+        est.save(out / f"{stem}.nc")
+        sections.append(section)
     report.write(out / "demo.html", "smcweights: demonstration", sections)
-    print(f"{out / 'demo.html'} and {out}/*.nc written, {time.perf_counter() - began:.1f} s in all")
+    for name in ("demo.html", *(f"{stem}.nc" for stem in DEMONSTRATIONS)):
+        print(f"written: {out / name}")
+    print(f"{time.perf_counter() - began:.1f} s in all")
     return 0
 
 
 def _run(options: argparse.Namespace) -> int:
-    from . import report, study
+    from . import report
 
     try:
         plan = study.read(options.study)
-        more = {} if options.progress else {"progress": False}
+        more = {} if options.progress is None else {"progress": options.progress}
         if options.seed is not None:
             more["seed"] = options.seed
-        out = Path(options.out) if options.out else plan.path.parent
-        out.mkdir(parents=True, exist_ok=True)
-        target = out / f"{plan.path.stem}.nc"
+        out = _folder(options.out or plan.path.parent)
         est = plan.run(**more)
-    except study.StudyError as error:
-        print(f"smcweights: {error}", file=sys.stderr)
-        return 2
-    except (TypeError, ValueError) as error:
-        # what the model itself did wrong keeps its traceback; wrong arguments are the study's
-        if not _from_arguments(error):
-            raise
-        print(f"smcweights: {options.study}: {error}", file=sys.stderr)
-        return 2
+    except (study.StudyError, _Refused):
+        raise
+    except Exception as error:
+        if getattr(error, "__notes__", None):
+            # notes say where a model failed: what is below it in the trace is its own
+            traceback.print_exception(type(error), error, _trace_of_model(error))
+            return 1
+        if _from_arguments(error):
+            raise _Refused(f"{options.study}: [study]: {error}") from error
+        raise
+    target = out / f"{plan.path.stem}.nc"
     est.save(target)
     page = target.with_suffix(".html")
-    report.write(page, plan.path.stem, [report.Section(plan.path.stem, est.method, est)])
-    print(est)
-    print(f"\n{target} and {page.name} written")
+    report.write(
+        page, plan.path.stem, [report.Section(plan.path.stem, f"Study {plan.path.name}", est)]
+    )
+    print(est, f"\nwritten: {target}", f"written: {page}", sep="\n")
     return 0
 
 
-def _from_arguments(error: BaseException) -> bool:
-    """Whether the package itself raised it, about an argument, rather than the user's model."""
-    from .errors import ModelError
+def _trace_of_model(error: BaseException) -> TracebackType | None:
+    """The trace from the model on, without the way there."""
+    last, trace = error.__traceback__, error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file.startswith((str(Path(__file__).parent), "<frozen importlib")):
+            last = trace.tb_next
+        trace = trace.tb_next
+    return last
 
-    if isinstance(error, ModelError):
+
+def _from_arguments(error: BaseException) -> bool:
+    """Whether the package itself raised it, about an argument or what the model returned."""
+    from .errors import DegeneracyError, ModelError
+
+    if isinstance(error, ModelError | DegeneracyError | BrokenExecutor):
         return True
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or getattr(error, "__notes__", None):
-        return False
-    return str(trace.tb_frame.f_globals.get("__name__", "")).startswith("smcweights.")
+    name = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, TypeError | ValueError) and name.startswith("smcweights.")
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -199,13 +207,25 @@ def _show(options: argparse.Namespace) -> int:
 
     try:
         est = Estimate.load(options.result)
-    except (OSError, ValueError) as error:
-        print(f"smcweights: {options.result}: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        raise _Refused(f"{options.result}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise _Refused(str(error)) from error
     print(est, end="\n\n")
-    print(est.summary().to_string(float_format=lambda v: f"{v:.5g}"), end="\n\n")
-    print(json.dumps(est.provenance, indent=1, sort_keys=True))
+    summary = est.summary().to_string(float_format=lambda v: f"{v:.4g}", line_width=98)
+    print("\n".join(map(str.rstrip, summary.splitlines())), end="\n\n")
+    print(json.dumps(est.provenance, indent=1, sort_keys=True, ensure_ascii=False))
     return 0
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}; expected a whole number from 0")
+    return seed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,25 +236,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"smcweights {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="run the main methods on embedded problems")
-    demo.add_argument("--seed", type=int, default=1, help="default 1")
-    demo.add_argument("--out", default="smcweights-demo", help="folder for the page and results")
+    demo = commands.add_parser(
+        "demo",
+        help="run the main methods on embedded problems",
+        description="Run the main methods on problems with known answers, print the estimates "
+        "beside truth and plain Monte Carlo, and write an HTML page and the results (NetCDF).",
+    )
+    demo.add_argument("--seed", type=_seed, default=1, help="whole number; default 1")
+    demo.add_argument(
+        "--out", default="smcweights-demo", help="folder for page and results; default %(default)s"
+    )
     demo.set_defaults(call=_demo)
 
     run = commands.add_parser(
         "run",
         help="run a study file",
-        description="Run a study file; writes the result (NetCDF) and an HTML page.",
-        epilog="The format is described in smcweights/study.py and in the README.",
+        description="Run a study file; write the result (NetCDF) and an HTML page.",
+        epilog=study.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("study", help="TOML file: [model], [law.NAME] ..., [study]")
-    run.add_argument("--seed", type=int, help="instead of the study's")
+    run.add_argument("study", help="TOML file, see below")
+    run.add_argument("--seed", type=_seed, help="in place of the study's")
     run.add_argument("--out", help="folder for the results; default: beside the study")
     run.set_defaults(call=_run)
 
     for command in (demo, run):
         command.add_argument(
-            "--no-progress", dest="progress", action="store_false", help="no progress bar"
+            "--progress",
+            action=argparse.BooleanOptionalAction,
+            help="progress bar; default: on a terminal, for runs over 2 s",
         )
 
     show = commands.add_parser("show", help="print a saved result")
@@ -244,10 +274,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 for a model that failed, 2 for what can't be done as asked, 130 when
+        interrupted.
+
+    Examples
+    --------
+    >>> main(["show", "no-such-file.nc"])
+    2
+    """
     options = _parser().parse_args(argv)
-    with _plain_warnings():
-        return int(options.call(options))
+    try:
+        with _plain_warnings():
+            return int(options.call(options))
+    except (_Refused, study.StudyError) as error:
+        print(f"smcweights: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("smcweights: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -87,26 +87,30 @@ def _rows(ax: Any, names: Sequence[str], notes: Sequence[str] = ()) -> None:
         return
     labels = [_literal(textwrap.shorten(name, 40, placeholder=" ...")) for name in names]
     ax.set_yticks(range(len(names)), labels)
+    place = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
     for i, note in enumerate(notes):
-        ax.annotate(
-            _literal(note), (1.02, i), xycoords=("axes fraction", "data"), va="center", annotation_clip=False,
-            **SMALL,
-        )  # fmt: skip
+        ax.annotate(_literal(note), (1.02, i), va="center", **place, **SMALL)
 
 
-def _size(number: float) -> str:
-    """Three digits, in plain notation where that is short."""
+def in_short(number: float) -> str:
+    """Three digits, in plain notation where that is short.
+
+    Examples
+    --------
+    >>> in_short(12359.0), in_short(0.0016), in_short(1.6385e-05)
+    ('12,400', '0.0016', '1.64e-05')
+    """
     return f"{float(f'{number:.3g}'):,g}" if 1e-4 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
 def _interval(value: float, lower: float, upper: float) -> str:
     half = (upper - lower) / 2
     if np.isnan(half):
-        return f"{_size(value)}, error unknown"
+        return f"{in_short(value)}, error unknown"
     if value == 0 == lower:
-        return f"below {_size(upper)}"
-    share = f"{_size(100 * half / abs(value))} %" if half < abs(value) else _size(half)
-    return f"{_size(value)} ± {share}"
+        return f"below {in_short(upper)}"
+    share = f"{in_short(100 * half / abs(value))} %" if half < abs(value) else in_short(half)
+    return f"{in_short(value)} ± {share}"
 
 
 def _ratios(ax: Any, names: Sequence[str], sizes: np.ndarray, notes: Sequence[str]) -> None:
@@ -234,7 +238,13 @@ def stages(est: Estimate, ax: Any = None) -> Any:
     paper = {"facecolor": ax.get_facecolor(), "edgecolor": "none", "pad": 0.5}
     for x, y, c in zip(used[seen], error[seen], criterion[seen], strict=True):
         ax.annotate(
-            _size(c), (x, y), (0, 8), textcoords="offset points", ha="center", bbox=paper, **SMALL
+            in_short(c),
+            (x, y),
+            (0, 8),
+            textcoords="offset points",
+            ha="center",
+            bbox=paper,
+            **SMALL,
         )
     if not seen.all():
         edge = {"transform": ax.get_xaxis_transform(), "clip_on": False}
@@ -325,7 +335,7 @@ def controls(est: Estimate, ax: Any = None) -> Any:
     used = _diagnostic(est, "controls", "control_variate")
     ax = _axes(ax, len(sizes))
     notes = [
-        f"{_size(s)} x: {name}" if np.isfinite(s) else "never seen"
+        f"{in_short(s)} x: {name}" if np.isfinite(s) else "never seen"
         for s, name in zip(sizes, used, strict=True)
     ]
     _ratios(ax, est.names, sizes, notes)
@@ -359,7 +369,7 @@ def gains(est: Estimate, ax: Any = None) -> Any:
     """
     sizes = np.asarray(_diagnostic(est, "gains", "gain_over_monte_carlo"), dtype=float)
     ax = _axes(ax, len(sizes))
-    notes = [f"{_size(s)} x" if np.isfinite(s) else "never seen" for s in sizes]
+    notes = [f"{in_short(s)} x" if np.isfinite(s) else "never seen" for s in sizes]
     _ratios(ax, est.names, sizes, notes)
     ax.set_xlabel("variance of plain Monte Carlo, same number of calls, over that here")
     return ax

@@ -7,16 +7,22 @@ import html
 import io
 import json
 import os
+import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .estimate import Estimate
+from .plots import in_short
 
-__all__ = ["Section", "figures", "write"]
+__all__ = ["Section", "figures", "in_words", "table", "write"]
+
+MOST_ROWS = 200  # of a table on the page; the saved result has them all
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfb; --line: #d8d8d2;
@@ -28,7 +34,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
   gap: 1.5rem; align-items: start; margin: 1.5rem 0 }
@@ -49,8 +56,6 @@ class Section:
     title, text : str
         Heading, and a paragraph under it.
     estimate : Estimate
-    table : tuple of header and rows, optional
-        Shown in place of the estimate's own table; strings.
     truth : array_like, shape (J,), optional
         Goes into the table and the figure of intervals.
     monte_carlo : Estimate, optional
@@ -60,77 +65,242 @@ class Section:
     title: str
     text: str
     estimate: Estimate
-    table: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
-    truth: Any = field(default=None)
+    truth: ArrayLike | None = None
+    monte_carlo: Estimate | None = None
 
 
-def figures(est: Estimate, truth: Any = None) -> list[tuple[str, bytes]]:
-    """(caption, PNG) of every figure of `smcweights.plots` the estimate has the numbers for."""
+def table(
+    est: Estimate, truth: ArrayLike | None = None, monte_carlo: Estimate | None = None
+) -> tuple[list[str], list[list[str]]]:
+    """Header and one row per expectation, as text: values, 95 % intervals, and what was given.
+
+    Parameters
+    ----------
+    est : Estimate
+    truth : array_like, shape (J,), optional
+        Adds the truth and whether the interval holds it.
+    monte_carlo : Estimate, optional
+        Adds the values of plain Monte Carlo and the half-widths of their intervals.
+
+    Returns
+    -------
+    header : list of str
+    rows : list of list of str
+
+    Raises
+    ------
+    ValueError
+        The truth or the other estimate has another number of components.
+
+    Examples
+    --------
+    >>> header, rows = table(Estimate([2.0], [[0.01]], names=["mean"]), truth=[1.9])
+    >>> rows
+    [['mean', '2.00', '[1.80, 2.20]', '1.900', 'yes', '5.0 %']]
+    """
+    value, error = np.atleast_1d(est.value), np.atleast_1d(est.relative_error)
+    lower, upper = (np.atleast_1d(end) for end in est.interval())
+    # as many digits as the error leaves
+    with np.errstate(divide="ignore", invalid="ignore"):
+        digits = np.clip(np.nan_to_num(np.ceil(1 - np.log10(error)), posinf=12), 3, 12).astype(int)
+    columns = {
+        "": list(est.names),
+        "estimate": list(map(_number, value, digits)),
+        "95 % interval": [
+            f"[{_number(a, k)}, {_number(b, k)}]"
+            for a, b, k in zip(lower, upper, digits, strict=True)
+        ],
+    }
+    if truth is not None:
+        exact = _fitting(truth, "truth", len(value))
+        inside = (lower <= exact) & (exact <= upper)
+        columns["truth"] = list(map(_number, exact, digits + 1))
+        columns["in"] = ["yes" if hit else "no" for hit in inside]
+    columns["error"] = [f"{100 * e:.1f} %" if np.isfinite(e) else "-" for e in error]
+    if monte_carlo is not None:
+        plain = _fitting(monte_carlo.value, "monte_carlo", len(value))
+        below, above = (np.atleast_1d(end) for end in monte_carlo.interval())
+        columns["plain Monte Carlo"] = [
+            f"0 hits, < {_number(b, 2)}"
+            if v == 0 == a
+            else f"{_number(v, 2)} +- {_number((b - a) / 2, 2)}"
+            for v, a, b in zip(plain, below, above, strict=True)
+        ]
+    if "gain_over_monte_carlo" in est.diagnostics:
+        gain = _fitting(est.diagnostics["gain_over_monte_carlo"], "gain", len(value))
+        columns["gain"] = [
+            "-" if np.isnan(g) else f"{g:,.0f}" if g >= 10 else f"{g:.2g}" for g in gain
+        ]
+    return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
+
+
+def _number(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    plain = 1e-3 <= abs(value) < 10**digits
+    text = f"{value:#.{digits}g}".rstrip(".") if plain else f"{value:.{digits - 1}e}"
+    return re.sub(r"e([+-])0", r"e\1", text)
+
+
+def _fitting(values: ArrayLike, name: str, count: int) -> np.ndarray:
+    array = np.asarray(values, dtype=float).reshape(-1)
+    if len(array) != count:
+        raise ValueError(f"{name}: has {len(array)} numbers; the estimate has {count}")
+    return array
+
+
+def figures(est: Estimate, truth: ArrayLike | None = None) -> list[tuple[str, bytes]]:
+    """(caption, PNG) of every figure of `smcweights.plots` the estimate has the numbers for.
+
+    Examples
+    --------
+    >>> [caption for caption, image in figures(Estimate(1.0, 0.01))]
+    ['Estimates']
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     from . import plots
 
-    known = est.diagnostics
-    wanted: list[tuple[str, Any]] = [("Estimates", lambda ax: plots.estimate(est, truth, ax))]
-    if known.get("stages"):
-        wanted.append(("What each stage of adaptation gained", lambda ax: plots.stages(est, ax)))
-    for key, caption, draw in (
-        ("gain_over_monte_carlo", "Gain over plain Monte Carlo", plots.gains),
-        ("control_variance_reduction", "What the control variates took away", plots.controls),
-        ("mixture_weights", "Where the draws came from", plots.mixture),
-        ("pareto_k_weights", "Weights of the final draws", plots.weights),
+    known, rows = est.diagnostics, len(est)
+    # a method without adaptation says so by an empty list of stages
+    shown = {key for key in known if key != "stages" or known[key]}
+    if est.sample is None:
+        shown.discard("pareto_k_weights")
+    wanted: list[tuple[str, Callable[[Any], Any], int]] = [
+        ("Estimates", lambda ax: plots.estimate(est, truth, ax), rows)
+    ]
+    for key, caption, draw, size in (
+        ("gain_over_monte_carlo", "Gain over plain Monte Carlo", plots.gains, rows),
+        ("control_variate", "What the control variates took away", plots.controls, rows),
+        ("stages", "What each stage of adaptation gained", plots.stages, 6),
+        (
+            "components",
+            "Where the draws came from",
+            plots.mixture,
+            len(known.get("components", ())),
+        ),
+        ("pareto_k_weights", "Weights of the final draws", plots.weights, 6),
     ):
-        if key in known and not (key == "pareto_k_weights" and est.sample is None):
-            wanted.append((caption, lambda ax, draw=draw: draw(est, ax)))
+        if key in shown:
+            wanted.append((caption, partial(draw, est), size))
     drawn = []
-    for caption, draw in wanted:
-        figure = Figure(figsize=(6.4, 3.8), layout="constrained", dpi=110)
+    for caption, into, size in wanted:
+        figure = Figure(figsize=(6.4, plots.height(size)), layout="constrained", dpi=130)
         FigureCanvasAgg(figure)
-        draw(figure.add_subplot())
+        into(figure.add_subplot())
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png")
+        figure.savefig(buffer, format="png", metadata={"Software": None})
         drawn.append((caption, buffer.getvalue()))
     return drawn
 
 
+def in_words(est: Estimate) -> list[str]:
+    """What the diagnostics say, a sentence each.
+
+    Examples
+    --------
+    >>> in_words(Estimate([1.0, 2.0], [[1.0, 0], [0, 1]], diagnostics={
+    ...     "gain_over_monte_carlo": np.array([5.0, 20.0])}))
+    ['One call was worth 5 calls of plain Monte Carlo (E1) to 20 (E2).']
+    """
+    known, said = est.diagnostics, []
+
+    def spread(key: str) -> tuple[str, ...] | None:
+        sizes = np.atleast_1d(np.asarray(known.get(key, np.nan), dtype=float))
+        if not np.isfinite(sizes).any():
+            return None
+        least, most = np.nanargmin(sizes), np.nanargmax(sizes)
+        return in_short(sizes[least]), est.names[least], in_short(sizes[most]), est.names[most]
+
+    if gain := spread("gain_over_monte_carlo"):
+        more = f" ({gain[1]}) to {gain[2]} ({gain[3]})" if len(est) > 1 else ""
+        said.append(f"One call was worth {gain[0]} calls of plain Monte Carlo{more}.")
+    if bought := spread("control_variance_reduction"):
+        more = f" ({bought[1]}) to {bought[2]} ({bought[3]})" if len(est) > 1 else ""
+        said.append(f"Control variates divided the variance by {bought[0]}{more}.")
+    if known.get("stages"):
+        calls = sum(stage["draws"] for stage in known["stages"])
+        said.append(
+            f"Adaptation took {len(known['stages'])} stages and {calls:,} calls; it ended because "
+            f"{known['stopped']}."
+        )
+    if "effective_sample_size" in known:
+        said.append(
+            f"The weights of the final draws are worth {known['effective_sample_size']:,.0f} equal "
+            f"draws of the input law; the largest is {100 * known['largest_weight']:.2g} % of "
+            "their sum."
+        )
+    if (tail := spread("pareto_k")) and tail[2] != "-inf":
+        said.append(
+            f"The heaviest tail among the terms of the means is that of {tail[3]}, with a Pareto "
+            f"k-hat of {tail[2]}; over 0.5 a term without bound would have no variance."
+        )
+    return said
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(c))}</{tag}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
-    body = "".join(line(row, "td") for row in rows)
+    body = "".join(line(row, "td") for row in rows[:MOST_ROWS])
+    if len(rows) > MOST_ROWS:
+        body += line([f"and {len(rows) - MOST_ROWS:,} more"], "td")
     return f'<div class="wide"><table>{line(header, "th")}{body}</table></div>'
 
 
-def _summary(est: Estimate) -> str:
-    frame = est.summary()
+def _details(est: Estimate) -> str:
+    """The columns the estimate itself wants shown."""
+    columns = {name: np.atleast_1d(est.diagnostics[name]) for name in est.diagnostics["columns"]}
     rows = [
-        [str(name), *(f"{v:.5g}" if isinstance(v, float | np.floating) else str(v) for v in row)]
-        for name, row in zip(frame.index, frame.itertuples(index=False), strict=True)
+        [name, *(c if isinstance(c, str) else f"{c:.4g}" for c in cells)]
+        for name, *cells in zip(est.names, *columns.values(), strict=True)
     ]
-    return _table(["", *map(str, frame.columns)], rows)
+    return _table(["", *(name.replace("_", " ") for name in columns)], rows)
+
+
+def _origin(est: Estimate) -> str:
+    """A line on seed, time and versions, and the whole provenance folded away."""
+    known = est.provenance
+    if not known:
+        return ""
+    seed = known.get("seed")
+    facts = [
+        f"seed {seed['entropy']}" if isinstance(seed, dict) and "entropy" in seed else "",
+        str(known.get("time", "")),
+        ", ".join(f"{name} {number}" for name, number in known.get("versions", {}).items()),
+    ]
+    source = json.dumps(known, indent=1, sort_keys=True, ensure_ascii=False)
+    return (
+        f"<p>{html.escape('; '.join(filter(None, facts)))}</p>"
+        f"<details><summary>Provenance</summary><pre>{html.escape(source)}</pre></details>"
+    )
 
 
 def _section(section: Section) -> str:
     est = section.estimate
     parts = [f"<h2>{html.escape(section.title)}</h2>", f"<p>{html.escape(section.text)}</p>"]
     for text in est.diagnostics.get("warnings", ()):
-        parts.append(f'<div class="warning"><b>Not promised.</b> {html.escape(str(text))}</div>')
-    parts.append(_table(*section.table) if section.table else _summary(est))
+        parts.append(f'<div class="warning"><b>Not promised.</b> {html.escape(text)}</div>')
+    parts.append(_table(*table(est, section.truth, section.monte_carlo)))
+    parts.append("".join(f"<li>{html.escape(text)}</li>" for text in in_words(est)))
+    if parts[-1]:
+        parts[-1] = f"<ul>{parts[-1]}</ul>"
+    parts.append('<div class="figures">')
     for caption, image in figures(est, section.truth):
         data = base64.b64encode(image).decode()
-        alt = html.escape(caption)
         parts.append(
-            f'<figure><img alt="{alt}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{alt}</figcaption></figure>"
+            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
-    cost = ", ".join(
-        f"{value:,.3g} {key}" if isinstance(value, float) else f"{value:,} {key}"
-        for key, value in est.cost.items()
-    )
-    parts.append(f"<p>{html.escape(est.method)}; {html.escape(cost)}</p>")
-    source = html.escape(json.dumps(est.provenance, indent=1, sort_keys=True))
-    parts.append(f"<details><summary>Provenance</summary><pre>{source}</pre></details>")
+    parts.append("</div>")
+    if est.diagnostics.get("columns"):
+        parts.append(
+            f"<details><summary>Diagnostics by expectation</summary>{_details(est)}</details>"
+        )
+    cost = [f"{v:,.3g} {k}" if isinstance(v, float) else f"{v:,} {k}" for k, v in est.cost.items()]
+    parts.append(f"<p>{html.escape('; '.join(filter(None, [est.method, ', '.join(cost)])))}</p>")
+    parts.append(_origin(est))
     return "\n".join(parts)
 
 
@@ -143,6 +313,18 @@ def write(path: str | os.PathLike[str], title: str, sections: Sequence[Section])
         HTML file; replaced when it exists.
     title : str
     sections : sequence of Section
+
+    Raises
+    ------
+    OSError
+        The file can't be written.
+
+    Examples
+    --------
+    >>> path = os.path.join(tempfile.mkdtemp(), "page.html")
+    >>> write(path, "A page", [Section("One", "A number.", Estimate(1.0, 0.01))])
+    >>> os.listdir(os.path.dirname(path))
+    ['page.html']
     """
     target = os.path.abspath(os.fspath(path))
     text = (

@@ -21,6 +21,9 @@ correlation = [[1.0, 0.3], [0.3, 1.0]]
 method = "adaptive_importance_sampling"
 budget = 20000                         # or precision = { relative = 0.01 }
 seed = 1                               # and any other argument of the method
+
+A density to draw from, ``proposal``, is written like the law: [study.proposal.load] and so on.
+Paths are relative to the study file. The model may import what lies beside it.
 """
 
 from __future__ import annotations
@@ -29,17 +32,30 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 __all__ = ["METHODS", "Study", "StudyError", "read"]
 
+# public functions of (model, law, ...), the first of them the default
 METHODS = ("adaptive_importance_sampling", "importance_sampling")
+# arguments the functions take as they are, so that a wrong one would show late or not at all
+EXPECTED: dict[str, tuple[type, str]] = {
+    "names": (list, "a list of names"),
+    "pooled": (bool, "true or false"),
+    "self_normalized": (bool, "true or false"),
+    "progress": (bool, "true or false"),
+    "checkpoint": (str, "the name of a file"),
+    "seed": (int, "a whole number from 0"),
+    "precision": (dict, "a table such as {relative = 0.01}"),
+}
 
 
 class StudyError(ValueError):
@@ -77,12 +93,37 @@ class Study:
 
 
 def read(path: str | os.PathLike[str]) -> Study:
-    """Read a study file.
+    r"""Read a study file.
+
+    Parameters
+    ----------
+    path : path
+        TOML file as in the example of this module; what it names is relative to it.
+
+    Returns
+    -------
+    Study
 
     Raises
     ------
     StudyError
-        The file can't be read, or a key is unknown, missing or holds the wrong thing.
+        The file can't be read, or a key is unknown, missing or holds the wrong thing; the message
+        names both. What the model's own file raises while it is imported is left as it is, with a
+        note that says so.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "study.toml"
+    >>> _ = path.write_text(
+    ...     '[model]\nfunction = "math:sin"\n[law.x]\ndistribution = "norm"\n'
+    ...     "[study]\nbudget = 1000\nsede = 1"
+    ... )
+    >>> try:
+    ...     read(path)
+    ... except StudyError as error:
+    ...     print(str(error).split(": ", 1)[1])
+    study.sede: unknown; expected one of budget, ..., checkpoint; did you mean 'seed'?
     """
     file = Path(path)
     try:
@@ -102,35 +143,52 @@ def read(path: str | os.PathLike[str]) -> Study:
         raise StudyError(
             f"{file}: study.method: got {method!r}; expected one of {', '.join(METHODS)}"
         )
-    import smcweights
-
-    signature = inspect.signature(getattr(smcweights, method)).parameters
-    allowed = [name for name in signature if name not in ("integrand", "law", "vectorized")]
-    _known(file, "study", study, allowed)
+    arguments = _arguments(file, method, study)
     if "vectorized" in model:
         if not isinstance(model["vectorized"], bool):
-            raise StudyError(f"{file}: model.vectorized: expected true or false")
-        study["vectorized"] = model["vectorized"]
-    if "precision" in study:
-        given = study["precision"]
-        if not isinstance(given, dict):
             raise StudyError(
-                f"{file}: study.precision: expected a table such as {{relative = 0.01}}"
+                f"{file}: model.vectorized: got {model['vectorized']!r}; expected true or false"
             )
-        _known(file, "study.precision", given, ("absolute", "relative", "level", "max_budget"))
-        study["precision"] = _made(file, "study.precision", smcweights.Precision, **given)
-    if method == "importance_sampling":
-        if not isinstance(study.get("proposal"), dict):
-            raise StudyError(f"{file}: [study.proposal]: missing; expected one table per input")
-        study["proposal"] = _law(file, "study.proposal", study["proposal"])
-    if isinstance(study.get("checkpoint"), str):
-        study["checkpoint"] = file.parent / study["checkpoint"]
+        arguments["vectorized"] = model["vectorized"]
     law = _law(file, "law", document["law"])
     if "copula" in document:
         _known(file, "copula", document["copula"], ("correlation",))
-        correlation = document["copula"].get("correlation")
-        law = _made(file, "copula", smcweights.GaussianCopula, law, correlation)
-    return Study(file, method, _function(file, model.get("function")), law, study)
+        if "correlation" not in document["copula"]:
+            raise StudyError(f"{file}: copula.correlation: missing; expected a square matrix")
+        from .importance.laws import GaussianCopula
+
+        law = _made(file, "copula", GaussianCopula, law, document["copula"]["correlation"])
+    return Study(file, method, _function(file, model.get("function")), law, arguments)
+
+
+def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of the method from the table [study]."""
+    import smcweights
+
+    signature = inspect.signature(getattr(smcweights, method)).parameters
+    allowed = [name for name in list(signature)[2:] if name != "vectorized"]
+    _known(file, "study", study, allowed)
+    for key in allowed:
+        if key not in study and signature[key].default is inspect.Parameter.empty:
+            raise StudyError(f"{file}: study.{key}: missing; {method} needs it")
+    for key, (kind, expected) in EXPECTED.items():
+        if key in study and (
+            not isinstance(study[key], kind) or (kind is int and isinstance(study[key], bool))
+        ):
+            raise StudyError(f"{file}: study.{key}: got {study[key]!r}; expected {expected}")
+    if "precision" in study:
+        given = study["precision"]
+        _known(file, "study.precision", given, ("absolute", "relative", "level", "max_budget"))
+        study["precision"] = _made(file, "study.precision", smcweights.Precision, **given)
+    if isinstance(study.get("proposal"), dict):
+        study["proposal"] = _law(file, "study.proposal", study["proposal"])
+    if "checkpoint" in study:
+        study["checkpoint"] = file.parent / study["checkpoint"]
+        if not study["checkpoint"].parent.is_dir():
+            raise StudyError(
+                f"{file}: study.checkpoint: there is no folder {study['checkpoint'].parent}"
+            )
+    return study
 
 
 def _known(file: Path, where: str, table: Any, allowed: Any) -> None:
@@ -180,6 +238,8 @@ def _marginal(file: Path, where: str, table: Any) -> Any:
     for key, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise StudyError(f"{file}: {where}.{key}: got {value!r}; expected a number")
+        if math.isnan(value) or (math.isinf(value) and key not in ("lower", "upper")):
+            raise StudyError(f"{file}: {where}.{key}: got {value!r}; expected a finite number")
     for key in shapes:
         if key not in numbers:
             raise StudyError(f"{file}: {where}.{key}: missing; scipy.stats.{name} needs it")
@@ -197,26 +257,45 @@ def _marginal(file: Path, where: str, table: Any) -> Any:
 
 def _function(file: Path, named: Any) -> Callable[..., Any]:
     where = f"{file}: model.function"
-    if not isinstance(named, str) or named.count(":") < 1:
+    home, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
+    from_file = home.endswith(".py")
+    if not name.isidentifier() or not (from_file or all(map(str.isidentifier, home.split(".")))):
         raise StudyError(
             f"{where}: got {named!r}; expected 'file.py:function' or 'package.module:function'"
         )
-    home, _, name = named.rpartition(":")
-    if home.endswith(".py"):
-        source = file.parent / home
-        if not source.is_file():
-            raise StudyError(f"{where}: there is no file {source}")
-        spec = importlib.util.spec_from_file_location(source.stem, source)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[source.stem] = module
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(home)
-        except ModuleNotFoundError as error:
+    source = (file.parent / home).resolve()
+    if from_file and not source.is_file():
+        raise StudyError(f"{where}: there is no file {source}")
+    # as for a script: what lies beside it can be imported, here and in workers
+    beside = str(source.parent if from_file else file.parent.resolve())
+    if beside not in sys.path:
+        sys.path.insert(0, beside)
+    try:
+        module = _executed(source) if from_file else importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{home}.".startswith(f"{error.name}."):
             raise StudyError(f"{where}: {error}") from error
+        error.add_note(f"while importing {home}, the model of {file}")
+        raise
+    except Exception as error:
+        error.add_note(f"while importing {home}, the model of {file}")
+        raise
     function = getattr(module, name, None)
     if not callable(function):
         raise StudyError(f"{where}: {home} has no function {name!r}")
     return function
+
+
+def _executed(source: Path) -> ModuleType:
+    """The module in a file, under a name that can't hide an installed module."""
+    import cloudpickle
+
+    name = f"study_model_{source.stem}"
+    spec = importlib.util.spec_from_file_location(name, source)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    # workers can't import it by that name
+    cloudpickle.register_pickle_by_value(module)
+    return module

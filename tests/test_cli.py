@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 import smcweights as smw
 from smcweights import cli, study
@@ -16,14 +17,22 @@ from smcweights import cli, study
 MODEL = """
 import numpy as np
 
+import units
+
 def displacement(x):
-    return x[:, 0] / x[:, 1] ** 2
+    return units.SCALE * x[:, 0] / x[:, 1] ** 2
+
+def one(x):
+    return x[0] / x[1] ** 2
 
 def broken(x):
     raise RuntimeError("the mesh has a hole")
 
 def undefined(x):
     return np.where(x[:, 0] > 4.2, np.nan, 1.0)
+
+def never(x):
+    return x[:, 0] > 400
 """
 
 STUDY = """
@@ -51,16 +60,20 @@ names = ["mean displacement"]
 
 
 @pytest.fixture
-def beam(tmp_path):
+def beam(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "units.py").write_text("SCALE = 1.0")
     (tmp_path / "beam.py").write_text(MODEL)
     path = tmp_path / "beam.toml"
     path.write_text(STUDY)
-    return path
+    yield path
+    for name in ("units", "beam", "study_model_beam"):
+        sys.modules.pop(name, None)
 
 
 def smcweights_command(*arguments, cwd):
     return subprocess.run(
-        [sys.executable, "-m", "smcweights.cli", *arguments],
+        [Path(sys.executable).parent / "smcweights", *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -69,34 +82,138 @@ def smcweights_command(*arguments, cwd):
 
 
 def test_run_and_show_a_study(beam, tmp_path):
-    done = smcweights_command("run", str(beam), cwd=tmp_path)
+    done = smcweights_command("run", beam, cwd="/")
     assert done.returncode == 0, done.stderr
     assert "mean displacement" in done.stdout
     est = smw.Estimate.load(tmp_path / "beam.nc")
-    # E[load] E[1/width^2] bent by the correlation: plain Monte Carlo of the same study
+    # plain Monte Carlo of the same study
     law = study.read(beam).law
     x = smw.importance.laws.as_law(law).sample(np.random.default_rng(0), 10**6)
     reference = x[:, 0] / x[:, 1] ** 2
     error = np.hypot(est.standard_error, reference.std() / 1000)
     assert abs(est.value - reference.mean()) < 5 * error  # false alarm below 1e-6
-    page = (tmp_path / "beam.html").read_text()
-    assert "mean displacement" in page
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")
+    assert "mean displacement" in (tmp_path / "beam.html").read_text()
     shown = smcweights_command("show", "beam.nc", cwd=tmp_path)
     assert shown.returncode == 0
-    assert '"entropy": 5' in shown.stdout
+    assert repr(est) in shown.stdout
+    assert "relative_error" in shown.stdout
+    assert json.loads(shown.stdout[shown.stdout.index("\n{") :]) == est.provenance
+
+
+def value_of(path):
+    return smw.Estimate.load(path.with_suffix(".nc")).value
+
+
+@pytest.mark.slow
+def test_the_same_numbers_come_out_of_every_way_to_say_it(beam, tmp_path):
+    text = STUDY
+    said = {
+        "file": text,
+        "module": text.replace("beam.py:", "beam:"),
+        "workers": text + 'executor = "processes"\n',
+        "checkpoint": text + 'checkpoint = "run.npz"\n',
+        "scalar": text.replace('beam.py:displacement"', 'beam.py:one"\nvectorized = false'),
+    }
+    values = {}
+    for name, study_text in said.items():
+        path = tmp_path / f"{name}.toml"
+        path.write_text(study_text)
+        done = smcweights_command("run", path, cwd="/")
+        assert done.returncode == 0, done.stderr
+        values[name] = value_of(path)
+    plan = study.read(beam)
+    values["library"] = smw.adaptive_importance_sampling(
+        plan.function, plan.law, 2_000, names=["mean displacement"], seed=5
+    ).value
+    # one input at a time rounds differently from a whole array
+    assert values.pop("scalar") == pytest.approx(values["file"], rel=1e-12)
+    assert len(set(map(float, values.values()))) == 1, values
+    assert (tmp_path / "run.npz").exists()
+
+
+def test_seed_and_folder_of_the_command_line_win(beam, tmp_path):
+    out = tmp_path / "deep" / "er"
+    assert cli.main(["run", str(beam), "--no-progress", "--seed", "6", "--out", str(out)]) == 0
+    assert smw.Estimate.load(out / "beam.nc").provenance["seed"]["entropy"] == 6
+    assert sorted(p.name for p in out.iterdir()) == ["beam.html", "beam.nc"]
+    assert not beam.with_suffix(".nc").exists()
+
+
+def test_a_study_with_a_proposal_of_its_own_and_a_precision(beam, tmp_path):
+    text = STUDY[: STUDY.index("[copula]")]
+    beam.write_text(
+        text
+        + """
+[study]
+method = "importance_sampling"
+budget = 3000
+seed = 1
+[study.proposal.load]
+distribution = "norm"
+loc = 4.5
+scale = 0.6
+[study.proposal.width]
+distribution = "lognorm"
+s = 0.15
+lower = 0.5
+"""
+    )
+    given = study.read(beam).run()
+    beam.write_text(text + "[study]\nseed = 2\nprecision = { relative = 0.005 }\n")
+    precise = study.read(beam).run(progress=False)
+    # independent inputs: E[load] E[width^-2] with the lognormal moment, truncation below 1e-11
+    truth = 4 * np.exp(2 * 0.1**2)
+    for est in (given, precise):
+        assert abs(est.value - truth) < 5 * est.standard_error  # false alarm below 1e-6
+    lower, upper = precise.interval()
+    assert (upper - lower) / 2 <= 0.005 * precise.value
+
+
+def test_a_model_file_hides_no_module_of_its_name(beam):
+    (beam.parent / "random.py").write_text("def f(x):\n    return x[:, 0]\n")
+    import random
+
+    try:
+        made = study.read(replaced(beam, "beam.py:displacement", "random.py:f"))
+        assert sys.modules["random"] is random
+        assert made.function(np.array([[3.0, 1.0]])) == 3.0
+    finally:
+        del sys.modules["study_model_random"]
+
+
+def test_what_cant_be_promised_is_one_line(beam, tmp_path):
+    done = smcweights_command("run", replaced(beam, ":displacement", ":never"), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.startswith("not promised: adaptive importance sampling: mean displacement:")
+    assert done.stderr.count("\n") == 1
+    assert "Not promised" in (tmp_path / "beam.html").read_text()
 
 
 def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert cli.main(["demo", "--no-progress", "--seed", "3", "--out", str(tmp_path / "d")]) == 0
     text = capsys.readouterr().out
-    assert "P(overflow > 1.2)" in text
-    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) <= 100
-    est = smw.Estimate.load(tmp_path / "d" / "flood.nc")
-    truth = smw.problems.flood().expectations
-    assert (np.abs(est.value - truth) < 5 * est.standard_error).all()
-    assert "data:image/png;base64" in (tmp_path / "d" / "demo.html").read_text()
+    assert max(len(line) for line in text.splitlines() if str(tmp_path) not in line) < 100
+    problem = smw.problems.flood()
+    est = smw.Estimate.load(tmp_path / "d" / "demo.nc")
+    assert est.cost["evaluations"] == 20_000
+    assert (np.abs(est.value - problem.expectations) < 5 * est.standard_error).all()
+    rows = [line for line in text.splitlines() if line.startswith(problem.names)]
+    assert len(rows) == 6
+    lower, upper = est.interval()
+    inside = (lower <= problem.expectations) & (problem.expectations <= upper)
+    assert [" yes " in row for row in rows] == inside.tolist()
+    assert "seed 3" in text
+    page = (tmp_path / "d" / "demo.html").read_text()
+    assert page.count("data:image/png;base64") == 6
+
+
+def test_demo_says_plainly_where_plain_monte_carlo_saw_nothing():
+    problem = smw.problems.flood()
+    crude = cli._monte_carlo(problem, 2_000, seed=4)
+    assert crude.value[-1] == 0
+    assert crude.interval()[1][-1] == pytest.approx(-np.log(0.05) / 2_000)
+    assert (np.abs(crude.value - problem.expectations) < 6 * np.sqrt(
+        problem.expectations / 2_000)).all()  # fmt: skip
 
 
 def replaced(path, old, new):
@@ -109,55 +226,126 @@ def replaced(path, old, new):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"norm"', '"nrom"', "law.load.distribution"),
+        ('"norm"', '"nrom"', "law.load.distribution: got 'nrom'"),
+        ('distribution = "norm"', "", "law.load.distribution: missing"),
         ("scale = 0.5", "scale = -0.5", "law.load"),
         ("scale = 0.5", "sclae = 0.5", "did you mean 'scale'"),
+        ("loc = 4.0", "loc = nan", "law.load.loc: got nan; expected a finite number"),
+        ("loc = 4.0", 'loc = "4"', "law.load.loc: got '4'; expected a number"),
+        ("loc = 4.0", "lower = 5\nupper = 4", "law.load: Truncated: lower 5.0"),
         ("s = 0.1\n", "", "law.width.s: missing"),
+        ("budget = 2000", "bugdet = 2000", "study.bugdet: unknown"),
         ("budget = 2000", "bugdet = 2000", "did you mean 'budget'"),
-        ("budget = 2000", "budget = 2", "budget"),
+        ("budget = 2000", "budget = 2", "[study]: budget"),
+        ("budget = 2000", 'budget = "many"', "[study]: budget: got 'many'"),
+        ("budget = 2000", "", "exactly one of budget and precision"),
         ("budget = 2000", "precision = {relativ = 0.1}", "did you mean 'relative'"),
+        ("budget = 2000", "precision = {relative = -1}", "study.precision: relative"),
+        ("budget = 2000", "precision = 0.1", "study.precision: got 0.1; expected a table"),
+        ("seed = 5", 'executor = "thread"', "executor: got 'thread'"),
+        ("seed = 5", 'objective = "most"', "objective: got 'most'"),
+        ("seed = 5", "objective = [1.0, 2.0]", "objective: got 2 weights"),
+        ("seed = 5", 'proposal = "gauss"', "proposal: got 'gauss'"),
+        ("seed = 5", 'proposal = {load = {distribution = "norm"}}', "proposal: has 1 inputs"),
+        ("seed = 5", 'proposal = {load = {distribution = "nor"}}', "study.proposal.load"),
+        ("seed = 5", 'control_variates = "poly"', "control_variates: got 'poly'"),
+        ("seed = 5", 'checkpoint = "no/such/file.npz"', "study.checkpoint: there is no folder"),
+        ("seed = 5", "pooled = 3", "study.pooled: got 3; expected true or false"),
+        ("seed = 5", "seed = -5", "[study]: seed"),
+        ("seed = 5", "seed = true", "study.seed: got True; expected a whole number"),
+        ('names = ["mean displacement"]', "names = 3", "study.names: got 3; expected a list"),
+        ('names = ["mean displacement"]', 'names = ["a", "b"]', "names: got 2"),
         ("beam.py:displacement", "beam.py:missing", "no function 'missing'"),
         ("beam.py:displacement", "none.py:displacement", "there is no file"),
-        ("beam.py:displacement", "displacement", "model.function"),
+        ("beam.py:displacement", "nosuchmodule.sub:f", "No module named 'nosuchmodule'"),
+        ("beam.py:displacement", "displacement", "model.function: got 'displacement'"),
+        ("beam.py:displacement", ":displacement", "model.function: got ':displacement'"),
+        ('function = "beam.py:displacement"', "", "model.function: got None"),
+        ('py:displacement"', 'py:displacement"\nvectorized = 1', "model.vectorized: got 1"),
+        ('py:displacement"', 'py:displacement"\nvectorised = true', "did you mean 'vectorized'"),
         ("[0.3, 1.0]]", "[0.3, 1.0], [0, 0]]", "copula"),
+        ("correlation = [[1.0, 0.3], [0.3, 1.0]]", "", "copula.correlation: missing"),
         ("[copula]", "[cupola]", "did you mean 'copula'"),
         ("[study]", "[study", "is not TOML"),
-        ("seed = 5", "seed = -5", "seed"),
-        ('names = ["mean displacement"]', 'names = ["a", "b"]', "names"),
-        ("budget = 2000", 'budget = 2000\nmethod = "magic"', "study.method"),
+        ("[study]", "[model.more]", "[study]: missing"),
+        ("budget = 2000", 'method = "magic"', "study.method: got 'magic'"),
+        ("budget = 2000", 'method = "importance_sampling"', "study.proposal: missing"),
+        ("beam.py:displacement", "beam.py:undefined", "at input [4."),
     ],
 )
 def test_a_wrong_study_is_told_file_and_key_and_leaves_with_2(beam, old, new, said, capsys):
     assert cli.main(["run", "--no-progress", str(replaced(beam, old, new))]) == 2
     told = capsys.readouterr().err
     assert said in told
-    assert str(beam) in told
+    assert told.startswith(f"smcweights: {beam}: ")
     assert "Traceback" not in told
     assert not beam.with_suffix(".nc").exists()
 
 
-def test_a_missing_study_and_a_foreign_result(tmp_path, capsys):
-    assert cli.main(["run", str(tmp_path / "none.toml")]) == 2
+def test_what_cant_be_read_or_written_is_told(beam, tmp_path, capsys):
     (tmp_path / "x.nc").write_bytes(b"nothing of the kind")
-    assert cli.main(["show", str(tmp_path / "x.nc")]) == 2
-    told = capsys.readouterr().err
-    assert "none.toml" in told
-    assert "x.nc" in told
+    for arguments, said in (
+        (["run", str(tmp_path / "none.toml")], "none.toml"),
+        (["run", str(tmp_path)], str(tmp_path)),
+        (["show", str(tmp_path / "x.nc")], "x.nc"),
+        (["show", str(tmp_path / "none.nc")], "none.nc"),
+        (["run", str(beam), "--out", str(beam)], "--out"),
+        (["demo", "--out", str(beam)], "--out"),
+    ):
+        assert cli.main(arguments) == 2
+        told = capsys.readouterr().err
+        assert said in told
+        assert told.count("\n") == 1
 
 
-def test_a_model_that_fails_keeps_its_own_traceback(beam, tmp_path):
-    done = smcweights_command("run", str(replaced(beam, ":displacement", ":broken")), cwd=tmp_path)
+@pytest.mark.parametrize("arguments", [["demo", "--seed", "-1"], ["run", "x.toml", "--seed", "a"]])
+def test_a_seed_that_is_none_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert "expected a whole number from 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("executor", ["", 'executor = "processes"\n'])
+def test_a_model_that_fails_shows_its_own_traceback(beam, tmp_path, executor):
+    beam.write_text(STUDY.replace(":displacement", ":broken") + executor)
+    done = smcweights_command("run", beam, cwd=tmp_path)
     assert done.returncode == 1
-    assert "the mesh has a hole" in done.stderr
-    assert "beam.py" in done.stderr
-    assert "batch" in done.stderr
+    assert "RuntimeError: the mesh has a hole" in done.stderr
+    assert f'File "{tmp_path / "beam.py"}"' in done.stderr
+    assert "in stage 'stage 1', batch 1" in done.stderr
+    assert "cli.py" not in done.stderr
+    assert not beam.with_suffix(".nc").exists()
 
 
-def test_a_model_that_returns_nan_is_told_the_input(beam, capsys):
-    assert (
-        cli.main(["run", "--no-progress", str(replaced(beam, ":displacement", ":undefined"))]) == 2
-    )
-    assert "at input [4." in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("model", "said"), [("def f(x:", "SyntaxError"), ("import nosuchmodule", "nosuchmodule")]
+)
+def test_a_model_file_that_cant_be_imported_shows_where(beam, tmp_path, capsys, model, said):
+    (tmp_path / "beam.py").write_text(model)
+    assert cli.main(["run", str(beam)]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert 'beam.py", line 1' in told
+    assert "while importing beam.py, the model of" in told
+
+
+def test_an_error_of_our_own_is_not_hidden(beam, monkeypatch):
+    def fail(*_, **__):
+        raise IndexError("a defect")
+
+    monkeypatch.setattr(study.Study, "run", fail)
+    with pytest.raises(IndexError, match="a defect"):
+        cli.main(["run", str(beam)])
+
+
+def test_an_interrupted_run_says_so(beam, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.Study, "run", stop)
+    assert cli.main(["run", str(beam)]) == 130
+    assert capsys.readouterr().err == "smcweights: interrupted\n"
 
 
 def test_version(capsys):
@@ -195,7 +383,8 @@ def toml(value):
 @given(
     table=st.sampled_from(["model", "law.load", "law.width", "copula", "study"]),
     key=st.one_of(
-        st.sampled_from(["loc", "scale", "s", "budget", "seed", "names", "lower"]), words
+        st.sampled_from(["function", "loc", "scale", "s", "budget", "seed", "names", "lower"]),
+        words,
     ),
     value=values,
 )
@@ -220,5 +409,31 @@ def test_any_other_key_or_value_is_a_study_or_a_study_error(beam, table, key, va
         assert callable(made.function)
 
 
-def test_the_console_script_is_installed():
-    assert (Path(sys.executable).parent / "smcweights").exists()
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    inputs=st.dictionaries(
+        st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8),
+        st.tuples(
+            st.sampled_from(["norm", "uniform", "expon", "gumbel_r"]),
+            st.floats(-1e3, 1e3),
+            st.floats(1e-3, 1e3),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    budget=st.integers(1, 10**9),
+)
+def test_a_study_says_what_scipy_says(beam, inputs, budget):
+    path = beam.parent / "any.toml"
+    lines = ["[model]", 'function = "beam.py:one"', "[study]", f"budget = {budget}"]
+    for name, (family, loc, scale) in inputs.items():
+        lines += [f"[law.{name}]", f'distribution = "{family}"', f"loc = {loc!r}"]
+        lines += [f"scale = {scale!r}"]
+    path.write_text("\n".join(lines))
+    made = study.read(path)
+    assert list(made.law) == list(inputs)
+    assert made.arguments == {"budget": budget}
+    for name, (family, loc, scale) in inputs.items():
+        assert made.law[name].ppf(0.3) == getattr(stats, family)(loc, scale).ppf(0.3)

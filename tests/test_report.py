@@ -1,11 +1,14 @@
-"""Figures and page of a real run."""
+"""The page of a run: complete, self-contained, escaped, written whole or not at all."""
+
+import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import smcweights as smw
-from smcweights import plots, report
+from smcweights import report
 
 
 @pytest.fixture(scope="module")
@@ -18,50 +21,112 @@ def run():
     )
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    import matplotlib.pyplot as plt
+class Tags(HTMLParser):
+    """Every tag opened and its attributes; fails on one closed in the wrong place."""
 
-    yield
-    plt.close("all")
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.seen, self.sources = [], [], []
+        self.feed(page)
+        assert self.open == []
 
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
 
-@pytest.mark.parametrize("name", plots.__all__)
-def test_every_figure_draws_and_labels_its_axes(run, name):
-    ax = getattr(plots, name)(run)
-    ax.figure.canvas.draw()
-    assert ax.get_xlabel()
-    assert getattr(plots, name)(run, ax=ax) is ax
-
-
-def test_intervals_are_where_the_estimate_says(run):
-    ax = plots.estimate(run, truth=[2.0, stats.norm.sf(3)])
-    ends = np.array([line.vertices[:, 0] for line in ax.collections[0].get_paths()])
-    lower, upper = run.interval()
-    truth = np.array([2.0, stats.norm.sf(3)])
-    np.testing.assert_allclose(ends, np.stack([lower, upper], 1) / truth[:, None] - 1, atol=1e-12)
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
 
 
-def test_an_estimate_without_sample_has_no_weights(run):
-    with pytest.raises(ValueError, match="no sample"):
-        plots.weights(smw.Estimate(1.0, 0.1))
+def page_of(path, *sections, title="A & B"):
+    report.write(path, title, sections)
+    return path.read_text(encoding="utf-8")
 
 
-def test_estimates_of_every_kind_make_a_page(run, tmp_path):
-    path = tmp_path / "page.html"
+def test_a_page_is_well_formed_escaped_and_needs_nothing_else(run, tmp_path):
     bare = smw.Estimate(1.0, 0.01, diagnostics={"warnings": ["k-hat <0.9>"]})
-    report.write(
-        path, "A & B", [report.Section("run", "text <b>", run), report.Section("bare", "", bare)]
+    page = page_of(
+        tmp_path / "page.html",
+        report.Section("run <i>", "text <b>", run, truth=[2.0, stats.norm.sf(3)]),
+        report.Section("bare", "", bare),
     )
-    page = path.read_text()
-    assert "&lt;tail&gt; &amp; more" in page
-    assert "text &lt;b&gt;" in page
-    assert "k-hat &lt;0.9&gt;" in page
-    assert page.count("<figure>") == len(report.figures(run)) + len(report.figures(bare))
-    assert not [p for p in tmp_path.iterdir() if p != path]
+    tags = Tags(page)
+    assert tags.seen.count("figure") == len(report.figures(run)) + len(report.figures(bare)) == 7
+    assert {"script", "link", "b", "i", "tail"} & set(tags.seen) == {"b"}  # of the warning
+    assert all(source.startswith("data:image/png;base64,") for source in tags.sources)
+    assert "url(" not in page
+    for text in ("&lt;tail&gt; &amp; more", "text &lt;b&gt;", "k-hat &lt;0.9&gt;", "A &amp; B"):
+        assert text in page
+    assert not [p for p in tmp_path.iterdir() if p.name != "page.html"]
 
 
-def test_a_page_that_cant_be_written_leaves_the_old_one(run, tmp_path, monkeypatch):
+def test_provenance_is_on_the_page(run, tmp_path):
+    page = page_of(tmp_path / "page.html", report.Section("run", "", run))
+    assert "seed 1; " in page
+    assert run.provenance["time"] in page
+    assert f"numpy {np.__version__}" in page
+    assert "control variate" in page  # the diagnostics by expectation
+
+
+def test_the_table_says_what_was_estimated_beside_truth_and_monte_carlo():
+    est = smw.Estimate(
+        [4.0822, 1e-5, 0.0],
+        np.diag([0.0098**2, 1e-12, 0.0]),
+        names=["mean", "tail", "never"],
+        trials=[0, 0, 1000],
+        diagnostics={"gain_over_monte_carlo": np.array([4.24, 12_359.0, np.nan])},
+    )
+    crude = smw.Estimate([4.1, 0.0, 0.0], np.diag([0.01, 0.0, 0.0]), trials=[0, 2000, 2000])
+    header, rows = report.table(est, [4.05, 1.1e-5, 1e-9], crude)
+    assert header == [
+        "", "estimate", "95 % interval", "truth", "in", "error", "plain Monte Carlo", "gain",
+    ]  # fmt: skip
+    # 1.959964 standard errors by hand; no hit: -log(0.05)/trials
+    assert rows == [
+        ["mean", "4.082", "[4.063, 4.101]", "4.0500", "no", "0.2 %", "4.1 +- 0.20", "4.2"],
+        ["tail", "1.00e-5", "[8.04e-6, 1.20e-5]", "1.100e-5", "yes", "10.0 %",
+         "0 hits, < 0.0015", "12,359"],
+        ["never", "0", "[0, 0.00300]", "1.000e-9", "yes", "-", "0 hits, < 0.0015", "-"],
+    ]  # fmt: skip
+    assert report.table(smw.Estimate(1.0, np.nan))[1] == [["estimate", "1.00", "[nan, nan]", "-"]]
+
+
+def test_a_truth_of_another_length_is_refused(run):
+    with pytest.raises(ValueError, match="truth: has 1 numbers; the estimate has 2"):
+        report.table(run, [1.0])
+    with pytest.raises(ValueError, match="monte_carlo: has 1"):
+        report.table(run, None, smw.Estimate(1.0, 0.1))
+
+
+def test_diagnostics_in_words(run):
+    said = " ".join(report.in_words(run))
+    gain = run.diagnostics["gain_over_monte_carlo"].max()
+    assert float(re.search(r"to ([\d.,]+) \(<tail>", said)[1].replace(",", "")) == pytest.approx(
+        gain, rel=6e-3
+    )
+    assert run.diagnostics["stopped"] in said
+    assert report.in_words(smw.Estimate(1.0, 0.1)) == []
+
+
+def test_results_of_every_origin_make_a_page(tmp_path):
+    law, proposal = [stats.norm()], [stats.norm(3)]
+    single = smw.importance_sampling(lambda x: x[:, 0] > 3, law, proposal, 1_000, seed=1)
+    single.save(tmp_path / "single.nc")
+    many = smw.Estimate(np.ones(500), factor=np.full((500, 1), 0.1))
+    page = page_of(
+        tmp_path / "page.html",
+        report.Section("loaded", "", smw.Estimate.load(tmp_path / "single.nc")),
+        report.Section("combined", "", smw.combine([single])),
+        report.Section("one of several", "", smw.Estimate([1.0, 2.0], np.eye(2))["E1"]),
+        report.Section("many", "", many),
+    )
+    Tags(page)
+    assert "and 300 more" in page
+
+
+def test_a_page_that_cant_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "page.html"
     path.write_text("old")
     monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
