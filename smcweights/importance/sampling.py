@@ -100,9 +100,19 @@ class Stage:
 
 def call_integrand(integrand: Callable, vectorized: bool, x: np.ndarray) -> np.ndarray:
     """The integrand at the rows of x as float64, shape (n,) or (n, J)."""
-    if vectorized:
-        return np.asarray(integrand(x), dtype=np.float64)
-    return np.array([np.asarray(integrand(row), dtype=np.float64) for row in x])
+    at = "a batch that begins with"
+    row = x[0]
+    try:
+        if vectorized:
+            return np.asarray(integrand(x), dtype=np.float64)
+        values = []
+        for row in x:
+            at = "the"
+            values.append(np.asarray(integrand(row), dtype=np.float64))
+        return np.array(values)
+    except Exception as error:
+        error.add_note(f"smcweights: the integrand failed at {at} input {np.asarray(row).tolist()}")
+        raise
 
 
 def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -794,7 +804,10 @@ def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> 
 
 def _signature(integrand: Callable) -> str:
     """A name and a digest of the code, to tell one integrand from another in a checkpoint."""
-    inner = integrand.func if isinstance(integrand, partial) else integrand
+    if isinstance(integrand, partial):
+        bound = hashlib.sha256(repr((integrand.args, integrand.keywords)).encode()).hexdigest()
+        return f"{_signature(integrand.func)} with {bound[:12]}"
+    inner = integrand
     code = getattr(inner, "__code__", None)
     body = code.co_code + repr(code.co_consts).encode() if code is not None else b""
     named = (
