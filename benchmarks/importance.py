@@ -46,7 +46,7 @@ from smcweights._compat import versions
 
 RESULTS = Path(__file__).parent / "results"
 BUDGET = 20_000
-CONTROL_BUDGET = 10_000
+CONTROL_BUDGET = 5_000
 OVERHEAD_BUDGET = 1_000_000
 CONTROLS = {"components": True, "polynomials": "polynomial"}
 # four expectations or more; the first three are the ones the README shows
@@ -223,7 +223,7 @@ def percent(x):
 
 def interval(ratio, j):
     middle, lower, upper = (part[j] for part in ratio)
-    return f"{middle:,.3g} [{lower:,.3g}, {upper:,.3g}]"
+    return "> 1e12" if lower > 1e12 else f"{middle:.3g} [{lower:.3g}, {upper:.3g}]"
 
 
 def controls(seeds, quick, workers):
@@ -314,7 +314,7 @@ def overhead(seeds, quick, workers):
         ]
         memory = max(record["memory"])
         print(f"  {budget:10,} {texts[0]:>26} {texts[1]:>26} {memory:18.0f}")
-    return {"load before": os.getloadavg()[0], "budgets": found}
+    return {"budgets": found}
 
 
 def digest(estimate):
@@ -367,7 +367,10 @@ def readme():
     }
     if "gain" in kept:
         r = kept["gain"]
-        print(f"{r['budget']:,} model calls, {r['seeds']} seeds; relative errors, true ones:\n")
+        print(
+            f"{r['budget']:,} model calls, {r['seeds']} seeds: relative root mean square errors, "
+            "and the variance of crude Monte Carlo over that of one sample.\n"
+        )
         print("| problem | expectation | truth | crude | separate runs | one sample | gain |")
         print("|---|---|---:|---:|---:|---:|---:|")
         for name in GAIN[:3]:
@@ -375,14 +378,29 @@ def readme():
             one, apart = p["one sample"]["true"], p["separate"]["true"]
             for j, label in enumerate(p["names"]):
                 print(
-                    f"| {name} | {label} | {p['truth'][j]:.2g} | {100 * p['crude'][j]:.2g} % | "
-                    f"{100 * apart[j]:.2g} % | {100 * one[j]:.2g} % | "
-                    f"{p['crude / one sample'][0][j]:,.2g} |"
+                    f"| {name} | {label} | {p['truth'][j]:.2g} | {short(100 * p['crude'][j])} % | "
+                    f"{short(100 * apart[j])} % | {short(100 * one[j])} % | "
+                    f"{short(p['crude / one sample'][0][j])} |"
                 )
             print(
-                f"| {name} | **worst** | | {100 * max(p['crude']):.2g} % | "
-                f"{100 * max(apart):.2g} % | {100 * max(one):.2g} % | |"
+                f"| {name} | **worst** | | {short(100 * max(p['crude']))} % | "
+                f"{short(100 * max(apart))} % | {short(100 * max(one))} % | |"
             )
+    if "controls" in kept:
+        r = kept["controls"]
+        print(
+            f"\n{r['budget']:,} model calls, {r['seeds']} seeds: variance without control variates "
+            "over that with them, least and most among the expectations of a problem.\n"
+        )
+        print("| problem | expectations |" + "".join(f" {kind} |" for kind in CONTROLS))
+        print("|---|---:|" + "---:|" * len(CONTROLS))
+        for name, p in r["problems"].items():
+            ratios = [p[kind]["ratio"][0] for kind in CONTROLS]
+            cells = (
+                short(x[0]) if len(x) == 1 else f"{short(min(x))} to {short(max(x))}"
+                for x in ratios
+            )
+            print(f"| {name} | {len(p['names'])} |" + "".join(f" {cell} |" for cell in cells))
     if "overhead" in kept:
         largest = kept["overhead"]["budgets"][str(OVERHEAD_BUDGET)]
         print(
@@ -390,6 +408,11 @@ def readme():
             f"{max(largest['memory']) / 1024:.1f} GiB at most (10 inputs, 10 expectations, "
             f"{OVERHEAD_BUDGET:,} calls, one thread)."
         )
+
+
+def short(x):
+    """Two digits, without an exponent where that is short; past 1e12 rounding is all there is."""
+    return "> 1e12" if x > 1e12 else f"{float(f'{x:.2g}'):,.0f}" if 10 <= x < 1e7 else f"{x:.2g}"
 
 
 def processor():
@@ -431,14 +454,15 @@ def main():
         "threads per process": 1,
         "versions": dict(versions()),
     }
+    sys.stdout.reconfigure(line_buffering=True)
     for name in COMMANDS if options.command == "all" else (options.command,):
-        began = time.perf_counter()
+        load, began = os.getloadavg()[0], time.perf_counter()
         found = COMMANDS[name](options.seeds, options.quick, options.workers)
         seconds = round(time.perf_counter() - began)
-        print(f"{name}: {seconds} s", flush=True)
+        print(f"{name}: {seconds} s")
         if not options.quick:
             date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            kept = {"date": date, "seconds": seconds, **machine, **found}
+            kept = {"date": date, "seconds": seconds, "load before": load, **machine, **found}
             RESULTS.mkdir(exist_ok=True)
             text = json.dumps(kept, indent=1)
             (RESULTS / f"importance-{name}.json").write_text(text + "\n")
