@@ -236,6 +236,8 @@ class Run:
             Workers died: the message says how to go on.
         ValueError
             The stage's name is taken, or its jobs differ from those in the checkpoint.
+        RuntimeError
+            The run is closed.
         """
         return list(self.stream(stage, jobs, sizes))
 
@@ -299,6 +301,9 @@ class Run:
 
         try:
             while True:
+                if pool.closed:
+                    # a pool started now would be closed by nobody
+                    raise RuntimeError("the run is closed; take its results inside the with block")
                 # batches that saw a death are repeated one at a time, which tells the one that
                 # kills its worker from those that merely ran beside it
                 alone = bool(again) or any(number in deaths for number in running.values())
@@ -404,6 +409,7 @@ class _Pool:
         self.workers = workers
         self.executor: Any = None if self.mine else executor
         self.submitted = 0
+        self.closed = False
         # threads share the function, all others receive it as bytes
         self.ships = kind == "processes" or (
             kind == "executor" and not isinstance(executor, ThreadPoolExecutor)
@@ -485,6 +491,7 @@ class _Pool:
 
     def close(self, at_once: bool = False) -> None:
         """End a pool of our own; ``at_once`` ends its processes in the middle of their work."""
+        self.closed = True
         if not self.mine or self.executor is None:
             return
         processes = list((getattr(self.executor, "_processes", None) or {}).values())

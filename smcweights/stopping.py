@@ -134,7 +134,7 @@ class Precision:
             Values estimated so far.
         half_widths : array_like, same shape
             Half-widths of their intervals at ``level``; infinite or NaN where there is none yet.
-        n : int
+        n : int, at least 1
             Draws behind them.
         used : int, default n
             Calls spent so far, of ``max_budget``.
@@ -145,11 +145,17 @@ class Precision:
             1.05 n max(r^2 - 1, 0.1) rounded up, r the largest ratio of a half-width to the allowed
             one, but at most 4 n and at most what is left of ``max_budget``; 0 when reached.
 
+        Raises
+        ------
+        TypeError, ValueError
+            ``n`` is not a positive whole number.
+
         Examples
         --------
         >>> Precision(absolute=0.1).next_size(3.0, 0.15, 1_000)
         1313
         """
+        n = _count(n, "n")
         half, allowed = np.asarray(half_widths, dtype=np.float64), self.half_widths(value)
         if (half <= allowed).all():
             return 0

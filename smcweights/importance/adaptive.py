@@ -249,6 +249,7 @@ def _adapt(
     family: str,
     shared: bool,
     given: tuple[Any, ...],
+    names: Sequence[str] | None,
 ) -> _Adapted:
     """Stages until another no longer pays for itself; the best mixture measured is kept."""
     space, most = sampler.space, goal.most
@@ -283,7 +284,8 @@ def _adapt(
                 stopped = "a stage would be too small for its mixture"
                 break
             weights, coefficient = _weights(history, components, controls, goal)
-        stage = sampler.draw(f"stage {number}", densities, split(size, weights))
+        width = history.stages[0].values.shape[1] if history.stages else None
+        stage = sampler.draw(f"stage {number}", densities, split(size, weights), width)
         history.add(stage)
         used += size
         t = history.targets()
@@ -294,6 +296,7 @@ def _adapt(
             ratios = _history_ratios(history, components, controls)
             coefficient = _learned(ratios, stage.mixture.weights, value, choices)[1]
             _check_objective(goal.objective, t.shape[1])
+            expectation_names(names, t.shape[1], stage.scalar)
         variance, noise = _measured(stage, coefficient, controls)
         seen = np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
         # an expectation that has hardly been seen has no variance to speak of
@@ -368,7 +371,8 @@ def _finish(
     unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
     while True:
-        stage = sampler.draw(f"final {len(stages) + 1}", components.densities, counts)
+        name, width = f"final {len(stages) + 1}", len(shift)
+        stage = sampler.draw(name, components.densities, counts, width)
         stages.append(stage)
         log_g, log_h = stage.log_g, stage.log_h
         means.append(
@@ -378,7 +382,7 @@ def _finish(
         if isinstance(goal.rule, Budget):
             reached = True
             break
-        mean = pooled_mean(means)
+        mean = pooled_mean(means, controls.mean_covariance)
         half = _quantile(goal.rule.level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
         # a value of which nothing was seen has no interval to be narrow
         half = np.where(mean.hits < FEW_HITS, np.inf, half)
@@ -401,7 +405,8 @@ def _all_stages(
     chosen = np.array([named.index(name) if name in named else 0 for name in used])
     counts = np.array([len(stage) for stage in history.stages])
     shift = history.targets().mean(0)
-    return mean_of(history.stages, log_g, log_h, counts, controls, choices, chosen, None, shift)
+    mean = mean_of(history.stages, log_g, log_h, counts, controls, choices, chosen, None, shift)
+    return pooled_mean([mean], controls.mean_covariance)
 
 
 # ------------------------------------------------------------------------------ public functions
@@ -596,7 +601,7 @@ def adaptive_importance_sampling(
         controls = prepare_controls(control_variates, space, goal.most, run.root)
         sampler = Sampler(run, space, vectorized)
         given = tuple(Given(g, space) for g in start)
-        adapted = _adapt(sampler, controls, goal, family, components == "shared", given)
+        adapted = _adapt(sampler, controls, goal, family, components == "shared", given, names)
         first = adapted.history.stages[0]
         names = expectation_names(names, first.values.shape[1], first.scalar)
         rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
@@ -612,7 +617,7 @@ def adaptive_importance_sampling(
         mean = _all_stages(history, adapted.components, controls, used)
         draws, log_h = history.stages, history.log_h
     else:
-        mean, draws = pooled_mean(means), rounds
+        mean, draws = pooled_mean(means, controls.mean_covariance), rounds
         log_h = np.concatenate([stage.log_h for stage in rounds])
     weights = rounds[-1].mixture.weights
     return report(
@@ -768,6 +773,7 @@ def importance_sampling(
         log_g, log_h = stage.log_g, stage.log_h
         shift = (np.exp(stage.log_f - log_h)[:, None] * stage.values).mean(0)
         mean = mean_of([stage], log_g, log_h, stage.counts, controls, choices, chosen, None, shift)
+        mean = pooled_mean([mean], controls.mean_covariance)
         used = [choices[-1].name] * j
     return report(
         mean,

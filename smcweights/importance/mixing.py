@@ -93,6 +93,8 @@ def _clusters(w: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     if m > 200:
         from scipy.cluster.vq import kmeans2
 
+        # distances between many long vectors survive a projection to a few random directions
+        root = root @ rng.standard_normal((root.shape[1], 64)) / 8
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # an empty cluster does no harm here
             _, labels = kmeans2(root, most, rng=rng, minit="++")

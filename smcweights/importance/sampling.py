@@ -103,16 +103,24 @@ def call_integrand(integrand: Callable, vectorized: bool, x: np.ndarray) -> np.n
     at = "a batch that begins with"
     row = x[0]
     try:
+        # copies: what an integrand does to its argument must not reach the draws
         if vectorized:
-            return np.asarray(integrand(x), dtype=np.float64)
+            return _real(integrand(x.copy()))
         values = []
         for row in x:
             at = "the"
-            values.append(np.asarray(integrand(row), dtype=np.float64))
+            values.append(_real(integrand(row.copy())))
         return np.array(values)
     except Exception as error:
         error.add_note(f"smcweights: the integrand failed at {at} input {np.asarray(row).tolist()}")
         raise
+
+
+def _real(values: Any) -> np.ndarray:
+    """What an integrand returned as float64; complex numbers would lose a part in silence."""
+    if np.iscomplexobj(values):
+        raise ModelError("integrand: returned complex numbers; expected real ones")
+    return np.asarray(values, dtype=np.float64)
 
 
 def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -142,8 +150,13 @@ class Sampler:
     space: WorkingSpace
     vectorized: bool
 
-    def draw(self, name: str, densities: tuple[Any, ...], counts: np.ndarray) -> Stage:
-        """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
+    def draw(
+        self, name: str, densities: tuple[Any, ...], counts: np.ndarray, width: int | None = None
+    ) -> Stage:
+        """A stage of counts[k] draws from densities[k], on the random stream ``name``.
+
+        ``width`` is how many values per input the integrand returned before.
+        """
         mixture = Mixture(counts / counts.sum(), densities)
         u = mixture.sample(generator(self.run.root, name), counts)
         x, log_f = self.space.to_inputs(u), self.space.log_density(u)
@@ -155,9 +168,12 @@ class Sampler:
         jobs = [(called[a:b],) for a, b in batches(len(called), vectorized=self.vectorized)]
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
         tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
-        widths = {t.shape[1] for t in tables}
+        widths = {t.shape[1] for t in tables} | ({width} if width else set())
         if len(widths) > 1:
-            raise ModelError(f"integrand: returned {sorted(widths)} values per input in one stage")
+            raise ModelError(
+                f"integrand: returned {' and '.join(map(str, sorted(widths)))} values per input in "
+                "different batches; expected as many in each"
+            )
         values = np.concatenate(tables)
         if len(called) < len(x):
             values, known = np.zeros((len(x), values.shape[1])), values
@@ -404,7 +420,8 @@ class Mean:
     phi^2 f/h (so second - value^2 is the variance of plain Monte Carlo per draw). ``hits`` counts
     the draws whose integrand is not 0, ``effective`` how many equal ones |phi| f/h is worth;
     ``doubt`` is the variance of ``variance``, ``tail_shape`` the Pareto k-hat of phi f/h
-    (NaN past the first 50 expectations).
+    (NaN past the first 50 expectations). ``on_functions`` (E, J) are the coefficients of the
+    control functions: `pooled_mean` counts the error of their means, which all rounds share.
     """
 
     n: int
@@ -418,6 +435,7 @@ class Mean:
     effective: np.ndarray
     doubt: np.ndarray
     tail_shape: np.ndarray
+    on_functions: np.ndarray
 
     @property
     def degrees_of_freedom(self) -> np.ndarray:
@@ -513,38 +531,43 @@ def _corrected_mean(
     doubt = (size_of * doubt).sum(0) / n**4
     plain_variance = (inner * np.maximum(plain - raw**2 / size_of, 0)).sum(0) / n**2
     value = shift + first.sum(0) / n
-    extra = np.zeros((j, j))
-    if regress and controls.mean_covariance.any():
-        b_mean = np.mean(fitted, axis=0)[-len(controls.means) :]
-        extra = estimated_mean_covariance(b_mean, controls.mean_covariance)
+    on_functions = np.zeros((len(controls.means), j))
+    if regress and len(controls.means):
+        on_functions = np.mean(fitted, axis=0)[-len(controls.means) :]
     covariance = factor = None
     if cross is not None:
         covariance = (cross - (first / size_of).T @ first) / n**2
         scale = np.sqrt(variance / np.maximum(np.diag(covariance), 1e-300))
-        covariance = covariance * np.outer(scale, scale) + extra
-        np.fill_diagonal(covariance, variance + np.diag(extra))
+        covariance = covariance * np.outer(scale, scale)
+        np.fill_diagonal(covariance, variance)
     else:
-        factor = (group_sum - group_sum.mean(0)).T
+        # strata are not shared out evenly: their means must not pass for noise
+        shares = np.zeros((groups, len(counts)))
+        np.add.at(shares, (place % groups, stratum), 1)
+        factor = (group_sum - shares @ centre).T
         factor *= np.sqrt(variance / np.maximum((factor**2).sum(1), 1e-300))[:, None]
     return Mean(
         n,
         value,
         covariance,
         factor,
-        variance + np.diag(extra),
+        variance,
         plain_variance,
         second / n,
         hits,
         size**2 / np.maximum(size_square, 1e-300),
         doubt,
         _tail_shapes(kept, j),
+        on_functions,
     )
 
 
-def pooled_mean(parts: Sequence[Mean]) -> Mean:
-    """Rounds of independent draws joined in proportion to their sizes."""
-    if len(parts) == 1:
-        return parts[0]
+def pooled_mean(parts: Sequence[Mean], mean_covariance: np.ndarray) -> Mean:
+    """Rounds of independent draws joined in proportion to their sizes.
+
+    ``mean_covariance`` (E, E), that of the means of the control functions, enters here and once:
+    every round was corrected with the same means.
+    """
     n = sum(p.n for p in parts)
     w = [p.n / n for p in parts]
 
@@ -554,23 +577,35 @@ def pooled_mean(parts: Sequence[Mean]) -> Mean:
             return None
         return sum(c**power * term for c, term in zip(w, terms, strict=True))
 
-    factor = None
+    covariance, variance, factor = total("covariance", 2), total("variance", 2), None
     if parts[0].factor is not None:
         factor = np.concatenate(
             [c * np.asarray(p.factor) for c, p in zip(w, parts, strict=True)], axis=1
         )
+    on_functions = total("on_functions", 1)
+    if mean_covariance.any():
+        if factor is None:
+            extra = estimated_mean_covariance(on_functions, mean_covariance)
+            covariance = covariance + extra
+            variance = variance + np.diag(extra)
+        else:
+            sizes, vectors = np.linalg.eigh(mean_covariance)
+            extra = on_functions.T @ (vectors * np.sqrt(np.maximum(sizes, 0.0)))
+            factor = np.concatenate([factor, extra], axis=1)
+            variance = variance + (extra**2).sum(1)
     return Mean(
         n,
         total("value", 1),
-        total("covariance", 2),
+        covariance,
         factor,
-        total("variance", 2),
+        variance,
         total("plain", 2),
         total("second", 1),
         np.sum([p.hits for p in parts], axis=0),
         np.sum([p.effective for p in parts], axis=0),
         total("doubt", 4),
         np.max([p.tail_shape for p in parts], axis=0),
+        on_functions,
     )
 
 
@@ -587,6 +622,7 @@ def mean_of(
 ) -> Mean:
     """Corrected mean over the draws of stages, from a mixture with log density ``log_h`` (n,).
 
+    Means of control functions count as exact here; `pooled_mean` adds their error.
     ``log_g`` (n, K) are the densities that serve as controls; ``counts`` the sizes of the strata.
     """
     u, x, values, log_f = (joined(draws, name) for name in ("u", "x", "values", "log_f"))
@@ -620,8 +656,9 @@ def self_normalized_mean(stage: Stage) -> Mean:
     hits = (t != 0).sum(0)
     doubt = (r**4).mean(0) / n**3
     shape = _tail_shapes((w[:, None] * stage.values).T[:TAILS], r.shape[1])
+    none = np.zeros((0, r.shape[1]))
     return Mean(
-        n, value, covariance, None, variance, variance, second, hits, effective, doubt, shape
+        n, value, covariance, None, variance, variance, second, hits, effective, doubt, shape, none
     )
 
 
