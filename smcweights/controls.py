@@ -236,7 +236,7 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
 
 def cross_fit(
     folds: Sequence[Moments],
-    chosen: np.ndarray,
+    chosen: np.ndarray | None,
     choices: Sequence[Choice],
     earlier: Moments | None = None,
 ) -> list[np.ndarray]:
@@ -245,9 +245,11 @@ def cross_fit(
     Parameters
     ----------
     folds : sequence of Moments
-        Sums over the disjoint folds of the final draws, two or more.
-    chosen : ndarray of int, shape (J,)
-        Which of ``choices`` each target uses, decided without the final draws.
+        Sums over the disjoint folds of the final draws, two or more; three or more without
+        ``chosen``.
+    chosen : ndarray of int, shape (J,), or None
+        Which of ``choices`` each target uses, decided without the final draws. None: decided for
+        every fold anew by `select` on the other folds.
     choices : sequence of Choice
         As given to `select`.
     earlier : Moments, optional
@@ -259,11 +261,12 @@ def cross_fit(
     if earlier is not None:
         total = total + earlier
     fitted = []
-    for fold in folds:
+    for f, fold in enumerate(folds):
         rest = total - fold
+        of_fold = select([*folds[:f], *folds[f + 1 :]], choices) if chosen is None else chosen
         b = np.zeros_like(rest.zt)
-        for c in np.unique(chosen):
-            b[:, chosen == c] = coefficients(rest, choices[c])[:, chosen == c]
+        for c in np.unique(of_fold):
+            b[:, of_fold == c] = coefficients(rest, choices[c])[:, of_fold == c]
         fitted.append(b)
     return fitted
 

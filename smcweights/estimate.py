@@ -333,6 +333,16 @@ class Estimate:
             provenance=self.provenance,
         )
 
+    def __float__(self) -> float:
+        """The value of a single component."""
+        if self.value.size != 1:
+            raise TypeError(f"float: the estimate has {self.value.size} components; take one")
+        return float(self.value.reshape(()))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The value, so that NumPy functions take an estimate for it."""
+        return np.array(self.value, dtype=dtype)
+
     def __iter__(self) -> Iterator[Estimate]:
         return (self[i] for i in range(len(self)))
 
@@ -780,8 +790,8 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     Raises
     ------
     ValueError
-        No runs; names, method or data differ; a run has no number of evaluations; two runs share
-        a seed and are not independent.
+        No runs; names, method, data, law or integrand differ; a run has no number of evaluations;
+        two runs share a seed and are not independent.
 
     Warns
     -----
@@ -1047,6 +1057,7 @@ def _check_runs(runs: list[Estimate]) -> None:
         raise ValueError("estimates: got none; expected at least one")
     seen: dict[str, int] = {}
     data: dict[str, int] = {}
+    posed: dict[str, dict[str, int]] = {"law": {}, "integrand": {}}
     for i, run in enumerate(runs):
         if not isinstance(run, Estimate):
             raise TypeError(f"estimates: item {i} is a {type(run).__name__}; expected Estimate")
@@ -1071,9 +1082,17 @@ def _check_runs(runs: list[Estimate]) -> None:
                 seen[seed] = i
             if source.get("data") is not None:
                 data.setdefault(source["data"], i)
+            for what, known in posed.items():
+                asked = source.get("arguments", {}).get(what)
+                if asked is not None:
+                    known.setdefault(json.dumps(asked, sort_keys=True), i)
     if len(data) > 1:
         first, other = list(data.values())[:2]
         raise ValueError(f"estimates: items {first} and {other} are about different data")
+    for what, known in posed.items():
+        if len(known) > 1:
+            first, other = list(known.values())[:2]
+            raise ValueError(f"estimates: items {first} and {other} have a different {what}")
 
 
 def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:

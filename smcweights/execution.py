@@ -168,6 +168,8 @@ def open_run(
     root = None if seed is None else randomness.seed_sequence(seed)
     ledger = None
     if checkpoint is not None:
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(f"checkpoint: got {type(checkpoint).__name__}; expected a path")
         ledger = _Ledger(checkpoint, arguments or {}, root)
         root = ledger.root
     bar = _progress_bar(progress, total, unit, description)

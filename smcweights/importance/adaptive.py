@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -46,8 +46,11 @@ from .sampling import (
     Ratios,
     Sampler,
     Stage,
+    Units,
     arguments_of,
     call_integrand,
+    check_flags,
+    check_normalised,
     choices_of,
     expectation_names,
     mean_of,
@@ -57,6 +60,7 @@ from .sampling import (
     report,
     self_normalized_mean,
     split,
+    units_of,
 )
 
 __all__ = ["adaptive_importance_sampling", "importance_sampling"]
@@ -91,6 +95,7 @@ class _Goal:
 
     rule: Budget | Precision
     objective: str | np.ndarray
+    units: Units
 
     @property
     def most(self) -> int:
@@ -99,10 +104,10 @@ class _Goal:
     def scale(self, value: np.ndarray, variance: np.ndarray, draws: int) -> np.ndarray:
         """Squared size against which a variance is judged, (J,)."""
         if isinstance(self.rule, Precision):
-            return np.maximum(
-                (self.rule.half_widths(value) / _quantile(self.rule.level)) ** 2, 1e-300
-            )
-        return np.maximum(np.maximum(value**2, variance / draws), 1e-300)
+            half = self.rule.half_widths(self.units.original(value)) / self.units.unit
+            return np.maximum((half / _quantile(self.rule.level)) ** 2, 1e-300)
+        level = self.units.offset / self.units.unit
+        return np.maximum(np.maximum((value + level) ** 2, variance / draws), 1e-300)
 
     def first_stage(self, dimension: int) -> int:
         """Draws in a stage of adaptation."""
@@ -114,13 +119,18 @@ class _Goal:
     @property
     def kind(self) -> str | np.ndarray:
         """Objective of `mixing.criterion`; a precision asks for all components at once."""
-        return "max-relative" if isinstance(self.rule, Precision) else self.objective
+        if isinstance(self.rule, Precision):
+            return "max-relative"
+        unit = self.units.unit / self.units.unit.max()
+        if isinstance(self.objective, np.ndarray):
+            return self.objective * unit**2
+        return unit**2 if self.objective == "sum" else self.objective
 
     def importance(self, scale: np.ndarray) -> np.ndarray:
         """Weights (J,) of the expectations for what they share."""
         if isinstance(self.kind, np.ndarray):
             return self.kind
-        return np.ones_like(scale) if self.kind == "sum" else 1 / scale
+        return 1 / scale
 
     def criterion(self, variance: np.ndarray, scale: np.ndarray) -> float:
         return criterion(variance, scale, self.kind)[0] if np.isfinite(variance).all() else np.inf
@@ -237,7 +247,9 @@ class _Adapted:
     weights: np.ndarray
     expected: float  # criterion per draw
     doubted: np.ndarray  # (J,) estimates of expectations hardly seen, NaN for others
+    trials: np.ndarray  # (J,) draws of the input law, for expectations never seen
     history: History
+    units: Units
     stages: list[dict[str, Any]]
     stopped: str
 
@@ -272,10 +284,12 @@ def _adapt(
                 space,
                 history.gather("u"),
                 t,
+                np.exp(history.gather("log_f") - history.log_h),
                 goal.importance(goal.scale(value, t.var(0), used)),
                 family=family,
                 shared=shared,
                 given=given,
+                fixed=goal.units.offset != 0,
                 round_number=number - 1,
                 rng=generator(sampler.run.root, "fit", number),
             )
@@ -284,8 +298,13 @@ def _adapt(
                 stopped = "a stage would be too small for its mixture"
                 break
             weights, coefficient = _weights(history, components, controls, goal)
-        width = history.stages[0].values.shape[1] if history.stages else None
-        stage = sampler.draw(f"stage {number}", densities, split(size, weights), width)
+        stage = sampler.draw(f"stage {number}", densities, split(size, weights))
+        if best is None:
+            _check_objective(goal.objective, stage.values.shape[1])
+            expectation_names(names, stage.values.shape[1], stage.scalar)
+            units = units_of(stage.values)
+            stage = units.apply(stage)
+            sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         history.add(stage)
         used += size
         t = history.targets()
@@ -295,12 +314,13 @@ def _adapt(
             choices = choices_of(controls, components, used)
             ratios = _history_ratios(history, components, controls)
             coefficient = _learned(ratios, stage.mixture.weights, value, choices)[1]
-            _check_objective(goal.objective, t.shape[1])
-            expectation_names(names, t.shape[1], stage.scalar)
         variance, noise = _measured(stage, coefficient, controls)
         seen = np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
-        # an expectation that has hardly been seen has no variance to speak of
-        variance = np.where(seen < FEW_HITS, np.inf, variance)
+        # an expectation that has hardly been seen has no variance to speak of, unless it is the
+        # deviation from one value that has hardly been seen
+        level = units.offset / units.unit
+        little = np.where(level != 0, np.maximum(variance, 3 * level**2 / used), np.inf)
+        variance = np.where(seen < FEW_HITS, little, variance)
         plan = _Plan(components, stage.mixture.weights, coefficient, variance, noise, used)
         scale = goal.scale(value, variance, used)
         now = goal.criterion(variance, scale)
@@ -309,8 +329,8 @@ def _adapt(
                 "draws": size,
                 "components": len(densities),
                 "criterion": now,
-                "variance": variance.tolist(),
-                "estimate": value.tolist(),
+                "variance": (variance * units.unit**2).tolist(),
+                "estimate": units.original(value).tolist(),
             }
         )
         if best is None:
@@ -332,8 +352,14 @@ def _adapt(
     value = history.targets().mean(0)
     variance = _foreseen(best, history, controls, value)
     expected = goal.criterion(variance, goal.scale(value, variance, len(history.log_total)))
-    doubted = np.where(np.isfinite(variance), np.nan, value)
-    return _Adapted(best.components, weights, expected, doubted, history, stages, stopped)
+    t = history.targets()
+    seen = np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
+    hardly = ~np.isfinite(variance) | ((units.offset != 0) & (seen < FEW_HITS))
+    doubted = np.where(hardly, value, np.nan)
+    trials = np.where((t != 0).any(0), 0, sum(int(s.counts[0]) for s in history.stages))
+    return _Adapted(
+        best.components, weights, expected, doubted, trials, history, units, stages, stopped
+    )
 
 
 def _check_objective(objective: str | np.ndarray, count: int) -> None:
@@ -371,8 +397,7 @@ def _finish(
     unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
     while True:
-        name, width = f"final {len(stages) + 1}", len(shift)
-        stage = sampler.draw(name, components.densities, counts, width)
+        stage = sampler.draw(f"final {len(stages) + 1}", components.densities, counts)
         stages.append(stage)
         log_g, log_h = stage.log_g, stage.log_h
         means.append(
@@ -385,9 +410,12 @@ def _finish(
         mean = pooled_mean(means, controls.mean_covariance)
         half = _quantile(goal.rule.level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
         # a value of which nothing was seen has no interval to be narrow
-        half = np.where(mean.hits < FEW_HITS, np.inf, half)
-        size = goal.rule.next_size(mean.value, half, mean.n, used)
-        reached = bool((half <= goal.rule.half_widths(mean.value)).all())
+        level = np.abs(goal.units.offset / goal.units.unit)
+        limit = np.where(level > 0, 3 * level / (unit[0] * mean.n), np.inf)
+        half = np.where(mean.hits < FEW_HITS, np.maximum(half, limit), half) * goal.units.unit
+        found = goal.units.original(mean.value)
+        size = goal.rule.next_size(found, half, mean.n, used)
+        reached = bool((half <= goal.rule.half_widths(found)).all())
         if reached or goal.most - used < least:
             break
         counts = split(max(size, least), unit, FOLDS)
@@ -431,6 +459,13 @@ def _objective(objective: Any) -> str | np.ndarray:
             "objective: expected finite non-negative weights of shape (J,), not all zero"
         )
     return weights
+
+
+def _check_integrand(integrand: Any) -> None:
+    if not callable(integrand):
+        raise TypeError(
+            f"integrand: got {type(integrand).__name__}; expected a function of an array of inputs"
+        )
 
 
 def _family(proposal: Any, law: Law) -> tuple[str, tuple[Law, ...]]:
@@ -510,8 +545,9 @@ def adaptive_importance_sampling(
         What adaptation minimises: the largest relative error, the sum of squared relative errors,
         of squared errors, or of squared errors with these weights.
     pooled : bool, default False
-        Use the draws of all stages under their joint mixture: often a smaller error, but slightly
-        biased, because the mixture was learned from them.
+        Use the draws of all stages under their joint mixture: often a smaller error, but biased,
+        because the mixture was learned from them. The distance to the unbiased estimate is
+        counted in the standard error.
     vectorized : bool, default True
         Whether the integrand takes many inputs at once.
     names : sequence of str, length J, optional
@@ -562,9 +598,11 @@ def adaptive_importance_sampling(
     >>> bool(((lower < truth) & (truth < upper)).all())
     True
     """
+    _check_integrand(integrand)
+    check_flags(pooled=pooled, vectorized=vectorized)
     law = as_law(law)
     rule = stopping_rule(budget, precision)
-    goal = _Goal(rule, _objective(objective))
+    goal = _Goal(rule, _objective(objective), Units(np.zeros(1), np.ones(1)))
     if goal.most < 100:
         raise ValueError(f"budget: got {goal.most}; adaptation needs at least 100 calls")
     if components not in ("each", "shared"):
@@ -597,6 +635,10 @@ def adaptive_importance_sampling(
         total=rule.total if isinstance(rule, Budget) else None,
         description=method,
     ) as run:
+        remedy = "for a density known up to its constant: importance_sampling(self_normalized=True)"
+        check_normalised(law, run.root, "law", remedy)
+        for g in start:
+            check_normalised(g, run.root, "proposal", "expected a normalised one")
         space = working_space(law, generator(run.root, "scale"))
         controls = prepare_controls(control_variates, space, goal.most, run.root)
         sampler = Sampler(run, space, vectorized)
@@ -604,6 +646,7 @@ def adaptive_importance_sampling(
         adapted = _adapt(sampler, controls, goal, family, components == "shared", given, names)
         first = adapted.history.stages[0]
         names = expectation_names(names, first.values.shape[1], first.scalar)
+        goal, sampler = replace(goal, units=adapted.units), replace(sampler, units=adapted.units)
         rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
         root = run.root
     history = adapted.history
@@ -614,10 +657,13 @@ def adaptive_importance_sampling(
     if pooled:
         for stage in rounds:
             history.add(stage)
+        alone = pooled_mean(means, controls.mean_covariance)
         mean = _all_stages(history, adapted.components, controls, used)
         draws, log_h = history.stages, history.log_h
+        # what adaptation's draws pull the estimate by counts as an error of it
+        pull = mean.value - alone.value
     else:
-        mean, draws = pooled_mean(means, controls.mean_covariance), rounds
+        mean, draws, pull = pooled_mean(means, controls.mean_covariance), rounds, 0.0
         log_h = np.concatenate([stage.log_h for stage in rounds])
     weights = rounds[-1].mixture.weights
     return report(
@@ -626,7 +672,7 @@ def adaptive_importance_sampling(
         log_h,
         evaluations,
         names,
-        method=method + (", all stages pooled (slightly biased)" if pooled else ""),
+        method=method + (", all stages pooled (biased)" if pooled else ""),
         diagnostics={
             "control_variate": used,
             "mixture_weights": weights,
@@ -639,7 +685,10 @@ def adaptive_importance_sampling(
         law=law,
         defensive=float(weights[0]),
         adapted_value=adapted.doubted,
+        pull=pull,
+        adapted_trials=adapted.trials,
         cautions=cautions,
+        units=adapted.units,
     )
 
 
@@ -649,7 +698,7 @@ def importance_sampling(
     proposal: Any,
     budget: int,
     *,
-    defensive: float = 0.1,
+    defensive: float | None = None,
     control_variates: Any = True,
     self_normalized: bool = False,
     vectorized: bool = True,
@@ -674,14 +723,15 @@ def importance_sampling(
         Law to draw from; normalised.
     budget : int, at least 20
         Calls of the integrand.
-    defensive : float, default 0.1
-        Share a of the input law among the draws, from 0 to below 1. With 0 this is textbook
-        importance sampling, and nothing bounds the weights.
+    defensive : float, optional
+        Share a of the input law among the draws, from 0 to below 1; by default 0.1, or 0 with
+        ``self_normalized``. With 0 this is textbook importance sampling: nothing bounds the
+        weights, and what no draw has hit has no standard error.
     control_variates : default True
-        As for `adaptive_importance_sampling`.
+        As for `adaptive_importance_sampling`; chosen for each fifth of the draws on the others.
     self_normalized : bool, default False
-        Divide by the mean weight: for a law whose ``logpdf`` lacks its constant. Slightly biased,
-        and ``defensive`` and ``control_variates`` don't apply, because both need the constant.
+        Divide by the mean weight: for a law whose ``logpdf`` lacks its constant. Slightly biased.
+        No ``defensive`` share and no control variates then, because both need the constant.
     vectorized, names, seed, executor, progress, checkpoint
         As for `adaptive_importance_sampling`.
 
@@ -710,11 +760,26 @@ def importance_sampling(
     >>> bool(abs(estimate.value - stats.norm.sf(4)) < 4 * estimate.standard_error)
     True
     """
+    _check_integrand(integrand)
+    check_flags(vectorized=vectorized, self_normalized=self_normalized)
+    if proposal is None or isinstance(proposal, str):
+        raise TypeError(f"proposal: got {proposal!r}; expected a law to draw from")
     law, start = as_law(law), as_law(proposal)
     if start.dimension != law.dimension:
         raise ValueError(f"proposal: has {start.dimension} inputs, the law has {law.dimension}")
-    if isinstance(defensive, bool) or not 0 <= defensive < 1:
+    if defensive is None:
+        defensive = 0.0 if self_normalized else 0.1
+    if isinstance(defensive, bool) or not isinstance(defensive, int | float | np.number):
+        raise TypeError(f"defensive: got {defensive!r}; expected a share from 0 to below 1")
+    if not 0 <= defensive < 1:
         raise ValueError(f"defensive: got {defensive!r}; expected a share from 0 to below 1")
+    if self_normalized:
+        if defensive:
+            raise ValueError("defensive: needs a normalised law; leave it out for self_normalized")
+        if not isinstance(control_variates, bool):
+            raise ValueError(
+                "control_variates: need a normalised law; leave them out for self_normalized"
+            )
     rule = stopping_rule(budget, None)
     assert isinstance(rule, Budget)
     if rule.total < 20:
@@ -746,12 +811,19 @@ def importance_sampling(
         space = WorkingSpace(law, np.zeros(law.dimension), np.eye(law.dimension))
         given = Given(start, space)
         if self_normalized:
-            control_variates, defensive = False, 0.0
+            control_variates = False
+        else:
+            remedy = "for a density known up to its constant pass self_normalized=True"
+            check_normalised(law, run.root, "law", remedy)
+            check_normalised(start, run.root, "proposal", "expected a normalised one")
         controls = prepare_controls(control_variates, space, rule.total, run.root)
         shares = np.array([defensive, 1 - defensive] if defensive else [1.0])
         densities = (space, given) if defensive else (given,)
         counts = split(rule.total, shares, FOLDS)
         stage = Sampler(run, space, vectorized).draw("final 1", densities, counts)
+        # an offset is free where the input law is among the components
+        units = units_of(stage.values, shifted=defensive > 0)
+        stage = units.apply(stage)
         root = run.root
     names = expectation_names(names, stage.values.shape[1], stage.scalar)
     j = len(names)
@@ -767,14 +839,13 @@ def importance_sampling(
         used = ["none"] * j
         method += ", self-normalised (slightly biased)"
     else:
-        choices = choices_of(controls, components, len(stage) // 4)
+        choices = choices_of(controls, components, len(stage) // 10)
         choices = [c for c in choices if c.direction is None]
-        chosen = np.full(j, len(choices) - 1)
         log_g, log_h = stage.log_g, stage.log_h
         shift = (np.exp(stage.log_f - log_h)[:, None] * stage.values).mean(0)
-        mean = mean_of([stage], log_g, log_h, stage.counts, controls, choices, chosen, None, shift)
+        mean = mean_of([stage], log_g, log_h, stage.counts, controls, choices, None, None, shift)
         mean = pooled_mean([mean], controls.mean_covariance)
-        used = [choices[-1].name] * j
+        used = [choices[c].name for c in mean.chosen]
     return report(
         mean,
         [stage],
@@ -793,5 +864,8 @@ def importance_sampling(
         law=law,
         defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
         adapted_value=np.full(j, np.nan),
+        pull=0.0,
+        adapted_trials=np.zeros(j),
         cautions=[],
+        units=units,
     )

@@ -152,6 +152,9 @@ class Truncated:
     upper: float = np.inf
 
     def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "distribution", _univariate(self.distribution, "Truncated: distribution")
+        )
         for name in ("lower", "upper"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if not self.lower < self.upper:

@@ -28,6 +28,7 @@ FEW_HITS = 10  # below this many non-zero values an expectation has nothing to f
 MOST_TARGETS = 12
 MOST_COMPONENTS = 24
 DEFENSIVE = 0.05  # least share of the input law: bounds the weights f/h by 20
+GUARD = 0.1  # share that looks for regions missed
 SHARPNESS = 8  # the power that stands for a maximum in the objective
 
 
@@ -116,7 +117,7 @@ def _fitted(
         return [fit_grid(u, column) for column in w.T]
     if family == "rank-one":
         return [fit_rank_one(u, column) for column in w.T]
-    most = 1 if family == "gaussian" else max(1, min(3, MOST_COMPONENTS // w.shape[1]))
+    most = 1 if family == "gaussian" else max(1, min(6, MOST_COMPONENTS // w.shape[1]))
     return fit_mixtures(u, w, rng, most=most, degrees_of_freedom=nu, restarts=2)
 
 
@@ -124,11 +125,13 @@ def fit_components(
     space: WorkingSpace,
     u: np.ndarray,
     t: np.ndarray,
+    law_weight: np.ndarray,
     importance: np.ndarray,
     *,
     family: str,
     shared: bool,
     given: tuple[Any, ...],
+    fixed: np.ndarray,
     round_number: int,
     rng: np.random.Generator,
 ) -> Components:
@@ -136,6 +139,8 @@ def fit_components(
 
     Parameters
     ----------
+    law_weight : ndarray, shape (n,)
+        Input density over that of the draws.
     importance : ndarray, shape (J,)
         Weights of the expectations in the criterion, for components that several share.
     family : {"auto", "gaussian", "mixture", "student", "rank-one", "grid"}
@@ -145,6 +150,8 @@ def fit_components(
         One set of components for sqrt(sum_j importance_j t_j^2) instead of one per expectation.
     given : tuple
         Components of the user's, kept as they are.
+    fixed : ndarray of bool, shape (J,)
+        Expectations of which t is the deviation from a value that most draws give.
     round_number : int
         How many stages have been drawn; exploration widens with it.
     """
@@ -153,7 +160,9 @@ def fit_components(
     serves = ["input law"] + ["starting proposal"] * len(given)
     share = [0.0] + [0.3] * len(given)
     direction: list[np.ndarray] = [np.zeros(t.shape[1]) for _ in densities]
-    nu = 5.0 if family == "student" or (family == "auto" and not space.law.mapped) else np.inf
+    nu = np.inf
+    if family == "student" or (family == "auto" and not space.law.mapped):
+        nu = 5.0 if space.law.mapped else 3.0
     kind = {"auto": "rank-one" if d > 20 else "mixture", "student": "mixture"}.get(family, family)
     targets = _targets(t)
     lead = np.sqrt((t**2) @ importance)
@@ -181,22 +190,41 @@ def fit_components(
             direction.append(np.zeros(t.shape[1]))
             serves.append("leading function")
             share.append(max(share))
-    if ((t != 0).sum(0) < FEW_HITS).any():
+    least = {0: DEFENSIVE}
+
+    def explore(width: float, nu: float, why: str, floor: float) -> None:
+        least[len(densities)] = floor
+        densities.append(Elliptical(np.zeros(d), width * np.eye(d), nu))
+        direction.append(np.zeros(t.shape[1]))
+        serves.append(why)
+        share.append(0.5 * max(*share, 1e-300))
+
+    seen = (t != 0).sum(0)
+    if (seen < FEW_HITS).any():
         # nothing to learn from yet: look farther out, a few standard deviations of the radius,
         # and farther still in later stages
+        floor = 0.15 if ((seen < FEW_HITS) & ~fixed).any() else 0.05
         for shift in ((1, 2), (2, 3), (3, 4))[min(round_number, 3) - 1]:
             width = 1 + shift / np.sqrt(d)
-            densities.append(Elliptical(np.zeros(d), width * np.eye(d)))
-            direction.append(np.zeros(t.shape[1]))
-            serves.append(f"exploration at {width:.2g} times the scale")
-            share.append(0.5 * max(*share, 1e-300))
+            explore(width, np.inf, f"exploration at {width:.2g} times the scale", floor)
+    # draws of the input law can't guard what they hardly ever hit: a region that was missed is
+    # found by draws spread as wide as those that count, in every direction
+    weight = np.abs(t)
+    likely = ((t != 0) * law_weight[:, None]).mean(0)
+    rare = (seen >= FEW_HITS) & (likely * len(t) < FEW_HITS / DEFENSIVE)
+    if rare.any():
+        square = (u**2).sum(1) @ weight[:, rare] / weight[:, rare].sum(0)
+        width = float(np.sqrt(square.max() / d))
+        if width > 1.15:
+            explore(width, nu, f"guard at {width:.2g} times the scale", GUARD)
+    if not space.law.mapped:
+        explore(1.0, 1.0, "guard of the tails", GUARD)
     first = np.array(share)
     if first.sum() > 0:
         first *= 0.8 / first.sum()
     first[0] = 1 - first[1:].sum()
-    least = np.array([0.15 if text.startswith("exploration") else 0.0 for text in serves])
-    least[0] = DEFENSIVE
-    return Components(tuple(densities), np.array(direction), first, least, tuple(serves))
+    floors = np.array([least.get(k, 0.0) for k in range(len(densities))])
+    return Components(tuple(densities), np.array(direction), first, floors, tuple(serves))
 
 
 def _named(expectations: list[int]) -> str:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments
+from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments, select
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
 from ..estimate import Estimate
 from ..execution import batches
@@ -32,7 +32,15 @@ from ..weights import (
 from .laws import Law
 from .mixing import Components
 from .polynomials import polynomial_basis
-from .proposals import ROWS, Mixture, WorkingSpace, log_densities, log_mixture
+from .proposals import (
+    ROWS,
+    Elliptical,
+    Mixture,
+    WorkingSpace,
+    log_densities,
+    log_mixture,
+    working_space,
+)
 
 __all__ = [
     "Controls",
@@ -41,8 +49,11 @@ __all__ = [
     "Ratios",
     "Sampler",
     "Stage",
+    "Units",
     "arguments_of",
     "call_integrand",
+    "check_flags",
+    "check_normalised",
     "choices_of",
     "expectation_names",
     "mean_of",
@@ -52,11 +63,13 @@ __all__ = [
     "report",
     "self_normalized_mean",
     "split",
+    "units_of",
 ]
 
 FOLDS = 5
 MOST_TERMS = 300  # polynomial control variates
 TAILS = 50  # expectations whose terms are kept to look at their tails
+LARGEST = 1e150  # sizes whose squares are still numbers
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
 
 
@@ -139,7 +152,110 @@ def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
             f"integrand: value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
             f"finite number ({len(np.unique(bad[:, 0]))} of {len(x)} inputs of this batch failed)"
         )
+    large = np.argwhere(np.abs(table) > LARGEST)
+    if len(large):
+        i, j = large[0]
+        raise ModelError(
+            f"integrand: value {j + 1} is {table[i, j]:g} at input {x[i].tolist()}; expected sizes "
+            f"up to {LARGEST:g}, whose squares are numbers still: use other units"
+        )
     return table
+
+
+@dataclass(frozen=True)
+class Units:
+    """The integrand as everything here sees it: (integrand - offset) / unit.
+
+    Attributes
+    ----------
+    offset : ndarray, shape (J,)
+        The value most draws of the input law gave, where there is one: the rest is what has to
+        be integrated, and how often the rest was seen is what an error rests on.
+    unit : ndarray, shape (J,)
+        1, or a power of 2 where fourth powers would not be numbers.
+    """
+
+    offset: np.ndarray
+    unit: np.ndarray
+
+    def original(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., J) in the user's units."""
+        return values * self.unit + self.offset
+
+    def apply(self, stage: Stage) -> Stage:
+        """The stage of raw values in these units."""
+        values = (stage.values - self.offset) / self.unit
+        if np.abs(values).max() > 1e70:
+            i = int(np.abs(values).max(0).argmax())
+            raise ModelError(
+                f"integrand: value {i + 1} has sizes up to {np.abs(stage.values[:, i]).max():g}; "
+                "they differ too much to be squared twice: use other units, or a logarithm"
+            )
+        return replace(stage, values=values)
+
+
+def units_of(values: np.ndarray, shifted: bool = True) -> Units:
+    """Units for an integrand with these values (n, J); no offset unless ``shifted``."""
+    n, j = values.shape
+    offset = np.zeros(j)
+    if shifted:
+        # a value taken by most is the median as well
+        middle = np.partition(values, n // 2, axis=0)[n // 2]
+        offset = np.where((values == middle).sum(0) > n / 2, middle, 0.0)
+    size = np.abs(values - offset).max(0)
+    size = np.where(size > 0, size, np.abs(offset))
+    size = np.where(size > 0, size, size.max())
+    small = (size > 0) & (size < 1 / LARGEST)
+    if small.any():
+        i = int(small.argmax())
+        raise ModelError(
+            f"integrand: value {i + 1} has sizes up to {size[i]:g}; expected sizes above "
+            f"{1 / LARGEST:g}, whose squares are numbers still: use other units"
+        )
+    extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
+    return Units(offset, np.where(extreme, 2.0 ** np.round(np.log2(np.maximum(size, 1e-300))), 1.0))
+
+
+def check_flags(**flags: Any) -> None:
+    """Arguments that have to be True or False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name}: got {value!r}; expected True or False")
+
+
+def check_normalised(law: Law, root: Any, argument: str, remedy: str) -> None:
+    """Refuse a law whose density doesn't integrate to one, or isn't that of its draws.
+
+    For densities f and q the mean of q/(f + q) over draws of f is that of f/(f + q) over draws of
+    q; both are bounded, whatever the tails. q is a Student law of about the same scale.
+    """
+    if law.mapped:
+        return
+    space = working_space(law, generator(root, "scale", 1))
+    other = Elliptical(np.zeros(law.dimension), np.eye(law.dimension), 3.0)
+    rng, n = generator(root, "normalised"), 4096
+    u, v = space.sample(rng, n), other.sample(rng, n)
+    with np.errstate(invalid="ignore"):
+        ours = space.log_density(u) - other.log_density(u)
+        theirs = space.log_density(v) - other.log_density(v)
+
+    def balance(log_constant: float) -> tuple[float, float, float]:
+        a = 1 / (1 + np.exp(np.clip(ours - log_constant, -700, 700)))
+        b = 1 / (1 + np.exp(np.clip(log_constant - theirs, -700, 700)))
+        return a.mean(), b.mean(), np.sqrt((a.var() + b.var()) / n)
+
+    a, b, error = balance(0.0)
+    # six standard errors of bounded terms; the second condition is for their discreteness
+    if abs(a - b) > 6 * error and abs(a - b) * n > 50:
+        low, high = -700.0, 700.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            a, b, _ = balance(middle)
+            low, high = (middle, high) if b > a else (low, middle)
+        raise ValueError(
+            f"{argument}: its density integrates to about exp({middle:.3g}) where 1 is expected, "
+            f"or is not the density of its draws; {remedy}"
+        )
 
 
 @dataclass(frozen=True)
@@ -149,14 +265,10 @@ class Sampler:
     run: Any
     space: WorkingSpace
     vectorized: bool
+    units: Units | None = None
 
-    def draw(
-        self, name: str, densities: tuple[Any, ...], counts: np.ndarray, width: int | None = None
-    ) -> Stage:
-        """A stage of counts[k] draws from densities[k], on the random stream ``name``.
-
-        ``width`` is how many values per input the integrand returned before.
-        """
+    def draw(self, name: str, densities: tuple[Any, ...], counts: np.ndarray) -> Stage:
+        """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
         mixture = Mixture(counts / counts.sum(), densities)
         u = mixture.sample(generator(self.run.root, name), counts)
         x, log_f = self.space.to_inputs(u), self.space.log_density(u)
@@ -168,7 +280,9 @@ class Sampler:
         jobs = [(called[a:b],) for a, b in batches(len(called), vectorized=self.vectorized)]
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
         tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
-        widths = {t.shape[1] for t in tables} | ({width} if width else set())
+        widths = {t.shape[1] for t in tables}
+        if self.units is not None:
+            widths.add(len(self.units.unit))
         if len(widths) > 1:
             raise ModelError(
                 f"integrand: returned {' and '.join(map(str, sorted(widths)))} values per input in "
@@ -181,7 +295,8 @@ class Sampler:
         log_g = log_densities(densities, u)
         log_h = log_mixture(log_g, mixture.weights)
         scalar = blocks[0].ndim == 1
-        return Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar)
+        stage = Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar)
+        return stage if self.units is None else self.units.apply(stage)
 
 
 def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
@@ -288,13 +403,15 @@ def _surrogate(function: Callable, u: np.ndarray, x: np.ndarray) -> np.ndarray:
 def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) -> Controls:
     """The user's ``control_variates`` made ready; means that need it are estimated here."""
     items = list(asked) if isinstance(asked, list | tuple) else [asked]
+    if not items:
+        raise ValueError("control_variates: got an empty list; for none of them pass False")
     components = False
     functions: list[Callable[[np.ndarray, np.ndarray], np.ndarray]] = []
     means: list[np.ndarray] = []
     covariances: list[np.ndarray] = []
     prefixes: list[int] = []
     for item in items:
-        if item is None or isinstance(item, bool | np.bool_):
+        if isinstance(item, bool | np.bool_):
             components = components or bool(item)
             continue
         width = sum(m.size for m in means)
@@ -310,7 +427,7 @@ def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) ->
                     "(independent marginals, a Gaussian copula or a multivariate normal law)"
                 )
             basis = polynomial_basis(
-                space.law, max(space.law.dimension, min(MOST_TERMS, budget // 20))
+                space.law, max(space.law.dimension, min(MOST_TERMS, budget // 20)), budget / 20
             )
             functions.append(partial(_polynomials, basis, space))
             means.append(np.zeros(basis.sizes[-1] if basis.sizes else 0))
@@ -422,6 +539,7 @@ class Mean:
     ``doubt`` is the variance of ``variance``, ``tail_shape`` the Pareto k-hat of phi f/h
     (NaN past the first 50 expectations). ``on_functions`` (E, J) are the coefficients of the
     control functions: `pooled_mean` counts the error of their means, which all rounds share.
+    ``chosen`` (J,) is how each was regressed.
     """
 
     n: int
@@ -436,6 +554,7 @@ class Mean:
     doubt: np.ndarray
     tail_shape: np.ndarray
     on_functions: np.ndarray
+    chosen: np.ndarray
 
     @property
     def degrees_of_freedom(self) -> np.ndarray:
@@ -448,7 +567,7 @@ def _corrected_mean(
     values: np.ndarray,
     controls_at: Callable[[int, int], np.ndarray],
     counts: np.ndarray,
-    chosen: np.ndarray,
+    chosen: np.ndarray | None,
     choices: Sequence[Choice],
     earlier: Moments | None,
     shift: np.ndarray,
@@ -464,6 +583,8 @@ def _corrected_mean(
         (first, last) -> mean-zero controls of those draws.
     counts : ndarray of int
         Draws per stratum, multiples of the number of folds.
+    chosen : ndarray of int, shape (J,), or None
+        Which of ``choices``; None: decided for every fold on the others.
     shift : ndarray, shape (J,)
         A guess of the expectations, subtracted for accuracy only.
     """
@@ -471,7 +592,8 @@ def _corrected_mean(
     stratum = np.repeat(np.arange(len(counts)), counts)
     place = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     fold = place % FOLDS
-    regress = any(choices[c].size or choices[c].direction is not None for c in np.unique(chosen))
+    free = range(len(choices)) if chosen is None else np.unique(chosen)
+    regress = any(choices[c].size or choices[c].direction is not None for c in free)
     fitted = [np.zeros((0, j))] * FOLDS
     if regress:
         sums: list[Moments | None] = [None] * FOLDS
@@ -483,7 +605,10 @@ def _corrected_mean(
                 block = moments(z[rows], t[rows])
                 before = sums[k]
                 sums[k] = block if before is None else before + block
-        fitted = cross_fit([s for s in sums if s is not None], chosen, choices, earlier)
+        folds = [s for s in sums if s is not None]
+        fitted = cross_fit(folds, chosen, choices, earlier)
+        if chosen is None:
+            chosen = select(folds, choices)
     groups = 200 if j > FULL_COVARIANCE else 0
     first = np.zeros((len(counts), j))
     square, cube, fourth, plain, raw = np.zeros((5, len(counts), j))
@@ -559,6 +684,7 @@ def _corrected_mean(
         doubt,
         _tail_shapes(kept, j),
         on_functions,
+        np.zeros(j, dtype=np.int64) if chosen is None else chosen,
     )
 
 
@@ -606,6 +732,7 @@ def pooled_mean(parts: Sequence[Mean], mean_covariance: np.ndarray) -> Mean:
         total("doubt", 4),
         np.max([p.tail_shape for p in parts], axis=0),
         on_functions,
+        parts[0].chosen,
     )
 
 
@@ -616,7 +743,7 @@ def mean_of(
     counts: np.ndarray,
     controls: Controls,
     choices: Sequence[Choice],
-    chosen: np.ndarray,
+    chosen: np.ndarray | None,
     earlier: Moments | None,
     shift: np.ndarray,
 ) -> Mean:
@@ -656,9 +783,20 @@ def self_normalized_mean(stage: Stage) -> Mean:
     hits = (t != 0).sum(0)
     doubt = (r**4).mean(0) / n**3
     shape = _tail_shapes((w[:, None] * stage.values).T[:TAILS], r.shape[1])
-    none = np.zeros((0, r.shape[1]))
     return Mean(
-        n, value, covariance, None, variance, variance, second, hits, effective, doubt, shape, none
+        n,
+        value,
+        covariance,
+        None,
+        variance,
+        variance,
+        second,
+        hits,
+        effective,
+        doubt,
+        shape,
+        np.zeros((0, r.shape[1])),
+        np.zeros(r.shape[1], dtype=np.int64),
     )
 
 
@@ -693,28 +831,44 @@ def report(
     law: Law,
     defensive: float,
     adapted_value: np.ndarray,
+    adapted_trials: np.ndarray,
+    pull: Any,
     cautions: list[str],
+    units: Units,
 ) -> Estimate:
-    """The estimate with its diagnostics, and a warning where it can't be promised."""
+    """The estimate with its diagnostics, and a warning where it can't be promised.
+
+    ``mean``, ``draws`` and ``adapted_value`` (J,), what adaptation found where it saw little and
+    NaN elsewhere, are in ``units``; the estimate is in the user's. ``adapted_trials`` (J,) are the
+    draws of the input law that adaptation spent on expectations without any hit; ``pull`` (J,) is
+    a bias found, whose square is added to the variance.
+    """
     log_f, values, x = (joined(draws, name) for name in ("log_f", "values", "x"))
     n, scalar = len(values), draws[0].scalar
     log_w = log_f - log_h
     weight_shape = pareto_k(log_w)
     shapes = mean.tail_shape
     # what the input law's own draws can't exclude: a region as likely as one over their number
-    trials = max(defensive * n, 1.0)
+    trials = np.maximum(defensive * n + adapted_trials, 3.0)
     unseen = mean.hits == 0
+    # never other than one value that isn't 0
+    fixed = unseen & (units.offset != 0)
+    level = units.offset / units.unit
     barely = ~unseen & (mean.effective < 10)
     value = np.where(unseen, 0.0, mean.value)
     largest = np.abs(values).max(0) if barely.any() else 0.0
     # nor can what adaptation saw be forgotten where it saw little
     doubtful = ~unseen & np.isfinite(adapted_value)
     surplus = np.where(doubtful, mean.value - adapted_value, 0.0) ** 2
-    surplus += np.where(barely, largest / trials, 0.0) ** 2
+    surplus += np.where(barely, largest / trials, 0.0) ** 2 + np.square(pull)
     variance = np.where(unseen, 1 / trials**2, mean.variance + surplus)
-    rounding = (4 * np.finfo(float).eps * np.abs(value)) ** 2
+    # the rule of three as a symmetric interval: up to 3/trials of the law may give 0, or twice it
+    variance = np.where(fixed, (-np.log(0.05) / 1.96 * level / trials) ** 2, variance)
+    if not defensive:
+        variance = np.where(unseen, np.nan, variance)
+    rounding = (4 * np.finfo(float).eps * np.abs(value + level)) ** 2
     # an error this small is one of rounding, of which nothing can be said but its size
-    exact = mean.variance <= (1e-7 * value) ** 2
+    exact = mean.variance <= (1e-7 * (value + level)) ** 2
     freedom = np.where(unseen | exact, np.inf, mean.degrees_of_freedom)
     crude = np.maximum(mean.second - value**2, 0.0) / evaluations
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -725,11 +879,24 @@ def report(
         found = [names[i] for i in np.flatnonzero(which)]
         return ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
 
-    if unseen.any():
+    never = unseen & ~fixed
+    if never.any() and defensive:
         cautions.append(
-            f"{listed(unseen)}: no draw gave a value other than 0; the interval is an upper limit "
+            f"{listed(never)}: no draw gave a value other than 0; the interval is an upper limit "
             "for the probability that the integrand is not 0. More calls, or a proposal that "
             "reaches farther, would help"
+        )
+    elif never.any():
+        cautions.append(
+            f"{listed(never)}: no draw gave a value other than 0, and without draws of the input "
+            "law (defensive=0) nothing limits what was missed: there is no standard error"
+        )
+    if fixed.any():
+        cautions.append(
+            f"{listed(fixed)}: every draw gave the same value; the standard error allows for 0, or "
+            f"twice that value, on a part of the input law as likely as 3 in "
+            f"{trials[fixed].min():.0f}, and for "
+            "nothing larger"
         )
     if barely.any():
         cautions.append(
@@ -784,19 +951,26 @@ def report(
     }
     if cautions:
         warnings.warn(f"{method}: " + "; ".join(cautions), PrecisionWarning, stacklevel=3)
+    lost = np.isnan(variance)
+    no_hit = never & ~lost
+    value, values = units.original(value), units.original(values)
     keywords: dict[str, Any] = {}
     if mean.factor is not None:
         factor = np.where(unseen[:, None], 0.0, mean.factor)
         factor *= np.sqrt(np.maximum(variance, rounding) / np.maximum(mean.variance, 1e-300))[
             :, None
         ]
+        factor[fixed | lost, 0] = np.sqrt(variance[fixed | lost])
+        factor *= units.unit[:, None]
         keywords["factor"] = factor
     else:
         assert mean.covariance is not None
         alone = unseen | exact
         covariance = np.where(alone[:, None] | alone, 0.0, mean.covariance)
         covariance = (covariance + covariance.T) / 2
+        covariance[np.isnan(variance)] = covariance[:, np.isnan(variance)] = np.nan
         np.fill_diagonal(covariance, np.maximum(variance, rounding))
+        covariance *= np.outer(units.unit, units.unit)
         keywords["covariance"] = covariance.reshape(()) if scalar else covariance
     component = np.concatenate([np.repeat(np.arange(len(s.counts)), s.counts) for s in draws])
     return Estimate(
@@ -804,8 +978,8 @@ def report(
         names=names,
         method=method,
         degrees_of_freedom=freedom[0] if scalar else freedom,
-        trials=np.where(unseen, trials, 0.0).reshape(value.shape[int(scalar) :])
-        if unseen.any()
+        trials=np.where(no_hit, trials, 0.0).reshape(value.shape[int(scalar) :])
+        if no_hit.any()
         else None,
         diagnostics=diagnostics,
         cost={
