@@ -21,6 +21,9 @@ _HOME = {
     "Truncated": "importance.laws",
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.adaptive",
+    "SobolIndices": "importance.sensitivity",
+    "sobol_from_sample": "importance.sensitivity",
+    "sobol_indices": "importance.sensitivity",
     "problems": None,
 }
 

@@ -8,6 +8,7 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `controls`  how much variance the control variates took away
 `gains`     gain over plain Monte Carlo at the same number of calls
 `mixture`   what the draws came from
+`sobol`     bars of Sobol' indices
 
 All but `estimate` show diagnostics and raise ValueError for an estimate that lacks them.
 """
@@ -24,8 +25,9 @@ from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from .estimate import Estimate
+    from .importance.sensitivity import SobolIndices
 
-__all__ = ["controls", "estimate", "gains", "mixture", "stages", "weights"]
+__all__ = ["controls", "estimate", "gains", "mixture", "sobol", "stages", "weights"]
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
@@ -416,4 +418,53 @@ def mixture(est: Estimate, ax: Any = None) -> Any:
     _rows(ax, labels, [f"{100 * s:.1f} %" for s in sizes])
     ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.3g} %")
     ax.set_xlabel("share of the final draws")
+    return ax
+
+
+def sobol(indices: SobolIndices, ax: Any = None, *, level: float = 0.95, output: int = 0) -> Any:
+    """Bars of first-order and total Sobol' indices with intervals, the largest input on top.
+
+    Parameters
+    ----------
+    indices : SobolIndices
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+    level : float, default 0.95
+        Level of the intervals; an index without a standard error has none.
+    output : int, default 0
+        Which of several outputs.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        Neither first-order nor total indices were estimated, or there is no such output.
+    """
+    kinds = [("first order", indices.first, BLUE), ("total", indices.total, ORANGE)]
+    present = [(label, part, colour) for label, part, colour in kinds if part is not None]
+    if not present:
+        raise ValueError("plots.sobol: no first-order or total indices; ask for them in order=")
+    if not 0 <= output < len(indices.outputs):
+        raise ValueError(f"plots.sobol: output {output} of {len(indices.outputs)}")
+    count = len(indices.inputs)
+    rows = slice(output * count, (output + 1) * count)
+    order = np.argsort(-present[-1][1].value[rows], kind="stable")
+    ax = _axes(ax, count)
+    thickness = 0.8 / len(present)
+    for k, (label, part, colour) in enumerate(present):
+        value = part.value[rows][order]
+        half = (part.interval(level)[1] - part.value)[rows][order]
+        at = np.arange(count) + (k - (len(present) - 1) / 2) * thickness
+        ax.barh(at, value, 0.9 * thickness, color=colour, label=label)
+        known = np.isfinite(half)
+        ax.errorbar(value[known], at[known], xerr=half[known], fmt="none", ecolor=GREY, capsize=2)
+    ax.axvline(0.0, color=GREY, lw=1)
+    _rows(ax, [indices.inputs[i] for i in order])
+    ax.set_xlabel(f"share of the variance, {100 * level:g} % intervals")
+    if len(indices.outputs) > 1:
+        ax.set_title(_literal(indices.outputs[output]))
+    ax.legend(frameon=False)
     return ax

@@ -1,0 +1,1409 @@
+"""Sobol' indices with their joint covariance: from model calls, or from a sample at hand.
+
+With X and an independent copy X', Y = M(X), Y' = M(X') and Y_u = M(X_u, X'_-u) for a group u of
+inputs, everything needed is a mean over pairs (X, X'):
+
+    mu = E[Y],   V = E[Y^2] - mu^2,   closed(u) = E[Y Y_u] - mu^2,   total(u) = E[(Y' - Y_u)^2] / 2,
+    S_u = closed(u)/V,   T_u = total(u)/V,   S_uv = (closed(uv) - closed(u) - closed(v))/V.
+
+`sobol_indices` estimates these means together and carries their covariance to the indices, so that
+sums, differences and rankings have intervals too. Three ways to estimate them:
+
+"qmc"
+    Sixteen to thirty-one independent scramblings of Sobol' points; the standard error is their
+    spread, the intervals are Student's.
+"surrogate"
+    The same points, and the means of the same functions of a sparse polynomial, known exactly, as
+    control variates. For each fold of scramblings the polynomial is learned from the others,
+    so that its errors cost precision, never bias: the means stay exactly unbiased.
+"importance"
+    Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
+    small, nearly everywhere.
+
+The difference E[Y Y_u] - mu^2 loses precision where S_u is small, E[Y (Y_u - Y')] where it is
+large. E[Y Y_u] - b E[Y Y'] - (1 - b) mu^2 has the same value for every b; b = 1 - T_u is close to
+the best.
+
+References: Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for
+the pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
+sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
+sampling; Gamboa, Gremaud, Klein & Lagnoux (2022), Bernoulli 28, for ranks.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import DegeneracyError, ModelError, PrecisionWarning
+from ..estimate import Estimate, provenance
+from ..execution import open_run
+from ..randomness import generator, seed_sequence
+from ..stopping import Budget, Precision, stopping_rule
+from .adaptive import adaptive_importance_sampling
+from .laws import Law, as_law
+from .polynomials import PolynomialBasis, polynomial_basis
+from .sampling import arguments_of
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["SobolIndices", "sobol_from_sample", "sobol_indices"]
+
+Array = np.ndarray
+METHODS = ("auto", "qmc", "surrogate", "importance")
+ORDERS = ("first", "total", "second")
+REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
+FOLDS = 4  # of replicates, for the polynomial
+ROWS_PER_CALL = 8192
+SETTLED = 0.01  # half-width at which an index near zero is as good as zero
+CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
+FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
+IDLE = 0.1  # share of the pairs to which the variance is due
+HIGHEST_DEGREE = 12
+MOST_TERMS = 400
+MOST_CANDIDATES = 1_000
+MOST_FITTED = 12_000  # rows behind a polynomial
+
+
+@dataclass(frozen=True)
+class SobolIndices:
+    """Sobol' indices, as estimates that share one covariance.
+
+    Attributes
+    ----------
+    indices : Estimate, shape (J,)
+        All indices under names like "first X1", "total X1", "second X1 X2" (with "output: " in
+        front where the model has several outputs), with their joint covariance: sums,
+        differences and rankings by `Estimate.apply`.
+    first, total, second : Estimate or None
+        Parts of it, named after the inputs; None where they were not asked for.
+    mean, variance : Estimate, shape () or (outputs,)
+        Of the model's output.
+    inputs, outputs : tuple of str
+        Inputs or groups of inputs, and outputs.
+    method : str
+        What was used.
+    """
+
+    indices: Estimate
+    first: Estimate | None
+    total: Estimate | None
+    second: Estimate | None
+    mean: Estimate
+    variance: Estimate
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    method: str
+
+    def summary(self, level: float = 0.95) -> str:
+        """Table of all indices with intervals, followed by what there is to say about them.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Level of the intervals.
+
+        Returns
+        -------
+        str
+            Every negative estimate has a line that says what it means and about how many calls
+            would settle it.
+        """
+        import pandas
+
+        lower, upper = self.indices.interval(level)
+        table = pandas.DataFrame(
+            {
+                "value": self.indices.value,
+                "standard_error": self.indices.standard_error,
+                "lower": lower,
+                "upper": upper,
+            },
+            index=list(self.indices.names),
+        )
+        calls = int(self.indices.cost["evaluations"])
+        lines = [f"Sobol' indices by {self.method}, {calls:,} model calls", table.to_string()]
+        lines += _negatives(self.indices, level)
+        lines += [f"warning: {text}" for text in self.indices.diagnostics.get("warnings", ())]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def to_df(self) -> Any:
+        """Tables laid out as SALib's ``to_df``, to be used in its place.
+
+        Returns
+        -------
+        list of pandas.DataFrame
+            Total (columns ST, ST_conf), first (S1, S1_conf) and, if estimated, second (S2, S2_conf,
+            indexed by pairs); those not asked for are left out. ``conf`` is the half-width of the
+            95 % interval. With several outputs a dict of such lists.
+        """
+        found = {o: self._tables(k) for k, o in enumerate(self.outputs)}
+        return found if len(found) > 1 else found[self.outputs[0]]
+
+    def _tables(self, output: int) -> list[pandas.DataFrame]:
+        import pandas
+
+        pairs = [(a, b) for i, a in enumerate(self.inputs) for b in self.inputs[i + 1 :]]
+        parts = (
+            ("ST", self.total, list(self.inputs)),
+            ("S1", self.first, list(self.inputs)),
+            ("S2", self.second, pairs),
+        )
+        tables = []
+        for column, part, index in parts:
+            if part is None:
+                continue
+            rows = slice(output * len(index), (output + 1) * len(index))
+            half = (part.interval()[1] - part.value)[rows]
+            tables.append(
+                pandas.DataFrame(
+                    {column: part.value[rows], f"{column}_conf": half},
+                    # a list of tuples would otherwise become a MultiIndex
+                    index=pandas.Index(index, tupleize_cols=False),
+                )
+            )
+        return tables
+
+    def plot(self, ax: Any = None, *, level: float = 0.95) -> Any:
+        """Bars of the indices with intervals, see `smcweights.plots.sobol`."""
+        from .. import plots
+
+        return plots.sobol(self, ax, level=level)
+
+
+def _negatives(indices: Estimate, level: float) -> list[str]:
+    """A line for every negative estimate: what it means, and what would settle it."""
+    _, upper = indices.interval(level)
+    lines = []
+    for name, value, end in zip(indices.names, indices.value, upper, strict=True):
+        if value >= 0:
+            continue
+        shown = f"{name} = {value:.2g}: "
+        half = end - value
+        if name.split(": ")[-1].startswith("second"):
+            shown += "a true index is never negative; this one is a difference of others, and "
+        else:
+            shown += "a true index is never negative, its unbiased estimate is when "
+        shown += "the error exceeds the index; "
+        if not np.isfinite(half):
+            lines.append(shown + "its standard error is unknown")
+        elif end < 0:
+            lines.append(
+                shown + f"but its {level:.0%} interval lies below zero, which happens to a valid "
+                "interval by chance; if it persists with another seed, look for noise in the model"
+            )
+        elif indices.diagnostics.get("warnings"):
+            lines.append(shown + "its interval is not to be trusted, see the warnings")
+        elif half <= SETTLED:
+            lines.append(shown + f"the {level:.0%} interval says it is below {end:.1g}: settled")
+        else:
+            more = indices.cost["evaluations"] * ((half / SETTLED) ** 2 - 1)
+            lines.append(
+                shown + f"zero is within its {level:.0%} interval, and about {_rounded(more):,} "
+                f"more calls would narrow that to +-{SETTLED:g}"
+            )
+    return lines
+
+
+def _rounded(number: float) -> int:
+    """Two significant digits."""
+    return int(float(f"{number:.2g}"))
+
+
+# ------------------------------------------------------------------------------- what is estimated
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which model calls a pair (X, X') needs, and how indices follow from means over pairs.
+
+    Attributes
+    ----------
+    inputs : tuple of str, length G
+        Names of the groups.
+    members : ndarray of bool, shape (G, d)
+        Which inputs are in which group.
+    order : tuple of str
+        What is wanted.
+    """
+
+    inputs: tuple[str, ...]
+    members: Array
+    order: tuple[str, ...]
+
+    @property
+    def both(self) -> bool:
+        """Whether each group is exchanged both ways, which pairs need."""
+        return "second" in self.order
+
+    @property
+    def pairs(self) -> tuple[Array, Array]:
+        i, j = np.triu_indices(len(self.inputs), 1)
+        return i, j
+
+    @property
+    def calls(self) -> int:
+        """Model calls per pair."""
+        return 2 + len(self.inputs) * (2 if self.both else 1)
+
+    def points(self, a: Array, b: Array) -> Array:
+        """X, X', (X_u, X'_-u) and, for pairs, (X'_u, X_-u): shape (calls, n, d)."""
+        mixed = [np.where(m, a, b) for m in self.members]
+        if self.both:
+            mixed += [np.where(m, b, a) for m in self.members]
+        return np.stack([a, b, *mixed])
+
+    def terms(self, y: Array) -> Array:
+        """What the means are taken of: outputs (calls, n, K) -> (n, K, J)."""
+        g = len(self.inputs)
+        first, other, mixed = y[0], y[1], y[2 : 2 + g]
+        closed = first * mixed
+        total = 0.5 * (other - mixed) ** 2
+        crossed: list[Array] = []
+        if self.both:
+            swapped = y[2 + g :]
+            closed = (closed + other * swapped) / 2
+            total = (total + 0.5 * (first - swapped) ** 2) / 2
+            i, j = self.pairs
+            crossed = list((mixed[i] * swapped[j] + mixed[j] * swapped[i]) / 2)
+        shared = [(first + other) / 2, (first**2 + other**2) / 2, first * other]
+        return np.stack([*shared, *closed, *total, *crossed], axis=-1)
+
+    def indices(self, means: Array, outputs: int) -> Array:
+        """All indices from the means (outputs * J,), kind by kind, output by output."""
+        g = len(self.inputs)
+        m = means.reshape(outputs, -1)
+        mu, square, product = m[:, :1], m[:, 1:2], m[:, 2:3]
+        variance = square - mu**2
+        total = m[:, 3 + g : 3 + 2 * g] / variance
+        share = np.clip(1 - total, 0.0, 1.0)
+        first = m[:, 3 : 3 + g] - share * product - (1 - share) * mu**2
+        found = {"first": first / variance, "total": total}
+        if self.both:
+            i, j = self.pairs
+            share = share[:, i] * share[:, j]
+            closed = m[:, 3 + 2 * g :] - share * product - (1 - share) * mu**2
+            found["second"] = closed / variance - found["first"][:, i] - found["first"][:, j]
+        return np.concatenate([found[kind].ravel() for kind in self.order])
+
+    def names(self, kind: str, outputs: Sequence[str]) -> list[str]:
+        """Names of the indices of one kind, in the order of `indices`."""
+        names = list(self.inputs)
+        if kind == "second":
+            names = [f"{self.inputs[i]} {self.inputs[j]}" for i, j in zip(*self.pairs, strict=True)]
+        return [f"{o}: {n}" if len(outputs) > 1 else n for o in outputs for n in names]
+
+    def joint_names(self, outputs: Sequence[str]) -> list[str]:
+        """Names of all indices, kind by kind."""
+        one = len(outputs) == 1
+        return [
+            f"{kind} {n}" if one else f"{o}: {kind} {n}"
+            for kind in self.order
+            for o in outputs
+            for n in self.names(kind, [o])
+        ]
+
+
+def _plan(law: Law, groups: Any, order: Any) -> _Plan:
+    order = (order,) if isinstance(order, str) else tuple(order)
+    if not order or set(order) - set(ORDERS) or len(set(order)) < len(order):
+        raise ValueError(f"order: got {order}; expected some of {', '.join(ORDERS)}, each once")
+    names, members = _groups(groups, law.names)
+    if "second" in order and len(names) < 2:
+        raise ValueError("order: second-order indices need two inputs or groups")
+    return _Plan(names, members, tuple(kind for kind in ORDERS if kind in order))
+
+
+def _groups(groups: Any, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], Array]:
+    """Names of the groups and which inputs (G, d) are in each."""
+    if groups is None:
+        return inputs, np.eye(len(inputs), dtype=bool)
+    if isinstance(groups, Mapping):
+        label: dict[str, str] = {}
+        for group, listed in groups.items():
+            for i in [listed] if isinstance(listed, str) else listed:
+                if i not in inputs:
+                    raise ValueError(f"groups: {group!r} names {i!r}; the inputs are {inputs}")
+                if i in label:
+                    raise ValueError(f"groups: {i!r} is in {label[i]!r} and in {group!r}")
+                label[i] = str(group)
+        missing = [i for i in inputs if i not in label]
+        if missing:
+            raise ValueError(f"groups: {missing} are in no group; expected every input in one")
+        of_input = [label[i] for i in inputs]
+    else:
+        of_input = [str(g) for g in groups]
+        if len(of_input) != len(inputs):
+            raise ValueError(
+                f"groups: got {len(of_input)} names; expected one per input, {len(inputs)}, or a "
+                "dict of group names to lists of inputs"
+            )
+    names = tuple(dict.fromkeys(of_input))
+    return names, np.array([[g == name for g in of_input] for name in names])
+
+
+def _independent(law: Any) -> Law:
+    law = as_law(law)
+    if not law.independent:
+        raise ValueError(
+            "law: its inputs are dependent, or not known to be independent; Sobol' indices need "
+            "independent inputs: a list or dict of univariate distributions"
+        )
+    return law
+
+
+# ------------------------------------------------------------------------------------- model calls
+
+
+def _call(model: Callable, vectorized: bool, x: Array) -> Array:
+    """Outputs at the rows of x as float64, shape (n, K), checked."""
+    at, row = "a batch that begins with", x[0]
+    try:
+        if vectorized:
+            y = model(x.copy())
+        else:
+            at = "the"
+            rows = []
+            for row in x:
+                rows.append(np.asarray(model(row.copy())))
+            y = np.array(rows)
+    except Exception as error:
+        error.add_note(f"smcweights: the model failed at {at} input {row.tolist()}")
+        raise
+    if np.iscomplexobj(y):
+        raise ModelError("model: returned complex numbers; expected real ones")
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
+        raise ModelError(
+            f"model: returned shape {y.shape} for inputs of shape {x.shape}; expected ({len(x)},) "
+            f"or ({len(x)}, outputs); for a function of one input vector pass vectorized=False"
+        )
+    bad = np.argwhere(~np.isfinite(y.reshape(len(x), -1)))
+    if len(bad):
+        i, k = bad[0]
+        raise ModelError(
+            f"model: output {k + 1} is {y.reshape(len(x), -1)[i, k]} at input {x[i].tolist()}; "
+            "expected a finite number"
+        )
+    return y
+
+
+def _outputs(model: Callable, vectorized: bool, plan: _Plan, a: Array, b: Array) -> Array:
+    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K)."""
+    x = plan.points(a, b)
+    y = _call(model, vectorized, x.reshape(-1, a.shape[1]))
+    return np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1)
+
+
+def _integrand(
+    model: Callable, vectorized: bool, plan: _Plan, centre: Array, inputs: Array
+) -> Array:
+    """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J)."""
+    d = inputs.shape[1] // 2
+    y = _outputs(model, vectorized, plan, inputs[:, :d], inputs[:, d:])
+    y = np.moveaxis(y.reshape(len(inputs), plan.calls, -1) - centre, 1, 0)
+    return plan.terms(y).reshape(len(inputs), -1)
+
+
+# --------------------------------------------------------------------- replicated Sobol' points
+
+
+@dataclass
+class _Replicates:
+    """Independent scramblings of Sobol' points for (X, X') and the outputs there.
+
+    ``a``, ``b`` (R, n, d) standard normals; ``y`` (R, n, calls, K).
+    """
+
+    law: Law
+    plan: _Plan
+    run: Any
+    count: int
+
+    def __post_init__(self) -> None:
+        from scipy.stats import qmc
+
+        d = self.law.dimension
+        if 2 * d > qmc.Sobol.MAXDIM:
+            raise ValueError(f"law: {d} inputs; Sobol' points allow {qmc.Sobol.MAXDIM // 2}")
+        self._engines = [
+            qmc.Sobol(2 * d, scramble=True, seed=generator(self.run.root, "scrambling", r))
+            for r in range(self.count)
+        ]
+        self._jitters = [generator(self.run.root, "jitter", r) for r in range(self.count)]
+        self.a = np.empty((self.count, 0, d))
+        self.b = np.empty((self.count, 0, d))
+        self.y = np.empty((self.count, 0, self.plan.calls, 0))
+        self.scalar = True
+
+    @property
+    def size(self) -> int:
+        return self.a.shape[1]
+
+    def extend(self, n: int) -> None:
+        """Go on to ``n`` points, a power of two, per scrambling."""
+        from scipy.special import ndtri
+
+        more, d = n - self.size, self.law.dimension
+        v = np.empty((self.count, more, 2 * d))
+        for r, (engine, jitter) in enumerate(zip(self._engines, self._jitters, strict=True)):
+            v[r] = engine.random(more)
+            # points have 30 bits; with the rest at random each one is exactly uniform
+            v[r] += 2.0**-30 * jitter.random((more, 2 * d))
+        u = ndtri(np.clip(v, 1e-17, 1 - 2.0**-53))
+        a, b = u[:, :, :d], u[:, :, d:]
+        xa, xb = (self.law.to_inputs(half.reshape(-1, d)) for half in (a, b))
+        pairs = len(xa)
+        step = max(1, min(math.ceil(pairs / 32), ROWS_PER_CALL // self.plan.calls))
+        cuts = [(s, min(s + step, pairs)) for s in range(0, pairs, step)]
+        found = self.run.map(
+            f"points {self.size} to {n}",
+            [(xa[s:e], xb[s:e]) for s, e in cuts],
+            [(e - s) * self.plan.calls for s, e in cuts],
+        )
+        y = np.concatenate(found)
+        self.scalar = y.ndim == 2
+        y = y.reshape(self.count, more, self.plan.calls, -1)
+        if self.size and y.shape[3] != self.y.shape[3]:
+            raise ModelError(
+                f"model: returned {y.shape[3]} outputs, {self.y.shape[3]} before; expected as many "
+                "at every call"
+            )
+        self.a = np.concatenate([self.a, a], axis=1)
+        self.b = np.concatenate([self.b, b], axis=1)
+        self.y = np.concatenate([self.y, y], axis=1) if self.size > more or self.y.size else y
+
+    @property
+    def calls(self) -> int:
+        return self.count * self.size * self.plan.calls
+
+    def means(self, centre: Array) -> tuple[Array, float]:
+        """Mean terms of each replicate, (R, K, J), and to how many equal pairs V is due."""
+        y = np.moveaxis(self.y - centre, 2, 1)
+        table = np.stack([self.plan.terms(one).mean(0) for one in y])
+        squares = self.y[:, :, :2] - centre
+        squares = (squares**2).sum(2).reshape(-1, self.y.shape[3])
+        fourth = (squares**2).sum(0)
+        effective = np.divide(
+            squares.sum(0) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0
+        )
+        return table, float(effective.min())
+
+    def at_most(self, calls: int, size: int) -> int:
+        """Points per scrambling, at most ``size``, that keep within the calls.
+
+        Replicates beyond the least number go first, then points.
+        """
+        fitting = calls // (size * self.plan.calls)
+        if fitting < self.count:
+            if fitting < REPLICATES:
+                return size // 2
+            self.count = fitting
+            self.a, self.b, self.y = self.a[:fitting], self.b[:fitting], self.y[:fitting]
+            self._engines, self._jitters = self._engines[:fitting], self._jitters[:fitting]
+        return size
+
+
+def _design(pairs: int) -> tuple[int, int]:
+    """Replicates and points in each, a power of two, for a number of pairs."""
+    size = 2 ** int(math.log2(pairs // REPLICATES))
+    return pairs // size, size
+
+
+# ------------------------------------------------------------------------------ sparse polynomials
+
+
+@dataclass(frozen=True)
+class _Polynomial:
+    """constant + sum of coefficient times orthonormal polynomial."""
+
+    basis: PolynomialBasis
+    constant: float
+    coefficient: Array
+    explained: float  # share of the variance, on data held out
+
+    @property
+    def empty(self) -> bool:
+        return len(self.coefficient) == 0
+
+    def of(self, members: Array) -> _Polynomial:
+        """The terms in which an input of a group takes part."""
+        keep = self.basis.exponents[:, members].any(1)
+        basis = replace(self.basis, exponents=self.basis.exponents[keep])
+        return _Polynomial(basis, 0.0, self.coefficient[keep], self.explained)
+
+    def __call__(self, u: Array, x: Array) -> Array:
+        y = np.full(len(u), self.constant)
+        if not self.empty:
+            for s in range(0, len(u), ROWS_PER_CALL):
+                rows = slice(s, s + ROWS_PER_CALL)
+                y[rows] += self.basis(u[rows], x[rows]) @ self.coefficient
+        return y
+
+    def outputs(self, plan: _Plan, a: Array, b: Array, law: Law) -> Array:
+        """Values at all points of the pairs, shape (calls, n)."""
+        xa, xb = law.to_inputs(a), law.to_inputs(b)
+        first, other = self(a, xa), self(b, xb)
+        found = [first, other]
+        swaps = [(a, xa, b, xb, other)] + ([(b, xb, a, xa, first)] if plan.both else [])
+        for u, x, v, z, base in swaps:
+            for members in plan.members:
+                # only terms with an exchanged input change
+                part = self.of(members)
+                mixed = np.where(members, u, v), np.where(members, x, z)
+                found.append(base + part(*mixed) - part(v, z))
+        return np.stack(found)
+
+    def means(self, plan: _Plan) -> Array:
+        """Exact means of `_Plan.terms`, shape (J,)."""
+        square, mu2 = self.coefficient**2, self.constant**2
+        touched = np.array([self.basis.exponents[:, m].any(1) for m in plan.members])
+        order = touched.sum(0)
+        closed = [square[t & (order == 1)].sum() for t in touched]
+        total = [square[t].sum() for t in touched]
+        crossed = []
+        if plan.both:
+            for i, j in zip(*plan.pairs, strict=True):
+                within = order == (touched[i].astype(int) + touched[j])
+                crossed.append(square[within & (order > 0)].sum() + mu2)
+        shared = [self.constant, mu2 + square.sum(), mu2]
+        return np.array([*shared, *(c + mu2 for c in closed), *total, *crossed])
+
+
+def _whole_basis(law: Law) -> PolynomialBasis:
+    """One-dimensional polynomials of every input up to the highest degree, and no product yet."""
+    parts = [polynomial_basis(as_law(m), HIGHEST_DEGREE) for m in law.marginals or ()]
+    return PolynomialBasis(
+        np.zeros((0, law.dimension), dtype=np.int64),
+        (),
+        np.concatenate([p.centre for p in parts]),
+        np.concatenate([p.spread for p in parts]),
+        np.concatenate([p.bounded for p in parts]),
+        np.concatenate([p.recurrence for p in parts], axis=1),
+    )
+
+
+def _first_candidates(d: int) -> Array:
+    """Main effects to degree two, then products of two inputs."""
+    eye = np.eye(d, dtype=np.int64)
+    i, j = np.triu_indices(d, 1)
+    return np.concatenate([eye, 2 * eye, (eye[i] + eye[j])[: max(MOST_CANDIDATES - 2 * d, 0)]])
+
+
+def _neighbours(exponents: Array, coefficient: Array, limit: int = MOST_CANDIDATES) -> Array:
+    """Terms one or two degrees above the largest ones: two, because of even and odd functions."""
+    d = exponents.shape[1]
+    steps = np.concatenate([np.eye(d, dtype=np.int64), 2 * np.eye(d, dtype=np.int64)])
+    largest = np.argsort(-np.abs(coefficient), kind="stable")[: max(limit // len(steps), 1)]
+    found = (exponents[largest][:, None] + steps).reshape(-1, d)
+    return found[found.max(1) <= HIGHEST_DEGREE]
+
+
+def _solved(z: Array, y: Array) -> tuple[float, Array]:
+    """Constant and coefficients of the regression of y on the columns of z."""
+    centre, mean = z.mean(0), float(y.mean())
+    z = z - centre
+    gram = z.T @ z
+    gram[np.diag_indices_from(gram)] += 1e-10 * len(z)
+    c = np.linalg.solve(gram, z.T @ (y - mean))
+    return mean - float(centre @ c), c
+
+
+def _fit(
+    basis: PolynomialBasis,
+    fitted: tuple[Array, Array, Array],
+    held_out: tuple[Array, Array, Array],
+) -> _Polynomial:
+    """Sparse polynomial grown by orthogonal matching pursuit; its size by data held out.
+
+    Each round adds the candidates that correlate most with the residual and solves anew; the
+    candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are (u, x, y).
+    """
+    u, x, y = fitted
+    d = u.shape[1]
+    constant = float(y.mean())
+    spread = float(((held_out[2] - constant) ** 2).mean())
+    active = np.zeros((0, d), dtype=np.int64)
+    coefficient = np.zeros(0)
+    z, z_out = np.empty((len(u), 0)), np.empty((len(held_out[0]), 0))
+    best, best_error, best_terms = (constant, coefficient), spread, active
+    candidates = _first_candidates(d)
+    most = min(MOST_TERMS, len(u) // 5)
+    idle = 0
+    screened = slice(0, 4_000)
+    while len(active) < most and spread > 0 and idle < 3:
+        known = {tuple(e) for e in active}
+        candidates = np.array([e for e in dict.fromkeys(map(tuple, candidates)) if e not in known])
+        if len(candidates) == 0:
+            break
+        residual = y[screened] - constant - z[screened] @ coefficient
+        w = replace(basis, exponents=candidates)(u[screened], x[screened])
+        size = np.sqrt(np.maximum((w * w).sum(0), 1e-300))
+        strength = np.abs(residual @ w) / size
+        noise = 2.0 * math.sqrt(float((residual**2).mean()))
+        adds = min(max(8, len(active) // 3), most - len(active))
+        chosen = np.argsort(-strength, kind="stable")[:adds]
+        chosen = chosen[strength[chosen] > noise]
+        if len(chosen) == 0:
+            break
+        new = replace(basis, exponents=candidates[chosen])
+        active = np.concatenate([active, new.exponents])
+        z = np.hstack([z, new(u, x)])
+        z_out = np.hstack([z_out, new(held_out[0], held_out[1])])
+        constant, coefficient = _solved(z, y)
+        error = float(((held_out[2] - constant - z_out @ coefficient) ** 2).mean())
+        idle = 0 if error < 0.98 * best_error else idle + 1
+        if error < best_error:
+            best, best_error, best_terms = (constant, coefficient), error, active
+        candidates = np.concatenate([candidates, _neighbours(active, coefficient)])
+        candidates = candidates[-2 * MOST_CANDIDATES :]
+    explained = 1 - best_error / spread if spread > 0 else 0.0
+    if explained < 0.1:
+        best, best_terms = (float(y.mean()), np.zeros(0)), best_terms[:0]
+    else:
+        # the terms are settled; their coefficients may use all there is
+        whole = [np.concatenate(parts) for parts in zip(fitted, held_out, strict=True)]
+        z = replace(basis, exponents=best_terms)(whole[0], whole[1])
+        best = _solved(z, whole[2])
+    return _Polynomial(replace(basis, exponents=best_terms), *best, explained)
+
+
+def _data(replicates: _Replicates, which: Array, output: int, most: int) -> tuple[Any, ...]:
+    """Up to ``most`` points (u, x, y) of some replicates: independent ones first."""
+    plan, d = replicates.plan, replicates.law.dimension
+    a, b = (v[which].reshape(-1, d) for v in (replicates.a, replicates.b))
+    y = replicates.y[which][..., output].reshape(len(a), -1)
+    u, values = [a, b], [y[:, 0], y[:, 1]]
+    room = most - 2 * len(a)
+    # the other points repeat coordinates of these two: every so many pairs will do
+    mixed = max(room // (plan.calls - 2), 0)
+    if mixed:
+        rows = np.arange(0, len(a), max(math.ceil(len(a) / mixed), 1))
+        points = plan.points(a[rows], b[rows])[2:]
+        u += list(points)
+        values += list(y[rows].T[2:])
+    u_all, y_all = np.concatenate(u), np.concatenate(values)
+    if len(u_all) > most:
+        rows = np.arange(most) * len(u_all) // most
+        u_all, y_all = u_all[rows], y_all[rows]
+    return u_all, replicates.law.to_inputs(u_all), y_all
+
+
+def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list[_Polynomial]]]:
+    """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
+    plan, law, count = replicates.plan, replicates.law, replicates.count
+    basis = _whole_basis(law)
+    means = replicates.means(centre)[0]
+    fold_of = np.arange(count) % FOLDS
+    used: list[list[_Polynomial]] = [[] for _ in range(means.shape[1])]
+    for f in range(FOLDS):
+        inside = np.flatnonzero(fold_of == f)
+        rest = np.flatnonzero(fold_of != f)
+        for k in range(means.shape[1]):
+            judges = rest[::4]
+            learners = np.setdiff1d(rest, judges)
+            fitted = _data(replicates, learners, k, MOST_FITTED)
+            held_out = _data(replicates, judges, k, MOST_FITTED // 3)
+            shifted = [(u, x, y - centre[k]) for u, x, y in (fitted, held_out)]
+            polynomial = _fit(basis, shifted[0], shifted[1])
+            used[k].append(polynomial)
+            if polynomial.empty:
+                continue
+            d = law.dimension
+            a, b = (v[inside].reshape(-1, d) for v in (replicates.a, replicates.b))
+            terms = plan.terms(polynomial.outputs(plan, a, b, law)[:, :, None])[:, 0]
+            terms = terms.reshape(len(inside), replicates.size, -1).mean(1)
+            means[inside, k] += polynomial.means(plan) - terms
+    return means, used
+
+
+# ------------------------------------------------------------------------------------ from means
+
+
+def _finished(
+    means: Estimate,
+    plan: _Plan,
+    centre: Array,
+    outputs: tuple[str, ...],
+    scalar: bool,
+    method: str,
+) -> SobolIndices:
+    """Indices, mean and variance from the estimated means, by the delta method."""
+    k = len(outputs)
+    values = means.value.reshape(k, -1)
+    variance = values[:, 1] - values[:, 0] ** 2
+    if not (variance > 1e-13 * np.maximum(values[:, 1], (1e-8 * centre) ** 2)).all():
+        at = int(np.argmin(variance))
+        raise DegeneracyError(
+            f"output {outputs[at]!r} has no variance that could be shared out after "
+            f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
+        )
+    joint = means.apply(partial(plan.indices, outputs=k), names=plan.joint_names(outputs))
+
+    def mean_of(v: Array) -> Any:
+        found = v.reshape(k, -1)[:, 0] + centre
+        return found[0] if scalar else found
+
+    def variance_of(v: Array) -> Any:
+        m = v.reshape(k, -1)
+        found = m[:, 1] - m[:, 0] ** 2
+        return found[0] if scalar else found
+
+    return SobolIndices(
+        indices=joint,
+        **_parts(joint, plan, outputs),
+        mean=means.apply(mean_of, names="mean" if scalar else outputs),
+        variance=means.apply(variance_of, names="variance" if scalar else outputs),
+        inputs=plan.inputs,
+        outputs=outputs,
+        method=method,
+    )
+
+
+def _parts(joint: Estimate, plan: _Plan, outputs: tuple[str, ...]) -> dict[str, Any]:
+    """First, total and second out of all indices."""
+    found: dict[str, Estimate | None] = dict.fromkeys(ORDERS)
+    start = 0
+    for kind in plan.order:
+        own = plan.names(kind, outputs)
+        found[kind] = joint.apply(np.eye(len(joint))[start : start + len(own)], names=own)
+        start += len(own)
+    return found
+
+
+def _spread_of(table: Array, **told: Any) -> Estimate:
+    """Means (J,) and their covariance from independent replicates (R, J)."""
+    r = len(table)
+    mean = table.mean(0)
+    factor = (table - mean).T / math.sqrt(r * (r - 1))
+    return Estimate(mean, factor=factor, degrees_of_freedom=r - 1, **told)
+
+
+def _quiet(make: Callable[[], SobolIndices]) -> SobolIndices:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        return make()
+
+
+# --------------------------------------------------------------------------------- public functions
+
+
+def sobol_indices(
+    model: Callable[[Array], Array],
+    law: Any,
+    budget: int | None = None,
+    *,
+    order: str | Sequence[str] = ("first", "total"),
+    precision: Precision | None = None,
+    method: str = "auto",
+    groups: Any = None,
+    vectorized: bool = True,
+    names: Sequence[str] | None = None,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+    checkpoint: Any = None,
+) -> SobolIndices:
+    """Sobol' indices of a model with independent inputs, with intervals that cover.
+
+    Parameters
+    ----------
+    model : callable, (n, d) -> (n,) or (n, K)
+        K outputs have indices of their own each.
+    law : law of d independent inputs
+        A list or dict of univariate distributions, a SALib problem, or what else
+        `smcweights.importance.laws.as_law` takes; a SALib problem's "groups" are respected.
+    budget : int
+        MODEL CALLS: d + 2 for each pair of points, 2 d + 2 with second order; give this or
+        ``precision``. At least 16 pairs. Points come in powers of two, and a few per cent of the
+        calls may be left.
+    order : some of "first", "total", "second", default ("first", "total")
+        Which indices.
+    precision : Precision, optional
+        Half-width every index is to have.
+    method : {"auto", "surrogate", "qmc", "importance"}
+        See this module's page. "auto": a pilot of the first eighth of the points tells whether the
+        output is concentrated on few of them: on so few that no interval could be promised, and
+        importance sampling is taken; on somewhat more, and a pilot of importance sampling tells by
+        the variance per call. Otherwise it is "surrogate", whose polynomial is left out where it
+        explains under a tenth of the variance of data held out.
+    groups : dict of str to sequence of str, or sequence of str, length d, optional
+        Groups of inputs, which then have indices as one: names to inputs, or a name per input.
+    vectorized : bool, default True
+        Whether the model takes many inputs at once.
+    names : sequence of str, length K, optional
+        Names of the outputs.
+    seed, executor, progress, checkpoint
+        As for `smcweights.adaptive_importance_sampling`.
+
+    Returns
+    -------
+    SobolIndices
+        Negative estimates are reported as they are; ``summary()`` says what they mean.
+
+    Raises
+    ------
+    ModelError
+        The model returned a wrong shape, NaN or infinity; the message names the input.
+    DegeneracyError
+        The output did not vary.
+    ValueError, TypeError
+        An argument is wrong, or the inputs are dependent.
+
+    Warns
+    -----
+    PrecisionWarning
+        The precision was not reached, or a standard error can't be promised.
+
+    References
+    ----------
+    Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> problem = smw.problems.ishigami()
+    >>> found = smw.sobol_indices(problem.function, problem.law, 5_000, seed=1)
+    >>> found.total.value.round(4).tolist(), bool((found.total.standard_error < 1e-4).all())
+    ([0.5576, 0.4424, 0.2437], True)
+    """
+    if not callable(model):
+        raise TypeError(f"model: got {type(model).__name__}; expected a callable")
+    if groups is None and isinstance(law, Mapping) and "num_vars" in law:
+        groups = law.get("groups")
+    law = _independent(law)
+    plan = _plan(law, groups, order)
+    rule = stopping_rule(budget, precision)
+    if method not in METHODS:
+        raise ValueError(f"method: got {method!r}; expected one of {', '.join(METHODS)}")
+    most = rule.total if isinstance(rule, Budget) else rule.max_budget
+    least = (120 if method == "importance" else REPLICATES) * plan.calls
+    if most < least:
+        raise ValueError(
+            f"budget: got {most}; expected at least {least}: {least // plan.calls} pairs of points "
+            f"of {plan.calls} model calls each"
+        )
+    arguments = arguments_of(
+        law,
+        integrand=model,
+        budget=rule if budget is not None else None,
+        precision=precision,
+        order=list(plan.order),
+        method=method,
+        groups=[list(np.flatnonzero(m).astype(str)) for m in plan.members],
+        vectorized=bool(vectorized),
+        names=None if names is None else list(names),
+    )
+    began = time.perf_counter()
+    title = "Sobol' indices"
+    with open_run(
+        partial(_outputs, model, vectorized, plan),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=arguments,
+        seed=seed,
+        total=rule.total if isinstance(rule, Budget) else None,
+        description=title,
+    ) as run:
+        if isinstance(rule, Budget):
+            count, size = _design(most // plan.calls)
+            pilot = max(size // 8, 1)
+        else:
+            count, size = REPLICATES, 0
+            pilot = 2 ** int(math.log2(max(min(16, most // (REPLICATES * plan.calls)), 1)))
+        if method == "importance":
+            count, pilot = 4, max(1, 2 ** int(math.log2(max(most // plan.calls // 40, 4) // 4)))
+        work = _Work(
+            law=law,
+            plan=plan,
+            rule=rule,
+            source=provenance(title, run.root, arguments),
+            began=began,
+            names=names,
+            importance=partial(
+                _importance,
+                model,
+                law,
+                plan,
+                vectorized,
+                run.root,
+                executor=executor,
+                progress=progress,
+                checkpoint=checkpoint,
+            ),
+        )
+        replicates = _Replicates(law, plan, run, count)
+        replicates.extend(pilot)
+        centre = replicates.y[:, :, :2].mean((0, 1, 2))
+        outputs = _output_names(names, replicates.y.shape[3])
+        work.begin(replicates, centre, outputs)
+        if method == "importance":
+            return work.by_importance()
+        if method == "auto":
+            found = work.better_by_importance()
+            if found is not None:
+                return found
+        return work.by_points(size, polynomial=method != "qmc")
+
+
+@dataclass
+class _Work:
+    """One run of `sobol_indices`: what it knows and what it has measured."""
+
+    law: Law
+    plan: _Plan
+    rule: Budget | Precision
+    source: dict[str, Any]
+    began: float
+    names: Any
+    importance: Callable[..., Estimate]
+
+    def begin(self, replicates: _Replicates, centre: Array, outputs: tuple[str, ...]) -> None:
+        self.replicates, self.centre, self.outputs = replicates, centre, outputs
+        self.lost = 0  # calls that don't enter the result
+        self.variances: dict[str, float] = {}
+        self.concentration = math.nan
+
+    @property
+    def most(self) -> int:
+        return self.rule.total if isinstance(self.rule, Budget) else self.rule.max_budget
+
+    def told(self, method: str, calls: int, **diagnostics: Any) -> dict[str, Any]:
+        return {
+            "method": f"Sobol' indices, {method}",
+            "diagnostics": {
+                "variance_per_call": self.variances,
+                "concentration": self.concentration,
+                **diagnostics,
+            },
+            "cost": {"evaluations": calls, "seconds": time.perf_counter() - self.began},
+            "provenance": self.source,
+        }
+
+    def finished(self, means: Estimate, method: str) -> SobolIndices:
+        scalar = self.replicates.scalar
+        return _finished(means, self.plan, self.centre, self.outputs, scalar, method)
+
+    def by_points(self, size: int, polynomial: bool) -> SobolIndices:
+        """Result of replicated points, with or without polynomials."""
+        replicates = self.replicates
+        while True:
+            if size:
+                size = replicates.at_most(self.most - self.lost, size)
+                if replicates.size < size:
+                    replicates.extend(size)
+                return self.at_points(polynomial, [])
+            found = _quiet(lambda: self.at_points(polynomial, []))
+            if self.rule.reached(found.indices):  # type: ignore[union-attr]
+                return self.at_points(polynomial, [])
+            if 2 * replicates.calls + self.lost > self.most:
+                return self.at_points(
+                    polynomial,
+                    [f"the precision was not reached within max_budget={self.most} calls"],
+                )
+            replicates.extend(2 * replicates.size)
+
+    def at_points(self, polynomial: bool, cautions: list[str]) -> SobolIndices:
+        replicates = self.replicates
+        r, calls = replicates.count, replicates.calls + self.lost
+        plain, effective = replicates.means(self.centre)
+        method, table, extra = f"{r} scramblings of Sobol' points", plain, {}
+        if polynomial:
+            table, used = _corrected(replicates, self.centre)
+            extra = {
+                "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
+                "polynomial_explains": [[p.explained for p in one] for one in used],
+            }
+            if any(not p.empty for one in used for p in one):
+                method += " with polynomials as control variates"
+        told = self.told(method, calls, replicates=r, points=replicates.size, **extra)
+        means = _spread_of(table.reshape(r, -1), **told)
+        pairs = r * replicates.size
+        idle = effective < min(FEW_PAIRS, IDLE * pairs)
+        if idle and not (polynomial and _explained(extra) > 0.5):
+            cautions = [
+                *cautions,
+                f"the variance of the output is due to {effective:.2g} pairs of points in effect: "
+                "intervals are not to be trusted; method='importance' is made for such models",
+            ]
+        for text in cautions:
+            means = _cautioned(means, text)
+        return self.finished(means, method)
+
+    def by_importance(self) -> SobolIndices:
+        """Result of importance sampling; the points at hand serve as the pilot that centres."""
+        self.lost += self.replicates.calls
+        per, left = self.plan.calls, self.most - self.lost
+        if isinstance(self.rule, Budget):
+            return self.after(self.importance(self.centre, left // per, 0), [])
+        rows, number = min(2_000, left // per), 0
+        while True:
+            means = self.importance(self.centre, rows, number)
+            spent = self.lost + rows * per
+            found = _quiet(lambda means=means: self.after(means, []))  # type: ignore[misc]
+            if self.rule.reached(found.indices):
+                return self.after(means, [])
+            lower, upper = found.indices.interval(self.rule.level)
+            half = (upper - lower) / 2
+            more = self.rule.next_size(found.indices.value, half, rows, spent)
+            room = (self.most - spent) // per
+            if room < 100:
+                text = f"the precision was not reached within max_budget={self.most} calls"
+                return self.after(means, [text])
+            # a run is used alone or not at all: what stopped the one before says nothing about it
+            self.lost, number = spent, number + 1
+            rows = min(max(rows + more, 100), room)
+
+    def after(self, means: Estimate, cautions: list[str]) -> SobolIndices:
+        calls = self.lost + int(means.cost["evaluations"]) * self.plan.calls
+        method = "adaptive importance sampling of pairs"
+        told = self.told(method, calls, means=dict(means.diagnostics))
+        kept = means.diagnostics.get("warnings", [])
+        told["diagnostics"] |= {"warnings": list(kept)} if kept else {}
+        means = Estimate(
+            means.value,
+            means.covariance,
+            names=means.names,
+            degrees_of_freedom=means.degrees_of_freedom,
+            **told,
+        )
+        for text in cautions:
+            means = _cautioned(means, text)
+        return self.finished(means, method)
+
+    def better_by_importance(self) -> SobolIndices | None:
+        """Result of importance sampling where its pilot beats that of the points, else None."""
+        replicates, per = self.replicates, self.plan.calls
+        t = np.moveaxis(replicates.y - self.centre, 2, 0).reshape(per, -1, len(self.outputs))
+        terms = self.plan.terms(t)[..., 1:]
+        terms = terms.reshape(len(terms), -1)
+        size, square = np.abs(terms).mean(0), (terms**2).mean(0)
+        self.concentration = float(
+            np.divide(square, size**2, out=np.full_like(size, 1e9), where=size > 0).max()
+        )
+        share = replicates.means(self.centre)[1] * per / replicates.calls
+        few = share < IDLE and share * self.most / per < FEW_PAIRS
+        if few and self.most - replicates.calls >= 120 * per:
+            return self.by_importance()
+        rows = max(self.most // per // 6, 120)
+        if self.concentration < CONCENTRATED or 3 * rows * per > self.most:
+            return None
+        rows = min(rows, 2_000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            pilot = self.importance(self.centre, rows, 100)
+            # few of the pilot's points may carry the output: the weighted sample knows better
+            # what plain draws would give
+            gain = np.asarray(pilot.diagnostics["gain_over_monte_carlo"], dtype=float)
+            gain = gain.reshape(len(self.outputs), -1)[:, 1:]
+            gain = np.delete(gain, 1, axis=1).ravel()
+            ratio = float(np.median(gain[np.isfinite(gain)])) if np.isfinite(gain).any() else 0.0
+            try:
+                trial = self.after(pilot, [])
+                size = float(trial.indices.variance.max()) * rows * per
+            except DegeneracyError:
+                size = ratio = 0.0
+        self.variances = {"importance": size, "points": size * ratio}
+        self.lost += rows * per
+        if ratio > 2:
+            return self.by_importance()
+        return None
+
+
+def _explained(diagnostics: dict[str, Any]) -> float:
+    """Least share of an output's variance that its polynomials explain."""
+    return min(min(one) for one in diagnostics["polynomial_explains"])
+
+
+def _importance(
+    model: Callable,
+    law: Law,
+    plan: _Plan,
+    vectorized: bool,
+    root: np.random.SeedSequence,
+    centre: Array,
+    rows: int,
+    number: int,
+    *,
+    executor: Any,
+    progress: Any,
+    checkpoint: Any,
+) -> Estimate:
+    """Means of the terms from one adaptive sample over the doubled law, ``rows`` pairs."""
+    assert law.marginals is not None
+    doubled = {
+        f"{n}{mark}": m for mark in ("", "'") for n, m in zip(law.names, law.marginals, strict=True)
+    }
+    return adaptive_importance_sampling(
+        partial(_integrand, model, vectorized, plan, centre),
+        doubled,
+        rows,
+        seed=generator(root, "importance", number),
+        executor=executor,
+        progress=progress,
+        checkpoint=None if checkpoint is None else f"{os.fspath(checkpoint)}.importance-{number}",
+    )
+
+
+def _cautioned(means: Estimate, text: str) -> Estimate:
+    """The estimate with one more warning, which is raised as well."""
+    warnings.warn(text, PrecisionWarning, stacklevel=5)
+    told = [*means.diagnostics.get("warnings", []), text]
+    return Estimate(
+        means.value,
+        None if means.factor is not None else means.covariance,
+        factor=means.factor,
+        names=means.names,
+        method=means.method,
+        degrees_of_freedom=means.degrees_of_freedom,
+        diagnostics={**means.diagnostics, "warnings": told},
+        cost=means.cost,
+        provenance=means.provenance,
+    )
+
+
+def _output_names(names: Any, count: int) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"Y{k + 1}" for k in range(count)) if count > 1 else ("Y",)
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if len(names) != count or len(set(names)) < count:
+        raise ValueError(f"names: got {names}; expected {count} different names of outputs")
+    return names
+
+
+def sobol_from_sample(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    order: str | Sequence[str] = ("first", "total"),
+    inputs: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    seed: Any = None,
+) -> SobolIndices:
+    """Sobol' indices from a sample of independent inputs and their outputs, without a model call.
+
+    First order by ranks: sorted by input i, consecutive outputs have nearly the same conditional
+    mean, so the mean of their products is E[m_i(X_i)^2]. The standard error has a central limit
+    theorem to rest on. Total by nearest neighbours in all other inputs, each moved to the exact
+    place by a polynomial fitted to the sample: half the mean squared difference that is left is the
+    part of input i. What distance remains between neighbours is a bias that the sample doesn't
+    tell, so TOTAL INDICES HAVE NO STANDARD ERROR here, and a warning says so.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, d)
+        Independent draws of independent inputs, at least 100. A design that is not random (a grid,
+        a space-filling set) makes the errors smaller than stated.
+    y : array_like, shape (n,) or (n, K)
+        Outputs.
+    order : some of "first", "total", default ("first", "total")
+        Which indices.
+    inputs : sequence of str, length d, optional
+        Names of the inputs.
+    names : sequence of str, length K, optional
+        Names of the outputs.
+    seed : None, int, SeedSequence or Generator
+        Orders equal values of an input.
+
+    Returns
+    -------
+    SobolIndices
+
+    Raises
+    ------
+    ValueError
+        Wrong shapes, too few rows, or numbers that are not finite; the message says where.
+    DegeneracyError
+        An output does not vary.
+
+    Warns
+    -----
+    PrecisionWarning
+        Total indices were asked for: they have no standard error.
+
+    References
+    ----------
+    Gamboa, Gremaud, Klein & Lagnoux (2022), Global sensitivity analysis: a novel generation of
+    mighty estimators based on rank statistics, Bernoulli 28.
+    Broto, Bachoc & Depecker (2020), Variance reduction for estimation of Shapley effects, SIAM/ASA
+    J. Uncertain. Quantif. 8, for nearest neighbours.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(1).random((4_000, 2))
+    >>> found = sobol_from_sample(x, x[:, 0] + 2 * x[:, 1], order="first", seed=1)
+    >>> lower, upper = found.first.interval()
+    >>> bool(((lower < [0.2, 0.8]) & ([0.2, 0.8] < upper)).all())
+    True
+    """
+    began = time.perf_counter()
+    points, outcomes, scalar = _sample(x, y)
+    n, d = points.shape
+    labels = tuple(f"X{i + 1}" for i in range(d)) if inputs is None else tuple(map(str, inputs))
+    if len(labels) != d or len(set(labels)) < d:
+        raise ValueError(f"inputs: got {labels}; expected {d} different names")
+    plan = _Plan(labels, np.eye(d, dtype=bool), ())
+    order = (order,) if isinstance(order, str) else tuple(order)
+    if not order or set(order) - {"first", "total"}:
+        raise ValueError(f"order: got {order}; a given sample has 'first' and 'total' indices only")
+    if "total" in order and d < 2:
+        raise ValueError("order: with a single input its total index is 1; ask for 'first'")
+    plan = replace(plan, order=tuple(kind for kind in ORDERS if kind in order))
+    outputs = _output_names(names, outcomes.shape[1])
+    root = seed_sequence(seed)
+    centre = outcomes.mean(0)
+    outcomes = outcomes - centre
+    variance = (outcomes**2).mean(0)
+    if not (variance > (1e-13 * np.abs(centre)) ** 2).all():
+        raise DegeneracyError(f"output {outputs[int(np.argmin(variance))]!r} does not vary")
+    shuffled = generator(root, "ties").permutation(n)
+    rank = np.empty((n, d), dtype=np.int64)
+    for i in range(d):
+        rank[shuffled[np.argsort(points[shuffled, i], kind="stable")], i] = np.arange(n)
+    parts = []
+    if "first" in order:
+        parts.append(
+            [_by_ranks(rank, outcomes[:, k], variance[k]) for k in range(outcomes.shape[1])]
+        )
+    values = [v for part in parts for one in part for v in one[0]]
+    influence = [one[1] for part in parts for one in part]
+    noise = [v for part in parts for one in part for v in one[2]]
+    cautions = []
+    if "total" in order:
+        values += [v for k in range(len(outputs)) for v in _by_neighbours(rank, outcomes[:, k])]
+        cautions.append(
+            "total indices from a given sample have no standard error: the distance between "
+            "neighbours biases them by an unknown amount; calls of the model (sobol_indices) give "
+            "intervals"
+        )
+    covariance = np.full((len(values),) * 2, np.nan)
+    if influence:
+        table = np.hstack(influence)
+        j = table.shape[1]
+        covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(noise) / n
+    for text in cautions:
+        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    told: dict[str, Any] = {
+        "method": "Sobol' indices from a given sample",
+        "cost": {"evaluations": n, "seconds": time.perf_counter() - began},
+        "provenance": provenance(
+            "Sobol' indices from a given sample",
+            root,
+            {"order": list(plan.order)},
+            [points, outcomes + centre],
+        ),
+    }
+    joint = Estimate(
+        values,
+        covariance,
+        names=plan.joint_names(outputs),
+        diagnostics={"warnings": cautions} if cautions else {},
+        **told,
+    )
+
+    def plain(value: Array, terms: Array, name: str) -> Estimate:
+        spread = np.atleast_2d(np.cov(terms.T)) / n
+        if scalar:
+            return Estimate(value[0], spread[0, 0], names=name, **told)
+        return Estimate(value, spread, names=outputs, **told)
+
+    return SobolIndices(
+        indices=joint,
+        **_parts(joint, plan, outputs),
+        mean=plain(centre, outcomes, "mean"),
+        variance=plain(variance * n / (n - 1), outcomes**2, "variance"),
+        inputs=plan.inputs,
+        outputs=outputs,
+        method="ranks and nearest neighbours of a given sample",
+    )
+
+
+def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
+    """A given sample as float64, (n, d) and (n, K), and whether there is a single output."""
+    if np.iscomplexobj(given_x) or np.iscomplexobj(given_y):
+        raise ValueError("x, y: got complex numbers; expected real ones")
+    x = np.asarray(given_x, dtype=np.float64)
+    y = np.asarray(given_y, dtype=np.float64)
+    if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or x.size == 0 or y.size == 0:
+        raise ValueError(
+            f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"
+        )
+    if len(x) < 100:
+        raise ValueError(f"x: got {len(x)} rows; expected at least 100")
+    scalar = y.ndim == 1
+    y = y.reshape(len(x), -1)
+    for name, table in (("x", x), ("y", y)):
+        bad = np.argwhere(~np.isfinite(table))
+        if len(bad):
+            i, j = bad[0]
+            raise ValueError(
+                f"{name}: row {i} has {table[i, j]} in column {j}; expected finite numbers"
+            )
+    return x, y, scalar
+
+
+def _by_ranks(rank: Array, y: Array, variance: float) -> tuple[Array, Array, Array]:
+    """First-order indices (d,), the influence of each row on them (n, d), and noise on top (d,).
+
+    With m the conditional mean and s^2 the conditional variance, n times the variance of the mean
+    product is Var(m^2) + 4 E[m^2 s^2] + E[s^4]. The influence 2 m y - m^2 gives the first two, with
+    m from ten neighbours, whose own noise is 0.4 E[s^4]; the rest is noise that inputs don't share.
+    """
+    n, d = rank.shape
+    value, noise = np.empty(d), np.empty(d)
+    influence = np.empty((n, d))
+    reach = 5
+    for i in range(d):
+        at = np.empty(n, dtype=np.int64)
+        at[rank[:, i]] = np.arange(n)
+        z = y[at]
+        value[i] = (z[:-1] * z[1:]).mean() / variance
+        padded = np.pad(z, reach, mode="reflect")
+        sums = np.cumsum(np.concatenate([[0.0], padded]))
+        m = (sums[2 * reach + 1 :] - sums[:n] - z) / (2 * reach)
+        influence[at, i] = (2 * m * z - m**2 - value[i] * z**2) / variance
+        squares = np.diff(z) ** 2 / 2
+        noise[i] = 0.6 * (squares[:-2] * squares[2:]).mean() / variance**2
+    return value, influence, noise
+
+
+def _by_neighbours(rank: Array, y: Array) -> Array:
+    """Total indices (d,) from nearest neighbours in the other inputs."""
+    from scipy.spatial import cKDTree
+    from scipy.special import ndtri
+    from scipy.stats import uniform
+
+    n, d = rank.shape
+    v = (rank + 0.5) / n
+    u = ndtri(v)
+    basis = _whole_basis(as_law([uniform()] * d))
+    rows = np.arange(n) % 4 == 0
+    polynomial = _fit(basis, (u[~rows], v[~rows], y[~rows]), (u[rows], v[rows], y[rows]))
+    rest = y - polynomial(u, v)
+    found = np.empty(d)
+    own = np.arange(n)
+    for i in range(d):
+        others = np.delete(v, i, axis=1)
+        _, near = cKDTree(others).query(others, k=2)
+        near = np.where(near[:, 0] == own, near[:, 1], near[:, 0])
+        # the neighbour's value of input i, everything else as in the row itself
+        u_there, v_there = u.copy(), v.copy()
+        u_there[:, i], v_there[:, i] = u[near, i], v[near, i]
+        there = polynomial(u_there, v_there) + rest[near]
+        found[i] = 0.5 * ((y - there) ** 2).mean() / y.var()
+    return found
