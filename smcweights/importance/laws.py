@@ -559,6 +559,12 @@ def _univariate(distribution: Any, where: str) -> Any:
     if not _is_univariate(distribution) or isinstance(distribution, type):
         hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
         raise TypeError(f"{where} is {_kind(distribution)}{hint}; {ACCEPTED}")
+    with np.errstate(all="ignore"):
+        return _checked(distribution, where)
+
+
+def _checked(distribution: Any, where: str) -> Any:
+    """A frozen continuous distribution, as far as a few quantiles tell."""
     try:
         shape = np.shape(distribution.ppf(0.5))
     except TypeError as error:
