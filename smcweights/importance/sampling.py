@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -1014,17 +1015,52 @@ def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> 
 
 
 def _signature(integrand: Callable) -> str:
-    """A name and a digest of the code, to tell one integrand from another in a checkpoint."""
-    if isinstance(integrand, partial):
-        bound = hashlib.sha256(repr((integrand.args, integrand.keywords)).encode()).hexdigest()
-        return f"{_signature(integrand.func)} with {bound[:12]}"
-    inner = integrand
-    code = getattr(inner, "__code__", None)
-    body = code.co_code + repr(code.co_consts).encode() if code is not None else b""
-    named = (
-        f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__name__)}"
-    )
-    return f"{named} {hashlib.sha256(body).hexdigest()[:12]}"
+    """A name and a digest of code and data, to tell one integrand from another."""
+    found = hashlib.sha256()
+    _digest_into(found, integrand, 0)
+    named = integrand.func if isinstance(integrand, partial) else integrand
+    name = getattr(named, "__qualname__", type(named).__name__)
+    return f"{getattr(named, '__module__', '')}.{name} {found.hexdigest()[:12]}"
+
+
+def _digest_into(found: Any, thing: Any, depth: int) -> None:
+    """Add what a function does to a hash: nothing in it may depend on where things are stored."""
+    if thing is None or isinstance(thing, bool | int | float | complex | str | bytes | np.generic):
+        found.update(repr(thing).encode())
+    elif isinstance(thing, np.ndarray) and thing.dtype != object:
+        found.update(f"{thing.dtype}{thing.shape}".encode() + np.ascontiguousarray(thing).tobytes())
+    elif depth > 8:
+        found.update(type(thing).__qualname__.encode())
+    elif isinstance(thing, list | tuple | set | frozenset | dict):
+        items = list(thing.items()) if isinstance(thing, dict) else list(thing)
+        if isinstance(thing, set | frozenset):
+            items.sort(key=repr)
+        found.update(f"{type(thing).__qualname__}{len(items)}".encode())
+        for item in items:
+            _digest_into(found, item, depth + 1)
+    elif isinstance(thing, CodeType):
+        found.update(thing.co_code + " ".join(thing.co_names).encode())
+        _digest_into(found, thing.co_consts, depth + 1)
+    elif isinstance(thing, partial):
+        _digest_into(found, (thing.func, thing.args, thing.keywords), depth + 1)
+    elif hasattr(thing, "__code__"):
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
+        owner = getattr(thing, "__self__", None)
+        _digest_into(found, (thing.__code__, thing.__defaults__, cells, owner), depth + 1)
+    else:
+        found.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
+        found.update(getattr(thing, "__qualname__", "").encode())
+        if isinstance(thing, type | ModuleType):
+            found.update(thing.__name__.encode())
+        elif hasattr(thing, "__dict__"):
+            _digest_into(found, vars(thing), depth + 1)
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that was not assigned yet
+        return False
 
 
 def arguments_of(law: Law, **others: Any) -> dict[str, Any]:

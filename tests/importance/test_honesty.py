@@ -4,6 +4,9 @@ Coverage is judged by binomial bounds with a false-alarm rate of one in a millio
 seeds are fixed.
 """
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -313,3 +316,38 @@ def test_runs_of_different_integrands_or_laws_are_not_pooled():
 def test_a_truncated_law_needs_a_density():
     with pytest.raises(TypeError, match=r"Truncated: distribution is .* discrete"):
         smw.Truncated(stats.poisson(3), 0, 5)
+
+
+SCRIPT = """
+import numpy as np, smcweights as smw
+from scipy import stats
+threshold = 1.5
+def make(threshold, table):
+    inner = lambda s: [v > threshold for v in s]
+    return lambda x: np.asarray(inner(x.sum(axis=1))) + table[0]
+class Model:
+    def __init__(self, a):
+        self.a = a
+    def __call__(self, x):
+        return self.a * x[:, 0]
+def of(f):
+    return smw.adaptive_importance_sampling(f, stats.norm(), 200, seed=1).provenance["arguments"]
+for f in (make(1.0, np.ones(2)), make(1.0, np.zeros(2)), make(2.0, np.ones(2)), Model(1), Model(2)):
+    print(of(f)["integrand"])
+"""
+
+
+def test_an_integrand_is_known_by_its_code_and_data_in_every_process():
+    """Resuming from a checkpoint, and pooling of runs, rest on it."""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SCRIPT],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(k)},
+        ).stdout.split("\n")
+        for k in (1, 2)
+    ]
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 6
