@@ -13,9 +13,9 @@ sums, differences and rankings have intervals too. Three ways to estimate them:
     Sixteen to thirty-one independent scramblings of Sobol' points; the standard error is their
     spread, the intervals are Student's.
 "surrogate"
-    The same points, and the means of the same functions of a sparse polynomial, known exactly, as
-    control variates. For each fold of scramblings the polynomial is learned from the others,
-    so that its errors cost precision, never bias: the means stay exactly unbiased.
+    The same points, and a sparse polynomial P, whose indices are known exactly: what is
+    estimated is how the residual Y - P changes them. For each fold of scramblings P is learned from
+    the others, so that its errors cost precision, never bias: the means stay exactly unbiased.
 "importance"
     Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
     small, nearly everywhere.
@@ -73,6 +73,9 @@ HIGHEST_DEGREE = 12
 MOST_TERMS = 400
 MOST_CANDIDATES = 1_000
 MOST_FITTED = 12_000  # rows behind a polynomial
+SCREENED = 3_000  # of them behind the choice of its next terms
+TAILS = 3.0  # fourth moment that a term may have, per row behind the polynomial
+WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
 
 
 @dataclass(frozen=True)
@@ -528,72 +531,157 @@ def _design(pairs: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Polynomial:
-    """constant + sum of coefficient times orthonormal polynomial."""
+    """constant + sum of coefficient times a product of orthonormal polynomials, one per input."""
 
-    basis: PolynomialBasis
+    exponents: Array  # (terms, d)
     constant: float
-    coefficient: Array
+    coefficient: Array  # (terms,)
     explained: float  # share of the variance, on data held out
 
     @property
     def empty(self) -> bool:
         return len(self.coefficient) == 0
 
-    def of(self, members: Array) -> _Polynomial:
-        """The terms in which an input of a group takes part."""
-        keep = self.basis.exponents[:, members].any(1)
-        basis = replace(self.basis, exponents=self.basis.exponents[keep])
-        return _Polynomial(basis, 0.0, self.coefficient[keep], self.explained)
+    def __call__(self, tables: Array | Sequence[Array]) -> Array:
+        return self.constant + self.coefficient @ _products(self.exponents, tables)
 
-    def __call__(self, u: Array, x: Array) -> Array:
-        y = np.full(len(u), self.constant)
-        if not self.empty:
-            for s in range(0, len(u), ROWS_PER_CALL):
-                rows = slice(s, s + ROWS_PER_CALL)
-                y[rows] += self.basis(u[rows], x[rows]) @ self.coefficient
-        return y
-
-    def outputs(self, plan: _Plan, a: Array, b: Array, law: Law) -> Array:
-        """Values at all points of the pairs, shape (calls, n)."""
-        xa, xb = law.to_inputs(a), law.to_inputs(b)
-        first, other = self(a, xa), self(b, xb)
-        found = [first, other]
-        swaps = [(a, xa, b, xb, other)] + ([(b, xb, a, xa, first)] if plan.both else [])
-        for u, x, v, z, base in swaps:
-            for members in plan.members:
-                # only terms with an exchanged input change
-                part = self.of(members)
-                mixed = np.where(members, u, v), np.where(members, x, z)
-                found.append(base + part(*mixed) - part(v, z))
-        return np.stack(found)
+    def shares(self, plan: _Plan) -> tuple[Array, Array]:
+        """Which terms (J, terms), and whether the constant (J,), enter each of `_Plan.terms`."""
+        touched = np.array([self.exponents[:, m].any(1) for m in plan.members])
+        order = touched.sum(0)
+        none, every = np.zeros_like(order, dtype=bool), np.ones_like(order, dtype=bool)
+        closed = [t & (order == 1) for t in touched]
+        crossed: list[Array] = []
+        if plan.both:
+            i, j = plan.pairs
+            crossed = list((order == touched[i].astype(int) + touched[j]) & (order > 0))
+        terms = np.array([none, every, none, *closed, *touched, *crossed])
+        constant = np.ones(len(terms), dtype=bool)
+        constant[0] = False
+        constant[3 + len(closed) : 3 + 2 * len(closed)] = False
+        return terms, constant
 
     def means(self, plan: _Plan) -> Array:
-        """Exact means of `_Plan.terms`, shape (J,)."""
-        square, mu2 = self.coefficient**2, self.constant**2
-        touched = np.array([self.basis.exponents[:, m].any(1) for m in plan.members])
-        order = touched.sum(0)
-        closed = [square[t & (order == 1)].sum() for t in touched]
-        total = [square[t].sum() for t in touched]
-        crossed = []
-        if plan.both:
-            for i, j in zip(*plan.pairs, strict=True):
-                within = order == (touched[i].astype(int) + touched[j])
-                crossed.append(square[within & (order > 0)].sum() + mu2)
-        shared = [self.constant, mu2 + square.sum(), mu2]
-        return np.array([*shared, *(c + mu2 for c in closed), *total, *crossed])
+        """Exact means of `_Plan.terms` for the polynomial itself, shape (J,)."""
+        terms, constant = self.shares(plan)
+        found = terms @ self.coefficient**2 + constant * self.constant**2
+        found[0] = self.constant
+        return found
+
+    def corrected(self, plan: _Plan, at_a: Array, at_b: Array, y: Array) -> Array:
+        """Estimates (J,) of the means of `_Plan.terms` from outputs y (calls, n).
+
+        With P the polynomial and e = Y - P, every mean is that of P, known, and that of e, and
+        twice an inner product of e and some terms of P, which needs no pairs: E[P(X) e(X_u, X'_-u)]
+        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X'.
+        """
+        n, g = y.shape[1], len(plan.members)
+        residual = np.empty_like(y)
+        inner, mean = np.zeros(len(self.exponents)), 0.0
+        sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
+        sides.append((at_b, at_a, 1, 2))
+        for kept, swapped, base, start in sides:
+            products = _products(self.exponents, kept)
+            value = self.constant + self.coefficient @ products
+            residual[base] = y[base] - value
+            total, used = residual[base].copy(), 1
+            changes = np.zeros_like(inner)
+            for k, members in enumerate(plan.members if start else ()):
+                # only terms with an exchanged input change
+                part = self.exponents[:, members].any(1)
+                mixed = [swapped[i] if m else kept[i] for i, m in enumerate(members)]
+                change = _products(self.exponents[part], mixed) - products[part]
+                e = residual[start + k]
+                e[:] = y[start + k] - value - self.coefficient[part] @ change
+                total += e
+                changes[part] += change @ e
+                used += 1
+            # points that share coordinates count together as much as the lone X
+            inner += 0.5 * (products @ total + changes) / (used * n)
+            mean += 0.5 * float(total.mean()) / used
+        terms, constant = self.shares(plan)
+        found = plan.terms(residual[:, :, None])[:, 0].mean(0) + self.means(plan)
+        return found + 2 * (terms @ (self.coefficient * inner) + constant * self.constant * mean)
 
 
-def _whole_basis(law: Law) -> PolynomialBasis:
-    """One-dimensional polynomials of every input up to the highest degree, and no product yet."""
-    parts = [polynomial_basis(as_law(m), HIGHEST_DEGREE) for m in law.marginals or ()]
-    return PolynomialBasis(
-        np.zeros((0, law.dimension), dtype=np.int64),
-        (),
-        np.concatenate([p.centre for p in parts]),
-        np.concatenate([p.spread for p in parts]),
-        np.concatenate([p.bounded for p in parts]),
-        np.concatenate([p.recurrence for p in parts], axis=1),
-    )
+@dataclass(frozen=True)
+class _Basis:
+    """Orthonormal functions of each input, numbers 0 to the highest degree.
+
+    Polynomials of the input where it is bounded (``bounded``, one for each such input). Else
+    functions of the standard-normal coordinate u that grow no faster than u^3: 1, u, u^2, u^3 and
+    polynomials of erf(u/2), made orthonormal (``triangle``) in an order that alternates even and
+    odd. Polynomials in u of higher degree explode in the tails, where no draw has taught them
+    anything.
+    """
+
+    bounded: tuple[PolynomialBasis | None, ...]
+    triangle: Array
+
+    def tables(self, u: Array, x: Array) -> Array:
+        """Values at rows u and their inputs x: shape (d, degrees, n)."""
+        n, d = u.shape
+        found = np.ones((d, HIGHEST_DEGREE + 1, n))
+        for s in range(0, n, ROWS_PER_CALL):
+            for i, basis in enumerate(self.bounded):
+                ui, xi = u[s : s + ROWS_PER_CALL, i], x[s : s + ROWS_PER_CALL, i]
+                at = found[i, :, s : s + ROWS_PER_CALL]
+                if basis is None:
+                    at[:] = self.triangle @ _slow_functions(ui)
+                else:
+                    at[1:] = basis(ui[:, None], xi[:, None]).T
+        return found
+
+    def fourth_moments(self, law: Law) -> Array:
+        """Largest E[p^4] up to each degree, shape (d, degrees)."""
+        z, weight = _normal_rule()
+        u = np.repeat(z[:, None], law.dimension, axis=1)
+        found = self.tables(u, law.to_inputs(u)) ** 4 @ weight
+        return np.maximum.accumulate(found, axis=1)
+
+
+def _normal_rule() -> tuple[Array, Array]:
+    """Nodes and weights for means under the standard normal law: the trapezoidal rule."""
+    z = np.linspace(-10.0, 10.0, 2_001)
+    weight = np.exp(-0.5 * z**2)
+    return z, weight / weight.sum()
+
+
+def _slow_functions(u: Array) -> Array:
+    from scipy.special import erf
+
+    legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
+    # u^3 is odd: an even one follows
+    order = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
+    return np.stack([np.ones_like(u), u, u**2, u**3, *legendre[order]])
+
+
+def _basis(law: Law) -> _Basis:
+    z, weight = _normal_rule()
+    # the upper factor R of V = Q R makes V R^-1 orthonormal
+    r = np.linalg.qr((_slow_functions(z) * np.sqrt(weight)).T)[1]
+    triangle = np.linalg.inv(r * np.sign(np.diag(r))[:, None]).T
+    bounded = []
+    for marginal in law.marginals or ():
+        ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
+        known = np.isfinite(ends).all()
+        bounded.append(polynomial_basis(as_law(marginal), HIGHEST_DEGREE) if known else None)
+    return _Basis(tuple(bounded), triangle)
+
+
+def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
+    """Products of polynomials (terms, n), from tables (degrees, n) of each input."""
+    found = np.empty((len(exponents), tables[0].shape[1]))
+    rows, inputs = np.nonzero(exponents)
+    degrees = exponents[rows, inputs].tolist()
+    begun = -1
+    for row, i, k in zip(rows.tolist(), inputs.tolist(), degrees, strict=True):
+        if row == begun:
+            found[row] *= tables[i][k]
+        else:
+            found[row] = tables[i][k]
+            begun = row
+    return found
 
 
 def _first_candidates(d: int) -> Array:
@@ -603,130 +691,159 @@ def _first_candidates(d: int) -> Array:
     return np.concatenate([eye, 2 * eye, (eye[i] + eye[j])[: max(MOST_CANDIDATES - 2 * d, 0)]])
 
 
-def _neighbours(exponents: Array, coefficient: Array, limit: int = MOST_CANDIDATES) -> Array:
+def _neighbours(exponents: Array, coefficient: Array) -> Array:
     """Terms one or two degrees above the largest ones: two, because of even and odd functions."""
     d = exponents.shape[1]
     steps = np.concatenate([np.eye(d, dtype=np.int64), 2 * np.eye(d, dtype=np.int64)])
-    largest = np.argsort(-np.abs(coefficient), kind="stable")[: max(limit // len(steps), 1)]
+    largest = np.argsort(-np.abs(coefficient), kind="stable")
+    largest = largest[: max(MOST_CANDIDATES // len(steps), 1)]
     found = (exponents[largest][:, None] + steps).reshape(-1, d)
     return found[found.max(1) <= HIGHEST_DEGREE]
 
 
-def _solved(z: Array, y: Array) -> tuple[float, Array]:
-    """Constant and coefficients of the regression of y on the columns of z."""
-    centre, mean = z.mean(0), float(y.mean())
-    z = z - centre
-    gram = z.T @ z
-    gram[np.diag_indices_from(gram)] += 1e-10 * len(z)
-    c = np.linalg.solve(gram, z.T @ (y - mean))
-    return mean - float(centre @ c), c
+@dataclass(frozen=True)
+class _Regression:
+    """Sums for the regression of y (n,) on the rows of z (terms, n), which grows by terms."""
+
+    z: Array
+    y: Array
+    gram: Array  # of z
+
+    def with_rows(self, new: Array) -> _Regression:
+        cross = self.z @ new.T
+        gram = np.block([[self.gram, cross], [cross.T, new @ new.T]])
+        return _Regression(np.concatenate([self.z, new]), self.y, gram)
+
+    def solution(self) -> tuple[float, Array]:
+        """Constant and coefficients."""
+        n, centre, mean = len(self.y), self.z.mean(1), float(self.y.mean())
+        gram = self.gram - n * np.outer(centre, centre)
+        gram[np.diag_indices_from(gram)] += 1e-10 * n
+        c = np.linalg.solve(gram, self.z @ (self.y - mean))
+        return mean - float(centre @ c), c
 
 
-def _fit(
-    basis: PolynomialBasis,
-    fitted: tuple[Array, Array, Array],
-    held_out: tuple[Array, Array, Array],
-) -> _Polynomial:
+def _regression(y: Array) -> _Regression:
+    return _Regression(np.empty((0, len(y))), y, np.empty((0, 0)))
+
+
+def _fit(fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Array) -> _Polynomial:
     """Sparse polynomial grown by orthogonal matching pursuit; its size by data held out.
 
     Each round adds the candidates that correlate most with the residual and solves anew; the
-    candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are (u, x, y).
+    candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are tables (d,
+    degrees, n) and outputs (n,). Terms with large fourth moments, ``fourth`` by input and degree,
+    are left out: draws say little of them, and in the tails they lead astray.
     """
-    u, x, y = fitted
-    d = u.shape[1]
-    constant = float(y.mean())
-    spread = float(((held_out[2] - constant) ** 2).mean())
+    tables, y = fitted
+    tables_out, y_out = held_out
+    d, rows = tables.shape[0], min(len(y), SCREENED)
+    screen = tables[:, :, :rows]
     active = np.zeros((0, d), dtype=np.int64)
-    coefficient = np.zeros(0)
-    z, z_out = np.empty((len(u), 0)), np.empty((len(held_out[0]), 0))
-    best, best_error, best_terms = (constant, coefficient), spread, active
-    candidates = _first_candidates(d)
-    most = min(MOST_TERMS, len(u) // 5)
-    idle = 0
-    screened = slice(0, 4_000)
+    learned = _regression(y)
+    z_out = np.empty((0, len(y_out)))
+    constant, coefficient = float(y.mean()), np.zeros(0)
+    spread = float(((y_out - constant) ** 2).mean())
+    best_error, best_terms = spread, active
+    most, idle = min(MOST_TERMS, len(y) // 5), 0
+    known: set[tuple[int, ...]] = set()
+    pool, at_pool = active, np.empty((0, rows))
+    proposed = _first_candidates(d)
     while len(active) < most and spread > 0 and idle < 3:
-        known = {tuple(e) for e in active}
-        candidates = np.array([e for e in dict.fromkeys(map(tuple, candidates)) if e not in known])
-        if len(candidates) == 0:
-            break
-        residual = y[screened] - constant - z[screened] @ coefficient
-        w = replace(basis, exponents=candidates)(u[screened], x[screened])
-        size = np.sqrt(np.maximum((w * w).sum(0), 1e-300))
-        strength = np.abs(residual @ w) / size
-        noise = 2.0 * math.sqrt(float((residual**2).mean()))
-        adds = min(max(8, len(active) // 3), most - len(active))
-        chosen = np.argsort(-strength, kind="stable")[:adds]
-        chosen = chosen[strength[chosen] > noise]
+        fresh = [e for e in dict.fromkeys(map(tuple, proposed.tolist())) if e not in known]
+        known.update(fresh)
+        size = fourth[np.arange(d), np.array(fresh, dtype=np.int64).reshape(-1, d)].prod(1)
+        fresh = [e for e, moment in zip(fresh, size, strict=True) if moment <= TAILS * len(y)]
+        if fresh:
+            pool = np.concatenate([pool, np.array(fresh)])
+            at_pool = np.concatenate([at_pool, _products(np.array(fresh), screen)])
+        residual = y[:rows] - constant - coefficient @ learned.z[:, :rows]
+        size = np.sqrt(np.maximum(np.einsum("kn,kn->k", at_pool, at_pool), 1e-300))
+        strength = np.abs(at_pool @ residual) / size
+        ranked = np.argsort(-strength, kind="stable")
+        chosen = ranked[: min(max(8, len(active) // 3), most - len(active))]
+        chosen = chosen[strength[chosen] > 2 * math.sqrt(float((residual**2).mean()))]
         if len(chosen) == 0:
             break
-        new = replace(basis, exponents=candidates[chosen])
-        active = np.concatenate([active, new.exponents])
-        z = np.hstack([z, new(u, x)])
-        z_out = np.hstack([z_out, new(held_out[0], held_out[1])])
-        constant, coefficient = _solved(z, y)
-        error = float(((held_out[2] - constant - z_out @ coefficient) ** 2).mean())
+        new = pool[chosen]
+        left = ranked[len(chosen) : 2 * MOST_CANDIDATES]
+        pool, at_pool = pool[left], at_pool[left]
+        active = np.concatenate([active, new])
+        learned = learned.with_rows(_products(new, tables))
+        z_out = np.concatenate([z_out, _products(new, tables_out)])
+        constant, coefficient = learned.solution()
+        error = float(((y_out - constant - coefficient @ z_out) ** 2).mean())
         idle = 0 if error < 0.98 * best_error else idle + 1
         if error < best_error:
-            best, best_error, best_terms = (constant, coefficient), error, active
-        candidates = np.concatenate([candidates, _neighbours(active, coefficient)])
-        candidates = candidates[-2 * MOST_CANDIDATES :]
+            best_error, best_terms = error, active
+        proposed = _neighbours(active, coefficient)
     explained = 1 - best_error / spread if spread > 0 else 0.0
-    if explained < 0.1:
-        best, best_terms = (float(y.mean()), np.zeros(0)), best_terms[:0]
-    else:
-        # the terms are settled; their coefficients may use all there is
-        whole = [np.concatenate(parts) for parts in zip(fitted, held_out, strict=True)]
-        z = replace(basis, exponents=best_terms)(whole[0], whole[1])
-        best = _solved(z, whole[2])
-    return _Polynomial(replace(basis, exponents=best_terms), *best, explained)
+    if explained < WORTHWHILE:
+        return _Polynomial(active[:0], float(y.mean()), np.zeros(0), explained)
+    # the terms are settled; their coefficients may use all there is
+    size = len(best_terms)
+    rest = _regression(y_out).with_rows(z_out[:size])
+    whole = _Regression(
+        np.hstack([learned.z[:size], rest.z]),
+        np.concatenate([y, y_out]),
+        learned.gram[:size, :size] + rest.gram,
+    )
+    return _Polynomial(best_terms, *whole.solution(), explained)
 
 
-def _data(replicates: _Replicates, which: Array, output: int, most: int) -> tuple[Any, ...]:
-    """Up to ``most`` points (u, x, y) of some replicates: independent ones first."""
+def _data(replicates: _Replicates, which: Array, most: int) -> tuple[Array, Array]:
+    """Up to ``most`` points u (n, d) of some replicates, independent ones first, and outputs."""
     plan, d = replicates.plan, replicates.law.dimension
     a, b = (v[which].reshape(-1, d) for v in (replicates.a, replicates.b))
-    y = replicates.y[which][..., output].reshape(len(a), -1)
+    y = replicates.y[which].reshape(len(a), plan.calls, -1)
     u, values = [a, b], [y[:, 0], y[:, 1]]
     room = most - 2 * len(a)
     # the other points repeat coordinates of these two: every so many pairs will do
     mixed = max(room // (plan.calls - 2), 0)
     if mixed:
         rows = np.arange(0, len(a), max(math.ceil(len(a) / mixed), 1))
-        points = plan.points(a[rows], b[rows])[2:]
-        u += list(points)
-        values += list(y[rows].T[2:])
+        u += list(plan.points(a[rows], b[rows])[2:])
+        values += list(np.moveaxis(y[rows], 1, 0)[2:])
     u_all, y_all = np.concatenate(u), np.concatenate(values)
     if len(u_all) > most:
         rows = np.arange(most) * len(u_all) // most
         u_all, y_all = u_all[rows], y_all[rows]
-    return u_all, replicates.law.to_inputs(u_all), y_all
+    # in random order, for those who take the first rows
+    order = generator(replicates.run.root, "order of rows").permutation(len(u_all))
+    return u_all[order], y_all[order]
 
 
 def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list[_Polynomial]]]:
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
-    basis = _whole_basis(law)
+    basis, d = _basis(law), law.dimension
+    fourth = basis.fourth_moments(law)
     means = replicates.means(centre)[0]
     fold_of = np.arange(count) % FOLDS
     used: list[list[_Polynomial]] = [[] for _ in range(means.shape[1])]
     for f in range(FOLDS):
-        inside = np.flatnonzero(fold_of == f)
-        rest = np.flatnonzero(fold_of != f)
-        for k in range(means.shape[1]):
-            judges = rest[::4]
-            learners = np.setdiff1d(rest, judges)
-            fitted = _data(replicates, learners, k, MOST_FITTED)
-            held_out = _data(replicates, judges, k, MOST_FITTED // 3)
-            shifted = [(u, x, y - centre[k]) for u, x, y in (fitted, held_out)]
-            polynomial = _fit(basis, shifted[0], shifted[1])
+        inside, rest = np.flatnonzero(fold_of == f), np.flatnonzero(fold_of != f)
+        judges = rest[::4]
+        sets = []
+        for which, most in ((np.setdiff1d(rest, judges), MOST_FITTED), (judges, MOST_FITTED // 3)):
+            u, y = _data(replicates, which, most)
+            sets.append((basis.tables(u, law.to_inputs(u)), y - centre))
+        learned = [
+            _fit((sets[0][0], sets[0][1][:, k]), (sets[1][0], sets[1][1][:, k]), fourth)
+            for k in range(means.shape[1])
+        ]
+        for k, polynomial in enumerate(learned):
             used[k].append(polynomial)
-            if polynomial.empty:
-                continue
-            d = law.dimension
-            a, b = (v[inside].reshape(-1, d) for v in (replicates.a, replicates.b))
-            terms = plan.terms(polynomial.outputs(plan, a, b, law)[:, :, None])[:, 0]
-            terms = terms.reshape(len(inside), replicates.size, -1).mean(1)
-            means[inside, k] += polynomial.means(plan) - terms
+        if all(polynomial.empty for polynomial in learned):
+            continue
+        # a few replicates at a time: tables are large
+        for r in inside:
+            a, b = replicates.a[r].reshape(-1, d), replicates.b[r].reshape(-1, d)
+            at_a, at_b = (basis.tables(u, law.to_inputs(u)) for u in (a, b))
+            for k, polynomial in enumerate(learned):
+                if not polynomial.empty:
+                    y = replicates.y[r, :, :, k].T - centre[k]
+                    means[r, k] = polynomial.corrected(plan, at_a, at_b, y)
     return means, used
 
 
@@ -1391,10 +1508,15 @@ def _by_neighbours(rank: Array, y: Array) -> Array:
     n, d = rank.shape
     v = (rank + 0.5) / n
     u = ndtri(v)
-    basis = _whole_basis(as_law([uniform()] * d))
-    rows = np.arange(n) % 4 == 0
-    polynomial = _fit(basis, (u[~rows], v[~rows], y[~rows]), (u[rows], v[rows], y[rows]))
-    rest = y - polynomial(u, v)
+    unit = as_law([uniform()] * d)
+    basis = _basis(unit)
+    tables = basis.tables(u, v)
+    judges = np.arange(n) % 4 == 0
+    parts = [
+        (tables[:, :, rows][..., :MOST_FITTED], y[rows][:MOST_FITTED]) for rows in (~judges, judges)
+    ]
+    polynomial = _fit(parts[0], parts[1], basis.fourth_moments(unit))
+    rest = y - polynomial(tables)
     found = np.empty(d)
     own = np.arange(n)
     for i in range(d):
@@ -1402,8 +1524,7 @@ def _by_neighbours(rank: Array, y: Array) -> Array:
         _, near = cKDTree(others).query(others, k=2)
         near = np.where(near[:, 0] == own, near[:, 1], near[:, 0])
         # the neighbour's value of input i, everything else as in the row itself
-        u_there, v_there = u.copy(), v.copy()
-        u_there[:, i], v_there[:, i] = u[near, i], v[near, i]
-        there = polynomial(u_there, v_there) + rest[near]
+        moved = [tables[j][:, near] if j == i else tables[j] for j in range(d)]
+        there = polynomial(moved) + rest[near]
         found[i] = 0.5 * ((y - there) ** 2).mean() / y.var()
     return found

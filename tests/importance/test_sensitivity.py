@@ -5,7 +5,6 @@ rate 1e-6 (`scipy.stats.binom`), z-tests at 5 standard errors (6e-7); there are 
 one change of the seeds in ten thousand raises a false alarm.
 """
 
-import dataclasses
 import warnings
 from functools import partial
 
@@ -112,21 +111,28 @@ def test_a_polynomial_model_is_solved_exactly():
     assert found.mean.value == pytest.approx(3) and found.variance.value == pytest.approx(14 / 12)
 
 
-def test_exact_means_of_a_polynomial_agree_with_its_draws():
-    """The control variates' known means, by the terms of a million draws of the polynomial."""
+@pytest.mark.parametrize("order", [("first",), ("first", "second")], ids=["first", "second"])
+def test_means_of_a_polynomial_and_what_corrects_them(order):
+    """One polynomial's exact means, by its draws; and found again by way of a wrong polynomial."""
     law = as_law([stats.norm(), stats.uniform(), stats.triang(0.3)])
     exponents = np.array([[1, 0, 0], [0, 2, 0], [1, 1, 0], [0, 1, 2], [1, 1, 1]])
-    basis = dataclasses.replace(sensitivity._whole_basis(law), exponents=exponents)
-    p = sensitivity._Polynomial(basis, 0.4, np.array([1.0, -0.7, 0.5, 0.3, 0.8]), 1.0)
-    plan = sensitivity._Plan(("a", "b", "c"), np.eye(3, dtype=bool), ("first", "second"))
+    basis = sensitivity._basis(law)
+    p = sensitivity._Polynomial(exponents, 0.4, np.array([1.0, -0.7, 0.5, 0.3, 0.8]), 1.0)
+    wrong = sensitivity._Polynomial(exponents[:4], -0.2, np.array([0.7, 0.6, 0.9, -0.4]), 0.5)
+    members = np.eye(3, dtype=bool)
+    plan = sensitivity._Plan(("a", "b", "c"), members, order)
     rng = np.random.default_rng(8)
-    a, b = rng.standard_normal((2, 400_000, 3))
-    y = p.outputs(plan, a, b, law)
-    direct = [p(u, law.to_inputs(u)) for u in plan.points(a, b)]
-    np.testing.assert_allclose(y, direct, atol=1e-9)
-    terms = plan.terms(y[:, :, None])[:, 0]
-    z = (terms.mean(0) - p.means(plan)) / (terms.std(0) / np.sqrt(len(a)))
-    assert (np.abs(z) < 5).all(), z
+    direct, corrected = [], []
+    for _ in range(100):
+        a, b = rng.standard_normal((2, 1_000, 3))
+        at = [basis.tables(u, law.to_inputs(u)) for u in (a, b, *plan.points(a, b))]
+        y = np.array([p(t) for t in at[2:]])
+        direct.append(plan.terms(y[:, :, None])[:, 0].mean(0))
+        corrected.append(wrong.corrected(plan, at[0], at[1], y))
+        np.testing.assert_allclose(p.corrected(plan, at[0], at[1], y), p.means(plan), atol=1e-12)
+    for found in (direct, corrected):
+        z = (np.mean(found, 0) - p.means(plan)) / (np.std(found, 0, ddof=1) / 10)
+        assert (np.abs(z) < 5.5).all(), z  # Student with 99 degrees of freedom
 
 
 def test_joint_covariance_gives_the_error_of_a_sum():
