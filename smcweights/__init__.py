@@ -21,6 +21,7 @@ _HOME = {
     "Truncated": "importance.laws",
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.adaptive",
+    "failure_probability": "importance.rare_events",
     "SobolIndices": "importance.sensitivity",
     "sobol_from_sample": "importance.sensitivity",
     "sobol_indices": "importance.sensitivity",

@@ -66,7 +66,7 @@ from .sampling import (
 __all__ = ["adaptive_importance_sampling", "importance_sampling"]
 
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
-FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "grid")
+FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 MOST_STAGE = 5_000  # more stages teach more than larger ones
 MOST_ADAPTATION = 0.6  # share of a budget
 
@@ -111,7 +111,7 @@ class _Goal:
 
     def first_stage(self, dimension: int) -> int:
         """Draws in a stage of adaptation."""
-        least = max(40 * (dimension + 2), 200)
+        least = max(40 * (min(dimension, 20) + 2), 200)
         if isinstance(self.rule, Precision):
             return min(max(least, 500), self.most // 5)
         return min(max(least, self.most // 20), self.most // 5)
@@ -262,17 +262,23 @@ def _adapt(
     shared: bool,
     given: tuple[Any, ...],
     names: Sequence[str] | None,
+    history: History | None = None,
 ) -> _Adapted:
-    """Stages until another no longer pays for itself; the best mixture measured is kept."""
+    """Stages until another no longer pays for itself; the best mixture measured is kept.
+
+    ``history`` may bring stages in the units of ``goal``, drawn before.
+    """
     space, most = sampler.space, goal.most
     size = min(goal.first_stage(space.law.dimension), MOST_STAGE)
-    history, stages = History(), []
+    history = History() if history is None else history
+    units = goal.units
+    stages: list[dict[str, Any]] = []
     best: _Plan | None = None
     stopped = "the share of the budget meant for adaptation was used up"
     idle = 0
-    for number in range(1, 100):
-        used = len(history.log_total)
-        if best is None:
+    for number in range(len(history.stages) + 1, 100):
+        used, first = len(history.log_total), not history.stages
+        if first:
             densities: tuple[Any, ...] = (space, *given)
             weights = np.full(len(densities), 1 / len(densities))
         elif used + size > MOST_ADAPTATION * most:
@@ -299,7 +305,7 @@ def _adapt(
                 break
             weights, coefficient = _weights(history, components, controls, goal)
         stage = sampler.draw(f"stage {number}", densities, split(size, weights))
-        if best is None:
+        if first:
             _check_objective(goal.objective, stage.values.shape[1])
             expectation_names(names, stage.values.shape[1], stage.scalar)
             units = units_of(stage.values)
@@ -309,7 +315,7 @@ def _adapt(
         used += size
         t = history.targets()
         value = t.mean(0)
-        if best is None:
+        if first:
             components = starting_components(space, given, t.shape[1])
             choices = choices_of(controls, components, used)
             ratios = _history_ratios(history, components, controls)
@@ -344,7 +350,7 @@ def _adapt(
         if idle == 2:
             stopped = "another stage would cost more than it gains"
             break
-    assert best is not None
+    assert best is not None, "a history leaves room for a stage"
     weights = best.weights
     if len(weights) > 1:
         # the densities stay those that were tried; how much of each is settled with all draws
@@ -461,10 +467,10 @@ def _objective(objective: Any) -> str | np.ndarray:
     return weights
 
 
-def _check_integrand(integrand: Any) -> None:
+def _check_integrand(integrand: Any, name: str = "integrand") -> None:
     if not callable(integrand):
         raise TypeError(
-            f"integrand: got {type(integrand).__name__}; expected a function of an array of inputs"
+            f"{name}: got {type(integrand).__name__}; expected a function of an array of inputs"
         )
 
 
@@ -478,7 +484,7 @@ def _family(proposal: Any, law: Law) -> tuple[str, tuple[Law, ...]]:
             )
         if proposal == "grid" and law.dimension > 4:
             raise ValueError(f"proposal: 'grid' serves up to 4 inputs; the law has {law.dimension}")
-        if proposal in ("grid", "rank-one") and not law.mapped:
+        if proposal in ("grid", "rank-one", "vmfn") and not law.mapped:
             raise ValueError(
                 f"proposal: {proposal!r} needs a law with an isoprobabilistic map (independent "
                 "marginals, a Gaussian copula or a multivariate normal law)"
@@ -533,8 +539,9 @@ def adaptive_importance_sampling(
         Run until every interval is as narrow as asked.
     proposal : str or law, default "auto"
         Family of the components: "gaussian", "mixture" (of Gaussians), "student", "rank-one" (for
-        many inputs), "grid" (up to 4 inputs), "auto" (mixtures, with a grid up to 4 inputs,
-        rank-one above 20); or a law to start from beside the input law.
+        many inputs), "vmfn" (von Mises-Fisher times Nakagami, for many inputs and curved limits),
+        "grid" (up to 4 inputs), "auto" (mixtures, with a grid up to 4 inputs, rank-one and vmfn
+        above 20); or a law to start from beside the input law.
     components : {"each", "shared"}
         Components for each expectation, or one set for all of them.
     control_variates : bool, "polynomial", callable, or a list of these, default True

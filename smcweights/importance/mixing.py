@@ -17,9 +17,9 @@ from .proposals import (
     Elliptical,
     Mixture,
     WorkingSpace,
+    fit_directional,
     fit_grid,
     fit_mixtures,
-    fit_rank_one,
 )
 
 __all__ = ["Components", "criterion", "fit_components", "mixture_weights", "starting_components"]
@@ -115,9 +115,9 @@ def _fitted(
 ) -> list[Mixture]:
     if family == "grid":
         return [fit_grid(u, column) for column in w.T]
-    if family == "rank-one":
-        return [fit_rank_one(u, column) for column in w.T]
-    most = 1 if family == "gaussian" else max(1, min(6, MOST_COMPONENTS // w.shape[1]))
+    if family in ("rank-one", "vmfn"):
+        return [fit_directional(u, column, rng, family) for column in w.T]
+    most = 1 if family == "gaussian" else max(1, min(12, MOST_COMPONENTS // w.shape[1]))
     return fit_mixtures(u, w, rng, most=most, degrees_of_freedom=nu, restarts=2)
 
 
@@ -143,9 +143,10 @@ def fit_components(
         Input density over that of the draws.
     importance : ndarray, shape (J,)
         Weights of the expectations in the criterion, for components that several share.
-    family : {"auto", "gaussian", "mixture", "student", "rank-one", "grid"}
+    family : {"auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid"}
         "auto": Gaussian mixtures up to d = 20 (Student where the law has no isoprobabilistic map)
-        with a shared grid up to d = 4, the rank-one family above.
+        with a shared grid up to d = 4 and rank-one components beside them above 8; above 20 the
+        rank-one and the vMF-Nakagami family.
     shared : bool
         One set of components for sqrt(sum_j importance_j t_j^2) instead of one per expectation.
     given : tuple
@@ -174,7 +175,11 @@ def fit_components(
         else:
             labels = _clusters(w, MOST_TARGETS, rng)
             w = np.stack([w[:, labels == c].mean(1) for c in range(labels.max() + 1)], axis=1)
-        for c, mixture in enumerate(_fitted(u, w, kind, nu, rng)):
+        fits = list(enumerate(_fitted(u, w, kind, nu, rng)))
+        if family == "auto" and d > 8 and space.law.mapped:
+            other = "vmfn" if d > 20 else "rank-one"
+            fits += list(enumerate(_fitted(u, w, other, nu, rng)))
+        for c, mixture in fits:
             members = [target for target, label in zip(targets, labels, strict=True) if label == c]
             pull = sum(np.sqrt(importance[m.expectation]) * abs(m.mass) for m in members)
             for part, component in zip(mixture.weights, mixture.components, strict=True):
@@ -210,11 +215,12 @@ def fit_components(
     # draws of the input law can't guard what they hardly ever hit: a region that was missed is
     # found by draws spread as wide as those that count, in every direction
     weight = np.abs(t)
-    likely = ((t != 0) * law_weight[:, None]).mean(0)
+    square = (t**2 / np.maximum(law_weight, 1e-300)[:, None]).mean(0)
+    likely = weight.mean(0) ** 2 / np.maximum(square, 1e-300)
     rare = (seen >= FEW_HITS) & (likely * len(t) < FEW_HITS / DEFENSIVE)
     if rare.any():
-        square = (u**2).sum(1) @ weight[:, rare] / weight[:, rare].sum(0)
-        width = float(np.sqrt(square.max() / d))
+        radius = (u**2).sum(1) @ weight[:, rare] / weight[:, rare].sum(0)
+        width = float(np.sqrt(radius.max() / d))
         if width > 1.15:
             explore(width, nu, f"guard at {width:.2g} times the scale", GUARD)
     if not space.law.mapped:

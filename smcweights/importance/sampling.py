@@ -96,6 +96,8 @@ class Stage:
         Draws from each component.
     scalar : bool
         Whether the integrand returned one number per input.
+    raw : ndarray, shape (n, C), optional
+        What the function returned, where ``values`` derive from it; NaN where it wasn't called.
     """
 
     u: np.ndarray
@@ -107,6 +109,7 @@ class Stage:
     mixture: Mixture
     counts: np.ndarray
     scalar: bool
+    raw: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.u)
@@ -261,12 +264,16 @@ def check_normalised(law: Law, root: Any, argument: str, remedy: str) -> None:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Draws stages: what stays the same from one to the next."""
+    """Draws stages: what stays the same from one to the next.
+
+    ``derived`` turns what the function returned, (n, C), into the integrand, (n, J).
+    """
 
     run: Any
     space: WorkingSpace
     vectorized: bool
     units: Units | None = None
+    derived: Callable[[np.ndarray], np.ndarray] | None = None
 
     def draw(self, name: str, densities: tuple[Any, ...], counts: np.ndarray) -> Stage:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
@@ -282,21 +289,25 @@ class Sampler:
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
         tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
         widths = {t.shape[1] for t in tables}
-        if self.units is not None:
+        if self.units is not None and self.derived is None:
             widths.add(len(self.units.unit))
         if len(widths) > 1:
             raise ModelError(
                 f"integrand: returned {' and '.join(map(str, sorted(widths)))} values per input in "
                 "different batches; expected as many in each"
             )
-        values = np.concatenate(tables)
+        values, raw = np.concatenate(tables), None
+        if self.derived is not None:
+            raw = np.full((len(x), values.shape[1]), np.nan)
+            raw[inside] = values
+            values = self.derived(values)
         if len(called) < len(x):
             values, known = np.zeros((len(x), values.shape[1])), values
             values[inside] = known
         log_g = log_densities(densities, u)
         log_h = log_mixture(log_g, mixture.weights)
         scalar = blocks[0].ndim == 1
-        stage = Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar)
+        stage = Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar, raw)
         return stage if self.units is None else self.units.apply(stage)
 
 
@@ -973,6 +984,7 @@ def report(
         np.fill_diagonal(covariance, np.maximum(variance, rounding))
         covariance *= np.outer(units.unit, units.unit)
         keywords["covariance"] = covariance.reshape(()) if scalar else covariance
+    kept = {} if draws[0].raw is None else {"returned": (("draw", "column"), joined(draws, "raw"))}
     component = np.concatenate([np.repeat(np.arange(len(s.counts)), s.counts) for s in draws])
     return Estimate(
         value[0] if scalar else value,
@@ -993,6 +1005,7 @@ def report(
             "inputs": (("draw", "input"), x),
             "values": (("draw", "expectation"), values),
             "log_weight": (("draw",), log_w),
+            **kept,
             "component": (("draw",), component),
             "input": (("input",), np.array(law.names)),
             "expectation": (("expectation",), np.array(names)),
