@@ -49,6 +49,7 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, stopping_rule
+from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
 from .polynomials import PolynomialBasis, polynomial_basis
@@ -74,7 +75,9 @@ MOST_TERMS = 400
 MOST_CANDIDATES = 1_000
 MOST_FITTED = 12_000  # rows behind a polynomial
 SCREENED = 3_000  # of them behind the choice of its next terms
-TAILS = 3.0  # fourth moment that a term may have, per row behind the polynomial
+HEAVY = 0.7  # Pareto k-hat of the squared output above which no interval is promised
+TAILS = 3.0  # fourth moment that a term may have, per row behind the polynomial,
+UNBOUNDED_TAILS = 0.1  # and that its factors of unbounded inputs may have
 WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
 
 
@@ -505,6 +508,16 @@ class _Replicates:
         )
         return table, float(effective.min())
 
+    def tail(self, centre: Array) -> float:
+        """Largest Pareto k-hat of the squared outputs; -inf where the inputs are bounded."""
+        ends = [(m.ppf(0.0), m.ppf(1.0)) for m in self.law.marginals or ()]
+        if np.isfinite(np.array(ends, dtype=float)).all():
+            return -math.inf
+        squares = ((self.y[:, :, :2] - centre) ** 2).sum(2).reshape(-1, self.y.shape[3])
+        shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in squares.T]
+        # infinite: too few values to fit a tail to, as of an indicator
+        return max((k for k in shapes if np.isfinite(k)), default=-math.inf)
+
     def at_most(self, calls: int, size: int) -> int:
         """Points per scrambling, at most ``size``, that keep within the calls.
 
@@ -632,12 +645,17 @@ class _Basis:
                     at[1:] = basis(ui[:, None], xi[:, None]).T
         return found
 
-    def fourth_moments(self, law: Law) -> Array:
-        """Largest E[p^4] up to each degree, shape (d, degrees)."""
+    def tails(self, law: Law) -> Array:
+        """Largest E[p^4] up to each degree over what a term may have per row, (2, d, degrees).
+
+        For all inputs, and for unbounded ones alone: beyond their draws, nothing holds a term.
+        """
         z, weight = _normal_rule()
         u = np.repeat(z[:, None], law.dimension, axis=1)
         found = self.tables(u, law.to_inputs(u)) ** 4 @ weight
-        return np.maximum.accumulate(found, axis=1)
+        every = np.maximum.accumulate(found, axis=1)
+        known = np.array([basis is not None for basis in self.bounded])
+        return np.stack([every, np.where(known[:, None], 1.0, every)])
 
 
 def _normal_rule() -> tuple[Array, Array]:
@@ -732,7 +750,7 @@ def _fit(fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Arr
 
     Each round adds the candidates that correlate most with the residual and solves anew; the
     candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are tables (d,
-    degrees, n) and outputs (n,). Terms with large fourth moments, ``fourth`` by input and degree,
+    degrees, n) and outputs (n,). Terms with large fourth moments, ``fourth`` from `_Basis.tails`,
     are left out: draws say little of them, and in the tails they lead astray.
     """
     tables, y = fitted
@@ -752,8 +770,9 @@ def _fit(fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Arr
     while len(active) < most and spread > 0 and idle < 3:
         fresh = [e for e in dict.fromkeys(map(tuple, proposed.tolist())) if e not in known]
         known.update(fresh)
-        size = fourth[np.arange(d), np.array(fresh, dtype=np.int64).reshape(-1, d)].prod(1)
-        fresh = [e for e, moment in zip(fresh, size, strict=True) if moment <= TAILS * len(y)]
+        size = fourth[:, np.arange(d), np.array(fresh, dtype=np.int64).reshape(-1, d)].prod(2)
+        allowed = (size[0] <= TAILS * len(y)) & (size[1] <= UNBOUNDED_TAILS * len(y))
+        fresh = [e for e, ok in zip(fresh, allowed, strict=True) if ok]
         if fresh:
             pool = np.concatenate([pool, np.array(fresh)])
             at_pool = np.concatenate([at_pool, _products(np.array(fresh), screen)])
@@ -817,7 +836,7 @@ def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
     basis, d = _basis(law), law.dimension
-    fourth = basis.fourth_moments(law)
+    fourth = basis.tails(law)
     means = replicates.means(centre)[0]
     fold_of = np.arange(count) % FOLDS
     used: list[list[_Polynomial]] = [[] for _ in range(means.shape[1])]
@@ -1134,6 +1153,16 @@ class _Work:
                 )
             replicates.extend(2 * replicates.size)
 
+    def largest_variance(self, table: Array) -> float:
+        """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            means = _spread_of(table.reshape(len(table), -1), **self.told("", 1))
+            try:
+                return float(self.finished(means, "").indices.variance.max())
+            except DegeneracyError:
+                return math.inf
+
     def at_points(self, polynomial: bool, cautions: list[str]) -> SobolIndices:
         replicates = self.replicates
         r, calls = replicates.count, replicates.calls + self.lost
@@ -1145,6 +1174,8 @@ class _Work:
                 "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
                 "polynomial_explains": [[p.explained for p in one] for one in used],
             }
+            self.variances["qmc"] = self.largest_variance(plain) * calls
+            self.variances["surrogate"] = self.largest_variance(table) * calls
             if any(not p.empty for one in used for p in one):
                 method += " with polynomials as control variates"
         told = self.told(method, calls, replicates=r, points=replicates.size, **extra)
@@ -1156,6 +1187,13 @@ class _Work:
                 *cautions,
                 f"the variance of the output is due to {effective:.2g} pairs of points in effect: "
                 "intervals are not to be trusted; method='importance' is made for such models",
+            ]
+        k = replicates.tail(self.centre)
+        if k > HEAVY:
+            cautions = [
+                *cautions,
+                f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
+                "been seen may matter more than the standard error says",
             ]
         for text in cautions:
             means = _cautioned(means, text)
@@ -1515,7 +1553,7 @@ def _by_neighbours(rank: Array, y: Array) -> Array:
     parts = [
         (tables[:, :, rows][..., :MOST_FITTED], y[rows][:MOST_FITTED]) for rows in (~judges, judges)
     ]
-    polynomial = _fit(parts[0], parts[1], basis.fourth_moments(unit))
+    polynomial = _fit(parts[0], parts[1], basis.tails(unit))
     rest = y - polynomial(tables)
     found = np.empty(d)
     own = np.arange(n)

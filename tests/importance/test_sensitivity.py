@@ -169,6 +169,30 @@ def test_importance_sampling_finds_the_indices_of_a_rare_event():
     assert found.indices.cost["evaluations"] <= 60_000
 
 
+def exponential(x, scale):
+    return np.exp(x @ (scale * np.array([0.8, 0.5, 0.2])))
+
+
+def test_intervals_cover_with_inputs_that_have_tails():
+    """A product of lognormals: V_i = exp(b_i^2) - 1, V = prod (1 + V_i) - 1."""
+    part = np.exp(np.array([0.8, 0.5, 0.2]) ** 2 / 9) - 1
+    variance = np.prod(1 + part) - 1
+    expected = np.concatenate([part, part / (1 + part) * (1 + variance)]) / variance
+    model = partial(exponential, scale=1 / 3)
+    found = runs(model, [stats.norm()] * 3, 1_280, 150, method="surrogate")
+    rate = np.mean([covered(r.indices, expected) for r in found], axis=0)
+    assert (rate >= bounds(150)[0] - 0.02).all(), rate
+
+
+def test_heavy_tails_are_said():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        smw.sobol_indices(
+            partial(exponential, scale=1.5), [stats.norm()] * 3, 2_000, method="surrogate", seed=1
+        )
+    assert any("heavy tail" in str(w.message) for w in told)
+
+
 def test_few_hits_are_said():
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
