@@ -76,7 +76,7 @@ MOST_CANDIDATES = 1_000
 MOST_FITTED = 12_000  # rows behind a polynomial
 SCREENED = 3_000  # of them behind the choice of its next terms
 HEAVY = 0.7  # Pareto k-hat of the squared output above which no interval is promised
-TAILS = 3.0  # fourth moment that a term may have, per row behind the polynomial,
+TAILS = 0.05  # fourth moment that a term may have, per row behind the polynomial,
 UNBOUNDED_TAILS = 0.1  # and that its factors of unbounded inputs may have
 WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
 
