@@ -565,8 +565,9 @@ def fit_mixtures(
     score = -2 * size * fit + parameters * log_size
     orders = np.ones(len(size), dtype=np.int64)
     for c in range(2, most + 1):
-        # worth a try where draws suffice and the last component was an improvement
-        able = (size > 2 * c * (d + 1)) & (orders == c - 1)
+        # worth a try where draws suffice and one of the last two components was an improvement:
+        # among several regions a second component may gain little
+        able = (size > 2 * c * (d + 1)) & (orders >= c - 2)
         which = np.repeat(np.flatnonzero(able), restarts)
         if len(which) == 0:
             break

@@ -87,18 +87,21 @@ class _Events:
 
 
 def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[float, np.ndarray]:
-    """The smallest s for which weight * Phi(-margin/s) is worth ``need`` draws, and these (n,)."""
+    """The smallest s for which weight * Phi(-margin/s) is worth ``need`` draws, and these (n,).
+
+    Their largest is 1: far from failure all of them would underflow.
+    """
     from scipy.special import log_ndtr
 
     def at(s: float) -> tuple[float, np.ndarray]:
         with np.errstate(divide="ignore"):
             log_t = np.log(weight) + log_ndtr(-margin / s)
         t = np.exp(log_t - log_t.max())
-        return t.sum() ** 2 / (t @ t), t * np.exp(log_t.max())
+        return t.sum() ** 2 / (t @ t), t
 
     t = weight * (margin <= 0)
     if t.sum() ** 2 >= need * (t @ t) and t.any():
-        return 0.0, t
+        return 0.0, t / t.max()
     size = np.abs(margin - np.median(margin)).mean() + 1e-300
     low, high = -12.0, 4.0  # powers of ten of the margin's own spread
     for _ in range(30):
@@ -119,7 +122,7 @@ def _approach(
     history, levels = History(), []
     densities: tuple[Any, ...] = (space, *given)
     weights = starting_components(space, given, 1).share
-    need = float(np.clip(4 * (d + 1), 60, 150))
+    need = float(np.clip(12 * (d + 1), 60, 150))
     for number in range(1, 100):
         stage = sampler.draw(f"level {number}", densities, split(size, weights))
         history.add(stage)
@@ -176,7 +179,9 @@ def _design_points(
         mean = np.abs(t[near, k]) @ u[near] if len(near) else u[nearest]
         length = np.linalg.norm(mean)
         e = mean / length if length > 0 else towards
-        index[k] = (u[failed] @ e)[u[failed] @ e > 0].min(initial=radius[nearest])
+        along = u[failed] @ e
+        cosine = along / radius[failed]
+        index[k] = along[cosine > 0.9 * cosine.max()].min()
         factors[k] = e**2
         point[k] = space.to_inputs((index[k] * e)[None])[0]
     return point, index, factors
@@ -231,7 +236,7 @@ def failure_probability(
         Of shape () for one limit state, one threshold and no system, otherwise (J,). An event that
         was never hit is 0 with an upper limit and a warning. Diagnostics: ``levels`` (the scales
         of the smoothed indicators), ``stages``, and what first-order reliability analysis reports:
-        ``design_points`` (J, d), the most likely failure found, ``design_index`` (J,), its
+        ``design_points`` (J, d), near the most likely failure, ``design_index`` (J,), its
         distance from the centre in standard-normal space, and ``importance_factors`` (J, d),
         squared direction cosines, which sum to 1. The sample keeps the limit state itself, as
         ``returned``.

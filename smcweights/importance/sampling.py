@@ -1044,10 +1044,8 @@ def _digest_into(found: Any, thing: Any, depth: int) -> None:
         found.update(f"{thing.dtype}{thing.shape}".encode() + np.ascontiguousarray(thing).tobytes())
     elif depth > 8:
         found.update(type(thing).__qualname__.encode())
-    elif isinstance(thing, list | tuple | set | frozenset | dict):
-        items = list(thing.items()) if isinstance(thing, dict) else list(thing)
-        if isinstance(thing, set | frozenset):
-            items.sort(key=repr)
+    elif isinstance(thing, tuple | frozenset):
+        items = sorted(thing, key=repr) if isinstance(thing, frozenset) else thing
         found.update(f"{type(thing).__qualname__}{len(items)}".encode())
         for item in items:
             _digest_into(found, item, depth + 1)
@@ -1055,9 +1053,11 @@ def _digest_into(found: Any, thing: Any, depth: int) -> None:
         found.update(thing.co_code + " ".join(thing.co_names).encode())
         _digest_into(found, thing.co_consts, depth + 1)
     elif isinstance(thing, partial):
-        _digest_into(found, (thing.func, thing.args, thing.keywords), depth + 1)
+        bound = tuple(sorted(thing.keywords.items()))
+        _digest_into(found, (thing.func, thing.args, bound), depth + 1)
     elif hasattr(thing, "__code__"):
-        cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
+        # lists and dicts count by type only: functions that log or count append to them
+        cells = tuple(cell.cell_contents for cell in thing.__closure__ or () if _filled(cell))
         owner = getattr(thing, "__self__", None)
         _digest_into(found, (thing.__code__, thing.__defaults__, cells, owner), depth + 1)
     else:
@@ -1066,7 +1066,7 @@ def _digest_into(found: Any, thing: Any, depth: int) -> None:
         if isinstance(thing, type | ModuleType):
             found.update(thing.__name__.encode())
         elif hasattr(thing, "__dict__"):
-            _digest_into(found, vars(thing), depth + 1)
+            _digest_into(found, tuple(vars(thing).items()), depth + 1)
 
 
 def _filled(cell: Any) -> bool:

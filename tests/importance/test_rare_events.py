@@ -1,0 +1,252 @@
+"""Failure probabilities against closed forms: one and many regions, few and many inputs.
+
+Coverage is judged by binomial bounds, z-scores by 5, each a false alarm in a million; fixed seeds.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+import smcweights as smw
+from smcweights.importance.proposals import Polar, _log_bessel, fit_directional
+
+NORMAL = [stats.norm()] * 2
+SF = stats.norm.sf
+
+
+def linear(beta, d):
+    return lambda x: beta - x.sum(axis=1) / np.sqrt(d)
+
+
+def agrees(estimate, truth):
+    return bool((np.abs(estimate.value - truth) < 5 * estimate.standard_error).all())
+
+
+@pytest.mark.parametrize(
+    ("beta", "d", "error"),
+    [(-0.5, 2, 0.02), (1.3, 2, 0.02), (3, 2, 0.02), (6, 2, 0.03), (4.5, 10, 0.04), (3.5, 50, 0.05)],
+)
+def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
+    est = smw.failure_probability(linear(beta, d), [stats.norm()] * d, 10_000, seed=1)
+    assert est.value.shape == ()
+    assert agrees(est, SF(beta))
+    assert est.relative_error < error
+
+
+@pytest.mark.slow
+def test_two_hundred_inputs():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.failure_probability(linear(3.5, 200), [stats.norm()] * 200, 10_000, seed=2)
+    assert agrees(est, SF(3.5))
+    assert est.relative_error < 0.06
+
+
+def test_a_sphere_has_no_direction():
+    law = [stats.norm()] * 30
+    est = smw.failure_probability(lambda x: 90 - (x**2).sum(axis=1), law, 10_000, seed=3)
+    assert agrees(est, stats.chi2.sf(90, 30))
+    assert est.relative_error < 0.02
+
+
+@pytest.mark.parametrize("d", [2, 50])
+def test_opposite_sides_are_both_found(d):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.failure_probability(
+            lambda x: 4 - np.abs(x.sum(axis=1)) / np.sqrt(d), [stats.norm()] * d, 10_000, seed=4
+        )
+    assert agrees(est, 2 * SF(4))
+    assert est.relative_error < 0.06
+
+
+def test_bounded_and_skewed_inputs_by_their_names():
+    law = {"load": stats.expon(), "weight": stats.gamma(4), "share": stats.uniform()}
+    est = smw.failure_probability(
+        lambda x: 22 - x[:, 0] - x[:, 1] + 0 * x[:, 2], law, 5_000, seed=5
+    )
+    assert agrees(est, stats.gamma(5).sf(22))
+    factors = est.diagnostics["importance_factors"][0]
+    assert factors.sum() == pytest.approx(1)
+    assert factors[2] < 0.02
+    point = est.diagnostics["design_points"][0]
+    assert point[0] + point[1] == pytest.approx(22, rel=0.1)
+
+
+def test_the_design_point_of_a_plane():
+    a = np.array([0.6, -0.8, 0.0])
+    est = smw.failure_probability(lambda x: 4 - x @ a, [stats.norm()] * 3, 10_000, seed=6)
+    assert est.diagnostics["design_index"][0] == pytest.approx(4, abs=0.1)
+    np.testing.assert_allclose(est.diagnostics["importance_factors"][0], a**2, atol=0.03)
+    np.testing.assert_allclose(est.diagnostics["design_points"][0], 4 * a, atol=0.25)
+
+
+def test_thresholds_systems_and_names_from_one_sample():
+    def states(x):
+        return np.stack([4 - x[:, 0], 3.5 - x[:, 1]], axis=1)
+
+    est = smw.failure_probability(states, NORMAL, 10_000, threshold=[0, 1], system="series", seed=7)
+    a, b = SF([4, 3]), SF([3.5, 2.5])
+    assert agrees(est, np.concatenate([a, b, 1 - (1 - a) * (1 - b)]))
+    assert est.names[0] == "P(g1 <= 0)"
+    assert est.names[-1] == "P(series system <= 1)"
+    assert est.sample["returned"].shape[1] == 2
+    both = smw.failure_probability(states, NORMAL, 10_000, system="parallel", seed=7)
+    assert agrees(both, np.array([SF(4), SF(3.5), SF(4) * SF(3.5)]))
+
+
+def test_a_nearly_sure_failure_and_a_rare_one():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.failure_probability(lambda x: x[:, 0], NORMAL, 5_000, threshold=[2, -4], seed=8)
+    assert agrees(est, np.array([1 - SF(2), SF(4)]))
+
+
+def test_what_can_not_be_reached_is_an_upper_limit():
+    with pytest.warns(smw.PrecisionWarning, match="no draw gave a value other than 0"):
+        est = smw.failure_probability(lambda x: 1 + x[:, 0] ** 2, NORMAL, 2_000, seed=9)
+    lower, upper = est.interval()
+    assert (lower, est.value) == (0, 0)
+    assert 0 < upper < 0.02
+
+
+def test_a_precision_is_reached():
+    est = smw.failure_probability(
+        linear(5, 2), NORMAL, precision=smw.Precision(relative=0.05), seed=10
+    )
+    lower, upper = est.interval()
+    assert upper - lower <= 0.1 * est.value
+    assert agrees(est, SF(5))
+    assert est.cost["evaluations"] < 20_000
+
+
+def test_executors_and_checkpoints_give_the_same_bits(tmp_path):
+    options = {"seed": 11, "threshold": [0, 1]}
+    plain = smw.failure_probability(linear(4, 2), NORMAL, 2_000, **options)
+    threads = smw.failure_probability(linear(4, 2), NORMAL, 2_000, executor="threads", **options)
+    np.testing.assert_array_equal(plain.value, threads.value)
+    path = tmp_path / "run.npz"
+    smw.failure_probability(linear(4, 2), NORMAL, 2_000, checkpoint=path, **options)
+    again = smw.failure_probability(linear(4, 2), NORMAL, 2_000, checkpoint=path, **options)
+    np.testing.assert_array_equal(plain.covariance, again.covariance)
+
+
+CASES = {
+    "four sides": (lambda x: 5 - np.abs(x).max(axis=1), 2, 1 - (1 - 2 * SF(5)) ** 2),
+    "two unequal": (
+        lambda x: np.minimum(4 - x[:, 0], 4.3 + x[:, 1]),
+        2,
+        1 - (1 - SF(4)) * (1 - SF(4.3)),
+    ),
+    "corner": (lambda x: np.maximum(2.5 - x[:, 0], 2.8 + x[:, 1]), 2, SF(2.5) * SF(2.8)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_intervals_cover_in_100_runs(name):
+    """Sees a coverage of 0.70 with probability above 0.999; bounds of one in a million."""
+    limit_state, d, truth = CASES[name]
+    covered = 0
+    for seed in range(100):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", smw.PrecisionWarning)
+            est = smw.failure_probability(limit_state, [stats.norm()] * d, 3_000, seed=seed)
+        lower, upper = est.interval()
+        covered += lower <= truth <= upper
+    low, high = stats.binom.ppf([5e-7, 1 - 5e-7], 100, 0.95)
+    assert low <= covered <= high
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"limit_state": 3}, TypeError, "limit_state: got int"),
+        ({"threshold": [[0]]}, ValueError, "threshold: got"),
+        ({"threshold": np.nan}, ValueError, "threshold: got"),
+        ({"system": "bridge"}, ValueError, "system: got 'bridge'"),
+        ({"system": "series"}, smw.ModelError, "returned one value per input"),
+        ({"budget": 100}, ValueError, "budget: got 100; expected at least 200"),
+        ({"names": ["a", "b"]}, ValueError, "names: got 2"),
+        ({"limit_state": lambda x: np.nan * x[:, 0]}, smw.ModelError, "nan at input"),
+    ],
+    ids=["function", "shape", "nan", "system", "one state", "budget", "names", "model"],
+)
+def test_bad_arguments_are_told(change, error, said):
+    arguments = {"limit_state": linear(2, 2), "law": NORMAL, "budget": 1_000, **change}
+    with pytest.raises(error, match=said):
+        smw.failure_probability(**arguments)
+
+
+@pytest.mark.parametrize(("d", "kappa"), [(2, 3.0), (5, 0.7), (30, 12.0), (120, 0.5), (300, 90.0)])
+def test_the_polar_law_is_normalised_and_draws_what_its_density_says(d, kappa):
+    """Direction cosine and radius are independent; their densities are integrated numerically."""
+    e = np.zeros(d)
+    e[0] = 1.0
+    law = Polar(e, kappa, 1.7 * d / 2, 1.2 * d)
+
+    def log_joint(cosine, radius):
+        u = np.zeros((1, d))
+        u[0, 0], u[0, 1] = radius * cosine, radius * np.sqrt(1 - cosine**2)
+        from scipy.special import gammaln
+
+        # surface of the sphere with this cosine and radius
+        sphere = np.log(2) + (d - 1) / 2 * np.log(np.pi) - gammaln((d - 1) / 2)
+        return (
+            law.log_density(u)[0]
+            + sphere
+            + (d - 1) * np.log(radius)
+            + (d - 3) / 2 * np.log1p(-(cosine**2))
+        )
+
+    centre = np.sqrt(1.2 * d)
+    # separable: integrate each factor with the other held at a point
+    mid = 0.1
+    angle = integrate.quad(
+        lambda t: np.sin(t) * np.exp(log_joint(np.cos(t), centre) - log_joint(mid, centre)),
+        1e-9,
+        np.pi - 1e-9,
+        limit=200,
+    )[0]
+    radius = integrate.quad(
+        lambda r: np.exp(log_joint(mid, r) - log_joint(mid, centre)),
+        1e-6,
+        6 * centre,
+        points=[centre],
+    )[0]
+    assert angle * radius * np.exp(log_joint(mid, centre)) == pytest.approx(1, rel=1e-6)
+    u = law.sample(np.random.default_rng(1), 20_000)
+    square = (u**2).sum(axis=1)
+    assert square.mean() == pytest.approx(1.2 * d, rel=0.02)
+    cosine = u[:, 0] / np.sqrt(square)
+    from scipy.special import ive
+
+    if d < 50:
+        mean = ive(d / 2, kappa) / ive(d / 2 - 1, kappa)
+        assert abs(cosine.mean() - mean) < 5 * cosine.std() / np.sqrt(20_000)
+
+
+def test_bessel_functions_meet_where_the_expansion_takes_over():
+    from scipy.special import ive
+
+    for x in (0.5, 5.0, 60.0):
+        exact = np.log(ive(25.5, x)) + x
+        assert _log_bessel(25.5, x) == pytest.approx(exact, rel=1e-9, abs=1e-8)
+
+
+@pytest.mark.parametrize("family", ["rank-one", "vmfn"])
+def test_directional_mixtures_tell_two_sides_from_one(family):
+    rng = np.random.default_rng(2)
+    d, n = 40, 600
+    u = rng.standard_normal((n, d))
+    one = u.copy()
+    one[:, 0] += 4
+    two = u.copy()
+    two[:, 0] += np.where(np.arange(n) % 3 == 0, -4, 4)
+    weights = np.ones(n)
+    assert len(fit_directional(one, weights, rng, family).components) == 1
+    mixture = fit_directional(two, weights, rng, family)
+    assert len(mixture.components) == 2
+    assert np.sort(mixture.weights) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
