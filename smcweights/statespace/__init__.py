@@ -1,0 +1,23 @@
+"""State-space models: filtering, smoothing, and how sure one is of either.
+
+A `StateSpaceModel` is a handful of functions of one particle; `smcweights.models` has ready ones.
+
+=========================== ====================================================================
+`particle_filter`           the state given the past, and log p(y)
+`paris`, `OnlineSmoother`   expectations of additive functionals given all of y: smallest error per
+                            second, but a bias of order T/N that its interval does not contain
+`parisian_particle_gibbs`   the same without the bias, by chains of conditional filters; its
+                            interval holds, at the price of more work for the same variance
+`unbiased_smoothing`        no bias at all, by coupled chains, for many parallel workers
+`particle_gibbs`            draws of whole paths, and of parameters
+`backward_simulation`       paths from one stored filter
+`kalman_smoother`,          exact answers, where there are any
+`forward_backward`
+`check_model`               do sampler, density and bound of a model agree?
+=========================== ====================================================================
+
+What the standard errors rest on: of `paris` on independent runs, of `parisian_particle_gibbs` on
+the means of independent chains, of `unbiased_smoothing` on independent replicates, all with
+Student's quantiles. Each is honest about its own spread; the bias of `paris` is estimated beside
+it and warned of.
+"""

@@ -1,0 +1,704 @@
+"""Compiled loops of the room: arrays and functions in, arrays out, nothing checked.
+
+A model reaches them as functions of one shape each (`START` ... `ADD`), passed with explicit
+types, so that the loops are compiled once for all models and found in numba's cache by the next
+process. Particles at time t stand in row ``t % depth`` of their arrays: depth 2 forgets, depth T
+keeps everything.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit, types
+
+_f, _i, _j = types.float64, types.int64, types.int32
+_vector, _matrix, _cube = _f[::1], _f[:, ::1], _f[:, :, ::1]
+_whole, _index, _indices = _i[::1], _j[::1], _j[:, ::1]
+_rng = types.npy_rng
+
+# states, observations, row of y_0, log weights to add to, slot left alone, theta
+START_SIGNATURE = _i(_rng, _matrix, _matrix, _i, _vector, _i, _vector)
+# previous states, ancestors, states, observations, row of y_t, t, log weights, slot, theta
+MOVE_SIGNATURE = _i(_rng, _matrix, _index, _matrix, _matrix, _i, _i, _vector, _i, _vector)
+# previous states, observations, row of y_t, t, theta, log lookahead of each
+LOOK_SIGNATURE = _i(_matrix, _matrix, _i, _i, _vector, _vector)
+# previous states, prev, states, i, t, theta: log density of i given prev
+PAIR_SIGNATURE = _f(_matrix, _i, _matrix, _i, _i, _vector)
+BOUND_SIGNATURE = _f(_i, _vector)
+# previous states, states, i, t, theta, log bound, most tries, alias table, tally: the index drawn,
+# -1 after too many tries, -2 - index where the density is NaN or beyond the bound
+REJECT_SIGNATURE = _i(_rng, _matrix, _matrix, _i, _i, _vector, _f, _i, _vector, _whole, _whole)
+# states, i, observations, row, theta, sums to add to, their row
+ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
+# previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
+ADD_SIGNATURE = _i(_matrix, _i, _matrix, _i, _matrix, _i, _i, _vector, _matrix, _i)
+
+_functions = (
+    types.FunctionType(START_SIGNATURE),
+    types.FunctionType(MOVE_SIGNATURE),
+    types.FunctionType(LOOK_SIGNATURE),
+    types.FunctionType(PAIR_SIGNATURE),
+    types.FunctionType(BOUND_SIGNATURE),
+    types.FunctionType(REJECT_SIGNATURE),
+    types.FunctionType(ADD_FIRST_SIGNATURE),
+    types.FunctionType(ADD_SIGNATURE),
+)
+
+MULTINOMIAL, STRATIFIED, SYSTEMATIC, RESIDUAL = range(4)
+EXACT, HYBRID, MCMC = range(3)
+# what `status[0]` says; `status[1:4]` is the time, the particle and its partner
+FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE = range(6)
+# where `options` holds what
+FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, CAP, FROZEN, LOOKAHEAD, REDRAW = range(10)
+BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
+
+
+@njit(LOOK_SIGNATURE, cache=True, nogil=True)
+def no_lookahead(x, y, row, t, theta, out):
+    """For filters that look at the present only."""
+    return 0
+
+
+@njit(BOUND_SIGNATURE, cache=True, nogil=True)
+def no_bound(t, theta):
+    """For models that know none."""
+    return np.inf
+
+
+@njit(ADD_FIRST_SIGNATURE, cache=True, nogil=True)
+def add_nothing_first(x, i, y, row, theta, out, k):
+    """For functionals without a term at t = 0."""
+    return 0
+
+
+@njit(ADD_SIGNATURE, cache=True, nogil=True)
+def add_nothing(x_prev, prev, x, i, y, row, t, theta, out, k):
+    """For runs without a functional."""
+    return 0
+
+
+@njit(REJECT_SIGNATURE, cache=True, nogil=True)
+def no_rejection(rng, x_prev, x, i, t, theta, log_bound, cap, chance, alias, tally):
+    """For models without a bound."""
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def find(cumulative, u):
+    """First index whose cumulative weight exceeds u, the last one at most."""
+    low, high = 0, cumulative.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if cumulative[middle] > u:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@njit(cache=True, nogil=True)
+def draw_multinomial(rng, cumulative, first, out):
+    """Sorted independent draws into out[first:]."""
+    n = out.size - first
+    if n == 0:
+        return
+    total = 0.0
+    gaps = np.empty(n)
+    for k in range(n):
+        total += rng.standard_exponential()
+        gaps[k] = total
+    total += rng.standard_exponential()
+    scale = cumulative[-1] / total
+    prev, last = 0, cumulative.size - 1
+    for k in range(n):
+        u = gaps[k] * scale
+        while prev < last and cumulative[prev] <= u:
+            prev += 1
+        out[first + k] = prev
+
+
+@njit(cache=True, nogil=True)
+def resample(rng, scheme, weights, out):
+    """Ancestors of out.size particles, in increasing order but for residual resampling."""
+    n, size = out.size, weights.size
+    if scheme == MULTINOMIAL:
+        draw_multinomial(rng, np.cumsum(weights), 0, out)
+        return
+    if scheme == RESIDUAL:
+        total = weights.sum()
+        rest = np.empty(size)
+        first = 0
+        for prev in range(size):
+            share = n * weights[prev] / total
+            copies = min(int(share), n - first)
+            rest[prev] = share - int(share)
+            for _ in range(copies):
+                out[first] = prev
+                first += 1
+        draw_multinomial(rng, np.cumsum(rest), first, out)
+        return
+    total = weights.sum()
+    prev, reached = 0, weights[0]
+    u = rng.random()
+    for k in range(n):
+        if scheme == STRATIFIED and k > 0:
+            u = rng.random()
+        tooth = (k + u) / n * total
+        while prev < size - 1 and reached <= tooth:
+            prev += 1
+            reached += weights[prev]
+        out[k] = prev
+
+
+@njit(cache=True, nogil=True)
+def resample_around(rng, scheme, weights, slot, frozen, out):
+    """Ancestors of all slots given that of one: `slot` descends from `frozen`."""
+    n = out.size
+    cumulative = np.cumsum(weights)
+    total = cumulative[-1]
+    if scheme == MULTINOMIAL:
+        others = np.empty(n - 1, dtype=np.int32)
+        draw_multinomial(rng, cumulative, 0, others)
+        for k in range(n - 1):
+            out[k if k < slot else k + 1] = others[k]
+        out[slot] = frozen
+        return
+    below = cumulative[frozen] - weights[frozen]
+    start = (below + rng.random() * weights[frozen]) / total
+    if scheme == STRATIFIED:
+        # the strata turn with the frozen tooth, else its neighbours would know where it stands
+        start -= rng.random() / n
+    k = 0
+    for i in range(n):
+        if i == slot:
+            out[i] = frozen
+            continue
+        k += 1
+        shift = rng.random() if scheme == STRATIFIED else 0.0
+        tooth = start + (k + shift) / n
+        out[i] = find(cumulative, (tooth - math.floor(tooth)) * total)
+
+
+@njit(cache=True, nogil=True)
+def fill_alias(weights, chance, alias, stack):
+    """Alias table: draw prev uniformly, keep it with chance[prev], else take alias[prev]."""
+    n = weights.size
+    scale = n / weights.sum()
+    small, large = 0, n
+    for prev in range(n):
+        chance[prev] = weights[prev] * scale
+        alias[prev] = prev
+        if chance[prev] < 1.0:
+            stack[small] = prev
+            small += 1
+        else:
+            large -= 1
+            stack[large] = prev
+    while small > 0 and large < n:
+        small -= 1
+        prev, donor = stack[small], stack[large]
+        alias[prev] = donor
+        chance[donor] -= 1.0 - chance[prev]
+        if chance[donor] < 1.0:
+            large += 1
+            stack[small] = donor
+            small += 1
+    for k in range(small):
+        chance[stack[k]] = 1.0
+    for k in range(large, n):
+        chance[stack[k]] = 1.0
+
+
+@njit(cache=True, nogil=True)
+def from_alias(rng, chance, alias):
+    """One index from an alias table."""
+    u = rng.random() * chance.size
+    prev = int(u)
+    return prev if u - prev < chance[prev] else alias[prev]
+
+
+@njit(cache=True, nogil=True)
+def fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
+    """Cumulative backward weights of particle i; False when all of them are zero."""
+    n = cumulative.size
+    largest = -np.inf
+    for prev in range(n):
+        value = log_w[prev]
+        if value > -np.inf:
+            value += pair(x_prev, prev, x, i, t, theta)
+        cumulative[prev] = value
+        if math.isnan(value):
+            return False
+        largest = max(largest, value)
+    if not -np.inf < largest < np.inf:
+        return False
+    total = 0.0
+    for prev in range(n):
+        total += math.exp(cumulative[prev] - largest)
+        cumulative[prev] = total
+    return True
+
+
+@njit(cache=True, nogil=True)
+def draw_backward(
+    rng, pair, reject, log_bound, cap, chance, alias, x_prev, log_w, x, i, t, theta, cumulative,
+    known, tally,
+):  # fmt: skip
+    """One backward index of particle i: rejection, then one exact draw.
+
+    ``known[0]`` says whether `cumulative` is already that of particle i. Negative on failure:
+    minus the status.
+    """
+    tally[0] += 1
+    if not known[0]:
+        if cap > 0:
+            prev = reject(rng, x_prev, x, i, t, theta, log_bound, cap, chance, alias, tally)
+            if prev >= 0:
+                return prev
+            if prev < -1:
+                known[1] = -2 - prev
+                return -BOUND_TOO_LOW
+        if not fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
+            return -NO_ANCESTOR
+        known[0] = 1
+    tally[2] += 1
+    return find(cumulative, rng.random() * cumulative[-1])
+
+
+@njit(cache=True, nogil=True)
+def backward_step(
+    rng, pair, bound, reject, add, x_prev, log_w, x, ancestors, y, row, t, theta, draws, method,
+    cap, old, new, chosen, tally, status,
+):  # fmt: skip
+    """Smoothed sums of the particles at time t from those at t - 1, and their first indices."""
+    n, sums = x.shape[0], new.shape[1]
+    weights, cumulative, chance = np.exp(log_w), np.empty(n), np.empty(n)
+    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    known = np.zeros(2, dtype=np.int64)
+    log_bound = np.inf
+    if method != EXACT:
+        fill_alias(weights, chance, alias, stack)
+    if method == HYBRID:
+        log_bound = bound(t, theta)
+    tries = cap if method == HYBRID else 0
+    for i in range(n):
+        known[0] = 0
+        for j in range(sums):
+            new[i, j] = 0.0
+        current = np.int64(ancestors[i])
+        current_log = pair(x_prev, current, x, i, t, theta) if method == MCMC else 0.0
+        for k in range(draws):
+            if method == MCMC:
+                tally[0] += 1
+                tally[1] += 1
+                prev = from_alias(rng, chance, alias)
+                value = pair(x_prev, prev, x, i, t, theta)
+                if math.isnan(value) or not current_log > -np.inf:
+                    fail(status, NO_ANCESTOR, t, i, prev)
+                    return NO_ANCESTOR
+                if rng.standard_exponential() > current_log - value:
+                    current, current_log = prev, value
+            else:
+                current = draw_backward(
+                    rng, pair, reject, log_bound, tries, chance, alias, x_prev, log_w, x, i, t,
+                    theta, cumulative, known, tally,
+                )  # fmt: skip
+                if current < 0:
+                    fail(status, -current, t, i, known[1])
+                    return -current
+            if k == 0:
+                chosen[i] = current
+            for j in range(sums):
+                new[i, j] += old[current, j]
+            add(x_prev, current, x, i, y, row, t, theta, new, i)
+        for j in range(sums):
+            new[i, j] /= draws
+    return FINE
+
+
+@njit(cache=True, nogil=True)
+def normalise(log_w):
+    """Normalise log weights in place; the log of their sum, NaN when one is NaN or +inf."""
+    largest = -np.inf
+    for i in range(log_w.size):
+        if math.isnan(log_w[i]) or log_w[i] == np.inf:
+            return np.nan
+        largest = max(largest, log_w[i])
+    if largest == -np.inf:
+        return largest
+    total = 0.0
+    for i in range(log_w.size):
+        total += math.exp(log_w[i] - largest)
+    log_total = largest + math.log(total)
+    for i in range(log_w.size):
+        log_w[i] -= log_total
+    return log_total
+
+
+@njit(cache=True, nogil=True)
+def fail(status, code, t, i, partner):
+    """Say what went wrong, and where."""
+    status[0], status[1], status[2], status[3] = code, t, i, partner
+
+
+@njit(
+    _i(
+        *_functions, _rng, _matrix, _vector, _whole, _f, _matrix, _cube, _matrix, _indices,
+        _indices, _cube, _indices, _matrix, _vector, _vector, _whole, _whole,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def advance(
+    start, move, look, pair, bound, reject, add_first, add,
+    rng, y, theta, options, threshold, path, x,
+    log_w, ancestors, backward, tau, roots, moments, ess, increments, tally, status,
+):  # fmt: skip
+    """Particle filter from time options[FIRST] to below options[END].
+
+    With options[DRAWS] > 0 every particle carries its smoothed sums `tau` by that many backward
+    draws (PaRIS); with options[FROZEN] >= 0 that slot follows `path` (conditional filter).
+    """
+    n, depth, draws = x.shape[1], x.shape[0], options[DRAWS]
+    slot, scheme, method, cap = options[FROZEN], options[SCHEME], options[METHOD], options[CAP]
+    dim, sums = x.shape[2], tau.shape[2]
+    weights, first_stage, ahead = np.empty(n), np.empty(n), np.zeros(n)
+    cumulative = np.empty(n)
+    for t in range(options[FIRST], options[END]):
+        row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        if slot >= 0:
+            for j in range(dim):
+                x[now, slot, j] = path[t, j]
+        if t == 0:
+            for i in range(n):
+                log_w[now, i] = -math.log(n)
+                ancestors[now, i] = i
+            if roots.size:
+                for i in range(n):
+                    roots[0, i] = i
+            start(rng, x[now], y, row, log_w[now], slot, theta)
+        else:
+            for i in range(n):
+                first_stage[i] = log_w[before, i]
+            log_stage = 0.0
+            if options[LOOKAHEAD]:
+                look(x[before], y, row, t, theta, ahead)
+                for i in range(n):
+                    first_stage[i] += ahead[i]
+                log_stage = normalise(first_stage)
+                if not -np.inf < log_stage < np.inf:
+                    code = ALL_ZERO if log_stage == -np.inf else NOT_A_NUMBER
+                    fail(status, code, t, -1, -1)
+                    return code
+            squares = 0.0
+            for i in range(n):
+                weights[i] = math.exp(first_stage[i])
+                squares += weights[i] ** 2
+            if threshold * n * squares >= 1.0:
+                if slot >= 0:
+                    resample_around(rng, scheme, weights, slot, slot, ancestors[now])
+                else:
+                    resample(rng, scheme, weights, ancestors[now])
+                for i in range(n):
+                    log_w[now, i] = log_stage - math.log(n) - ahead[ancestors[now, i]]
+                if roots.size:
+                    for i in range(n):
+                        roots[1, i] = roots[0, ancestors[now, i]]
+                    for i in range(n):
+                        roots[0, i] = roots[1, i]
+            else:
+                for i in range(n):
+                    ancestors[now, i] = i
+                    log_w[now, i] = log_w[before, i]
+            if slot >= 0 and options[REDRAW]:
+                if not fill_backward(
+                    pair, x[before], log_w[before], x[now], slot, t, theta, cumulative
+                ):
+                    fail(status, NO_ANCESTOR, t, slot, -1)
+                    return NO_ANCESTOR
+                ancestors[now, slot] = find(cumulative, rng.random() * cumulative[n - 1])
+            move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], slot, theta)
+        if slot >= 0 and log_w[now, slot] == -np.inf:
+            fail(status, PATH_IMPOSSIBLE, t, slot, -1)
+            return PATH_IMPOSSIBLE
+        total = normalise(log_w[now])
+        if not -np.inf < total < np.inf:
+            code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
+            culprit = -1
+            for i in range(n):
+                if math.isnan(log_w[now, i]) or log_w[now, i] == np.inf:
+                    culprit = i
+            fail(status, code, t, culprit, -1)
+            return code
+        increments[row] = total
+        squares = 0.0
+        for i in range(n):
+            weights[i] = math.exp(log_w[now, i])
+            squares += weights[i] ** 2
+        ess[row] = 1.0 / squares
+        if moments.size:
+            for j in range(dim):
+                mean = 0.0
+                for i in range(n):
+                    mean += weights[i] * x[now, i, j]
+                spread = 0.0
+                for i in range(n):
+                    spread += weights[i] * (x[now, i, j] - mean) ** 2
+                moments[row, j], moments[row, dim + j] = mean, spread
+        if draws == 0:
+            continue
+        if t == 0:
+            for i in range(n):
+                for j in range(sums):
+                    tau[0, i, j] = 0.0
+                add_first(x[0], i, y, row, theta, tau[0], i)
+            continue
+        code = backward_step(
+            rng, pair, bound, reject, add, x[before], log_w[before], x[now], ancestors[now], y,
+            row, t, theta, draws, method, cap, tau[(t - 1) % 2], tau[t % 2],
+            backward[t % backward.shape[0]], tally, status,
+        )  # fmt: skip
+        if code != FINE:
+            return code
+    return FINE
+
+
+@njit(cache=True, nogil=True)
+def draw_index(rng, log_w):
+    """One index with probabilities exp(log_w)."""
+    u, reached = rng.random(), 0.0
+    for i in range(log_w.size - 1):
+        reached += math.exp(log_w[i])
+        if reached > u:
+            return i
+    last = log_w.size - 1
+    while log_w[last] == -np.inf:
+        last -= 1
+    return last
+
+
+@njit(
+    _i(
+        _functions[3], _functions[4], _functions[5],
+        _rng, _vector, _i, _cube, _matrix, _indices, _whole, _whole,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally, status):
+    """Indices of paths drawn from the backward chain of a stored filter, chosen[t, path]."""
+    n_steps, n = log_w.shape
+    paths = chosen.shape[1]
+    cumulative, chance, weights = np.empty(n), np.empty(n), np.empty(n)
+    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    known = np.zeros(2, dtype=np.int64)
+    for k in range(paths):
+        chosen[n_steps - 1, k] = draw_index(rng, log_w[n_steps - 1])
+    for t in range(n_steps - 1, 0, -1):
+        log_bound = np.inf
+        if cap > 0:
+            for prev in range(n):
+                weights[prev] = math.exp(log_w[t - 1, prev])
+            fill_alias(weights, chance, alias, stack)
+            log_bound = bound(t, theta)
+        for k in range(paths):
+            known[0] = 0
+            prev = draw_backward(
+                rng, pair, reject, log_bound, cap, chance, alias, x[t - 1], log_w[t - 1], x[t],
+                np.int64(chosen[t, k]), t, theta, cumulative, known, tally,
+            )  # fmt: skip
+            if prev < 0:
+                fail(status, -prev, t, np.int64(chosen[t, k]), known[1])
+                return -prev
+            chosen[t - 1, k] = prev
+    return FINE
+
+
+@njit(
+    _i(
+        *_functions, _rng, _matrix, _vector, _whole, _f, _matrix, _cube, _matrix, _indices,
+        _indices, _cube, _i, _matrix, _cube, _vector, _vector, _vector, _whole, _whole,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def gibbs_sweeps(
+    start, move, look, pair, bound, reject, add_first, add,
+    rng, y, theta, options, threshold, path, x,
+    log_w, ancestors, backward, tau, way, means, paths, changes, ess, log_z, tally, status,
+):  # fmt: skip
+    """Sweeps of the conditional filter, each from the path the last one left in `path`.
+
+    The first sweep is an ordinary filter when options[FROZEN] is negative. Every sweep leaves its
+    weighted mean of `tau` in `means`, its new path in `paths` where these have room, its smallest
+    effective sample size and its log likelihood; `changes` counts new states by time.
+    """
+    n_steps, dim, n = path.shape[0], path.shape[1], x.shape[1]
+    no_roots, no_moments = np.empty((0, 0), dtype=np.int32), np.empty((0, 0))
+    sizes, increments = np.empty(n_steps), np.empty(n_steps)
+    chosen = np.empty((n_steps, 1), dtype=np.int32)
+    for sweep in range(means.shape[0]):
+        code = advance(
+            start, move, look, pair, bound, reject, add_first, add,
+    rng, y, theta, options, threshold,
+            path, x, log_w, ancestors, backward, tau, no_roots, no_moments, sizes, increments,
+            tally, status,
+        )  # fmt: skip
+        if code != FINE:
+            return code
+        last = (n_steps - 1) % x.shape[0]
+        sums = tau[(n_steps - 1) % 2]
+        for j in range(tau.shape[2]):
+            total = 0.0
+            for i in range(n):
+                total += math.exp(log_w[last, i]) * sums[i, j]
+            means[sweep, j] = total
+        ess[sweep] = sizes.min()
+        log_z[sweep] = increments.sum()
+        if way == BY_SAMPLING:
+            code = backward_paths(
+                pair, bound, reject, rng, theta, np.int64(0), x, log_w, chosen, tally, status
+            )
+            if code != FINE:
+                return code
+        else:
+            chosen[n_steps - 1, 0] = draw_index(rng, log_w[last])
+            origin = backward if way == BY_BACKWARD else ancestors
+            for t in range(n_steps - 1, 0, -1):
+                chosen[t - 1, 0] = origin[t, chosen[t, 0]]
+        fresh = options[FROZEN] < 0
+        for t in range(n_steps):
+            changed = False
+            for j in range(dim):
+                value = x[t, chosen[t, 0], j]
+                if value != path[t, j]:
+                    changed = True
+                path[t, j] = value
+                if paths.shape[0]:
+                    paths[sweep, t, j] = value
+            if changed and not fresh:
+                changes[t] += 1.0
+        options[FROZEN] = 0
+    return FINE
+
+
+@njit(cache=True, nogil=True)
+def draw_coupled(rng, common, rest, other_rest, out):
+    """Two indices of given laws that are equal as often as can be; the arrays are cumulative."""
+    # the two remainders have the same total, but for rounding
+    total = common[-1] + rest[-1]
+    u = rng.random() * total
+    if u < common[-1] or rest[-1] <= 1e-13 * total or other_rest[-1] <= 1e-13 * total:
+        out[0] = out[1] = find(common, min(u, common[-1] * (1.0 - 1e-15)))
+    else:
+        out[0] = find(rest, rng.random() * rest[-1])
+        out[1] = find(other_rest, rng.random() * other_rest[-1])
+
+
+@njit(cache=True, nogil=True)
+def fill_coupled(weights, other, common, rest, other_rest):
+    """Cumulative overlap and remainders of two normalised weights."""
+    a = b = c = 0.0
+    for i in range(weights.size):
+        shared = min(weights[i], other[i])
+        a += shared
+        b += weights[i] - shared
+        c += other[i] - shared
+        common[i], rest[i], other_rest[i] = a, b, c
+
+
+@njit(
+    _i(
+        *_functions, _rng, _rng, _rng, _rng, _rng, _matrix, _vector, _whole, _matrix, _matrix,
+        _cube, _cube, _matrix, _matrix, _cube, _cube, _matrix, _whole, _whole,
+    ),
+    cache=True,
+    nogil=True,
+)  # fmt: skip
+def coupled_sweep(
+    start, move, look, pair, bound, reject, add_first, add,
+    rng, moves, other_moves, draws_rng,
+    other_draws_rng, y, theta, options, path, other_path, x, other_x, log_w, other_log_w, tau,
+    other_tau, means, tally, status,
+):  # fmt: skip
+    """One sweep of two conditional filters that share as many particles as they can.
+
+    Multinomial resampling at every step, with indices coupled; moves and backward draws of the two
+    use generators in equal states. `path` and `other_path` become the next ones, drawn by coupled
+    backward sampling; means[0] and means[1] the smoothed sums.
+    """
+    n_steps, n, dim = x.shape
+    ancestors = np.zeros((2, n), dtype=np.int32)
+    common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
+    both = np.zeros(2, dtype=np.int64)
+    for t in range(n_steps):
+        for j in range(dim):
+            x[t, 0, j], other_x[t, 0, j] = path[t, j], other_path[t, j]
+        log_w[t, :] = other_log_w[t, :] = -math.log(n)
+        if t == 0:
+            start(moves, x[t], y, t, log_w[t], 0, theta)
+            start(other_moves, other_x[t], y, t, other_log_w[t], 0, theta)
+        else:
+            fill_coupled(np.exp(log_w[t - 1]), np.exp(other_log_w[t - 1]), common, rest, other_rest)
+            for i in range(1, n):
+                draw_coupled(rng, common, rest, other_rest, both)
+                ancestors[0, i], ancestors[1, i] = both[0], both[1]
+            move(moves, x[t - 1], ancestors[0], x[t], y, t, t, log_w[t], 0, theta)
+            move(
+                other_moves, other_x[t - 1], ancestors[1], other_x[t], y, t, t, other_log_w[t], 0,
+                theta,
+            )  # fmt: skip
+        for one in (log_w[t], other_log_w[t]):
+            total = normalise(one)
+            if not -np.inf < total < np.inf:
+                code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
+                fail(status, code, t, -1, -1)
+                return code
+    cumulative, other_cumulative = np.empty(n), np.empty(n)
+    for t in range(n_steps - 1, -1, -1):
+        if t == n_steps - 1:
+            fill_coupled(np.exp(log_w[t]), np.exp(other_log_w[t]), common, rest, other_rest)
+        else:
+            known = fill_backward(
+                pair, x[t], log_w[t], x[t + 1], both[0], t + 1, theta, cumulative
+            ) and fill_backward(
+                pair, other_x[t], other_log_w[t], other_x[t + 1], both[1], t + 1, theta,
+                other_cumulative,
+            )  # fmt: skip
+            if not known:
+                fail(status, NO_ANCESTOR, t + 1, both[0], -1)
+                return NO_ANCESTOR
+            for i in range(n - 1, 0, -1):
+                cumulative[i] -= cumulative[i - 1]
+                other_cumulative[i] -= other_cumulative[i - 1]
+            fill_coupled(
+                cumulative / cumulative.sum(), other_cumulative / other_cumulative.sum(), common,
+                rest, other_rest,
+            )  # fmt: skip
+        draw_coupled(rng, common, rest, other_rest, both)
+        for j in range(dim):
+            path[t, j], other_path[t, j] = x[t, both[0], j], other_x[t, both[1], j]
+    chosen = np.empty(n, dtype=np.int32)
+    for side in range(2):
+        own_x, own_w, own_tau = (x, log_w, tau) if side == 0 else (other_x, other_log_w, other_tau)
+        own_rng = draws_rng if side == 0 else other_draws_rng
+        for i in range(n):
+            for j in range(tau.shape[2]):
+                own_tau[0, i, j] = 0.0
+            add_first(own_x[0], i, y, 0, theta, own_tau[0], i)
+        for t in range(1, n_steps):
+            code = backward_step(
+                own_rng, pair, bound, reject, add, own_x[t - 1], own_w[t - 1], own_x[t],
+                ancestors[side], y, t, t, theta, options[DRAWS], options[METHOD], options[CAP],
+                own_tau[(t - 1) % 2], own_tau[t % 2], chosen, tally, status,
+            )  # fmt: skip
+            if code != FINE:
+                return code
+        for j in range(tau.shape[2]):
+            total = 0.0
+            for i in range(n):
+                total += math.exp(own_w[n_steps - 1, i]) * own_tau[(n_steps - 1) % 2, i, j]
+            means[side, j] = total
+    return FINE

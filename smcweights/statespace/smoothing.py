@@ -1,0 +1,395 @@
+"""PaRIS: smoothed expectations of additive functionals, on line.
+
+Every particle carries an estimate of E[h(x_0 ... x_t) | x_t = particle, y], updated by a few draws
+from the particle's possible ancestors. The cost is linear in the particles, the memory constant in
+time.
+
+The estimate has a bias of order T/N, which independent runs share and no interval shows. It is
+watched from the runs' likelihoods: the bias is minus the covariance of a run's estimate with its
+likelihood, relative to the mean likelihood, because the product of the two is unbiased.
+`smcweights.parisian_particle_gibbs` removes it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import PrecisionWarning
+from ..estimate import Estimate, provenance
+from ..execution import open_run
+from ..randomness import describe, generator, seed_sequence
+from ..resampling import SCHEMES
+from .filtering import Cloud, check_common, small_samples
+from .model import (
+    Functional,
+    StateSpaceModel,
+    choice,
+    compiled,
+    compiled_functional,
+    count,
+    observations,
+)
+
+__all__ = ["OnlineSmoother", "paris"]
+
+Array = NDArray[np.float64]
+BACKWARD = ("auto", "rejection", "exact", "mcmc")
+
+
+def backward_method(model: StateSpaceModel, method: str) -> int:
+    """Number of the backward draw in the kernels."""
+    from . import kernels
+
+    choice("backward", method, BACKWARD)
+    bounded = model.transition_logpdf_bound is not None
+    if method == "rejection" and not bounded:
+        raise ValueError(
+            "backward: rejection needs the model's transition_logpdf_bound; expected 'mcmc' or "
+            "'exact'"
+        )
+    if method == "auto":
+        method = "rejection" if bounded else "mcmc"
+    return {"exact": kernels.EXACT, "rejection": kernels.HYBRID, "mcmc": kernels.MCMC}[method]
+
+
+def paris(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    functional: Callable[..., Any] | Functional,
+    n_particles: int,
+    *,
+    initial_functional: Callable[..., Any] | None = None,
+    n_backward: int = 2,
+    theta: ArrayLike | None = None,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    backward: str = "auto",
+    repeats: int = 8,
+    names: list[str] | None = None,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Estimate:
+    """Smoothed expectations E[h(x_0 ... x_{T-1}) | y] of additive functionals.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    y : array_like, shape (T,) or (T, p)
+        Observations; a row of NaNs is missing.
+    functional : callable or one of `smcweights.functionals`
+        (x_prev, x, t) -> float or (J,): the terms of t = 1 ... T-1; compiled by numba.
+    n_particles : int, at least 2
+        In each of the repeats.
+    initial_functional : callable, optional
+        (x) -> the same shape: the term of t = 0, default 0.
+    n_backward : int, default 2
+        Backward draws per particle; with 1 the variance grows much faster with T.
+    theta : array_like, optional
+        Parameters other than the model's own.
+    resampling, ess_threshold
+        As for `particle_filter`.
+    backward : {"auto", "rejection", "exact", "mcmc"}
+        How an ancestor is drawn: by rejection, and exactly after N tries (the same law at bounded
+        cost); exactly, at a cost of N; or by one Metropolis step. "auto" is rejection where the
+        model states its bound, else mcmc.
+    repeats : int, default 8
+        Independent runs: the estimate is their mean, and its error comes from their spread. With
+        one there is no standard error.
+    names : list of str, optional
+        Names of the sums.
+    seed : None, int, SeedSequence or Generator
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the repeats run.
+    progress : bool, optional
+
+    Returns
+    -------
+    Estimate
+        Shape () for a functional that returns a float, else (J,). Diagnostics: `bias_estimate`
+        (noisy), `standard_deviation_of_log_likelihood`, `smallest_ess`, `tries_per_draw`.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `particle_filter`.
+
+    Warns
+    -----
+    PrecisionWarning
+        The bias may exceed the standard error, or an effective sample size is below 10.
+
+    References
+    ----------
+    Olsson & Westerborn (2017), Efficient particle-based online smoothing in general hidden Markov
+    models: the PaRIS algorithm, Bernoulli 23; Dau & Chopin (2022), arXiv 2207.00976, for the
+    backward draws.
+
+    Examples
+    --------
+    >>> from smcweights import functionals, models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(20, seed=1)
+    >>> paris(model, y, functionals.sum_of_states, 2_000, seed=1).value.shape
+    ()
+    """
+    began = time.perf_counter()
+    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
+    choice("resampling", resampling, SCHEMES)
+    draws, repeats = count("n_backward", n_backward), count("repeats", repeats)
+    method = backward_method(model, backward)
+    compiled(model, vector)
+    given = (functional, initial_functional)
+    *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
+    root = seed_sequence(seed)
+    with open_run(
+        partial(
+            _one_run, model, rows, vector, n, resampling, float(ess_threshold), draws, method,
+            given, describe(root),
+        ),
+        executor=executor, progress=progress, seed=root, total=repeats, unit="runs",
+        description="paris",
+    ) as run:  # fmt: skip
+        runs = run.map("runs", [(r,) for r in range(repeats)])
+    arguments = {
+        "model": model, "functional": functional, "initial_functional": initial_functional,
+        "n_particles": n, "n_backward": draws, "resampling": resampling,
+        "ess_threshold": float(ess_threshold), "backward": backward, "repeats": repeats,
+    }  # fmt: skip
+    return _pooled(
+        np.array([entry["sums"] for entry in runs]),
+        np.array([entry["log_z"] for entry in runs]),
+        np.min([entry["ess"] for entry in runs], axis=0),
+        sum(entry["tally"] for entry in runs),
+        method="paris",
+        scalar=scalar,
+        names=own_names if names is None else names,
+        cost={"evaluations": n * len(rows) * repeats, "seconds": time.perf_counter() - began},
+        source=provenance("paris", root, arguments, rows),
+    )
+
+
+def _one_run(model, rows, vector, n, scheme, threshold, draws, method, given, root, r):
+    sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
+    cloud = Cloud(
+        model, compiled(model, vector), n, rng=generator(seed_sequence(root), "paris", r),
+        scheme=scheme, threshold=threshold, sums=sums, draws=draws, method=method,
+    )  # fmt: skip
+    _, ess, increments = cloud.advance(rows)
+    return {"sums": cloud.sums, "log_z": np.array(increments.sum()), "ess": ess,
+            "tally": cloud.tally}  # fmt: skip
+
+
+def _pooled(
+    sums: Array, log_z: Array, ess: Array, tally: Any, *, method: str, scalar: bool,
+    names: Any, cost: dict[str, Any], source: dict[str, Any], times: int = 0,
+) -> Estimate:  # fmt: skip
+    """Mean of independent runs, with what their likelihoods say about its bias."""
+    r, j = sums.shape
+    value = sums.mean(axis=0)
+    cautions = small_samples(ess, times)
+    diagnostics: dict[str, Any] = {
+        "smallest_ess": float(ess.min()),
+        "time_of_smallest_ess": times + int(ess.argmin()),
+        "tries_per_draw": float(tally[1] / max(tally[0], 1)),
+        "exact_share": float(tally[2] / max(tally[0], 1)),
+        "log_likelihood": float(log_z.mean()),
+    }
+    factor = np.full((j, 1), np.nan)
+    if r > 1:
+        factor = ((sums - value) / math.sqrt(r * (r - 1))).T
+        error = np.sqrt((factor**2).sum(axis=1))
+        spread = float(log_z.std(ddof=1))
+        z = np.exp(log_z - log_z.max())
+        bias = -((z / z.mean() - 1)[:, None] * (sums - value)).sum(axis=0) / (r - 1)
+        diagnostics |= {"bias_estimate": bias, "standard_deviation_of_log_likelihood": spread,
+                        "columns": ["bias_estimate"]}  # fmt: skip
+        # with a spread below 1 the noise of the bias estimate is below the standard error
+        if spread > 1 or (np.abs(bias) > 1.5 * error).any():
+            cautions.append(
+                "the bias of PaRIS, of order T/N, may exceed the standard error, which does not "
+                "contain it; use more particles, or parisian_particle_gibbs"
+            )
+    else:
+        cautions.append("a single run has no standard error; expected repeats=8 or so")
+    for text in cautions:
+        warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=3)
+    diagnostics["warnings"] = cautions
+    common = {
+        "names": names, "method": method, "degrees_of_freedom": float(max(r - 1, 1)),
+        "diagnostics": diagnostics, "cost": cost, "provenance": source,
+    }  # fmt: skip
+    if scalar:
+        if r > 1:
+            diagnostics["bias_estimate"] = float(diagnostics["bias_estimate"][0])
+        return Estimate(value[0], float((factor**2).sum()), **common)
+    return Estimate(value, factor=factor, **common)
+
+
+class OnlineSmoother:
+    """PaRIS for observations that arrive one by one; memory does not grow with time.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    functional, n_particles, initial_functional, n_backward, resampling, ess_threshold, backward
+        As for `paris`.
+    repeats : int, default 8
+        Independent runs side by side, for the standard error.
+    names : list of str, optional
+    seed : None, int, SeedSequence or Generator
+
+    Attributes
+    ----------
+    t : int
+        Observations taken so far.
+    log_likelihood : float
+        Mean over the runs of their estimates of log p(y_0 ... y_{t-1}).
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError
+        As for `paris`; a functional whose size depends on T can't be smoothed on line.
+
+    Examples
+    --------
+    >>> from smcweights import functionals, models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> smoother = OnlineSmoother(model, functionals.sum_of_states, 1_000, seed=1)
+    >>> for y_t in [0.3, 0.1, -0.4]:
+    ...     est = smoother.update(y_t)
+    >>> smoother.t, est.value.shape
+    (3, ())
+    """
+
+    def __init__(
+        self,
+        model: StateSpaceModel,
+        functional: Callable[..., Any] | Functional,
+        n_particles: int,
+        *,
+        initial_functional: Callable[..., Any] | None = None,
+        n_backward: int = 2,
+        resampling: str = "systematic",
+        ess_threshold: float = 0.5,
+        backward: str = "auto",
+        repeats: int = 8,
+        names: list[str] | None = None,
+        seed: Any = None,
+    ) -> None:
+        self._model, _, _, self._n = check_common(model, [0.0], n_particles, None, ess_threshold)
+        choice("resampling", resampling, SCHEMES)
+        if isinstance(functional, Functional) and functional.size(7, 1) == 7:
+            raise ValueError("functional: its size grows with T; expected one of fixed size")
+        self._repeats = count("repeats", repeats)
+        self._draws = count("n_backward", n_backward)
+        self._method = backward_method(model, backward)
+        self._settings = (resampling, float(ess_threshold))
+        *self._sums, self._scalar, own_names = compiled_functional(
+            model, functional, initial_functional, n_steps=1
+        )
+        self._names = own_names if names is None else names
+        self._root = seed_sequence(seed)
+        self._clouds: list[Cloud] = []
+        self._log_z = np.zeros(self._repeats)
+        self._smallest = (math.inf, 0)
+        self._seconds = 0.0
+        self._columns = 0
+        self._arguments = {
+            "model": model, "functional": functional, "initial_functional": initial_functional,
+            "n_particles": self._n, "n_backward": self._draws, "resampling": resampling,
+            "ess_threshold": float(ess_threshold), "backward": backward,
+            "repeats": self._repeats,
+        }  # fmt: skip
+        self.t = 0
+
+    @property
+    def log_likelihood(self) -> float:
+        """Mean over the runs of the log likelihood so far."""
+        return float(self._log_z.mean())
+
+    def update(self, y_t: ArrayLike) -> Estimate:
+        """Take the next observation.
+
+        Parameters
+        ----------
+        y_t : float or array_like, shape (p,)
+            NaN where missing.
+
+        Returns
+        -------
+        Estimate
+            Of E[h(x_0 ... x_t) | y_0 ... y_t].
+
+        Raises
+        ------
+        ValueError, ModelError, DegeneracyError
+            As for `paris`.
+        """
+        self.extend(np.asarray(y_t, dtype=np.float64)[None])
+        return self.estimate()
+
+    def extend(self, y: ArrayLike) -> None:
+        """Take several observations, shape (T,) or (T, p), without an estimate in between."""
+        began = time.perf_counter()
+        rows = observations(y)
+        if not self._clouds:
+            scheme, threshold = self._settings
+            functions = compiled(self._model, np.ndim(y) == 2)
+            self._columns = rows.shape[1]
+            self._clouds = [
+                Cloud(
+                    self._model, functions, self._n, rng=generator(self._root, "paris", r),
+                    scheme=scheme, threshold=threshold, sums=tuple(self._sums),
+                    draws=self._draws, method=self._method,
+                )
+                for r in range(self._repeats)
+            ]  # fmt: skip
+        if rows.shape[1] != self._columns:
+            raise ValueError(f"y: got {rows.shape[1]} components; expected {self._columns}")
+        for r, cloud in enumerate(self._clouds):
+            _, ess, increments = cloud.advance(rows)
+            self._log_z[r] += increments.sum()
+            at = int(ess.argmin())
+            self._smallest = min(self._smallest, (float(ess[at]), self.t + at))
+        self.t += len(rows)
+        self._seconds += time.perf_counter() - began
+
+    def estimate(self) -> Estimate:
+        """The smoothed sums given all observations so far.
+
+        Returns
+        -------
+        Estimate
+
+        Raises
+        ------
+        ValueError
+            No observation has been taken.
+        """
+        if not self.t:
+            raise ValueError("estimate: no observation yet; expected update(y_t) before")
+        with warnings.catch_warnings():
+            # on line, the same warning at every step would drown all else: it is in the diagnostics
+            warnings.simplefilter("ignore", PrecisionWarning)
+            est = _pooled(
+                np.array([cloud.sums for cloud in self._clouds]),
+                self._log_z,
+                np.array([self._smallest[0]]),
+                sum(cloud.tally for cloud in self._clouds),
+                method="OnlineSmoother",
+                scalar=self._scalar,
+                names=self._names,
+                cost={"evaluations": self._n * self.t * self._repeats, "seconds": self._seconds},
+                source=provenance("OnlineSmoother", self._root, self._arguments),
+                times=self._smallest[1],
+            )
+        return est
