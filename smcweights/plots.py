@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from .estimate import Estimate
+    from .importance.reweighting import PerturbationStudy
     from .importance.sensitivity import SobolIndices
 
 __all__ = ["controls", "estimate", "gains", "mixture", "sobol", "stages", "weights"]
@@ -466,5 +467,49 @@ def sobol(indices: SobolIndices, ax: Any = None, *, level: float = 0.95, output:
     ax.set_xlabel(f"share of the variance, {100 * level:g} % intervals")
     if len(indices.outputs) > 1:
         ax.set_title(_literal(indices.outputs[output]))
+    ax.legend(frameon=False)
+    return ax
+
+
+def perturbation(
+    study: PerturbationStudy, ax: Any = None, *, expectation: int = 0, level: float = 0.95
+) -> Any:
+    """How an expectation moves with the law of each input: a curve with its band per input.
+
+    Parameters
+    ----------
+    study : PerturbationStudy
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+    expectation : int, default 0
+        Which of the expectations.
+    level : float, default 0.95
+        Of the bands.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        There is no such expectation.
+    """
+    if not 0 <= expectation < len(study.expectations):
+        raise ValueError(
+            f"plots.perturbation: expectation {expectation} of {len(study.expectations)}"
+        )
+    ax = _axes(ax)
+    value, lower, upper = (part[:, :, expectation] for part in study.table(level))
+    order = np.argsort(study.grid)
+    for i, name in enumerate(study.inputs):
+        (line,) = ax.plot(study.grid[order], value[i, order], marker=".", label=_literal(name))
+        ax.fill_between(
+            study.grid[order], lower[i, order], upper[i, order], color=line.get_color(), alpha=0.2
+        )
+    shifted = study.kind == "shift"
+    ax.set_xlabel("shift, standard deviations" if shifted else "factor of the scale")
+    ax.set_ylabel(_literal(study.expectations[expectation]))
+    ax.set_title(f"one input perturbed at a time, {100 * level:g} % intervals")
     ax.legend(frameon=False)
     return ax

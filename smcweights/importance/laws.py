@@ -232,6 +232,104 @@ class Truncated:
         return self.ppf(np.random.default_rng(random_state).random(size))
 
 
+@dataclass(frozen=True)
+class Perturbed:
+    """A univariate law X = F^-1(Phi(Z)) moved to F^-1(Phi(shift + scale Z)), Z standard normal.
+
+    Parameters
+    ----------
+    distribution : frozen continuous distribution
+    shift : float, default 0
+        In standard deviations of Z.
+    scale : float, default 1
+        Positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The distribution is not one frozen continuous law, or the scale is not positive.
+
+    Examples
+    --------
+    >>> from scipy import stats
+    >>> Perturbed(stats.norm(10, 2), shift=0.5).ppf(0.5).item()
+    11.0
+    """
+
+    distribution: Any
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "distribution", _univariate(self.distribution, "Perturbed: distribution")
+        )
+        for name in ("shift", "scale"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not (np.isfinite(self.shift) and 0 < self.scale < np.inf):
+            raise ValueError(
+                f"Perturbed: got shift {self.shift}, scale {self.scale}; expected finite numbers "
+                "and a positive scale"
+            )
+
+    def support(self) -> tuple[float, float]:
+        """Ends of the interval on which the density is positive."""
+        return _support(self.distribution)
+
+    def _from_normal(self, z: Array) -> Array:
+        from scipy.special import ndtr
+
+        f, moved = self.distribution, self.shift + self.scale * z
+        return np.where(moved > 0, f.isf(ndtr(-moved)), f.ppf(ndtr(moved)))
+
+    def _normal(self, x: ArrayLike) -> tuple[Array, Array]:
+        """Where x would have come from before and after the move, in standard-normal terms."""
+        from scipy.special import ndtri
+
+        f = self.distribution
+        p, q = np.asarray(f.cdf(x), dtype=float), np.asarray(f.sf(x), dtype=float)
+        with np.errstate(divide="ignore"):
+            before = np.where(p < 0.5, ndtri(p), -ndtri(q))
+        return before, (before - self.shift) / self.scale
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Quantile function, shaped like q."""
+        from scipy.special import ndtri
+
+        return self._from_normal(ndtri(np.asarray(q, dtype=float)))
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Inverse survival function, shaped like q."""
+        from scipy.special import ndtri
+
+        return self._from_normal(-ndtri(np.asarray(q, dtype=float)))
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """Distribution function, shaped like x."""
+        from scipy.special import ndtr
+
+        return ndtr(self._normal(x)[1])
+
+    def sf(self, x: ArrayLike) -> Any:
+        """Survival function, shaped like x."""
+        from scipy.special import ndtr
+
+        return ndtr(-self._normal(x)[1])
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log density, shaped like x; minus infinity outside the support."""
+        before, after = self._normal(x)
+        inside = np.isfinite(before)
+        with np.errstate(invalid="ignore"):
+            tilt = (before**2 - after**2) / 2 - np.log(self.scale)
+        return np.where(inside, self.distribution.logpdf(x) + np.where(inside, tilt, 0), -np.inf)
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Any:
+        """Draws of the moved law."""
+        rng = np.random.default_rng(random_state)
+        return self._from_normal(rng.standard_normal(size))
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     """The law of d inputs, as `as_law` builds it.
@@ -437,6 +535,17 @@ class Law:
             row, i = np.argwhere(wrong)[0]
             raise ValueError(f"{name}: row {row} has {what} at input {self.names[i]!r}")
         return x
+
+
+def perturbed(law: Law, name: str, shift: float = 0.0, scale: float = 1.0) -> Law:
+    """The law with one input `Perturbed`; the copula stays."""
+    assert law.marginals is not None
+    moved = {
+        n: Perturbed(m, shift, scale) if n == name else m
+        for n, m in zip(law.names, law.marginals, strict=True)
+    }
+    names, marginals = _named(moved, "law")
+    return _mapped(names, marginals, law.correlation)
 
 
 def as_law(law: Any) -> Law:
@@ -1126,6 +1235,10 @@ def _describe_marginal(marginal: Any) -> dict[str, Any]:
         lower, upper = (b if np.isfinite(b) else None for b in (marginal.lower, marginal.upper))
         inner = _describe_marginal(marginal.distribution)
         return {"distribution": "truncated", "of": inner, "lower": lower, "upper": upper}
+    if isinstance(marginal, Perturbed):
+        inner = _describe_marginal(marginal.distribution)
+        moved = {"shift": marginal.shift, "scale": marginal.scale}
+        return {"distribution": "perturbed", "of": inner, **moved}
     p = np.linspace(0.05, 0.95, 10)
     x = marginal.ppf(p)
     # SciPy has several classes for one law of the new style

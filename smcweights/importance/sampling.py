@@ -56,6 +56,7 @@ __all__ = [
     "check_flags",
     "check_normalised",
     "choices_of",
+    "corrected_mean",
     "expectation_names",
     "mean_of",
     "pooled_mean",
@@ -574,7 +575,7 @@ class Mean:
         return np.maximum(2 * self.variance**2 / np.maximum(self.doubt, 1e-300), 3.0)
 
 
-def _corrected_mean(
+def corrected_mean(
     f: np.ndarray,
     values: np.ndarray,
     controls_at: Callable[[int, int], np.ndarray],
@@ -774,9 +775,7 @@ def mean_of(
         extra = controls.values(u[a:b], x[a:b]) * f[a:b, None]
         return np.concatenate([g, extra], axis=1)
 
-    return _corrected_mean(
-        f, values, controls_at, counts, chosen, choices, earlier, shift, controls
-    )
+    return corrected_mean(f, values, controls_at, counts, chosen, choices, earlier, shift, controls)
 
 
 def self_normalized_mean(stage: Stage) -> Mean:
@@ -1005,6 +1004,7 @@ def report(
             "inputs": (("draw", "input"), x),
             "values": (("draw", "expectation"), values),
             "log_weight": (("draw",), log_w),
+            "log_density": (("draw",), law.log_density(x)),
             **kept,
             "component": (("draw",), component),
             "input": (("input",), np.array(law.names)),

@@ -1,0 +1,191 @@
+"""Other laws from a stored sample, against closed forms; |z| < 5 fails once in a million."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+
+LAW = {"a": stats.norm(), "b": stats.expon()}
+
+
+def pair(x):
+    return np.stack([x[:, 0] ** 2 + x[:, 1], x[:, 0] > 2], axis=1)
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return smw.adaptive_importance_sampling(pair, LAW, 10_000, names=["mean", "tail"], seed=1)
+
+
+def agrees(estimate, truth):
+    return bool((np.abs(estimate.value - truth) < 5 * estimate.standard_error).all())
+
+
+def test_several_named_laws_at_once(stored):
+    laws = {
+        "same": LAW,
+        "moved": [stats.norm(0.5, 1), stats.expon()],
+        "narrow": [stats.norm(0, 0.8), stats.gamma(1.5)],
+    }
+    est = smw.reweight(stored, laws)
+    truth = [2.0, stats.norm.sf(2), 2.25, stats.norm.sf(1.5), 0.64 + 1.5, stats.norm.sf(2 / 0.8)]
+    assert agrees(est, truth)
+    assert est.names[:3] == ("mean | same", "tail | same", "mean | moved")
+    assert est.diagnostics["law_effective_sample_size"].shape == (3,)
+    assert (est.relative_error < 0.05).all()
+    # under the first law it is the estimate again, but for what its own controls bought
+    same = est[["mean | same", "tail | same"]]
+    assert (np.abs(same.value - stored.value) < 5 * same.standard_error).all()
+
+
+def test_one_law_keeps_the_names(stored):
+    est = smw.reweight(stored, [stats.norm(0.2, 1), stats.expon()])
+    assert est.names == stored.names
+    scalar = smw.adaptive_importance_sampling(lambda x: x[:, 0], stats.norm(), 2_000, seed=2)
+    moved = smw.reweight(scalar, stats.norm(0.3, 1))
+    assert moved.value.shape == ()
+    assert agrees(moved, 0.3)
+    # in one dimension two laws in a list are two laws
+    assert smw.reweight(scalar, [stats.norm(0.3, 1), stats.norm(0, 0.5)]).value.shape == (2,)
+
+
+def test_a_constant_stays_exact(stored):
+    with pytest.warns(smw.PrecisionWarning, match="E1: every draw gave the same value"):
+        one = smw.importance_sampling(
+            lambda x: np.stack([np.full(len(x), 3.0), x[:, 0]], axis=1),
+            stats.norm(),
+            stats.norm(0.5, 1),
+            2_000,
+            seed=3,
+        )
+    est = smw.reweight(one, stats.norm(0.2, 1))
+    assert est.value[0] == pytest.approx(3, abs=1e-9)
+
+
+def test_intervals_cover_in_300_runs():
+    """Binomial bounds of one in a million, 0.88 to 0.993; sees 0.80 with probability 0.999."""
+    truth = np.array([1.25, stats.norm.sf(1.5)])
+    covered = np.zeros(2)
+    for seed in range(300):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", smw.PrecisionWarning)
+            est = smw.adaptive_importance_sampling(
+                lambda x: np.stack([x[:, 0] ** 2, x[:, 0] > 2], axis=1),
+                stats.norm(),
+                1_000,
+                seed=seed,
+            )
+            moved = smw.reweight(est, stats.norm(0.5, 1))
+        lower, upper = moved.interval()
+        covered += (lower <= truth) & (truth <= upper)
+    low, high = stats.binom.ppf([5e-7, 1 - 5e-7], 300, 0.95)
+    assert ((covered >= low) & (covered <= high)).all(), covered
+
+
+def test_failure_probabilities_under_another_law():
+    law = [stats.norm(), stats.norm()]
+    est = smw.failure_probability(lambda x: 4 - x[:, 0], law, 10_000, seed=4)
+    moved = smw.reweight(est, [stats.norm(0.3, 1), stats.norm()])
+    assert agrees(moved, stats.norm.sf(3.7))
+    assert moved.relative_error < 0.1
+
+
+def test_a_law_too_far_is_refused_by_name(stored):
+    with pytest.raises(smw.DegeneracyError, match=r"laws: 'far': the stored draws are worth"):
+        smw.reweight(stored, {"far": [stats.norm(12, 0.1), stats.expon()]})
+
+
+def test_heavy_weights_are_said():
+    est = smw.importance_sampling(
+        lambda x: x[:, 0], stats.norm(), stats.norm(), 5_000, defensive=0, seed=5
+    )
+    with pytest.warns(smw.PrecisionWarning, match="k-hat of the weights"):
+        smw.reweight(est, stats.norm(0, 3.5))
+
+
+def test_under_laws_serves_all_of_them_from_one_sample():
+    law = stats.norm(0, 2)
+    laws = [stats.norm(m, 1) for m in (-1, 0, 2)]
+    integrand = smw.under_laws(lambda x: x[:, 0] > 3, law, laws)
+    est = smw.adaptive_importance_sampling(integrand, law, 10_000, seed=6)
+    assert agrees(est, stats.norm.sf([4, 3, 1]))
+    assert (est.relative_error < 0.05).all()
+    one = smw.under_laws(lambda x: x[0], law, laws, vectorized=False)
+    assert one(np.zeros((4, 1))).shape == (4, 3)
+
+
+def test_a_perturbation_study_of_shifts_and_scales(stored):
+    study = smw.perturbation_study(stored, LAW, shifts=[-0.5, 0, 0.5])
+    value, lower, upper = study.table()
+    assert value.shape == (2, 3, 2)
+    truth = 1 + np.array([0.25, 0, 0.25]) + 1
+    half = (upper - lower)[0, :, 0] / 2
+    assert (np.abs(value[0, :, 0] - truth) < 2.6 * half).all()
+    # the tail of a doesn't depend on b
+    assert (np.abs(value[1, :, 1] - stats.norm.sf(2)) < 2.6 * (upper - lower)[1, :, 1] / 2).all()
+    assert len(study.summary()) == 12
+    wider = smw.perturbation_study(stored, LAW, scales=[0.8, 1.1], inputs=["a"])
+    value, lower, upper = wider.table()
+    half = (upper - lower)[0, :, 0] / 2
+    assert (np.abs(value[0, :, 0] - (1 + np.array([0.64, 1.21]))) < 2.6 * half).all()
+    import matplotlib.pyplot as plt
+
+    ax = study.plot(expectation=1)
+    assert len(ax.lines) == 2
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match="expectation 2 of 2"):
+        study.plot(expectation=2)
+
+
+@pytest.mark.parametrize(
+    "marginal", [stats.norm(2, 3), stats.uniform(-1, 2), stats.lognorm(0.5), stats.beta(2, 5)]
+)
+def test_perturbed_marginals_are_laws(marginal):
+    moved = smw.Perturbed(marginal, shift=0.7, scale=1.3)
+    q = np.array([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
+    x = moved.ppf(q)
+    np.testing.assert_allclose(moved.cdf(x), q, rtol=1e-4)
+    np.testing.assert_allclose(moved.sf(moved.isf(q)), q, rtol=1e-4)
+    step = 1e-5 * (x[4] - x[1])
+    slope = (moved.cdf(x[1:5] + step) - moved.cdf(x[1:5] - step)) / (2 * step)
+    np.testing.assert_allclose(np.exp(moved.logpdf(x[1:5])), slope, rtol=1e-4)
+    z = stats.norm.ppf(marginal.cdf(moved.rvs(20_000, random_state=np.random.default_rng(1))))
+    assert abs(z.mean() - 0.7) < 5 * 1.3 / np.sqrt(20_000)
+    assert abs(z.std() - 1.3) < 5 * 1.3 / np.sqrt(40_000)
+
+
+def test_a_shifted_normal_is_a_normal():
+    x = np.linspace(-10, 20, 50)
+    moved = smw.Perturbed(stats.norm(2, 3), shift=0.5, scale=2)
+    np.testing.assert_allclose(moved.logpdf(x), stats.norm(3.5, 6).logpdf(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda e: smw.reweight(3, LAW), TypeError, "estimate: got int"),
+        (lambda e: smw.reweight(smw.Estimate(1.0, 0.1), LAW), ValueError, "has no sample"),
+        (lambda e: smw.reweight(e, 3), TypeError, "laws: got int"),
+        (lambda e: smw.reweight(e, []), ValueError, "laws: got none"),
+        (lambda e: smw.reweight(e, {"x": [stats.norm()]}), ValueError, "'x' has 1 inputs"),
+        (
+            lambda e: smw.perturbation_study(e, LAW, shifts=[0], scales=[1]),
+            ValueError,
+            "not both",
+        ),
+        (lambda e: smw.perturbation_study(e, LAW, scales=[0]), ValueError, "positive factors"),
+        (
+            lambda e: smw.perturbation_study(e, LAW, inputs=["c"]),
+            ValueError,
+            "no input is named 'c'",
+        ),
+        (lambda e: smw.Perturbed(stats.norm(), scale=-1), ValueError, "positive scale"),
+    ],
+    ids=["type", "sample", "laws", "none", "inputs", "both", "zero", "unknown", "scale"],
+)
+def test_bad_arguments_are_told(stored, call, error, said):
+    with pytest.raises(error, match=said):
+        call(stored)
