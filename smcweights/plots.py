@@ -513,3 +513,87 @@ def perturbation(
     ax.set_title(f"one input perturbed at a time, {100 * level:g} % intervals")
     ax.legend(frameon=False)
     return ax
+
+
+def levels(est: Estimate, ax: Any = None) -> Any:
+    """How `failure_probability` approached its events: the smoothing at each level.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of `failure_probability`.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        The estimate has no levels.
+    """
+    found = _diagnostic(est, "levels", "levels")
+    ax = _axes(ax)
+    scales = np.array([level["scales"] for level in found])
+    at = np.arange(1, len(scales) + 1)
+    for name, column in zip(est.names, scales.T, strict=True):
+        smooth = column > 0
+        (line,) = ax.plot(at[smooth], column[smooth], marker=".", label=_literal(name))
+        if not smooth.all():
+            # the indicator itself is the end of the road
+            first = int(np.argmin(smooth))
+            ax.axvline(at[first], color=line.get_color(), lw=1, ls=":")
+    ax.set_yscale("log")
+    ax.set_xticks(at)
+    ax.set_xlabel("level; dotted: the event itself was hit often enough")
+    ax.set_ylabel("smoothing of the limit state")
+    ax.legend(frameon=False)
+    return ax
+
+
+def failures(est: Estimate, ax: Any = None, *, event: int = 0) -> Any:
+    """Final draws of `failure_probability` in the two inputs that matter most to an event.
+
+    Parameters
+    ----------
+    est : Estimate
+        Of `failure_probability`.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+    event : int, default 0
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        The estimate is of another method, there is no such event, or it was never hit.
+    """
+    factors = _diagnostic(est, "failures", "importance_factors")
+    if not 0 <= event < len(factors):
+        raise ValueError(f"plots.failures: event {event} of {len(factors)}")
+    if not np.isfinite(factors[event]).all() or factors.shape[1] < 2:
+        raise ValueError("plots.failures: expected an event that was hit, and two inputs or more")
+    sample = est.sample
+    if sample is None:
+        raise ValueError("plots.failures: the estimate has no sample")
+    ax = _axes(ax)
+    i, k = np.argsort(-factors[event])[:2]
+    x = np.asarray(sample["inputs"])
+    failed = np.asarray(sample["values"])[:, event] != 0
+    names = [str(name) for name in sample["input"].values]
+    some = slice(None, None, max(1, len(x) // 4000))
+    for chosen, colour, label in ((~failed, GREY, "safe"), (failed, ORANGE, "failure")):
+        part = x[chosen][some]
+        ax.plot(part[:, i], part[:, k], ".", ms=3, color=colour, alpha=0.5, label=label)
+    point = est.diagnostics["design_points"][event]
+    ax.plot(point[i], point[k], "*", ms=12, color=BLUE, label="design point")
+    ax.set_xlabel(_literal(f"{names[i]} (importance {factors[event][i]:.2f})"))
+    ax.set_ylabel(_literal(f"{names[k]} (importance {factors[event][k]:.2f})"))
+    ax.set_title(_literal(np.atleast_1d(est.names)[event]))
+    ax.legend(frameon=False)
+    return ax

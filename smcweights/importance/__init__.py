@@ -1,4 +1,4 @@
-"""Importance sampling: many expectations from one sample.
+"""Importance sampling: expectations, rare events, Sobol' indices, and other input laws.
 
 Which function when
 -------------------
@@ -7,6 +7,13 @@ Which function when
     whose density is learned on the way. Start here.
 `importance_sampling`
     The same with a density you already have, or with a law known up to its constant.
+`failure_probability`
+    The probability that a limit state is at or below a threshold, down to 1e-9: it uses how far a
+    draw is from failing, where an indicator alone would leave nothing to learn from.
+`sobol_indices`, `sobol_from_sample`
+    Which inputs the variance of the output is owed to; from model calls, or from a sample at hand.
+`reweight`, `perturbation_study`, `under_laws`
+    The same estimates under other laws of the inputs, without another call of the model.
 
 What the standard errors rest on
 --------------------------------
@@ -23,5 +30,6 @@ The files
 ---------
 ``laws`` what an input law may be; ``proposals`` densities and their fits; ``mixing`` one mixture
 for many expectations; ``polynomials`` control variates of known mean; ``sampling`` draws,
-corrections and the report; ``adaptive`` the stages and the public functions.
+corrections and the report; ``adaptive`` the stages and their public functions; ``rare_events``,
+``sensitivity`` and ``reweighting`` what is built on them.
 """

@@ -10,6 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 import smcweights as smw
+from smcweights import plots
 from smcweights.importance.proposals import Polar, _log_bessel, fit_directional
 
 NORMAL = [stats.norm()] * 2
@@ -250,3 +251,19 @@ def test_directional_mixtures_tell_two_sides_from_one(family):
     mixture = fit_directional(two, weights, rng, family)
     assert len(mixture.components) == 2
     assert np.sort(mixture.weights) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
+
+
+def test_figures_of_levels_and_failures():
+    import matplotlib.pyplot as plt
+
+    est = smw.failure_probability(linear(4, 3), [stats.norm()] * 3, 3_000, threshold=[0, 1], seed=1)
+    ax = plots.levels(est)
+    assert len(ax.get_legend().get_texts()) == 2
+    plt.close(ax.figure)
+    ax = plots.failures(est, event=1)
+    assert "importance 0.3" in ax.get_xlabel()
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match="event 2 of 2"):
+        plots.failures(est, event=2)
+    with pytest.raises(ValueError, match="levels"):
+        plots.levels(smw.Estimate(1.0, 0.1))
