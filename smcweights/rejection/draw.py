@@ -1,0 +1,671 @@
+"""One item under a constraint, with its weight; and the probability of the constraint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ModelError
+from ..estimate import Estimate, provenance
+from ..randomness import generator, seed_sequence
+from ..stopping import Budget, Precision, stopping_rule
+from . import kernels as kn
+
+__all__ = ["METHODS", "WeightedDraw", "constraint_probability", "weighted_rejection"]
+
+METHODS = ("auto", "rao-blackwell", "harmonic", "two-loop", "one-probe", "set", "exact")
+STAGE = 100  # runs before the first look at the precision
+PEEK = 32  # most items offered at once
+
+
+@dataclass(frozen=True)
+class WeightedDraw:
+    """An item and its weight.
+
+    Attributes
+    ----------
+    index : int
+        The item; -1 where the weight is zero.
+    log_weight : float
+        E[weight 1{index = i}] = p_i c_i.
+    log_bounds : (float, float)
+        Logs of certain bounds on the probability of the constraint: the accepted mass, and all
+        but the rejected mass. With soft values, of the mass where they are positive.
+    n_evaluations, n_accepted, n_rejected : int
+        Items inspected, and how many of them were accepted and rejected.
+    status : {"ok", "exhausted", "budget", "dead"}
+        "exhausted": every item was inspected, the weight is exact. "budget": the evaluations ran
+        out; the weight (zero without an accepted item) is valid. "dead": no item is accepted.
+    children : (ndarray, ndarray)
+        Items and log weights of a properly weighted set; one item unless ``method="set"``.
+    """
+
+    index: int
+    log_weight: float
+    log_bounds: tuple[float, float]
+    n_evaluations: int
+    n_accepted: int
+    n_rejected: int
+    status: str
+    children: tuple[np.ndarray, np.ndarray] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does; `plan` checks it."""
+
+    method: str
+    accepts: int
+    base: int
+    slope: int
+    budget: int
+    most: int
+
+    @property
+    def redraw(self) -> bool:
+        """Whether accepted items may come again."""
+        return self.method in ("harmonic", "two-loop")
+
+
+def plan(
+    n_accepts: int,
+    method: str,
+    max_evaluations: int | None,
+    after_first: str | int | None,
+) -> Plan:
+    """Checked options of a run."""
+    if method not in METHODS:
+        raise ValueError(f"method: got {method!r}; expected one of {METHODS}")
+    accepts = _whole(n_accepts, "n_accepts", 2)
+    base, slope = (4, 2) if after_first == "4+2j" else (0, 0)
+    if after_first is not None and after_first != "4+2j":
+        base = _whole(after_first, "after_first", 1)
+    budget = most = -1
+    if method == "one-probe":
+        accepts, base, slope = 2, 1, 0
+    if method == "two-loop":
+        accepts = 2
+    if max_evaluations is not None:
+        limit = _whole(max_evaluations, "max_evaluations", 1)
+        if method in ("harmonic", "two-loop", "exact"):
+            raise ValueError(f"max_evaluations: method {method!r} has no unbiased weight for it")
+        if method == "set":
+            most = limit
+        else:
+            # rejects may be as many as leave room for all accepts but the last
+            budget = limit - accepts + 1
+            if budget < 1:
+                raise ValueError(
+                    f"max_evaluations: got {limit}; expected at least n_accepts = {accepts}"
+                )
+    if method == "set":
+        base = slope = 0
+    return Plan(method, accepts, base, slope, budget, most)
+
+
+class Context:
+    """Masses of one distribution and the answers known about it; serves many runs."""
+
+    def __init__(self, logits: np.ndarray, where: str = "logits") -> None:
+        self.logits = logits
+        self.top = float(logits.max())
+        if not math.isfinite(self.top):
+            bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
+            found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
+            raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
+        self.w = np.exp(logits - self.top)
+        self.sums = np.empty(-(-logits.size // kn.BLOCK))
+        self.total = float(kn.block_sums(self.w, self.sums))
+        self.log_total = self.top + math.log(self.total)
+        self.known: np.ndarray = np.empty(0, np.int8)
+        self.values: np.ndarray | None = None
+        self.order = np.empty(logits.size + 64, np.int64)
+        self.flags = np.empty(logits.size + 64, np.int8)
+        self.counts = np.empty(8, np.int64)
+        self.scales = np.empty(3)
+        self.dirty = 0
+
+    def learn_nothing(self, soft: bool) -> None:
+        """All answers are unknown."""
+        self.known = np.full(self.logits.size, kn.UNKNOWN, np.int8)
+        self.values = np.zeros(self.logits.size) if soft else None
+
+    def learn_all(self, values: np.ndarray) -> None:
+        """All answers are given as an array."""
+        if values.dtype == bool:
+            self.known = np.ascontiguousarray(values).view(np.int8)
+        else:
+            self.values = values.astype(np.float64)
+            self.known = (values > 0).view(np.int8)
+
+
+def prepare(logits: np.ndarray, constraint: Any, soft: bool, where: str = "logits") -> Context:
+    """A context, with the answers of an array constraint."""
+    context = Context(logits, where)
+    if callable(constraint):
+        context.learn_nothing(soft)
+        return context
+    values = np.asarray(constraint)
+    if values.shape != logits.shape:
+        raise ValueError(f"constraint: got shape {values.shape}; expected {logits.shape}")
+    if values.dtype != bool and not (soft and np.issubdtype(values.dtype, np.number)):
+        hint = "" if soft else "; numbers from 0 go with method='set' or 'exact'"
+        raise TypeError(f"constraint: got an array of {values.dtype}; expected bool{hint}")
+    if values.dtype != bool and not (np.isfinite(values).all() and (values >= 0).all()):
+        bad = int(np.flatnonzero(~(np.isfinite(values) & (values >= 0)))[0])
+        raise ValueError(f"constraint: {values[bad]} at item {bad}; expected numbers from 0")
+    context.learn_all(values)
+    return context
+
+
+def run(
+    rng: np.random.Generator,
+    context: Context,
+    constraint: Callable[[Any], Any] | None,
+    how: Plan,
+    batch: bool = False,
+) -> WeightedDraw:
+    """One run; the context comes out with the answers it learned."""
+    c = context
+    if how.method == "exact":
+        return _exact(rng, c, constraint, batch)
+    while c.order.size < c.logits.size + how.accepts:
+        c.order, c.flags = np.empty(2 * c.order.size, np.int64), np.empty(2 * c.order.size, np.int8)
+    if c.dirty:
+        if c.scales[kn.TOP] != c.top:
+            np.exp(c.logits - c.top, out=c.w)
+            kn.block_sums(c.w, c.sums)
+        else:
+            kn.restore(c.logits, c.w, c.sums, c.order, c.dirty, c.top)
+    kn.begin(c.counts, c.scales, c.total, c.top)
+    peek = 1
+    while True:
+        item = kn.advance(
+            rng,
+            c.logits,
+            c.w,
+            c.sums,
+            c.known,
+            c.order,
+            c.flags,
+            c.counts,
+            c.scales,
+            how.accepts,
+            how.base,
+            how.slope,
+            how.budget,
+            how.most,
+            how.redraw,
+        )
+        if item < 0:
+            break
+        assert constraint is not None
+        if not batch:
+            _answer(c, item, constraint(item))
+            continue
+        # the likeliest unknown items beside the one that is due: their answers are only kept,
+        # so that which they are changes no law
+        ask = [item]
+        if peek > 1:
+            masses = np.where(c.known == kn.UNKNOWN, c.w, 0.0)
+            masses[item] = 0.0
+            m = min(peek - 1, int(np.count_nonzero(masses)))
+            if m:
+                ask += np.argpartition(-masses, m - 1)[:m].tolist()
+        got = np.asarray(constraint(np.array(ask)))
+        if got.shape != (len(ask),):
+            raise ModelError(
+                f"constraint: returned shape {got.shape} for {len(ask)} items; "
+                f"expected ({len(ask)},)"
+            )
+        for one, value in zip(ask, got, strict=True):
+            _answer(c, one, value)
+        peek = min(2 * peek, PEEK)
+    c.dirty = int(c.counts[kn.SEEN])
+    return _weigh(rng, c, how)
+
+
+def _answer(c: Context, item: int, value: Any) -> None:
+    if c.values is not None:
+        number = float(value)
+        if not (math.isfinite(number) and number >= 0):
+            raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
+        c.values[item] = number
+        c.known[item] = number > 0
+        return
+    if value is True or value is False:
+        c.known[item] = value
+        return
+    array = np.asarray(value)
+    if array.shape != () or not (array.dtype == bool or array in (0, 1)):
+        raise ModelError(f"constraint: returned {value!r} for item {item}; expected a bool")
+    c.known[item] = bool(array)
+
+
+def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
+    n, ended = c.dirty, int(c.counts[kn.ENDED])
+    order, flags = c.order[:n], c.flags[:n]
+    log_p = c.logits[order] - c.log_total
+    accepted = flags == kn.ACCEPTED
+    log_r, log_a = log_p[~accepted], log_p[accepted]
+    left = float(c.scales[kn.REMAINING])
+    log_rest = c.scales[kn.TOP] + math.log(left) - c.log_total if left > 0 else -math.inf
+    if how.redraw:
+        _, first = np.unique(order[accepted], return_index=True)
+        inside = _log_sum(log_a[first])
+        upper = log_rest
+    else:
+        inside = _log_sum(log_a)
+        upper = float(np.logaddexp(inside, log_rest))
+    if ended == kn.EXHAUSTED:
+        upper = inside
+    bounds = (min(float(inside), 0.0), min(float(upper), 0.0))
+    n_evaluations, n_rejected = int(c.counts[kn.EVALUATIONS]), int(c.counts[kn.N_REJECTED])
+
+    def draw(index: int, log_weight: float, status: str, children: Any = None) -> WeightedDraw:
+        if children is None:
+            some = index >= 0
+            children = np.array([index] * some, np.int64), np.array([log_weight] * some)
+        return WeightedDraw(
+            index,
+            log_weight,
+            bounds,
+            n_evaluations,
+            n_evaluations - n_rejected,
+            n_rejected,
+            status,
+            children,
+        )
+
+    exhausted = left <= 0 and not how.redraw
+    status = {kn.BY_BUDGET: "budget", kn.EXHAUSTED: "exhausted"}.get(ended, "ok")
+    if log_a.size == 0:
+        return draw(-1, -math.inf, "dead" if ended == kn.EXHAUSTED or exhausted else "budget")
+    if how.method == "set":
+        return _set_draw(rng, c, order, log_p, log_rest, ended, status, draw)
+    index = int(order[accepted][0])
+    if how.method == "harmonic":
+        weight = kn.harmonic(log_r, log_rest, how.accepts)
+    elif how.method == "two-loop":
+        weight = kn.two_loop(log_r, log_rest, int(c.counts[kn.FIRST]))
+    elif ended == kn.EXHAUSTED:
+        weight = bounds[0]
+    else:
+        weight = kn.averaged(
+            log_r, log_a, log_rest, how.accepts, ended, how.base, how.slope, how.budget
+        )
+    return draw(index, float(weight), status)
+
+
+def _set_draw(
+    rng: np.random.Generator,
+    c: Context,
+    order: np.ndarray,
+    log_p: np.ndarray,
+    log_rest: float,
+    ended: int,
+    status: str,
+    draw: Callable[..., WeightedDraw],
+) -> WeightedDraw:
+    if ended != kn.EXHAUSTED:
+        # the item that ended the run carries no weight
+        log_rest = float(np.logaddexp(log_rest, log_p[-1]))
+        order, log_p = order[:-1], log_p[:-1]
+    inside = c.known[order] == kn.ACCEPTED
+    if not inside.any():
+        return draw(-1, -math.inf, status)
+    log_w = (log_p if ended == kn.EXHAUSTED else kn.set_weights(log_p, log_rest))[inside]
+    items = order[inside].copy()
+    if c.values is not None:
+        log_w = log_w + np.log(c.values[items])
+    total = _log_sum(log_w)
+    pick = int(np.searchsorted(np.cumsum(np.exp(log_w - total)), rng.random(), side="right"))
+    return draw(int(items[min(pick, items.size - 1)]), total, status, (items, log_w))
+
+
+def _exact(
+    rng: np.random.Generator, c: Context, constraint: Callable[[Any], Any] | None, batch: bool
+) -> WeightedDraw:
+    possible = np.flatnonzero(c.logits > -np.inf)
+    unknown = possible[c.known[possible] == kn.UNKNOWN]
+    if unknown.size:
+        assert constraint is not None
+        if batch:
+            answers = np.asarray(constraint(unknown))
+            if answers.shape != unknown.shape:
+                raise ModelError(
+                    f"constraint: returned shape {answers.shape}; expected {unknown.shape}"
+                )
+        for at, i in enumerate(unknown.tolist()):
+            _answer(c, i, answers[at] if batch else constraint(i))
+    items = possible[c.known[possible] == kn.ACCEPTED]
+    n, accepts = possible.size, items.size
+    if not accepts:
+        none = np.empty(0, np.int64), np.empty(0)
+        return WeightedDraw(-1, -math.inf, (-math.inf, -math.inf), n, 0, n, "dead", none)
+    log_w = c.logits[items] - c.log_total
+    inside = min(_log_sum(log_w), 0.0)
+    if c.values is not None:
+        log_w = log_w + np.log(c.values[items])
+    total = _log_sum(log_w)
+    if c.values is None:
+        total = min(total, 0.0)
+    shares = np.cumsum(np.exp(log_w - total))
+    at = min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), accepts - 1)
+    index = int(items[at])
+    return WeightedDraw(
+        index,
+        total,
+        (inside, inside),
+        n,
+        accepts,
+        n - accepts,
+        "exhausted",
+        (np.array([index]), np.array([total])),
+    )
+
+
+def _log_sum(log_w: np.ndarray) -> float:
+    if log_w.size == 0:
+        return -math.inf
+    top = log_w.max()
+    return float(top + np.log(np.exp(log_w - top).sum()))
+
+
+def weighted_rejection(
+    logits: ArrayLike,
+    constraint: Any,
+    *,
+    n_accepts: int = 3,
+    method: str = "auto",
+    max_evaluations: int | None = None,
+    after_first: str | int | None = "4+2j",
+    batch: bool = False,
+    seed: Any = None,
+) -> WeightedDraw | list[WeightedDraw]:
+    """Draw an item that satisfies a constraint, with a weight of mean P(constraint).
+
+    Items come without replacement from p = softmax(logits) and are inspected until `n_accepts`
+    of them are accepted; the first is returned. It has the law p given the constraint, and
+    E[weight 1{index = i}] = p_i c_i.
+
+    Parameters
+    ----------
+    logits : array_like, shape (V,) or (rows, V)
+        Unnormalised log probabilities; -inf is allowed, NaN and +inf are not.
+    constraint : callable or array_like
+        item -> bool, called at most once for each item; a NumPy, numba or JAX function will do.
+        With ``batch=True``: array of items -> array of bool. Or a bool array of shape (V,), or
+        (rows, V). With methods "set" and "exact" its values may be any numbers from 0.
+    n_accepts : int, default 3
+        Accepted items to wait for, at least 2: more cost more evaluations and vary less.
+    method : str, default "auto"
+        "rao-blackwell": the one-probe weight averaged over where the accepts stood.
+        "harmonic", "two-loop": accepted items may come again. "one-probe": one more inspection
+        after the first accept. "set": a properly weighted set of items, soft values allowed.
+        "exact": every item is inspected. "auto": "exact" for arrays, else "rao-blackwell".
+    max_evaluations : int, optional
+        Most evaluations, at least `n_accepts`; a run without an accept by then has weight zero.
+    after_first : int, "4+2j" or None, default "4+2j"
+        Rejects after the first accept that end the run, j counting those before it.
+    batch : bool, default False
+        Whether the constraint takes many items at once.
+    seed : None, int, SeedSequence or Generator
+        A Generator is used as it is.
+
+    Returns
+    -------
+    WeightedDraw
+        Or a list of these, one for each row.
+
+    Raises
+    ------
+    ModelError
+        The constraint returned something else than asked for; the message names the item.
+    ValueError, TypeError
+        An argument is wrong.
+
+    References
+    ----------
+    Lipkin et al. (2025), Fast controlled generation from language models with adaptive weighted
+    rejection sampling, arXiv 2504.05410. Des Raj (1956) and Murthy (1957) for the weights.
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> draw = smw.weighted_rejection(np.zeros(1000), lambda i: i % 7 == 0, seed=1)
+    >>> draw.index % 7, draw.status, draw.n_evaluations < 100
+    (0, 'ok', True)
+    """
+    x = check_logits(logits)
+    how = plan(n_accepts, method, max_evaluations, after_first)
+    how = resolve(how, constraint)
+    soft = how.method in ("set", "exact")
+    one = x.ndim == 1
+    rows = x[None] if one else x
+    answers: Any = constraint
+    if not callable(constraint):
+        answers = np.asarray(constraint)
+        if answers.shape not in (x.shape, x.shape[-1:]):
+            raise ValueError(f"constraint: got shape {answers.shape}; expected {x.shape}")
+    out = []
+    root = None if isinstance(seed, np.random.Generator) else seed_sequence(seed)
+    for r, row in enumerate(rows):
+        rng = seed if root is None else generator(root, "weighted_rejection", r)
+        where = "logits" if one else f"logits: row {r}"
+        own = answers if callable(answers) or answers.ndim == 1 else answers[r]
+        context = prepare(row, own, soft, where)
+        out.append(run(rng, context, own if callable(own) else None, how, batch))
+    return out[0] if one else out
+
+
+def resolve(how: Plan, constraint: Any) -> Plan:
+    """The plan with its method decided."""
+    if how.method != "auto":
+        return how
+    exact = not callable(constraint) and how.budget < 0
+    method = "exact" if exact else "rao-blackwell"
+    return Plan(method, how.accepts, how.base, how.slope, how.budget, how.most)
+
+
+def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
+    """Logits as a C-ordered array of floats of one or two dimensions."""
+    x = np.asarray(logits)
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"logits: got an array of {x.dtype}; expected real numbers")
+    if not 1 <= x.ndim <= most_dimensions or x.size == 0:
+        shapes = "(V,)" if most_dimensions == 1 else "(V,) or (rows, V)"
+        raise ValueError(f"logits: got shape {x.shape}; expected {shapes} with V >= 1")
+    return np.ascontiguousarray(x, dtype=np.float64)
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: got {value!r}; expected a whole number from {least}")
+    if value < least:
+        raise ValueError(f"{name}: got {value}; expected a whole number from {least}")
+    return int(value)
+
+
+def constraint_probability(
+    logits: ArrayLike,
+    constraint: Any,
+    budget: int | None = None,
+    *,
+    precision: Precision | None = None,
+    n_accepts: int = 3,
+    method: str = "auto",
+    batch: bool = False,
+    seed: Any = None,
+) -> Estimate:
+    """Probability that an item drawn from softmax(logits) satisfies a constraint.
+
+    The mean weight of independent runs of `weighted_rejection`. Answers are kept, so that no item
+    is evaluated twice; where all of them are known in the end, the probability is exact.
+
+    Parameters
+    ----------
+    logits : array_like, shape (V,)
+        Unnormalised log probabilities; -inf is allowed, NaN and +inf are not.
+    constraint : callable or array_like
+        As for `weighted_rejection`; for method "set" its mean value is estimated.
+    budget : int, at least 20
+        Number of runs; give this or ``precision``.
+    precision : Precision, optional
+        Run until the interval is as narrow as asked; ``max_budget`` counts runs.
+    n_accepts, method, batch
+        As for `weighted_rejection`.
+    seed : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    Estimate
+        Diagnostics: ``bounds``, which contain the probability for certain, the relative variance
+        of a run, and evaluations per run without kept answers.
+
+    Raises
+    ------
+    ModelError, ValueError, TypeError
+        As for `weighted_rejection`.
+
+    Warns
+    -----
+    PrecisionWarning
+        Few runs carry the weight, so the standard error can't be promised.
+
+    References
+    ----------
+    Lipkin et al. (2025), arXiv 2504.05410.
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> logits = -np.log(np.arange(1, 5001))
+    >>> estimate = smw.constraint_probability(logits, lambda i: i % 10 == 9, 200, seed=1)
+    >>> p = np.exp(logits) / np.exp(logits).sum()
+    >>> bool(abs(estimate.value - p[9::10].sum()) < 4 * estimate.standard_error)
+    True
+    """
+    import warnings
+
+    from ..errors import PrecisionWarning
+
+    x = check_logits(logits, 1)
+    rule = stopping_rule(budget, precision)
+    if isinstance(rule, Budget) and rule.total < 20:
+        raise ValueError(f"budget: got {rule.total}; expected at least 20 runs")
+    how = resolve(plan(n_accepts, method, None, "4+2j"), constraint)
+    soft = how.method in ("set", "exact")
+    context = prepare(x, constraint, soft)
+    asked = context.known == kn.UNKNOWN
+    answer = constraint if callable(constraint) else None
+    root = seed_sequence(seed)
+    rng = generator(root, "constraint_probability")
+    began = time.perf_counter()
+    log_w: list[float] = []
+    spent = 0
+    name = "constraint probability"
+
+    def estimate(cautions: list[str]) -> Estimate:
+        w = np.exp(np.array(log_w))
+        mean, n = float(w.mean()), w.size
+        known = context.known != kn.UNKNOWN
+        possible = x > -np.inf
+        inside = np.where(possible & (context.known == kn.ACCEPTED), x, -np.inf)
+        outside = np.where(possible & (context.known == kn.REJECTED), x, -np.inf)
+        lower = float(np.exp(inside - context.log_total).sum())
+        # a given array is known whole: who asks for draws from it wants what draws say
+        drawn = answer is None and how.method != "exact"
+        complete = bool((known | ~possible).all()) and not drawn
+        # where all but a little mass is known to be outside, one minus that mass would be noise
+        rest = np.where(possible & ~known, x, -np.inf)
+        upper = min(lower + float(np.exp(rest - context.log_total).sum()), 1.0)
+        lower = min(lower, upper)
+        if complete and context.values is None:
+            value, variance, trials = lower, 0.0, None
+        elif complete and context.values is not None:
+            p = np.exp(x - context.log_total)
+            value, variance, trials = float(p @ context.values), 0.0, None
+        else:
+            value, variance = mean, float(w.var(ddof=1) / n)
+            trials = float(n) if mean == 0 else None
+        relative = float(w.var(ddof=1) / mean**2) if mean > 0 else math.inf
+        diagnostics: dict[str, Any] = {
+            "runs": n,
+            "runs_with_weight": int(np.count_nonzero(w)),
+            "bounds": [lower, upper],
+            "relative_variance_of_a_run": relative,
+            "evaluations_per_run": spent / n,
+            "rejected_mass": float(np.exp(outside - context.log_total).sum()),
+            "complete": complete,
+        }
+        if not complete and mean > 0:
+            share = float(w.sum() ** 2 / (w**2).sum())
+            if share < 30:
+                cautions = [
+                    *cautions,
+                    f"the weights of {n} runs are worth {share:.0f} equal ones; "
+                    "more runs, or a larger n_accepts, would help",
+                ]
+        if cautions:
+            diagnostics["warnings"] = cautions
+        return Estimate(
+            value,
+            variance,
+            names=["probability"],
+            method=f"{name}, {how.method}",
+            degrees_of_freedom=math.inf if complete else n - 1,
+            trials=trials,
+            diagnostics=diagnostics,
+            cost={
+                "evaluations": int(np.count_nonzero(asked & known)),
+                "runs": n,
+                "seconds": time.perf_counter() - began,
+            },
+            provenance=provenance(
+                name,
+                root,
+                {
+                    "logits": x,
+                    "constraint": constraint,
+                    "budget": budget,
+                    "precision": precision,
+                    "n_accepts": n_accepts,
+                    "method": method,
+                },
+            ),
+        )
+
+    def go(runs: int) -> None:
+        nonlocal spent
+        for _ in range(runs):
+            found = run(rng, context, answer, how, batch)
+            log_w.append(found.log_weight)
+            spent += found.n_evaluations
+
+    if how.method == "exact":
+        go(2)
+        return estimate([])
+    if isinstance(rule, Budget):
+        go(rule.total)
+        result = estimate([])
+    else:
+        go(min(STAGE, rule.max_budget))
+        result = estimate([])
+        while not rule.reached(result):
+            half = np.asarray(result.interval(rule.level)[1]) - result.value
+            more = rule.next_size(result.value, half, len(log_w))
+            if more <= 0:
+                result = estimate([f"precision not reached within {rule.max_budget} runs"])
+                break
+            go(more)
+            result = estimate([])
+    for text in result.diagnostics.get("warnings", []):
+        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    return result

@@ -1,0 +1,341 @@
+"""Compiled loops of the room: draws without replacement and the weights of finished runs.
+
+`advance` runs until it needs an answer it doesn't know, and returns that item; the caller writes
+the answer into `known` and calls it again. An array constraint is `known` from the start, so that
+all ways of handing in a constraint take one code path.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+BLOCK = 256
+REJECTED, ACCEPTED, UNKNOWN = 0, 1, 2
+# entries of `counts`
+PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, AHEAD = range(8)
+# how a run ended
+RUNNING, BY_ACCEPT, BY_CAP, BY_BUDGET, EXHAUSTED = range(5)
+# entries of `scales`: logit that has weight 1, first total, what remains
+TOP, INITIAL, REMAINING = range(3)
+SMALL = 1e-200  # of the first total: below it the weights are computed again
+LOGGED = -600.0  # smallest log mass for which sums of masses are taken as they are
+
+
+@njit(cache=True, nogil=True)
+def block_sums(w, sums):
+    """Fill in the sums of blocks of weights; their total."""
+    total = 0.0
+    for b in range(sums.size):
+        s = 0.0
+        for i in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
+            s += w[i]
+        sums[b] = s
+        total += s
+    return total
+
+
+@njit(cache=True, nogil=True)
+def remove(w, sums, item):
+    """Total after an item is taken away; nothing is subtracted, so nothing drifts."""
+    w[item] = 0.0
+    b = item // BLOCK
+    s = 0.0
+    for i in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
+        s += w[i]
+    sums[b] = s
+    total = 0.0
+    for b in range(sums.size):
+        total += sums[b]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def restore(logits, w, sums, order, n, top):
+    """Put back the items of a run."""
+    for i in range(n):
+        w[order[i]] = math.exp(logits[order[i]] - top)
+    for i in range(n):
+        b = order[i] // BLOCK
+        s = 0.0
+        for m in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
+            s += w[m]
+        sums[b] = s
+
+
+@njit(cache=True, nogil=True)
+def rescale(logits, w, sums, order, flags, n, keep_accepted, scales):
+    """Weights of what is left, relative to its largest; 0 where nothing is left."""
+    for i in range(w.size):
+        w[i] = 1.0
+    for i in range(n):
+        if not (keep_accepted and flags[i] == ACCEPTED):
+            w[order[i]] = 0.0
+    top = -math.inf
+    for i in range(w.size):
+        if w[i] > 0.0 and logits[i] > top:
+            top = logits[i]
+    if top == -math.inf:
+        w[:] = 0.0
+        sums[:] = 0.0
+        return 0.0
+    for i in range(w.size):
+        if w[i] > 0.0:
+            w[i] = math.exp(logits[i] - top)
+    scales[TOP] = top
+    total = block_sums(w, sums)
+    scales[INITIAL] = total
+    return total
+
+
+@njit(cache=True, nogil=True)
+def locate(rng, w, sums, total):
+    """Item drawn by its weight."""
+    u = rng.random() * total
+    block = -1
+    for b in range(sums.size):
+        if sums[b] > 0.0:
+            block = b
+            if u < sums[b]:
+                break
+            u -= sums[b]
+    item = -1
+    for i in range(block * BLOCK, min((block + 1) * BLOCK, w.size)):
+        if w[i] > 0.0:
+            item = i
+            if u < w[i]:
+                break
+            u -= w[i]
+    return item
+
+
+@njit(cache=True, nogil=True)
+def advance(
+    rng, logits, w, sums, known, order, flags, counts, scales, k, base, slope, budget, most, redraw
+):
+    """Go on to the next unknown answer; -1 when the run has ended."""
+    while True:
+        item = counts[PENDING]
+        if item < 0:
+            if scales[REMAINING] < SMALL * scales[INITIAL]:
+                scales[REMAINING] = rescale(
+                    logits, w, sums, order, flags, counts[SEEN], redraw, scales
+                )
+            if scales[REMAINING] <= 0.0:
+                counts[ENDED] = EXHAUSTED
+                return -1
+            item = locate(rng, w, sums, scales[REMAINING])
+            again = False
+            if redraw and known[item] == ACCEPTED:
+                for i in range(counts[SEEN]):
+                    if order[i] == item:
+                        again = True
+            if not again:
+                counts[EVALUATIONS] += 1
+            if known[item] == UNKNOWN:
+                counts[PENDING] = item
+                return item
+        counts[PENDING] = -1
+        accepted = known[item] != REJECTED
+        order[counts[SEEN]] = item
+        flags[counts[SEEN]] = ACCEPTED if accepted else REJECTED
+        counts[SEEN] += 1
+        if not (redraw and accepted):
+            scales[REMAINING] = remove(w, sums, item)
+        if accepted:
+            if counts[N_ACCEPTED] == 0:
+                counts[FIRST] = counts[N_REJECTED]
+            counts[N_ACCEPTED] += 1
+            if counts[N_ACCEPTED] == k:
+                counts[ENDED] = BY_ACCEPT
+        else:
+            counts[N_REJECTED] += 1
+            n, j = counts[N_REJECTED], counts[FIRST]
+            if n == budget:
+                counts[ENDED] = BY_BUDGET
+            elif base > 0 and counts[N_ACCEPTED] > 0 and n - j == base + slope * j:
+                counts[ENDED] = BY_CAP
+        if most > 0 and counts[SEEN] == most and counts[ENDED] == RUNNING:
+            counts[ENDED] = BY_BUDGET
+        if counts[ENDED] != RUNNING:
+            return -1
+
+
+@njit(cache=True, nogil=True)
+def begin(counts, scales, total, top):
+    """Counts and scales of a new run."""
+    counts[:] = 0
+    counts[PENDING] = -1
+    scales[TOP] = top
+    scales[INITIAL] = total
+    scales[REMAINING] = total
+
+
+@njit(cache=True, nogil=True)
+def log_add(x, y):
+    """log(exp(x) + exp(y))."""
+    if x < y:
+        x, y = y, x
+    return x if y == -math.inf else x + math.log1p(math.exp(y - x))
+
+
+@njit(cache=True, nogil=True)
+def suffix_sums(log_masses, start, logged):
+    """Entry i: start plus the masses from i on; logs if `logged`."""
+    out = np.empty(log_masses.size + 1)
+    out[-1] = start
+    for i in range(log_masses.size - 1, -1, -1):
+        if logged:
+            out[i] = log_add(out[i + 1], log_masses[i])
+        else:
+            out[i] = out[i + 1] + math.exp(log_masses[i])
+    return out
+
+
+@njit(cache=True, nogil=True)
+def share(log_mass, after_rejects, after_accepts, logged):
+    """Mass of an item relative to what remained before it."""
+    if logged:
+        return math.exp(log_mass - log_add(after_rejects, after_accepts))
+    return math.exp(log_mass) / (after_rejects + after_accepts)
+
+
+@njit(cache=True, nogil=True)
+def averaged(log_r, log_a, log_rest, k, ended, base, slope, budget):
+    """Log weight: the one-probe weight averaged over where the accepts stood among the rejects.
+
+    Values are kept in units of the returned item's mass, which neither over- nor underflow.
+    """
+    n = log_r.size
+    logged = log_rest < LOGGED and log_rest > -math.inf
+    for i in range(n):
+        logged = logged or log_r[i] < LOGGED
+    for i in range(log_a.size):
+        logged = logged or log_a[i] < LOGGED
+    rejects = suffix_sums(log_r, -math.inf if logged else 0.0, logged)
+    accepts = suffix_sums(log_a, log_rest if logged else math.exp(log_rest), logged)
+    by_accept = ended == BY_ACCEPT
+    last = k - 1 if by_accept else log_a.size
+    den, num = np.zeros(last + 1), np.zeros(last + 1)
+    den[0] = 1.0
+    for j in range(n + 1):
+        if j == n and not by_accept:
+            break
+        for s in range(1, last):
+            q = share(log_a[s], rejects[j], accepts[s], logged)
+            den[s + 1] += den[s] * q
+            num[s + 1] += num[s] * q
+        f = g = 0.0
+        allowed = True
+        if base > 0:
+            cap = base + slope * j
+            if ended == BY_CAP:
+                allowed = n - j == cap
+            elif ended == BY_BUDGET:
+                allowed = n - j <= cap
+            else:
+                allowed = n - j < cap
+        if allowed:
+            f = den[0] * share(log_a[0], rejects[j], accepts[0], logged)
+            g = den[0]
+        den[1] += f
+        num[1] += g if j == budget - 1 or (j == n and k == 2) else f
+        for s in range(1, last):
+            q = share(log_a[s], rejects[j], accepts[s], logged)
+            f *= q
+            g *= q
+            den[s + 1] += f
+            num[s + 1] += g
+        if j == n:
+            break
+        largest = 0.0
+        for s in range(last + 1):
+            q = share(log_r[j], rejects[j], accepts[s], logged)
+            den[s] *= q
+            num[s] *= q
+            largest = max(largest, den[s])
+        for s in range(last + 1):
+            den[s] /= largest
+            num[s] /= largest
+    return log_a[0] + math.log(num[last] / den[last])
+
+
+@njit(cache=True, nogil=True)
+def harmonic(log_r, log_rest, k):
+    """Log weight after k accepts with redraw; `log_rest` is the mass of all but the rejects."""
+    remaining = suffix_sums(log_r, log_rest, True)
+    h = np.zeros(k)
+    h[0] = 1.0
+    for j in range(log_r.size + 1):
+        d = math.exp(log_rest - remaining[j])
+        for m in range(1, k):
+            h[m] += d * h[m - 1]
+    return log_rest + math.log(h[k - 2] / h[k - 1])
+
+
+@njit(cache=True, nogil=True)
+def two_loop(log_r, log_rest, first):
+    """Log weight of the run with two loops."""
+    return suffix_sums(log_r, log_rest, True)[first] - math.log(log_r.size + 1.0)
+
+
+@njit(cache=True, nogil=True)
+def slopes(log_p, log_rest, u):
+    """Log integrand of the set weights at u = log t, and its first two derivatives."""
+    rest = math.exp(log_rest + u)
+    value, first, second = u - rest, 1.0 - rest, -rest
+    for i in range(log_p.size):
+        x = log_p[i] + u
+        z = math.exp(x)
+        if z < 1e-8:
+            value += x
+            first += 1.0
+            second -= 0.5 * z
+        elif z < 700.0:
+            q = z / math.expm1(z)
+            value += math.log(-math.expm1(-z))
+            first += q
+            second += q * (1.0 - z - q)
+    return value, first, second
+
+
+@njit(cache=True, nogil=True)
+def set_weights(log_p, log_rest):
+    """Log of mass over expected inclusion, item by item; the trigger belongs to the rest."""
+    high = math.log(log_p.size + 1.0) - log_rest
+    low = high - 1.0
+    while slopes(log_p, log_rest, low)[1] < 0.0:
+        low -= 2.0 * (high - low)
+    u = 0.5 * (low + high)
+    for _ in range(100):
+        _, first, second = slopes(log_p, log_rest, u)
+        if first > 0.0:
+            low = u
+        else:
+            high = u
+        step = u - first / second
+        new = step if low < step < high else 0.5 * (low + high)
+        moved = abs(new - u)
+        u = new
+        if moved < 1e-9 or high - low < 1e-9:
+            break
+    peak, _, second = slopes(log_p, log_rest, u)
+    sd = 1.0 / math.sqrt(-second)
+    den = 0.0
+    num = np.zeros(log_p.size)
+    for side in (-1, 1):
+        i = 0 if side == 1 else 1
+        while True:
+            v = u + side * i * 0.3 * sd
+            e = math.exp(slopes(log_p, log_rest, v)[0] - peak)
+            shrink = e * math.exp(u - v)
+            if max(e, shrink) < 1e-17:
+                break
+            den += e
+            for a in range(log_p.size):
+                z = math.exp(log_p[a] + v)
+                num[a] += shrink * (1.0 if z < 1e-12 else z / -math.expm1(-z))
+            i += 1
+    return np.log(num / den) - u

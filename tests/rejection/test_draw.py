@@ -1,0 +1,334 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+from smcweights.rejection import draw as dr
+from smcweights.rejection import kernels as kn
+
+CASES = [
+    ((0.4, 0.25, 0.15, 0.1, 0.06, 0.04), (1, 0, 1, 0, 1, 0)),
+    ((0.5, 0.2, 0.1, 0.1, 0.05, 0.05), (0, 0, 0, 1, 1, 1)),
+    ((0.9, 0.04, 0.03, 0.02, 0.01), (1, 0, 1, 0, 0)),
+]
+
+
+def log(x):
+    return np.log(np.asarray(x, dtype=float)) if len(x) else np.empty(0)
+
+
+def paths(p, c, how):
+    """Every run: probability, items in order, rest mass, how it ended; the rule written anew."""
+
+    def go(order, probability, accepted, rejected, since):
+        left = [i for i in range(len(p)) if i not in order]
+        if how.redraw:
+            left = [i for i in range(len(p)) if i not in order or c[i]]
+        rest = math.fsum(p[i] for i in left)
+        if not left:
+            yield probability, order, 0.0, kn.EXHAUSTED
+            return
+        for i in left:
+            q, now = probability * p[i] / rest, (*order, i)
+            a, n, s = accepted + c[i], rejected + (1 - c[i]), since
+            if c[i] and accepted == 0:
+                s = n
+            ended = None
+            if c[i] and a == how.accepts:
+                ended = kn.BY_ACCEPT
+            elif not c[i] and n == how.budget:
+                ended = kn.BY_BUDGET
+            elif not c[i] and how.base > 0 and a and n - s == how.base + how.slope * s:
+                ended = kn.BY_CAP
+            elif len(now) == how.most:
+                ended = kn.BY_BUDGET
+            if ended is None:
+                yield from go(now, q, a, n, s)
+            else:
+                after = [m for m in left if m != i or (how.redraw and c[i])]
+                yield q, now, math.fsum(p[m] for m in after), ended
+
+    yield from go((), 1.0, 0, 0, None)
+
+
+def weight(p, c, how, order, rest, ended):
+    """Items and weights of one run, by the kernels."""
+    r = log([p[i] for i in order if not c[i]])
+    a = log([p[i] for i in order if c[i]])
+    log_rest = math.log(rest) if rest > 0 else -math.inf
+    if how.method == "set":
+        inside = order if ended == kn.EXHAUSTED else order[:-1]
+        if not any(c[i] for i in inside):
+            return {}
+        masses = log([p[i] for i in inside])
+        if ended != kn.EXHAUSTED:
+            masses = kn.set_weights(masses, math.log(rest + p[order[-1]]))
+        return {i: math.exp(m) * c[i] for i, m in zip(inside, masses, strict=True) if c[i]}
+    if not a.size:
+        return {}
+    x = next(i for i in order if c[i])
+    first = order.index(x)
+    if how.method == "harmonic":
+        return {x: math.exp(kn.harmonic(r, log_rest, how.accepts))}
+    if how.method == "two-loop":
+        return {x: math.exp(kn.two_loop(r, log_rest, first))}
+    if ended == kn.EXHAUSTED:
+        return {x: math.fsum(p[i] for i in order if c[i])}
+    return {
+        x: math.exp(
+            kn.averaged(r, a, log_rest, how.accepts, ended, how.base, how.slope, how.budget)
+        )
+    }
+
+
+def moments(p, c, how):
+    mean, square, evaluations = np.zeros(len(p)), 0.0, 0.0
+    for q, order, rest, ended in paths(p, c, how):
+        w = weight(p, c, how, order, rest, ended)
+        for i, one in w.items():
+            mean[i] += q * one
+        square += q * sum(w.values()) ** 2
+        evaluations += q * len(set(order))
+    z = math.fsum(a for a, b in zip(p, c, strict=True) if b)
+    return mean, square / z**2 - 1, evaluations
+
+
+def how(method="rao-blackwell", k=3, after_first=None, most=None):
+    return dr.plan(k, method, most, after_first)
+
+
+TABLE = [
+    ("two-loop", 2, None, (0.260541, 1.033281, 0.036543), (2.378, 3.849, 1.206)),
+    ("harmonic", 2, None, (0.256239, 0.878157, 0.036533), (2.378, 3.849, 1.206)),
+    ("harmonic", 3, None, (0.143628, 0.319239, 0.023809), None),
+    ("one-probe", 2, None, (0.246474, 0.967262, 0.004553), (2.493, 3.548, 2.073)),
+    ("rao-blackwell", 2, None, (0.154791, 0.604051), (3.185, 4.386)),
+    ("rao-blackwell", 3, None, (0.031337, 0.097096), (5.065, 5.818)),
+    ("rao-blackwell", 2, 2, (0.1604, 0.6534), (2.980, 4.079)),
+    ("rao-blackwell", 3, 2, (0.0646, 0.2741), (4.156, 5.028)),
+    ("set", 2, None, (0.154754, 0.602478, 0.003288), (3.185, 4.386, 3.224)),
+]
+
+
+# with redraw a path has no end: endless ones stop at the k-th accept, so enumeration is complete
+@pytest.mark.parametrize(
+    ("method", "k", "cap", "variances", "evaluations"),
+    TABLE,
+    ids=[f"{row[0]}-{row[1]}-{row[2]}" for row in TABLE],
+)
+def test_relative_variances_of_the_table(method, k, cap, variances, evaluations):
+    for at, v in enumerate(variances):
+        p, c = CASES[at]
+        mean, relative, spent = moments(p, c, how(method, k, cap))
+        assert np.abs(mean - np.multiply(p, c)).max() < (1e-9 if method == "set" else 1e-13)
+        assert relative == pytest.approx(v, abs=6e-7 if cap is None else 6e-5)
+        if evaluations:
+            assert spent == pytest.approx(evaluations[at], abs=6e-4)
+
+
+CAPS = [None, "4+2j", 1, 2, 3]
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+@pytest.mark.parametrize("cap", CAPS)
+def test_every_pair_of_caps_is_unbiased(k, cap):
+    for p, c in [*CASES, ((0.3, 0.25, 0.2, 0.15, 0.1), (0, 1, 1, 0, 1)), ((0.6, 0.4), (0, 1))]:
+        for budget in [None, 1, 2, 3, 4]:
+            most = None if budget is None else budget + k - 1
+            mean, _, spent = moments(p, c, how("rao-blackwell", k, cap, most))
+            assert np.abs(mean - np.multiply(p, c)).max() < 1e-13
+            assert most is None or spent <= most
+    for slope, base in itertools.product([1, 2], [1, 2]):
+        plan = dr.Plan("rao-blackwell", k, base, slope, 3, -1)
+        p, c = CASES[1]
+        assert np.abs(moments(p, c, plan)[0] - np.multiply(p, c)).max() < 1e-13
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 9])
+def test_set_weights_are_unbiased_with_a_limit(most):
+    p, c = CASES[0]
+    mean, _, _ = moments(p, c, how("set", 2, None, most))
+    if most > 1:
+        assert np.abs(mean - np.multiply(p, c)).max() < 1e-9
+    else:
+        assert mean.sum() == 0  # the only item is the trigger
+
+
+def chi_square(p, c, plan, runs, seed):
+    """Squared standardised error of E[w 1{X = i}], summed over items."""
+    rng = np.random.default_rng(seed)
+    context = dr.prepare(np.log(p), np.asarray(c, dtype=bool), plan.method == "set")
+    total, squares = np.zeros(len(p)), np.zeros(len(p))
+    for _ in range(runs):
+        found = dr.run(rng, context, None, plan)
+        items, log_w = found.children
+        total[items] += np.exp(log_w)
+        squares[items] += np.exp(2 * log_w)
+    mean = total / runs
+    se = np.sqrt(np.maximum(squares / runs - mean**2, 1e-300) / runs)
+    seen = np.asarray(c, dtype=bool)
+    assert not mean[~seen].any()
+    return float((((mean - p)[seen] / se[seen]) ** 2).sum()), int(seen.sum())
+
+
+@pytest.mark.parametrize("method", dr.METHODS[1:6])
+@pytest.mark.parametrize("shape", ["fifty", "thousand"])
+def test_compiled_runs_are_unbiased_for_groups_of_items(method, shape):
+    # P(a false alarm) < 1e-6 for each of ten
+    v = {"fifty": 12, "thousand": 1000}[shape]
+    rng = np.random.default_rng(3)
+    p = 1 / np.arange(1, v + 1) ** (0.7 if v == 12 else 1.0)
+    p = rng.permutation(p / p.sum())
+    c = np.arange(v) % 3 == 1
+    if v == 12:
+        stat, freedom = chi_square(p, c, how(method, 3, None), 20_000, 8)
+        assert stat < stats.chi2.isf(1e-6, freedom) * 1.2
+        return
+    context = dr.prepare(np.log(p), c, method == "set")
+    w, group = [], []
+    for _ in range(4_000):
+        found = dr.run(rng, context, None, how(method, 3, "4+2j"))
+        w.append(math.exp(found.log_weight))
+        group.append(found.index % 4)
+        assert found.log_bounds[0] - 1e-12 <= math.log(p[c].sum()) <= found.log_bounds[1] + 1e-12
+    w, group = np.array(w), np.array(group)
+    for g in range(4):
+        x = w * (group == g)
+        truth = p[c & (np.arange(v) % 4 == g)].sum()
+        assert abs(x.mean() - truth) < 5.3 * x.std() / math.sqrt(x.size)
+
+
+def test_tiny_masses_are_found():
+    logits = np.array([0.0, -1.0, -800.0, -801.0, -803.0])
+    truth = -800.264674335944
+    for seed in range(20):
+        found = smw.weighted_rejection(logits, lambda i: i in (2, 4), seed=seed)
+        assert found.status == "exhausted"
+        assert found.log_weight == pytest.approx(truth, abs=1e-9)
+        assert found.index in (2, 4)
+    for method in ("one-probe", "harmonic", "set", "exact"):
+        w = [
+            smw.weighted_rejection(logits, lambda i: i in (2, 4), method=method, seed=s).log_weight
+            for s in range(200)
+        ]
+        assert np.log(np.mean(np.exp(np.array(w) - truth))) == pytest.approx(0, abs=0.5)
+
+
+def test_remaining_mass_of_1e_minus_16_is_no_dead_end():
+    p = np.array([1.0, 1e-16, 1e-17, 1e-18])
+    found = smw.weighted_rejection(np.log(p), lambda i: i > 0, n_accepts=2, seed=0)
+    assert found.status == "ok" and found.index > 0
+    assert math.log(1e-18) < found.log_weight < math.log(1.2e-16)
+
+
+def test_statuses():
+    flat = np.zeros(40)
+    dead = smw.weighted_rejection(flat, lambda i: False, seed=1)
+    assert (dead.status, dead.index, dead.log_weight) == ("dead", -1, -math.inf)
+    assert dead.n_evaluations == 40 and dead.log_bounds == (-math.inf, -math.inf)
+    poor = smw.weighted_rejection(flat, lambda i: False, max_evaluations=5, seed=1)
+    assert (poor.status, poor.log_weight) == ("budget", -math.inf) and poor.n_evaluations <= 5
+    only = smw.weighted_rejection([2.0], lambda i: True, seed=1)
+    assert (only.index, only.status) == (0, "exhausted") and only.log_weight == 0.0
+    single = smw.weighted_rejection(flat, lambda i: i == 7, after_first=None, seed=1)
+    assert single.status == "exhausted" and single.log_weight == pytest.approx(math.log(1 / 40))
+    zero = smw.weighted_rejection([0.0, -math.inf, 0.0], [True, True, False], seed=1)
+    assert (zero.index, zero.n_evaluations) == (0, 2)
+
+
+def test_an_answer_is_asked_for_once_and_any_form_of_constraint_gives_the_same():
+    import jax.numpy as jnp
+    import numba
+
+    x = np.random.default_rng(0).normal(size=300)
+    asked = []
+
+    def divides(i):
+        asked.append(i)
+        return i % 5 == 0
+
+    found = smw.weighted_rejection(x, divides, seed=4)
+    assert len(asked) == len(set(asked)) == found.n_evaluations
+    mask = np.arange(300) % 5 == 0
+    jitted = numba.njit(lambda i: i % 5 == 0)
+    others = [
+        smw.weighted_rejection(x, mask, method="rao-blackwell", seed=4),
+        smw.weighted_rejection(x, jitted, seed=4),
+        smw.weighted_rejection(x, lambda i: jnp.asarray(i) % 5 == 0, seed=4),
+        smw.weighted_rejection(x, lambda i: i % 5 == 0, batch=True, seed=4),
+    ]
+    for other in others:
+        assert (other.index, other.log_weight) == (found.index, found.log_weight)
+
+
+def test_rows_have_their_own_streams():
+    x = np.random.default_rng(0).normal(size=(3, 50))
+    rows = smw.weighted_rejection(x, lambda i: i % 2 == 0, seed=4)
+    alone = smw.weighted_rejection(x[0], lambda i: i % 2 == 0, seed=4)
+    assert len(rows) == 3 and rows[0].log_weight == alone.log_weight
+
+
+def test_soft_values():
+    rng = np.random.default_rng(2)
+    p, c = rng.dirichlet(np.ones(8)), rng.random(8) * (np.arange(8) != 3)
+    draws = [smw.weighted_rejection(np.log(p), c, method="set", seed=s) for s in range(4000)]
+    w = np.exp([d.log_weight for d in draws])
+    assert abs(w.mean() - p @ c) < 5 * w.std() / math.sqrt(w.size)
+    exact = smw.weighted_rejection(np.log(p), lambda i: c[i], method="exact", seed=1)
+    assert exact.log_weight == pytest.approx(math.log(p @ c))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: smw.weighted_rejection([0.0, math.nan], lambda i: True), ValueError, "item 1"),
+        (lambda: smw.weighted_rejection([0.0, math.inf], lambda i: True), ValueError, "item 1"),
+        (lambda: smw.weighted_rejection([-math.inf] * 2, lambda i: True), ValueError, "every item"),
+        (lambda: smw.weighted_rejection([], lambda i: True), ValueError, "shape"),
+        (lambda: smw.weighted_rejection([0.0], lambda i: 0.3), smw.ModelError, "item 0"),
+        (lambda: smw.weighted_rejection([0.0], lambda i: None), smw.ModelError, "item 0"),
+        (lambda: smw.weighted_rejection([0.0], [0.3], method="harmonic"), TypeError, "bool"),
+        (lambda: smw.weighted_rejection([0.0], [True, False]), ValueError, "shape"),
+        (lambda: smw.weighted_rejection([0.0], lambda i: 1, n_accepts=1), ValueError, "n_accepts"),
+        (lambda: smw.weighted_rejection([0.0], lambda i: 1, method="x"), ValueError, "method"),
+        (
+            lambda: smw.weighted_rejection([0.0], lambda i: 1, max_evaluations=2),
+            ValueError,
+            "max_evaluations",
+        ),
+        (lambda: smw.constraint_probability([0.0], lambda i: 1, 3), ValueError, "budget"),
+    ],
+    ids=range(12),
+)
+def test_wrong_input_is_named(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_probability_covers():
+    # 400 intervals; below 92 % or above 98 % has probability under 1 % for honest ones
+    x = -np.log(np.arange(1, 4001))
+    c = np.arange(4000) % 10 == 9
+    p = np.exp(x) / np.exp(x).sum()
+    inside = 0
+    for seed in range(400):
+        e = smw.constraint_probability(x, c, 60, method="rao-blackwell", seed=seed)
+        lower, upper = e.interval()
+        inside += lower <= p[c].sum() <= upper
+        a, b = e.diagnostics["bounds"]
+        assert a - 1e-12 <= p[c].sum() <= b + 1e-12
+    assert 0.915 * 400 <= inside <= 0.982 * 400
+
+
+def test_probability_to_a_precision_and_exact():
+    x = -np.log(np.arange(1, 20_001))
+    precision = smw.Precision(relative=0.05)
+    e = smw.constraint_probability(x, lambda i: i % 10 == 9, precision=precision, seed=1)
+    assert precision.reached(e) and e.cost["evaluations"] < 20_000
+    p = np.exp(x) / np.exp(x).sum()
+    assert abs(e.value - p[9::10].sum()) < 5 * e.standard_error
+    small = smw.constraint_probability([0.0, 0.0, 0.0, 0.0], lambda i: i < 1, 50, seed=1)
+    assert small.value == pytest.approx(0.25) and small.standard_error == 0
