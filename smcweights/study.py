@@ -45,7 +45,7 @@ from typing import Any
 __all__ = ["METHODS", "Study", "StudyError", "read"]
 
 # public functions of (model, law, ...), the first of them the default
-METHODS = ("adaptive_importance_sampling", "importance_sampling")
+METHODS = ("adaptive_importance_sampling", "importance_sampling", "failure_probability")
 # arguments the functions take as they are, so that a wrong one would show late or not at all
 EXPECTED: dict[str, tuple[type, str]] = {
     "names": (list, "a list of names"),
