@@ -47,9 +47,13 @@ _HOME = {
     "conditional_resample": "resampling",
     "resample": "resampling",
     "WeightedDraw": "rejection.draw",
+    "WeightedSequences": "rejection.sequences",
+    "constrained_sequences": "rejection.sequences",
     "constraint_probability": "rejection.draw",
     "weighted_rejection": "rejection.draw",
+    "constraints": None,
     "functionals": None,
+    "languages": None,
     "models": None,
     "problems": None,
 }

@@ -607,7 +607,7 @@ def constraint_probability(
         }
         if not complete and mean > 0:
             share = float(w.sum() ** 2 / (w**2).sum())
-            if share < 30:
+            if share < 20:
                 cautions = [
                     *cautions,
                     f"the weights of {n} runs are worth {share:.0f} equal ones; "

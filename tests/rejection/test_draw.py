@@ -315,7 +315,7 @@ def test_probability_covers():
     p = np.exp(x) / np.exp(x).sum()
     inside = 0
     for seed in range(400):
-        e = smw.constraint_probability(x, c, 60, method="rao-blackwell", seed=seed)
+        e = smw.constraint_probability(x, c, 100, method="rao-blackwell", seed=seed)
         lower, upper = e.interval()
         inside += lower <= p[c].sum() <= upper
         a, b = e.diagnostics["bounds"]

@@ -1,0 +1,114 @@
+"""The truth by dynamic programming: Markov chains under an automaton."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .constraints import Automaton
+from .languages import MarkovChain
+
+__all__ = ["ExactSequences", "constrained_markov_chain"]
+
+
+@dataclass(frozen=True)
+class ExactSequences:
+    """Evidence and marginals.
+
+    Attributes
+    ----------
+    log_evidence : float
+        Log probability that the constraint holds.
+    marginals : ndarray, shape (L, V)
+        Law of each item given the constraint; rows after the end are zero.
+    """
+
+    log_evidence: float
+    marginals: np.ndarray
+
+
+def constrained_markov_chain(
+    chain: MarkovChain, constraint: Automaton, max_length: int, *, end: int | None = None
+) -> ExactSequences:
+    """Evidence and marginals of a Markov chain under an automaton.
+
+    Parameters
+    ----------
+    chain : MarkovChain
+    constraint : Automaton
+    max_length : int
+        Length without an end; most items with one, the end included.
+    end : int, optional
+        Item that ends a sequence.
+
+    Returns
+    -------
+    ExactSequences
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> coin = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]])
+    >>> even = smw.constraints.automaton([[0, 1], [1, 0]], accepting=[0])
+    >>> round(math.exp(constrained_markov_chain(coin, even, 5).log_evidence), 12)
+    0.5
+    """
+    v, states = chain.log_initial.size, len(constraint.accepting)
+    forward = np.zeros((max_length, states, v))  # after item t, state and last item
+    ended = np.zeros(max_length)
+    scale = np.zeros(max_length + 1)
+    steps = []
+    for t in range(max_length):
+        p = (
+            np.exp(chain.log_initial)[None, :]
+            if t == 0
+            else np.exp(chain.log_transition[min(t - 1, len(chain.log_transition) - 1)])
+        )
+        steps.append(p)
+        before = np.zeros((states, len(p)))
+        if t == 0:
+            before[constraint.initial, 0] = 1.0
+        else:
+            before = forward[t - 1]
+        reach = before @ p
+        for s in range(states):
+            for x in range(v):
+                if x == end:
+                    ended[t] += reach[s, x] * constraint.accepting[s]
+                elif constraint.table[s, x] >= 0:
+                    forward[t, constraint.table[s, x], x] += reach[s, x]
+        size = forward[t].sum()
+        size = size if size > 0 else 1.0
+        forward[t] /= size
+        scale[t + 1] = scale[t] + math.log(size)
+    backward = np.zeros((max_length, states, v))
+    if end is None:
+        backward[-1] = constraint.accepting[:, None]
+        log_evidence = scale[-1] + math.log((forward[-1] * backward[-1]).sum())
+    else:
+        with np.errstate(divide="ignore"):
+            log_evidence = float(np.logaddexp.reduce(np.log(ended) + scale[:-1]))
+    shift = np.zeros(max_length)
+    marginals = np.zeros((max_length, v))
+    for t in range(max_length - 1, -1, -1):
+        if t < max_length - 1:
+            value = np.zeros((states, v))
+            for x in range(v):
+                if x == end:
+                    # on the scale of the later values, relative to exp(shift)
+                    value[:, x] = constraint.accepting * math.exp(-shift[t + 1])
+                else:
+                    after = constraint.table[:, x]
+                    value[:, x] = np.where(after >= 0, backward[t + 1][after, x], 0.0)
+            backward[t] = value @ steps[t + 1].T
+            top = backward[t].max()
+            top = top if top > 0 else 1.0
+            backward[t] /= top
+            shift[t] = shift[t + 1] + math.log(top)
+        weight = math.exp(scale[t + 1] + shift[t] - log_evidence)
+        marginals[t] = (forward[t] * backward[t]).sum(0) * weight
+        if end is not None:
+            marginals[t, end] = ended[t] * math.exp(scale[t] - log_evidence)
+    return ExactSequences(float(log_evidence), marginals)
