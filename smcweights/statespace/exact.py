@@ -162,8 +162,8 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
     >>> from smcweights import models
     >>> model = models.finite_hmm([0.5, 0.5], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 1.0])
     >>> forward_backward(model, [0.1, 1.9]).probabilities.round(3)
-    array([[0.795, 0.205],
-           [0.334, 0.666]])
+    array([[0.668, 0.332],
+           [0.421, 0.579]])
     """
     first, matrix, means, scales = _system(model, "finite_hmm", "models.finite_hmm")
     rows = observations(y)

@@ -852,7 +852,9 @@ class random_walk_metropolis:
 
         def log_target(at: Array) -> float:
             prior = float(self.log_prior(at))
-            return prior + log_density(x, rows, at) if prior > -math.inf else prior
+            if prior == -math.inf:
+                return prior
+            return prior + log_density(x, rows, at)
 
         current = log_target(theta)
         for _ in range(self.n_steps):

@@ -27,9 +27,12 @@ LOOK_SIGNATURE = _i(_matrix, _matrix, _i, _i, _vector, _vector)
 # previous states, prev, states, i, t, theta: log density of i given prev
 PAIR_SIGNATURE = _f(_matrix, _i, _matrix, _i, _i, _vector)
 BOUND_SIGNATURE = _f(_i, _vector)
-# previous states, states, i, t, theta, log bound, most tries, alias table, tally: the index drawn,
-# -1 after too many tries, -2 - index where the density is NaN or beyond the bound
-REJECT_SIGNATURE = _i(_rng, _matrix, _matrix, _i, _i, _vector, _f, _i, _vector, _whole, _whole)
+# previous states, states, their indices, t, theta, log bound, most tries, alias table, the draws
+# of each (-1 where the tries ended), tally: 0, or -1 - (i n + prev) where the density is NaN or
+# beyond the bound. One call per time: a call per draw would cost more than the draw
+REJECT_SIGNATURE = _i(
+    _rng, _matrix, _matrix, _index, _i, _vector, _f, _i, _vector, _whole, _indices, _whole
+)
 # states, i, observations, row, theta, sums to add to, their row
 ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
 # previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
@@ -80,9 +83,9 @@ def add_nothing(x_prev, prev, x, i, y, row, t, theta, out, k):
 
 
 @njit(REJECT_SIGNATURE, cache=True, nogil=True)
-def no_rejection(rng, x_prev, x, i, t, theta, log_bound, cap, chance, alias, tally):
+def no_rejection(rng, x_prev, x, targets, t, theta, log_bound, cap, chance, alias, picks, tally):
     """For models without a bound."""
-    return -1
+    return 0
 
 
 @njit(cache=True, nogil=True)
@@ -242,29 +245,21 @@ def fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
 
 
 @njit(cache=True, nogil=True)
-def draw_backward(
-    rng, pair, reject, log_bound, cap, chance, alias, x_prev, log_w, x, i, t, theta, cumulative,
-    known, tally,
-):  # fmt: skip
-    """One backward index of particle i: rejection, then one exact draw.
-
-    ``known[0]`` says whether `cumulative` is already that of particle i. Negative on failure:
-    minus the status.
-    """
-    tally[0] += 1
-    if not known[0]:
-        if cap > 0:
-            prev = reject(rng, x_prev, x, i, t, theta, log_bound, cap, chance, alias, tally)
-            if prev >= 0:
-                return prev
-            if prev < -1:
-                known[1] = -2 - prev
-                return -BOUND_TOO_LOW
-        if not fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
-            return -NO_ANCESTOR
-        known[0] = 1
-    tally[2] += 1
-    return find(cumulative, rng.random() * cumulative[-1])
+def draw_by_rejection(
+    rng, bound, reject, cap, x_prev, log_w, x, targets, t, theta, picks, tally, status
+):
+    """Backward indices of the targets into `picks`, -1 where an exact draw is left to do."""
+    n = log_w.size
+    chance = np.empty(n)
+    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    fill_alias(np.exp(log_w), chance, alias, stack)
+    code = reject(
+        rng, x_prev, x, targets, t, theta, bound(t, theta), cap, chance, alias, picks, tally
+    )
+    if code < 0:
+        fail(status, BOUND_TOO_LOW, t, (-1 - code) // n, (-1 - code) % n)
+        return BOUND_TOO_LOW
+    return FINE
 
 
 @njit(cache=True, nogil=True)
@@ -274,25 +269,28 @@ def backward_step(
 ):  # fmt: skip
     """Smoothed sums of the particles at time t from those at t - 1, and their first indices."""
     n, sums = x.shape[0], new.shape[1]
-    weights, cumulative, chance = np.exp(log_w), np.empty(n), np.empty(n)
+    cumulative, chance = np.empty(n), np.empty(n)
     alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    known = np.zeros(2, dtype=np.int64)
-    log_bound = np.inf
-    if method != EXACT:
-        fill_alias(weights, chance, alias, stack)
+    picks = np.full((n, draws), -1, dtype=np.int32)
+    tally[0] += n * draws
     if method == HYBRID:
-        log_bound = bound(t, theta)
-    tries = cap if method == HYBRID else 0
+        everyone = np.arange(n).astype(np.int32)
+        code = draw_by_rejection(
+            rng, bound, reject, cap, x_prev, log_w, x, everyone, t, theta, picks, tally, status
+        )
+        if code != FINE:
+            return code
+    if method == MCMC:
+        fill_alias(np.exp(log_w), chance, alias, stack)
+        tally[1] += n * draws
     for i in range(n):
-        known[0] = 0
+        known = False
         for j in range(sums):
             new[i, j] = 0.0
         current = np.int64(ancestors[i])
         current_log = pair(x_prev, current, x, i, t, theta) if method == MCMC else 0.0
         for k in range(draws):
             if method == MCMC:
-                tally[0] += 1
-                tally[1] += 1
                 prev = from_alias(rng, chance, alias)
                 value = pair(x_prev, prev, x, i, t, theta)
                 if math.isnan(value) or not current_log > -np.inf:
@@ -301,13 +299,15 @@ def backward_step(
                 if rng.standard_exponential() > current_log - value:
                     current, current_log = prev, value
             else:
-                current = draw_backward(
-                    rng, pair, reject, log_bound, tries, chance, alias, x_prev, log_w, x, i, t,
-                    theta, cumulative, known, tally,
-                )  # fmt: skip
-                if current < 0:
-                    fail(status, -current, t, i, known[1])
-                    return -current
+                current = np.int64(picks[i, k])
+            if current < 0:
+                if not known:
+                    known = fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative)
+                    if not known:
+                        fail(status, NO_ANCESTOR, t, i, -1)
+                        return NO_ANCESTOR
+                tally[2] += 1
+                current = find(cumulative, rng.random() * cumulative[n - 1])
             if k == 0:
                 chosen[i] = current
             for j in range(sums):
@@ -392,13 +392,24 @@ def advance(
                     code = ALL_ZERO if log_stage == -np.inf else NOT_A_NUMBER
                     fail(status, code, t, -1, -1)
                     return code
+            frozen = slot
+            if slot >= 0 and options[REDRAW]:
+                # before the others are drawn, which depend on it
+                if not fill_backward(
+                    pair, x[before], log_w[before], x[now], slot, t, theta, cumulative
+                ):
+                    fail(status, NO_ANCESTOR, t, slot, -1)
+                    return NO_ANCESTOR
+                frozen = find(cumulative, rng.random() * cumulative[n - 1])
             squares = 0.0
             for i in range(n):
                 weights[i] = math.exp(first_stage[i])
                 squares += weights[i] ** 2
-            if threshold * n * squares >= 1.0:
+            # a tie is resampled whatever the order of the sum: a decision that hung on the slots
+            # of the particles would bias conditional filters
+            if threshold * n * squares > 1.0 - 1e-9:
                 if slot >= 0:
-                    resample_around(rng, scheme, weights, slot, slot, ancestors[now])
+                    resample_around(rng, scheme, weights, slot, frozen, ancestors[now])
                 else:
                     resample(rng, scheme, weights, ancestors[now])
                 for i in range(n):
@@ -412,13 +423,6 @@ def advance(
                 for i in range(n):
                     ancestors[now, i] = i
                     log_w[now, i] = log_w[before, i]
-            if slot >= 0 and options[REDRAW]:
-                if not fill_backward(
-                    pair, x[before], log_w[before], x[now], slot, t, theta, cumulative
-                ):
-                    fail(status, NO_ANCESTOR, t, slot, -1)
-                    return NO_ANCESTOR
-                ancestors[now, slot] = find(cumulative, rng.random() * cumulative[n - 1])
             move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], slot, theta)
         if slot >= 0 and log_w[now, slot] == -np.inf:
             fail(status, PATH_IMPOSSIBLE, t, slot, -1)
@@ -491,28 +495,29 @@ def backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally
     """Indices of paths drawn from the backward chain of a stored filter, chosen[t, path]."""
     n_steps, n = log_w.shape
     paths = chosen.shape[1]
-    cumulative, chance, weights = np.empty(n), np.empty(n), np.empty(n)
-    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    known = np.zeros(2, dtype=np.int64)
+    cumulative = np.empty(n)
+    picks = np.empty((paths, 1), dtype=np.int32)
     for k in range(paths):
         chosen[n_steps - 1, k] = draw_index(rng, log_w[n_steps - 1])
     for t in range(n_steps - 1, 0, -1):
-        log_bound = np.inf
+        picks[:, 0] = -1
+        tally[0] += paths
         if cap > 0:
-            for prev in range(n):
-                weights[prev] = math.exp(log_w[t - 1, prev])
-            fill_alias(weights, chance, alias, stack)
-            log_bound = bound(t, theta)
-        for k in range(paths):
-            known[0] = 0
-            prev = draw_backward(
-                rng, pair, reject, log_bound, cap, chance, alias, x[t - 1], log_w[t - 1], x[t],
-                np.int64(chosen[t, k]), t, theta, cumulative, known, tally,
+            code = draw_by_rejection(
+                rng, bound, reject, cap, x[t - 1], log_w[t - 1], x[t], chosen[t], t, theta, picks,
+                tally, status,
             )  # fmt: skip
-            if prev < 0:
-                fail(status, -prev, t, np.int64(chosen[t, k]), known[1])
-                return -prev
-            chosen[t - 1, k] = prev
+            if code != FINE:
+                return code
+        for k in range(paths):
+            if picks[k, 0] < 0:
+                i = np.int64(chosen[t, k])
+                if not fill_backward(pair, x[t - 1], log_w[t - 1], x[t], i, t, theta, cumulative):
+                    fail(status, NO_ANCESTOR, t, i, -1)
+                    return NO_ANCESTOR
+                tally[2] += 1
+                picks[k, 0] = find(cumulative, rng.random() * cumulative[n - 1])
+            chosen[t - 1, k] = picks[k, 0]
     return FINE
 
 

@@ -148,21 +148,31 @@ def transition_bound(transition_logpdf_bound):
 
 
 def transition_rejection(state, transition_logpdf):
-    def reject(rng, x_prev, x, i, t, theta, log_bound, cap, chance, alias, tally):
-        new = state(x, i)
-        for k in range(cap):
-            u = rng.random() * chance.size
-            prev = int(u)
-            if u - prev >= chance[prev]:
-                prev = alias[prev]
-            excess = transition_logpdf(state(x_prev, prev), new, t, theta) - log_bound
-            if not excess <= _SLACK:
-                return -2 - prev
-            if rng.random() < np.exp(excess):
-                tally[1] += k + 1
-                return prev
-        tally[1] += cap
-        return -1
+    def reject(rng, x_prev, x, targets, t, theta, log_bound, cap, chance, alias, picks, tally):
+        n = chance.size
+        tries = 0
+        for target in range(targets.size):
+            i = targets[target]
+            for draw in range(picks.shape[1]):
+                found = -1
+                for _ in range(cap):
+                    tries += 1
+                    u = rng.random() * n
+                    prev = int(u)
+                    if u - prev >= chance[prev]:
+                        prev = alias[prev]
+                    excess = transition_logpdf(state(x_prev, prev), state(x, i), t, theta)
+                    excess -= log_bound
+                    if not excess <= _SLACK:
+                        return -1 - (i * n + prev)
+                    if rng.standard_exponential() > -excess:
+                        found = prev
+                        break
+                if found < 0:
+                    break
+                picks[target, draw] = found
+        tally[1] += tries
+        return 0
 
     return reject
 
@@ -945,8 +955,8 @@ def theta_logistic(
 def lorenz96(
     dimension: int,
     forcing: float = 8.0,
-    step: float = 0.05,
-    transition_scale: float = 0.5,
+    step: float = 0.02,
+    transition_scale: float = 0.3,
     observation_scale: float = 1.0,
     initial_scale: float = 1.0,
 ) -> StateSpaceModel:

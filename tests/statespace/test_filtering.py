@@ -1,0 +1,196 @@
+"""Filters against Kalman and enumeration.
+
+z-tests: bound 5.5 standard errors, about 60 of them: a false alarm in 10^5 runs of the file.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+from smcweights.statespace.filtering import Cloud
+from smcweights.statespace.model import compiled
+
+from . import tiny
+
+LINEAR = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0, initial_mean=1.0)
+_, Y = LINEAR.simulate(40, seed=1)
+Y[7] = np.nan
+EXACT = smw.kalman_smoother(LINEAR, Y)
+
+
+def likelihoods(scheme, threshold, n, runs):
+    functions = compiled(tiny.MODEL, False)
+    rows = tiny.Y[:, None].copy()
+    rng = np.random.default_rng(1)
+    found = np.empty(runs)
+    for r in range(runs):
+        cloud = Cloud(tiny.MODEL, functions, n, rng=rng, scheme=scheme, threshold=threshold)
+        found[r] = np.exp(cloud.advance(rows)[2].sum())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("scheme", "threshold"),
+    [("multinomial", 1.0), ("systematic", 1.0), ("stratified", 0.5), ("residual", 0.7)],
+)
+def test_the_likelihood_is_unbiased_sees_8_percent(scheme, threshold):
+    z = likelihoods(scheme, threshold, 3, 2_000)
+    assert abs(z.mean() - tiny.LIKELIHOOD) < 5.5 * z.std() / np.sqrt(len(z))
+
+
+@pytest.mark.parametrize("scheme", ["multinomial", "systematic", "stratified", "residual"])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_schemes_agree_with_kalman(scheme, threshold):
+    if threshold == 0.0:
+        # without resampling the weights degenerate: a short series only
+        y, n = Y[:4], 5_000
+    else:
+        y, n = Y, 500
+    truth = smw.kalman_smoother(LINEAR, y).log_likelihood
+    found = smw.particle_filter(
+        LINEAR, y, n, resampling=scheme, ess_threshold=threshold, repeats=20, seed=1
+    )
+    error = found.log_likelihood.standard_error
+    assert abs(found.log_likelihood.value - truth) < 5.5 * error
+    assert error < 0.2
+
+
+GUIDED = smw.Proposal(
+    # the exact conditional law of x_t given x_{t-1} and y_t, of variance 1/2
+    sample=lambda rng, x_prev, y, t, theta: (
+        0.9 * x_prev + rng.standard_normal()
+        if np.isnan(y)
+        else 0.5 * (0.9 * x_prev + y) + np.sqrt(0.5) * rng.standard_normal()
+    ),
+    logpdf=lambda x_prev, x, y, t, theta: (
+        -0.5 * ((x - 0.9 * x_prev) ** 2 + np.log(2 * np.pi))
+        if np.isnan(y)
+        else -((x - 0.5 * (0.9 * x_prev + y)) ** 2) - 0.5 * np.log(np.pi)
+    ),
+    initial_sample=lambda rng, y, theta: y + 2.0 * rng.standard_normal(),
+    initial_logpdf=lambda x, y, theta: (
+        -0.125 * (x - y) ** 2 - np.log(2.0) - 0.5 * np.log(2 * np.pi)
+    ),
+    log_lookahead=lambda x_prev, y, t, theta: (
+        0.0 if np.isnan(y) else -0.25 * (y - 0.9 * x_prev) ** 2
+    ),
+)
+
+
+def test_guided_and_auxiliary_filters_agree_with_kalman_and_do_better():
+    plain = smw.particle_filter(LINEAR, Y, 500, repeats=20, seed=2).log_likelihood
+    guided = smw.particle_filter(LINEAR, Y, 500, proposal=GUIDED, repeats=20, seed=2).log_likelihood
+    assert abs(guided.value - EXACT.log_likelihood) < 5.5 * guided.standard_error
+    spread = "standard_deviation_of_log_likelihood"
+    assert guided.diagnostics[spread] < 0.6 * plain.diagnostics[spread]
+    ahead = smw.Proposal(log_lookahead=GUIDED.log_lookahead)
+    found = smw.particle_filter(LINEAR, Y, 500, proposal=ahead, repeats=20, seed=3).log_likelihood
+    assert abs(found.value - EXACT.log_likelihood) < 5.5 * found.standard_error
+
+
+def test_last_moments_are_kalmans():
+    found = smw.particle_filter(LINEAR, Y, 20_000, seed=4)
+    # at the end the filter and the smoother coincide
+    error = np.sqrt(EXACT.covariances[-1] / found.ess[-1])
+    assert abs(found.means[-1] - EXACT.means[-1]) < 8 * error
+    assert found.variances[-1] == pytest.approx(EXACT.covariances[-1], rel=0.1)
+    stored = smw.particle_filter(LINEAR, Y, 2_000, store=True, seed=4)
+    median = stored.quantiles([0.5])[0]
+    assert np.abs(median - stored.means).max() < 0.3
+
+
+def test_one_filters_error_covers():
+    """Nominal 95 % over 150 seeds, survivors plenty: binomial bounds 0.87 to 1, alarm 1e-4."""
+    y = Y[:12]
+    truth = smw.kalman_smoother(LINEAR, y).log_likelihood
+    inside = 0
+    for seed in range(150):
+        est = smw.particle_filter(LINEAR, y, 1_000, seed=seed).log_likelihood
+        lower, upper = est.interval()
+        inside += lower <= truth <= upper
+    assert inside >= 130
+
+
+def test_repeats_cover():
+    """Nominal 95 % over 100 seeds; binomial bounds 0.86 to 1, false alarm 1e-3."""
+    inside = 0
+    for seed in range(100):
+        est = smw.particle_filter(LINEAR, Y, 300, repeats=8, seed=seed).log_likelihood
+        lower, upper = est.interval()
+        inside += lower <= EXACT.log_likelihood <= upper
+    assert inside >= 86
+
+
+def test_backward_paths_have_the_smoothing_law():
+    stored = smw.particle_filter(LINEAR, Y, 2_000, store=True, seed=5)
+    for method in ("rejection", "exact"):
+        paths = smw.backward_simulation(stored, 500, method=method, seed=6)
+        sd = np.sqrt(EXACT.covariances)
+        # the filter's own error is shared by the paths: about as large as that of 200 draws
+        z = (paths.mean(axis=0) - EXACT.means) / (sd / np.sqrt(100))
+        assert np.abs(z).max() < 5.5
+        products = (paths[:, 1:] * paths[:, :-1]).mean(axis=0)
+        truth = EXACT.means[1:] * EXACT.means[:-1] + EXACT.lag_one_covariances
+        assert np.abs(products.sum() - truth.sum()) < 5.5 * 24 / np.sqrt(100)
+
+
+def test_matrix_model_with_missing_components_agrees_with_kalman():
+    model = smw.models.linear_gaussian(
+        [[0.8, 0.1], [-0.2, 0.7]], [[1.0, 0.3], [0.3, 0.5]], [[1.0, 0.5], [0.0, 1.0]],
+        np.diag([1.0, 0.5]),
+    )  # fmt: skip
+    _, y = model.simulate(20, seed=3)
+    y[3], y[5, 0] = np.nan, np.nan
+    found = smw.particle_filter(model, y, 3_000, repeats=10, seed=1).log_likelihood
+    truth = smw.kalman_smoother(model, y).log_likelihood
+    assert abs(found.value - truth) < 5.5 * found.standard_error
+    assert found.standard_error < 0.2
+
+
+def test_executors_give_the_same_numbers():
+    y = Y[:12]
+    here = smw.particle_filter(LINEAR, y, 400, repeats=8, seed=7)
+    there = smw.particle_filter(LINEAR, y, 400, repeats=8, seed=7, executor="threads:2")
+    assert here.log_likelihood.value == there.log_likelihood.value
+    again = smw.particle_filter(
+        LINEAR, y, 400, repeats=8, seed=here.log_likelihood.provenance["seed"]
+    )
+    assert again.log_likelihood.value == here.log_likelihood.value
+
+
+def test_vanishing_weights_name_the_time():
+    hmm = smw.models.finite_hmm([1.0, 0.0], np.eye(2), [0.0, 0.0], [1e-160, 1e-160])
+    with pytest.raises(smw.DegeneracyError, match="time 1: all particles have weight zero"):
+        smw.particle_filter(hmm, [0.0, 1.0], 10, seed=1)
+
+
+def test_an_outlier_warns_with_its_time():
+    y = Y.copy()
+    y[20] = 60.0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = smw.particle_filter(LINEAR, y, 1_000, repeats=8, seed=1)
+    assert any("effective sample size" in str(w.message) for w in caught)
+    assert "at time 20" in found.log_likelihood.diagnostics["warnings"][0]
+
+
+def test_few_surviving_ancestors_warn():
+    with pytest.warns(smw.PrecisionWarning, match="particles of time 0 have descendants"):
+        smw.particle_filter(LINEAR, Y, 100, seed=1)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="n_particles: got 1"):
+        smw.particle_filter(LINEAR, Y, 1)
+    with pytest.raises(ValueError, match="y: inf at index"):
+        smw.particle_filter(LINEAR, [0.0, np.inf], 10)
+    with pytest.raises(ValueError, match="resampling: got 'best'"):
+        smw.particle_filter(LINEAR, Y, 10, resampling="best")
+    with pytest.raises(ValueError, match="ess_threshold: got 2"):
+        smw.particle_filter(LINEAR, Y, 10, ess_threshold=2)
+    with pytest.raises(TypeError, match="model: got int"):
+        smw.particle_filter(1, Y, 10)
+    with pytest.raises(ValueError, match="not stored"):
+        smw.backward_simulation(smw.particle_filter(LINEAR, Y[:5], 1_000, seed=1), 3)

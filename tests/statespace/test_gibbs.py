@@ -1,0 +1,248 @@
+"""Conditional filters leave the smoothing law alone, chains give intervals that cover.
+
+z-tests: bound 5.5 standard errors from batch means; a false alarm in 10^5 runs of the file.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+from smcweights.statespace.filtering import Cloud
+from smcweights.statespace.gibbs import sweep
+from smcweights.statespace.model import compiled, compiled_functional
+
+from . import tiny
+from .test_filtering import LINEAR, Y
+from .test_smoothing import PRODUCTS
+
+H = smw.functionals.sum_of_products
+
+
+def stationary_sweeps(n, scheme, threshold, method, sweeps, way=0, redraw=False, seed=1):
+    """Means of PaRIS and paths along a chain that starts at an exact draw of the tiny model."""
+    functions = compiled(tiny.MODEL, False)
+    sums = compiled_functional(tiny.MODEL, tiny.functional, tiny.initial_functional, 4)[:3]
+    rng = np.random.default_rng(seed)
+    path = tiny.PATHS[rng.choice(16, p=tiny.JOINT / tiny.LIKELIHOOD)]
+    cloud = Cloud(
+        tiny.MODEL, functions, n, rng=rng, scheme=scheme, threshold=threshold, depth=4,
+        sums=sums, draws=2, method=method, backward_depth=4,
+    )  # fmt: skip
+    cloud.options[9] = redraw
+    found = sweep(cloud, tiny.Y[:, None].copy(), path, sweeps, way, keep=True)
+    return found["means"][:, 0], found["paths"][..., 0]
+
+
+def z_score(series, truth, batch=500):
+    means = series[: len(series) // batch * batch].reshape(-1, batch).mean(axis=1)
+    return (means.mean() - truth) / (means.std(ddof=1) / math.sqrt(len(means)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n", "scheme", "threshold", "method"),
+    [
+        (2, "systematic", 1.0, 1),
+        (3, "systematic", 0.7, 0),
+        (3, "stratified", 1.0, 1),
+        (5, "stratified", 0.5, 2),
+        (3, "multinomial", 1.0, 2),
+        (5, "multinomial", 0.5, 1),
+    ],
+)
+def test_sweeps_leave_the_tiny_chain_alone_sees_0_02(n, scheme, threshold, method):
+    # strata that don't turn with the frozen particle are off by 0.035
+    means, paths = stationary_sweeps(n, scheme, threshold, method, 300_000)
+    assert abs(z_score(means, tiny.TRUTH)) < 5.5
+    h = paths.sum(axis=1) + (paths[:, 1:] * paths[:, :-1]).sum(axis=1)
+    assert abs(z_score(h, tiny.TRUTH)) < 5.5
+
+
+@pytest.mark.parametrize(("way", "redraw"), [(1, False), (1, True), (2, False)])
+def test_path_updates_leave_the_tiny_chain_alone(way, redraw):
+    _, paths = stationary_sweeps(3, "systematic", 1.0, 0, 150_000, way=way, redraw=redraw)
+    h = paths.sum(axis=1) + (paths[:, 1:] * paths[:, :-1]).sum(axis=1)
+    assert abs(z_score(h, tiny.TRUTH)) < 5.5
+    # the whole law, not only a mean: every path's frequency
+    codes = (paths @ [8, 4, 2, 1]).astype(int)
+    for code in range(16):
+        truth = tiny.JOINT[code] / tiny.LIKELIHOOD
+        if truth > 0.01:
+            assert abs(z_score((codes == code).astype(float), truth)) < 5.5
+
+
+def test_the_estimate_agrees_with_kalman_where_paris_is_biased():
+    est = smw.parisian_particle_gibbs(LINEAR, Y, H, 40, 400, seed=1)
+    assert abs(est.value - PRODUCTS) < 6 * est.standard_error
+    assert est.standard_error < 1.0
+    assert est.diagnostics["starting_bias"] < -2
+    assert est.diagnostics["burn_in"] == 100
+    assert (est.diagnostics["update_rate"] > 0.5).all()
+    assert est.degrees_of_freedom == 7
+    assert est.diagnostics["r_hat"].max() < 1.1
+
+
+def test_intervals_cover():
+    """Nominal 95 %, 80 seeds of chains of 30 sweeps; binomial bounds 0.85 to 1, alarm 1e-3."""
+    y = Y[:12]
+    exact = smw.kalman_smoother(LINEAR, y)
+    truth = (exact.means[1:] * exact.means[:-1] + exact.lag_one_covariances).sum()
+    inside = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        for seed in range(80):
+            est = smw.parisian_particle_gibbs(LINEAR, y, H, 20, 40, seed=seed)
+            lower, upper = est.interval()
+            inside += lower <= truth <= upper
+    assert inside >= 68
+
+
+def test_executors_give_the_same_numbers():
+    y = Y[:10]
+    here = smw.parisian_particle_gibbs(LINEAR, y, smw.functionals.states, 50, 300, seed=2)
+    there = smw.parisian_particle_gibbs(
+        LINEAR, y, smw.functionals.states, 50, 300, seed=2, executor="threads:2"
+    )
+    np.testing.assert_array_equal(here.value, there.value)
+    np.testing.assert_array_equal(here.covariance, there.covariance)
+
+
+def test_a_chain_goes_on_from_its_path_and_a_precision_is_reached():
+    y = Y[:10]
+    first = smw.parisian_particle_gibbs(LINEAR, y, H, 50, 200, seed=3)
+    paths = first.diagnostics["paths"]
+    assert paths.shape == (8, 10)
+    on = smw.parisian_particle_gibbs(LINEAR, y, H, 50, 200, burn_in=0, initial_path=paths, seed=4)
+    assert "starting_bias" not in on.diagnostics
+    assert abs(on.value - first.value) < 6 * math.hypot(on.standard_error, first.standard_error)
+    precise = smw.parisian_particle_gibbs(
+        LINEAR, y, H, 50, precision=smw.Precision(absolute=0.3), seed=5
+    )
+    lower, upper = precise.interval()
+    assert (upper - lower) / 2 <= 0.3
+    with pytest.warns(smw.PrecisionWarning, match="max_budget of 80 sweeps"):
+        smw.parisian_particle_gibbs(
+            LINEAR, y, H, 50, precision=smw.Precision(absolute=0.01, max_budget=80), seed=5
+        )
+
+
+def test_stuck_chains_warn_with_the_time():
+    y = Y.copy()
+    y[20] = 40.0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        smw.parisian_particle_gibbs(LINEAR, y, H, 5, 100, seed=6)
+    assert any("x at time" in str(w.message) for w in caught)
+
+
+def test_coupled_chains_meet_and_are_unbiased():
+    est = smw.unbiased_smoothing(LINEAR, Y[:20], H, 40, 40, seed=1)
+    exact = smw.kalman_smoother(LINEAR, Y[:20])
+    truth = (exact.means[1:] * exact.means[:-1] + exact.lag_one_covariances).sum()
+    assert abs(est.value - truth) < 5.5 * est.standard_error
+    assert est.standard_error < 1.0
+    assert est.diagnostics["meeting_times"].max() < 100
+
+
+@pytest.mark.slow
+def test_single_sums_of_coupled_chains_are_unbiased_on_the_tiny_chain_sees_0_6():
+    """First = last = 0: nothing but corrections; PaRIS alone is off by -0.55 with 5 particles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.unbiased_smoothing(
+            tiny.MODEL, tiny.Y, tiny.functional, 5, 1_500,
+            initial_functional=tiny.initial_functional, first=0, last=0, seed=2,
+        )  # fmt: skip
+    assert abs(est.value - tiny.TRUTH) < 5.5 * est.standard_error
+    assert est.standard_error < 0.15
+
+
+def test_coupled_indices_have_their_laws():
+    from smcweights.statespace import kernels
+
+    rng = np.random.default_rng(1)
+    w, v = np.array([0.5, 0.3, 0.0, 0.2]), np.array([0.1, 0.3, 0.4, 0.2])
+    common, rest, other = np.empty(4), np.empty(4), np.empty(4)
+    kernels.fill_coupled(w, v, common, rest, other)
+    runs = 40_000
+    both = np.zeros(2, dtype=np.int64)
+    draws = np.empty((runs, 2), dtype=int)
+    for r in range(runs):
+        kernels.draw_coupled(rng, common, rest, other, both)
+        draws[r] = both
+    for k, law in enumerate((w, v)):
+        counts = np.bincount(draws[:, k], minlength=4) / runs
+        assert (np.abs(counts - law) < 5.5 * np.sqrt(law / runs) + 1e-12).all()
+    same = np.mean(draws[:, 0] == draws[:, 1])
+    assert abs(same - 0.6) < 5.5 * np.sqrt(0.24 / runs)
+
+
+@pytest.mark.parametrize("backward", ["sampling", "ancestor"])
+def test_particle_gibbs_draws_have_the_smoothing_law(backward):
+    y = Y[:15]
+    exact = smw.kalman_smoother(LINEAR, y)
+    found = smw.particle_gibbs(LINEAR, y, 30, 1_500, backward=backward, seed=7)
+    x = found["posterior"]["x"].values
+    assert x.shape == (4, 1_500, 15)
+    assert found["warmup_posterior"]["x"].shape == (4, 750, 15)
+    means = x.reshape(40, 150, 15).mean(axis=1)
+    error = means.std(axis=0, ddof=1) / math.sqrt(40)
+    assert (np.abs(means.mean(axis=0) - exact.means) / error).max() < 5.5
+    np.testing.assert_allclose(x.var(axis=(0, 1)), exact.covariances, rtol=0.2)
+    assert (found["sample_stats"]["update_rate"].values > 0.5).all()
+
+
+def test_parameters_by_metropolis_agree_with_the_kalman_likelihood():
+    """Posterior mean of the persistence under a flat prior, beside quadrature."""
+    _, y = LINEAR.simulate(60, seed=9)
+    grid = np.linspace(-0.5, 0.999, 300)
+    theta = LINEAR.theta.copy()
+
+    def at(a):
+        return smw.kalman_smoother(LINEAR.with_theta([a, *theta[1:]]), y).log_likelihood
+
+    log_p = np.array([at(a) for a in grid])
+    p = np.exp(log_p - log_p.max())
+    truth = (grid * p).sum() / p.sum()
+    update = smw.random_walk_metropolis(
+        LINEAR, lambda t: 0.0 if -0.5 < t[0] < 0.999 else -np.inf, [0.15, 0, 0, 0, 0, 0]
+    )
+    found = smw.particle_gibbs(LINEAR, y, 30, 500, parameters=update, chains=4, seed=8)
+    draws = found["posterior"]["transition_matrix"].values
+    means = draws.reshape(20, 100).mean(axis=1)
+    error = means.std(ddof=1) / math.sqrt(20)
+    assert abs(means.mean() - truth) < 5.5 * error
+    assert error < 0.02
+    assert (found["posterior"]["transition_covariance"].values == 1.0).all()
+
+
+def test_recommendation_prefers_no_absurd_number():
+    found = smw.recommend_particles(LINEAR, Y[:10], H, 20_000, candidates=(5, 50, 500), seed=1)
+    assert set(found) == {5, 50}
+    with pytest.raises(ValueError, match="budget: got 100"):
+        smw.recommend_particles(LINEAR, Y[:10], H, 100, seed=1)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="exactly one of budget and precision"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10)
+    with pytest.raises(ValueError, match="budget: got 2"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 2)
+    with pytest.raises(ValueError, match="burn_in: got 50"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 50, burn_in=50)
+    with pytest.raises(ValueError, match="chains: got 1"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 50, chains=1)
+    with pytest.raises(ValueError, match="initial_path: got shape"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 50, initial_path=[0.0])
+    with pytest.raises(ValueError, match="resampling: got 'residual'"):
+        smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 50, resampling="residual")
+    with pytest.raises(ValueError, match="backward: got 'best'"):
+        smw.particle_gibbs(LINEAR, Y, 10, 5, backward="best")
+    with pytest.raises((ValueError, smw.ModelError)):
+        smw.parisian_particle_gibbs(
+            smw.models.finite_hmm([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0], [1.0, 1e-200]),
+            [1.0, 1.0], smw.functionals.sum_of_states, 5, 20, initial_path=[1.0, 1.0],
+        )  # fmt: skip

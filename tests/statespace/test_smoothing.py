@@ -1,0 +1,145 @@
+"""PaRIS against Kalman and enumeration.
+
+z-tests: bound 5.5 standard errors of repeated runs; a false alarm in 10^5 runs of the file.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+from smcweights.statespace.filtering import Cloud
+from smcweights.statespace.gibbs import sweep
+from smcweights.statespace.model import compiled, compiled_functional
+
+from . import tiny
+from .test_filtering import EXACT, LINEAR, Y
+
+PRODUCTS = (EXACT.means[1:] * EXACT.means[:-1] + EXACT.lag_one_covariances).sum()
+SQUARES = (EXACT.means**2 + EXACT.covariances).sum()
+
+
+@pytest.mark.parametrize("backward", ["rejection", "exact", "mcmc"])
+def test_backward_draws_agree_with_kalman(backward):
+    # large enough that the bias, about T/N, is far below the error
+    est = smw.paris(
+        LINEAR, Y, smw.functionals.sum_of_products, 400, backward=backward, repeats=12, seed=1
+    )
+    assert abs(est.value - PRODUCTS) < 5.5 * est.standard_error
+    assert est.standard_error < 3
+
+
+def test_all_marginal_means_at_once():
+    est = smw.paris(LINEAR, Y, smw.functionals.states, 1_500, repeats=12, seed=2)
+    assert est.value.shape == Y.shape and est.names[3] == "x[3]"
+    # Student's t with 11 degrees of freedom, 40 components: false alarm 1e-4
+    assert (np.abs(est.value - EXACT.means) / est.standard_error).max() < 8
+
+
+def test_several_sums_of_the_users():
+    est = smw.paris(
+        LINEAR, Y, lambda x_prev, x, t: (x_prev * x, x * x), 1_500,
+        initial_functional=lambda x: (0.0, x * x), names=["products", "squares"], repeats=12,
+        seed=3,
+    )  # fmt: skip
+    assert est.names == ("products", "squares")
+    z = (est.value - [PRODUCTS, SQUARES]) / est.standard_error
+    assert np.abs(z).max() < 5.5
+    # sums of one run share its error
+    assert est.covariance[0, 1] > 0
+
+
+def tiny_runs(n, runs, method, scheme="multinomial"):
+    functions = compiled(tiny.MODEL, False)
+    sums = compiled_functional(tiny.MODEL, tiny.functional, tiny.initial_functional, 4)[:3]
+    rows = tiny.Y[:, None].copy()
+    cloud = Cloud(
+        tiny.MODEL, functions, n, rng=np.random.default_rng(1), scheme=scheme, threshold=1.0,
+        depth=4, sums=sums, draws=2, method=method, backward_depth=4,
+    )  # fmt: skip
+    return np.array([sweep(cloud, rows, None, 1, 0)["means"][0, 0] for _ in range(runs)])
+
+
+@pytest.mark.parametrize("method", [0, 1, 2], ids=["exact", "rejection", "mcmc"])
+def test_the_bias_of_a_tiny_run_is_as_published(method):
+    # -0.97 with three particles, of the exact backward law: seen to 0.15
+    found = tiny_runs(3, 2_500, method) - tiny.TRUTH
+    if method < 2:
+        assert abs(found.mean() + 0.97) < 5.5 * found.std() / math.sqrt(found.size) + 0.005
+    else:
+        assert -1.3 < found.mean() < -0.5
+
+
+def test_one_observation_at_a_time_is_the_same_as_all_at_once():
+    whole = smw.paris(LINEAR, Y, smw.functionals.sum_of_squares, 1_500, repeats=3, seed=4)
+    smoother = smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_squares, 1_500, repeats=3, seed=4)
+    for y_t in Y[:20]:
+        est = smoother.update(y_t)
+    assert est.value.shape == () and smoother.t == 20
+    smoother.extend(Y[20:])
+    assert smoother.estimate().value == whole.value
+    assert smoother.log_likelihood == pytest.approx(whole.diagnostics["log_likelihood"])
+    held = sum(a.nbytes for c in smoother._clouds for a in vars(c).values() if hasattr(a, "nbytes"))
+    assert held < 3 * 1_500 * 100
+
+
+def test_a_long_series_neither_drifts_nor_underflows():
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    _, y = model.simulate(20_000, seed=1)
+    exact = smw.kalman_smoother(model, y)
+    smoother = smw.OnlineSmoother(model, smw.functionals.sum_of_states, 60, repeats=2, seed=5)
+    smoother.extend(y)
+    est = smoother.estimate()
+    # bias T/N and error of 2 runs are below 0.02 per step
+    assert abs(est.value - exact.means.sum()) < 0.02 * len(y)
+    assert abs(smoother.log_likelihood - exact.log_likelihood) < 0.05 * len(y)
+
+
+def test_bias_warns():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.paris(LINEAR, Y, smw.functionals.sum_of_products, 20, repeats=16, seed=1)
+    assert any("bias" in text for text in est.diagnostics["warnings"])
+    assert "bias_estimate" in est.diagnostics
+
+
+def test_a_single_run_has_no_error():
+    with pytest.warns(smw.PrecisionWarning, match="no standard error"):
+        est = smw.paris(LINEAR, Y[:10], smw.functionals.sum_of_states, 2_000, repeats=1, seed=1)
+    assert np.isnan(est.standard_error)
+
+
+def test_intervals_cover():
+    """Nominal 95 % over 80 seeds at negligible bias; binomial bounds 0.85 to 1, alarm 1e-4."""
+    y = Y[:12]
+    exact = smw.kalman_smoother(LINEAR, y)
+    truth = exact.means.sum()
+    inside = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        for seed in range(80):
+            est = smw.paris(LINEAR, y, smw.functionals.sum_of_states, 500, seed=seed)
+            lower, upper = est.interval()
+            inside += lower <= truth <= upper
+    assert inside >= 68
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError, match="functional: expected a function"):
+        smw.paris(LINEAR, Y, lambda x: x, 10)
+    with pytest.raises(smw.ModelError, match="initial_functional: returned shape"):
+        smw.paris(LINEAR, Y, lambda a, b, t: a, 10, initial_functional=lambda x: (x, x))
+    with pytest.raises(ValueError, match="initial_functional: a ready functional"):
+        smw.paris(LINEAR, Y, smw.functionals.states, 10, initial_functional=lambda x: x)
+    with pytest.raises(ValueError, match="its size grows with T"):
+        smw.OnlineSmoother(LINEAR, smw.functionals.states, 10)
+    with pytest.raises(ValueError, match="no observation yet"):
+        smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_states, 10).estimate()
+    unbounded = smw.StateSpaceModel(
+        LINEAR.initial_sample, LINEAR.initial_logpdf, LINEAR.transition_sample,
+        LINEAR.transition_logpdf, LINEAR.observation_logpdf, theta=LINEAR.theta,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="rejection needs"):
+        smw.paris(unbounded, Y, smw.functionals.sum_of_states, 10, backward="rejection")

@@ -1,0 +1,124 @@
+"""Unbiased counts, conditional laws by Bayes' rule, and the compiled twins bit for bit.
+
+z-tests: bound 5.5 standard errors, fewer than 300 of them: a false alarm in 10^5 runs of the file.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smcweights import conditional_resample, resample
+from smcweights.resampling import CONDITIONAL_SCHEMES, SCHEMES
+
+CODES = {"multinomial": 0, "stratified": 1, "systematic": 2, "residual": 3}
+W = np.array([0.05, 0.4, 0.0, 0.3, 0.25])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n", [3, 7])
+def test_counts_are_unbiased_sees_2_percent(scheme, n):
+    rng = np.random.default_rng(1)
+    runs = 20_000
+    counts = np.array(
+        [np.bincount(resample(W, n, scheme=scheme, seed=rng), minlength=5) for _ in range(runs)]
+    )
+    error = counts.std(axis=0) / np.sqrt(runs) + 1e-12
+    assert (np.abs(counts.mean(axis=0) - n * W) < 5.5 * error + 1e-9).all()
+
+
+@pytest.mark.parametrize("scheme", ["systematic", "stratified", "residual"])
+def test_low_variance_schemes_keep_counts_close(scheme):
+    # systematic and residual within one copy, stratified within two
+    slack = {"systematic": 1.0, "stratified": 2.0, "residual": np.inf}[scheme]
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        w = rng.dirichlet(np.ones(6))
+        counts = np.bincount(resample(w, 10, scheme=scheme, seed=rng), minlength=6)
+        assert (counts > 10 * w - 1 - 1e-9).all() or scheme == "stratified"
+        assert (np.abs(counts - 10 * w) < slack + 1e-9).all()
+
+
+@pytest.mark.parametrize("scheme", CONDITIONAL_SCHEMES)
+def test_conditional_after_marginal_is_the_scheme(scheme):
+    # the index of slot 0 from the weights, the rest given it: the counts have the law of the
+    # scheme itself, with strata that begin anywhere for the stratified one
+    rng = np.random.default_rng(3)
+    runs, n = 40_000, 3
+    w = np.array([0.15, 0.5, 0.35])
+
+    def law(draw):
+        keys = [tuple(np.bincount(draw(), minlength=3)) for _ in range(runs)]
+        return {key: keys.count(key) / runs for key in set(keys)}
+
+    def turned():
+        teeth = (rng.random() + (np.arange(n) + rng.random(n)) / n) % 1
+        return np.searchsorted(np.cumsum(w), teeth, side="right")
+
+    plain = law(
+        turned if scheme == "stratified" else lambda: resample(w, n, scheme=scheme, seed=rng)
+    )
+    both = law(lambda: conditional_resample(w, 0, rng.choice(3, p=w), n, scheme=scheme, seed=rng))
+    for key in plain.keys() | both.keys():
+        p, q = plain.get(key, 0.0), both.get(key, 0.0)
+        assert abs(p - q) < 5.5 * np.sqrt(2 * max(p, q, 1e-4) / runs), (key, p, q)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_compiled_twin_draws_the_same(scheme):
+    from smcweights.statespace import kernels
+
+    weights = np.random.default_rng(4).dirichlet(np.full(50, 0.3))
+    a, b = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(20):
+        out = np.empty(37, dtype=np.int32)
+        kernels.resample(b, CODES[scheme], weights, out)
+        np.testing.assert_array_equal(resample(weights, 37, scheme=scheme, seed=a), out)
+    if scheme in CONDITIONAL_SCHEMES:
+        kernels.resample_around(b, CODES[scheme], weights, 4, 9, out)
+        np.testing.assert_array_equal(
+            conditional_resample(weights, 4, 9, 37, scheme=scheme, seed=a), out
+        )
+
+
+def test_alias_table_holds_the_weights():
+    from smcweights.statespace import kernels
+
+    for n in (1, 2, 7, 100):
+        w = np.random.default_rng(n).dirichlet(np.full(n, 0.2))
+        chance, alias = np.empty(n), np.empty(n, dtype=np.int64)
+        kernels.fill_alias(w, chance, alias, np.empty(n, dtype=np.int64))
+        held = chance / n
+        np.add.at(held, alias, (1 - chance) / n)
+        np.testing.assert_allclose(held, w, atol=1e-14)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.floats(0, 1e300, allow_subnormal=False), min_size=1, max_size=20).filter(
+        lambda w: 0 < sum(w) < 1e305
+    ),
+    st.integers(1, 20),
+    st.sampled_from(SCHEMES),
+)
+def test_only_positive_weights_are_drawn(w, n, scheme):
+    found = resample(w, n, scheme=scheme, seed=1)
+    assert found.shape == (n,)
+    biggest = max(w)
+    # a weight below rounding of the total may share its place in the cumulative sum
+    assert all(w[i] > 0 or biggest * 1e-15 > w[i] for i in found)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="weights: expected finite"):
+        resample([0.5, np.nan])
+    with pytest.raises(ValueError, match="weights: got shape"):
+        resample([[0.5]])
+    with pytest.raises(ValueError, match="scheme: got 'best'"):
+        resample([1.0], scheme="best")
+    with pytest.raises(ValueError, match="frozen: got 1"):
+        conditional_resample([1.0, 0.0], 0, 1)
+    with pytest.raises(ValueError, match="slot: got 2"):
+        conditional_resample([1.0, 0.0], 2, 0)
+    with pytest.raises(ValueError, match="scheme: got 'residual'"):
+        conditional_resample([1.0], 0, 0, scheme="residual")
