@@ -685,7 +685,8 @@ def check_model(
     """Check that a model compiles, and that its samplers and densities agree.
 
     The transition from five simulated states is compared with its density: the identity
-    E[p(x + h)/p(x)] = 1 is tried on draws, for two shifts h of every component. The bound is compared with the density at the draws.
+    E[p(x + h)/p(x)] = 1 is tried on draws, for two shifts h of every component. The bound is
+    compared with the density at the draws.
 
     Parameters
     ----------
