@@ -9,6 +9,7 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `gains`     gain over plain Monte Carlo at the same number of calls
 `mixture`   what the draws came from
 `sobol`     bars of Sobol' indices
+`sequences` effective sample size of constrained sequences (takes a WeightedSequences)
 
 All but `estimate` show diagnostics and raise ValueError for an estimate that lacks them.
 """
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from .estimate import Estimate
     from .importance.reweighting import PerturbationStudy
     from .importance.sensitivity import SobolIndices
+    from .rejection.sequences import WeightedSequences
 
-__all__ = ["controls", "estimate", "gains", "mixture", "sobol", "stages", "weights"]
+__all__ = ["controls", "estimate", "gains", "mixture", "sequences", "sobol", "stages", "weights"]
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
@@ -597,3 +599,84 @@ def failures(est: Estimate, ax: Any = None, *, event: int = 0) -> Any:
     ax.set_title(_literal(np.atleast_1d(est.names)[event]))
     ax.legend(frameon=False)
     return ax
+
+
+def sequences(out: WeightedSequences, ax: Any = None) -> Any:
+    """Effective sample size and living particles of constrained sequences, item by item.
+
+    Parameters
+    ----------
+    out : WeightedSequences
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> coin = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]])
+    >>> out = smw.constrained_sequences(coin, lambda p, i: i + len(p) > 0, 20, 4, seed=1)
+    >>> sequences(out).get_xlabel()
+    'item'
+    """
+    ax = _axes(ax)
+    at = np.arange(1, out.traces["ess"].shape[1] + 1)
+    ess = 100 * out.traces["ess"] / out.n_particles
+    ax.plot(at, ess.T, color=BLUE, lw=0.7, alpha=0.4)
+    ax.plot(at, ess.mean(0), color=BLUE, lw=2, label="effective sample size")
+    living = 100 - 100 * out.traces["dead"].mean(0) / out.n_particles
+    ax.plot(at, living, color=ORANGE, lw=2, ls="--", label="alive")
+    ax.set_ylim(0, 105)
+    ax.set_xlabel("item")
+    ax.set_ylabel("% of the particles")
+    ax.legend(frameon=False)
+    return ax
+
+
+def bands(
+    est: Estimate, ax: Any = None, *, times: ArrayLike | None = None, level: float = 0.95
+) -> Any:
+    """Components over time, such as smoothed states, with their intervals as a band.
+
+    Parameters
+    ----------
+    est : Estimate, shape (T,)
+        As `smcweights.functionals.states` gives for a model with float states.
+    ax : matplotlib axes, optional
+    times : array_like, shape (T,), optional
+        Default 0 ... T-1.
+    level : float, default 0.95
+        Of the intervals: they are the Monte Carlo error of each mean, not the spread of the state.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The estimate is a scalar, or the times don't fit.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> bands(Estimate([1.0, 2.0], [[0.1, 0.0], [0.0, 0.1]])).get_xlabel()
+    'time'
+    """
+    if est.value.ndim != 1:
+        raise ValueError("plots.bands: got a scalar estimate; expected one component per time")
+    at = np.arange(est.value.size) if times is None else np.asarray(times)
+    if at.shape != est.value.shape:
+        raise ValueError(f"times: got shape {at.shape}; expected {est.value.shape}")
+    ax = _axes(ax)
+    lower, upper = est.interval(level)
+    ax.fill_between(at, lower, upper, color=ORANGE, alpha=0.35, linewidth=0)
+    ax.plot(at, est.value, color=ORANGE, linewidth=1.2, label=est.method)
+    ax.set_xlabel("time")
+    return ax
+
+
+__all__ += ["bands"]

@@ -119,9 +119,14 @@ class Context:
             bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
             found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
             raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
-        self.w = np.exp(logits - self.top)
+        self.w = logits - self.top
+        np.exp(self.w, out=self.w)
         self.sums = np.empty(-(-logits.size // kn.BLOCK))
-        self.total = float(kn.block_sums(self.w, self.sums))
+        # NumPy adds whole blocks several times faster than a compiled loop in order
+        whole = logits.size // kn.BLOCK
+        self.w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=self.sums[:whole])
+        self.sums[whole:] = self.w[whole * kn.BLOCK :].sum()
+        self.total = float(self.sums.sum())
         self.log_total = self.top + math.log(self.total)
         self.known: np.ndarray = np.empty(0, np.int8)
         self.values: np.ndarray | None = None
