@@ -27,8 +27,10 @@ import time
 import warnings
 from pathlib import Path
 
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+# read when NumPy is imported
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
@@ -149,7 +151,6 @@ def speed(arguments):
             cloud.advance(y[:, None].copy())
 
         ours[f"PaRIS, N = {n}"] = best_time(run, 3) / n / n_steps * 1e9
-    began = time.perf_counter()
     script = (
         "import time, smcweights as smw; b = time.perf_counter();"
         "smw.particle_filter(smw.models.stochastic_volatility(0.9, 0.3), [0.1] * 9, 1000, seed=1);"

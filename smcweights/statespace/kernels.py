@@ -319,8 +319,11 @@ def backward_step(
 
 
 @njit(cache=True, nogil=True)
-def normalise(log_w):
-    """Normalise log weights in place; the log of their sum, NaN when one is NaN or +inf."""
+def normalise(log_w, weights):
+    """Normalise log weights in place, with their weights; the log of their sum.
+
+    NaN when one is NaN or +inf, -inf when all are -inf; then nothing is changed.
+    """
     largest = -np.inf
     for i in range(log_w.size):
         if math.isnan(log_w[i]) or log_w[i] == np.inf:
@@ -330,10 +333,13 @@ def normalise(log_w):
         return largest
     total = 0.0
     for i in range(log_w.size):
-        total += math.exp(log_w[i] - largest)
+        weights[i] = math.exp(log_w[i] - largest)
+        total += weights[i]
     log_total = largest + math.log(total)
+    scale = 1.0 / total
     for i in range(log_w.size):
         log_w[i] -= log_total
+        weights[i] *= scale
     return log_total
 
 
@@ -380,14 +386,15 @@ def advance(
                     roots[0, i] = i
             start(rng, x[now], y, row, log_w[now], slot, theta)
         else:
-            for i in range(n):
-                first_stage[i] = log_w[before, i]
             log_stage = 0.0
+            if t == options[FIRST]:
+                for i in range(n):
+                    weights[i] = math.exp(log_w[before, i])
             if options[LOOKAHEAD]:
                 look(x[before], y, row, t, theta, ahead)
                 for i in range(n):
-                    first_stage[i] += ahead[i]
-                log_stage = normalise(first_stage)
+                    first_stage[i] = log_w[before, i] + ahead[i]
+                log_stage = normalise(first_stage, weights)
                 if not -np.inf < log_stage < np.inf:
                     code = ALL_ZERO if log_stage == -np.inf else NOT_A_NUMBER
                     fail(status, code, t, -1, -1)
@@ -403,7 +410,6 @@ def advance(
                 frozen = find(cumulative, rng.random() * cumulative[n - 1])
             squares = 0.0
             for i in range(n):
-                weights[i] = math.exp(first_stage[i])
                 squares += weights[i] ** 2
             # a tie is resampled whatever the order of the sum: a decision that hung on the slots
             # of the particles would bias conditional filters
@@ -427,7 +433,7 @@ def advance(
         if slot >= 0 and log_w[now, slot] == -np.inf:
             fail(status, PATH_IMPOSSIBLE, t, slot, -1)
             return PATH_IMPOSSIBLE
-        total = normalise(log_w[now])
+        total = normalise(log_w[now], weights)
         if not -np.inf < total < np.inf:
             code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
             culprit = -1
@@ -439,7 +445,6 @@ def advance(
         increments[row] = total
         squares = 0.0
         for i in range(n):
-            weights[i] = math.exp(log_w[now, i])
             squares += weights[i] ** 2
         ess[row] = 1.0 / squares
         if moments.size:
@@ -656,7 +661,7 @@ def coupled_sweep(
                 theta,
             )  # fmt: skip
         for one in (log_w[t], other_log_w[t]):
-            total = normalise(one)
+            total = normalise(one, common)
             if not -np.inf < total < np.inf:
                 code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
                 fail(status, code, t, -1, -1)
