@@ -35,8 +35,8 @@ def likelihoods(scheme, threshold, n, runs):
     ("scheme", "threshold"),
     [("multinomial", 1.0), ("systematic", 1.0), ("stratified", 0.5), ("residual", 0.7)],
 )
-def test_the_likelihood_is_unbiased_sees_8_percent(scheme, threshold):
-    z = likelihoods(scheme, threshold, 3, 2_000)
+def test_the_likelihood_is_unbiased_sees_11_percent(scheme, threshold):
+    z = likelihoods(scheme, threshold, 3, 1_000)
     assert abs(z.mean() - tiny.LIKELIHOOD) < 5.5 * z.std() / np.sqrt(len(z))
 
 
@@ -102,25 +102,25 @@ def test_last_moments_are_kalmans():
 
 
 def test_one_filters_error_covers():
-    """Nominal 95 % over 150 seeds, survivors plenty: binomial bounds 0.87 to 1, alarm 1e-4."""
+    """Nominal 95 % over 80 seeds, survivors plenty: binomial bounds 0.85 to 1, alarm 1e-4."""
     y = Y[:12]
     truth = smw.kalman_smoother(LINEAR, y).log_likelihood
     inside = 0
-    for seed in range(150):
+    for seed in range(80):
         est = smw.particle_filter(LINEAR, y, 1_000, seed=seed).log_likelihood
         lower, upper = est.interval()
         inside += lower <= truth <= upper
-    assert inside >= 130
+    assert inside >= 68
 
 
 def test_repeats_cover():
-    """Nominal 95 % over 100 seeds; binomial bounds 0.86 to 1, false alarm 1e-3."""
+    """Nominal 95 % over 60 seeds; binomial bounds 0.83 to 1, false alarm 1e-3."""
     inside = 0
-    for seed in range(100):
+    for seed in range(60):
         est = smw.particle_filter(LINEAR, Y, 300, repeats=8, seed=seed).log_likelihood
         lower, upper = est.interval()
         inside += lower <= EXACT.log_likelihood <= upper
-    assert inside >= 86
+    assert inside >= 50
 
 
 def test_backward_paths_have_the_smoothing_law():

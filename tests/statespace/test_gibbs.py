@@ -53,9 +53,9 @@ def z_score(series, truth, batch=500):
         (5, "multinomial", 0.5, 1),
     ],
 )
-def test_sweeps_leave_the_tiny_chain_alone_sees_0_02(n, scheme, threshold, method):
+def test_sweeps_leave_the_tiny_chain_alone_sees_0_025(n, scheme, threshold, method):
     # strata that don't turn with the frozen particle are off by 0.035
-    means, paths = stationary_sweeps(n, scheme, threshold, method, 300_000)
+    means, paths = stationary_sweeps(n, scheme, threshold, method, 200_000)
     assert abs(z_score(means, tiny.TRUTH)) < 5.5
     h = paths.sum(axis=1) + (paths[:, 1:] * paths[:, :-1]).sum(axis=1)
     assert abs(z_score(h, tiny.TRUTH)) < 5.5
@@ -75,29 +75,29 @@ def test_path_updates_leave_the_tiny_chain_alone(way, redraw):
 
 
 def test_the_estimate_agrees_with_kalman_where_paris_is_biased():
-    est = smw.parisian_particle_gibbs(LINEAR, Y, H, 40, 400, seed=1)
+    est = smw.parisian_particle_gibbs(LINEAR, Y, H, 40, 240, seed=1)
     assert abs(est.value - PRODUCTS) < 6 * est.standard_error
     assert est.standard_error < 1.0
     assert est.diagnostics["starting_bias"] < -2
-    assert est.diagnostics["burn_in"] == 100
+    assert est.diagnostics["burn_in"] == 60
     assert (est.diagnostics["update_rate"] > 0.5).all()
     assert est.degrees_of_freedom == 7
     assert est.diagnostics["r_hat"].max() < 1.1
 
 
 def test_intervals_cover():
-    """Nominal 95 %, 80 seeds of chains of 30 sweeps; binomial bounds 0.85 to 1, alarm 1e-3."""
+    """Nominal 95 %, 60 seeds of chains of 30 sweeps; binomial bounds 0.83 to 1, alarm 1e-3."""
     y = Y[:12]
     exact = smw.kalman_smoother(LINEAR, y)
     truth = (exact.means[1:] * exact.means[:-1] + exact.lag_one_covariances).sum()
     inside = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
-        for seed in range(80):
+        for seed in range(60):
             est = smw.parisian_particle_gibbs(LINEAR, y, H, 20, 40, seed=seed)
             lower, upper = est.interval()
             inside += lower <= truth <= upper
-    assert inside >= 68
+    assert inside >= 50
 
 
 def test_executors_give_the_same_numbers():
@@ -148,16 +148,16 @@ def test_coupled_chains_meet_and_are_unbiased():
 
 
 @pytest.mark.slow
-def test_single_sums_of_coupled_chains_are_unbiased_on_the_tiny_chain_sees_0_6():
+def test_single_sums_of_coupled_chains_are_unbiased_on_the_tiny_chain_sees_0_8():
     """First = last = 0: nothing but corrections; PaRIS alone is off by -0.55 with 5 particles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
         est = smw.unbiased_smoothing(
-            tiny.MODEL, tiny.Y, tiny.functional, 5, 1_500,
+            tiny.MODEL, tiny.Y, tiny.functional, 5, 800,
             initial_functional=tiny.initial_functional, first=0, last=0, seed=2,
         )  # fmt: skip
     assert abs(est.value - tiny.TRUTH) < 5.5 * est.standard_error
-    assert est.standard_error < 0.15
+    assert est.standard_error < 0.2
 
 
 def test_coupled_indices_have_their_laws():

@@ -39,7 +39,7 @@ def test_ready_models_agree_with_themselves(name):
     model = READY[name]()
     x, y = model.simulate(30, seed=1)
     assert x.shape[0] == 30 and np.isfinite(x).all() and np.isfinite(y).all()
-    smw.check_model(model, y, seed=2)
+    smw.check_model(model, y, n_draws=4_000, seed=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
         found = smw.particle_filter(model, y, 500, seed=3)

@@ -87,7 +87,7 @@ def test_one_observation_at_a_time_is_the_same_as_all_at_once():
 
 def test_a_long_series_neither_drifts_nor_underflows():
     model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    _, y = model.simulate(20_000, seed=1)
+    _, y = model.simulate(10_000, seed=1)
     exact = smw.kalman_smoother(model, y)
     smoother = smw.OnlineSmoother(model, smw.functionals.sum_of_states, 60, repeats=2, seed=5)
     smoother.extend(y)
@@ -112,18 +112,18 @@ def test_a_single_run_has_no_error():
 
 
 def test_intervals_cover():
-    """Nominal 95 % over 80 seeds at negligible bias; binomial bounds 0.85 to 1, alarm 1e-4."""
+    """Nominal 95 % over 60 seeds at negligible bias; binomial bounds 0.83 to 1, alarm 1e-3."""
     y = Y[:12]
     exact = smw.kalman_smoother(LINEAR, y)
     truth = exact.means.sum()
     inside = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
-        for seed in range(80):
+        for seed in range(60):
             est = smw.paris(LINEAR, y, smw.functionals.sum_of_states, 500, seed=seed)
             lower, upper = est.interval()
             inside += lower <= truth <= upper
-    assert inside >= 68
+    assert inside >= 50
 
 
 def test_bad_arguments():
