@@ -619,7 +619,7 @@ def _pair_of_chains(
         # generators in equal states, so that equal particles move alike
         moves = [generator(source, f"{name} moves", replicate, meeting) for _ in range(2)]
         backs = [generator(source, f"{name} draws", replicate, meeting) for _ in range(2)]
-        kernels.coupled_sweep(  # type: ignore[call-arg]
+        kernels.coupled_sweep(
             *ahead.loops, rng, *moves, *backs, rows, ahead.theta, ahead.options, path, other,
             ahead.x, behind.x, ahead.log_w, behind.log_w, ahead.tau, behind.tau, both, tally,
             status,

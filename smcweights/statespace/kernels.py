@@ -9,6 +9,7 @@ keeps everything.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit, types
@@ -488,15 +489,8 @@ def draw_index(rng, log_w):
     return last
 
 
-@njit(
-    _i(
-        _functions[3], _functions[4], _functions[5],
-        _rng, _vector, _i, _cube, _matrix, _indices, _whole, _whole,
-    ),
-    cache=True,
-    nogil=True,
-)  # fmt: skip
-def backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally, status):
+@njit(cache=True, nogil=True)
+def _backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally, status):
     """Indices of paths drawn from the backward chain of a stored filter, chosen[t, path]."""
     n_steps, n = log_w.shape
     paths = chosen.shape[1]
@@ -526,15 +520,7 @@ def backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally
     return FINE
 
 
-@njit(
-    _i(
-        *_functions, _rng, _matrix, _vector, _whole, _f, _matrix, _cube, _matrix, _indices,
-        _indices, _cube, _i, _matrix, _cube, _vector, _vector, _vector, _whole, _whole,
-    ),
-    cache=True,
-    nogil=True,
-)  # fmt: skip
-def gibbs_sweeps(
+def _gibbs_sweeps(
     start, move, look, pair, bound, reject, add_first, add,
     rng, y, theta, options, threshold, path, x,
     log_w, ancestors, backward, tau, way, means, paths, changes, ess, log_z, tally, status,
@@ -568,7 +554,7 @@ def gibbs_sweeps(
         ess[sweep] = sizes.min()
         log_z[sweep] = increments.sum()
         if way == BY_SAMPLING:
-            code = backward_paths(
+            code = _backward_paths(
                 pair, bound, reject, rng, theta, np.int64(0), x, log_w, chosen, tally, status
             )
             if code != FINE:
@@ -619,15 +605,7 @@ def fill_coupled(weights, other, common, rest, other_rest):
         common[i], rest[i], other_rest[i] = a, b, c
 
 
-@njit(
-    _i(
-        *_functions, _rng, _rng, _rng, _rng, _rng, _matrix, _vector, _whole, _matrix, _matrix,
-        _cube, _cube, _matrix, _matrix, _cube, _cube, _matrix, _whole, _whole,
-    ),
-    cache=True,
-    nogil=True,
-)  # fmt: skip
-def coupled_sweep(
+def _coupled_sweep(
     start, move, look, pair, bound, reject, add_first, add,
     rng, moves, other_moves, draws_rng,
     other_draws_rng, y, theta, options, path, other_path, x, other_x, log_w, other_log_w, tau,
@@ -712,3 +690,82 @@ def coupled_sweep(
                 total += math.exp(own_w[n_steps - 1, i]) * own_tau[(n_steps - 1) % 2, i, j]
             means[side, j] = total
     return FINE
+
+
+_ON_USE: dict[str, tuple[Any, Any]] = {
+    "backward_paths": (
+        _backward_paths.py_func,
+        _i(
+            _functions[3],
+            _functions[4],
+            _functions[5],
+            _rng,
+            _vector,
+            _i,
+            _cube,
+            _matrix,
+            _indices,
+            _whole,
+            _whole,
+        ),
+    ),
+    "gibbs_sweeps": (
+        _gibbs_sweeps,
+        _i(
+            *_functions,
+            _rng,
+            _matrix,
+            _vector,
+            _whole,
+            _f,
+            _matrix,
+            _cube,
+            _matrix,
+            _indices,
+            _indices,
+            _cube,
+            _i,
+            _matrix,
+            _cube,
+            _vector,
+            _vector,
+            _vector,
+            _whole,
+            _whole,
+        ),
+    ),
+    "coupled_sweep": (
+        _coupled_sweep,
+        _i(
+            *_functions,
+            _rng,
+            _rng,
+            _rng,
+            _rng,
+            _rng,
+            _matrix,
+            _vector,
+            _whole,
+            _matrix,
+            _matrix,
+            _cube,
+            _cube,
+            _matrix,
+            _matrix,
+            _cube,
+            _cube,
+            _matrix,
+            _whole,
+            _whole,
+        ),
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    # each holds a copy of the filter: compiled when first asked for, not at every import
+    if name not in _ON_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function, signature = _ON_USE[name]
+    globals()[name] = kernel = njit(signature, cache=True, nogil=True)(function)
+    return kernel
