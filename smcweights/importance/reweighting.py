@@ -116,7 +116,7 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
     DegeneracyError
         The weights under a law are worth fewer than ``least_effective`` draws; names the law.
     TypeError, ValueError
-        The estimate has no sample, or a law doesn't fit it.
+        The estimate has no sample; a law doesn't fit it, or reaches beyond the first one's support.
 
     Warns
     -----
@@ -148,8 +148,15 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
     limit = pareto_k_threshold(n)
     for p, (name, law) in enumerate(found.items()):
         log_p = law.log_density(x)
-        log_ratio = np.where(log_p > -np.inf, log_p - log_f + log_w, -np.inf)
         said = f"laws: {name!r}" if name else "laws"
+        outside = (log_p > -np.inf) & (log_f == -np.inf)
+        if outside.any():
+            raise ValueError(
+                f"{said}: has a density at {x[outside][0].tolist()}, where the first law has none; "
+                "expected a law on the same support"
+            )
+        with np.errstate(invalid="ignore"):
+            log_ratio = np.where(log_p > -np.inf, log_p - log_f + log_w, -np.inf)
         ess[p] = effective_sample_size(log_ratio) if (log_ratio > -np.inf).any() else 0.0
         if ess[p] < least_effective:
             raise DegeneracyError(
@@ -163,7 +170,13 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
                 f"{said}: Pareto k-hat of the weights is {shape[p]:.2f} (limit {limit:.2f}): the "
                 "standard errors can't be promised"
             )
-        weights[:, p] = np.exp(log_ratio)
+        weights[:, p] = w = np.exp(log_ratio)
+        # mass of the law where nothing was ever drawn shows in the mean weight
+        if abs(w.mean() - 1) > 5 * w.std() / np.sqrt(n) + 1e-6 and abs(w.mean() - 1) > 0.01:
+            raise ValueError(
+                f"{said}: the stored draws cover {w.mean():.3g} of it where 1 is expected; is it "
+                "normalised, and positive only where the first law is?"
+            )
     # f_p/h - 1 and f/h - 1 have mean zero
     own = np.concatenate([weights, np.exp(log_w)[:, None]], axis=1) - 1
     width = own.shape[1]

@@ -189,3 +189,19 @@ def test_a_shifted_normal_is_a_normal():
 def test_bad_arguments_are_told(stored, call, error, said):
     with pytest.raises(error, match=said):
         call(stored)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(stats.uniform(), stats.uniform(0, 2)), (stats.expon(), stats.norm(0.5, 1))],
+    ids=["uniform", "exponential"],
+)
+def test_a_law_beyond_the_support_is_refused(first, second):
+    est = smw.adaptive_importance_sampling(lambda x: x[:, 0], first, 5_000, seed=1)
+    with pytest.raises(ValueError, match="laws: the stored draws cover 0"):
+        smw.reweight(est, second)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        given = smw.importance_sampling(lambda x: x[:, 0], first, stats.norm(0.5, 1), 5_000, seed=1)
+    with pytest.raises(ValueError, match="where the first law has none"):
+        smw.reweight(given, second)
