@@ -208,8 +208,6 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
         covariance = (mean.covariance + mean.covariance.T) / 2
         # what rounding leaves of a value that is the same in every draw
         least = (4 * np.finfo(float).eps * np.abs(mean.value)) ** 2
-        exact = mean.variance <= (1e-7 * mean.value) ** 2
-        covariance[exact] = covariance[:, exact] = 0.0
         np.fill_diagonal(covariance, np.maximum(mean.variance, least))
         covariance[unseen] = covariance[:, unseen] = np.nan
         keywords["covariance"] = covariance

@@ -675,7 +675,9 @@ def corrected_mean(
     covariance = factor = None
     if cross is not None:
         covariance = (cross - (first / size_of).T @ first) / n**2
-        scale = np.sqrt(variance / np.maximum(np.diag(covariance), 1e-300))
+        # the two differ by n/(n - 1) at most, unless cancellation left nothing but rounding
+        own = np.diag(covariance)
+        scale = np.sqrt(np.divide(variance, own, out=np.zeros(j), where=own > variance / 4))
         covariance = covariance * np.outer(scale, scale)
         np.fill_diagonal(covariance, variance)
     else:
