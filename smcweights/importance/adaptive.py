@@ -52,7 +52,9 @@ from .sampling import (
     check_flags,
     check_normalised,
     choices_of,
+    effective_draws,
     expectation_names,
+    joined,
     mean_of,
     pooled_mean,
     prepare_controls,
@@ -106,8 +108,7 @@ class _Goal:
         if isinstance(self.rule, Precision):
             half = self.rule.half_widths(self.units.original(value)) / self.units.unit
             return np.maximum((half / _quantile(self.rule.level)) ** 2, 1e-300)
-        level = self.units.offset / self.units.unit
-        return np.maximum(np.maximum((value + level) ** 2, variance / draws), 1e-300)
+        return np.maximum(np.maximum((value + self.units.level) ** 2, variance / draws), 1e-300)
 
     def first_stage(self, dimension: int) -> int:
         """Draws in a stage of adaptation."""
@@ -321,11 +322,11 @@ def _adapt(
             ratios = _history_ratios(history, components, controls)
             coefficient = _learned(ratios, stage.mixture.weights, value, choices)[1]
         variance, noise = _measured(stage, coefficient, controls)
-        seen = np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
+        seen = effective_draws(t)
         # an expectation that has hardly been seen has no variance to speak of, unless it is the
         # deviation from one value that has hardly been seen
-        level = units.offset / units.unit
-        little = np.where(level != 0, np.maximum(variance, 3 * level**2 / used), np.inf)
+        little = np.maximum(variance, 3 * units.level**2 / used)
+        little = np.where(units.level != 0, little, np.inf)
         variance = np.where(seen < FEW_HITS, little, variance)
         plan = _Plan(components, stage.mixture.weights, coefficient, variance, noise, used)
         scale = goal.scale(value, variance, used)
@@ -355,12 +356,11 @@ def _adapt(
     if len(weights) > 1:
         # the densities stay those that were tried; how much of each is settled with all draws
         weights, _ = _weights(history, best.components, controls, goal)
-    value = history.targets().mean(0)
+    t = history.targets()
+    value = t.mean(0)
     variance = _foreseen(best, history, controls, value)
     expected = goal.criterion(variance, goal.scale(value, variance, len(history.log_total)))
-    t = history.targets()
-    seen = np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
-    hardly = ~np.isfinite(variance) | ((units.offset != 0) & (seen < FEW_HITS))
+    hardly = ~np.isfinite(variance) | ((units.level != 0) & (effective_draws(t) < FEW_HITS))
     doubted = np.where(hardly, value, np.nan)
     trials = np.where((t != 0).any(0), 0, sum(int(s.counts[0]) for s in history.stages))
     return _Adapted(
@@ -416,7 +416,7 @@ def _finish(
         mean = pooled_mean(means, controls.mean_covariance)
         half = _quantile(goal.rule.level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
         # a value of which nothing was seen has no interval to be narrow
-        level = np.abs(goal.units.offset / goal.units.unit)
+        level = np.abs(goal.units.level)
         limit = np.where(level > 0, 3 * level / (unit[0] * mean.n), np.inf)
         half = np.where(mean.hits < FEW_HITS, np.maximum(half, limit), half) * goal.units.unit
         found = goal.units.original(mean.value)
@@ -494,6 +494,76 @@ def _family(proposal: Any, law: Law) -> tuple[str, tuple[Law, ...]]:
     if start.dimension != law.dimension:
         raise ValueError(f"proposal: has {start.dimension} inputs, the law has {law.dimension}")
     return "auto", (start,)
+
+
+def _prepared(
+    run: Any,
+    law: Law,
+    start: tuple[Law, ...],
+    remedy: str,
+    control_variates: Any,
+    most: int,
+    vectorized: bool,
+    derived: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[Sampler, Controls, tuple[Any, ...]]:
+    """What stages are drawn with: a sampler, the control variates, the user's densities."""
+    check_normalised(law, run.root, "law", remedy)
+    for g in start:
+        check_normalised(g, run.root, "proposal", "expected a normalised one")
+    space = working_space(law, generator(run.root, "scale"))
+    controls = prepare_controls(control_variates, space, most, run.root)
+    given = tuple(Given(g, space) for g in start)
+    return Sampler(run, space, vectorized, derived=derived), controls, given
+
+
+def _answer(
+    adapted: _Adapted,
+    rounds: list[Stage],
+    used: list[str],
+    reached: bool,
+    mean: Mean,
+    names: tuple[str, ...],
+    rule: Budget | Precision,
+    *,
+    method: str,
+    began: float,
+    source: dict[str, Any],
+    space: WorkingSpace,
+    draws: list[Stage] | None = None,
+    log_h: np.ndarray | None = None,
+    pull: Any = 0.0,
+    more: dict[str, Any] | None = None,
+) -> Estimate:
+    """The report of an adapted run: over its final rounds, or over ``draws`` from ``log_h``."""
+    cautions = []
+    if isinstance(rule, Precision) and not reached:
+        cautions.append(f"the precision was not reached within max_budget={rule.max_budget} calls")
+    weights = rounds[-1].mixture.weights
+    return report(
+        mean,
+        rounds if draws is None else draws,
+        joined(rounds, "log_h") if log_h is None else log_h,
+        sum(len(stage) for stage in (*adapted.history.stages, *rounds)),
+        names,
+        method=method,
+        diagnostics={
+            "control_variate": used,
+            "mixture_weights": weights,
+            "components": list(adapted.components.serves),
+            "stages": adapted.stages,
+            "stopped": adapted.stopped,
+            **(more or {}),
+        },
+        seconds=time.perf_counter() - began,
+        source=source,
+        space=space,
+        defensive=float(weights[0]),
+        adapted_value=adapted.doubted,
+        pull=pull,
+        adapted_trials=adapted.trials,
+        cautions=cautions,
+        units=adapted.units,
+    )
 
 
 def adaptive_importance_sampling(
@@ -643,59 +713,41 @@ def adaptive_importance_sampling(
         description=method,
     ) as run:
         remedy = "for a density known up to its constant: importance_sampling(self_normalized=True)"
-        check_normalised(law, run.root, "law", remedy)
-        for g in start:
-            check_normalised(g, run.root, "proposal", "expected a normalised one")
-        space = working_space(law, generator(run.root, "scale"))
-        controls = prepare_controls(control_variates, space, goal.most, run.root)
-        sampler = Sampler(run, space, vectorized)
-        given = tuple(Given(g, space) for g in start)
+        sampler, controls, given = _prepared(
+            run, law, start, remedy, control_variates, goal.most, vectorized
+        )
         adapted = _adapt(sampler, controls, goal, family, components == "shared", given, names)
         first = adapted.history.stages[0]
         names = expectation_names(names, first.values.shape[1], first.scalar)
         goal, sampler = replace(goal, units=adapted.units), replace(sampler, units=adapted.units)
         rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
         root = run.root
-    history = adapted.history
-    evaluations = len(history.log_total) + sum(len(stage) for stage in rounds)
-    cautions = []
-    if not reached:
-        cautions.append(f"the precision was not reached within max_budget={goal.most} calls")
-    if pooled:
-        for stage in rounds:
-            history.add(stage)
-        alone = pooled_mean(means, controls.mean_covariance)
-        mean = _all_stages(history, adapted.components, controls, used)
-        draws, log_h = history.stages, history.log_h
-        # what adaptation's draws pull the estimate by counts as an error of it
-        pull = mean.value - alone.value
-    else:
-        mean, draws, pull = pooled_mean(means, controls.mean_covariance), rounds, 0.0
-        log_h = np.concatenate([stage.log_h for stage in rounds])
-    weights = rounds[-1].mixture.weights
-    return report(
-        mean,
-        draws,
-        log_h,
-        evaluations,
-        names,
-        method=method + (", all stages pooled (biased)" if pooled else ""),
-        diagnostics={
-            "control_variate": used,
-            "mixture_weights": weights,
-            "components": list(adapted.components.serves),
-            "stages": adapted.stages,
-            "stopped": adapted.stopped,
-        },
-        seconds=time.perf_counter() - began,
+    answer = partial(
+        _answer,
+        adapted,
+        rounds,
+        used,
+        reached,
+        names=names,
+        rule=rule,
+        began=began,
         source=provenance(method, root, arguments),
-        law=law,
-        defensive=float(weights[0]),
-        adapted_value=adapted.doubted,
-        pull=pull,
-        adapted_trials=adapted.trials,
-        cautions=cautions,
-        units=adapted.units,
+        space=sampler.space,
+    )
+    alone = pooled_mean(means, controls.mean_covariance)
+    if not pooled:
+        return answer(alone, method=method)
+    history = History(list(adapted.history.stages), adapted.history.log_total)
+    for stage in rounds:
+        history.add(stage)
+    mean = _all_stages(history, adapted.components, controls, used)
+    return answer(
+        mean,
+        method=f"{method}, all stages pooled (biased)",
+        draws=history.stages,
+        log_h=history.log_h,
+        # what adaptation's draws pull the estimate by counts as an error of it
+        pull=mean.value - alone.value,
     )
 
 
@@ -868,7 +920,7 @@ def importance_sampling(
         },
         seconds=time.perf_counter() - began,
         source=provenance(method, root, arguments),
-        law=law,
+        space=space,
         defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
         adapted_value=np.full(j, np.nan),
         pull=0.0,

@@ -248,6 +248,13 @@ class WorkingSpace:
             return self._standard_log_density(u) - self.law.log_density(x)
         return np.full(len(u), np.log(np.abs(np.linalg.det(self.factor))))
 
+    def input_log_density(self, x: np.ndarray, log_f: np.ndarray) -> np.ndarray:
+        """Log density of the law at inputs x, given that at their points: (n,)."""
+        if self.centre is None:
+            return self.law.log_density(x)
+        # a user's density may be dear: it has been called already
+        return log_f - self.log_volume(x, x)
+
     def _standard_log_density(self, u: np.ndarray) -> np.ndarray:
         """Standard-normal log density, (n,)."""
         return -0.5 * (np.einsum("nd,nd->n", u, u) + u.shape[1] * LOG_2PI)

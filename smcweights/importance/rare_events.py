@@ -32,10 +32,10 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
-from .adaptive import MOST_STAGE, _adapt, _check_integrand, _family, _finish, _Goal
+from .adaptive import _adapt, _answer, _check_integrand, _family, _finish, _Goal, _prepared
 from .laws import as_law
 from .mixing import fit_components, starting_components
-from .proposals import Given, WorkingSpace, working_space
+from .proposals import WorkingSpace
 from .sampling import (
     History,
     Sampler,
@@ -43,12 +43,8 @@ from .sampling import (
     arguments_of,
     call_integrand,
     check_flags,
-    check_normalised,
     expectation_names,
-    joined,
     pooled_mean,
-    prepare_controls,
-    report,
     split,
     units_of,
 )
@@ -176,7 +172,7 @@ def _design_points(
         towards = u[nearest] / radius[nearest]
         # one draw is noisy in many dimensions: the mean of the failures on its side is less so
         near = failed[u[failed] @ towards > 0.5 * radius[failed]] if len(failed) > 20 else failed
-        mean = np.abs(t[near, k]) @ u[near] if len(near) else u[nearest]
+        mean = np.abs(t[near, k]) @ u[near]
         length = np.linalg.norm(mean)
         e = mean / length if length > 0 else towards
         along = u[failed] @ e
@@ -308,15 +304,12 @@ def failure_probability(
         description=method,
     ) as run:
         root = run.root
-        check_normalised(law, root, "law", "expected a normalised one")
-        for g in start:
-            check_normalised(g, root, "proposal", "expected a normalised one")
-        space = working_space(law, generator(root, "scale"))
-        controls = prepare_controls(control_variates, space, goal.most, root)
-        sampler = Sampler(run, space, vectorized, derived=events.indicators)
-        given = tuple(Given(g, space) for g in start)
+        remedy = "expected a normalised one"
+        sampler, controls, given = _prepared(
+            run, law, start, remedy, control_variates, goal.most, vectorized, events.indicators
+        )
         budgeted = goal.most if isinstance(rule, Budget) else min(goal.most, 50_000)
-        size = int(np.clip(budgeted // 20, 100, min(1_000, MOST_STAGE)))
+        size = int(np.clip(budgeted // 20, 100, 1_000))
         history, levels = _approach(sampler, events, budgeted, family, given, size)
         first = history.stages[0]
         columns = first.raw.shape[1] if first.raw is not None else 0
@@ -328,8 +321,7 @@ def failure_probability(
         if names is None and not scalar:
             names = events.names(columns, first.scalar)
         # only draws of the input law tell which outcome is the usual one
-        drawn = first.values[: first.counts[0]]
-        units = units_of(drawn)
+        units = units_of(first.values[: first.counts[0]])
         sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         for i, stage in enumerate(history.stages):
             history.stages[i] = replace(units.apply(stage), scalar=scalar)
@@ -337,37 +329,23 @@ def failure_probability(
         rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
     names = expectation_names(names, len(units.unit), scalar)
     rounds = [replace(stage, scalar=scalar) for stage in rounds]
-    cautions = []
-    if not reached:
-        cautions.append(f"the precision was not reached within max_budget={goal.most} calls")
-    evaluations = len(history.log_total) + sum(len(stage) for stage in rounds)
-    weights = rounds[-1].mixture.weights
-    point, index, factors = _design_points(history, space)
-    return report(
-        pooled_mean(means, controls.mean_covariance),
+    point, index, factors = _design_points(history, sampler.space)
+    return _answer(
+        adapted,
         rounds,
-        joined(rounds, "log_h"),
-        evaluations,
+        used,
+        reached,
+        pooled_mean(means, controls.mean_covariance),
         names,
+        rule,
         method=method,
-        diagnostics={
-            "control_variate": used,
-            "mixture_weights": weights,
-            "components": list(adapted.components.serves),
+        began=began,
+        source=provenance(method, root, arguments),
+        space=sampler.space,
+        more={
             "levels": levels,
-            "stages": adapted.stages,
-            "stopped": adapted.stopped,
             "design_points": point,
             "design_index": index,
             "importance_factors": factors,
         },
-        seconds=time.perf_counter() - began,
-        source=provenance(method, root, arguments),
-        law=law,
-        defensive=float(weights[0]),
-        adapted_value=adapted.doubted,
-        pull=0.0,
-        adapted_trials=adapted.trials,
-        cautions=cautions,
-        units=units,
     )

@@ -57,7 +57,9 @@ __all__ = [
     "check_normalised",
     "choices_of",
     "corrected_mean",
+    "effective_draws",
     "expectation_names",
+    "joined",
     "mean_of",
     "pooled_mean",
     "prepare_controls",
@@ -182,6 +184,11 @@ class Units:
 
     offset: np.ndarray
     unit: np.ndarray
+
+    @property
+    def level(self) -> np.ndarray:
+        """The offset, measured in units: (J,)."""
+        return self.offset / self.unit
 
     def original(self, values: np.ndarray) -> np.ndarray:
         """Values (..., J) in the user's units."""
@@ -310,6 +317,11 @@ class Sampler:
         scalar = blocks[0].ndim == 1
         stage = Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar, raw)
         return stage if self.units is None else self.units.apply(stage)
+
+
+def effective_draws(t: np.ndarray) -> np.ndarray:
+    """How many equal draws those of t (n, J) are worth in absolute value: (J,)."""
+    return np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
 
 
 def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
@@ -791,11 +803,11 @@ def self_normalized_mean(stage: Stage) -> Mean:
     covariance = r.T @ r / n / (n - 1)
     variance = np.diag(covariance).copy()
     second = w @ stage.values**2 / n
-    t = w[:, None] * np.abs(stage.values)
-    effective = t.sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
+    t = w[:, None] * stage.values
+    effective = effective_draws(t)
     hits = (t != 0).sum(0)
     doubt = (r**4).mean(0) / n**3
-    shape = _tail_shapes((w[:, None] * stage.values).T[:TAILS], r.shape[1])
+    shape = _tail_shapes(t.T[:TAILS], r.shape[1])
     return Mean(
         n,
         value,
@@ -841,7 +853,7 @@ def report(
     diagnostics: dict[str, Any],
     seconds: float,
     source: dict[str, Any],
-    law: Law,
+    space: WorkingSpace,
     defensive: float,
     adapted_value: np.ndarray,
     adapted_trials: np.ndarray,
@@ -866,7 +878,7 @@ def report(
     unseen = mean.hits == 0
     # never other than one value that isn't 0
     fixed = unseen & (units.offset != 0)
-    level = units.offset / units.unit
+    level = units.level
     barely = ~unseen & (mean.effective < 10)
     value = np.where(unseen, 0.0, mean.value)
     largest = np.abs(values).max(0) if barely.any() else 0.0
@@ -1006,10 +1018,10 @@ def report(
             "inputs": (("draw", "input"), x),
             "values": (("draw", "expectation"), values),
             "log_weight": (("draw",), log_w),
-            "log_density": (("draw",), law.log_density(x)),
+            "log_density": (("draw",), space.input_log_density(x, log_f)),
             **kept,
             "component": (("draw",), component),
-            "input": (("input",), np.array(law.names)),
+            "input": (("input",), np.array(space.law.names)),
             "expectation": (("expectation",), np.array(names)),
         },
         **keywords,
