@@ -55,6 +55,7 @@ __all__ = [
     "call_integrand",
     "check_flags",
     "check_normalised",
+    "checked_table",
     "choices_of",
     "corrected_mean",
     "effective_draws",
@@ -118,36 +119,38 @@ class Stage:
         return len(self.u)
 
 
-def call_integrand(integrand: Callable, vectorized: bool, x: np.ndarray) -> np.ndarray:
-    """The integrand at the rows of x as float64, shape (n,) or (n, J)."""
+def call_integrand(
+    integrand: Callable, vectorized: bool, x: np.ndarray, named: str = "integrand"
+) -> np.ndarray:
+    """The integrand at the rows of x as float64, shape (n,) or (n, J); ``named`` in errors."""
     at = "a batch that begins with"
     row = x[0]
     try:
         # copies: what an integrand does to its argument must not reach the draws
         if vectorized:
-            return _real(integrand(x.copy()))
+            return _real(integrand(x.copy()), named)
         values = []
         for row in x:
             at = "the"
-            values.append(_real(integrand(row.copy())))
+            values.append(_real(integrand(row.copy()), named))
         return np.array(values)
     except Exception as error:
-        error.add_note(f"smcweights: the integrand failed at {at} input {np.asarray(row).tolist()}")
+        error.add_note(f"smcweights: the {named} failed at {at} input {np.asarray(row).tolist()}")
         raise
 
 
-def _real(values: Any) -> np.ndarray:
-    """What an integrand returned as float64; complex numbers would lose a part in silence."""
+def _real(values: Any, named: str) -> np.ndarray:
+    """What a function returned as float64; complex numbers would lose a part in silence."""
     if np.iscomplexobj(values):
-        raise ModelError("integrand: returned complex numbers; expected real ones")
+        raise ModelError(f"{named}: returned complex numbers; expected real ones")
     return np.asarray(values, dtype=np.float64)
 
 
-def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
+def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -> np.ndarray:
     """Integrand values as (n, J), or what is wrong with them, with the input concerned."""
     if values.ndim not in (1, 2) or len(values) != len(x) or values.size == 0:
         raise ModelError(
-            f"integrand: returned shape {values.shape} for inputs of shape {x.shape}; expected "
+            f"{named}: returned shape {values.shape} for inputs of shape {x.shape}; expected "
             f"({len(x)},) or ({len(x)}, J); for a function of one input vector pass "
             "vectorized=False"
         )
@@ -156,14 +159,14 @@ def _table(values: np.ndarray, x: np.ndarray) -> np.ndarray:
     if len(bad):
         i, j = bad[0]
         raise ModelError(
-            f"integrand: value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
+            f"{named}: value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
             f"finite number ({len(np.unique(bad[:, 0]))} of {len(x)} inputs of this batch failed)"
         )
     large = np.argwhere(np.abs(table) > LARGEST)
     if len(large):
         i, j = large[0]
         raise ModelError(
-            f"integrand: value {j + 1} is {table[i, j]:g} at input {x[i].tolist()}; expected sizes "
+            f"{named}: value {j + 1} is {table[i, j]:g} at input {x[i].tolist()}; expected sizes "
             f"up to {LARGEST:g}, whose squares are numbers still: use other units"
         )
     return table
@@ -295,7 +298,7 @@ class Sampler:
             raise DegeneracyError(f"{name}: every draw has density zero under the input law")
         jobs = [(called[a:b],) for a, b in batches(len(called), vectorized=self.vectorized)]
         blocks = self.run.map(name, jobs, [len(job[0]) for job in jobs])
-        tables = [_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
+        tables = [checked_table(block, job[0]) for block, job in zip(blocks, jobs, strict=True)]
         widths = {t.shape[1] for t in tables}
         if self.units is not None and self.derived is None:
             widths.add(len(self.units.unit))

@@ -53,7 +53,7 @@ from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
 from .polynomials import PolynomialBasis, polynomial_basis
-from .sampling import arguments_of
+from .sampling import arguments_of, call_integrand, checked_table
 
 if TYPE_CHECKING:
     import pandas
@@ -376,34 +376,8 @@ def _independent(law: Any) -> Law:
 
 def _call(model: Callable, vectorized: bool, x: Array) -> Array:
     """Outputs at the rows of x as float64, shape (n, K), checked."""
-    at, row = "a batch that begins with", x[0]
-    try:
-        if vectorized:
-            y = model(x.copy())
-        else:
-            at = "the"
-            rows = []
-            for row in x:
-                rows.append(np.asarray(model(row.copy())))
-            y = np.array(rows)
-    except Exception as error:
-        error.add_note(f"smcweights: the model failed at {at} input {row.tolist()}")
-        raise
-    if np.iscomplexobj(y):
-        raise ModelError("model: returned complex numbers; expected real ones")
-    y = np.asarray(y, dtype=np.float64)
-    if y.ndim not in (1, 2) or len(y) != len(x) or y.size == 0:
-        raise ModelError(
-            f"model: returned shape {y.shape} for inputs of shape {x.shape}; expected ({len(x)},) "
-            f"or ({len(x)}, outputs); for a function of one input vector pass vectorized=False"
-        )
-    bad = np.argwhere(~np.isfinite(y.reshape(len(x), -1)))
-    if len(bad):
-        i, k = bad[0]
-        raise ModelError(
-            f"model: output {k + 1} is {y.reshape(len(x), -1)[i, k]} at input {x[i].tolist()}; "
-            "expected a finite number"
-        )
+    y = call_integrand(model, vectorized, x, "model")
+    checked_table(y, x, "model")
     return y
 
 

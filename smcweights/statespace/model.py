@@ -249,16 +249,9 @@ class Proposal:
     log_lookahead: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        arguments = {
-            "sample": ("rng", "x_prev", "y", "t", "theta"),
-            "logpdf": ("x_prev", "x", "y", "t", "theta"),
-            "initial_sample": ("rng", "y", "theta"),
-            "initial_logpdf": ("x", "y", "theta"),
-            "log_lookahead": ("x_prev", "y", "t", "theta"),
-        }
-        given = [name for name in arguments if getattr(self, name) is not None]
+        given = [name for name in _PROPOSAL_ARGUMENTS if getattr(self, name) is not None]
         for name in given:
-            _check_function(f"proposal.{name}", getattr(self, name), arguments[name])
+            _check_function(f"proposal.{name}", getattr(self, name), _PROPOSAL_ARGUMENTS[name])
         if not given:
             raise ValueError("proposal: nothing given; expected a sampler or a lookahead")
         for a, b in (("sample", "logpdf"), ("initial_sample", "initial_logpdf")):
@@ -291,6 +284,14 @@ class Functional:
         """What provenance says of it."""
         return self.add.__qualname__
 
+
+_PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "sample": ("rng", "x_prev", "y", "t", "theta"),
+    "logpdf": ("x_prev", "x", "y", "t", "theta"),
+    "initial_sample": ("rng", "y", "theta"),
+    "initial_logpdf": ("x", "y", "theta"),
+    "log_lookahead": ("x_prev", "y", "t", "theta"),
+}
 
 _ARGUMENTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "initial_sample": (("rng", "theta"), True),
@@ -607,16 +608,9 @@ def _explained(
         if name != "observation_sample" and getattr(model, name) is not None
     ]
     if proposal is not None:
-        order = {
-            "sample": ("rng", "x_prev", "y", "t", "theta"),
-            "logpdf": ("x_prev", "x", "y", "t", "theta"),
-            "initial_sample": ("rng", "y", "theta"),
-            "initial_logpdf": ("x", "y", "theta"),
-            "log_lookahead": ("x_prev", "y", "t", "theta"),
-        }
         candidates += [
             (f"proposal.{name}", getattr(proposal, name), arguments)
-            for name, arguments in order.items()
+            for name, arguments in _PROPOSAL_ARGUMENTS.items()
             if getattr(proposal, name) is not None
         ]
     for name, function, arguments in candidates:
