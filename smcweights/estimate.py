@@ -290,6 +290,22 @@ class Estimate:
         table = {name: np.atleast_1d(column) for name, column in columns.items()}
         return pandas.DataFrame(table, index=list(self.names))
 
+    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+        raise TypeError(
+            f"an Estimate takes no {ufunc.__name__}: its covariance would be lost; use "
+            "estimate.apply(function), which carries it along"
+        )
+
+    def _no_arithmetic(self, *_: Any) -> Any:
+        raise TypeError(
+            "Estimates take no arithmetic, because correlations would be lost; use "
+            "estimate.apply(function), for the components of one estimate, or estimate.value. "
+            "Independent runs of the same quantity are pooled by smcweights.combine"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
+    __truediv__ = __rtruediv__ = __pow__ = __rpow__ = __neg__ = _no_arithmetic
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -649,6 +665,8 @@ class Estimate:
         main["document"] = ((), json.dumps(document))
         target = os.path.realpath(os.fspath(path))
         folder, name = os.path.split(target)
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"path: there is no folder {folder} to write {name} to")
         partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
         try:
             main.to_netcdf(partial, mode="w", engine="h5netcdf")
@@ -811,6 +829,8 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     Estimate, 400 evaluations
       estimate  1.23 +- 0.12  [1.00, 1.45]
     """
+    if isinstance(estimates, Estimate):
+        raise TypeError("estimates: got one Estimate; expected a list of independent runs")
     runs = list(estimates)
     _check_runs(runs)
     evaluations = np.array([run.cost["evaluations"] for run in runs], dtype=np.float64)

@@ -653,6 +653,10 @@ class _Ledger:
         self, path: Any, arguments: Mapping[str, Any], root: np.random.SeedSequence | None
     ) -> None:
         self.path = os.path.realpath(os.fspath(path))
+        if not os.path.isdir(os.path.dirname(self.path)):
+            raise FileNotFoundError(
+                f"checkpoint: there is no folder {os.path.dirname(self.path)} to write it to"
+            )
         try:
             # as text, which compares NaN with NaN, and lists with tuples
             self.arguments = {str(k): json.dumps(v, sort_keys=True) for k, v in arguments.items()}

@@ -569,6 +569,7 @@ def as_law(law: Any) -> Law:
           copula: drawn by inverse transform, so that the draws follow from our seeds;
         - a SALib problem: a dict with ``num_vars``, ``bounds`` and optionally ``names`` and
           ``dists``, the bounds read as SALib reads them;
+        - a ``scipy.stats.gaussian_kde``;
         - anything else with ``rvs(size=n, random_state=rng)`` and ``logpdf(x)`` for x of shape
           (n, d): other frozen multivariate distributions, or the user's own. The log density
           must be normalised.
@@ -609,6 +610,8 @@ def as_law(law: Any) -> Law:
         raise TypeError(f"law is {_kind(law)}; {ACCEPTED}")
     if _is_multivariate_normal(law):
         return _from_multivariate_normal(law)
+    if hasattr(law, "resample") and hasattr(law, "logpdf") and hasattr(law, "dataset"):
+        law = _KernelDensity(law)
     if _is_univariate(law) or not (hasattr(law, "rvs") and hasattr(law, "logpdf")):
         return _mapped(("X1",), (_univariate(law, "law"),))
     return _from_draws_and_density(law)
@@ -973,6 +976,19 @@ def _from_multivariate_normal(law: Any) -> Law:
 
 
 @dataclass(frozen=True)
+class _KernelDensity:
+    """A `scipy.stats.gaussian_kde`, which keeps points in columns, with points in rows."""
+
+    density: Any
+
+    def rvs(self, size: int, random_state: np.random.Generator) -> Any:
+        return self.density.resample(size, seed=random_state).T
+
+    def logpdf(self, x: Array) -> Any:
+        return self.density.logpdf(x.T)
+
+
+@dataclass(frozen=True)
 class _DrawsAndDensity:
     """A law of the user's: flat when a single input comes and goes as a vector."""
 
@@ -1007,6 +1023,12 @@ def _from_draws_and_density(law: Any) -> Law:
     except ValueError as error:
         raise ValueError(
             f"law: logpdf of {_kind(law)} failed at {n} of its own draws, shape {x.shape}: {error}"
+            + (
+                "; inputs that sum to one have no density in all of them: leave out the last one, "
+                "with a law of your own for the others"
+                if x.ndim == 2 and np.allclose(x.sum(axis=1), 1)
+                else ""
+            )
         ) from error
     if log_density.size != n or not np.isfinite(log_density).all():
         raise ValueError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..weights import pareto_k
 from .proposals import (
     Elliptical,
     Mixture,
@@ -225,12 +226,23 @@ def fit_components(
             explore(width, nu, f"guard at {width:.2g} times the scale", GUARD)
     if not space.law.mapped:
         explore(1.0, 1.0, "guard of the tails", GUARD)
+    elif _heavy(t):
+        explore(1 + 2 / np.sqrt(d), np.inf, "guard of the tails", 0.05)
     first = np.array(share)
     if first.sum() > 0:
         first *= 0.8 / first.sum()
     first[0] = 1 - first[1:].sum()
     floors = np.array([least.get(k, 0.0) for k in range(len(densities))])
     return Components(tuple(densities), np.array(direction), first, floors, tuple(serves))
+
+
+def _heavy(t: np.ndarray) -> bool:
+    """Whether few draws carry a column of t (n, J): those who come after may be fewer still."""
+    for column in t.T[:MOST_TARGETS]:
+        size = np.abs(column[column != 0])
+        if len(size) >= 25 and pareto_k(np.log(size)) > 0.5:
+            return True
+    return False
 
 
 def _named(expectations: list[int]) -> str:

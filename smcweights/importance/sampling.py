@@ -7,7 +7,9 @@ that of independent draws; `report` says how sure it is.
 
 from __future__ import annotations
 
+import dis
 import hashlib
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,11 +71,13 @@ __all__ = [
     "self_normalized_mean",
     "split",
     "units_of",
+    "unreached",
 ]
 
 FOLDS = 5
 MOST_TERMS = 300  # polynomial control variates
 TAILS = 50  # expectations whose terms are kept to look at their tails
+UNREACHED = 20_000  # draws of the law that tell what a proposal leaves out
 LARGEST = 1e150  # sizes whose squares are still numbers
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
 
@@ -140,10 +144,19 @@ def call_integrand(
 
 
 def _real(values: Any, named: str) -> np.ndarray:
-    """What a function returned as float64; complex numbers would lose a part in silence."""
+    """What a function returned as float64, nothing of it lost in silence."""
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            raise ModelError(f"{named}: returned masked values; expected a number for every input")
+        values = values.data
     if np.iscomplexobj(values):
         raise ModelError(f"{named}: returned complex numbers; expected real ones")
-    return np.asarray(values, dtype=np.float64)
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{named}: returned {type(values).__name__} that is no array of numbers ({error})"
+        ) from error
 
 
 def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -> np.ndarray:
@@ -153,6 +166,7 @@ def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -
             f"{named}: returned shape {values.shape} for inputs of shape {x.shape}; expected "
             f"({len(x)},) or ({len(x)}, J); for a function of one input vector pass "
             "vectorized=False"
+            + ("; J arrays are joined by np.stack(..., axis=1)" if values.ndim == 2 else "")
         )
     table = values.reshape(len(x), -1)
     bad = np.argwhere(~np.isfinite(table))
@@ -167,7 +181,8 @@ def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -
         i, j = large[0]
         raise ModelError(
             f"{named}: value {j + 1} is {table[i, j]:g} at input {x[i].tolist()}; expected sizes "
-            f"up to {LARGEST:g}, whose squares are numbers still: use other units"
+            f"up to {LARGEST:g}, whose squares are numbers still: use other units, if the "
+            "expectation exists at all"
         )
     return table
 
@@ -179,19 +194,28 @@ class Units:
     Attributes
     ----------
     offset : ndarray, shape (J,)
-        The value most draws of the input law gave, where there is one: the rest is what has to
-        be integrated, and how often the rest was seen is what an error rests on.
+        What draws of the input law gave, if it was nearly always the same; the rest is what has
+        to be integrated.
     unit : ndarray, shape (J,)
         1, or a power of 2 where fourth powers would not be numbers.
+    usual : ndarray of bool, shape (J,), default False
+        Where the offset is the very value of most draws: how often the rest was seen is what an
+        error rests on.
     """
 
     offset: np.ndarray
     unit: np.ndarray
+    usual: np.ndarray | bool = False
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The offset, measured in units: (J,)."""
+        return self.offset / self.unit
 
     @property
     def level(self) -> np.ndarray:
-        """The offset, measured in units: (J,)."""
-        return self.offset / self.unit
+        """The value of most draws, measured in units, or 0: (J,)."""
+        return np.where(self.usual, self.centre, 0.0)
 
     def original(self, values: np.ndarray) -> np.ndarray:
         """Values (..., J) in the user's units."""
@@ -203,8 +227,9 @@ class Units:
         if np.abs(values).max() > 1e70:
             i = int(np.abs(values).max(0).argmax())
             raise ModelError(
-                f"integrand: value {i + 1} has sizes up to {np.abs(stage.values[:, i]).max():g}; "
-                "they differ too much to be squared twice: use other units, or a logarithm"
+                f"integrand: value {i + 1} has sizes up to {np.abs(stage.values[:, i]).max():g}, "
+                f"at input {stage.x[np.abs(values[:, i]).argmax()].tolist()}; they differ too much "
+                "to be squared twice. Does the expectation exist? If so, use other units"
             )
         return replace(stage, values=values)
 
@@ -212,11 +237,14 @@ class Units:
 def units_of(values: np.ndarray, shifted: bool = True) -> Units:
     """Units for an integrand with these values (n, J); no offset unless ``shifted``."""
     n, j = values.shape
-    offset = np.zeros(j)
+    offset, usual = np.zeros(j), np.zeros(j, dtype=bool)
     if shifted:
         # a value taken by most is the median as well
         middle = np.partition(values, n // 2, axis=0)[n // 2]
-        offset = np.where((values == middle).sum(0) > n / 2, middle, 0.0)
+        usual = ((values == middle).sum(0) > n / 2) & (middle != 0)
+        # small differences of large numbers would drown in what rounding does to the large ones
+        flat = np.abs(values - middle).max(0) < np.abs(middle) / 1000
+        offset = np.where(usual | flat, middle, 0.0)
     size = np.abs(values - offset).max(0)
     size = np.where(size > 0, size, np.abs(offset))
     size = np.where(size > 0, size, size.max())
@@ -228,7 +256,8 @@ def units_of(values: np.ndarray, shifted: bool = True) -> Units:
             f"{1 / LARGEST:g}, whose squares are numbers still: use other units"
         )
     extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
-    return Units(offset, np.where(extreme, 2.0 ** np.round(np.log2(np.maximum(size, 1e-300))), 1.0))
+    unit = np.where(extreme, 2.0 ** np.round(np.log2(np.maximum(size, 1e-300))), 1.0)
+    return Units(offset, unit, usual)
 
 
 def check_flags(**flags: Any) -> None:
@@ -807,10 +836,11 @@ def self_normalized_mean(stage: Stage) -> Mean:
     variance = np.diag(covariance).copy()
     second = w @ stage.values**2 / n
     t = w[:, None] * stage.values
-    effective = effective_draws(t)
+    effective = np.minimum(effective_draws(t), effective_draws(r))
     hits = (t != 0).sum(0)
     doubt = (r**4).mean(0) / n**3
-    shape = _tail_shapes(t.T[:TAILS], r.shape[1])
+    j = r.shape[1]
+    shape = np.fmax(_tail_shapes(t.T[:TAILS], j), _tail_shapes(r.T[:TAILS], j))
     return Mean(
         n,
         value,
@@ -843,6 +873,55 @@ def _tail_shapes(terms: np.ndarray, count: int) -> np.ndarray:
             if len(side) >= 25 and side @ side > 0.1 * (t @ t):
                 shapes[k] = max(shapes[k], pareto_k(np.log(side)))
     return shapes
+
+
+def _largest_term(shapes: np.ndarray, values: np.ndarray, log_w: np.ndarray, x: np.ndarray) -> str:
+    """Where the expectation with the heaviest tail hangs on few draws."""
+    j = int(np.argmax(shapes))
+    terms = np.abs(values[:, j]) * np.exp(log_w)
+    i = int(terms.argmax())
+    inputs = ", ".join(f"{v:.6g}" for v in x[i, :6]) + (", ..." if x.shape[1] > 6 else "")
+    return (
+        f" (a single draw, at input [{inputs}], makes up {terms[i] / terms.sum():.1%}). If more "
+        "calls don't help, ask whether the expectation and its variance exist"
+    )
+
+
+def unreached(
+    stage: Stage, law: Law, proposal: Law, normalised: bool, rng: np.random.Generator
+) -> tuple[float, np.ndarray, float]:
+    """What draws of a proposal leave out of the law, told by draws of the law, without any call.
+
+    The law beyond the 20 largest weights should have the share that those weights say; what it
+    has more was not reached.
+
+    Returns
+    -------
+    float
+        Share of the law that the proposal leaves out or its draws did not reach; 0 within noise.
+    ndarray of int, shape (20,)
+        The draws with the largest weights, nearest to what was missed.
+    float
+        Share of the law where the proposal has no density.
+    """
+    log_w = stage.log_f - stage.log_h
+    total = np.exp(log_w - log_w.max()).sum() * np.exp(log_w.max())
+    if normalised:
+        total = len(log_w)
+    top = np.argsort(log_w)[-20:]
+    x = law.sample(rng, UNREACHED)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        there = law.log_density(x) - proposal.log_density(x)
+    beyond = float(np.mean(there > log_w[top[0]] + 1e-9))
+    largest = np.exp(log_w[top[log_w[top] > log_w[top[0]] + 1e-9]])
+    seen = largest.sum() / total
+    noise = np.sqrt(beyond / UNREACHED + (largest**2).sum() / total**2)
+    missed = beyond - seen
+    return (
+        missed if missed > 2 * noise else 0.0,
+        top,
+        float(np.mean(there == np.inf)),
+    )
 
 
 def report(
@@ -880,7 +959,7 @@ def report(
     trials = np.maximum(defensive * n + adapted_trials, 3.0)
     unseen = mean.hits == 0
     # never other than one value that isn't 0
-    fixed = unseen & (units.offset != 0)
+    fixed = unseen & units.usual
     level = units.level
     barely = ~unseen & (mean.effective < 10)
     value = np.where(unseen, 0.0, mean.value)
@@ -894,7 +973,7 @@ def report(
     variance = np.where(fixed, (-np.log(0.05) / 1.96 * level / trials) ** 2, variance)
     if not defensive:
         variance = np.where(unseen, np.nan, variance)
-    rounding = (4 * np.finfo(float).eps * np.abs(value + level)) ** 2
+    rounding = (4 * np.finfo(float).eps * np.abs(value + units.centre)) ** 2
     # an error this small is one of rounding, of which nothing can be said but its size
     exact = mean.variance <= (1e-7 * (value + level)) ** 2
     freedom = np.where(unseen | exact, np.inf, mean.degrees_of_freedom)
@@ -951,6 +1030,7 @@ def report(
         cautions.append(
             f"{listed(heavy)}: Pareto k-hat up to {shapes[heavy].max():.2f}: the tail of integrand "
             "times weight is too heavy for the standard error to be promised"
+            + _largest_term(np.where(heavy, shapes, -np.inf), values, log_w, x)
         )
     limit = pareto_k_threshold(n)
     if not defensive and weight_shape > limit:
@@ -1047,43 +1127,68 @@ def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> 
 def _signature(integrand: Callable) -> str:
     """A name and a digest of code and data, to tell one integrand from another."""
     found = hashlib.sha256()
-    _digest_into(found, integrand, 0)
+    _digest_into(found, integrand, {})
     named = integrand.func if isinstance(integrand, partial) else integrand
     name = getattr(named, "__qualname__", type(named).__name__)
     return f"{getattr(named, '__module__', '')}.{name} {found.hexdigest()[:12]}"
 
 
-def _digest_into(found: Any, thing: Any, depth: int) -> None:
-    """Add what a function does to a hash: nothing in it may depend on where things are stored."""
+def _digest_into(found: Any, thing: Any, seen: dict[int, Any]) -> None:
+    """Add what a function does to a hash: nothing in it may depend on where things are stored.
+
+    What it calls and reads from its module counts too, library functions by name only; lists and
+    dicts count by type, and globals it assigns not at all: functions that log or count change
+    them.
+    """
+    thing = inspect.unwrap(getattr(thing, "py_func", thing)) if callable(thing) else thing
     if thing is None or isinstance(thing, bool | int | float | complex | str | bytes | np.generic):
         found.update(repr(thing).encode())
     elif isinstance(thing, np.ndarray) and thing.dtype != object:
         found.update(f"{thing.dtype}{thing.shape}".encode() + np.ascontiguousarray(thing).tobytes())
-    elif depth > 8:
+    elif id(thing) in seen:
         found.update(type(thing).__qualname__.encode())
     elif isinstance(thing, tuple | frozenset):
         items = sorted(thing, key=repr) if isinstance(thing, frozenset) else thing
         found.update(f"{type(thing).__qualname__}{len(items)}".encode())
         for item in items:
-            _digest_into(found, item, depth + 1)
+            _digest_into(found, item, seen)
     elif isinstance(thing, CodeType):
         found.update(thing.co_code + " ".join(thing.co_names).encode())
-        _digest_into(found, thing.co_consts, depth + 1)
+        _digest_into(found, thing.co_consts, seen)
     elif isinstance(thing, partial):
         bound = tuple(sorted(thing.keywords.items()))
-        _digest_into(found, (thing.func, thing.args, bound), depth + 1)
-    elif hasattr(thing, "__code__"):
-        # lists and dicts count by type only: functions that log or count append to them
+        _digest_into(found, (thing.func, thing.args, bound), seen)
+    elif isinstance(getattr(thing, "__code__", None), CodeType):
+        seen[id(thing)] = thing
         cells = tuple(cell.cell_contents for cell in thing.__closure__ or () if _filled(cell))
         owner = getattr(thing, "__self__", None)
-        _digest_into(found, (thing.__code__, thing.__defaults__, cells, owner), depth + 1)
+        _digest_into(found, (thing.__code__, thing.__defaults__, cells, owner), seen)
+        if "site-packages" not in thing.__code__.co_filename:
+            for name in _globals_read(thing.__code__):
+                if name in thing.__globals__:
+                    _digest_into(found, (name, thing.__globals__[name]), seen)
     else:
+        seen[id(thing)] = thing
         found.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
         found.update(getattr(thing, "__qualname__", "").encode())
         if isinstance(thing, type | ModuleType):
             found.update(thing.__name__.encode())
         elif hasattr(thing, "__dict__"):
-            _digest_into(found, tuple(vars(thing).items()), depth + 1)
+            _digest_into(found, tuple(vars(thing).items()), seen)
+
+
+def _globals_read(code: CodeType) -> list[str]:
+    """Names of globals that a function and those inside it read and don't assign."""
+    read, assigned, pending = set(), set(), [code]
+    while pending:
+        code = pending.pop()
+        for step in dis.get_instructions(code):
+            if step.opname == "LOAD_GLOBAL":
+                read.add(step.argval)
+            elif step.opname == "STORE_GLOBAL":
+                assigned.add(step.argval)
+        pending += [c for c in code.co_consts if isinstance(c, CodeType)]
+    return sorted(read - assigned)
 
 
 def _filled(cell: Any) -> bool:

@@ -450,12 +450,23 @@ def test_bad_salib_problems(change, message):
         [stats.norm(), "normal"],
         [stats.norm(), stats.multivariate_normal([0.0, 0.0])],
         {"a": stats.binom(3, 0.5)},
-        stats.gaussian_kde([1.0, 2.0, 4.0]),
     ],
 )
 def test_mistakes_are_told_what_is_accepted(mistake):
     with pytest.raises(TypeError, match=r"GaussianCopula\(marginals, correlation\)"):
         as_law(mistake)
+
+
+@pytest.mark.parametrize("shape", [(50,), (3, 50)], ids=["one input", "three"])
+def test_a_kernel_density_estimate_is_a_law(shape):
+    data = np.random.default_rng(1).normal(size=shape)
+    density = stats.gaussian_kde(data)
+    law = as_law(density)
+    x = law.sample(np.random.default_rng(2), 40)
+    assert x.shape == (40, law.dimension)
+    np.testing.assert_allclose(law.log_density(x), density.logpdf(x.T))
+    other = as_law(stats.gaussian_kde(data + 1))
+    assert law.describe() == as_law(stats.gaussian_kde(data)).describe() != other.describe()
 
 
 def test_other_mistakes_say_what_is_wrong():
