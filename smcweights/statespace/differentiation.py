@@ -1,0 +1,317 @@
+"""A model's densities in JAX: the same source, traced with jax.numpy in place of numpy.
+
+The copy of a function keeps its code; numpy, math, and the functions that it calls are replaced in
+its globals and closures. Before its first use it is compared with what numba compiled, at random
+points.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+import threading
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _compat
+from ..errors import ModelError
+from .model import StateSpaceModel, compiled, compiled_path_density
+
+__all__ = ["Gradients", "gradients", "retraced"]
+
+Array = NDArray[np.float64]
+DENSITIES = ("initial_logpdf", "transition_logpdf", "observation_logpdf")
+POINTS = 6  # times at which the two versions are compared
+TOLERANCE = 1e-8  # of a log density, relative to 1 + its size
+
+_LOCK = threading.RLock()
+_BUILT: dict[Any, Any] = {}
+_CHECKED: set[Any] = set()
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Derivatives of the joint log density of paths and observations, compiled by JAX.
+
+    Attributes
+    ----------
+    log_joint : callable
+        (theta, x, y, seen) -> (K,) for paths x (T, K, d), observations y (T, p) and seen (T,).
+    mean_score : callable
+        The same arguments; gradient by theta of the mean over the paths, shape (k,).
+    curvature : callable
+        The same arguments; mean score (k,), mean outer product of scores (k, k) and mean matrix of
+        second derivatives (k, k).
+    scores : callable
+        (theta, x_prev, x, y_t, t, seen) -> (n, k): gradients of the terms of time t of n pairs;
+        the initial term at t = 0.
+    """
+
+    log_joint: Any
+    mean_score: Any
+    curvature: Any
+    scores: Any
+
+
+def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A copy of a NumPy-style function that JAX can trace.
+
+    Parameters
+    ----------
+    function : callable
+        A Python function, or one compiled by numba.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    TypeError
+        There is no Python source behind it.
+
+    Examples
+    --------
+    >>> import math
+    >>> def log_density(x, theta):
+    ...     return -0.5 * x**2 / theta[0] - 0.5 * math.log(theta[0])
+    >>> import jax
+    >>> slope = jax.grad(retraced(log_density), argnums=1)(1.0, jax.numpy.array([2.0]))
+    >>> slope.shape
+    (1,)
+    """
+    return _copy(function, {})
+
+
+def _copy(function: Any, known: dict[Any, Any]) -> Any:
+    function = getattr(function, "py_func", function)
+    if function in known:
+        return known[function]
+    if not isinstance(function, types.FunctionType):
+        raise TypeError(f"{function!r} has no Python source")
+    names = _names(function.__code__)
+    space: dict[str, Any] = {"__builtins__": builtins, "__name__": function.__module__}
+    closure = tuple(types.CellType() for _ in function.__closure__ or ())
+    new = types.FunctionType(
+        function.__code__, space, function.__name__, function.__defaults__, closure
+    )
+    new.__kwdefaults__ = function.__kwdefaults__
+    known[function] = new
+    space.update({name: shim for name, shim in _builtins().items() if name in names})
+    space.update(
+        {name: _in_jax(v, known) for name, v in function.__globals__.items() if name in names}
+    )
+    for cell, old in zip(closure, function.__closure__ or (), strict=True):
+        cell.cell_contents = _in_jax(old.cell_contents, known)
+    return new
+
+
+def _names(code: types.CodeType) -> set[str]:
+    inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _in_jax(value: Any, known: dict[Any, Any]) -> Any:
+    import jax
+
+    if value is np:
+        return jax.numpy
+    if value is math:
+        return _math()
+    if isinstance(value, types.ModuleType):
+        return value
+    name = getattr(value, "__name__", "")
+    if name and getattr(np, name, None) is value and hasattr(jax.numpy, name):
+        return getattr(jax.numpy, name)
+    if name and getattr(math, name, None) is value:
+        return getattr(_math(), name)
+    python = getattr(value, "py_func", value)
+    if isinstance(python, types.FunctionType):
+        home = (python.__module__ or "").split(".")[0]
+        return value if home in ("jax", "jaxlib") else _copy(python, known)
+    return value
+
+
+@functools.cache
+def _math() -> types.SimpleNamespace:
+    import jax
+
+    own = {
+        "lgamma": jax.scipy.special.gammaln, "gamma": jax.scipy.special.gamma,
+        "erf": jax.scipy.special.erf, "erfc": jax.scipy.special.erfc, "pow": jax.numpy.power,
+        "floor": lambda x: jax.numpy.floor(x).astype(int),
+        "ceil": lambda x: jax.numpy.ceil(x).astype(int),
+        "trunc": lambda x: jax.numpy.trunc(x).astype(int),
+    }  # fmt: skip
+    space = types.SimpleNamespace()
+    for name in dir(math):
+        value = getattr(math, name)
+        setattr(space, name, own.get(name) or getattr(jax.numpy, name, value))
+    return space
+
+
+@functools.cache
+def _builtins() -> dict[str, Any]:
+    import jax
+
+    def traced(*values: Any) -> bool:
+        return any(isinstance(value, jax.Array) for value in values)
+
+    def to_float(value: Any = 0.0) -> Any:
+        return jax.numpy.asarray(value, dtype=float) if traced(value) else float(value)
+
+    def to_int(value: Any = 0) -> Any:
+        return jax.numpy.asarray(value).astype(int) if traced(value) else int(value)
+
+    def largest(*values: Any) -> Any:
+        return functools.reduce(jax.numpy.maximum, values) if traced(*values) else max(*values)
+
+    def smallest(*values: Any) -> Any:
+        return functools.reduce(jax.numpy.minimum, values) if traced(*values) else min(*values)
+
+    return {"float": to_float, "int": to_int, "max": largest, "min": smallest}
+
+
+def gradients(
+    model: StateSpaceModel, rows: Array, vector: bool, densities: Mapping[str, Any] | None = None
+) -> Gradients:
+    """Derivatives of a model's densities, compared with its compiled ones on first use.
+
+    Raises
+    ------
+    ModelError
+        JAX can't trace a function, or its values are not those of the compiled function; the
+        message names function and point.
+    """
+    given = dict(densities or {})
+    if not set(given) <= set(DENSITIES) or not all(callable(f) for f in given.values()):
+        raise ValueError(
+            f"densities: got {sorted(given)}; expected JAX functions under names of {DENSITIES}"
+        )
+    own = tuple(getattr(model, name) for name in DENSITIES)
+    key = (own, tuple(sorted(given.items())), model.state_dim is None, vector)
+    with _LOCK, _compat.enable_x64():
+        if key not in _BUILT:
+            functions = {}
+            for name, function in zip(DENSITIES, own, strict=True):
+                try:
+                    functions[name] = given.get(name) or retraced(function)
+                except TypeError as error:
+                    raise ModelError(
+                        f"{name}: {error}, so that JAX can't trace it; pass densities={{'{name}': "
+                        "a JAX function of the same arguments}}"
+                    ) from None
+            _BUILT[key] = (functions, _derivatives(functions, model.state_dim is None, vector))
+        functions, built = _BUILT[key]
+        if key not in _CHECKED:
+            _compare(model, rows, vector, functions)
+            _CHECKED.add(key)
+    return built
+
+
+def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradients:
+    import jax
+
+    jnp = jax.numpy
+    initial, transition, observation = (functions[name] for name in DENSITIES)
+
+    def state(x: Any) -> Any:
+        return x[..., 0] if scalar else x
+
+    def log_joint(theta: Any, x: Any, y: Any, seen: Any) -> Any:
+        s, rows, t = state(x), y if vector else y[:, 0], jnp.arange(x.shape[0])
+        first = jax.vmap(initial, (0, None))(s[0], theta)
+        pairs = jax.vmap(jax.vmap(transition, (0, 0, None, None)), (0, 0, 0, None))
+        sights = jax.vmap(jax.vmap(observation, (None, 0, None, None)), (0, 0, 0, None))
+        total = first + pairs(s[:-1], s[1:], t[1:], theta).sum(axis=0)
+        return total + jnp.where(seen[:, None], sights(rows, s, t, theta), 0.0).sum(axis=0)
+
+    def mean(theta: Any, *rest: Any) -> Any:
+        return log_joint(theta, *rest).mean()
+
+    def curvature(theta: Any, *rest: Any) -> Any:
+        scores = jax.jacfwd(log_joint)(theta, *rest)
+        return scores.mean(axis=0), scores.T @ scores / len(scores), jax.hessian(mean)(theta, *rest)
+
+    def term(theta: Any, x_prev: Any, x: Any, y_t: Any, t: Any, seen: Any) -> Any:
+        a, b, row = state(x_prev), state(x), y_t if vector else y_t[0]
+        moved = jax.lax.cond(
+            t == 0, lambda: jnp.asarray(initial(b, theta), dtype=float),
+            lambda: jnp.asarray(transition(a, b, t, theta), dtype=float),
+        )  # fmt: skip
+        return moved + jnp.where(seen, observation(row, b, t, theta), 0.0)
+
+    scores = jax.vmap(jax.grad(term), (None, 0, 0, None, None, None))
+    return Gradients(*(jax.jit(f) for f in (log_joint, jax.grad(mean), curvature, scores)))
+
+
+def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[str, Any]) -> None:
+    """Values of the densities at simulated states, by JAX and by numba."""
+    import jax
+
+    rng = np.random.default_rng(0)
+    theta = model.theta.copy()
+    sample = [getattr(f, "py_func", f) for f in (model.initial_sample, model.transition_sample)]
+    states: list[Any] = [sample[0](rng, theta)]
+    for t in range(1, POINTS):
+        states.append(sample[1](rng, states[-1], t, theta))
+    x = np.array(states, dtype=np.float64).reshape(POINTS, -1)
+    usable = rows[~np.isnan(rows).all(axis=1)]
+    y = usable[rng.integers(len(usable), size=POINTS)] if len(usable) else np.zeros_like(x)
+    pair, joint = compiled(model, vector).pair, compiled_path_density(model, vector)
+    unseen = np.full((POINTS, rows.shape[1]), np.nan)
+    scalar = model.state_dim is None
+
+    def seen(t: int) -> float:
+        only = unseen[: t + 1].copy()
+        only[t] = y[t]
+        return joint(x[: t + 1], only, theta) - joint(x[: t + 1], unseen[: t + 1], theta)
+
+    for name, function in functions.items():
+        # one compilation per function: the points are arguments
+        slope = jax.jit(
+            jax.value_and_grad(
+                lambda th, *rest, f=function: jax.numpy.asarray(f(*rest, th), dtype=float)
+            )
+        )
+        for t in range(POINTS):
+            now, row = (x[t, 0], y[t]) if scalar else (x[t], y[t])
+            row = row if vector else row[0]
+            if name == "initial_logpdf":
+                expected, point = joint(x[t : t + 1], unseen[:1], theta), (now,)
+            elif name == "observation_logpdf":
+                expected, point = seen(t), (row, now, t)
+            elif t == 0:
+                continue
+            else:
+                expected = pair(x[t - 1 : t], 0, x[t : t + 1], 0, t, theta)
+                point = (x[t - 1, 0] if scalar else x[t - 1], now, t)
+            shown = ", ".join(str(part) for part in (*point, theta))
+            try:
+                value, gradient = slope(theta, *point)
+            except Exception as error:
+                raise ModelError(
+                    f"{name}: JAX can't trace it: {str(error).strip().splitlines()[0][:300]} "
+                    "Write np.where instead of branches that depend on states or parameters, and "
+                    "no writing into arrays; or pass a JAX function of the same arguments in "
+                    f"densities={{'{name}': ...}}"
+                ) from None
+            value = float(value)
+            if not (
+                value == expected or abs(value - expected) <= TOLERANCE * (1 + abs(expected))
+            ):
+                raise ModelError(
+                    f"{name}: JAX gives {value!r} and numba {expected!r} at ({shown}); expected "
+                    "the same density"
+                )
+            if math.isfinite(value) and not np.isfinite(np.asarray(gradient)).all():
+                raise ModelError(
+                    f"{name}: gradient {np.asarray(gradient)} at ({shown}); expected finite "
+                    "numbers (both branches of np.where must have finite slopes)"
+                )
