@@ -303,9 +303,7 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
                     f"densities={{'{name}': ...}}"
                 ) from None
             value = float(value)
-            if not (
-                value == expected or abs(value - expected) <= TOLERANCE * (1 + abs(expected))
-            ):
+            if not (value == expected or abs(value - expected) <= TOLERANCE * (1 + abs(expected))):
                 raise ModelError(
                     f"{name}: JAX gives {value!r} and numba {expected!r} at ({shown}); expected "
                     "the same density"

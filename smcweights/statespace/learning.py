@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from ..errors import DegeneracyError, ModelError, PrecisionWarning
 from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
-from ..resampling import CONDITIONAL_SCHEMES
+from ..resampling import CONDITIONAL_SCHEMES, SCHEMES
 from ..stopping import Budget, Precision, stopping_rule
 from .differentiation import gradients
 from .filtering import Cloud, check_common
@@ -37,12 +37,24 @@ from .model import StateSpaceModel, choice, compiled, count, observations, raise
 from .smoothing import backward_method
 
 __all__ = [
+    "Fit",
+    "VariationalFamily",
+    "gaussian_family",
+    "markov_score_climbing",
+    "maximum_likelihood",
     "observed_information",
+    "online_maximum_likelihood",
+    "particle_marginal_metropolis_hastings",
     "score",
 ]
 
 Array = NDArray[np.float64]
 DEFAULT_SWEEPS = 100
+DEFAULT_ITERATIONS = 500
+LEAST_SHARE = 0.1  # of the complete information that steps count on being observed
+LONGEST_STEP = 5.0  # in standard deviations of the complete information
+FIRST_UPDATE = 20  # observations before parameters move on line
+LOOK_EVERY = 10  # iterations between two looks at the curvature
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,3 +399,1292 @@ def _score_chain(p, method, curved, root, chain, stage, skip, sweeps, path):
     at = np.ix_(p.free, p.free)
     return {"scores": scores, "path": own.path, "changes": own.changes, "outer": outer[at],
             "second": second[at], "smallest": own.smallest}  # fmt: skip
+
+
+def observed_information(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    theta: ArrayLike | None,
+    n_particles: int,
+    budget: int = 4 * DEFAULT_SWEEPS,
+    *,
+    free: Sequence[str | int] | None = None,
+    burn_in: int | str = "auto",
+    n_paths: int | None = None,
+    chains: int = 8,
+    initial_path: ArrayLike | None = None,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    backward: str = "auto",
+    densities: Mapping[str, Callable[..., Any]] | None = None,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Estimate:
+    """Matrix of minus the second derivatives of the log likelihood, by Louis' identity.
+
+    It is what the paths would tell if they were seen, less what is lost by not seeing them:
+    E[-second derivatives of log p(x, y) | y] - Cov[grad log p(x, y) | y].
+
+    Parameters
+    ----------
+    model, y, theta, n_particles, free, burn_in, n_paths, chains, initial_path, resampling, \
+ess_threshold, backward, densities, seed, executor, progress
+        As for `score`.
+    budget : int, default 400
+        Sweeps of each chain. Where most of the information is lost the two terms nearly cancel,
+        and many are needed.
+
+    Returns
+    -------
+    Estimate
+        The k (k + 1) / 2 entries of the lower triangle, row by row, by theta itself; the whole
+        matrix is ``diagnostics["matrix"]``, the score found along the way
+        ``diagnostics["score"]``.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `score`.
+
+    References
+    ----------
+    Louis (1982), Finding the observed information matrix when using the EM algorithm, JRSS B 44.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(20, seed=1)
+    >>> est = observed_information(model, y, None, 50, 60, free=[0, 1], seed=1)
+    >>> est.diagnostics["matrix"].shape, len(est)
+    ((2, 2), 3)
+    """
+    began = time.perf_counter()
+    p = _problem(
+        model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
+        densities,
+    )  # fmt: skip
+    means, stages, diagnostics, root = _run_chains(
+        p, budget, None, burn_in, chains, initial_path, "ppg", True, seed, executor, progress,
+        "observed_information",
+    )  # fmt: skip
+    mean = means.mean(axis=0)
+    # the square of the mean score is linearised around the pooled mean
+    cross = [np.outer(own, mean) + np.outer(mean, own) for own in means]
+    matrices = np.array([
+        c - np.outer(mean, mean) - entry["second"] - entry["outer"]
+        for c, entry in zip(cross, stages, strict=True)
+    ])  # fmt: skip
+    lower = np.tril_indices(len(mean))
+    diagnostics |= {"matrix": matrices.mean(axis=0), "score": mean}
+    # they belong to the score
+    for name in ("columns", "r_hat", "chain_ess", "autocorrelation_time", "chain_means"):
+        diagnostics.pop(name, None)
+    for text in diagnostics["warnings"]:
+        warnings.warn(f"observed_information: {text}", PrecisionWarning, stacklevel=2)
+    done = diagnostics["sweeps"]
+    arguments = p.arguments(
+        budget=budget, burn_in=diagnostics["burn_in"], chains=len(means), backward=backward
+    )
+    return _from_chains(
+        matrices[:, lower[0], lower[1]], False, "observed_information",
+        [f"{p.names[a]}, {p.names[b]}" for a, b in zip(*lower, strict=True)], diagnostics,
+        {"evaluations": len(means) * done * p.n * len(p.rows), "sweeps": done,
+         "seconds": time.perf_counter() - began},
+        provenance("observed_information", root, arguments, p.rows),
+    )  # fmt: skip
+
+
+def _to_theta(u: Array, transforms: Sequence[str]) -> tuple[Array, Array, Array]:
+    """Parameters from unconstrained numbers, with first and second derivatives."""
+    theta, first, second = u.copy(), np.ones_like(u), np.zeros_like(u)
+    for k, kind in enumerate(transforms):
+        v = u[..., k]
+        if kind == "log":
+            theta[..., k] = first[..., k] = second[..., k] = np.exp(v)
+        elif kind == "logit":
+            value = 1 / (1 + np.exp(-v))
+            theta[..., k], first[..., k] = value, value * (1 - value)
+            second[..., k] = first[..., k] * (1 - 2 * value)
+        elif kind == "atanh":
+            value = np.tanh(v)
+            theta[..., k], first[..., k] = value, 1 - value**2
+            second[..., k] = -2 * value * first[..., k]
+    return theta, first, second
+
+
+def _from_theta(theta: Array, transforms: Sequence[str], names: Sequence[str]) -> Array:
+    inverse = {
+        "identity": lambda v: v, "log": np.log, "logit": lambda v: np.log(v / (1 - v)),
+        "atanh": np.arctanh,
+    }  # fmt: skip
+    with np.errstate(all="ignore"):
+        u = np.array([inverse[kind](v) for v, kind in zip(theta, transforms, strict=True)])
+    for value, number, kind, name in zip(theta, u, transforms, names, strict=True):
+        if not math.isfinite(number):
+            raise ValueError(f"theta0: {name} = {value} is outside of its transform, {kind!r}")
+    return u
+
+
+def _transforms(p: _Problem) -> tuple[str, ...]:
+    every = p.model.transforms or ("identity",) * p.model.theta.size
+    return tuple(every[k] for k in p.free)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """Learned parameters.
+
+    Attributes
+    ----------
+    theta : Estimate
+        The free parameters, with both errors: of the data (inverse information) and of the
+        search. Its interval is meant to cover the true parameters.
+    maximiser : Estimate
+        The same value with the Monte Carlo error alone: its interval is meant to cover the
+        maximum of the likelihood that more computing would find.
+    model : object
+        The model with the values found; the family for `markov_score_climbing` of a density.
+    iterates : ndarray, shape (chains, L, k)
+        The way of every chain.
+    gradient : Estimate or None
+        Mean gradient over the iterations averaged, by the unconstrained parameters: zero at the
+        maximum.
+    information : Estimate or None
+        What `observed_information` says at the value found.
+    transforms : tuple of str
+        Of the free parameters.
+    diagnostics : dict
+        `averaged`, iterations behind the average of each chain; `newton_step`, the step that the
+        mean gradient still asks for, in standard errors of the data; `statistical_error` and
+        `monte_carlo_error` of theta, shape (k,); `paths`, the chains' last paths; `warnings`.
+    """
+
+    theta: Estimate
+    maximiser: Estimate
+    model: Any
+    iterates: Array
+    gradient: Estimate | None = None
+    information: Estimate | None = None
+    transforms: tuple[str, ...] = ()
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    def interval(self, level: float = 0.95, error: str = "both") -> tuple[Array, Array]:
+        """Intervals made where the parameters are unconstrained, so that they keep to their range.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+        error : {"both", "monte carlo"}
+            Of data and search, or of the search alone.
+
+        Returns
+        -------
+        lower, upper : ndarray, shape (k,)
+        """
+        choice("error", error, ("both", "monte carlo"))
+        est = self.theta if error == "both" else self.maximiser
+        u = _from_theta(est.value, self.transforms, est.names)
+        _, slope, _ = _to_theta(u, self.transforms)
+        lower, upper = est.interval(level)
+        ends = [_to_theta(u + (end - est.value) / slope, self.transforms)[0]
+                for end in (lower, upper)]  # fmt: skip
+        return ends[0], ends[1]
+
+    @property
+    def averaged_path(self) -> Array:
+        """Running means of the iterates over their last halves, shape (chains, L, k)."""
+        total = np.cumsum(self.iterates, axis=1)
+        last = np.arange(self.iterates.shape[1])
+        first = (last + 1) // 2
+        before = np.where((first > 0)[:, None], total[:, np.maximum(first - 1, 0)], 0.0)
+        return (total - before) / (last - first + 1)[:, None]
+
+
+def maximum_likelihood(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    theta0: ArrayLike | None,
+    n_particles: int,
+    budget: int | None = None,
+    *,
+    free: Sequence[str | int] | None = None,
+    precision: Precision | None = None,
+    optimiser: Any = None,
+    n_paths: int | None = None,
+    chains: int = 4,
+    information: bool = True,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    backward: str = "auto",
+    densities: Mapping[str, Callable[..., Any]] | None = None,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Fit:
+    """Parameters that maximise the likelihood, by stochastic approximation.
+
+    Every iteration is one sweep of a conditional filter, whose path stays warm while the
+    parameters move, and one step along the score. Steps are scaled by the information that the
+    paths carry and by the share of it that is observed, and shrink like (iteration)^-0.75; the
+    second half is averaged. Chains are independent, which gives the Monte Carlo error; the error of
+    the data comes from the observed information.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        Parameters with a transform are searched where they are unconstrained.
+    y : array_like, shape (T,) or (T, p)
+    theta0 : array_like, shape (k,) or (chains, k), or None
+        Where all chains start, or each; None for the model's own parameters. Parameters that are
+        not free stay as they are there.
+    n_particles : int, at least 2
+    budget : int, optional
+        Iterations of each chain, at least 20; 500 when neither this nor a precision is given.
+    free : sequence of str or int, optional
+        Which parameters to learn, by name or position; default all.
+    precision : Precision, optional
+        Wanted of the MONTE CARLO intervals (`Fit.maximiser`); its `max_budget` counts the
+        iterations of one chain.
+    optimiser : optax.GradientTransformation, optional
+        Such as ``optax.adam(0.05)``, instead of the steps above; averages stay.
+    n_paths, resampling, ess_threshold, backward, densities
+        As for `score`. One path per sweep is Markov score climbing.
+    chains : int, default 4
+        Independent searches, at least 2.
+    information : bool, default True
+        Estimate the observed information at the end, by a quarter of the iterations and at least
+        100 sweeps per chain. Without it there is no error of the data.
+    seed : None, int, SeedSequence or Generator
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the chains run.
+    progress : bool, optional
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `score`; also a start outside of a parameter's transform.
+
+    Warns
+    -----
+    PrecisionWarning
+        Chains that ended in different places, a mean gradient far from zero, an information that
+        is not positive definite, or a precision that was not reached.
+
+    References
+    ----------
+    Cardoso et al. (2023), arXiv 2301.00900; Polyak & Juditsky (1992), Acceleration of stochastic
+    approximation by averaging, SIAM J. Control Optim. 30; Lange (1995), A gradient algorithm
+    locally equivalent to the EM algorithm, JRSS B 57.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(100, seed=1)
+    >>> fit = maximum_likelihood(
+    ...     model, y, None, 30, 60, free=["transition_matrix"], information=False, seed=1
+    ... )
+    >>> fit.iterates.shape, 0.7 < float(fit.maximiser.value[0]) < 1.0
+    ((4, 60, 1), True)
+    """
+    began = time.perf_counter()
+    chains = count("chains", chains, 2)
+    starts = _starts(model, theta0, chains)
+    p = _problem(
+        model, y, starts[0], n_particles, free, n_paths, resampling, ess_threshold, backward,
+        densities,
+    )  # fmt: skip
+    if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise TypeError(
+            f"optimiser: got {type(optimiser).__name__}; expected an optax transformation"
+        )
+    if budget is None and precision is None:
+        budget = DEFAULT_ITERATIONS
+    rule = stopping_rule(budget, precision)
+    total = rule.total if isinstance(rule, Budget) else min(200, rule.max_budget)
+    if total < 20:
+        raise ValueError(f"budget: got {total}; expected at least 20 iterations")
+    transforms = _transforms(p)
+    free_starts = starts[:, list(p.free)]
+    u0 = [_from_theta(start, transforms, p.names) for start in free_starts]
+    root = seed_sequence(seed)
+    states: list[dict[str, Any]] = [{"u": u} for u in u0]
+    blocks_u: list[Array] = []
+    blocks_g: list[Array] = []
+    size, done = total, 0
+    with open_run(
+        partial(_ascent, p, optimiser, describe(root)), executor=executor, progress=progress,
+        seed=root, total=chains * total, unit="iterations", description="maximum_likelihood",
+    ) as run:  # fmt: skip
+        while True:
+            jobs = [(c, done, size, states[c]) for c in range(chains)]
+            found = run.map(f"iterations from {done}", jobs, [size] * chains)
+            states = [entry["state"] for entry in found]
+            blocks_u.append(np.array([entry["iterates"] for entry in found]))
+            blocks_g.append(np.array([entry["gradients"] for entry in found]))
+            done += size
+            u, g = np.concatenate(blocks_u, axis=1), np.concatenate(blocks_g, axis=1)
+            if isinstance(rule, Budget):
+                break
+            probe, _ = _searched(u, transforms, p.names, {}, {}, {})
+            lower, upper = probe.interval(rule.level)
+            size = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
+            if size == 0:
+                break
+    paths = np.array([state["path"] for state in states])
+    diagnostics: dict[str, Any] = {
+        "averaged": done - done // 2, "iterations": done, "budget_of_information": 0,
+        "paths": paths[..., 0] if p.model.state_dim is None else paths,
+    }  # fmt: skip
+    settings = {
+        "free": p.free, "n_paths": p.n_paths, "resampling": resampling,
+        "ess_threshold": ess_threshold, "backward": backward, "densities": densities,
+    }  # fmt: skip
+    arguments = p.arguments(
+        budget=budget, chains=chains, starts=free_starts, backward=backward,
+        precision=None if precision is None else repr(precision),
+        optimiser=None if optimiser is None else "given",
+    )  # fmt: skip
+    return _concluded(
+        p, rule, u, g, transforms, paths, settings if information else None, diagnostics,
+        root, arguments, executor, progress, began, "maximum_likelihood",
+    )  # fmt: skip
+
+
+def _starts(model: Any, theta0: Any, chains: int) -> Array:
+    if not isinstance(model, StateSpaceModel):
+        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
+    given = np.array(model.theta if theta0 is None else theta0, dtype=np.float64)
+    size = model.theta.size
+    if given.shape not in ((size,), (chains, size)) or not np.isfinite(given).all():
+        raise ValueError(
+            f"theta0: got shape {given.shape}; expected finite numbers of shape {(size,)} or "
+            f"{(chains, size)}"
+        )
+    return np.broadcast_to(given, (chains, size))
+
+
+def _searched(
+    u: Array, transforms: Sequence[str], names: Sequence[str], diagnostics: dict[str, Any],
+    cost: dict[str, Any], source: dict[str, Any], method: str = "maximum_likelihood",
+) -> tuple[Estimate, Array]:  # fmt: skip
+    """Estimate from the averages of the chains' last halves, and its unconstrained value."""
+    ends = u[:, u.shape[1] // 2 :].mean(axis=1)
+    centre = ends.mean(axis=0)
+    value, slope, _ = _to_theta(centre, transforms)
+    # linear around the mean of the chains, where the intervals of Fit are made
+    return _from_chains(
+        value + slope * (ends - centre), False, method, names, diagnostics, cost, source
+    ), centre  # fmt: skip
+
+
+def _concluded(
+    p, rule, u, g, transforms, paths, settings, diagnostics, root, arguments, executor, progress,
+    began, method,
+):  # fmt: skip
+    """Errors and warnings of a search."""
+    chains, done, k = u.shape
+    cautions: list[str] = []
+    half = g[:, done // 2 :].mean(axis=1)
+    curved = None
+    covariance = np.full((k, k), np.nan)
+    theta, _, _ = _to_theta(u[:, done // 2 :].mean(axis=(0, 1)), transforms)
+    model = p.model.with_theta(_filled(p, theta))
+    if settings is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            curved = observed_information(
+                model, p.rows if p.vector else p.rows[:, 0], None, p.n, max(100, done // 4),
+                chains=chains, initial_path=paths[..., 0] if p.model.state_dim is None else paths,
+                burn_in=10, seed=generator(root, "information"), executor=executor,
+                progress=progress, **settings,
+            )  # fmt: skip
+        centre = u[:, done // 2 :].mean(axis=(0, 1))
+        _, first, second = _to_theta(centre, transforms)
+        matrix = curved.diagnostics["matrix"] * np.outer(first, first)
+        matrix -= np.diag(curved.diagnostics["score"] * second)
+        lowest = float(np.linalg.eigvalsh(matrix)[0])
+        diagnostics["budget_of_information"] = curved.diagnostics["sweeps"]
+        if lowest > 0:
+            covariance = np.linalg.inv(matrix)
+            left = half.mean(axis=0) @ covariance / np.sqrt(covariance.diagonal())
+            diagnostics["newton_step"] = left
+            if np.abs(left).max() > 0.5:
+                cautions.append(
+                    f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors "
+                    "of the data: the search has not arrived; use a larger budget, or a better "
+                    "start"
+                )
+        else:
+            cautions.append(
+                f"the observed information is not positive definite (smallest eigenvalue "
+                f"{lowest:.3g}): no error of the data; is it a maximum, and is every free "
+                "parameter determined by the data?"
+            )
+    source = provenance(method, root, arguments, p.rows)
+    sweeps = chains * (done + diagnostics["budget_of_information"])
+    cost = {"evaluations": sweeps * p.n * len(p.rows), "iterations": done,
+            "seconds": time.perf_counter() - began}  # fmt: skip
+    maximiser, centre = _searched(u, transforms, p.names, {"warnings": cautions}, cost, source)
+    _, slope, _ = _to_theta(centre, transforms)
+    statistical = covariance * np.outer(slope, slope)
+    error, noise = np.sqrt(statistical.diagonal()), maximiser.standard_error
+    diagnostics |= {"statistical_error": error, "monte_carlo_error": noise}
+    apart = np.abs((u[:, done // 2 :].mean(axis=1) - centre) / np.sqrt(
+        covariance.diagonal()))  # fmt: skip
+    if np.nanmax(apart, initial=0.0) > 1:
+        cautions.append(
+            f"chains ended {np.nanmax(apart):.2g} standard errors of the data from their mean: "
+            "several maxima, or too few iterations"
+        )
+    if isinstance(rule, Precision) and not rule.reached(maximiser):
+        cautions.append(f"max_budget of {rule.max_budget} iterations ended before the precision")
+    for text in cautions:
+        warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=3)
+    freedom = (error**2 + noise**2) ** 2 / (noise**4 / (chains - 1) + 1e-300)
+    diagnostics["warnings"] = cautions
+    # without the information its error is unknown, not zero
+    spread = statistical + maximiser.covariance
+    theta_hat = Estimate(
+        maximiser.value, spread, names=p.names, method=method,
+        degrees_of_freedom=np.where(np.isfinite(freedom), np.maximum(freedom, chains - 1), np.inf),
+        diagnostics={"statistical_error": error, "monte_carlo_error": noise,
+                     "columns": ["statistical_error", "monte_carlo_error"],
+                     "warnings": cautions},
+        cost=cost, provenance=source,
+    )  # fmt: skip
+    gradient = _from_chains(
+        half, False, "mean gradient", [f"gradient of {name}" for name in p.names], {}, cost, source
+    )
+    return Fit(
+        theta_hat, maximiser, p.model.with_theta(_filled(p, maximiser.value)),
+        _to_theta(u, transforms)[0], gradient, curved, transforms, diagnostics,
+    )  # fmt: skip
+
+
+def _filled(p: _Problem, free: Array) -> Array:
+    theta = p.model.theta.copy()
+    theta[list(p.free)] = free
+    return theta
+
+
+def _lifted(outer: Array) -> Array:
+    """A mean outer product of few scores made regular, whatever the units."""
+    return outer + np.diag(0.1 * outer.diagonal() + 1e-300)
+
+
+def _direction(complete: Array, outer: Array, lost: Array, partly: bool) -> tuple[Array, Array]:
+    """Matrix that steps are multiplied by, and one that measures them in standard deviations.
+
+    The complete information sets the scale. With `partly`, directions in which little of it is
+    observed, because most is lost, get longer steps.
+    """
+    values, vectors = np.linalg.eigh((complete + complete.T) / 2)
+    if values[0] <= 1e-10 * max(values[-1], 0.0):
+        # the outer product of scores has the same mean under the model, and no negative direction
+        values, vectors = np.linalg.eigh(_lifted(outer))
+    root = vectors / np.sqrt(values)
+    observed = np.ones(len(values))
+    if partly:
+        share = root.T @ lost @ root
+        observed, turn = np.linalg.eigh(np.eye(len(values)) - (share + share.T) / 2)
+        root, observed = root @ turn, np.clip(observed, LEAST_SHARE, 1.0)
+    return (root / observed) @ root.T, root
+
+
+class _Climber:
+    """Steps along a gradient: scaled by curvature seen along the way, or by optax."""
+
+    def __init__(self, optimiser: Any, u: Array, state: dict[str, Any]) -> None:
+        self.optimiser, self.moments = optimiser, state.get("moments")
+        self.looks, self.matrix, self.measure = int(state.get("looks", 0)), None, None
+        self.memory: Any = None
+        if optimiser is not None:
+            import jax
+
+            self.memory = optimiser.init(jax.numpy.asarray(u))
+            leaves, tree = jax.tree.flatten(self.memory)
+            self.memory = jax.tree.unflatten(tree, state.get("memory", leaves))
+
+    def looks_at(self, l: int) -> bool:  # noqa: E741
+        """Whether iteration l looks at the curvature."""
+        return self.optimiser is None and (l < LOOK_EVERY or l % LOOK_EVERY == 0)
+
+    def look(self, mean: Array, complete: Array, outer: Array) -> None:
+        """Take in a mean score, minus the second derivatives, and an outer product of scores."""
+        self.looks += 1
+        # a memory of some twenty looks, so that the start is forgotten
+        share = max(1 / self.looks, 0.05)
+        new = np.array([complete, outer, outer - np.outer(mean, mean)])
+        self.moments = new if self.moments is None else self.moments + share * (new - self.moments)
+        self.matrix = None
+
+    def step(self, l: int, g: Array, u: Array, partly: bool = True) -> Array:  # noqa: E741
+        """The step of iteration l; `partly`, when the observations tell less than the paths."""
+        if self.optimiser is not None:
+            import jax
+
+            change, self.memory = self.optimiser.update(
+                -jax.numpy.asarray(g), self.memory, jax.numpy.asarray(u)
+            )
+            return np.asarray(change)
+        if self.matrix is None:
+            self.matrix, self.measure = _direction(*self.moments, partly and l >= LOOK_EVERY)
+        step = self.matrix @ g
+        length = float(np.linalg.norm(np.linalg.solve(self.measure, step)))
+        return step * min(1.0, LONGEST_STEP / max(length, 1e-300)) * (1 + l / 20) ** -0.75
+
+    def state(self) -> dict[str, Any]:
+        """What the next stage needs."""
+        left: dict[str, Any] = {"looks": self.looks}
+        if self.moments is not None:
+            left["moments"] = self.moments
+        if self.optimiser is not None:
+            import jax
+
+            left["memory"] = [np.asarray(leaf) for leaf in jax.tree.leaves(self.memory)]
+        return left
+
+
+def _ascent(p, optimiser, root, chain, begin, iterations, state):
+    """Iterations of one chain: a sweep, and a step along its score."""
+    with _compat.enable_x64():
+        own = _Chain(p, generator(seed_sequence(root), "ascent", chain, begin), state.get("path"))
+        transforms, free = _transforms(p), list(p.free)
+        at = np.ix_(free, free)
+        u = np.array(state["u"])
+        climber = _Climber(optimiser, u, state)
+        iterates, slopes = np.empty((iterations, len(u))), np.empty((iterations, len(u)))
+        for i in range(iterations):
+            theta, first, second = _to_theta(u, transforms)
+            own.cloud.theta[free] = theta
+            if not np.isfinite(theta).all():
+                raise DegeneracyError(
+                    f"iteration {begin + i}: parameters {theta}; the search diverged, start closer "
+                    "to the maximum or hold some parameters fixed"
+                )
+            if own.path is None:
+                own.paths()
+            if climber.looks_at(begin + i):
+                mean, outer, hessian = own.curvature()
+                g, scale = mean[free] * first, np.outer(first, first)
+                climber.look(
+                    g, -hessian[at] * scale - np.diag(mean[free] * second), outer[at] * scale
+                )
+            else:
+                g = own.score()[free] * first
+            iterates[i], slopes[i] = u, g
+            u = u + climber.step(begin + i, g, u)
+    return {"state": {"u": u, "path": own.path, **climber.state()}, "iterates": iterates,
+            "gradients": slopes}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class VariationalFamily:
+    """Laws q_phi that `markov_score_climbing` fits to a density.
+
+    Parameters
+    ----------
+    sample : callable
+        (rng, phi, n) -> (n, d) draws.
+    logpdf : callable
+        (z, phi) -> float for one z of shape (d,), written in JAX.
+
+    Examples
+    --------
+    >>> family = VariationalFamily(
+    ...     lambda rng, phi, n: rng.exponential(np.exp(phi[0]), (n, 1)),
+    ...     lambda z, phi: -z[0] * jax.numpy.exp(-phi[0]) - phi[0],
+    ... )
+    >>> family.sample(np.random.default_rng(1), np.zeros(1), 5).shape
+    (5, 1)
+    """
+
+    sample: Callable[..., Any]
+    logpdf: Callable[..., Any]
+
+
+def gaussian_family(dimension: int) -> VariationalFamily:
+    """Multivariate normal laws: phi is the mean, then the rows of a Cholesky factor.
+
+    The diagonal of the factor is given by its logarithms, so that phi = 0 is the standard normal
+    law.
+
+    Parameters
+    ----------
+    dimension : int
+
+    Returns
+    -------
+    VariationalFamily
+        With d + d (d + 1) / 2 parameters.
+
+    Examples
+    --------
+    >>> gaussian_family(2).sample(np.random.default_rng(1), np.zeros(5), 3).shape
+    (3, 2)
+    """
+    d = count("dimension", dimension)
+    rows, columns = np.tril_indices(d)
+    diagonal = np.flatnonzero(rows == columns)
+
+    def sample(rng: np.random.Generator, phi: Array, n: int) -> Array:
+        entries = phi[d:].copy()
+        entries[diagonal] = np.exp(entries[diagonal])
+        factor = np.zeros((d, d))
+        factor[rows, columns] = entries
+        return phi[:d] + rng.standard_normal((n, d)) @ factor.T
+
+    def logpdf(z: Any, phi: Any) -> Any:
+        import jax
+
+        jnp = jax.numpy
+        logs = phi[d:][diagonal]
+        factor = jnp.zeros((d, d)).at[rows, columns].set(phi[d:].at[diagonal].set(jnp.exp(logs)))
+        scaled = jax.scipy.linalg.solve_triangular(factor, z - phi[:d], lower=True)
+        return -0.5 * (scaled @ scaled + d * math.log(2 * math.pi)) - logs.sum()
+
+    return VariationalFamily(sample, logpdf)
+
+
+def markov_score_climbing(
+    target: Any,
+    start: ArrayLike,
+    n_particles: int,
+    budget: int | None = None,
+    *,
+    y: ArrayLike | None = None,
+    family: VariationalFamily | None = None,
+    free: Sequence[str | int] | None = None,
+    precision: Precision | None = None,
+    optimiser: Any = None,
+    chains: int = 4,
+    densities: Mapping[str, Callable[..., Any]] | None = None,
+    names: Sequence[str] | None = None,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Fit:
+    """Fit by gradients at the states of a Markov chain that leaves the target unchanged.
+
+    For a density pi it minimises the inclusive divergence KL(pi || q_phi), which covers pi where
+    the exclusive one would cut its tails: every iteration draws `n_particles` less one from q_phi
+    beside the chain's state, weights all by pi/q_phi, steps along their weighted grad log q_phi,
+    and picks the next state by the weights. For a state-space model it maximises the likelihood by
+    the score of one path per sweep; `maximum_likelihood` uses all paths of a sweep.
+
+    Parameters
+    ----------
+    target : StateSpaceModel or callable
+        A callable is an unnormalised log density: z of shape (d,) -> float, written in JAX.
+    start : array_like, shape (k,) or (chains, k)
+        theta0, or phi.
+    n_particles : int, at least 2
+    budget : int, optional
+        Iterations of each chain, at least 20; default 500.
+    y : array_like, optional
+        Observations of a model.
+    family : VariationalFamily, optional
+        For a density; default `gaussian_family` of the dimension that `start` implies.
+    free, precision, optimiser, chains, densities, executor, progress
+        As for `maximum_likelihood`; `free` and `densities` of a model only.
+    names : sequence of str, optional
+        Of phi.
+    seed : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    Fit
+        For a density `maximiser` and `theta` are the same, `model` is the family, and the
+        diagnostics have `smallest_ess` of the weights.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `maximum_likelihood`.
+
+    Warns
+    -----
+    PrecisionWarning
+        As for `maximum_likelihood`; or weights so uneven that the chains hardly move.
+
+    References
+    ----------
+    Naesseth, Lindsten & Blei (2020), Markovian score climbing: variational inference with
+    KL(p || q), arXiv 2003.10374.
+
+    Examples
+    --------
+    >>> fit = markov_score_climbing(
+    ...     lambda z: -0.5 * (z[0] - 1.0) ** 2 / 4.0, [0.0, 0.0], 10, 200, seed=1
+    ... )
+    >>> abs(float(fit.theta["phi[0]"].value) - 1.0) < 1.0
+    True
+    """
+    if isinstance(target, StateSpaceModel):
+        if y is None or family is not None or names is not None:
+            raise ValueError("y: expected observations, and no family or names, with a model")
+        return maximum_likelihood(
+            target, y, start, n_particles, budget, free=free, precision=precision,
+            optimiser=optimiser, n_paths=1, chains=chains, densities=densities, seed=seed,
+            executor=executor, progress=progress,
+        )  # fmt: skip
+    began = time.perf_counter()
+    if not callable(target):
+        raise TypeError(
+            f"target: got {type(target).__name__}; expected a StateSpaceModel or a log density"
+        )
+    if y is not None or free is not None or densities is not None:
+        raise ValueError("y, free, densities: expected with a StateSpaceModel only")
+    chains, n = count("chains", chains, 2), count("n_particles", n_particles, 2)
+    starts = np.array(start, dtype=np.float64)
+    k = starts.shape[-1] if starts.ndim else 0
+    if starts.shape not in ((k,), (chains, k)) or k == 0 or not np.isfinite(starts).all():
+        raise ValueError(
+            f"start: got shape {starts.shape}; expected finite numbers of shape (k,) or "
+            f"({chains}, k)"
+        )
+    if family is None:
+        d = round((math.sqrt(9 + 8 * k) - 3) / 2)
+        if d * (d + 3) // 2 != k:
+            raise ValueError(
+                f"start: got {k} parameters; expected d + d (d + 1) / 2 for the Gaussian family"
+            )
+        family = gaussian_family(d)
+    if not isinstance(family, VariationalFamily):
+        raise TypeError(f"family: got {type(family).__name__}; expected a VariationalFamily")
+    if budget is None and precision is None:
+        budget = DEFAULT_ITERATIONS
+    rule = stopping_rule(budget, precision)
+    size = rule.total if isinstance(rule, Budget) else min(200, rule.max_budget)
+    if size < 20:
+        raise ValueError(f"budget: got {size}; expected at least 20 iterations")
+    root = seed_sequence(seed)
+    states: list[dict[str, Any]] = [{"u": phi} for phi in np.broadcast_to(starts, (chains, k))]
+    labels = [f"phi[{j}]" for j in range(k)] if names is None else [str(name) for name in names]
+    kinds = ("identity",) * k
+    blocks: list[Array] = []
+    slopes: list[Array] = []
+    done, smallest, moved = 0, math.inf, 0
+    with open_run(
+        partial(_climb, target, family, n, optimiser, describe(root)), executor=executor,
+        progress=progress, seed=root, total=chains * size, unit="iterations",
+        description="markov_score_climbing",
+    ) as run:  # fmt: skip
+        while True:
+            jobs = [(c, done, size, states[c]) for c in range(chains)]
+            found = run.map(f"iterations from {done}", jobs, [size] * chains)
+            states = [entry["state"] for entry in found]
+            blocks.append(np.array([entry["iterates"] for entry in found]))
+            slopes.append(np.array([entry["gradients"] for entry in found]))
+            smallest = min(smallest, *(float(entry["smallest"]) for entry in found))
+            moved += sum(int(entry["moved"]) for entry in found)
+            done += size
+            phi = np.concatenate(blocks, axis=1)
+            if isinstance(rule, Budget):
+                break
+            probe, _ = _searched(phi, kinds, labels, {}, {}, {})
+            lower, upper = probe.interval(rule.level)
+            size = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
+            if size == 0:
+                break
+    cautions = []
+    if moved < 0.1 * chains * done:
+        cautions.append(
+            f"the chains move in {moved / (chains * done):.1%} of the iterations: q is far from "
+            "the target; use more particles, or a better start"
+        )
+    source = provenance(
+        "markov_score_climbing", root,
+        {"target": target, "n_particles": n, "budget": budget, "chains": chains,
+         "start": starts, "precision": None if precision is None else repr(precision)},
+    )  # fmt: skip
+    cost = {"evaluations": chains * done * (n - 1), "iterations": done,
+            "seconds": time.perf_counter() - began}  # fmt: skip
+    diagnostics: dict[str, Any] = {
+        "averaged": done - done // 2, "iterations": done, "smallest_ess": smallest,
+        "move_rate": moved / (chains * done), "warnings": cautions,
+    }  # fmt: skip
+    method = "markov_score_climbing"
+    estimate, _ = _searched(phi, kinds, labels, diagnostics, cost, source, method)
+    if isinstance(rule, Precision) and not rule.reached(estimate):
+        cautions.append(f"max_budget of {rule.max_budget} iterations ended before the precision")
+        estimate, _ = _searched(phi, kinds, labels, diagnostics, cost, source, method)
+    for text in cautions:
+        warnings.warn(f"markov_score_climbing: {text}", PrecisionWarning, stacklevel=2)
+    half = np.concatenate(slopes, axis=1)[:, done // 2 :].mean(axis=1)
+    gradient = _from_chains(
+        half, False, "mean gradient", [f"gradient of {name}" for name in labels], {}, cost, source
+    )
+    return Fit(estimate, estimate, family, phi, gradient, None, kinds, diagnostics)
+
+
+_CLIMBS: dict[Any, Any] = {}
+
+
+def _climbing_functions(target: Any, family: VariationalFamily) -> Any:
+    key = (target, family)
+    if key not in _CLIMBS:
+        import jax
+
+        def both(z: Any, phi: Any) -> tuple[Any, Any]:
+            return jax.vmap(target)(z), jax.vmap(family.logpdf, (0, None))(z, phi)
+
+        def scores(phi: Any, z: Any) -> Any:
+            return jax.vmap(jax.grad(family.logpdf, argnums=1), (0, None))(z, phi)
+
+        _CLIMBS[key] = jax.jit(both), jax.jit(scores)
+    return _CLIMBS[key]
+
+
+def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
+    """Iterations of conditional importance sampling, and a step along grad log q at each."""
+    with _compat.enable_x64():
+        rng = generator(seed_sequence(root), "climb", chain, begin)
+        phi = np.array(state["u"])
+        climber = _Climber(optimiser, phi, state)
+        logs, scores = _climbing_functions(target, family)
+        z0 = state.get("z")
+        k = len(phi)
+        iterates, slopes = np.empty((iterations, k)), np.empty((iterations, k))
+        smallest, moved = math.inf, 0
+        for i in range(iterations):
+            z = np.asarray(family.sample(rng, phi, n), dtype=np.float64)
+            if z.ndim != 2 or len(z) != n:
+                raise ModelError(f"family.sample: returned shape {z.shape}; expected ({n}, d)")
+            if z0 is not None:
+                z[0] = z0
+            log_p, log_q = (np.asarray(part) for part in logs(z, phi))
+            log_w = log_p - log_q
+            if np.isnan(log_w).any() or (log_w == np.inf).any():
+                worst = z[int(np.argmax(~(log_w < np.inf)))]
+                raise ModelError(
+                    f"target or family.logpdf: NaN or +inf at z = {worst}, phi = {phi}; expected "
+                    "numbers, or -inf of the target"
+                )
+            if log_w.max() == -np.inf:
+                raise DegeneracyError(
+                    f"iteration {begin + i}: the target is zero at all {n} draws; expected a start "
+                    "that covers some of it"
+                )
+            weights = np.exp(log_w - log_w.max())
+            weights /= weights.sum()
+            smallest = min(smallest, float(1 / (weights @ weights)))
+            iterates[i] = phi
+            each = np.asarray(scores(phi, z))
+            g = weights @ each
+            if climber.looks_at(begin + i):
+                # the Fisher information of q, from its own draws
+                fresh = each if z0 is None else each[1:]
+                outer = fresh.T @ fresh / len(fresh)
+                climber.look(g, _lifted(outer), outer)
+            slopes[i] = g
+            phi = phi + climber.step(begin + i, g, phi, False)
+            chosen = min(
+                int(np.searchsorted(np.cumsum(weights), rng.random(), side="right")), n - 1
+            )
+            moved += chosen > 0 or z0 is None
+            z0 = z[chosen]
+        return {"state": {"u": phi, "z": z0, **climber.state()}, "iterates": iterates,
+                "gradients": slopes, "smallest": smallest, "moved": moved}  # fmt: skip
+
+
+def particle_marginal_metropolis_hastings(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    log_prior: Callable[[Array], float],
+    n_particles: int,
+    n_draws: int,
+    *,
+    theta0: ArrayLike | None = None,
+    free: Sequence[str | int] | None = None,
+    scales: ArrayLike | None = None,
+    warm_up: int | None = None,
+    chains: int = 4,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Any:
+    """Draws of the parameters given the observations, from likelihoods estimated by filters.
+
+    A random walk where the parameters are unconstrained; its covariance is learned in the warm-up
+    and held from then on. The estimated likelihood in place of the exact one changes nothing in
+    the law of the draws, only how well the chains mix: its logarithm should have a standard
+    deviation of 1 to 2 near the mode (`particle_filter` with repeats tells).
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    y : array_like, shape (T,) or (T, p)
+    log_prior : callable
+        (theta) -> float for the whole theta; -inf outside of the prior's support.
+    n_particles : int, at least 2
+    n_draws : int
+        Kept draws of each chain.
+    theta0 : array_like, shape (k,) or (chains, k), optional
+        Where chains start, default the model's parameters.
+    free : sequence of str or int, optional
+        Which parameters are drawn, default all.
+    scales : array_like, optional
+        First standard deviations of the walk, one per free parameter, where it is unconstrained;
+        default 0.1, times the parameter's size for "identity".
+    warm_up : int, optional
+        Draws before those kept, default half of `n_draws`; they go to a group of their own.
+    chains : int, default 4
+    resampling : {"systematic", "stratified", "residual", "multinomial"}
+    ess_threshold : float, default 0.5
+    seed : None, int, SeedSequence or Generator
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the chains run.
+    progress : bool, optional
+
+    Returns
+    -------
+    arviz.InferenceData, or xarray.DataTree with ArviZ 1.x
+        posterior: the free parameters (chain, draw); sample_stats: log_likelihood (estimated),
+        lp (with the prior, by theta) and accepted; warmup_posterior.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError
+        As for `particle_filter`; also a start that the prior excludes, or where the filter finds
+        the observations impossible.
+
+    Warns
+    -----
+    PrecisionWarning
+        Less than 5 % of the proposals were accepted.
+
+    References
+    ----------
+    Andrieu, Doucet & Holenstein (2010), Particle Markov chain Monte Carlo methods, JRSS B 72;
+    Doucet, Pitt, Deligiannidis & Kohn (2015), Efficient implementation of Markov chain Monte
+    Carlo when using an unbiased likelihood estimator, Biometrika 102.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.stochastic_volatility(0.9, 0.3)
+    >>> _, y = model.simulate(30, seed=1)
+    >>> draws = particle_marginal_metropolis_hastings(
+    ...     model, y, lambda theta: -0.5 * np.log(theta[1]) ** 2, 30, 20, free=["volatility"], seed=1
+    ... )
+    >>> draws["posterior"]["volatility"].shape
+    (4, 20)
+    """
+    import xarray
+
+    chains = count("chains", chains)
+    starts = _starts(model, theta0, chains)
+    model, rows, vector, n = check_common(model, y, n_particles, starts[0], ess_threshold)
+    choice("resampling", resampling, SCHEMES)
+    if not callable(log_prior):
+        raise TypeError(f"log_prior: got {type(log_prior).__name__}; expected a function")
+    places = _free(model, free)
+    every = model.transforms or ("identity",) * model.theta.size
+    transforms = tuple(every[k] for k in places)
+    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+    names = [labels[k] for k in places]
+    u0 = [_from_theta(start[list(places)], transforms, names) for start in starts]
+    identity = np.array([kind == "identity" for kind in transforms])
+    first = np.where(identity, 0.1 * np.maximum(np.abs(u0[0]), 1e-2), 0.1)
+    if scales is not None:
+        first = np.array(scales, dtype=np.float64)
+        if first.shape != (len(places),) or not ((first > 0) & np.isfinite(first)).all():
+            raise ValueError(
+                f"scales: got {scales!r}; expected {len(places)} positive numbers, one per free "
+                "parameter"
+            )
+    kept = count("n_draws", n_draws)
+    warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
+    compiled(model, vector)
+    root = seed_sequence(seed)
+    with open_run(
+        partial(
+            _marginal_chain, model, rows, vector, n, resampling, float(ess_threshold), log_prior,
+            places, transforms, first, warm, kept, describe(root),
+        ),
+        executor=executor, progress=progress, seed=root, total=chains, unit="chains",
+        description="particle_marginal_metropolis_hastings",
+    ) as run:  # fmt: skip
+        found = run.map("chains", [(c, u) for c, u in enumerate(u0)])
+    draws = np.array([entry["draws"] for entry in found])
+    accepted = np.array([entry["accepted"] for entry in found])[:, warm:]
+    if accepted.mean() < 0.05:
+        warnings.warn(
+            f"particle_marginal_metropolis_hastings: {accepted.mean():.1%} of the proposals were "
+            "accepted; use more particles (a noisy likelihood sticks), or a longer warm_up",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+
+    def group(part: slice) -> Any:
+        dims = ("chain", "draw")
+        return xarray.Dataset({name: (dims, draws[:, part, j]) for j, name in enumerate(names)})
+
+    stats = {
+        name: (("chain", "draw"), np.array([entry[name] for entry in found])[:, warm:])
+        for name in ("log_likelihood", "lp", "accepted")
+    }
+    groups = {"posterior": group(slice(warm, None)), "sample_stats": xarray.Dataset(stats)}
+    if warm:
+        groups["warmup_posterior"] = group(slice(0, warm))
+    return _compat.inference_data(groups)
+
+
+def _marginal_chain(
+    model, rows, vector, n, scheme, threshold, log_prior, places, transforms, scales, warm, kept,
+    root, chain, u,
+):  # fmt: skip
+    """A random walk over parameters, with a fresh filter for every proposal."""
+    rng = generator(seed_sequence(root), "marginal", chain)
+    functions = compiled(model, vector)
+    k, total = len(u), warm + kept
+    theta = model.theta.copy()
+
+    def evaluate(at: Array) -> tuple[float, float, float]:
+        """Log density of the walk's target, log likelihood, and log prior."""
+        value, slope, _ = _to_theta(at, transforms)
+        theta[list(places)] = value
+        with np.errstate(divide="ignore"):
+            jacobian = float(np.log(slope).sum())
+        if not (np.isfinite(theta).all() and math.isfinite(jacobian)):
+            return -math.inf, -math.inf, -math.inf
+        prior = float(log_prior(theta.copy()))
+        if math.isnan(prior) or prior == math.inf:
+            raise ModelError(f"log_prior: {prior} at theta = {theta}; expected a number or -inf")
+        if prior == -math.inf:
+            return prior, prior, prior
+        cloud = Cloud(model, functions, n, rng=rng, scheme=scheme, threshold=threshold)
+        cloud.theta = theta.copy()
+        try:
+            log_z = float(cloud.advance(rows)[2].sum())
+        except DegeneracyError:
+            # an estimate of zero, which is never accepted
+            return -math.inf, -math.inf, prior
+        return prior + log_z + jacobian, log_z, prior
+
+    draws, accepted = np.empty((total, k)), np.zeros(total, dtype=bool)
+    log_z, lp = np.empty(total), np.empty(total)
+    walk = np.empty((total, k))
+    target, log_likelihood, prior = evaluate(u)
+    if target == -math.inf:
+        raise ValueError(
+            f"theta0: chain {chain} starts at {_to_theta(u, transforms)[0]}, where prior or "
+            "estimated likelihood is zero; expected a possible start"
+        )
+    factor, log_scale = np.diag(scales), 0.0
+    for i in range(total):
+        step = math.exp(log_scale) * factor @ rng.standard_normal(k)
+        new = evaluate(u + step)
+        chance = math.exp(min(0.0, new[0] - target))
+        if rng.random() < chance:
+            u, accepted[i] = u + step, True
+            target, log_likelihood, prior = new
+        walk[i], draws[i] = u, _to_theta(u, transforms)[0]
+        log_z[i], lp[i] = log_likelihood, log_likelihood + prior
+        if i < warm:
+            log_scale += (chance - 0.234) / (i + 1) ** 0.6
+            if (i + 1) % 50 == 0 and accepted[: i + 1].sum() > 5 * k:
+                spread = np.atleast_2d(np.cov(walk[(i + 1) // 2 : i + 1], rowvar=False))
+                spread += 1e-6 * np.diag(scales**2)
+                if np.diag(factor).prod() and i < 100:
+                    log_scale = math.log(2.38 / math.sqrt(k))
+                factor = np.linalg.cholesky(spread)
+    return {"draws": draws, "accepted": accepted, "log_likelihood": log_z, "lp": lp}
+
+
+def online_maximum_likelihood(
+    model: StateSpaceModel,
+    stream: Iterable[Any],
+    theta0: ArrayLike | None,
+    n_particles: int,
+    *,
+    free: Sequence[str | int] | None = None,
+    n_backward: int = 2,
+    step: float = 0.03,
+    decay: float = 0.6,
+    chains: int = 4,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    backward: str = "auto",
+    densities: Mapping[str, Callable[..., Any]] | None = None,
+    seed: Any = None,
+) -> Iterator[Estimate]:
+    """Follow the parameters of a stream: one filter step and one gradient step per observation.
+
+    PaRIS carries the gradient of the log joint density with every particle; the increment of its
+    mean is the gradient of log p(y_t | y_0 ... y_{t-1}). Steps are scaled by the mean outer
+    product of the increments, and the iterates averaged with weights that grow with time. Memory
+    and time per observation don't grow.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    stream : iterable of float or array_like, shape (p,)
+        Observations as they arrive; NaN where missing.
+    theta0, free, resampling, ess_threshold, backward, densities
+        As for `maximum_likelihood`.
+    n_particles : int, at least 2
+        The bias of PaRIS increments falls like 1/n_particles, and no length of the stream removes
+        it.
+    n_backward : int, default 2
+        Backward draws per particle.
+    step : float, default 0.03
+        Size of the steps: step (1 + t/100)^-decay, in standard deviations of one increment.
+    decay : float, default 0.6
+        Between 0.5 and 1; 0 keeps steps constant, for parameters that drift.
+    chains : int, default 4
+        Independent runs on the same stream, for the Monte Carlo error.
+    seed : None, int, SeedSequence or Generator
+
+    Yields
+    ------
+    Estimate
+        After every observation: averaged parameters with their Monte Carlo error. The steps follow
+        the data in all chains alike, which leaves another error, about as large as that of the
+        data themselves. Diagnostics: `iterates` (chains, k), `t`, `log_likelihood`.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `maximum_likelihood`.
+
+    References
+    ----------
+    Olsson & Westerborn Alenlov (2020), Particle-based online estimation of tangent filters with
+    application to parameter estimation in nonlinear state-space models, Annals of the Institute
+    of Statistical Mathematics 72; Le Gland & Mevel (1997), Recursive estimation in hidden Markov
+    models.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.stochastic_volatility(0.9, 0.3)
+    >>> _, y = model.simulate(30, seed=1)
+    >>> for est in online_maximum_likelihood(model, y, None, 50, free=["scale"], seed=1):
+    ...     pass
+    >>> est.diagnostics["t"], est.names
+    (29, ('scale',))
+    """
+    chains = count("chains", chains, 2)
+    starts = _starts(model, theta0, chains)
+    places = list(_free(model, free))
+    draws = count("n_backward", n_backward)
+    model, _, _, n = check_common(model, [0.0], n_particles, starts[0], ess_threshold)
+    choice("resampling", resampling, SCHEMES)
+    method = backward_method(model, backward)
+    if not (step > 0 and 0 <= decay <= 1):
+        raise ValueError(f"step, decay: got {step}, {decay}; expected step > 0, decay in [0, 1]")
+    every = model.transforms or ("identity",) * model.theta.size
+    transforms = tuple(every[k] for k in places)
+    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+    names = [labels[k] for k in places]
+    u = [_from_theta(start[places], transforms, names) for start in starts]
+    root = seed_sequence(seed)
+    source = provenance(
+        "online_maximum_likelihood", root,
+        {"model": model, "n_particles": n, "n_backward": draws, "step": step, "decay": decay,
+         "chains": chains, "free": names, "resampling": resampling,
+         "ess_threshold": float(ess_threshold), "backward": backward},
+    )  # fmt: skip
+    settings = (n, draws, method, resampling, float(ess_threshold), places, transforms, densities)
+    return _followed(model, stream, u, names, settings, float(step), float(decay), root, source)
+
+
+def _followed(model, stream, u, names, settings, step, decay, root, source):
+    n, draws, method, scheme, threshold, places, transforms, densities = settings
+    began = time.perf_counter()
+    runs: list[_Follower] = []
+    mean = np.array(u)
+    log_z = np.zeros(len(u))
+    for t, y_t in enumerate(stream):
+        given = np.asarray(y_t, dtype=np.float64)
+        rows = observations(given[None])
+        if not runs:
+            vector = given.ndim == 1
+            runs = [
+                _Follower(model, rows, vector, settings, start, generator(root, "online", c))
+                for c, start in enumerate(u)
+            ]
+        elif rows.shape[1] != runs[0].columns:
+            raise ValueError(
+                f"stream: {rows.shape[1]} components at time {t}; expected {runs[0].columns}"
+            )
+        for c, run in enumerate(runs):
+            log_z[c] += run.update(rows, t, step * (1 + t / 100) ** -decay)
+        iterates = np.array([run.u for run in runs])
+        # later iterates weigh more, so that the start is forgotten like t^-4
+        mean += (1.0 if t < FIRST_UPDATE else 4 / (t - FIRST_UPDATE + 4)) * (iterates - mean)
+        theta = _to_theta(iterates, transforms)[0]
+        diagnostics = {"t": t, "iterates": theta, "log_likelihood": float(log_z.mean())}
+        yield _searched(
+            mean[:, None], transforms, names, diagnostics,
+            {"evaluations": len(runs) * n * (t + 1), "seconds": time.perf_counter() - began},
+            source, "online_maximum_likelihood",
+        )[0]  # fmt: skip
+
+
+class _Follower:
+    """One PaRIS filter whose parameters follow the stream."""
+
+    def __init__(self, model, rows, vector, settings, u, rng):
+        n, draws, self.method, scheme, threshold, places, self.transforms, densities = settings
+        self.places, self.u, self.columns = places, u.copy(), rows.shape[1]
+        self.gradients = gradients(model, rows, vector, densities)
+        self.cloud = Cloud(
+            model, compiled(model, vector), n, rng=rng, scheme=scheme, threshold=threshold
+        )
+        self.picks = np.zeros((n, draws), dtype=np.int32)
+        self.tau = np.zeros((n, model.theta.size))
+        self.total = np.zeros(model.theta.size)
+        self.outer = np.zeros((len(places), len(places)))
+
+    def update(self, rows: Array, t: int, size: float) -> float:
+        """Take y_t, move the parameters; the increment of the log likelihood."""
+        from . import learning_kernels
+
+        cloud, (n, draws) = self.cloud, self.picks.shape
+        value, first, _ = _to_theta(self.u, self.transforms)
+        cloud.theta[self.places] = value
+        increment = float(cloud.advance(rows)[2][0])
+        now, before = t % 2, (t - 1) % 2
+        if t > 0:
+            learning_kernels.backward_draws(
+                cloud.loops[3], cloud.loops[4], cloud.rng, cloud.theta, self.method, t,
+                cloud.x[before], cloud.log_w[before], cloud.x[now], cloud.ancestors[now],
+                self.picks, cloud.status,
+            )  # fmt: skip
+            raise_status(cloud.status, np.repeat(rows, t + 1, axis=0), cloud.x)
+        seen = bool(not np.isnan(rows).all())
+        x = np.repeat(cloud.x[now], draws, axis=0)
+        with _compat.enable_x64():
+            slopes = np.asarray(self.gradients.scores(
+                cloud.theta, cloud.x[before][self.picks.ravel()], x,
+                rows[0] if seen else np.zeros_like(rows[0]), t, seen,
+            ))  # fmt: skip
+        old = self.tau[self.picks] if t > 0 else 0.0
+        self.tau = (slopes.reshape(n, draws, -1) + old).mean(axis=1)
+        total = cloud.weights @ self.tau
+        if not np.isfinite(total).all():
+            raise ModelError(
+                f"gradient of the log densities: {total} at time {t}, theta = {cloud.theta}; "
+                "expected finite numbers"
+            )
+        g = (total - self.total)[self.places] * first
+        self.total = total
+        share = max(1 / (t + 1), 0.002)
+        self.outer += share * (np.outer(g, g) - self.outer)
+        if t >= FIRST_UPDATE:
+            matrix = np.linalg.inv(_lifted(self.outer))
+            length = math.sqrt(g @ matrix @ g)
+            self.u = self.u + size * matrix @ g * min(1.0, 3.0 / max(length, 1e-300))
+        return increment
