@@ -10,6 +10,8 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `mixture`   what the draws came from
 `sobol`     bars of Sobol' indices
 `sequences` effective sample size of constrained sequences (takes a WeightedSequences)
+`sliced`    a sliced distance with its interval as directions grow (takes two clouds)
+`flow`      distances along a gradient flow, and `frames` the moving points (take a SlicedFlow)
 
 All but `estimate` show diagnostics and raise ValueError for an estimate that lacks them.
 """
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .importance.reweighting import PerturbationStudy
     from .importance.sensitivity import SobolIndices
     from .rejection.sequences import WeightedSequences
+    from .transport.flow import SlicedFlow
 
 __all__ = ["controls", "estimate", "gains", "mixture", "sequences", "sobol", "stages", "weights"]
 
@@ -679,4 +682,127 @@ def bands(
     return ax
 
 
-__all__ += ["bands"]
+def sliced(
+    x: ArrayLike,
+    y: ArrayLike,
+    ax: Any = None,
+    *,
+    budgets: Sequence[int] = (50, 100, 200, 500, 1000),
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: Any = 1,
+) -> Any:
+    """Sliced Wasserstein distance with its 95 % interval as directions grow, by method.
+
+    Parameters
+    ----------
+    x, y : array_like, shapes (n, d) and (m, d)
+    ax : matplotlib axes, optional
+    budgets : sequence of int
+        Numbers of directions.
+    methods : mapping of str to arguments of `smcweights.sliced_wasserstein`, optional
+        By default independent directions beside what "auto" does.
+    seed : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.random.default_rng(1).normal(size=(50, 3))
+    >>> sliced(x, 2 * x + 1, budgets=[50, 100]).get_xlabel()
+    'directions'
+    """
+    from .transport.sliced import sliced_wasserstein
+
+    ax = _axes(ax)
+    if methods is None:
+        methods = {
+            "independent": {"directions": "uniform", "control_variates": False},
+            "default": {},
+        }
+    for k, (name, keywords) in enumerate(methods.items()):
+        found = [sliced_wasserstein(x, y, n, seed=seed, **keywords) for n in budgets]
+        lower, upper = np.array([est.interval() for est in found]).T
+        at = np.array(budgets) * (1 + 0.04 * (k - (len(methods) - 1) / 2))
+        colour = (BLUE, ORANGE, GREY, "#009e73", "#cc79a7")[k % 5]
+        ax.vlines(at, lower, upper, color=colour, lw=2)
+        ax.plot(at, [est.value for est in found], "o", color=colour, ms=4, label=name)
+    ax.set_xscale("log")
+    ax.set_xlabel("directions")
+    ax.set_ylabel("distance")
+    ax.legend(frameon=False)
+    return ax
+
+
+def flow(result: SlicedFlow, ax: Any = None) -> Any:
+    """Traced distances of a gradient flow by step.
+
+    Parameters
+    ----------
+    result : SlicedFlow
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> flow(smw.sliced_gradient_flow(x, x + 1, 5, seed=1)).get_xlabel()
+    'step'
+    """
+    ax = _axes(ax)
+    positive = np.maximum(result.distances, 1e-30)
+    ax.semilogy(result.steps, positive, "o-", color=BLUE, ms=3)
+    ax.set_xlabel("step")
+    ax.set_ylabel("distance to the power p")
+    return ax
+
+
+def frames(result: SlicedFlow, target: ArrayLike, shown: int = 4) -> Any:
+    """First two coordinates of the moving points at some of the traced steps.
+
+    Parameters
+    ----------
+    result : SlicedFlow
+    target : array_like, shape (m, d)
+        The cloud it moves to.
+    shown : int, default 4
+        Number of frames, evenly spread.
+
+    Returns
+    -------
+    array of matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        Nothing was traced, or the points lie on a line.
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> len(frames(smw.sliced_gradient_flow(x, x + 1, 5, seed=1), x + 1))
+    4
+    """
+    import matplotlib.pyplot as plt
+
+    if len(result.frames) == 0 or result.points.shape[1] < 2:
+        raise ValueError("plots.frames: expected a traced flow in two dimensions or more")
+    y = np.asarray(target)
+    at = np.unique(np.linspace(0, len(result.frames) - 1, shown).round().astype(int))
+    _, axes = plt.subplots(1, len(at), figsize=(2.6 * len(at), 2.6), sharex=True, sharey=True)
+    axes = np.atleast_1d(axes)
+    for ax, k in zip(axes, at, strict=True):
+        ax.scatter(*y[:, :2].T, s=3, color=GREY, alpha=0.5)
+        ax.scatter(*result.frames[k][:, :2].T, s=3, color=BLUE)
+        ax.set_title(f"step {result.steps[k]}", fontsize=9)
+    return axes
+
+
+__all__ += ["bands", "flow", "frames", "sliced"]

@@ -18,9 +18,12 @@ bounded_sum         4  5  a rare event in a corner of the cube
 correlated_normals  3  5  integrands that change sign, correlated normals
 lognormal_ratio     3  5  skewed inputs under a Gaussian copula
 =================== == == ======================================================================
+
+Real data: `digits` and `colours` are pairs of clouds of points.
 """
 
 from .closed_forms import bounded_sum, correlated_normals, lognormal_ratio
+from .clouds import colours, digits
 from .hydraulics import borehole, flood
 from .problem import Problem
 from .reliability import cantilever_beam, four_branch, linear_limit_state
@@ -31,7 +34,9 @@ __all__ = [
     "borehole",
     "bounded_sum",
     "cantilever_beam",
+    "colours",
     "correlated_normals",
+    "digits",
     "flood",
     "four_branch",
     "g_function",

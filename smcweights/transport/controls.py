@@ -1,0 +1,458 @@
+"""Control variates of sliced Wasserstein: functions of the direction with known means.
+
+With Dm the difference of the means and v_x, v_y the variances of the projected clouds,
+
+``lower``       (theta.Dm)^2, the paper's lower bound of W_2^2
+``upper``       (theta.Dm)^2 + v_x + v_y, the paper's upper bound
+``parts``       (theta.Dm)^2, v_x and v_y, each on its own
+``gaussian``    (theta.Dm)^2 + (sqrt v_x - sqrt v_y)^2, W_2^2 of the fitted Gaussians
+``power``       abs(theta.Dm)^p
+``point_mass``  W between each cloud and the other's mean
+``("harmonics", degree)``  all even polynomials of the direction up to that degree
+``(function, mean)``       the user's: (L, d) -> (L,) or (L, k), and its mean over the sphere
+
+`fit` has the coefficients: every block is corrected by those of the other blocks, so that the
+mean is unbiased.
+
+References: Nguyen and Ho (2024), arXiv 2305.00402; Leluc et al. (2024), arXiv 2402.01493.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Control", "Fit", "absolute_moment", "build", "fit", "mean_root_product"]
+
+Array = NDArray[np.float64]
+
+NAMES = ("lower", "upper", "parts", "gaussian", "power", "point_mass")
+# control by control, the ones that are kept first when blocks are few
+PREFERENCE = ("gaussian", "parts", "upper", "lower", "power", "point_mass", "own", "harmonics")
+BLOCKS_PER_CONTROL = 8
+MOST_HARMONICS = 2000
+
+
+@dataclass(frozen=True)
+class Control:
+    """One request: functions of a batch of directions, and their means.
+
+    Attributes
+    ----------
+    name : str
+    count : int
+        Number of functions.
+    values : callable
+        (theta of shape (L, d), projected x of shape (L, n), projected y) -> (L, count).
+    means : callable
+        (relative tolerance) -> means of shape (count,) and a bound of their error.
+    needs_rows : bool
+        Whether the projected clouds are looked at.
+    """
+
+    name: str
+    count: int
+    values: Callable[[Array, Any, Any], Array]
+    means: Callable[[float], tuple[Array, float]]
+    needs_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Corrected blocks.
+
+    Attributes
+    ----------
+    blocks : ndarray, shape (B,)
+        Block means with the controls taken off.
+    degrees_of_freedom : int
+    coefficients : ndarray, shape (k,)
+        From all blocks; 0 for a column that was dropped.
+    """
+
+    blocks: Array
+    degrees_of_freedom: int
+    coefficients: Array
+
+
+def absolute_moment(dimension: int, p: float) -> float:
+    """E abs(theta.v)^p for a unit vector v and theta uniform on the sphere.
+
+    Examples
+    --------
+    >>> round(absolute_moment(3, 1.0), 12), round(absolute_moment(7, 2.0), 12) == round(1 / 7, 12)
+    (0.5, True)
+    """
+    log_ratio = math.lgamma((p + 1) / 2) + math.lgamma(dimension / 2)
+    log_ratio -= math.lgamma((p + dimension) / 2) + 0.5 * math.log(math.pi)
+    return math.exp(log_ratio)
+
+
+def mean_root_product(
+    a: Array, b: Array, dimension: int | None = None, tolerance: float = 1e-6
+) -> tuple[float, float]:
+    """E sqrt(theta'A theta . theta'B theta) over the sphere, by a two-dimensional integral.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (r, r)
+        Symmetric and positive semi-definite.
+    dimension : int, optional
+        Of the sphere's space, where A and B are blocks of larger matrices that are zero elsewhere.
+    tolerance : float, default 1e-6
+        The nodes are doubled until the relative change is below it, at most twice.
+
+    Returns
+    -------
+    float
+        The mean.
+    float
+        The last change, which bounds its error for all but the most singular matrices.
+
+    Notes
+    -----
+    With C = cos(f)^2 A + sin(f)^2 B and R = (I + 2 r C)^-1 the mean is 2/(pi d) times the integral
+    over 0 < f < pi/2 and r > 0 of det(I + 2 r C)^(-1/2) (tr(AR) tr(BR) + 2 tr(ARBR)).
+
+    Examples
+    --------
+    >>> value, error = mean_root_product(np.eye(3), 4 * np.eye(3))
+    >>> round(value, 6), error < 1e-6
+    (2.0, True)
+    """
+    d = len(a) if dimension is None else dimension
+    trace_a, trace_b = float(np.trace(a)), float(np.trace(b))
+    if trace_a <= 0 or trace_b <= 0:
+        return 0.0, 0.0
+    # balanced: without that the integrand has a narrow peak near one end
+    a, b = a / trace_a, b / trace_b
+    scale = math.sqrt(trace_a) * math.sqrt(trace_b)
+    if d == 2:
+        return _mean_root_product_plane(a, b, scale)
+    rank_one = _common_rank_one(a, b)
+    if rank_one is not None:
+        t = rank_one
+        value = 2 / (math.pi * d) * (math.sin(t) + (math.pi / 2 - t) * math.cos(t))
+        return scale * value, 0.0
+    old = _root_product_nodes(a, b, d, 6, 22)
+    for nodes in ((8, 30), (16, 60), (32, 120)):
+        value = _root_product_nodes(a, b, d, *nodes)
+        change = abs(value - old)
+        if change <= tolerance * value:
+            break
+        old = value
+    return float(scale * value), float(scale * change)
+
+
+def _root_product_nodes(a: Array, b: Array, d: int, n_angles: int, n_radii: int) -> float:
+    u, w_u = np.polynomial.legendre.leggauss(n_radii)
+    u, w_u = (u + 1) / 2, w_u / 2
+    f, w_f = np.polynomial.legendre.leggauss(n_angles)
+    f, w_f = (f + 1) * math.pi / 4, w_f * math.pi / 4
+    total = 0.0
+    for angle, weight in zip(f, w_f, strict=True):
+        c, s = math.cos(angle) ** 2, math.sin(angle) ** 2
+        values, vectors = np.linalg.eigh(c * a + s * b)
+        values = np.maximum(values, 0.0)
+        # the other matrix follows from C: the smaller coefficient never divides
+        first = vectors.T @ (a if c <= s else b) @ vectors
+        second = (np.diag(values) - c * first) / s if c <= s else (np.diag(values) - s * first) / c
+        products = first * second
+        k = values.sum() / min(d, 2)
+        r = u / (1 - u) / k
+        jacobian = w_u / (1 - u) ** 2 / k
+        shrink = 1 / (1 + 2 * np.outer(r, values))
+        log_determinant = np.log(shrink).sum(axis=1) / 2
+        traces = (shrink @ np.diag(first)) * (shrink @ np.diag(second))
+        mixed = np.einsum("ri,ri->r", shrink @ products, shrink)
+        total += weight * float(jacobian @ (np.exp(log_determinant) * (traces + 2 * mixed)))
+    return 2 / (math.pi * d) * total
+
+
+def _mean_root_product_plane(a: Array, b: Array, scale: float) -> tuple[float, float]:
+    """By equispaced angles, whose error vanishes at once where the integrand is smooth."""
+
+    def rule(n: int) -> float:
+        angle = np.arange(n) * (math.pi / n)
+        theta = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        product = _forms(theta, a) * _forms(theta, b)
+        return float(np.sqrt(np.maximum(product, 0.0)).mean())
+
+    coarse, fine = rule(4096), rule(16384)
+    return scale * fine, scale * abs(fine - coarse)
+
+
+def _common_rank_one(a: Array, b: Array) -> float | None:
+    """The acute angle between the only eigenvectors of two matrices of rank one and trace 1."""
+    for matrix in (a, b):
+        if abs(np.sum(matrix * matrix) - 1) > 1e-12:
+            return None
+    cosine = math.sqrt(min(max(float(np.sum(a * b)), 0.0), 1.0))
+    return math.acos(cosine)
+
+
+def _forms(theta: Array, matrix: Array) -> Array:
+    return np.einsum("ld,ld->l", theta @ matrix, theta)
+
+
+def harmonics(dimension: int, degree: int) -> Control:
+    """Even polynomials up to a degree: monomials of that degree, minus their means.
+
+    On the sphere those of the highest even degree span the lower ones; the last is left out
+    because together they hold the constant.
+
+    Examples
+    --------
+    >>> [harmonics(3, degree).count for degree in (2, 4, 8)]
+    [5, 14, 44]
+    """
+    if isinstance(degree, bool) or not isinstance(degree, int | np.integer) or degree < 2:
+        raise ValueError(f"control_variates: got harmonics of degree {degree!r}; expected 2, 4 ...")
+    degree = int(degree) - int(degree) % 2
+    count = math.comb(dimension + degree - 1, degree) - 1
+    if count > MOST_HARMONICS:
+        raise ValueError(
+            f"control_variates: harmonics up to degree {degree} in {dimension} dimensions are "
+            f"{count} functions; expected at most {MOST_HARMONICS}"
+        )
+    exponents = [
+        np.bincount(which, minlength=dimension)
+        for which in itertools.combinations_with_replacement(range(dimension), degree)
+    ][:-1]
+    table = np.array(exponents)
+    # E prod theta_i^(a_i) = prod (a_i - 1)!! / (d (d+2) ... (d + degree - 2))
+    below = math.prod(dimension + 2 * i for i in range(degree // 2))
+    odd = [math.prod(range(1, a, 2)) for a in range(degree + 1)]
+    means = np.array(
+        [0.0 if (row % 2).any() else math.prod(odd[a] for a in row) / below for row in table]
+    )
+
+    def values(theta: Array, x: Any, y: Any) -> Array:
+        powers = theta[:, :, None] ** np.arange(degree + 1)
+        out = np.ones((len(theta), len(table)))
+        for i in range(dimension):
+            out *= powers[:, i, table[:, i]]
+        return out
+
+    return Control("harmonics", count, values, lambda tolerance: (means, 0.0))
+
+
+def build(request: Any, pair: Any, p: float) -> list[Control]:
+    """Controls by name.
+
+    Parameters
+    ----------
+    request : False, str, tuple or list of these
+        As on this module's page.
+    pair : object
+        With ``dimension``, ``shift`` (Dm), ``x`` and ``y``: clouds with ``weights``, ``mean``,
+        ``spread`` (trace of the covariance), ``power_around(c, p)``, and ``spectra()`` (both
+        covariances in one basis).
+    p : float
+
+    Returns
+    -------
+    list of Control
+        In the order in which they are kept when blocks are few.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Something else was asked for.
+    """
+    if request is False or request is None:
+        return []
+    if isinstance(request, str | tuple):
+        request = [request]
+    if not isinstance(request, Sequence):
+        raise TypeError(
+            f"control_variates: got {type(request).__name__}; expected 'auto', False, a name of "
+            f"{NAMES}, ('harmonics', degree), (function, mean), or a list of these"
+        )
+    found = [_one(entry, pair, p) for entry in request]
+    return sorted(found, key=lambda control: PREFERENCE.index(control.name))
+
+
+def _one(entry: Any, pair: Any, p: float) -> Control:
+    d = pair.dimension
+    shift = pair.shift
+    squared = float(shift @ shift)
+
+    def exactly(*means: float) -> Callable[[float], tuple[Array, float]]:
+        return lambda tolerance: (np.array(means), 0.0)
+
+    if isinstance(entry, tuple) and len(entry) == 2:
+        first, second = entry
+        if isinstance(first, str) and first == "harmonics":
+            return harmonics(d, second)
+        if callable(first):
+            return _own(first, second)
+    if entry == "lower":
+        return Control(
+            "lower", 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, exactly(squared / d)
+        )
+    if entry == "power":
+        return Control(
+            "power",
+            1,
+            lambda theta, x, y: np.abs(theta @ shift)[:, None] ** p,
+            exactly(absolute_moment(d, p) * squared ** (p / 2)),
+        )
+    if entry in ("upper", "parts", "gaussian"):
+        return _of_second_moments(entry, pair)
+    if entry == "point_mass":
+        return _point_mass(pair, p)
+    raise ValueError(
+        f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
+        "(function, mean)"
+    )
+
+
+def _of_second_moments(name: str, pair: Any) -> Control:
+    d, shift = pair.dimension, pair.shift
+    squared = float(shift @ shift)
+
+    def spread(theta: Array, x: Any, y: Any) -> tuple[Array, Array, Array]:
+        v_x, v_y = pair.projected_variances(theta, x, y)
+        return (theta @ shift) ** 2, v_x, v_y
+
+    def sums() -> tuple[float, float, float]:
+        return squared / d, pair.x.spread / d, pair.y.spread / d
+
+    if name == "upper":
+        return Control(
+            "upper",
+            1,
+            lambda theta, x, y: sum(spread(theta, x, y))[:, None],
+            lambda tolerance: (np.array([sum(sums())]), 0.0),
+            True,
+        )
+    if name == "parts":
+        return Control(
+            "parts",
+            3,
+            lambda theta, x, y: np.stack(spread(theta, x, y), axis=1),
+            lambda tolerance: (np.array(sums()), 0.0),
+            True,
+        )
+
+    def gaussian(theta: Array, x: Any, y: Any) -> Array:
+        shifted, v_x, v_y = spread(theta, x, y)
+        return (shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2)[:, None]
+
+    def mean(tolerance: float) -> tuple[Array, float]:
+        cross, error = mean_root_product(*pair.spectra(), d, tolerance)
+        return np.array([sum(sums()) - 2 * cross]), 2 * error
+
+    return Control("gaussian", 1, gaussian, mean, True)
+
+
+def _point_mass(pair: Any, p: float) -> Control:
+    moment = absolute_moment(pair.dimension, p)
+
+    def column(theta: Array, rows: Any, cloud: Any, centre: Array) -> Array:
+        gaps = np.abs(rows - (theta @ centre)[:, None]) ** p
+        return gaps.mean(axis=1) if cloud.weights is None else gaps @ cloud.weights
+
+    def values(theta: Array, x: Any, y: Any) -> Array:
+        return np.stack(
+            [column(theta, x, pair.x, pair.y.mean), column(theta, y, pair.y, pair.x.mean)], axis=1
+        )
+
+    def means(tolerance: float) -> tuple[Array, float]:
+        known = (pair.x.power_around(pair.y.mean, p), pair.y.power_around(pair.x.mean, p))
+        return moment * np.array(known), 0.0
+
+    return Control("point_mass", 2, values, means, True)
+
+
+def _own(function: Callable[[Array], Any], mean: Any) -> Control:
+    known = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+    if known.ndim != 1 or not np.isfinite(known).all():
+        raise ValueError(
+            f"control_variates: got a mean of shape {known.shape}; expected finite numbers, one "
+            "per function"
+        )
+
+    def values(theta: Array, x: Any, y: Any) -> Array:
+        from ..errors import ModelError
+
+        out = np.asarray(function(theta.copy()), dtype=np.float64)
+        if out.ndim == 1:
+            out = out[:, None]
+        if out.shape != (len(theta), len(known)) or not np.isfinite(out).all():
+            raise ModelError(
+                f"control_variates: the function returned shape {out.shape} for directions of "
+                f"shape {theta.shape}; expected finite values of shape {(len(theta), len(known))}"
+            )
+        return out
+
+    return Control("own", len(known), values, lambda tolerance: (known, 0.0))
+
+
+def fit(values: Array, centred: Array, scale: float) -> Fit:
+    """Blocks corrected with coefficients from the other blocks.
+
+    Parameters
+    ----------
+    values : ndarray, shape (B,)
+        Block means.
+    centred : ndarray, shape (B, k)
+        Block means of the controls minus their known means, k < B - 1.
+    scale : float
+        Size of W; columns that vary less than 1e-6 of it are dropped.
+
+    Returns
+    -------
+    Fit
+        Its mean is exactly unbiased: no block is corrected by a coefficient it helped to find.
+        In closed form, with X = [1, h], residuals e and leverages q,
+        t_b = W_b - h_b'beta + (h_b'(X'X)^-1_h. X_b) e_b / (1 - q_b).
+
+    Examples
+    --------
+    >>> h = np.array([[0.1], [-0.2], [0.4], [0.0], [-0.1]])
+    >>> np.ptp(fit(3 + 2 * h[:, 0], h, 1.0).blocks) < 1e-12
+    np.True_
+    """
+    count, k = centred.shape
+    spread = centred.std(axis=0)
+    kept = np.flatnonzero(spread > 1e-6 * max(scale, float(spread.max(initial=0.0))))
+    coefficients = np.zeros(k)
+    if kept.size == 0:
+        return Fit(values, count - 1, coefficients)
+    design = np.column_stack([np.ones(count), centred[:, kept] / spread[kept]])
+    q, r, pivots = _pivoted(design)
+    rank = int((np.abs(np.diag(r)) > 1e-9 * abs(r[0, 0])).sum())
+    # collinear columns add nothing; the constant always stays
+    columns = np.sort(pivots[:rank])
+    if columns[0] != 0:
+        columns = np.r_[0, columns[1:]]
+    design = design[:, columns]
+    q, r = np.linalg.qr(design)
+    inverse = np.linalg.inv(r)
+    solution = inverse @ (q.T @ values)
+    residual = values - design @ solution
+    leverage = np.einsum("bk,bk->b", q, q)
+    h = design[:, 1:]
+    # h_b' (X'X)^-1_h. X_b, with (X'X)^-1 = R^-1 R^-T
+    cross = np.einsum("bk,bk->b", h @ inverse[1:], q)
+    # where a block alone decides a coefficient, the others say nothing of it
+    left = np.maximum(1 - leverage, 1e-9)
+    corrected = values - h @ solution[1:] + cross * residual / left
+    places = kept[columns[1:] - 1]
+    coefficients[places] = solution[1:] / spread[places]
+    return Fit(corrected, count - len(columns), coefficients)
+
+
+def _pivoted(design: Array) -> tuple[Array, Array, NDArray[np.intp]]:
+    from scipy.linalg import qr
+
+    q, r, pivots = qr(design, mode="economic", pivoting=True)
+    return q, r, pivots

@@ -1,0 +1,302 @@
+"""Directions of projection: independent blocks, each a rule on the sphere turned at random.
+
+A function W(theta) that is even in theta is averaged over a block: nodes theta_k with weights w_k,
+of sum 1. A block whose every node is uniform on the sphere, as a rule turned by a rotation with
+Haar's law is, gives an unbiased mean whatever the rule; a rule that is exact for polynomials of
+degree t adds nothing but the part of W beyond t to the error. Nodes of one block depend on each
+other, so that standard errors come from the spread of independent blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["LEBEDEV_LINES", "Plan", "draw", "haar_rows", "plan", "wider"]
+
+Array = NDArray[np.float64]
+
+NAMES = ("auto", "uniform", "orthogonal", "sobol", "rule", "exact")
+# lines of Lebedev's rules by degree, without those that have negative weights
+LEBEDEV_DEGREES = (
+    3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31, 35, 41, 47, 53, 59, 65, 71, 77, 83
+)  # fmt: skip
+LEBEDEV_LINES = (
+    3, 7, 13, 19, 25, 43, 55, 73, 85, 97, 151, 175, 217, 295, 385, 487, 601, 727, 865, 1015, 1177
+)  # fmt: skip
+LARGEST_ANGLES = 1024  # lines of one block in the plane
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the blocks are made of.
+
+    Attributes
+    ----------
+    kind : str
+        "uniform", "orthogonal", "sobol", "angles", "lebedev", "degree 5" or "given".
+    dimension, blocks, lines : int
+        Dimension of the space, number of blocks and directions in each.
+    degree : int
+        Even polynomials up to this degree are integrated without error; 1 for single directions.
+    given : ndarray, shape (blocks, lines, dimension), or None
+        The user's directions.
+    """
+
+    kind: str
+    dimension: int
+    blocks: int
+    lines: int
+    degree: int
+    given: Array | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of directions."""
+        return self.blocks * self.lines
+
+    @property
+    def weights(self) -> Array:
+        """Weights of the directions of a block, shape (lines,), of sum 1."""
+        if self.kind == "lebedev":
+            return _lebedev(self.degree)[1]
+        if self.kind == "degree 5":
+            return _degree_five(self.dimension)[1]
+        return np.full(self.lines, 1 / self.lines)
+
+
+def plan(
+    directions: str | ArrayLike, dimension: int, budget: int | None, *, fewest: int = 5
+) -> Plan:
+    """Blocks for a budget: a rule that depends on the arguments only.
+
+    Parameters
+    ----------
+    directions : {"auto", "uniform", "orthogonal", "sobol", "rule"} or array_like
+        As for `smcweights.sliced_wasserstein`.
+    dimension : int, at least 2
+    budget : int or None
+        Most directions; None for the first round of a run by precision.
+    fewest : int, default 5
+        Blocks that are wanted at least, for the standard error; 1 for as few as possible.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError, TypeError
+        Unknown name, or an array that is not of unit vectors in this dimension.
+
+    Examples
+    --------
+    >>> [plan("auto", 3, n).lines for n in (100, 1000)]
+    [19, 97]
+    >>> plan("orthogonal", 50, 200, fewest=8).lines  # of orthonormal rows
+    25
+    """
+    if not isinstance(directions, str):
+        return _given(directions, dimension, budget)
+    if directions not in NAMES:
+        raise ValueError(f"directions: got {directions!r}; expected one of {NAMES} or an array")
+    d = dimension
+    if budget is None:
+        return _first_round(directions, d)
+    if directions in ("auto", "rule") and d == 2:
+        lines = min(max(budget // _blocks_of(budget, fewest), 1), LARGEST_ANGLES)
+        return Plan("angles", 2, budget // lines, lines, 2 * lines - 1)
+    if directions in ("auto", "rule") and d == 3 and budget >= LEBEDEV_LINES[0]:
+        share = budget // _blocks_of(budget, fewest)
+        fits = [i for i, lines in enumerate(LEBEDEV_LINES) if lines <= max(share, 3)]
+        return _lebedev_plan(fits[-1], budget // LEBEDEV_LINES[fits[-1]])
+    if directions == "rule" and d > 3 and budget >= fewest * d * d:
+        return Plan("degree 5", d, budget // (d * d), d * d, 5)
+    if directions == "sobol":
+        lines = 2 ** int(math.log2(max(budget // _blocks_of(budget, fewest), 1)))
+        return Plan("sobol", d, budget // lines, lines, 1)
+    if directions == "uniform" or budget < 2:
+        return Plan("uniform", d, budget, 1, 1)
+    # whole blocks where there are enough of them; else fewer rows in each
+    lines = d if budget >= fewest * d else min(max(budget // max(fewest, 8), 1), d)
+    if lines == 1:
+        return Plan("uniform", d, budget, 1, 1)
+    return Plan("orthogonal", d, budget // lines, lines, 3 if lines == d else 1)
+
+
+def wider(current: Plan) -> Plan | None:
+    """The next larger rule for a run by precision, or None: eight blocks about four times as wide.
+
+    Examples
+    --------
+    >>> wider(plan("rule", 3, None)).lines
+    85
+    """
+    if current.kind == "angles" and 4 * current.lines <= LARGEST_ANGLES:
+        lines = 4 * current.lines
+        return Plan("angles", 2, 8, lines, 2 * lines - 1)
+    if current.kind == "lebedev":
+        fits = [i for i, lines in enumerate(LEBEDEV_LINES) if lines >= 4 * current.lines]
+        return _lebedev_plan(fits[0], 8) if fits else None
+    return None
+
+
+def draw(current: Plan, blocks: int, rng: np.random.Generator, first: int = 0) -> Array:
+    """Directions of some blocks.
+
+    Parameters
+    ----------
+    current : Plan
+    blocks : int
+        How many.
+    rng : numpy.random.Generator
+    first : int, default 0
+        Number of the first of them, for given directions.
+
+    Returns
+    -------
+    ndarray, shape (blocks, lines, dimension)
+        Unit vectors.
+
+    Examples
+    --------
+    >>> theta = draw(plan("orthogonal", 4, 8, fewest=2), 2, np.random.default_rng(1))
+    >>> np.allclose(theta[0] @ theta[0].T, np.eye(4))
+    True
+    """
+    d, lines = current.dimension, current.lines
+    if current.given is not None:
+        return current.given[first : first + blocks]
+    if current.kind == "uniform":
+        z = rng.standard_normal((blocks, lines, d))
+        return z / np.linalg.norm(z, axis=-1, keepdims=True)
+    if current.kind == "angles":
+        angle = (rng.random((blocks, 1)) + np.arange(lines)) * (math.pi / lines)
+        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    if current.kind == "sobol":
+        return np.stack([_sobol(lines, d, rng) for _ in range(blocks)])
+    if current.kind == "orthogonal":
+        return haar_rows(blocks, lines, d, rng)
+    nodes = _lebedev(current.degree)[0] if current.kind == "lebedev" else _degree_five(d)[0]
+    return nodes @ haar_rows(blocks, d, d, rng)
+
+
+def haar_rows(blocks: int, rows: int, dimension: int, rng: np.random.Generator) -> Array:
+    """Orthonormal rows with Haar's law, shape (blocks, rows, dimension).
+
+    Examples
+    --------
+    >>> haar_rows(3, 2, 5, np.random.default_rng(1)).shape
+    (3, 2, 5)
+    """
+    q, r = np.linalg.qr(rng.standard_normal((blocks, dimension, rows)))
+    # without the signs the law would hang on how the factorisation is computed
+    q *= np.sign(np.diagonal(r, axis1=-2, axis2=-1))[:, None, :]
+    return np.ascontiguousarray(np.swapaxes(q, -1, -2))
+
+
+def _blocks_of(budget: int, fewest: int) -> int:
+    return fewest if fewest < 5 else max(5 if budget < 200 else 8, fewest)
+
+
+def _lebedev_plan(index: int, blocks: int) -> Plan:
+    return Plan("lebedev", 3, blocks, LEBEDEV_LINES[index], LEBEDEV_DEGREES[index])
+
+
+def _first_round(directions: str, d: int) -> Plan:
+    if directions in ("auto", "rule") and d == 2:
+        return Plan("angles", 2, 8, 16, 31)
+    if directions in ("auto", "rule") and d == 3:
+        return _lebedev_plan(LEBEDEV_LINES.index(19), 8)
+    if directions == "uniform":
+        return Plan("uniform", d, 64, 1, 1)
+    if directions == "sobol":
+        return Plan("sobol", d, 8, 16, 1)
+    if directions == "rule" and d <= 10:
+        return Plan("degree 5", d, 8, d * d, 5)
+    lines = min(d, 32)
+    return Plan("orthogonal", d, 8, lines, 3 if lines == d else 1)
+
+
+def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Plan:
+    try:
+        theta = np.array(directions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"directions: expected a name or an array of numbers ({error})") from None
+    if theta.ndim not in (2, 3) or theta.size == 0 or theta.shape[-1] != dimension:
+        raise ValueError(
+            f"directions: got shape {theta.shape}; expected (L, {dimension}), or "
+            f"(blocks, lines, {dimension}) for independent blocks"
+        )
+    length = np.linalg.norm(theta, axis=-1)
+    wrong = ~(np.abs(length - 1) < 1e-5)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"directions: row {place[0] if len(place) == 1 else place} has length "
+            f"{length[place]:.6g}; expected unit vectors"
+        )
+    theta /= length[..., None]
+    if theta.ndim == 2:
+        theta = theta[None]
+    if budget is not None and budget != theta.shape[0] * theta.shape[1]:
+        raise ValueError(
+            f"budget: got {budget} with {theta.shape[0] * theta.shape[1]} directions given; "
+            "leave it out, all of them are used"
+        )
+    return Plan("given", dimension, theta.shape[0], theta.shape[1], 1, theta)
+
+
+def _sobol(lines: int, d: int, rng: np.random.Generator) -> Array:
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    u = qmc.Sobol(d, scramble=True, rng=rng).random(lines)
+    # an exact 0 or 1 would be an infinite coordinate
+    z = ndtri(np.clip(u, 2.0**-40, 1 - 2.0**-40))
+    length = np.linalg.norm(z, axis=-1, keepdims=True)
+    return z / length
+
+
+@functools.cache
+def _lebedev(degree: int) -> tuple[Array, Array]:
+    """Half of a rule: one of each pair of opposite points, weights doubled."""
+    from scipy.integrate import lebedev_rule
+
+    points, weights = lebedev_rule(degree)
+    points = points.T
+    # the first coordinate that is not 0 decides
+    first = np.argmax(np.abs(points) > 1e-9, axis=1)
+    half = points[np.arange(len(points)), first] > 0
+    w = weights[half]
+    return np.ascontiguousarray(points[half]), w / w.sum()
+
+
+@functools.cache
+def _degree_five(d: int) -> tuple[Array, Array]:
+    """The axes and the diagonals of pairs of axes."""
+    rows = [np.eye(d)]
+    i, j = np.triu_indices(d, 1)
+    for sign in (1.0, -1.0):
+        pairs = np.zeros((len(i), d))
+        pairs[np.arange(len(i)), i] = math.sqrt(0.5)
+        pairs[np.arange(len(i)), j] = sign * math.sqrt(0.5)
+        rows.append(pairs)
+    w = np.full(d * d, 2 / (d * (d + 2)))
+    w[:d] = (4 - d) / (d * (d + 2))
+    return np.concatenate(rows), w
+
+
+def describe(current: Plan) -> dict[str, Any]:
+    """What the diagnostics say about the directions."""
+    return {
+        "directions": current.kind,
+        "blocks": current.blocks,
+        "lines_per_block": current.lines,
+        "degree": current.degree,
+    }

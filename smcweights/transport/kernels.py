@@ -1,0 +1,268 @@
+"""Compiled merges of projected clouds; sorting is NumPy's, whose vectorised sort is faster."""
+
+import math
+
+import numba
+import numpy as np
+
+_FAST = {"reassoc", "contract", "nsz"}
+
+
+@numba.njit(inline="always")
+def _power(difference, p):
+    size = abs(difference)
+    if p == 2.0:
+        return size * size
+    if p == 1.0:
+        return size
+    return size**p
+
+
+@numba.njit(inline="always")
+def _slope(difference, p):
+    """Derivative of |difference|^p."""
+    if p == 2.0:
+        return 2.0 * difference
+    if difference == 0.0:
+        return 0.0
+    if p == 1.0:
+        return math.copysign(1.0, difference)
+    return math.copysign(p * abs(difference) ** (p - 1.0), difference)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def equal_rows(a, b, p, out):
+    """W of sorted rows of the same length."""
+    n = a.shape[1]
+    for k in range(a.shape[0]):
+        total = 0.0
+        if p == 2.0:
+            for i in range(n):
+                difference = np.float64(a[k, i]) - np.float64(b[k, i])
+                total += difference * difference
+        elif p == 1.0:
+            for i in range(n):
+                total += abs(np.float64(a[k, i]) - np.float64(b[k, i]))
+        else:
+            for i in range(n):
+                total += abs(np.float64(a[k, i]) - np.float64(b[k, i])) ** p
+        out[k] = total / n
+
+
+@numba.njit(cache=True, nogil=True)
+def unequal_rows(a, b, p, out):
+    """W of sorted rows of lengths n and m: masses are whole multiples of 1/(n m)."""
+    n, m = a.shape[1], b.shape[1]
+    for k in range(a.shape[0]):
+        total = 0.0
+        i, j = 0, 0
+        left_a, left_b = np.int64(m), np.int64(n)
+        while i < n:
+            mass = min(left_a, left_b)
+            total += mass * _power(np.float64(a[k, i]) - np.float64(b[k, j]), p)
+            left_a -= mass
+            left_b -= mass
+            if left_a == 0:
+                i += 1
+                left_a = np.int64(m)
+            if left_b == 0:
+                j += 1
+                left_b = np.int64(n)
+        out[k] = total / (np.float64(n) * np.float64(m))
+
+
+@numba.njit(cache=True, nogil=True)
+def weighted_rows(a, b, order_a, order_b, weights_a, weights_b, p, out):
+    """W of rows as they are, with the order of their points and weights of sum 1."""
+    n, m = a.shape[1], b.shape[1]
+    for k in range(a.shape[0]):
+        total = 0.0
+        i, j = 0, 0
+        left_a, left_b = weights_a[order_a[k, 0]], weights_b[order_b[k, 0]]
+        while True:
+            difference = np.float64(a[k, order_a[k, i]]) - np.float64(b[k, order_b[k, j]])
+            cost = _power(difference, p)
+            if left_a < left_b:
+                total += left_a * cost
+                left_b -= left_a
+                i += 1
+                if i == n:
+                    break
+                left_a = weights_a[order_a[k, i]]
+            else:
+                total += left_b * cost
+                left_a -= left_b
+                j += 1
+                if j == m:
+                    break
+                left_b = weights_b[order_b[k, j]]
+        out[k] = total
+
+
+@numba.njit(cache=True, nogil=True)
+def equal_slopes(a, b, order_a, order_b, p, out, slope_a, slope_b):
+    """`slopes` of clouds of the same size without weights: rank meets rank."""
+    n = a.shape[1]
+    for k in range(a.shape[0]):
+        total = 0.0
+        for r in range(n):
+            i, j = order_a[k, r], order_b[k, r]
+            difference = np.float64(a[k, i]) - np.float64(b[k, j])
+            total += _power(difference, p)
+            slope = _slope(difference, p) / n
+            slope_a[k, i] = slope
+            slope_b[k, j] = -slope
+        out[k] = total / n
+
+
+@numba.njit(cache=True, nogil=True)
+def slopes(a, b, order_a, order_b, weights_a, weights_b, p, out, slope_a, slope_b):
+    """W of rows, and its derivative by every projected point of both clouds."""
+    n, m = a.shape[1], b.shape[1]
+    for k in range(a.shape[0]):
+        for i in range(n):
+            slope_a[k, i] = 0.0
+        for j in range(m):
+            slope_b[k, j] = 0.0
+        total = 0.0
+        i, j = 0, 0
+        at_a, at_b = order_a[k, 0], order_b[k, 0]
+        left_a, left_b = weights_a[at_a], weights_b[at_b]
+        while True:
+            difference = np.float64(a[k, at_a]) - np.float64(b[k, at_b])
+            # weights that should end together differ by rounding: no point is left for its sliver
+            close = abs(left_a - left_b) <= 1e-14
+            mass = min(left_a, left_b)
+            total += mass * _power(difference, p)
+            slope = mass * _slope(difference, p)
+            slope_a[k, at_a] += slope
+            slope_b[k, at_b] -= slope
+            left_a -= mass
+            left_b -= mass
+            if close or left_a <= left_b:
+                i += 1
+            if close or left_b < left_a:
+                j += 1
+            if i == n or j == m:
+                break
+            if close or left_a <= left_b:
+                at_a = order_a[k, i]
+                next_a = weights_a[at_a]
+            else:
+                next_a = left_a
+            if close or left_b < left_a:
+                at_b = order_b[k, j]
+                next_b = weights_b[at_b]
+            else:
+                next_b = left_b
+            left_a, left_b = next_a, next_b
+        out[k] = total
+
+
+@numba.njit(cache=True, nogil=True)
+def split_rows(rows, order, labels, n, p, out):
+    """W between the points of a pool with label 1 (n of them) and the others, by sorted rows."""
+    size = rows.shape[1]
+    first, second = np.empty((1, n)), np.empty((1, size - n))
+    for k in range(rows.shape[0]):
+        i, j = 0, 0
+        for r in range(size):
+            if labels[order[k, r]]:
+                first[0, i] = rows[k, r]
+                i += 1
+            else:
+                second[0, j] = rows[k, r]
+                j += 1
+        if 2 * n == size:
+            equal_rows(first, second, p, out[k : k + 1])
+        else:
+            unequal_rows(first, second, p, out[k : k + 1])
+
+
+@numba.njit(cache=True, nogil=True)
+def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, tolerance):
+    """Integral over [0, pi) of sum_r (theta.x_(r)) (theta.y_(r)), by the angles of the swaps.
+
+    ``first`` and ``second`` are the points of a pair whose projections swap at that angle; pairs
+    of y have their numbers shifted by n. Angles closer than ``tolerance`` are one event.
+    """
+    n = x.shape[0]
+    points = np.empty((2 * n, 2))
+    points[:n] = x
+    points[n:] = y
+    # rank -> point and point -> rank, both clouds in one row
+    at = np.empty(2 * n, np.int64)
+    rank = np.empty(2 * n, np.int64)
+    for r in range(n):
+        at[r] = rank_order_x[r]
+        at[n + r] = n + rank_order_y[r]
+    for r in range(2 * n):
+        rank[at[r]] = r
+    m00 = m01 = m11 = 0.0
+    for r in range(n):
+        u, v = points[at[r]], points[at[n + r]]
+        m00 += u[0] * v[0]
+        m01 += 0.5 * (u[0] * v[1] + u[1] * v[0])
+        m11 += u[1] * v[1]
+    lows, highs = np.empty(0, np.int64), np.empty(0, np.int64)
+    total = 0.0
+    before = 0.0
+    count = angles.size
+    e = 0
+    while e <= count:
+        now = angles[e] if e < count else math.pi
+        width = now - before
+        sine = math.sin(2 * now) - math.sin(2 * before)
+        cosine = math.cos(2 * before) - math.cos(2 * now)
+        total += m00 * (0.5 * width + 0.25 * sine)
+        total += m11 * (0.5 * width - 0.25 * sine)
+        total += 2.0 * m01 * 0.25 * cosine
+        if e == count:
+            break
+        end = e + 1
+        while end < count and angles[end] - angles[end - 1] <= tolerance:
+            end += 1
+        group = end - e
+        if lows.size < group:
+            lows, highs = np.empty(2 * group, np.int64), np.empty(2 * group, np.int64)
+        for g in range(group):
+            r, s = rank[first[e + g]], rank[second[e + g]]
+            lows[g], highs[g] = min(r, s), max(r, s)
+        if group > 1:
+            order = np.argsort(lows[:group])
+            lows[:group] = lows[:group][order]
+            highs[:group] = highs[:group][order]
+        # an angle at which all orders are again strict
+        after = 0.5 * (angles[end - 1] + (angles[end] if end < count else math.pi))
+        c, s0 = math.cos(after), math.sin(after)
+        g = 0
+        while g < group:
+            low, high = lows[g], highs[g]
+            g += 1
+            while g < group and lows[g] <= high:
+                high = max(high, highs[g])
+                g += 1
+            for r in range(low, high + 1):
+                partner = r + n if r < n else r - n
+                u, v = points[at[r]], points[at[partner]]
+                m00 -= u[0] * v[0]
+                m01 -= 0.5 * (u[0] * v[1] + u[1] * v[0])
+                m11 -= u[1] * v[1]
+            for r in range(low + 1, high + 1):
+                point = at[r]
+                value = c * points[point, 0] + s0 * points[point, 1]
+                q = r - 1
+                while q >= low and c * points[at[q], 0] + s0 * points[at[q], 1] > value:
+                    at[q + 1] = at[q]
+                    q -= 1
+                at[q + 1] = point
+            for r in range(low, high + 1):
+                rank[at[r]] = r
+                partner = r + n if r < n else r - n
+                u, v = points[at[r]], points[at[partner]]
+                m00 += u[0] * v[0]
+                m01 += 0.5 * (u[0] * v[1] + u[1] * v[0])
+                m11 += u[1] * v[1]
+        before = now
+        e = end
+    return total
