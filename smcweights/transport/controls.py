@@ -329,7 +329,7 @@ def _of_second_moments(name: str, pair: Any) -> Control:
         return Control(
             "upper",
             1,
-            lambda theta, x, y: sum(spread(theta, x, y))[:, None],
+            lambda theta, x, y: np.add.reduce(spread(theta, x, y))[:, None],
             lambda tolerance: (np.array([sum(sums())]), 0.0),
             True,
         )
@@ -347,7 +347,8 @@ def _of_second_moments(name: str, pair: Any) -> Control:
         return (shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2)[:, None]
 
     def mean(tolerance: float) -> tuple[Array, float]:
-        cross, error = mean_root_product(*pair.spectra(), d, tolerance)
+        a, b = pair.spectra()
+        cross, error = mean_root_product(a, b, d, tolerance)
         return np.array([sum(sums()) - 2 * cross]), 2 * error
 
     return Control("gaussian", 1, gaussian, mean, True)

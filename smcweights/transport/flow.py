@@ -410,8 +410,8 @@ def sliced_gradient_flow(
     masses = pair.x.masses[:, None]
     try:
         for step in range(start, count + 1):
-            cloud = _moved(pair.x, points)
-            now = Pair(cloud, pair.y)
+            moved = Cloud(points.astype(pair.x.points.dtype), pair.x.weights)
+            now = Pair(moved, pair.y)
             theta = draw(rule, rule.blocks, generator(seeds, "step", step))
             costs, gradient, _ = _block_gradients(now, rule, theta, p)
             power = float(costs.mean())
@@ -452,12 +452,6 @@ def sliced_gradient_flow(
         np.array(frames).reshape(len(frames), n, d),
         provenance("sliced_gradient_flow", seeds, arguments),
     )
-
-
-def _moved(cloud: Cloud, points: Array) -> Cloud:
-    mean = cloud.masses @ points
-    spread = float(cloud.masses @ ((points - mean) ** 2).sum(axis=1))
-    return Cloud(points.astype(cloud.points.dtype), cloud.weights, mean, spread)
 
 
 def _assignment(x: Array, y: Array) -> float:

@@ -49,9 +49,8 @@ __all__ = [
 Array = NDArray[Any]
 
 LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n (n - 1)
-CENTRED_BYTES = 2**27  # clouds up to this size are copied to be centred
 ROWS_BYTES = 2**26  # projected rows of a task
-DIGEST_BYTES = 2**24  # larger clouds are told apart by a sample of their rows
+DIGEST_BYTES = 2**19  # larger clouds are told apart by a sample of their rows
 
 
 # ------------------------------------------------------------------------------------ the clouds
@@ -59,15 +58,29 @@ DIGEST_BYTES = 2**24  # larger clouds are told apart by a sample of their rows
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal.
-
-    ``mean`` (d,) and ``spread``, the trace of the covariance (divided by the sum of the weights).
-    """
+    """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal."""
 
     points: Array
     weights: Array | None
-    mean: Array
-    spread: float
+
+    @cached_property
+    def mean(self) -> Array:
+        """(d,), float64."""
+        if self.weights is None:
+            return self.points.mean(axis=0, dtype=np.float64)
+        return self.weights @ self.points
+
+    @cached_property
+    def spread(self) -> float:
+        """Trace of the covariance (divided by the sum of the weights)."""
+        squares = np.einsum("nd,nd->n", self.points, self.points, dtype=np.float64)
+        return max(float(self.masses @ squares) - float(self.mean @ self.mean), 0.0)
+
+    @cached_property
+    def size(self) -> float:
+        """Rough mean square of the points: that of a thousand of them."""
+        some = self.points[:: max(len(self.points) // 1000, 1)].astype(np.float64)
+        return float(np.einsum("nd,nd->", some, some)) / len(some)
 
     @cached_property
     def masses(self) -> Array:
@@ -105,8 +118,8 @@ class Pair:
 
     @property
     def scale(self) -> float:
-        """Size of a squared distance."""
-        return self.x.spread + self.y.spread + float(self.shift @ self.shift)
+        """Rough size of what a squared distance is the small or large difference of."""
+        return self.x.size + self.y.size
 
     def spectra(self) -> tuple[Array, Array]:
         """Covariances of both clouds in one orthonormal basis of all the directions they have."""
@@ -193,21 +206,19 @@ def as_cloud(points: Any, weights: Any = None, name: str = "x") -> tuple[Array, 
     return found, None if np.ptp(a) == 0 else a
 
 
-def _centred(points: Array, weights: Array | None, centre: Array, move: bool) -> Cloud:
-    if move:
+def _centre(clouds: Sequence[Array]) -> Array | None:
+    """A vector to subtract from all of them, or None where they are near the origin."""
+    some = [c[:: max(len(c) // 1000, 1)].astype(np.float64) for c in clouds]
+    means = np.array([part.mean(axis=0) for part in some])
+    centre = means.mean(axis=0)
+    size = sum(float(((part - centre) ** 2).sum(axis=1).mean()) for part in some)
+    return centre if float(centre @ centre) > 4 * size else None
+
+
+def _moved(points: Array, weights: Array | None, centre: Array | None) -> Cloud:
+    if centre is not None:
         points = (points - centre).astype(points.dtype)
-    points = np.ascontiguousarray(points)
-    if weights is None:
-        mean = points.mean(axis=0, dtype=np.float64)
-        second = float(np.einsum("nd,nd->", points, points, dtype=np.float64)) / len(points)
-    else:
-        mean = weights @ points
-        second = float(weights @ np.einsum("nd,nd->n", points, points, dtype=np.float64))
-    return Cloud(points, weights, mean, max(second - float(mean @ mean), 0.0))
-
-
-def _mean(points: Array, weights: Array | None) -> Array:
-    return points.mean(axis=0, dtype=np.float64) if weights is None else weights @ points
+    return Cloud(np.ascontiguousarray(points), weights)
 
 
 def clouds_of(given: Sequence[tuple[Any, Any, str]]) -> list[Cloud]:
@@ -221,13 +232,8 @@ def clouds_of(given: Sequence[tuple[Any, Any, str]]) -> list[Cloud]:
             )
     dtype = np.result_type(*(points.dtype for points, _ in found))
     found = [(np.asarray(points, dtype=dtype), weights) for points, weights in found]
-    means = np.array([_mean(points, weights) for points, weights in found])
-    centre = means.mean(axis=0)
-    bytes_ = sum(points.nbytes for points, _ in found)
-    # a copy of large clouds is worth it only where the offset would cost digits
-    spread = sum(float(points[:: max(len(points) // 1000, 1)].var()) for points, _ in found)
-    move = bytes_ <= CENTRED_BYTES or float(centre @ centre) > 100 * dimension * spread
-    return [_centred(points, weights, centre, move) for points, weights in found]
+    centre = _centre([points for points, _ in found])
+    return [_moved(points, weights, centre) for points, weights in found]
 
 
 def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any) -> Pair:
@@ -242,6 +248,8 @@ def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any) -> Pair:
 def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
     """Rows that are projected at once: thin blocks starve matrix products, thick ones memory."""
     base = 16 if dimension <= 10 else 32 if dimension <= 100 else 64
+    # of small clouds many rows, so that the bookkeeping of a task doesn't show
+    base = max(base, min(2**17 // points, 1024))
     return int(min(base, max(ROWS_BYTES // (points * itemsize), 1)))
 
 
@@ -505,13 +513,13 @@ def checked_order(p: Any) -> float:
 
 
 def _fingerprint(pair: Pair) -> list[Array]:
-    """What tells clouds apart: their points; of large ones, moments and some thousand points."""
+    """What tells clouds apart: their points; of large ones, sizes and some hundred points."""
     parts: list[Any] = []
     for cloud in (pair.x, pair.y):
         points = cloud.points
         if points.nbytes > DIGEST_BYTES:
-            points = points[:: len(points) // 1000]
-        parts += [points, cloud.mean, np.array([cloud.spread, len(cloud.points)])]
+            points = points[:: max(len(points) * points[0].nbytes // DIGEST_BYTES, 1)]
+        parts += [points, np.array(len(cloud.points))]
         if cloud.weights is not None:
             parts.append(cloud.weights)
     return parts
@@ -558,8 +566,10 @@ def _sweep(pair: Pair) -> float:
     angle = angle[inside]
     order = np.argsort(angle)
     total = kernels.sweep_plane(
-        *clouds,
-        *orders,
+        clouds[0],
+        clouds[1],
+        orders[0],
+        orders[1],
         angle[order],
         np.concatenate(first)[inside][order],
         np.concatenate(second)[inside][order],
@@ -777,7 +787,7 @@ def sliced_wasserstein_gaussian(
     if d == 1:
         cross = math.sqrt(covariances[0][0, 0] * covariances[1][0, 0])
     else:
-        cross, _ = mean_root_product(*covariances, d, 1e-11)
+        cross, _ = mean_root_product(covariances[0], covariances[1], d, 1e-11)
     power = max((gap + traces) / d - 2 * cross, 0.0)
     return math.sqrt(power) if root else power
 
@@ -902,7 +912,7 @@ def sliced_wasserstein_matrix(
         factor = np.zeros((len(pairs), 1))
     elif count > 1:
         factor = ((blocks - power) / math.sqrt(count * (count - 1))).T
-        floor = 8 * np.finfo(found[0].points.dtype).eps * max(c.spread for c in found) ** (p / 2)
+        floor = 8 * np.finfo(found[0].points.dtype).eps * max(c.size for c in found) ** (p / 2)
         factor = np.concatenate([factor, np.full((len(pairs), 1), floor)], axis=1)
         factor = factor * slope[:, None]
         factor[power <= 0] = 0.0
@@ -974,8 +984,8 @@ class SlicedReference:
     ) -> None:
         self.p = checked_order(p)
         points, masses = as_cloud(y, weights, "y")
-        self._centre = _mean(points, masses)
-        self.cloud = _centred(points, masses, self._centre, True)
+        self._centre = _centre([points])
+        self.cloud = _moved(points, masses, self._centre)
         self.dimension = points.shape[1]
         self._seed = seed_sequence(seed)
         if isinstance(directions, str) and directions == "exact":
@@ -1008,7 +1018,7 @@ class SlicedReference:
                 f"x: has points in {points.shape[1]} dimensions, the reference in {self.dimension}"
             )
         points = points.astype(self.cloud.points.dtype, copy=False)
-        cloud = _centred(points, masses, self._centre, True)
+        cloud = _moved(points, masses, self._centre)
         step = chunk_rows(self.dimension, 2 * len(points), points.dtype.itemsize)
         costs = np.concatenate(
             [
