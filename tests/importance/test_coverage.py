@@ -1,21 +1,25 @@
-"""Do 95 % intervals cover 95 times in 100, on ten seeds and on the two thousand after them?
+"""Do 95 % intervals cover 95 times in 100?
 
 Truths are closed forms or deterministic quadrature (`smcweights.problems`), none of them symmetric
-in every expectation. 2,000 seeds see a true coverage of 0.90 with probability above 0.999; the
-binomial bounds let one honest expectation in ten million fail, so the whole file raises a false
-alarm about three times in a million changes of the seeds. The seeds are fixed.
+in every expectation. The binomial bounds let one honest expectation in 100,000 fail; 1,000 seeds
+see a true coverage of 0.89 with probability above 0.99. The seeds are fixed. Twice as many,
+which see 0.90 with probability above 0.999:
+
+    COVERAGE_SEEDS=2000 python -m pytest tests/importance/test_coverage.py
 """
 
+import os
 import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import smcweights as smw
 from smcweights import problems
 
-SEEDS = 2000
-LOWER, UPPER = 0.9235, 0.9715  # binomial(2000, 0.95), 1e-7 on both sides together
+SEEDS = int(os.environ.get("COVERAGE_SEEDS", "1000"))
+LOWER, UPPER = stats.binom.ppf([5e-6, 1 - 5e-6], SEEDS, 0.95) / SEEDS
 
 # the first expectations of each problem: those a thousand calls can reach at all. Rarer ones end
 # in a PrecisionWarning at this budget, and are measured at larger ones in benchmarks/importance.py
@@ -54,7 +58,7 @@ def test_intervals_cover_and_means_are_unbiased(name):
             errors[seed] = estimate.value - truth
             reported[seed] = estimate.standard_error
     rate = covered / SEEDS
-    assert ((rate > LOWER) & (rate < UPPER)).all(), rate
+    assert ((rate >= LOWER) & (rate <= UPPER)).all(), rate
     z = errors.mean(0) / (errors.std(0, ddof=1) / np.sqrt(SEEDS))
     assert (np.abs(z) < 5).all(), z
     # errors in units of the standard error each run reported: intervals are Student's, so a little
