@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,6 +31,8 @@ from .sampling import Controls, call_integrand, corrected_mean
 
 if TYPE_CHECKING:
     import pandas
+
+    from .sensitivity import SobolIndices
 
 __all__ = ["PerturbationStudy", "perturbation_study", "reweight", "under_laws"]
 
@@ -89,16 +91,19 @@ def _stored(estimate: Any) -> tuple[np.ndarray, ...]:
     return x, values, log_w, log_f, np.bincount(stratum)
 
 
-def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) -> Estimate:
-    """Expectations under other input laws, from the stored sample of an estimate.
+def reweight(
+    estimate: Estimate | SobolIndices, laws: Any, *, least_effective: float = 50.0
+) -> Estimate:
+    """Expectations or Sobol' indices under other input laws, from the stored sample.
 
     E_p[phi_j] = E_h[phi_j f_p/h] for every law f_p. What h was drawn for decides how well: a law
     far from the first one leaves few draws that count.
 
     Parameters
     ----------
-    estimate : Estimate
-        Of `adaptive_importance_sampling`, `importance_sampling` or `failure_probability`.
+    estimate : Estimate or SobolIndices
+        Of `adaptive_importance_sampling`, `importance_sampling` or `failure_probability`; or of
+        `sobol_indices`, whose pairs of inputs are weighted (without polynomials).
     laws : law, or dict or list of laws
         P laws of the same d inputs, nowhere positive where the first law is not; a dict names them.
     least_effective : float, default 50
@@ -132,14 +137,17 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
     >>> import smcweights as smw
     >>> from scipy import stats
     >>> estimate = smw.adaptive_importance_sampling(
-    ...     lambda x: x[:, 0] ** 2, stats.norm(), 5_000, seed=1
+    ...     lambda x: x[:, 0] ** 2, stats.norm(), 5_000, seed=2
     ... )
     >>> other = smw.reweight(estimate, stats.norm(0.5, 1))
     >>> bool(abs(other.value - 1.25) < 4 * other.standard_error)
     True
     """
+    if hasattr(estimate, "pairs"):
+        return _sobol(cast("SobolIndices", estimate), laws, least_effective)
     began = time.perf_counter()
     x, values, log_w, log_f, counts = _stored(estimate)
+    assert isinstance(estimate, Estimate)
     found = _laws(laws, x.shape[1])
     n, j = values.shape
     weights = np.empty((n, len(found)))
@@ -240,6 +248,97 @@ def reweight(estimate: Estimate, laws: Any, *, least_effective: float = 50.0) ->
         provenance={**source, "seed": estimate.provenance.get("seed")},
         **keywords,
     )
+
+
+def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
+    """Sobol' indices under other laws of independent inputs, from the pairs of a result."""
+    from .sensitivity import doubled_law
+
+    began = time.perf_counter()
+    pairs = found.pairs
+    if pairs is None:
+        raise ValueError("estimate: keeps no model calls; expected a result of sobol_indices")
+    named = _laws(laws, pairs.law.dimension)
+    for name, law in named.items():
+        if not law.independent or law.marginals is None:
+            raise ValueError(
+                f"laws: {name!r}: its inputs are dependent; Sobol' indices need independent ones"
+            )
+    names = [f"{base} | {name}" if name else base for name in named for base in pairs.names]
+    count = len(named)
+    if pairs.means is not None:
+        moved = reweight(
+            pairs.means,
+            {name or "law": doubled_law(law) for name, law in named.items()},
+            least_effective=least_effective,
+        )
+
+        def indices(means: np.ndarray) -> np.ndarray:
+            return np.concatenate([pairs.indices(m) for m in np.split(means, count)])
+
+        return moved.apply(indices, names=names)
+    assert pairs.a is not None and pairs.b is not None
+    replicates, n, d = pairs.a.shape
+    terms = pairs.terms()
+    table, ess, shape, cautions = [], np.empty(count), np.empty(count), []
+    a, b = (pairs.law.to_inputs(u.reshape(-1, d)) for u in (pairs.a, pairs.b))
+    log_f = pairs.law.log_density(a) + pairs.law.log_density(b)
+    for p, (name, law) in enumerate(named.items()):
+        said = f"laws: {name!r}" if name else "laws"
+        for here, marginal in zip(pairs.law.marginals or (), law.marginals or (), strict=True):
+            (low, high), (least, most) = _ends(here), _ends(marginal)
+            if least < low or most > high:
+                raise ValueError(
+                    f"{said}: an input ranges over [{least:.6g}, {most:.6g}], in the first law "
+                    f"over [{low:.6g}, {high:.6g}]; expected a law on the same support"
+                )
+        log_w = law.log_density(a) + law.log_density(b) - log_f
+        ess[p] = effective_sample_size(log_w) if (log_w > -np.inf).any() else 0.0
+        shape[p] = pareto_k(log_w)
+        if ess[p] < least_effective:
+            raise DegeneracyError(
+                f"{said}: the stored pairs are worth {ess[p]:.1f} of this law; expected at least "
+                f"{least_effective:g}. A law nearer to the first, or more calls, would do"
+            )
+        if shape[p] > pareto_k_threshold(len(log_w)):
+            cautions.append(
+                f"{said}: Pareto k-hat of the weights is {shape[p]:.2f}: the standard errors can't "
+                "be promised"
+            )
+        w = np.exp(log_w).reshape(replicates, n, 1)
+        table.append(np.concatenate([w.mean(1), (w * terms).mean(1)], axis=1))
+    means = np.stack(table, axis=1).reshape(replicates, -1)
+    centre = means.mean(0)
+    together = Estimate(
+        centre,
+        factor=(means - centre).T / np.sqrt(replicates * (replicates - 1)),
+        degrees_of_freedom=replicates - 1,
+        method=f"Sobol' indices by {METHOD}",
+        diagnostics={
+            "law_effective_sample_size": ess,
+            "law_pareto_k": shape,
+            "warnings": cautions,
+        },
+        cost={**found.indices.cost, "seconds": time.perf_counter() - began},
+        provenance={
+            **found.indices.provenance,
+            "method": METHOD,
+            "laws": {name: law.describe() for name, law in named.items()},
+        },
+    )
+    if cautions:
+        warnings.warn(f"{METHOD}: " + "; ".join(cautions), PrecisionWarning, stacklevel=3)
+
+    def ratios(v: np.ndarray) -> np.ndarray:
+        # the weights' own mean is 1: dividing by it takes most of their noise away
+        return np.concatenate([pairs.indices(m[1:] / m[0]) for m in np.split(v, count)])
+
+    return together.apply(ratios, names=names)
+
+
+def _ends(marginal: Any) -> tuple[float, float]:
+    """Where a marginal begins and ends."""
+    return float(marginal.ppf(0.0)), float(marginal.ppf(1.0))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ from .sampling import arguments_of, call_integrand, checked_table
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SobolIndices", "sobol_from_sample", "sobol_indices"]
+__all__ = ["Pairs", "SobolIndices", "doubled_law", "sobol_from_sample", "sobol_indices"]
 
 Array = np.ndarray
 METHODS = ("auto", "qmc", "surrogate", "importance")
@@ -99,6 +99,8 @@ class SobolIndices:
         Inputs or groups of inputs, and outputs.
     method : str
         What was used.
+    pairs : Pairs or None
+        The model calls behind it, for `smcweights.reweight`; not kept in files.
     """
 
     indices: Estimate
@@ -110,6 +112,7 @@ class SobolIndices:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     method: str
+    pairs: Pairs | None = field(default=None, repr=False, compare=False)
 
     def summary(self, level: float = 0.95) -> str:
         """Table of all indices with intervals, followed by what there is to say about them.
@@ -230,6 +233,48 @@ def _rounded(number: float) -> int:
 
 
 # ------------------------------------------------------------------------------- what is estimated
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Model calls at pairs of inputs, from which indices under other laws follow.
+
+    ``a``, ``b`` (R, n, d) standard normals that stand for the inputs, and ``y`` (R, n, calls, K)
+    outputs, of R independent designs; or
+    ``means``, the estimate of the terms over the doubled law by importance sampling.
+    """
+
+    plan: _Plan
+    law: Law
+    centre: Array
+    outputs: tuple[str, ...]
+    a: Array | None = None
+    b: Array | None = None
+    y: Array | None = None
+    means: Estimate | None = None
+
+    def terms(self) -> Array:
+        """Terms of all pairs: (R, n, K * J)."""
+        assert self.y is not None
+        y = np.moveaxis(self.y - self.centre, 2, 0)
+        return self.plan.terms(y).reshape(*self.y.shape[:2], -1)
+
+    def indices(self, means: Array) -> Array:
+        """All indices from the means of the terms."""
+        return self.plan.indices(means, len(self.outputs))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the indices."""
+        return self.plan.joint_names(self.outputs)
+
+
+def doubled_law(law: Law) -> dict[str, Any]:
+    """The law of a pair (X, X')."""
+    assert law.marginals is not None
+    return {
+        f"{n}{mark}": m for mark in ("", "'") for n, m in zip(law.names, law.marginals, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -850,6 +895,7 @@ def _finished(
     outputs: tuple[str, ...],
     scalar: bool,
     method: str,
+    pairs: Pairs | None,
 ) -> SobolIndices:
     """Indices, mean and variance from the estimated means, by the delta method."""
     k = len(outputs)
@@ -880,6 +926,7 @@ def _finished(
         inputs=plan.inputs,
         outputs=outputs,
         method=method,
+        pairs=pairs,
     )
 
 
@@ -1104,9 +1151,14 @@ class _Work:
             "provenance": self.source,
         }
 
-    def finished(self, means: Estimate, method: str) -> SobolIndices:
-        scalar = self.replicates.scalar
-        return _finished(means, self.plan, self.centre, self.outputs, scalar, method)
+    def finished(
+        self, means: Estimate, method: str, sampled: Estimate | None = None
+    ) -> SobolIndices:
+        r = self.replicates
+        kept = Pairs(self.plan, self.law, self.centre, self.outputs, means=sampled)
+        if sampled is None:
+            kept = replace(kept, a=r.a, b=r.b, y=r.y)
+        return _finished(means, self.plan, self.centre, self.outputs, r.scalar, method, kept)
 
     def by_points(self, size: int, polynomial: bool) -> SobolIndices:
         """Result of replicated points, with or without polynomials."""
@@ -1199,6 +1251,7 @@ class _Work:
 
     def after(self, means: Estimate, cautions: list[str]) -> SobolIndices:
         calls = self.lost + int(means.cost["evaluations"]) * self.plan.calls
+        sampled = means
         method = "adaptive importance sampling of pairs"
         told = self.told(method, calls, means=dict(means.diagnostics))
         kept = means.diagnostics.get("warnings", [])
@@ -1212,7 +1265,7 @@ class _Work:
         )
         for text in cautions:
             means = _cautioned(means, text)
-        return self.finished(means, method)
+        return self.finished(means, method, sampled)
 
     def better_by_importance(self) -> SobolIndices | None:
         """Result of importance sampling where its pilot beats that of the points, else None."""
@@ -1273,13 +1326,9 @@ def _importance(
     checkpoint: Any,
 ) -> Estimate:
     """Means of the terms from one adaptive sample over the doubled law, ``rows`` pairs."""
-    assert law.marginals is not None
-    doubled = {
-        f"{n}{mark}": m for mark in ("", "'") for n, m in zip(law.names, law.marginals, strict=True)
-    }
     return adaptive_importance_sampling(
         partial(_integrand, model, vectorized, plan, centre),
-        doubled,
+        doubled_law(law),
         rows,
         seed=generator(root, "importance", number),
         executor=executor,

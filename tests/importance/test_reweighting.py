@@ -65,6 +65,7 @@ def test_a_constant_stays_exact(stored):
     assert est.value[0] == pytest.approx(3, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_cover_in_300_runs():
     """Binomial bounds of one in a million, 0.88 to 0.993; sees 0.80 with probability 0.999."""
     truth = np.array([1.25, stats.norm.sf(1.5)])
@@ -205,3 +206,59 @@ def test_a_law_beyond_the_support_is_refused(first, second):
         given = smw.importance_sampling(lambda x: x[:, 0], first, stats.norm(0.5, 1), 5_000, seed=1)
     with pytest.raises(ValueError, match="where the first law has none"):
         smw.reweight(given, second)
+
+
+def ishigami_truth(half):
+    """First and total indices of sin x + 7 sin^2 y + 0.1 z^4 sin x on [-half, half]^3, by grids."""
+    node, weight = np.polynomial.legendre.leggauss(60)
+    x, w = half * node, weight / 2
+    y = (
+        np.sin(x)[:, None, None] * (1 + 0.1 * x[None, None, :] ** 4)
+        + 7 * np.sin(x)[None, :, None] ** 2
+    )
+    joint = w[:, None, None] * w[None, :, None] * w[None, None, :]
+    mean = (joint * y).sum()
+    variance = (joint * (y - mean) ** 2).sum()
+    first, total = [], []
+    for i in range(3):
+        others = [w if k != i else np.ones_like(w) for k in range(3)]
+        inner = np.einsum("abc,a,b,c->" + "abc"[i], y, *others)
+        first.append((w * (inner - mean) ** 2).sum() / variance)
+        outer = np.tensordot(y, w, axes=(i, 0))
+        total.append(1 - ((w[:, None] * w[None, :]) * (outer - mean) ** 2).sum() / variance)
+    return np.array([*first, *total])
+
+
+@pytest.mark.parametrize("method", ["qmc", "importance"])
+def test_sobol_indices_under_another_law(method):
+    """Uniform inputs on narrower ranges; eight seeds, 48 z-values."""
+    model = smw.problems.ishigami().function
+    law = [stats.uniform(-np.pi, 2 * np.pi)] * 3
+    half = 2.5
+    narrow = [stats.uniform(-half, 2 * half)] * 3
+    truth, z = ishigami_truth(half), []
+    for seed in range(8):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", smw.PrecisionWarning)
+            found = smw.sobol_indices(model, law, 20_000, method=method, seed=seed)
+            moved = smw.reweight(found, {"same": law, "narrow": narrow})
+        assert moved.names[0] == "first X1 | same"
+        z.append((moved.value[6:] - truth) / moved.standard_error[6:])
+        gap = moved.value[:6] - found.indices.value
+        assert (np.abs(gap) < 6 * found.indices.standard_error + 1e-9).all()
+    assert np.abs(z).max() < 6
+    assert np.sqrt(np.mean(np.square(z))) < 1.6
+
+
+def test_sobol_indices_under_laws_that_do_not_fit():
+    model = smw.problems.ishigami().function
+    law = [stats.uniform(-1, 2)] * 3
+    found = smw.sobol_indices(model, law, 2_000, seed=1)
+    with pytest.raises(ValueError, match="expected a law on the same support"):
+        smw.reweight(found, [stats.uniform(-2, 4)] * 3)
+    with pytest.raises(smw.DegeneracyError, match="worth"):
+        smw.reweight(found, [stats.uniform(0.9, 0.01)] * 3)
+    with pytest.raises(ValueError, match="keeps no model calls"):
+        import dataclasses
+
+        smw.reweight(dataclasses.replace(found, pairs=None), law)
