@@ -294,12 +294,12 @@ def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
                 )
         log_w = law.log_density(a) + law.log_density(b) - log_f
         ess[p] = effective_sample_size(log_w) if (log_w > -np.inf).any() else 0.0
-        shape[p] = pareto_k(log_w)
         if ess[p] < least_effective:
             raise DegeneracyError(
                 f"{said}: the stored pairs are worth {ess[p]:.1f} of this law; expected at least "
                 f"{least_effective:g}. A law nearer to the first, or more calls, would do"
             )
+        shape[p] = pareto_k(log_w)
         if shape[p] > pareto_k_threshold(len(log_w)):
             cautions.append(
                 f"{said}: Pareto k-hat of the weights is {shape[p]:.2f}: the standard errors can't "
