@@ -32,7 +32,7 @@ BOUND_SIGNATURE = _f(_i, _vector)
 # of each (-1 where the tries ended), tally: 0, or -1 - (i n + prev) where the density is NaN or
 # beyond the bound. One call per time: a call per draw would cost more than the draw
 REJECT_SIGNATURE = _i(
-    _rng, _matrix, _matrix, _index, _i, _vector, _f, _i, _vector, _whole, _indices, _whole
+    _rng, _matrix, _matrix, _index, _i, _vector, _f, _i, _matrix, _indices, _whole
 )
 # states, i, observations, row, theta, sums to add to, their row
 ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
@@ -84,7 +84,7 @@ def add_nothing(x_prev, prev, x, i, y, row, t, theta, out, k):
 
 
 @njit(REJECT_SIGNATURE, cache=True, nogil=True)
-def no_rejection(rng, x_prev, x, targets, t, theta, log_bound, cap, chance, alias, picks, tally):
+def no_rejection(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks, tally):
     """For models without a bound."""
     return 0
 
@@ -186,15 +186,18 @@ def resample_around(rng, scheme, weights, slot, frozen, out):
 
 
 @njit(cache=True, nogil=True)
-def fill_alias(weights, chance, alias, stack):
-    """Alias table: draw prev uniformly, keep it with chance[prev], else take alias[prev]."""
+def fill_alias(weights, table, stack):
+    """Alias table: draw prev uniformly, keep it with table[prev, 0], else take table[prev, 1].
+
+    The two stand side by side, so that a draw waits for memory once.
+    """
     n = weights.size
     scale = n / weights.sum()
     small, large = 0, n
     for prev in range(n):
-        chance[prev] = weights[prev] * scale
-        alias[prev] = prev
-        if chance[prev] < 1.0:
+        table[prev, 0] = weights[prev] * scale
+        table[prev, 1] = prev
+        if table[prev, 0] < 1.0:
             stack[small] = prev
             small += 1
         else:
@@ -203,24 +206,24 @@ def fill_alias(weights, chance, alias, stack):
     while small > 0 and large < n:
         small -= 1
         prev, donor = stack[small], stack[large]
-        alias[prev] = donor
-        chance[donor] -= 1.0 - chance[prev]
-        if chance[donor] < 1.0:
+        table[prev, 1] = donor
+        table[donor, 0] -= 1.0 - table[prev, 0]
+        if table[donor, 0] < 1.0:
             large += 1
             stack[small] = donor
             small += 1
     for k in range(small):
-        chance[stack[k]] = 1.0
+        table[stack[k], 0] = 1.0
     for k in range(large, n):
-        chance[stack[k]] = 1.0
+        table[stack[k], 0] = 1.0
 
 
 @njit(cache=True, nogil=True)
-def from_alias(rng, chance, alias):
+def from_alias(rng, table):
     """One index from an alias table."""
-    u = rng.random() * chance.size
-    prev = int(u)
-    return prev if u - prev < chance[prev] else alias[prev]
+    u = rng.random() * table.shape[0]
+    prev = np.int64(u)
+    return prev if u - prev < table[prev, 0] else np.int64(table[prev, 1])
 
 
 @njit(cache=True, nogil=True)
@@ -251,12 +254,9 @@ def draw_by_rejection(
 ):
     """Backward indices of the targets into `picks`, -1 where an exact draw is left to do."""
     n = log_w.size
-    chance = np.empty(n)
-    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    fill_alias(np.exp(log_w), chance, alias, stack)
-    code = reject(
-        rng, x_prev, x, targets, t, theta, bound(t, theta), cap, chance, alias, picks, tally
-    )
+    table, stack = np.empty((n, 2)), np.empty(n, dtype=np.int64)
+    fill_alias(np.exp(log_w), table, stack)
+    code = reject(rng, x_prev, x, targets, t, theta, bound(t, theta), cap, table, picks, tally)
     if code < 0:
         fail(status, BOUND_TOO_LOW, t, (-1 - code) // n, (-1 - code) % n)
         return BOUND_TOO_LOW
@@ -270,8 +270,7 @@ def backward_step(
 ):  # fmt: skip
     """Smoothed sums of the particles at time t from those at t - 1, and their first indices."""
     n, sums = x.shape[0], new.shape[1]
-    cumulative, chance = np.empty(n), np.empty(n)
-    alias, stack = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    cumulative, table = np.empty(n), np.empty((n, 2))
     picks = np.full((n, draws), -1, dtype=np.int32)
     tally[0] += n * draws
     if method == HYBRID:
@@ -282,7 +281,7 @@ def backward_step(
         if code != FINE:
             return code
     if method == MCMC:
-        fill_alias(np.exp(log_w), chance, alias, stack)
+        fill_alias(np.exp(log_w), table, np.empty(n, dtype=np.int64))
         tally[1] += n * draws
     for i in range(n):
         known = False
@@ -292,7 +291,7 @@ def backward_step(
         current_log = pair(x_prev, current, x, i, t, theta) if method == MCMC else 0.0
         for k in range(draws):
             if method == MCMC:
-                prev = from_alias(rng, chance, alias)
+                prev = from_alias(rng, table)
                 value = pair(x_prev, prev, x, i, t, theta)
                 if math.isnan(value) or not current_log > -np.inf:
                     fail(status, NO_ANCESTOR, t, i, prev)

@@ -32,6 +32,7 @@ __all__ = [
 
 _LOG_2_PI = math.log(2 * math.pi)
 _SLACK = 1e-9  # of a log density beyond its bound, for rounding
+_BLOCK = 2048  # backward draws tried together; what is written for them stays in the cache
 
 
 # loops around a model's functions ---------------------------------------------------------------
@@ -148,30 +149,37 @@ def transition_bound(transition_logpdf_bound):
 
 
 def transition_rejection(state, transition_logpdf):
-    def reject(rng, x_prev, x, targets, t, theta, log_bound, cap, chance, alias, picks, tally):
-        n = chance.size
-        tries = 0
-        for target in range(targets.size):
-            i = targets[target]
-            for draw in range(picks.shape[1]):
-                found = -1
-                for _ in range(cap):
-                    tries += 1
+    def reject(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks, tally):
+        # one try for every open draw of a block, round by round: tries of one draw in a row would
+        # each end in a branch that the processor can't foresee
+        n, draws = table.shape[0], picks.shape[1]
+        found = picks.reshape(-1)
+        pending = np.empty((min(_BLOCK, found.size), 2), dtype=np.int32)
+        for first in range(0, found.size, _BLOCK):
+            left = min(_BLOCK, found.size - first)
+            for k in range(left):
+                pending[k, 0], pending[k, 1] = first + k, targets[(first + k) // draws]
+            for _ in range(cap):
+                if left == 0:
+                    break
+                tally[1] += left
+                kept = 0
+                for k in range(left):
+                    slot, i = pending[k, 0], pending[k, 1]
                     u = rng.random() * n
-                    prev = int(u)
-                    if u - prev >= chance[prev]:
-                        prev = alias[prev]
+                    prev = np.int64(u)
+                    other = np.int64(table[prev, 1])
+                    prev = prev if u - prev < table[prev, 0] else other
                     excess = transition_logpdf(state(x_prev, prev), state(x, i), t, theta)
                     excess -= log_bound
                     if not excess <= _SLACK:
                         return -1 - (i * n + prev)
-                    if rng.standard_exponential() > -excess:
-                        found = prev
-                        break
-                if found < 0:
-                    break
-                picks[target, draw] = found
-        tally[1] += tries
+                    found[slot] = prev
+                    pending[kept, 0], pending[kept, 1] = slot, i
+                    kept += not rng.standard_exponential() > -excess
+                left = kept
+            for k in range(left):
+                found[pending[k, 0]] = -1
         return 0
 
     return reject

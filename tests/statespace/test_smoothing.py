@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.statespace import kernels
 from smcweights.statespace.filtering import Cloud
 from smcweights.statespace.gibbs import sweep
 from smcweights.statespace.model import compiled, compiled_functional
@@ -70,6 +71,45 @@ def test_the_bias_of_a_tiny_run_is_as_published(method):
         assert abs(found.mean() + 0.97) < 5.5 * found.std() / math.sqrt(found.size) + 0.005
     else:
         assert -1.3 < found.mean() < -0.5
+
+
+@pytest.mark.parametrize("cap", [0, 1, 4, 20])
+def test_backward_draws_have_the_backward_law_whatever_the_cap(cap):
+    """All draws to one state beside their law; cap 0 is the exact draw. False alarm 1e-7."""
+    from scipy.stats import chi2
+
+    n, draws, calls = 20, 3, 800
+    rng = np.random.default_rng(1)
+    before = rng.standard_normal((n, 1))
+    log_w = -rng.exponential(size=n)
+    log_w[4] = -np.inf
+    log_w -= np.log(np.exp(log_w).sum())
+    law = np.exp(log_w - 0.5 * (0.8 - 0.9 * before[:, 0]) ** 2)
+    acceptance = law.sum()
+    law /= acceptance
+    now = np.full((n, 1), 0.8)
+    functions = compiled(LINEAR, False)
+    tally, status = np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)
+    first, shares, counts = np.zeros(n, dtype=np.int32), np.zeros((n, n)), np.zeros((2, n))
+    for _ in range(calls):
+        code = kernels.backward_step(
+            rng, functions.pair, functions.bound, functions.reject, kernels.add_nothing, before,
+            log_w, now, first, np.zeros((1, 1)), 0, 1, LINEAR.theta.copy(), draws,
+            kernels.HYBRID if cap else kernels.EXACT, cap, np.eye(n), shares, first, tally, status,
+        )  # fmt: skip
+        assert code == kernels.FINE
+        counts[0] += np.bincount(first, minlength=n)
+        counts[1] += shares.sum(axis=0) * draws
+    assert counts[:, 4].max() < 1e-9
+    for found, runs in zip(counts, (n * calls, n * calls * draws), strict=True):
+        expected = np.delete(law, 4) * runs
+        statistic = ((np.delete(found, 4) - expected) ** 2 / expected).sum()
+        assert statistic < chi2.isf(1e-8, n - 2)
+    # how often all tries fail is known, too
+    failure = (1 - acceptance) ** cap
+    assert tally[0] == n * calls * draws and tally[1] <= tally[0] * cap
+    error = math.sqrt(failure * (1 - failure) / tally[0])
+    assert abs(tally[2] / tally[0] - failure) <= 5.5 * error + 1e-4
 
 
 def test_one_observation_at_a_time_is_the_same_as_all_at_once():
