@@ -283,6 +283,7 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
         for t in range(POINTS):
             now, row = (x[t, 0], y[t]) if scalar else (x[t], y[t])
             row = row if vector else row[0]
+            point: tuple[Any, ...]
             if name == "initial_logpdf":
                 expected, point = joint(x[t : t + 1], unseen[:1], theta), (now,)
             elif name == "observation_logpdf":

@@ -134,7 +134,7 @@ class _Chain:
             threshold=p.threshold, depth=len(p.rows),
         )  # fmt: skip
         self.gradients = gradients(p.model, p.rows, p.vector, p.densities)
-        self.seen = ~np.isnan(p.rows).all(axis=1)
+        self.seen: Any = ~np.asarray(np.isnan(p.rows).all(axis=1))
         self.y = np.where(self.seen[:, None], p.rows, 0.0)
         self.changes = np.zeros(len(p.rows))
         self.smallest = math.inf
@@ -515,7 +515,7 @@ def _to_theta(u: Array, transforms: Sequence[str]) -> tuple[Array, Array, Array]
 
 
 def _from_theta(theta: Array, transforms: Sequence[str], names: Sequence[str]) -> Array:
-    inverse = {
+    inverse: dict[str, Callable[[Any], Any]] = {
         "identity": lambda v: v, "log": np.log, "logit": lambda v: np.log(v / (1 - v)),
         "atanh": np.arctanh,
     }  # fmt: skip
@@ -879,12 +879,14 @@ def _lifted(outer: Array) -> Array:
     return outer + np.diag(0.1 * outer.diagonal() + 1e-300)
 
 
-def _direction(complete: Array, outer: Array, lost: Array, partly: bool) -> tuple[Array, Array]:
+def _direction(moments: Array, partly: bool) -> tuple[Array, Array]:
     """Matrix that steps are multiplied by, and one that measures them in standard deviations.
 
-    The complete information sets the scale. With `partly`, directions in which little of it is
-    observed, because most is lost, get longer steps.
+    `moments` are the complete information, the mean outer product of scores, and their
+    covariance, which is the information lost by not seeing the paths. The first sets the scale.
+    With `partly`, directions in which little is observed get longer steps.
     """
+    complete, outer, lost = moments
     values, vectors = np.linalg.eigh((complete + complete.T) / 2)
     if values[0] <= 1e-10 * max(values[-1], 0.0):
         # the outer product of scores has the same mean under the model, and no negative direction
@@ -902,8 +904,11 @@ class _Climber:
     """Steps along a gradient: scaled by curvature seen along the way, or by optax."""
 
     def __init__(self, optimiser: Any, u: Array, state: dict[str, Any]) -> None:
-        self.optimiser, self.moments = optimiser, state.get("moments")
-        self.looks, self.matrix, self.measure = int(state.get("looks", 0)), None, None
+        self.optimiser = optimiser
+        self.moments: Any = state.get("moments")
+        self.looks = int(state.get("looks", 0))
+        self.matrix: Any = None
+        self.measure: Any = None
         self.memory: Any = None
         if optimiser is not None:
             import jax
@@ -935,7 +940,7 @@ class _Climber:
             )
             return np.asarray(change)
         if self.matrix is None:
-            self.matrix, self.measure = _direction(*self.moments, partly and l >= LOOK_EVERY)
+            self.matrix, self.measure = _direction(self.moments, partly and l >= LOOK_EVERY)
         step = self.matrix @ g
         length = float(np.linalg.norm(np.linalg.solve(self.measure, step)))
         return step * min(1.0, LONGEST_STEP / max(length, 1e-300)) * (1 + l / 20) ** -0.75
@@ -1375,7 +1380,7 @@ def particle_marginal_metropolis_hastings(
     >>> model = models.stochastic_volatility(0.9, 0.3)
     >>> _, y = model.simulate(30, seed=1)
     >>> draws = particle_marginal_metropolis_hastings(
-    ...     model, y, lambda theta: -0.5 * np.log(theta[1]) ** 2, 30, 20, free=["volatility"], seed=1
+    ...     model, y, lambda theta: -0.5 * np.log(theta[1]) ** 2, 30, 20, free=[1], seed=1
     ... )
     >>> draws["posterior"]["volatility"].shape
     (4, 20)
@@ -1601,7 +1606,7 @@ def online_maximum_likelihood(
 
 
 def _followed(model, stream, u, names, settings, step, decay, root, source):
-    n, draws, method, scheme, threshold, places, transforms, densities = settings
+    n, transforms = settings[0], settings[6]
     began = time.perf_counter()
     runs: list[_Follower] = []
     mean = np.array(u)
