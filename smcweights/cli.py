@@ -90,8 +90,96 @@ def _flood(seed: int, progress: bool | None) -> Section:
     )
 
 
+def _nile(seed: int, progress: bool | None) -> Section:
+    import smcweights
+
+    from .problems.series import nile
+    from .report import Section
+
+    _, volume = nile()
+    model = smcweights.models.linear_gaussian(
+        1.0, 1469.1, 1.0, 15099.0, initial_mean=1000.0, initial_covariance=1e5
+    )
+    est = smcweights.parisian_particle_gibbs(
+        model,
+        volume,
+        smcweights.functionals.sum_of_states,
+        100,
+        40,
+        seed=seed,
+        progress=progress,
+    ).apply(np.array([[1 / len(volume)]]), names=["mean level"])
+    exact = smcweights.kalman_smoother(model, volume)
+    text = (
+        "Mean level of the Nile over a hundred years, given noisy yearly volumes: a local level "
+        "model, smoothed by Parisian particle Gibbs with 8 chains. The truth is Kalman's smoother."
+    )
+    return Section("Nile: smoothing", text, est, [float(np.mean(exact.means))])
+
+
+def _places(seed: int, progress: bool | None) -> Section:
+    import smcweights
+
+    from .rejection.exact import constrained_markov_chain
+    from .rejection.places import place_names
+    from .report import Section
+
+    names = place_names()
+    letters = sorted(set("".join(names)))
+    number = {letter: i for i, letter in enumerate(letters)}
+    pairs = np.full((len(letters), len(letters)), 0.1)
+    first = np.full(len(letters), 0.1)
+    for name in names:
+        first[number[name[0]]] += 1
+        for a, b in zip(name, name[1:], strict=False):
+            pairs[number[a], number[b]] += 1
+    chain = smcweights.languages.markov_chain(
+        first / first.sum(), pairs / pairs.sum(axis=1, keepdims=True)
+    )
+    vowels = {number[letter] for letter in "aeiou" if letter in number}
+    table = [
+        [1 if i in vowels else 2 for i in range(len(letters))],
+        [-1 if i in vowels else 2 for i in range(len(letters))],
+        [1 if i in vowels else -1 for i in range(len(letters))],
+    ]
+    machine = smcweights.constraints.automaton(table, accepting=[1, 2])
+    found = smcweights.constrained_sequences(
+        chain, machine, 200, 10, islands=8, seed=seed, progress=progress
+    )
+    exact = constrained_markov_chain(chain, machine, 10)
+    text = (
+        "Ten letters drawn from a Markov chain of the letters of place names, vowels and other "
+        "letters by turns: the logarithm of the probability that the chain does so by itself, from "
+        "particles that draw under the constraint. The truth is dynamic programming."
+    )
+    est = found.log_evidence.apply(lambda v: v, names="log evidence")
+    return Section("Place names: sequences under a constraint", text, est, [exact.log_evidence])
+
+
+def _colours(seed: int, progress: bool | None) -> Section:
+    import smcweights
+
+    from .report import Section
+
+    portrait, parcel = smcweights.problems.colours()
+    est = smcweights.sliced_wasserstein(portrait, parcel, 200, seed=seed, progress=progress)
+    long = smcweights.sliced_wasserstein(portrait, parcel, 10_000, seed=seed + 1, progress=False)
+    text = (
+        "Sliced Wasserstein distance between the colours of two pictures, a thousand pixels each, "
+        "from 200 directions in turned rules. The truth is a run of "
+        f"{long.cost['evaluations']:,} directions."
+    )
+    est = est.apply(lambda v: v, names="distance")
+    return Section("Colours: a distance between clouds", text, est, [float(long.value)])
+
+
 # by the name of the saved result; every method adds one
-DEMONSTRATIONS: dict[str, Callable[[int, bool | None], Section]] = {"demo": _flood}
+DEMONSTRATIONS: dict[str, Callable[[int, bool | None], Section]] = {
+    "demo": _flood,
+    "smoothing": _nile,
+    "sequences": _places,
+    "distance": _colours,
+}
 
 
 @contextmanager
@@ -135,8 +223,9 @@ def _demo(options: argparse.Namespace) -> int:
         print(section.title, textwrap.fill(section.text, 96), sep="\n\n", end="\n\n")
         print(*_aligned(*report.table(est, section.truth, section.monte_carlo)), sep="\n")
         cost = est.cost
+        stages = f" in {cost['stages']} stages" if "stages" in cost else ""
         print(
-            f"\n{cost['evaluations']:,} calls of the model in {cost['stages']} stages, "
+            f"\n{cost['evaluations']:,} evaluations{stages}, "
             f"{cost['seconds']:.1f} s, seed {options.seed}\n"
         )
         est.save(out / f"{stem}.nc")

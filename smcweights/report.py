@@ -225,7 +225,7 @@ def in_words(est: Estimate) -> list[str]:
             f"Adaptation took {len(known['stages'])} stages and {calls:,} calls; it ended because "
             f"{known['stopped']}."
         )
-    if "effective_sample_size" in known:
+    if "largest_weight" in known:
         said.append(
             f"The weights of the final draws are worth {known['effective_sample_size']:,.0f} equal "
             f"draws of the input law; the largest is {100 * known['largest_weight']:.2g} % of "

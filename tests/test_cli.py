@@ -199,12 +199,20 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert (np.abs(est.value - problem.expectations) < 5 * est.standard_error).all()
     rows = [line for line in text.splitlines() if line.startswith(problem.names)]
     assert len(rows) == 6
+    for stem, name in (
+        ("smoothing", "mean level"),
+        ("sequences", "log evidence"),
+        ("distance", "distance"),
+    ):
+        row = next(line for line in text.splitlines() if line.startswith(name + " "))
+        assert " yes " in row or " no " in row
+        assert np.isfinite(smw.Estimate.load(tmp_path / "d" / f"{stem}.nc").standard_error)
     lower, upper = est.interval()
     inside = (lower <= problem.expectations) & (problem.expectations <= upper)
     assert [" yes " in row for row in rows] == inside.tolist()
     assert "seed 3" in text
     page = (tmp_path / "d" / "demo.html").read_text()
-    assert page.count("data:image/png;base64") == 6
+    assert page.count("data:image/png;base64") >= 9
 
 
 def test_demo_says_plainly_where_plain_monte_carlo_saw_nothing():
