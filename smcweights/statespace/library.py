@@ -614,9 +614,22 @@ def _volatility_observation_logpdf(y, x, t, theta):
 
 
 def stochastic_volatility(
-    persistence: float, volatility: float, scale: float = 1.0
+    persistence: float,
+    volatility: float,
+    scale: float = 1.0,
+    *,
+    leverage: float | None = None,
+    returns: ArrayLike | None = None,
 ) -> StateSpaceModel:
-    """Log variances x_t = persistence x_{t-1} + volatility N(0, 1); y_t = scale exp(x_t/2) N(0, 1).
+    """Log variances x_t = persistence x_{t-1} + volatility n_t; y_t = scale exp(x_t/2) e_t.
+
+    e_t and n_{t+1} are standard normal, with correlation `leverage`: a return moves the next
+    variance. Given y_t,
+
+        x_{t+1} ~ N(persistence x_t + volatility leverage e_t, volatility^2 (1 - leverage^2)),
+
+    so that with leverage the transition contains the returns: the model is made for one series,
+    refuses another, and can't simulate. After a missing return the plain transition holds.
 
     Parameters
     ----------
@@ -624,29 +637,45 @@ def stochastic_volatility(
         Between -1 and 1; x_0 has the stationary law.
     volatility, scale : float
         Positive.
+    leverage : float, optional
+        Between -1 and 1; below 0 for shares, whose falls make the market restless. By default the
+        returns move nothing.
+    returns : array_like, shape (T,), optional
+        With leverage: the series that the filter or smoother will be given, NaN where missing.
 
     Returns
     -------
     StateSpaceModel
-        With theta = (persistence, volatility, scale).
+        With theta = (persistence, volatility, scale), and leverage where it is given.
 
     Raises
     ------
     ValueError
-        An argument is out of range.
+        An argument is out of range, or only one of leverage and returns is given. Filters raise
+        `ModelError` for other observations than `returns`.
 
     References
     ----------
-    Taylor (1986), Modelling financial time series.
+    Taylor (1986), Modelling financial time series; Harvey & Shephard (1996), Estimation of an
+    asymmetric stochastic volatility model for asset returns, JBES 14.
 
     Examples
     --------
     >>> x, y = stochastic_volatility(0.95, 0.25, 0.6).simulate(4, seed=1)
     >>> x.shape, y.shape
     ((4,), (4,))
+    >>> stochastic_volatility(0.95, 0.25, 0.6, leverage=-0.5, returns=y).theta_names
+    ('persistence', 'volatility', 'scale', 'leverage')
     """
     if not abs(_number("persistence", persistence)) < 1:
         raise ValueError(f"persistence: got {persistence}; expected a number between -1 and 1")
+    theta = [persistence, _positive("volatility", volatility), _positive("scale", scale)]
+    if leverage is not None and returns is not None:
+        if not abs(_number("leverage", leverage)) < 1:
+            raise ValueError(f"leverage: got {leverage}; expected a number between -1 and 1")
+        return _volatility_with_leverage(returns, [*theta, leverage])
+    if leverage is not None or returns is not None:
+        raise ValueError("leverage: got only one of leverage and returns; expected both or none")
     return StateSpaceModel(
         _volatility_initial_sample,
         _volatility_initial_logpdf,
@@ -655,9 +684,61 @@ def stochastic_volatility(
         _volatility_observation_logpdf,
         _volatility_transition_bound,
         _volatility_observation_sample,
-        theta=[persistence, _positive("volatility", volatility), _positive("scale", scale)],
+        theta=theta,
         theta_names=("persistence", "volatility", "scale"),
         transforms=("atanh", "log", "log"),
+    )
+
+
+def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSpaceModel:
+    from numba.extending import register_jitable
+
+    given = np.array(returns, dtype=np.float64)
+    if given.ndim != 1 or given.size == 0 or np.isinf(given).any():
+        raise ValueError(
+            f"returns: got shape {given.shape}; expected (T,), finite numbers or NaN where missing"
+        )
+    seen = np.append(~np.isnan(given), True).astype(np.float64)
+    # beyond the series everything is NaN, which filters report
+    known = np.append(np.where(np.isnan(given), 0.0, given), np.nan)
+    n_steps = given.size
+    log_density = register_jitable(_volatility_observation_logpdf)
+
+    def observation_logpdf(y, x, t, theta):
+        # 0, or NaN where y is not the return that the transitions know
+        same = np.sqrt((y == np.take(known, np.minimum(t, n_steps))) - 1.0)
+        return log_density(y, x, t, theta) + same
+
+    @register_jitable
+    def drift(x_prev, t, theta):
+        shock = np.take(known, np.minimum(t - 1, n_steps)) / theta[2] * np.exp(-0.5 * x_prev)
+        return theta[0] * x_prev + theta[1] * theta[3] * shock
+
+    @register_jitable
+    def spread(t, theta):
+        return theta[1] * np.sqrt(1 - theta[3] ** 2 * np.take(seen, np.minimum(t - 1, n_steps)))
+
+    def transition_sample(rng, x_prev, t, theta):
+        return drift(x_prev, t, theta) + spread(t, theta) * rng.standard_normal()
+
+    def transition_logpdf(x_prev, x, t, theta):
+        scale = spread(t, theta)
+        z = (x - drift(x_prev, t, theta)) / scale
+        return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
+
+    def transition_logpdf_bound(t, theta):
+        return -0.5 * _LOG_2_PI - np.log(spread(t, theta))
+
+    return StateSpaceModel(
+        _volatility_initial_sample,
+        _volatility_initial_logpdf,
+        transition_sample,
+        transition_logpdf,
+        observation_logpdf,
+        transition_logpdf_bound,
+        theta=theta,
+        theta_names=("persistence", "volatility", "scale", "leverage"),
+        transforms=("atanh", "log", "log", "atanh"),
     )
 
 

@@ -111,6 +111,12 @@ def test_arguments_are_checked_at_the_door():
         smw.models.finite_hmm([0.5, 0.5], [[0.9, 0.2], [0.5, 0.5]], [0, 1], [1, 1])
     with pytest.raises(ValueError, match=r"persistence: got 1\.5"):
         smw.models.stochastic_volatility(1.5, 0.2)
+    with pytest.raises(ValueError, match="leverage: got only one"):
+        smw.models.stochastic_volatility(0.9, 0.2, leverage=-0.3)
+    with pytest.raises(ValueError, match=r"leverage: got -1\.2"):
+        smw.models.stochastic_volatility(0.9, 0.2, leverage=-1.2, returns=[0.0, 1.0])
+    with pytest.raises(ValueError, match=r"returns: got shape \(1, 2\)"):
+        smw.models.stochastic_volatility(0.9, 0.2, leverage=-0.3, returns=[[0.0, 1.0]])
 
 
 def test_ready_models_are_kept_on_disk_but_not_a_users():

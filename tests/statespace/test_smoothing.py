@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights import _compat
 from smcweights.statespace import kernels
 from smcweights.statespace.filtering import Cloud
 from smcweights.statespace.gibbs import sweep
@@ -110,6 +111,91 @@ def test_backward_draws_have_the_backward_law_whatever_the_cap(cap):
     assert tally[0] == n * calls * draws and tally[1] <= tally[0] * cap
     error = math.sqrt(failure * (1 - failure) / tally[0])
     assert abs(tally[2] / tally[0] - failure) <= 5.5 * error + 1e-4
+
+
+def leveraged_returns(n_steps, persistence, volatility, leverage, scale):
+    rng = np.random.default_rng(1)
+    y = np.empty(n_steps)
+    x = volatility / math.sqrt(1 - persistence**2) * rng.standard_normal()
+    for t in range(n_steps):
+        shock, other = rng.standard_normal(2)
+        y[t] = scale * math.exp(x / 2) * shock
+        x = persistence * x + volatility * (leverage * shock + math.sqrt(1 - leverage**2) * other)
+    return y
+
+
+def leverage_on_a_grid(y, persistence, volatility, leverage, scale):
+    """Log likelihood and smoothed means, by sums over a grid of log variances."""
+    grid = np.linspace(-7, 7, 1_001)
+    step = grid[1] - grid[0]
+
+    def normal(z, sd):
+        return np.exp(-0.5 * (z / sd) ** 2) / sd / math.sqrt(2 * math.pi)
+
+    forward, kernels_of, likelihoods = [], [], []
+    for t, value in enumerate(y):
+        missing = np.isnan(value)
+        likelihoods.append(
+            np.ones_like(grid) if missing else normal(value, scale * np.exp(grid / 2))
+        )
+        mean, sd = persistence * grid, volatility
+        if not missing:
+            mean = mean + volatility * leverage * value / scale * np.exp(-grid / 2)
+            sd = volatility * math.sqrt(1 - leverage**2)
+        prior = (
+            forward[-1] @ kernels_of[-1]
+            if t
+            else normal(grid, volatility / math.sqrt(1 - persistence**2))
+        )
+        forward.append(prior * likelihoods[-1])
+        kernels_of.append(normal(grid - mean[:, None], sd) * step)
+    backward, means = np.ones_like(grid), np.empty(len(y))
+    for t in range(len(y) - 1, -1, -1):
+        weight = forward[t] * backward
+        means[t] = weight @ grid / weight.sum()
+        if t:
+            backward = kernels_of[t - 1] @ (likelihoods[t] * backward)
+    return math.log(forward[-1].sum() * step), means
+
+
+def test_leverage_agrees_with_a_grid():
+    numbers = {"persistence": 0.9, "volatility": 0.4, "leverage": -0.8, "scale": 1.5}
+    y = leveraged_returns(40, **numbers)
+    y[7] = np.nan
+    log_likelihood, means = leverage_on_a_grid(y, **numbers)
+    model = smw.models.stochastic_volatility(**numbers, returns=y)
+    smw.check_model(model, y, n_draws=4_000, seed=1)
+    found = smw.particle_filter(model, y, 2_000, repeats=12, seed=1).log_likelihood
+    assert abs(found.value - log_likelihood) < 5.5 * found.standard_error
+    assert found.standard_error < 0.1
+    est = smw.paris(model, y, smw.functionals.states, 1_000, repeats=12, seed=2)
+    # Student's t with 11 degrees of freedom, 40 components: false alarm 1e-4
+    assert (np.abs(est.value - means) / est.standard_error).max() < 8
+    mirrored = leverage_on_a_grid(y, **{**numbers, "leverage": 0.8})[1]
+    assert (np.abs(mirrored - means) / est.standard_error).max() > 20
+    for other in (y[::-1], np.append(y, 0.3)):
+        with pytest.raises(smw.ModelError, match="observation_logpdf"):
+            smw.particle_filter(model, other, 50, seed=1)
+
+
+def test_densities_that_know_the_series_are_differentiated():
+    from smcweights.statespace.differentiation import gradients
+
+    y = leveraged_returns(12, 0.9, 0.4, -0.8, 1.5)
+    model = smw.models.stochastic_volatility(0.9, 0.4, 1.5, leverage=-0.8, returns=y)
+    found = gradients(model, y[:, None].copy(), False)
+    x = np.linspace(-1, 1, 12)[:, None, None]
+    seen = np.ones(12, dtype=bool)
+
+    def log_joint(theta):
+        return float(found.log_joint(theta, x, y[:, None], seen)[0])
+
+    with _compat.enable_x64():
+        slope = np.asarray(found.mean_score(model.theta, x, y[:, None], seen))
+        for k in range(4):
+            step = np.eye(4)[k] * 1e-5
+            difference = log_joint(model.theta + step) - log_joint(model.theta - step)
+            assert slope[k] == pytest.approx(difference / 2e-5, rel=1e-5)
 
 
 def test_one_observation_at_a_time_is_the_same_as_all_at_once():
