@@ -30,6 +30,7 @@ from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES, SCHEMES
 from ..stopping import Budget, Precision, stopping_rule
+from ..weights import pareto_k, pareto_k_threshold
 from .differentiation import gradients
 from .filtering import Cloud, check_common
 from .gibbs import _burn_in, _from_chains, _initial_paths, _mixing, sweep
@@ -54,6 +55,7 @@ DEFAULT_ITERATIONS = 500
 LEAST_SHARE = 0.1  # of the complete information that steps count on being observed
 LONGEST_STEP = 5.0  # in standard deviations of the complete information
 FIRST_UPDATE = 20  # observations before parameters move on line
+RECENT = 100  # iterations at the end whose weights are looked at
 LOOK_EVERY = 10  # iterations between two looks at the curvature
 
 
@@ -1107,7 +1109,7 @@ def markov_score_climbing(
     -------
     Fit
         For a density `maximiser` and `theta` are the same, `model` is the family, and the
-        diagnostics have `smallest_ess` of the weights.
+        diagnostics have `smallest_ess` and `pareto_k` of the weights, and `move_rate`.
 
     Raises
     ------
@@ -1117,7 +1119,8 @@ def markov_score_climbing(
     Warns
     -----
     PrecisionWarning
-        As for `maximum_likelihood`; or weights so uneven that the chains hardly move.
+        As for `maximum_likelihood`; or weights so uneven that the chains hardly move, or with
+        a tail so heavy that the error can't be promised.
 
     References
     ----------
@@ -1205,6 +1208,13 @@ def markov_score_climbing(
             f"the chains move in {moved / (chains * done):.1%} of the iterations: q is far from "
             "the target; use more particles, or a better start"
         )
+    log_w = np.concatenate([entry["log_weights"] for entry in found])
+    k_hat = pareto_k(log_w)
+    if k_hat > pareto_k_threshold(len(log_w)):
+        cautions.append(
+            f"the weights have a heavy tail (Pareto k {k_hat:.2g}): the family's tails are lighter "
+            "than the target's, the chains visit those rarely, and the error can't be promised"
+        )
     source = provenance(
         "markov_score_climbing", root,
         {"target": target, "n_particles": n, "budget": budget, "chains": chains,
@@ -1214,7 +1224,7 @@ def markov_score_climbing(
             "seconds": time.perf_counter() - began}  # fmt: skip
     diagnostics: dict[str, Any] = {
         "averaged": done - done // 2, "iterations": done, "smallest_ess": smallest,
-        "move_rate": moved / (chains * done), "warnings": cautions,
+        "move_rate": moved / (chains * done), "pareto_k": k_hat, "warnings": cautions,
     }  # fmt: skip
     method = "markov_score_climbing"
     estimate, _ = _searched(phi, kinds, labels, diagnostics, cost, source, method)
@@ -1259,6 +1269,7 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
         k = len(phi)
         iterates, slopes = np.empty((iterations, k)), np.empty((iterations, k))
         smallest, moved = math.inf, 0
+        recent: list[Array] = []
         for i in range(iterations):
             z = np.asarray(family.sample(rng, phi, n), dtype=np.float64)
             if z.ndim != 2 or len(z) != n:
@@ -1278,6 +1289,9 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
                     f"iteration {begin + i}: the target is zero at all {n} draws; expected a start "
                     "that covers some of it"
                 )
+            if i >= iterations - RECENT:
+                # of draws from q alone: the chain's state is where the weights are large
+                recent.append(log_w[1:])
             weights = np.exp(log_w - log_w.max())
             weights /= weights.sum()
             smallest = min(smallest, float(1 / (weights @ weights)))
@@ -1297,7 +1311,8 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
             moved += chosen > 0 or z0 is None
             z0 = z[chosen]
         return {"state": {"u": phi, "z": z0, **climber.state()}, "iterates": iterates,
-                "gradients": slopes, "smallest": smallest, "moved": moved}  # fmt: skip
+                "gradients": slopes, "smallest": smallest, "moved": moved,
+                "log_weights": np.concatenate(recent)}  # fmt: skip
 
 
 def particle_marginal_metropolis_hastings(
