@@ -424,3 +424,21 @@ def test_bad_arguments_are_told(change, error, said):
     arguments = {"x": mixture(40, 2, 1), "y": mixture(30, 2, 2), "budget": 50, **change}
     with pytest.raises(error, match=said):
         smw.sliced_wasserstein(**arguments)
+
+
+def test_a_control_of_the_user_s():
+    """The cost of one coordinate axis pair: an even function with mean 1/3."""
+    x, y = SPACE
+    own = (lambda theta: theta[:, 0] ** 2, 1 / 3)
+    values = [
+        smw.sliced_wasserstein(
+            x, y, 100, directions="uniform", control_variates=own, root=False, seed=s
+        ).value
+        for s in range(300)
+    ]
+    z = (np.mean(values) - truth_of(2)) / (np.std(values) / math.sqrt(300))
+    assert abs(z) < 4.5
+    with pytest.raises(smw.ModelError, match="the function returned shape"):
+        smw.sliced_wasserstein(
+            x, y, 100, directions="uniform", control_variates=(lambda t: t, 0.0), seed=1
+        )
