@@ -126,6 +126,10 @@ def _in_jax(value: Any, known: dict[Any, Any]) -> Any:
         return _math()
     if isinstance(value, types.ModuleType):
         return value
+    if isinstance(value, np.ndarray):
+        # a time that is traced can't index a NumPy array
+        with _compat.enable_x64():
+            return jax.numpy.asarray(value)
     name = getattr(value, "__name__", "")
     if name and getattr(np, name, None) is value and hasattr(jax.numpy, name):
         return getattr(jax.numpy, name)
@@ -262,11 +266,12 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
     for t in range(1, POINTS):
         states.append(sample[1](rng, states[-1], t, theta))
     x = np.array(states, dtype=np.float64).reshape(POINTS, -1)
+    # the series itself where it can be: a model may know it
+    y = np.resize(rows, (POINTS, rows.shape[1]))
+    missing: Any = np.isnan(y).all(axis=1)
     usable = rows[~np.isnan(rows).all(axis=1)]
-    y = usable[rng.integers(len(usable), size=POINTS)] if len(usable) else np.zeros_like(x)
-    # a model may know its series, and refuse another time's observation
-    own = np.flatnonzero(~np.isnan(rows[:POINTS]).all(axis=1))
-    y[own] = rows[own]
+    if missing.all() and len(usable):
+        y, missing = usable[rng.integers(len(usable), size=POINTS)], np.zeros(POINTS, dtype=bool)
     pair, joint = compiled(model, vector).pair, compiled_path_density(model, vector)
     unseen = np.full((POINTS, rows.shape[1]), np.nan)
     scalar = model.state_dim is None
@@ -290,6 +295,8 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
             if name == "initial_logpdf":
                 expected, point = joint(x[t : t + 1], unseen[:1], theta), (now,)
             elif name == "observation_logpdf":
+                if missing[t] or t >= len(rows):
+                    continue
                 expected, point = seen(t), (row, now, t)
             elif t == 0:
                 continue
