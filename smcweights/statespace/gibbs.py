@@ -29,6 +29,7 @@ from .filtering import Cloud, check_common
 from .model import (
     Functional,
     StateSpaceModel,
+    checkpointed,
     choice,
     compiled,
     compiled_functional,
@@ -73,6 +74,7 @@ def parisian_particle_gibbs(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> Estimate:
     """Smoothed expectations of additive functionals, with the bias of PaRIS taken out.
 
@@ -122,6 +124,9 @@ def parisian_particle_gibbs(
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the chains run. The kernels release the GIL: "threads" is the natural choice.
     progress : bool, optional
+    checkpoint : path, optional
+        File that receives every chain's sweeps (with a precision, stage by stage); a later call
+        with the same arguments goes on from there and gives the same numbers.
 
     Returns
     -------
@@ -168,7 +173,12 @@ def parisian_particle_gibbs(
     given = (functional, initial_functional)
     *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
     paths = _initial_paths(model, rows, initial_path, chains)
-    root = seed_sequence(seed)
+    arguments = {
+        "model": model, "functional": functional, "initial_functional": initial_functional,
+        "n_particles": n, "budget": budget, "burn_in": drop, "n_backward": draws,
+        "chains": chains, "resampling": resampling, "ess_threshold": float(ess_threshold),
+        "backward": backward, "precision": None if precision is None else repr(precision),
+    }  # fmt: skip
     first = rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
     kept: list[Array] = []
     start = None
@@ -176,15 +186,18 @@ def parisian_particle_gibbs(
     smallest, done, warm = math.inf, 0, 0
     with open_run(
         partial(
-            _chain, model, rows, vector, n, resampling, float(ess_threshold), draws, method,
-            given, describe(root),
+            _chain, model, rows, vector, n, resampling, float(ess_threshold), draws, method, given
         ),
-        executor=executor, progress=progress, seed=root, total=chains * first, unit="sweeps",
-        description="parisian_particle_gibbs",
+        executor=executor, progress=progress, checkpoint=checkpoint,
+        arguments=None if checkpoint is None else checkpointed(arguments, rows), seed=seed,
+        total=chains * first, unit="sweeps", description="parisian_particle_gibbs",
     ) as run:  # fmt: skip
-        size, stage = first, 0
+        size, stage, root = first, 0, run.root
         while True:
-            jobs = [(c, stage, size, None if paths is None else paths[c]) for c in range(chains)]
+            jobs = [
+                (describe(root), c, stage, size, None if paths is None else paths[c])
+                for c in range(chains)
+            ]
             found = run.map(f"stage {stage + 1}", jobs, [size] * chains)
             means = np.array([entry["means"] for entry in found])
             if paths is None:
@@ -232,12 +245,6 @@ def parisian_particle_gibbs(
     for text in cautions:
         warnings.warn(f"parisian_particle_gibbs: {text}", PrecisionWarning, stacklevel=2)
     diagnostics["warnings"] = cautions
-    arguments = {
-        "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "budget": budget, "burn_in": drop, "n_backward": draws,
-        "chains": chains, "resampling": resampling, "ess_threshold": float(ess_threshold),
-        "backward": backward, "precision": None if precision is None else repr(precision),
-    }  # fmt: skip
     return _from_chains(
         chain_means, scalar, "parisian_particle_gibbs", own_names if names is None else names,
         diagnostics,
@@ -475,6 +482,7 @@ def unbiased_smoothing(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> Estimate:
     """Smoothed expectations without any bias, from pairs of chains that meet.
 
@@ -499,6 +507,9 @@ def unbiased_smoothing(
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the replicates run.
     progress : bool, optional
+    checkpoint : path, optional
+        File that receives the replicates; a later call with the same arguments goes on from there
+        and gives the same numbers.
 
     Returns
     -------
@@ -538,20 +549,29 @@ def unbiased_smoothing(
     compiled(model, vector)
     given = (functional, initial_functional)
     *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
-    root = seed_sequence(seed)
     if last is not None and first is None:
         raise ValueError("last: given without first; expected both or none")
-    task = partial(_pair_of_chains, model, rows, vector, n, draws, method, given, describe(root))
+    arguments = {
+        "model": model, "functional": functional, "initial_functional": initial_functional,
+        "n_particles": n, "budget": replicates, "first": first, "last": last,
+        "n_backward": draws, "backward": backward,
+    }  # fmt: skip
     with open_run(
-        task, executor=executor, progress=progress, seed=root, total=replicates,
-        unit="replicates", description="unbiased_smoothing",
+        partial(_pair_of_chains, model, rows, vector, n, draws, method, given),
+        executor=executor, progress=progress, checkpoint=checkpoint,
+        arguments=None if checkpoint is None else checkpointed(arguments, rows), seed=seed,
+        total=replicates, unit="replicates", description="unbiased_smoothing",
     ) as run:  # fmt: skip
+        root = run.root
         if first is None:
-            pilot = run.map("pilot", [("pilot", r, 0, 0) for r in range(8)])
+            pilot = run.map("pilot", [(describe(root), "pilot", r, 0, 0) for r in range(8)])
             first = max(int(entry["meeting"]) for entry in pilot)
         first = count("first", first, 0)
         last = 5 * first + 5 if last is None else count("last", last, first)
-        found = run.map("replicates", [("pair", r, first, last) for r in range(replicates)])
+        arguments |= {"first": first, "last": last}
+        found = run.map(
+            "replicates", [(describe(root), "pair", r, first, last) for r in range(replicates)]
+        )
     values = np.array([entry["value"] for entry in found])
     meeting = np.array([int(entry["meeting"]) for entry in found])
     sweeps = sum(int(entry["sweeps"]) for entry in found)
@@ -568,11 +588,6 @@ def unbiased_smoothing(
         )
     for text in cautions:
         warnings.warn(f"unbiased_smoothing: {text}", PrecisionWarning, stacklevel=2)
-    arguments = {
-        "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "budget": replicates, "first": first, "last": last,
-        "n_backward": draws, "backward": backward,
-    }  # fmt: skip
     return _from_chains(
         values, scalar, "unbiased_smoothing", own_names if names is None else names,
         {"meeting_times": meeting, "first": first, "last": last, "warnings": cautions},
@@ -638,7 +653,7 @@ def _pair_of_chains(
         lag = before + 1 - first
         if lag > 0:
             value = value + min(1.0, lag / (last - first + 1)) * difference
-    return {"value": value, "meeting": meeting, "sweeps": sweeps}
+    return {"value": value, "meeting": np.array(meeting), "sweeps": np.array(sweeps)}
 
 
 def particle_gibbs(

@@ -9,6 +9,7 @@ NaNs is missing: it weighs nothing.
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import math
 import operator
@@ -17,12 +18,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from types import CodeType, FunctionType, NoneType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DegeneracyError, ModelError
+from ..estimate import digest, provenance
 from ..randomness import generator, seed_sequence
 
 __all__ = ["Functional", "Proposal", "StateSpaceModel", "check_model"]
@@ -337,6 +340,54 @@ def observations(y: ArrayLike) -> Array:
         where = [int(i) for i in np.argwhere(infinite)[0]]
         raise ValueError(f"y: {values[tuple(where)]} at index {where}; expected numbers or NaN")
     return values.reshape(len(values), -1)
+
+
+def checkpointed(arguments: dict[str, Any], rows: Array) -> dict[str, Any]:
+    """Arguments of a call in plain types, with digests of the observations and of all code.
+
+    A name would not tell a function from its edited version, nor one lambda from another.
+    """
+    plain = provenance("", seed_sequence(0), arguments)["arguments"]
+    for name in ("functional", "initial_functional"):
+        plain[name] = [plain[name], _digest(arguments[name])]
+    functions = [getattr(arguments["model"], name) for name in _ARGUMENTS]
+    return {**plain, "y": digest(rows), "functions": _digest(functions)}
+
+
+def _digest(*things: Any) -> str:
+    found = hashlib.sha256()
+    _digest_into(found, things, set())
+    return found.hexdigest()
+
+
+def _digest_into(found: Any, thing: Any, seen: set[int]) -> None:
+    """Code with its constants, and what it reads from closures and globals, if numba can."""
+    thing = _python(thing)
+    if isinstance(thing, FunctionType) and id(thing) not in seen:
+        seen.add(id(thing))
+        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
+        read = sorted(_names_in(thing.__code__) & set(thing.__globals__))
+        inner = [thing.__globals__[name] for name in read]
+        _digest_into(found, [thing.__code__, thing.__defaults__, cells, read, inner], seen)
+    elif isinstance(thing, CodeType):
+        _digest_into(found, [thing.co_code, thing.co_names, thing.co_consts], seen)
+    elif isinstance(thing, np.ndarray):
+        found.update(digest(thing).encode())
+    elif isinstance(thing, tuple | list):
+        found.update(f"{len(thing)}".encode())
+        for inner in thing:
+            _digest_into(found, inner, seen)
+    elif isinstance(thing, Functional):
+        _digest_into(found, [thing.add_first, thing.add], seen)
+    elif isinstance(thing, str | bytes | int | float | complex | np.generic | NoneType):
+        found.update(f"{type(thing).__name__} {thing!r}".encode())
+    else:
+        found.update(getattr(thing, "__name__", type(thing).__name__).encode())
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = (_names_in(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def _check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
