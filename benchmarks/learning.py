@@ -1,0 +1,312 @@
+"""Learning: scores beside exact ones, coverage, maxima of real series, and what a gradient costs.
+
+    python benchmarks/learning.py [bias|coverage|series|speed|all] [--particles PYTHON] [--quick]
+
+bias
+    Score of a linear Gaussian model by chains (PPG) and by independent filters (PaRIS) at small N,
+    against automatic differentiation of the Kalman filter.
+coverage
+    Nominal 95 % intervals: of scores, of the information, of the maximum of the likelihood and of
+    the true parameters, over simulated series.
+series
+    Real series: the local level of the Nile beside its exact maximum, stochastic volatility of
+    inflation; both kinds of error, and the posterior by PMMH beside them.
+speed
+    Seconds of one sweep and of its gradient (T = 1000, N = 500, 3 parameters), and time to an
+    equal error of the score beside finite differences of the likelihood of `particles` 0.4 when
+    ``--particles`` names an interpreter that has it.
+
+Figures are kept in ``benchmarks/results/learning-*.json``. One BLAS thread.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+# read when NumPy is imported
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def kalman_likelihood(theta, y):
+    """Log likelihood of the scalar model, in JAX."""
+    import jax
+
+    jnp = jax.numpy
+    a, q, h, r, mean, variance = theta
+
+    def step(carry, y_t):
+        mean, variance, total = carry
+        s = h * h * variance + r
+        e = y_t - h * mean
+        gain = variance * h / s
+        total -= 0.5 * (e * e / s + jnp.log(2 * jnp.pi * s))
+        mean, variance = mean + gain * e, variance * (1 - gain * h)
+        return (a * mean, a * a * variance + q, total), None
+
+    return jax.lax.scan(step, (mean, variance, 0.0), jnp.asarray(y))[0][2]
+
+
+def exact_derivatives(theta, y):
+    """Gradient and second derivatives of the exact log likelihood."""
+    import jax
+
+    from smcweights import _compat
+
+    with _compat.enable_x64():
+        theta = jax.numpy.asarray(theta)
+        found = (f(kalman_likelihood)(theta, y) for f in (jax.grad, jax.hessian))
+        return tuple(np.asarray(part) for part in found)
+
+
+def exact_maximum(theta, y, free):
+    """Maximiser over free parameters, of which all but the first are positive, and Hessian."""
+    import jax
+    from scipy.optimize import minimize
+
+    from smcweights import _compat
+
+    base, free = np.array(theta), list(free)
+
+    def filled(u):
+        values = u.at[1:].set(jax.numpy.exp(u[1:])) if free[0] == 0 else jax.numpy.exp(u)
+        return jax.numpy.asarray(base).at[np.array(free)].set(values)
+
+    with _compat.enable_x64():
+        both = jax.jit(jax.value_and_grad(lambda u: -kalman_likelihood(filled(u), y)))
+        start = np.log(np.abs(base[free]))
+        if free[0] == 0:
+            start[0] = base[0]
+        u = minimize(lambda u: tuple(np.asarray(v) for v in both(jax.numpy.asarray(u))), start,
+                     jac=True, method="BFGS", options={"gtol": 1e-6}).x  # fmt: skip
+        return np.asarray(filled(jax.numpy.asarray(u)))[free]
+
+
+def bias(arguments):
+    import smcweights as smw
+
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    _, y = model.simulate(100, seed=1)
+    theta = np.array([0.8, 1.3, 1.0, 0.8, 0.0, 3.0])
+    free = [0, 1, 3]
+    truth = exact_derivatives(theta, y)[0][free]
+    print("exact", truth.round(2))
+    rows = []
+    for n in (10, 20, 50, 100):
+        budget = (40 if arguments.quick else 400) * 20 // min(n, 100)
+        for method in ("paris", "ppg"):
+            est = smw.score(model, y, theta, n, max(budget, 40), free=free, method=method, seed=n)
+            rows.append({"n": n, "method": method, "bias": (est.value - truth).tolist(),
+                         "error": est.standard_error.tolist()})  # fmt: skip
+            print(f"N = {n:4d} {method:6s} bias", (est.value - truth).round(2), "+-",
+                  est.standard_error.round(2))  # fmt: skip
+    return {"exact": truth.tolist(), "names": ["transition", "variance", "noise"], "table": rows}
+
+
+def coverage(arguments):
+    import smcweights as smw
+
+    runs = 20 if arguments.quick else 120
+    model = smw.models.linear_gaussian(0.7, 1.0, 1.0, 0.5, 0.0, 1.0)
+    inside = {name: np.zeros(2) for name in ("score", "maximum", "parameters")}
+    information = np.zeros(3)
+    start = model.theta.copy()
+    start[:2] = 0.4, 2.0
+    true = model.theta[:2]
+    errors = []
+    for seed in range(runs):
+        _, y = model.simulate(40, seed=10_000 + seed)
+        gradient, second = exact_derivatives(start, y)
+        est = smw.score(model, y, start, 30, 60, free=[0, 1], seed=seed)
+        lower, upper = est.interval()
+        inside["score"] += (lower <= gradient[:2]) & (gradient[:2] <= upper)
+        est = smw.observed_information(model, y, start, 30, 60, free=[0, 1], seed=seed)
+        lower, upper = est.interval()
+        entries = -second[[0, 1, 1], [0, 0, 1]]
+        information += (lower <= entries) & (entries <= upper)
+        fit = smw.maximum_likelihood(model, y, start, 30, 200, free=[0, 1], seed=seed)
+        best = exact_maximum(model.theta, y, [0, 1])
+        lower, upper = fit.interval(error="monte carlo")
+        inside["maximum"] += (lower <= best) & (best <= upper)
+        lower, upper = fit.interval()
+        inside["parameters"] += (lower <= true) & (true <= upper)
+        errors.append((fit.maximiser.value - best) / fit.diagnostics["statistical_error"])
+    found = {name: (count / runs).tolist() for name, count in inside.items()}
+    found["information"] = (information / runs).tolist()
+    off = np.array(errors)
+    found["runs"] = runs
+    found["bias of the maximum in errors of the data"] = np.nanmean(off, axis=0).tolist()
+    found["rmse of the maximum in errors of the data"] = np.sqrt(
+        np.nanmean(off**2, axis=0)
+    ).tolist()
+    for name, value in found.items():
+        print(f"{name:45s}", np.round(value, 3))
+    return found
+
+
+def series(arguments):
+    import smcweights as smw
+    from smcweights.problems.series import nile, us_inflation
+
+    iterations = 100 if arguments.quick else 1_000
+    volume = nile()[1]
+    change = np.diff(us_inflation()[1])
+    level = smw.models.linear_gaussian(1.0, 5_000.0, 1.0, 5_000.0, 1_120.0, 90_000.0)
+    volatility = smw.models.stochastic_volatility(0.9, 0.3, float(change.std()))
+    priors = {
+        "nile": lambda th: -np.log(th[1] * th[3]),
+        "inflation": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
+    }
+    found = {}
+    for name, model, y, free in (
+        ("nile", level, volume, [1, 3]), ("inflation", volatility, change, None)
+    ):  # fmt: skip
+        began = time.perf_counter()
+        fit = smw.maximum_likelihood(model, y, None, 100, iterations, free=free, seed=1,
+                                     executor="threads")  # fmt: skip
+        seconds = time.perf_counter() - began
+        lower, upper = fit.interval()
+        draws = smw.particle_marginal_metropolis_hastings(
+            model, y, priors[name], 200, iterations, theta0=fit.model.theta, free=free, seed=2,
+            executor="threads",
+        )  # fmt: skip
+        table = []
+        for k, label in enumerate(fit.theta.names):
+            low, middle, high = np.quantile(draws["posterior"][label].values, [0.025, 0.5, 0.975])
+            table.append({
+                "parameter": label, "value": fit.maximiser.value[k],
+                "data": fit.diagnostics["statistical_error"][k],
+                "search": fit.diagnostics["monte_carlo_error"][k],
+                "interval": [lower[k], upper[k]], "posterior": [low, middle, high],
+            })  # fmt: skip
+            print(name, table[-1])
+        found[name] = {"table": table, "iterations": iterations, "seconds": seconds,
+                       "iterations a second": 4 * iterations / seconds}  # fmt: skip
+        print(f"{name}: {seconds:.1f} s")
+    found["nile"]["exact"] = exact_maximum(level.theta, volume, [1, 3]).tolist()
+    print("nile exact", found["nile"]["exact"])
+    return found
+
+
+def speed_of_particles(quick):
+    """Runs in the other interpreter and prints JSON: time and error of finite differences."""
+    import particles
+    from particles import distributions as dists
+    from particles import state_space_models as ssms
+
+    class Volatility(ssms.StateSpaceModel):
+        def PX0(self):
+            return dists.Normal(scale=self.sigma / np.sqrt(1 - self.rho**2))
+
+        def PX(self, t, xp):
+            return dists.Normal(loc=self.rho * xp, scale=self.sigma)
+
+        def PY(self, t, xp, x):
+            return dists.Normal(scale=self.scale * np.exp(0.5 * x))
+
+    y = np.array(json.load(sys.stdin))
+    theta = {"rho": 0.95, "sigma": 0.3, "scale": 0.7}
+    n, h, repeats = 5_000, 0.02, 6 if quick else 20
+    gradients, seconds = [], []
+    for r in range(repeats):
+        began = time.perf_counter()
+        g = []
+        for name in theta:
+            ends = []
+            for sign in (1, -1):
+                # the same random numbers on both sides
+                np.random.seed(r)  # noqa: NPY002
+                at = {**theta, name: theta[name] * (1 + sign * h)}
+                fk = ssms.Bootstrap(ssm=Volatility(**at), data=y)
+                pf = particles.SMC(fk=fk, N=n, resampling="systematic", ESSrmin=0.5)
+                pf.run()
+                ends.append(pf.logLt)
+            g.append((ends[0] - ends[1]) / (2 * h * theta[name]))
+        gradients.append(g)
+        seconds.append(time.perf_counter() - began)
+    g = np.array(gradients)
+    print(json.dumps({"seconds": float(np.median(seconds)), "mean": g.mean(axis=0).tolist(),
+                      "deviation": g.std(axis=0, ddof=1).tolist(), "particles": n}))  # fmt: skip
+
+
+def speed(arguments):
+    import smcweights as smw
+    from smcweights import _compat
+    from smcweights.statespace import learning
+
+    model = smw.models.stochastic_volatility(0.95, 0.3, 0.7)
+    _, y = model.simulate(1_000, seed=1)
+    p = learning._problem(model, y, None, 500, None, None, "systematic", 0.5, "auto", None)
+    chain = learning._Chain(p, np.random.default_rng(1), None)
+
+    def best(call, repeats=5):
+        call()
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    found = {}
+    with _compat.enable_x64():
+        x = chain.paths()
+        at = (chain.cloud.theta, x, chain.y, chain.seen)
+        found["sweep"] = best(chain.paths)
+        found["gradient"] = best(lambda: np.asarray(chain.gradients.mean_score(*at)))
+        found["curvature"] = best(lambda: np.asarray(chain.gradients.curvature(*at)[2]))
+    found["gradient and sweep to sweep"] = 1 + found["gradient"] / found["sweep"]
+    found["iterations a second"] = 1 / (found["sweep"] + found["gradient"])
+    sweeps = 30 if arguments.quick else 150
+    began = time.perf_counter()
+    est = smw.score(model, y, None, 100, sweeps, seed=1)
+    found["score"] = {"seconds": time.perf_counter() - began, "value": est.value.tolist(),
+                      "error": est.standard_error.tolist()}  # fmt: skip
+    print(est)
+    if arguments.particles:
+        command = [arguments.particles, __file__, "peer", *(["--quick"] * arguments.quick)]
+        out = subprocess.run(command, input=json.dumps(y.tolist()), capture_output=True, text=True,
+                             check=True)  # fmt: skip
+        peer = json.loads(out.stdout.splitlines()[-1])
+        found["particles"] = peer
+        # time for the error of one gradient of the peer's, parameter by parameter
+        ours = np.array(found["score"]["error"]) ** 2 * found["score"]["seconds"]
+        theirs = np.array(peer["deviation"]) ** 2 * peer["seconds"]
+        found["seconds at equal error, theirs to ours"] = (theirs / ours).tolist()
+    for name, value in found.items():
+        print(name, value)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    tasks = {"bias": bias, "coverage": coverage, "series": series, "speed": speed}
+    parser.add_argument("what", choices=[*tasks, "all", "peer"])
+    parser.add_argument("--particles", help="interpreter that has particles 0.4")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.what == "peer":
+        speed_of_particles(arguments.quick)
+        return
+    warnings.simplefilter("ignore")
+    for name, task in tasks.items():
+        if arguments.what in (name, "all"):
+            found = {"python": platform.python_version(), "cores": os.cpu_count(),
+                     "load": os.getloadavg()[0], **task(arguments)}  # fmt: skip
+            path = RESULTS / f"learning-{name}.json"
+            path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
