@@ -441,8 +441,8 @@ ess_threshold, backward, densities, seed, executor, progress
     -------
     Estimate
         The k (k + 1) / 2 entries of the lower triangle, row by row, by theta itself; the whole
-        matrix is ``diagnostics["matrix"]``, the score found along the way
-        ``diagnostics["score"]``.
+        matrix is ``diagnostics["matrix"]``, the score found along the way and its standard errors
+        ``diagnostics["score"]`` and ``diagnostics["score_error"]``.
 
     Raises
     ------
@@ -479,7 +479,10 @@ ess_threshold, backward, densities, seed, executor, progress
         for c, entry in zip(cross, stages, strict=True)
     ])  # fmt: skip
     lower = np.tril_indices(len(mean))
-    diagnostics |= {"matrix": matrices.mean(axis=0), "score": mean}
+    diagnostics |= {
+        "matrix": matrices.mean(axis=0), "score": mean,
+        "score_error": means.std(axis=0, ddof=1) / math.sqrt(len(means)),
+    }  # fmt: skip
     # they belong to the score
     for name in ("columns", "r_hat", "chain_ess", "autocorrelation_time", "chain_means"):
         diagnostics.pop(name, None)

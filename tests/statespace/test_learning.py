@@ -50,13 +50,15 @@ def scalar_likelihood(theta, y):
 
 
 def derivatives(likelihood, theta, y):
-    """Gradient and second derivatives of an exact log likelihood."""
+    """Gradient of an exact log likelihood, and differences of gradients."""
     with _compat.enable_x64():
-        theta = jnp.asarray(theta)
-        grad, hess = jax.jit(lambda th: (
-            jax.grad(likelihood)(th, y), jax.hessian(likelihood)(th, y)
-        ))(theta)  # fmt: skip
-        return np.asarray(grad), np.asarray(hess)
+        # compiling second derivatives takes several times as long
+        slope = jax.jit(jax.grad(lambda th: likelihood(th, y)))
+        theta = np.asarray(theta)
+        steps = 1e-5 * np.eye(len(theta))
+        pairs = [(np.asarray(slope(theta + h)), np.asarray(slope(theta - h))) for h in steps]
+        second = np.array([(up - down) / 2e-5 for up, down in pairs])
+        return np.asarray(slope(theta)), (second + second.T) / 2
 
 
 def agrees(est, truth):
@@ -193,8 +195,8 @@ def test_score_and_information_of_three_components():
     assert est.names[1] == "next, own"
     lower = np.tril_indices(4)
     assert agrees(est, -second[lower])
-    np.testing.assert_allclose(est.diagnostics["score"], gradient, atol=2.0)
-    assert agrees(smw.score(THREE, y, theta, 40, 30, seed=6), gradient)
+    t = (est.diagnostics["score"] - gradient) / est.diagnostics["score_error"]
+    assert np.abs(t).max() < -stdtrit(7, 0.5e-6)
 
 
 def test_information_agrees_with_the_kalman_filter():
