@@ -1504,7 +1504,7 @@ def _marginal_chain(
             f"theta0: chain {chain} starts at {_to_theta(u, transforms)[0]}, where prior or "
             "estimated likelihood is zero; expected a possible start"
         )
-    factor, log_scale = np.diag(scales), 0.0
+    factor, log_scale, learned = np.diag(scales), 0.0, False
     for i in range(total):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
         new = evaluate(u + step)
@@ -1519,8 +1519,8 @@ def _marginal_chain(
             if (i + 1) % 50 == 0 and accepted[: i + 1].sum() > 5 * k:
                 spread = np.atleast_2d(np.cov(walk[(i + 1) // 2 : i + 1], rowvar=False))
                 spread += 1e-6 * np.diag(scales**2)
-                if np.diag(factor).prod() and i < 100:
-                    log_scale = math.log(2.38 / math.sqrt(k))
+                if not learned:
+                    learned, log_scale = True, math.log(2.38 / math.sqrt(k))
                 factor = np.linalg.cholesky(spread)
     return {"draws": draws, "accepted": accepted, "log_likelihood": log_z, "lp": lp}
 
