@@ -534,11 +534,12 @@ def _answer(
     log_h: np.ndarray | None = None,
     pull: Any = 0.0,
     more: dict[str, Any] | None = None,
+    cautions: Sequence[str] = (),
 ) -> Estimate:
     """The report of an adapted run: over its final rounds, or over ``draws`` from ``log_h``."""
-    cautions = []
+    told = list(cautions)
     if isinstance(rule, Precision) and not reached:
-        cautions.append(f"the precision was not reached within max_budget={rule.max_budget} calls")
+        told.append(f"the precision was not reached within max_budget={rule.max_budget} calls")
     weights = rounds[-1].mixture.weights
     return report(
         mean,
@@ -562,7 +563,7 @@ def _answer(
         adapted_value=adapted.doubted,
         pull=pull,
         adapted_trials=adapted.trials,
-        cautions=cautions,
+        cautions=told,
         units=adapted.units,
     )
 

@@ -32,10 +32,20 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
-from .adaptive import _adapt, _answer, _check_integrand, _family, _finish, _Goal, _prepared
+from .adaptive import (
+    MOST_ADAPTATION,
+    MOST_STAGE,
+    _adapt,
+    _answer,
+    _check_integrand,
+    _family,
+    _finish,
+    _Goal,
+    _prepared,
+)
 from .laws import as_law
 from .mixing import fit_components, starting_components
-from .proposals import WorkingSpace
+from .proposals import Elliptical, WorkingSpace, _em, _starts, fit_directional
 from .sampling import (
     History,
     Sampler,
@@ -52,6 +62,16 @@ from .sampling import (
 __all__ = ["failure_probability"]
 
 MOST_LEVELS = 0.4  # share of the budget that may go into the approach
+MOST_SEARCH = 0.5  # the same with the search for what it may have lost
+ENOUGH = 0.3  # draws of a level's size that its smoothed indicators have to be worth
+FEW_INPUTS = 12  # up to here regions are fitted in all inputs
+MOST_AXES = 12  # directions to fit regions in, above
+MOST_REGIONS = 20
+MOST_BY_REGION = 20  # inputs; above, the search for further regions costs more than it finds
+EM_DRAWS = 1000  # as many as EM needs to see
+AWAY = 0.6  # farther towards a region than this part of its distance is its own
+DOUBTFUL = 0.2  # of the probability: to be told when it stays unknown
+NEGLIGIBLE = 0.02  # of the probability: what may stay unknown away from the regions
 SYSTEMS = {"series": np.min, "parallel": np.max}
 
 
@@ -109,48 +129,235 @@ def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[floa
     return size * 10**high, at(size * 10**high)[1]
 
 
+def _regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple[Elliptical, ...]:
+    """Normal laws for the failure regions that draws u (n, d) with weights t (n,) tell apart.
+
+    The mixture is fitted in the few directions along which the weighted draws are farther from
+    the centre than chance explains, and is standard normal across them: the regions of a limit
+    state of many inputs have few parameters then, and none cancels another as in a mean direction.
+    Akaike's criterion, unlike that of Bayes, rather keeps a region too many.
+    """
+    w = t / t.sum()
+    d, size = u.shape[1], 1 / (w @ w)
+    axes = np.eye(d)
+    if d > FEW_INPUTS:
+        squares, vectors = np.linalg.eigh((u * w[:, None]).T @ u)
+        # Marchenko & Pastur's edge: the largest square of so many draws without any direction
+        far = squares[::-1] > (1 + np.sqrt(d / size)) ** 2
+        most = int(np.clip(size / 20, 1, MOST_AXES))
+        axes = np.linalg.qr(np.column_stack([w @ u, vectors[:, ::-1][:, far][:, :most]]))[0]
+    a, q = u @ axes, axes.shape[1]
+    # systematic resampling: as many as EM needs to see
+    place = np.searchsorted(np.cumsum(w), (np.arange(EM_DRAWS) + rng.random()) / EM_DRAWS)
+    some, times = np.unique(np.minimum(place, len(w) - 1), return_counts=True)
+    a, w = a[some], times / EM_DRAWS
+    mean = w @ a
+    covariance = (a - mean).T @ ((a - mean) * w[:, None])
+    best, found, idle = np.inf, [], 0
+    for c in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20):
+        if (c > 1 and size < c * (q + 2)) or idle == 2:
+            break
+        starts = 1 if c == 1 else 3
+        means, cholesky, shares, fit = _em(
+            a,
+            np.repeat(w[:, None], starts, axis=1),
+            np.full(starts, size),
+            np.stack([_starts(a, w, c, rng) for _ in range(starts)], axis=1),
+            np.broadcast_to(covariance / c, (c, starts, q, q)),
+            np.full((c, starts), 1 / c),
+            np.inf,
+            15,
+        )
+        top = int(fit.argmax())
+        # what shrinkage leaves free of a covariance matrix
+        free = q * (q + 1) / 2 * size / (size + c * (2 * q + 1))
+        score = 2 * (c * (q + 1 + free) - 1 - size * fit[top])
+        idle += 1
+        if score < best:
+            best, idle = score, 0
+            order = np.argsort(-shares[:, top])
+            found = [(means[k, top], cholesky[k, top]) for k in order if shares[k, top] > 1e-4]
+    return tuple(
+        Elliptical(axes @ m, np.linalg.cholesky(np.eye(d) + axes @ (g @ g.T - np.eye(q)) @ axes.T))
+        for m, g in found
+    )
+
+
+def _towards(
+    space: WorkingSpace,
+    given: tuple[Any, ...],
+    regions: tuple[Elliptical, ...],
+    u: np.ndarray,
+    t: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[tuple[Any, ...], np.ndarray]:
+    """What the next level is drawn from: densities and their shares.
+
+    Beside the regions the input law, a normal law as wide as the weighted draws t (n, J) are far,
+    and, for limit states without directions, von Mises-Fisher laws.
+    """
+    d = u.shape[1]
+    w = (t / t.sum(0)).sum(1)
+    width = max(1.0, np.sqrt((w / w.sum()) @ (u**2).sum(1) / d))
+    others: tuple[Any, ...] = (*given, Elliptical(np.zeros(d), width * np.eye(d)))
+    shares = [0.1] + [0.1] * len(others)
+    if d > FEW_INPUTS:
+        polar = fit_directional(u, w, rng, "vmfn").components
+        others += polar
+        shares += [0.2 / len(polar)] * len(polar)
+    shares += [max(0.3, 1 - sum(shares)) / len(regions)] * len(regions)
+    return (space, *others, *regions), np.array(shares) / sum(shares)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What all draws so far say of the events: points, weights f/h and margins."""
+
+    u: np.ndarray  # (n, d)
+    weight: np.ndarray  # (n,)
+    margins: np.ndarray  # (n, J)
+
+
+def _seen(history: History, events: _Events) -> _Seen:
+    raw = history.gather("raw")
+    weight = np.exp(history.gather("log_f") - history.log_h)
+    weight = np.where(np.isnan(raw).any(1), 0.0, weight)
+    return _Seen(history.gather("u"), weight, events.margins(np.nan_to_num(raw)))
+
+
 def _approach(
-    sampler: Sampler, events: _Events, most: int, family: str, given: tuple[Any, ...], size: int
-) -> tuple[History, list[dict[str, Any]]]:
-    """Stages towards the events with ever narrower smoothing, until each was hit often enough."""
+    sampler: Sampler,
+    events: _Events,
+    most: int,
+    family: str,
+    given: tuple[Any, ...],
+    size: int,
+    by_region: bool,
+) -> tuple[History, list[dict[str, Any]], tuple[Elliptical, ...]]:
+    """Stages towards the events with ever narrower smoothing, until each was hit often enough.
+
+    Returns them, what is said of them, and laws of the regions found, if these were fitted one by
+    one; else stages come from the family's mixtures.
+    """
     space = sampler.space
     d = space.law.dimension
     history, levels = History(), []
+    regions: tuple[Elliptical, ...] = ()
     densities: tuple[Any, ...] = (space, *given)
     weights = starting_components(space, given, 1).share
     need = float(np.clip(12 * (d + 1), 60, 150))
+    if by_region:
+        need = max(need, ENOUGH * size)
     for number in range(1, 100):
         stage = sampler.draw(f"level {number}", densities, split(size, weights))
         history.add(stage)
-        u, raw = history.gather("u"), history.gather("raw")
-        weight = np.exp(history.gather("log_f") - history.log_h)
-        weight = np.where(np.isnan(raw).any(1), 0.0, weight)
-        margins = events.margins(np.nan_to_num(raw))
-        smooth = [_smoothed(m, weight, need) for m in margins.T]
+        seen = _seen(history, events)
+        smooth = [_smoothed(m, seen.weight, need) for m in seen.margins.T]
         scales = np.array([s for s, _ in smooth])
         levels.append(
             {"draws": size, "scales": scales.tolist(), "failures": stage.values.mean(0).tolist()}
         )
-        if not scales.any() or len(history.log_total) + size > MOST_LEVELS * most:
-            break
         t = np.stack([t for _, t in smooth], axis=1)
+        rng = generator(sampler.run.root, "level fit", number)
+        if by_region:
+            regions = _regions(seen.u, (t / t.sum(0)).sum(1), rng)
+        if not scales.any() or len(history.log_total) + size > most:
+            break
+        if by_region:
+            densities, weights = _towards(space, given, regions, seen.u, t, rng)
+            continue
         components = fit_components(
             space,
-            u,
+            seen.u,
             t,
-            weight,
+            seen.weight,
             1 / np.maximum(t.mean(0), 1e-300) ** 2,
             family=family,
             shared=False,
             given=given,
             fixed=np.zeros(t.shape[1], dtype=bool),
             round_number=number,
-            rng=generator(sampler.run.root, "level fit", number),
+            rng=rng,
         )
         densities, weights = components.densities, np.maximum(components.share, components.least)
         weights = weights / weights.sum()
         size = max(size, 4 * len(densities))
-    return history, levels
+    return history, levels, regions
+
+
+def _search(
+    sampler: Sampler,
+    events: _Events,
+    most: int,
+    history: History,
+    regions: tuple[Elliptical, ...],
+    size: int,
+) -> tuple[list[dict[str, Any]], tuple[Elliptical, ...]]:
+    """Stages towards failures away from the regions found, which the approach may have lost.
+
+    P(g <= 0) is at most 2 E[Phi(-g/s)] for every s: narrower smoothing goes on, away from the
+    regions, until this bound is small beside the probability found. Adds to the history; returns
+    what is said of the stages, and laws of further regions.
+    """
+    rounds: list[dict[str, Any]] = []
+    further: tuple[Elliptical, ...] = ()
+    directions = np.array([r.mean for r in regions]).reshape(-1, sampler.space.law.dimension)
+    reach = (directions**2).sum(1)
+    for number in range(1, 100):
+        seen = _seen(history, events)
+        away = (seen.u @ directions.T < AWAY * reach).all(1)
+        outside = seen.weight * away
+        if not outside.any():
+            break
+        smooth = [_smoothed(m, outside, 60.0) for m in seen.margins.T]
+        scales = np.array([s for s, _ in smooth])
+        t = np.stack([t for _, t in smooth], axis=1)
+        pairs = zip(seen.margins.T, scales, strict=True)
+        bound = np.array([_bound(m, outside, s) for m, s in pairs])
+        value = (seen.weight[:, None] * (seen.margins <= 0)).mean(0)
+        open_ = bound > NEGLIGIBLE * value
+        known = (outside[:, None] * (seen.margins <= 0)).mean(0)
+        rounds.append({"scales": scales.tolist(), "bound": bound.tolist(), "known": known.tolist()})
+        failed = open_ & (scales == 0)
+        if not open_.any():
+            break
+        t = t[:, open_]
+        rng = generator(sampler.run.root, "search fit", number)
+        found = _regions(seen.u, (t / t.sum(0)).sum(1), rng)
+        if failed.any():
+            further = found
+        if not scales[open_].any() or len(history.log_total) + size > most:
+            break
+        densities, weights = _towards(sampler.space, (), found, seen.u, t, rng)
+        history.add(sampler.draw(f"search {number}", densities, split(size, weights)))
+    return rounds, further
+
+
+def _bound(margin: np.ndarray, weight: np.ndarray, s: float) -> float:
+    from scipy.special import ndtr
+
+    return float((weight * (2 * ndtr(-margin / s) if s > 0 else margin <= 0)).mean())
+
+
+def _doubts(
+    searches: list[dict[str, Any]], history: History, names: Sequence[str], units: Units
+) -> list[str]:
+    """What to say where the search ended with too much of an event's probability unexplored."""
+    if not searches:
+        return []
+    last, value = searches[-1], np.abs(units.original(history.targets().mean(0)))
+    # where nothing is left to find, failures make up half of the bound
+    bound, known = np.array(last["bound"]), np.array(last["known"])
+    unsure = (bound > DOUBTFUL * value) & (known < 0.4 * bound) & (value > 0)
+    if not unsure.any():
+        return []
+    listed = ", ".join(names[i] for i in np.flatnonzero(unsure)[:5])
+    ratio = float((bound / np.maximum(value, 1e-300))[unsure].max())
+    share = f"{ratio:.0%} of" if ratio < 10 else "many times"
+    return [
+        f"{listed}: calls for the search of further failure regions ran out; one that was missed "
+        f"may add up to {share} the probability found. More calls would help"
+    ]
 
 
 def _design_points(
@@ -309,8 +516,20 @@ def failure_probability(
             run, law, start, remedy, control_variates, goal.most, vectorized, events.indicators
         )
         budgeted = goal.most if isinstance(rule, Budget) else min(goal.most, 50_000)
-        size = int(np.clip(budgeted // 20, 100, 1_000))
-        history, levels = _approach(sampler, events, budgeted, family, given, size)
+        # adaptation wants a stage of its own afterwards
+        stage_size = min(goal.first_stage(law.dimension), MOST_STAGE)
+        room = int(MOST_ADAPTATION * budgeted) - stage_size
+        size = min(int(np.clip(budgeted // 20, 100, 1_000)), room)
+        most = min(int(MOST_LEVELS * budgeted), room)
+        by_region = family == "auto" and law.mapped and law.dimension <= MOST_BY_REGION
+        history, levels, regions = _approach(sampler, events, most, family, given, size, by_region)
+        searches: list[dict[str, Any]] = []
+        further: tuple[Elliptical, ...] = ()
+        if by_region:
+            most = min(int(MOST_SEARCH * budgeted), room)
+            searches, further = _search(sampler, events, most, history, regions, size)
+        # a stage has to hold these and those that adaptation fits
+        regions = (further + regions)[: max(0, min(MOST_REGIONS, stage_size // 4 - 28))]
         first = history.stages[0]
         columns = first.raw.shape[1] if first.raw is not None else 0
         if system is not None and columns < 2:
@@ -325,7 +544,7 @@ def failure_probability(
         sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         for i, stage in enumerate(history.stages):
             history.stages[i] = replace(units.apply(stage), scalar=scalar)
-        adapted = _adapt(sampler, controls, goal, family, False, given, names, history)
+        adapted = _adapt(sampler, controls, goal, family, False, given + regions, names, history)
         rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
     names = expectation_names(names, len(units.unit), scalar)
     rounds = [replace(stage, scalar=scalar) for stage in rounds]
@@ -342,8 +561,10 @@ def failure_probability(
         began=began,
         source=provenance(method, root, arguments),
         space=sampler.space,
+        cautions=_doubts(searches, history, names, units),
         more={
             "levels": levels,
+            "searches": searches,
             "design_points": point,
             "design_index": index,
             "importance_factors": factors,

@@ -36,6 +36,42 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
     assert est.relative_error < error
 
 
+@pytest.mark.parametrize(
+    ("limit_state", "d", "truth", "error"),
+    [
+        (lambda x: 5 - np.abs(x).max(axis=1), 5, -np.expm1(5 * np.log1p(-2 * SF(5))), 0.1),
+        (
+            lambda x: np.minimum(3.5 - x.sum(axis=1) / 50**0.5, 3.8 + x.sum(axis=1) / 50**0.5),
+            50,
+            SF(3.5) + SF(3.8),
+            0.06,
+        ),
+        (
+            lambda x: (np.array([4, 4.2, 4.4]) - x[:, :3]).min(axis=1),
+            20,
+            -np.expm1(np.log1p(-SF(np.array([4, 4.2, 4.4]))).sum()),
+            0.06,
+        ),
+    ],
+    ids=["ten sides", "unequal sides of fifty inputs", "three of twenty inputs"],
+)
+def test_no_region_is_lost(limit_state, d, truth, error):
+    """The smallest region of each is 10 to 25 % of the probability: two errors or more."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        for seed in range(3):
+            est = smw.failure_probability(limit_state, [stats.norm()] * d, 10_000, seed=seed)
+            assert agrees(est, truth)
+            assert est.relative_error < error
+
+
+def test_a_search_that_ran_out_of_calls_is_told():
+    with pytest.warns(smw.PrecisionWarning, match="search of further failure regions ran out"):
+        smw.failure_probability(
+            lambda x: 4 - np.abs(x).max(axis=1), [stats.norm()] * 10, 10_000, seed=18
+        )
+
+
 @pytest.mark.slow
 def test_two_hundred_inputs():
     with warnings.catch_warnings():
