@@ -606,6 +606,10 @@ def jitted(
             else:
                 inner = [_callee(f, keep) for f in (*frame, *functions)]
                 loop = factory(*inner)
+                # numba finds machine code by a name that counts functions from 1 in every
+                # process: code from the disk would take the place of a loop of the same name
+                parts = [f.__name__ for f in (*frame, *functions)] if keep else ["users"]
+                loop.__qualname__ = ".".join([factory.__qualname__, *parts])
             _COMPILED[key] = numba.njit(signature, cache=keep, nogil=True)(loop)
         return _COMPILED[key]
 

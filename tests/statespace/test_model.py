@@ -126,3 +126,24 @@ def test_ready_models_are_kept_on_disk_but_not_a_users():
     assert _ours(library._linear_transition_logpdf)
     assert not _ours(walk().transition_logpdf)
     assert not _ours(READY["matrix"]().transition_logpdf)
+
+
+def test_compiled_loops_of_different_models_never_share_a_name():
+    """Numba counts its names from 1 in every process: what it kept on disk would take over."""
+    import re
+
+    from smcweights.statespace.model import compiled
+
+    models = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
+    models += [READY[name]() for name in ("scalar", "volatility", "finite", "growth")]
+    owners: dict[str, int] = {}
+    for k, model in enumerate(models):
+        functions = compiled(model, False)
+        for loop in (
+            functions.start, functions.move, functions.pair, functions.bound, functions.reject,
+        ):  # fmt: skip
+            (found,) = loop.overloads.values()
+            counted = found.fndesc.llvm_func_name
+            name = re.sub(r"B\d+v\d+", "", counted)
+            assert name != counted
+            assert owners.setdefault(name, k) == k
