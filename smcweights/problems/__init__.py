@@ -19,7 +19,8 @@ correlated_normals  3  5  integrands that change sign, correlated normals
 lognormal_ratio     3  5  skewed inputs under a Gaussian copula
 =================== == == ======================================================================
 
-Real data: `digits` and `colours` are pairs of clouds of points.
+Real data: `digits` and `colours` are pairs of clouds of points; `nile` and `us_inflation` are time
+series for state-space models.
 """
 
 from .closed_forms import bounded_sum, correlated_normals, lognormal_ratio
@@ -28,6 +29,7 @@ from .hydraulics import borehole, flood
 from .problem import Problem
 from .reliability import cantilever_beam, four_branch, linear_limit_state
 from .sensitivity import g_function, ishigami
+from .series import nile, us_inflation
 
 __all__ = [
     "Problem",
@@ -43,4 +45,6 @@ __all__ = [
     "ishigami",
     "linear_limit_state",
     "lognormal_ratio",
+    "nile",
+    "us_inflation",
 ]

@@ -3,7 +3,7 @@
 import pytest
 
 import smcweights as smw
-from smcweights.problems.series import nile, us_inflation
+from smcweights.problems import nile, us_inflation
 
 
 def test_the_nile_has_its_published_likelihood():
