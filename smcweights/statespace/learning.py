@@ -55,7 +55,7 @@ DEFAULT_ITERATIONS = 500
 LEAST_SHARE = 0.1  # of the complete information that steps count on being observed
 LONGEST_STEP = 5.0  # in standard deviations of the complete information
 FIRST_UPDATE = 20  # observations before parameters move on line
-RECENT = 100  # iterations at the end whose weights are looked at
+FINAL_DRAWS = 20_000  # from the family fitted, whose weights are looked at
 LOOK_EVERY = 10  # iterations between two looks at the curvature
 
 
@@ -1112,7 +1112,8 @@ def markov_score_climbing(
     -------
     Fit
         For a density `maximiser` and `theta` are the same, `model` is the family, and the
-        diagnostics have `smallest_ess` and `pareto_k` of the weights, and `move_rate`.
+        diagnostics have `smallest_ess` of the weights, `move_rate`, and `pareto_k` of weights of
+        fresh draws from the family found.
 
     Raises
     ------
@@ -1211,9 +1212,14 @@ def markov_score_climbing(
             f"the chains move in {moved / (chains * done):.1%} of the iterations: q is far from "
             "the target; use more particles, or a better start"
         )
-    log_w = np.concatenate([entry["log_weights"] for entry in found])
-    k_hat = pareto_k(log_w)
-    if k_hat > pareto_k_threshold(len(log_w)):
+    average = phi[:, done // 2 :].mean(axis=(0, 1))
+    with _compat.enable_x64():
+        z = family.sample(generator(root, "final draws"), average, FINAL_DRAWS)
+        log_p, log_q = (np.asarray(v) for v in _climbing_functions(target, family)[0](z, average))
+    k_hat = pareto_k(log_p - log_q)
+    # weights that are bounded can look heavy as well, but ten parts then have equal maxima
+    peaks = (log_p - log_q).reshape(10, -1).max(axis=1)
+    if k_hat > pareto_k_threshold(FINAL_DRAWS) and peaks.max() - np.median(peaks) > math.log(1.5):
         cautions.append(
             f"the weights have a heavy tail (Pareto k {k_hat:.2g}): the family's tails are lighter "
             "than the target's, the chains visit those rarely, and the error can't be promised"
@@ -1272,7 +1278,6 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
         k = len(phi)
         iterates, slopes = np.empty((iterations, k)), np.empty((iterations, k))
         smallest, moved = math.inf, 0
-        recent: list[Array] = []
         for i in range(iterations):
             z = np.asarray(family.sample(rng, phi, n), dtype=np.float64)
             if z.ndim != 2 or len(z) != n:
@@ -1292,9 +1297,6 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
                     f"iteration {begin + i}: the target is zero at all {n} draws; expected a start "
                     "that covers some of it"
                 )
-            if i >= iterations - RECENT:
-                # of draws from q alone: the chain's state is where the weights are large
-                recent.append(log_w[1:])
             weights = np.exp(log_w - log_w.max())
             weights /= weights.sum()
             smallest = min(smallest, float(1 / (weights @ weights)))
@@ -1314,8 +1316,7 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
             moved += chosen > 0 or z0 is None
             z0 = z[chosen]
         return {"state": {"u": phi, "z": z0, **climber.state()}, "iterates": iterates,
-                "gradients": slopes, "smallest": smallest, "moved": moved,
-                "log_weights": np.concatenate(recent)}  # fmt: skip
+                "gradients": slopes, "smallest": smallest, "moved": moved}  # fmt: skip
 
 
 def particle_marginal_metropolis_hastings(
