@@ -83,9 +83,18 @@ def parisian_particle_gibbs(
     its error that of the means of independent chains.
 
     What it buys is the BIAS and an interval that holds, not mean square error: one user with one
-    budget gets a smaller error from a single large `paris`. Few particles and many sweeps, or many
-    and few, cost the same; below some 50 particles the chain mixes slowly, and beyond some hundred
-    the starting bias is small anyway. `recommend_particles` tries it out.
+    budget gets a smaller error from a single large `paris`. Measured on a linear Gaussian series
+    of 100 times (``benchmarks/statespace.py bias``): PaRIS with 50 particles is off by -19, of
+    1005, however many runs are averaged; sweeps of the same size are off by -7, -2 and 0 (+- 1)
+    after 1, 2 and 3 of them, with 10 particles by -98 at first and -9 after 8. But 2,000 particles
+    in all leave a root mean square error of 4.6 in one run of PaRIS, of 5.3 in 40 sweeps of 50
+    without burn-in (bias -0.5 +- 0.3), and of 5.9 and 7.1 where a quarter or half of them is
+    dropped. So take chains where bias would not average out: in parallel, in gradients of a
+    likelihood that are followed, for an interval, or where memory holds N particles only.
+
+    Few particles and many sweeps, or many and few, cost the same; below some 50 particles the
+    chain mixes slowly, and beyond some hundred the starting bias is small anyway. The number that
+    is enough grows with T. `recommend_particles` tries it out.
 
     Parameters
     ----------
