@@ -20,6 +20,7 @@ Figures are kept in ``benchmarks/results/learning-*.json``. One BLAS thread.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -58,39 +59,47 @@ def kalman_likelihood(theta, y):
     return jax.lax.scan(step, (mean, variance, 0.0), jnp.asarray(y))[0][2]
 
 
-def exact_derivatives(theta, y):
-    """Gradient and second derivatives of the exact log likelihood."""
+@functools.cache
+def compiled_exactly(kind):
+    """Derivatives of the exact log likelihood by theta, compiled once per shape."""
     import jax
 
+    makers = {"gradient": jax.grad, "second": jax.hessian, "both": jax.value_and_grad}
+    return jax.jit(makers[kind](kalman_likelihood))
+
+
+def exact_derivatives(theta, y):
+    """Gradient and second derivatives of the exact log likelihood."""
     from smcweights import _compat
 
     with _compat.enable_x64():
-        theta = jax.numpy.asarray(theta)
-        found = (f(kalman_likelihood)(theta, y) for f in (jax.grad, jax.hessian))
+        found = [compiled_exactly(kind)(np.asarray(theta), y) for kind in ("gradient", "second")]
         return tuple(np.asarray(part) for part in found)
 
 
 def exact_maximum(theta, y, free):
-    """Maximiser over free parameters, of which all but the first are positive, and Hessian."""
-    import jax
+    """Maximiser over free parameters, of which all but the transition are positive."""
     from scipy.optimize import minimize
 
     from smcweights import _compat
 
-    base, free = np.array(theta), list(free)
+    base, free = np.array(theta), np.array(free)
+    positive = free > 0
 
     def filled(u):
-        values = u.at[1:].set(jax.numpy.exp(u[1:])) if free[0] == 0 else jax.numpy.exp(u)
-        return jax.numpy.asarray(base).at[np.array(free)].set(values)
+        values = base.copy()
+        values[free] = np.where(positive, np.exp(u), u)
+        return values
+
+    def objective(u):
+        at = filled(u)
+        value, slope = compiled_exactly("both")(at, y)
+        return -float(value), -np.asarray(slope)[free] * np.where(positive, at[free], 1.0)
 
     with _compat.enable_x64():
-        both = jax.jit(jax.value_and_grad(lambda u: -kalman_likelihood(filled(u), y)))
-        start = np.log(np.abs(base[free]))
-        if free[0] == 0:
-            start[0] = base[0]
-        u = minimize(lambda u: tuple(np.asarray(v) for v in both(jax.numpy.asarray(u))), start,
-                     jac=True, method="BFGS", options={"gtol": 1e-6}).x  # fmt: skip
-        return np.asarray(filled(jax.numpy.asarray(u)))[free]
+        start = np.where(positive, np.log(np.abs(base[free])), base[free])
+        u = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-6}).x
+    return filled(u)[free]
 
 
 def bias(arguments):
@@ -117,7 +126,7 @@ def bias(arguments):
 def coverage(arguments):
     import smcweights as smw
 
-    runs = 20 if arguments.quick else 120
+    runs = 20 if arguments.quick else 60
     model = smw.models.linear_gaussian(0.7, 1.0, 1.0, 0.5, 0.0, 1.0)
     inside = {name: np.zeros(2) for name in ("score", "maximum", "parameters")}
     information = np.zeros(3)
