@@ -286,7 +286,7 @@ def test_the_nile_series_is_learned_from_far_away():
     _, second = derivatives(likelihood, exact, y)
     error = np.exp(exact) * np.sqrt(np.linalg.inv(-second).diagonal())
     free = ["transition_covariance", "observation_covariance"]
-    fit = smw.maximum_likelihood(model, y, None, 60, 300, free=free, seed=11, executor="threads")
+    fit = smw.maximum_likelihood(model, y, None, 60, 200, free=free, seed=11, executor="threads")
     assert agrees(fit.maximiser, np.exp(exact))
     assert (fit.diagnostics["monte_carlo_error"] < 0.2 * error).all()
     # Louis' identity at these sizes is known to some 15 % in the worse direction
@@ -298,9 +298,9 @@ def test_the_nile_series_is_learned_from_far_away():
     assert (lower < inner[0]).all() and (upper > inner[1]).all()
     np.testing.assert_array_equal(fit.model.theta[[1, 3]], fit.maximiser.value)
     np.testing.assert_array_equal(fit.model.theta[[0, 2, 4, 5]], model.theta[[0, 2, 4, 5]])
-    assert fit.iterates.shape == fit.averaged_path.shape == (4, 300, 2)
+    assert fit.iterates.shape == fit.averaged_path.shape == (4, 200, 2)
     np.testing.assert_allclose(
-        fit.averaged_path[:, -1], fit.iterates[:, 150:].mean(axis=1), rtol=1e-12
+        fit.averaged_path[:, -1], fit.iterates[:, 100:].mean(axis=1), rtol=1e-12
     )
     assert agrees(fit.gradient, np.zeros(2))
 
@@ -317,7 +317,7 @@ def test_several_starts_optax_and_a_precision():
         ))(jnp.asarray(grid))  # fmt: skip
     exact = grid[int(np.argmax(np.asarray(values)))]
     fit = smw.maximum_likelihood(
-        LINEAR, Y, starts, 30, 200, free=[0], optimiser=optax.adam(0.03), chains=3,
+        LINEAR, Y, starts, 30, 120, free=[0], optimiser=optax.adam(0.03), chains=3,
         information=False, seed=12,
     )  # fmt: skip
     np.testing.assert_array_equal(fit.iterates[:, 0, 0], starts[:, 0])
@@ -431,7 +431,7 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
     assert post[0].sum() < 1e-3
     truth = [(post.sum(axis=1) * a).sum(), (post.sum(axis=0) * log_q).sum()]
     draws = smw.particle_marginal_metropolis_hastings(
-        model, y, log_prior, 60, 1_500, free=["transition_matrix", "transition_covariance"],
+        model, y, log_prior, 60, 1_000, free=["transition_matrix", "transition_covariance"],
         seed=17,
     )  # fmt: skip
     x = draws["posterior"]["transition_matrix"].values
@@ -447,7 +447,7 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
         assert abs(z) < 5.5, (name, z)
     stats = draws["sample_stats"]
     assert 0.1 < float(stats["accepted"].mean()) < 0.5
-    assert draws["warmup_posterior"]["transition_matrix"].shape == (4, 750)
+    assert draws["warmup_posterior"]["transition_matrix"].shape == (4, 500)
 
 
 def test_marginal_chains_respect_the_prior_and_the_start():
