@@ -22,6 +22,7 @@ __all__ = ["METHODS", "WeightedDraw", "constraint_probability", "weighted_reject
 METHODS = ("auto", "rao-blackwell", "harmonic", "two-loop", "one-probe", "set", "exact")
 STAGE = 100  # runs before the first look at the precision
 PEEK = 32  # most items offered at once
+UNIFORMS = 8  # draws of a run to begin with
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,10 @@ def run(
             kn.restore(c.logits, c.w, c.sums, c.order, c.dirty, c.top)
     kn.begin(c.counts, c.scales, c.total, c.top)
     peek = 1
+    uniforms = rng.random(UNIFORMS)
     while True:
         item = kn.advance(
-            rng,
+            uniforms,
             c.logits,
             c.w,
             c.sums,
@@ -208,6 +210,10 @@ def run(
             how.most,
             how.redraw,
         )
+        if item == -2:
+            uniforms = rng.random(min(4 * uniforms.size, 4096))
+            c.counts[kn.USED] = 0
+            continue
         if item < 0:
             break
         assert constraint is not None

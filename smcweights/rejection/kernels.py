@@ -15,7 +15,7 @@ from numba import njit
 BLOCK = 256
 REJECTED, ACCEPTED, UNKNOWN = 0, 1, 2
 # entries of `counts`
-PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, AHEAD = range(8)
+PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, USED = range(8)
 # how a run ended
 RUNNING, BY_ACCEPT, BY_CAP, BY_BUDGET, EXHAUSTED = range(5)
 # entries of `scales`: logit that has weight 1, first total, what remains
@@ -91,9 +91,9 @@ def rescale(logits, w, sums, order, flags, n, keep_accepted, scales):
 
 
 @njit(cache=True, nogil=True)
-def locate(rng, w, sums, total):
-    """Item drawn by its weight."""
-    u = rng.random() * total
+def locate(u, w, sums, total):
+    """Item at the share u, from 0 to 1, of all weights."""
+    u = u * total
     block = -1
     for b in range(sums.size):
         if sums[b] > 0.0:
@@ -113,9 +113,26 @@ def locate(rng, w, sums, total):
 
 @njit(cache=True, nogil=True)
 def advance(
-    rng, logits, w, sums, known, order, flags, counts, scales, k, base, slope, budget, most, redraw
+    uniforms,
+    logits,
+    w,
+    sums,
+    known,
+    order,
+    flags,
+    counts,
+    scales,
+    k,
+    base,
+    slope,
+    budget,
+    most,
+    redraw,
 ):
-    """Go on to the next unknown answer; -1 when the run has ended."""
+    """Go on to the next unknown answer; -1 when the run has ended, -2 for more uniform draws.
+
+    Draws come as an array: a generator as argument costs numba twenty times as much per call.
+    """
     while True:
         item = counts[PENDING]
         if item < 0:
@@ -126,7 +143,10 @@ def advance(
             if scales[REMAINING] <= 0.0:
                 counts[ENDED] = EXHAUSTED
                 return -1
-            item = locate(rng, w, sums, scales[REMAINING])
+            if counts[USED] == uniforms.size:
+                return -2
+            item = locate(uniforms[counts[USED]], w, sums, scales[REMAINING])
+            counts[USED] += 1
             again = False
             if redraw and known[item] == ACCEPTED:
                 for i in range(counts[SEEN]):

@@ -1,0 +1,274 @@
+"""Weighted rejection beside genlm-control and full masking; its cost law; sequences; a real task.
+
+    python benchmarks/rejection.py speed | cost | sequences | task | all [--genlm PYTHON] [--quick]
+
+speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0.01, beside
+           genlm-control (run by ``--genlm``, an interpreter that has it, in a process of its own),
+           masking with a known table, and one pass of exp and sums over the logits
+cost       evaluations against the divergence -log P(accept), beside what closed forms say
+sequences  variance of the log evidence against dynamic programming, by method, and local decoding
+task       place names under a regular expression: validity, calls of the constraint, seconds
+
+Tables go to results/rejection-*.json.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+SIZES = (1_000, 32_768, 131_072)
+RATES = (0.9, 0.5, 0.1, 0.01)
+
+GENLM = """
+import asyncio, json, sys, time
+import numpy as np
+from genlm.control import AWRS, Potential
+
+class Language(Potential):
+    def __init__(self, logits):
+        super().__init__(list(range(len(logits))))
+        self.logits = np.r_[logits, -60.0]
+    async def prefix(self, context): return 0.0
+    async def complete(self, context): return 0.0
+    async def logw_next(self, context): return self.make_lazy_weights(self.logits)
+
+class Condition(Potential):
+    def __init__(self, accepted):
+        super().__init__(list(range(len(accepted))))
+        self.accepted = accepted
+    async def prefix(self, context):
+        return 0.0 if not context or self.accepted[context[-1]] else float("-inf")
+    async def complete(self, context): return 0.0
+
+async def measure(v, rate, repeats):
+    rng = np.random.default_rng(1)
+    logits, accepted = 2 * rng.normal(size=v), rng.random(v) < rate
+    sampler = AWRS(Language(logits), Condition(accepted), prune_logws=False)
+    await sampler.sample([])
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        await sampler.sample([])
+        found.append(1e6 * (time.perf_counter() - began))
+    return [float(np.median(found)), min(found), max(found)]
+
+cases = json.loads(sys.argv[1])
+print(json.dumps([asyncio.run(measure(*case)) for case in cases]))
+"""
+
+
+def keep(name, table):
+    (RESULTS / f"rejection-{name}.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def microseconds(call, repeats):
+    call()
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        found.append(1e6 * (time.perf_counter() - began))
+    return [statistics.median(found), min(found), max(found)]
+
+
+def lookup(accepted):
+    """A compiled constraint: the table is a constant of the code."""
+    import numba
+
+    @numba.njit
+    def constraint(i):
+        return accepted[i]
+
+    return constraint
+
+
+def speed(given):
+    import smcweights as smw
+
+    cases = [(v, r, 20 if given.quick else 100) for v in SIZES for r in RATES]
+    theirs = [None] * len(cases)
+    if given.genlm:
+        done = subprocess.run(
+            [given.genlm, "-W", "ignore", "-c", GENLM, json.dumps(cases)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        theirs = json.loads(done.stdout.splitlines()[-1])
+    table = {}
+    print("microseconds per draw, medians (least to most)")
+    for (v, rate, repeats), genlm in zip(cases, theirs, strict=True):
+        rng = np.random.default_rng(1)
+        logits, accepted = 2 * rng.normal(size=v), rng.random(v) < rate
+
+        compiled = lookup(accepted)
+        listed = accepted.tolist()
+        stream = np.random.default_rng(2)
+
+        def floor(logits=logits, v=v):
+            w = np.exp(logits - logits.max())
+            return np.add.reduceat(w, np.arange(0, v, 256))
+
+        def masking(logits=logits, accepted=accepted, stream=stream):
+            masked = np.where(accepted, logits, -np.inf)
+            w = np.exp(masked - logits.max())
+            total = np.cumsum(w)
+            index = int(np.searchsorted(total, stream.random() * total[-1]))
+            return index, np.log(total[-1]) - np.log(np.exp(logits - logits.max()).sum())
+
+        calls = {
+            "compiled": lambda c=compiled, x=logits, s=stream: smw.weighted_rejection(x, c, seed=s),
+            "callable": lambda c=listed.__getitem__, x=logits, s=stream: smw.weighted_rejection(
+                x, c, seed=s
+            ),
+            "masking": masking,
+            "floor": floor,
+        }
+        row = {name: microseconds(call, repeats) for name, call in calls.items()}
+        if genlm:
+            row["genlm-control"] = genlm
+        table[f"V = {v}, acceptance {rate}"] = row
+        cells = "  ".join(f"{k} {a:.0f} ({b:.0f}-{c:.0f})" for k, (a, b, c) in row.items())
+        ratio = ""
+        if genlm:
+            ratio = "  genlm/ours " + ", ".join(
+                f"{k} {genlm[0] / row[k][0]:.1f}" for k in ("compiled", "callable")
+            )
+        print(
+            f"V = {v:6d}, {rate:4}: {cells}{ratio}  ours/floor "
+            f"{row['compiled'][0] / row['floor'][0]:.2f}"
+        )
+    keep("speed", table)
+
+
+def cost(given):
+    """Evaluations per draw against -log P(accept), and the mean of the weight beside P."""
+    import smcweights as smw
+
+    seeds = 500 if given.quick else 4_000
+    table = {}
+    print("evaluations per draw of uniform items, and mean weight over P(accept) with its z")
+    for rate in (0.5, 0.1, 0.03, 0.01, 0.003):
+        v = 20_000
+        rng = np.random.default_rng(1)
+        accepted = rng.permutation(v) < rate * v
+        logits = np.zeros(v)
+        stream = np.random.default_rng(3)
+        draws = [
+            smw.weighted_rejection(logits, accepted.__getitem__, seed=stream) for _ in range(seeds)
+        ]
+        n = np.mean([d.n_evaluations for d in draws])
+        w = np.exp([d.log_weight for d in draws])
+        # without replacement and without a cap the k-th accept comes after k (V + 1)/(A + 1) items
+        share = accepted.mean()
+        full = 3 * (v + 1) / (accepted.sum() + 1)
+        z = (w.mean() - share) / (w.std() / np.sqrt(seeds))
+        table[str(rate)] = {"evaluations": n, "three accepts": full, "sd": w.std() / share, "z": z}
+        print(
+            f"  P = {share:.4f} (divergence {-np.log(share):.2f}): {n:8.1f} evaluations, three "
+            f"accepts would take {full:8.1f}; relative sd of the weight "
+            f"{w.std() / share:.2f}, z {z:+.1f}"
+        )
+    keep("cost", table)
+
+
+def sequences(given):
+    """Error of the log evidence at about equal numbers of constraint evaluations."""
+    import smcweights as smw
+    from smcweights.rejection.exact import constrained_markov_chain
+
+    seeds = 40 if given.quick else 200
+    rng = np.random.default_rng(3)
+    chain = smw.languages.markov_chain(
+        rng.dirichlet(np.ones(5)), rng.dirichlet(np.full(5, 0.7), size=5)
+    )
+    machine = smw.constraints.automaton(
+        [[1, 0, 0, 0, 0], [2, 1, -1, -1, 1], [0, 2, 2, 2, -1]], accepting=[0, 2]
+    )
+    table = {}
+    for length in (6, 20):
+        exact = constrained_markov_chain(chain, machine, length)
+        print(f"length {length}, log evidence {exact.log_evidence:.3f}")
+        for name, keywords in {
+            "rao-blackwell": {"method": "rao-blackwell"},
+            "one-probe": {"method": "one-probe"},
+            "two-loop": {"method": "two-loop"},
+            "exact mask": {"method": "exact"},
+        }.items():
+            errors, spent, covered = [], [], []
+            for seed in range(seeds):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", smw.PrecisionWarning)
+                    out = smw.constrained_sequences(
+                        chain, smw.constraints.both(machine), 50, length, seed=seed,
+                        islands=8, progress=False, **keywords,
+                    )  # fmt: skip
+                errors.append(float(out.log_evidence.value) - exact.log_evidence)
+                spent.append(out.log_evidence.cost["evaluations"])
+                low, high = out.log_evidence.interval()
+                covered.append(low <= exact.log_evidence <= high)
+            rms, calls = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(spent))
+            table[f"{length}, {name}"] = {
+                "rms": rms, "evaluations": calls, "coverage": float(np.mean(covered)),
+            }  # fmt: skip
+            print(
+                f"  {name:14s} rms {rms:.4f}, {calls:8.0f} evaluations, covers "
+                f"{np.mean(covered):.3f}, "
+                f"variance x evaluations {rms**2 * calls:.3f}"
+            )
+    keep("sequences", table)
+
+
+def task(given):
+    """Place names under a regular expression, each checked by `re`."""
+    import smcweights as smw
+    from smcweights.rejection.places import place_names
+
+    names = place_names()
+    model = smw.languages.ngram(names, order=4)
+    expression = "[a-z]{3,8} s[a-z]{2,6}a"
+    table = {}
+    for method in ("rao-blackwell", "exact"):
+        pattern = smw.constraints.regex(expression, model.items[:-1])
+        began = time.perf_counter()
+        found = smw.constrained_sequences(
+            model, pattern, 40, 20, end=model.end, islands=12, seed=4, method=method, progress=False
+        )
+        seconds = time.perf_counter() - began
+        alive = [s for s, w in zip(found.sequences, found.log_weights, strict=True) if w > -np.inf]
+        valid = sum(re.fullmatch(expression, "".join(model.decode(s))) is not None for s in alive)
+        evidence = found.log_evidence
+        calls = int(evidence.cost["evaluations"])
+        table[method] = {
+            "valid": valid, "alive": len(alive), "calls": calls, "seconds": seconds,
+            "log evidence": float(evidence.value), "error": float(evidence.standard_error),
+        }  # fmt: skip
+        print(
+            f"{method:14s} {valid} of {len(alive)} valid, {calls} calls of the constraint, "
+            f"{seconds:.2f} s, log evidence {evidence.value:.3f} +- {evidence.standard_error:.3f}"
+        )
+    keep("task", table)
+
+
+PARTS = {"speed": speed, "cost": cost, "sequences": sequences, "task": task}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=[*PARTS, "all"])
+    parser.add_argument("--genlm", help="interpreter with genlm-control 0.4.1")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    for name, part in PARTS.items():
+        if arguments.part in (name, "all"):
+            print(f"\n# {name}")
+            part(arguments)
+    sys.exit(0)
