@@ -45,7 +45,7 @@ from .adaptive import (
 )
 from .laws import as_law
 from .mixing import fit_components, starting_components
-from .proposals import Elliptical, WorkingSpace, _em, _starts, fit_directional
+from .proposals import Elliptical, WorkingSpace, _em, _starts, fit_directional, log_densities
 from .sampling import (
     History,
     Sampler,
@@ -67,7 +67,8 @@ ENOUGH = 0.3  # draws of a level's size that its smoothed indicators have to be 
 FEW_INPUTS = 12  # up to here regions are fitted in all inputs
 MOST_AXES = 12  # directions to fit regions in, above
 MOST_REGIONS = 20
-MOST_BY_REGION = 20  # inputs; above, the search for further regions costs more than it finds
+MANY_INPUTS = 20  # above, single draws with large weights pass for regions
+FAR = 1.5  # mean square along a direction that counts then, 1 under the input law
 EM_DRAWS = 1000  # as many as EM needs to see
 AWAY = 0.6  # farther towards a region than this part of its distance is its own
 DOUBTFUL = 0.2  # of the probability: to be told when it stays unknown
@@ -141,15 +142,24 @@ def _regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple[El
     d, size = u.shape[1], 1 / (w @ w)
     axes = np.eye(d)
     if d > FEW_INPUTS:
+        if d > MANY_INPUTS:
+            w = np.minimum(w, 2 / size)
+            w = w / w.sum()
+            size = 1 / (w @ w)
         squares, vectors = np.linalg.eigh((u * w[:, None]).T @ u)
-        # Marchenko & Pastur's edge: the largest square of so many draws without any direction
-        far = squares[::-1] > (1 + np.sqrt(d / size)) ** 2
-        most = int(np.clip(size / 20, 1, MOST_AXES))
-        axes = np.linalg.qr(np.column_stack([w @ u, vectors[:, ::-1][:, far][:, :most]]))[0]
+        vectors = vectors[:, ::-1]
+        if d > MANY_INPUTS:
+            # a direction counts that one half of the draws points out and the other confirms
+            half = np.linalg.eigh((u[::2] * w[::2, None]).T @ u[::2])[1][:, : -1 - MOST_AXES : -1]
+            there = w[1::2] @ (u[1::2] @ half) ** 2 / w[1::2].sum()
+            vectors = vectors[:, : (there > FAR).sum()]
+        else:
+            # Marchenko & Pastur's edge: the largest square of so many draws without any direction
+            far = squares[::-1] > (1 + np.sqrt(d / size)) ** 2
+            vectors = vectors[:, far][:, : int(np.clip(size / 20, 1, MOST_AXES))]
+        axes = np.linalg.qr(np.column_stack([w @ u, vectors]))[0]
     a, q = u @ axes, axes.shape[1]
-    # systematic resampling: as many as EM needs to see
-    place = np.searchsorted(np.cumsum(w), (np.arange(EM_DRAWS) + rng.random()) / EM_DRAWS)
-    some, times = np.unique(np.minimum(place, len(w) - 1), return_counts=True)
+    some, times = _resampled(w, rng)
     a, w = a[some], times / EM_DRAWS
     mean = w @ a
     covariance = (a - mean).T @ ((a - mean) * w[:, None])
@@ -206,7 +216,23 @@ def _towards(
         others += polar
         shares += [0.2 / len(polar)] * len(polar)
     shares += [max(0.3, 1 - sum(shares)) / len(regions)] * len(regions)
-    return (space, *others, *regions), np.array(shares) / sum(shares)
+    densities, share = (space, *others, *regions), np.array(shares) / sum(shares)
+    if d <= MANY_INPUTS:
+        return densities, share
+    # which of the families serves is told by the draws, and half believed
+    some, times = _resampled(w / w.sum(), rng)
+    g = log_densities(densities, u[some])
+    g = np.exp(g - g.max(1, keepdims=True))
+    learned = share
+    for _ in range(20):
+        learned = learned * (times @ (g / (g @ learned)[:, None])) / times.sum()
+    return densities, (share + learned) / 2
+
+
+def _resampled(w: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Systematic resampling by weights w (n,) of sum 1, as many as EM needs: rows, how often."""
+    place = np.searchsorted(np.cumsum(w), (np.arange(EM_DRAWS) + rng.random()) / EM_DRAWS)
+    return np.unique(np.minimum(place, len(w) - 1), return_counts=True)
 
 
 @dataclass(frozen=True)
@@ -328,6 +354,11 @@ def _search(
             further = found
         if not scales[open_].any() or len(history.log_total) + size > most:
             break
+        if sampler.space.law.dimension > MANY_INPUTS and len(rounds) > 1:
+            # what draws can't close they need not be spent on
+            before = np.array(rounds[-2]["bound"])
+            if (bound > 0.7 * before)[open_].any():
+                break
         densities, weights = _towards(sampler.space, (), found, seen.u, t, rng)
         history.add(sampler.draw(f"search {number}", densities, split(size, weights)))
     return rounds, further
@@ -452,7 +483,9 @@ def failure_probability(
     Warns
     -----
     PrecisionWarning
-        A standard error can't be promised: no hit, few draws that matter, heavy tails.
+        A standard error can't be promised: no hit, few draws that matter, heavy tails; or calls
+        ran out before the search for further failure regions had ended, as it may above 20 inputs
+        even where there is one region only.
 
     References
     ----------
@@ -521,7 +554,7 @@ def failure_probability(
         room = int(MOST_ADAPTATION * budgeted) - stage_size
         size = min(int(np.clip(budgeted // 20, 100, 1_000)), room)
         most = min(int(MOST_LEVELS * budgeted), room)
-        by_region = family == "auto" and law.mapped and law.dimension <= MOST_BY_REGION
+        by_region = family == "auto" and law.mapped
         history, levels, regions = _approach(sampler, events, most, family, given, size, by_region)
         searches: list[dict[str, Any]] = []
         further: tuple[Elliptical, ...] = ()
