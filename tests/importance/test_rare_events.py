@@ -84,7 +84,7 @@ def test_two_hundred_inputs():
 def test_a_sphere_has_no_direction():
     law = [stats.norm()] * 30
     with warnings.catch_warnings():
-        # the search has no region to keep away from, and says in half of the runs that it didn't end
+        # the search has no region to keep away from, and in half of the runs says it didn't end
         warnings.simplefilter("ignore", smw.PrecisionWarning)
         est = smw.failure_probability(lambda x: 90 - (x**2).sum(axis=1), law, 10_000, seed=3)
     assert agrees(est, stats.chi2.sf(90, 30))
