@@ -86,8 +86,9 @@ def test_alias_table_holds_the_weights():
 
     for n in (1, 2, 7, 100):
         w = np.random.default_rng(n).dirichlet(np.full(n, 0.2))
-        chance, alias = np.empty(n), np.empty(n, dtype=np.int64)
-        kernels.fill_alias(w, chance, alias, np.empty(n, dtype=np.int64))
+        table = np.empty((n, 2))
+        kernels.fill_alias(w, table, np.empty(n, dtype=np.int64))
+        chance, alias = table[:, 0], table[:, 1].astype(np.int64)
         held = chance / n
         np.add.at(held, alias, (1 - chance) / n)
         np.testing.assert_allclose(held, w, atol=1e-14)
