@@ -923,7 +923,9 @@ def test_killed_at_any_moment_and_taken_up_again_it_gives_the_same_bits(tmp_path
 
 
 INTERRUPTED = """
-    import sys, time
+    import signal, sys, time
+    # tests may run in the background of a shell, where interrupts are ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import numpy as np
     from smcweights.execution import open_run
 
