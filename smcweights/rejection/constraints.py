@@ -305,7 +305,7 @@ def json_schema(schema: dict, items: Sequence[str]) -> Constraint:
     """Texts that are JSON and satisfy a schema.
 
     A pattern of partial matching follows the nesting while the text grows; the schema is checked
-    once the text is whole (and by ``"type"`` and ``"enum"`` of the whole from its first character).
+    once the text is whole (and by ``"type"`` of the whole from its first character).
 
     Parameters
     ----------
