@@ -118,7 +118,8 @@ def test_the_optimal_components_leave_no_variance():
 
 def test_pooling_all_stages_is_labelled_and_counts_its_pull():
     plain = smw.adaptive_importance_sampling(three, NORMAL, 5_000, seed=7)
-    pooled = smw.adaptive_importance_sampling(three, NORMAL, 5_000, pooled=True, seed=7)
+    with pytest.warns(smw.PrecisionWarning, match="all stages are pooled, which biases"):
+        pooled = smw.adaptive_importance_sampling(three, NORMAL, 5_000, pooled=True, seed=7)
     assert "biased" in pooled.method
     assert "biased" not in plain.method
     assert agrees(pooled, TRUTH)
