@@ -15,13 +15,15 @@ then only lose efficiency) but never the reverse. Combine constraints with `both
 `regex`           a regular expression over characters or tokens (package ``regex``)
 `automaton`       a deterministic automaton given as a table: exact truth by dynamic programming
 `json_schema`     JSON that satisfies a schema (packages ``regex`` and ``jsonschema``)
-`grammar`         a context-free grammar (package ``lark``)
+`grammar`         a context-free grammar (packages ``lark`` and ``regex``)
+`smiles`          molecules in SMILES notation (package ``partialsmiles``)
 ================  ============================================================================
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -39,6 +41,7 @@ __all__ = [
     "json_schema",
     "predicate",
     "regex",
+    "smiles",
 ]
 
 
@@ -60,6 +63,7 @@ class _Functions:
     first: Any
     step: Callable[[Any, int], Any]
     complete: Callable[[Any], bool]
+    made_of: tuple  # what tells it from others
 
     def start(self) -> Any:
         return self.first
@@ -87,7 +91,7 @@ def predicate(
     def step(prefix: tuple, item: int) -> tuple | None:
         return (*prefix, item) if allows(prefix, item) else None
 
-    return _Functions((), step, complete or (lambda prefix: True))
+    return _Functions((), step, complete or (lambda prefix: True), (allows, complete))
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ def both(*constraints: Constraint) -> Constraint:
     def complete(states: tuple) -> bool:
         return all(c.complete(s) for c, s in zip(constraints, states, strict=True))
 
-    return _Functions(tuple(c.start() for c in constraints), step, complete)
+    return _Functions(tuple(c.start() for c in constraints), step, complete, constraints)
 
 
 def either(*constraints: Constraint) -> Constraint:
@@ -204,7 +208,7 @@ def either(*constraints: Constraint) -> Constraint:
             s is not None and c.complete(s) for c, s in zip(constraints, states, strict=True)
         )
 
-    return _Functions(tuple(c.start() for c in constraints), step, complete)
+    return _Functions(tuple(c.start() for c in constraints), step, complete, constraints)
 
 
 def regex(pattern: str, items: Sequence[str]) -> Constraint:
@@ -227,22 +231,59 @@ def regex(pattern: str, items: Sequence[str]) -> Constraint:
     import regex as package
 
     compiled = package.compile(pattern)
+    texts = tuple(items)
 
     def step(text: str, item: int) -> str | None:
-        longer = text + items[item]
+        longer = text + texts[item]
         return longer if compiled.fullmatch(longer, partial=True) else None
 
-    return _Functions("", step, lambda text: compiled.fullmatch(text) is not None)
+    return _Functions("", step, lambda text: compiled.fullmatch(text) is not None, (pattern, texts))
+
+
+def smiles(items: Sequence[str]) -> Constraint:
+    """Molecules in SMILES notation: syntax, valences, and aromatic rings that can be kekulised.
+
+    Every step reads the text from its beginning, as the package does.
+
+    Parameters
+    ----------
+    items : sequence of str, length V
+        Text of each item: characters, or tokens such as "Cl" and "[nH]".
+
+    Examples
+    --------
+    >>> molecules = smiles(list("CO=1c"))
+    >>> molecules.complete("CC=O"), molecules.complete("C="), molecules.step("O=C=O", 2) is None
+    (True, False, True)
+    """
+    import partialsmiles
+
+    texts = tuple(items)
+
+    def reads(text: str, partial: bool) -> bool:
+        try:
+            partialsmiles.ParseSmiles(text, partial=partial)
+        except partialsmiles.Error:
+            return False
+        return True
+
+    def step(text: str, item: int) -> str | None:
+        longer = text + texts[item]
+        return longer if reads(longer, True) else None
+
+    return _Functions("", step, lambda text: bool(text) and reads(text, False), texts)
 
 
 def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constraint:
-    """Texts of a context-free grammar in lark's notation whose terminals are single characters.
+    r"""Texts of a context-free grammar in lark's notation.
+
+    The parser's stack goes along with the text, as do all ways to cut the text into terminals; a
+    step costs about as much as their number. The whole is read by lark itself.
 
     Parameters
     ----------
     text : str
-        The grammar; LALR(1), every terminal matching exactly one character, no two of them the
-        same one (so that the parser can follow text character by character).
+        The grammar: LALR(1), without lookahead in its terminals.
     items : sequence of str, length V
         Text of each item.
     start : str, default "start"
@@ -251,113 +292,125 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     Raises
     ------
     ValueError
-        A terminal matches more than one character.
+        A terminal looks ahead.
 
     Examples
     --------
-    >>> brackets = grammar('start: "(" start ")" | "x"', list("()x"))
-    >>> state = brackets.start()
-    >>> for item in (0, 2):
-    ...     state = brackets.step(state, item)
-    >>> brackets.step(state, 2) is None, brackets.complete(brackets.step(state, 1))
+    >>> sums = grammar('start: NUMBER ("+" NUMBER)*\nNUMBER: /[0-9]+/', list("19+"))
+    >>> state = sums.start()
+    >>> for item in (0, 1, 2):
+    ...     state = sums.step(state, item)
+    >>> sums.step(state, 2) is None, sums.complete(sums.step(state, 1))
     (True, True)
     """
     import lark
-
-    parser = lark.Lark(text, parser="lalr", start=start, lexer="basic")
-    for terminal in parser.terminals:
-        if (terminal.pattern.min_width, terminal.pattern.max_width) != (1, 1):
-            raise ValueError(
-                f"grammar: terminal {terminal.name} = {terminal.pattern} doesn't match exactly one "
-                "character; expected terminals of one character"
-            )
     import regex as package
 
-    patterns = [(t.name, package.compile(t.pattern.to_regexp())) for t in parser.terminals]
-    kind = {}
-    for character in {c for item in items for c in item}:
-        names = [name for name, p in patterns if p.fullmatch(character)]
-        if len(names) > 1:
-            raise ValueError(f"grammar: {character!r} is matched by {' and '.join(names)}")
-        kind[character] = names[0] if names else None
+    # trees are of no use, and copies of the parser would copy them
+    parser = lark.Lark(text, parser="lalr", start=start, tree_class=_Bare)
+    for terminal in parser.terminals:
+        if re.search(r"\(\?[=!]", terminal.pattern.to_regexp()):
+            raise ValueError(f"grammar: terminal {terminal.name} looks ahead; expected none to")
+    patterns = {t.name: package.compile(t.pattern.to_regexp()) for t in parser.terminals}
+    ignored = frozenset(parser.ignore_tokens)
+    texts = tuple(items)
+    wanted: dict[tuple, list[str]] = {}
 
-    def step(state: Any, item: int) -> Any:
-        state = state.copy()
-        for character in items[item]:
-            name = kind[character]
-            if name is None:
+    def begins(reader: Any, piece: str) -> bool:
+        return any(patterns[t].fullmatch(piece, partial=True) for t in terminals_after(reader))
+
+    def terminals_after(reader: Any) -> list[str]:
+        stack = tuple(reader.parser_state.state_stack)
+        if stack not in wanted:
+            wanted[stack] = sorted((reader.accepts() & patterns.keys()) | ignored)
+        return wanted[stack]
+
+    def further(ways: tuple, character: str) -> tuple:
+        """Ways to read the text with one character more: a parser, and the terminal begun."""
+        found = {}
+        for reader, begun in ways:
+            after = [(reader, begun + character)]
+            if begun:
+                for name in terminals_after(reader):
+                    if patterns[name].fullmatch(begun):
+                        new = reader
+                        if name not in ignored:
+                            new = reader.copy()
+                            new.feed_token(lark.Token(name, ""))
+                        after.append((new, character))
+            for new, piece in after:
+                if begins(new, piece):
+                    found[tuple(new.parser_state.state_stack), piece] = (new, piece)
+        return tuple(found.values())
+
+    def step(state: tuple, item: int) -> tuple | None:
+        read, ways = state
+        for character in texts[item]:
+            ways = further(ways, character)
+            if not ways:
                 return None
-            try:
-                state.feed_token(lark.Token(name, character))
-            except lark.exceptions.UnexpectedToken:
-                return None
-        return state
+        return (read + texts[item], ways)
 
-    def complete(state: Any) -> bool:
-        # an end that can be shifted may still be refused by what it reduces to
-        return "$END" in state.accepts()
+    def complete(state: tuple) -> bool:
+        try:
+            parser.parse(state[0])
+        except lark.exceptions.UnexpectedInput:
+            return False
+        return True
 
-    first = parser.parse_interactive("").as_immutable().as_mutable()
-    return _Functions(first, step, complete)
+    first = ("", ((parser.parse_interactive(""), ""),))
+    return _Functions(first, step, complete, (text, texts, start))
 
 
-def json_schema(schema: dict, items: Sequence[str]) -> Constraint:
-    """Texts that are JSON and satisfy a schema.
+class _Bare:
+    """What stands for every tree."""
 
-    A pattern of partial matching follows the nesting while the text grows; the schema is checked
-    once the text is whole (and by ``"type"`` of the whole from its first character).
+    def __init__(self, *_: Any) -> None:
+        self.children: list = []
+
+
+def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
+    """JSON texts that satisfy a schema; names within an object may not repeat.
+
+    Followed from character to character: the nesting, the kinds of values, names of members where
+    no others are allowed, strings of an enumeration or with a most length, numbers of members. A
+    value is checked in full as soon as it ends, so that at the end only its surroundings are
+    left. Conditional parts (``anyOf``, ``oneOf``, ``not``, ``if``) are checked where the value
+    that has them ends.
 
     Parameters
     ----------
-    schema : dict
+    schema : dict or bool
         JSON Schema, of the draft it names.
     items : sequence of str, length V
         Text of each item.
 
+    Raises
+    ------
+    jsonschema.SchemaError
+        The schema is none.
+
     Examples
     --------
-    >>> ages = json_schema({"type": "array", "items": {"minimum": 3}}, list("[]35,"))
-    >>> ages.complete("[3,5]"), ages.complete("[]"), ages.step("[", 4) is None
-    (True, True, True)
+    >>> ages = json_schema({"type": "array", "items": {"minimum": 30}}, list("[]35,"))
+    >>> state = ages.start()
+    >>> for item in (0, 2):
+    ...     state = ages.step(state, item)
+    >>> ages.step(state, 4) is None, ages.complete(ages.step(ages.step(state, 3), 1))
+    (True, True)
     """
-    import jsonschema
-    import regex as package
+    from .schemas import JSONReader
 
-    validator = jsonschema.validators.validator_for(schema)(schema)
-    validator.check_schema(schema)
-    starts = {
-        "object": "{",
-        "array": "[",
-        "string": '"',
-        "boolean": "tf",
-        "null": "n",
-        "number": "-0123456789",
-        "integer": "-0123456789",
-    }
-    kinds = schema.get("type", list(starts))
-    opening = "".join(starts[k] for k in ([kinds] if isinstance(kinds, str) else kinds))
-    space = r"[ \t\n\r]*+"
-    string = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"'
-    number = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-    member = rf"{string}{space}:{space}(?&value){space}"
-    compiled = package.compile(
-        rf"{space}(?<value>"
-        rf"\{{{space}(?:(?<pair>{member})(?:,{space}(?&pair))*)?\}}"
-        rf"|\[{space}(?:(?&value){space}(?:,{space}(?&value){space})*)?\]"
-        rf"|{string}|{number}|true|false|null){space}"
+    reader = JSONReader(schema)
+    texts = tuple(items)
+
+    def step(state: Any, item: int) -> Any:
+        for character in texts[item]:
+            state = reader.further(state, character)
+            if state is None:
+                return None
+        return state
+
+    return _Functions(
+        reader.start(), step, reader.complete, (json.dumps(schema, sort_keys=True), texts)
     )
-
-    def step(text: str, item: int) -> str | None:
-        longer = text + items[item]
-        head = longer.lstrip(" \t\n\r")
-        if head and head[0] not in opening:
-            return None
-        return longer if compiled.fullmatch(longer, partial=True) else None
-
-    def complete(text: str) -> bool:
-        try:
-            return bool(validator.is_valid(json.loads(text)))
-        except ValueError:
-            return False
-
-    return _Functions("", step, complete)

@@ -19,7 +19,16 @@ from . import kernels as kn
 
 __all__ = ["METHODS", "WeightedDraw", "constraint_probability", "weighted_rejection"]
 
-METHODS = ("auto", "rao-blackwell", "harmonic", "two-loop", "one-probe", "set", "exact")
+METHODS = (
+    "auto",
+    "rao-blackwell",
+    "harmonic",
+    "unordered",
+    "two-loop",
+    "one-probe",
+    "set",
+    "exact",
+)
 STAGE = 100  # runs before the first look at the precision
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
@@ -71,7 +80,7 @@ class Plan:
     @property
     def redraw(self) -> bool:
         """Whether accepted items may come again."""
-        return self.method in ("harmonic", "two-loop")
+        return self.method in ("harmonic", "unordered", "two-loop")
 
 
 def plan(
@@ -94,7 +103,7 @@ def plan(
         accepts = 2
     if max_evaluations is not None:
         limit = _whole(max_evaluations, "max_evaluations", 1)
-        if method in ("harmonic", "two-loop", "exact"):
+        if method in ("harmonic", "unordered", "two-loop", "exact"):
             raise ValueError(f"max_evaluations: method {method!r} has no unbiased weight for it")
         if method == "set":
             most = limit
@@ -303,6 +312,8 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
     index = int(order[accepted][0])
     if how.method == "harmonic":
         weight = kn.harmonic(log_r, log_rest, how.accepts)
+    elif how.method == "unordered":
+        weight = kn.unordered(log_r, log_rest, how.accepts)
     elif how.method == "two-loop":
         weight = kn.two_loop(log_r, log_rest, int(c.counts[kn.FIRST]))
     elif ended == kn.EXHAUSTED:
@@ -418,7 +429,8 @@ def weighted_rejection(
         Accepted items to wait for, at least 2: more cost more evaluations and vary less.
     method : str, default "auto"
         "rao-blackwell": the one-probe weight averaged over where the accepts stood.
-        "harmonic", "two-loop": accepted items may come again. "one-probe": one more inspection
+        "harmonic", "two-loop": accepted items may come again; "unordered" averages the harmonic
+        weight over the order of the rejects, too. "one-probe": one more inspection
         after the first accept. "set": a properly weighted set of items, soft values allowed.
         "exact": every item is inspected. "auto": "exact" for arrays, else "rao-blackwell".
     max_evaluations : int, optional

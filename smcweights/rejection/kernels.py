@@ -322,6 +322,38 @@ def slopes(log_p, log_rest, u):
 
 
 @njit(cache=True, nogil=True)
+def unordered(log_r, log_rest, k):
+    """Log of the harmonic weight averaged over the order of the rejects, too."""
+    m = k - 1.0
+    low = high = -log_rest
+    while slopes(log_r, log_rest, low)[1] + m < 0.0:
+        low -= 1.0
+    while slopes(log_r, log_rest, high)[1] + m > 0.0:
+        high += 1.0
+    for _ in range(60):
+        u = 0.5 * (low + high)
+        if slopes(log_r, log_rest, u)[1] + m > 0.0:
+            low = u
+        else:
+            high = u
+    peak, _, second = slopes(log_r, log_rest, u)
+    step = 0.3 / math.sqrt(-second)
+    den = num = 0.0
+    for side in (-1, 1):
+        i = 0 if side == 1 else 1
+        while True:
+            move = side * i * step
+            e = math.exp(slopes(log_r, log_rest, u + move)[0] - peak + m * move)
+            shrunk = e * math.exp(-move)
+            if max(e, shrunk) < 1e-17:
+                break
+            den += e
+            num += shrunk
+            i += 1
+    return math.log(m * num / den) - u
+
+
+@njit(cache=True, nogil=True)
 def set_weights(log_p, log_rest):
     """Log of mass over expected inclusion, item by item; the trigger belongs to the rest."""
     high = math.log(log_p.size + 1.0) - log_rest

@@ -11,9 +11,9 @@ shape (n, V) out, log probabilities up to a constant for each row.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,13 +52,10 @@ class MarkovChain:
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
-        last = len(self.log_transition) - 1
-        return np.stack(
-            [
-                self.log_transition[min(len(p) - 1, last), p[-1]] if p else self.log_initial
-                for p in prefixes
-            ]
-        )
+        lengths = np.array([len(p) for p in prefixes])
+        last = np.array([p[-1] if p else 0 for p in prefixes])
+        step = np.clip(lengths - 1, 0, len(self.log_transition) - 1)
+        return np.where((lengths == 0)[:, None], self.log_initial, self.log_transition[step, last])
 
 
 def _law(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -133,6 +130,7 @@ def hidden_markov(
     return MarkovChain(first - total, np.array(steps[::-1] or [log_q]))
 
 
+@dataclass(frozen=True)
 class NGram:
     """A back-off n-gram model; `ngram` trains one.
 
@@ -140,45 +138,53 @@ class NGram:
     ----------
     items : tuple
         The alphabet, the end last.
-    end : int
-        Item that ends a sequence.
+    order : int
+        Length of the context plus one.
+    discount : float
+    windows : tuple of ndarray of int64
+        For each length 1 to order, the sorted codes of the windows seen: a window is a number
+        whose digits are its items plus one, the newest last and 0 for the beginning.
+    counts : tuple of ndarray
+        How often each was seen.
     """
 
-    def __init__(self, items: tuple, counts: dict, order: int, discount: float) -> None:
-        self.items, self.end = items, len(items) - 1
-        self._counts, self._order, self._discount = counts, order, discount
-        self._cache: dict[tuple[int, ...], np.ndarray] = {}
+    items: tuple
+    order: int
+    discount: float
+    windows: tuple[np.ndarray, ...] = field(repr=False)
+    counts: tuple[np.ndarray, ...] = field(repr=False)
 
-    def _probabilities(self, context: tuple[int, ...]) -> np.ndarray:
-        found = self._cache.get(context)
-        if found is not None:
-            return found
-        v = len(self.items)
-        below = self._probabilities(context[1:]) if context else np.full(v, 1.0 / v)
-        seen = self._counts.get(context)
-        if seen is None:
-            out = below
-        else:
-            items, counts = seen
-            total, d = counts.sum(), self._discount
-            out = below * (d * items.size / total)
-            out[items] += (counts - d) / total
-        self._cache[context] = out
-        return out
-
-    def _context(self, prefix: tuple[int, ...]) -> tuple[int, ...]:
-        wanted = self._order - 1
-        # -1 stands for the beginning
-        padded = (-1,) * max(wanted - len(prefix), 0) + prefix
-        return padded[len(padded) - wanted :]
+    @property
+    def end(self) -> int:
+        """Item that ends a sequence."""
+        return len(self.items) - 1
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
-        return np.log(np.stack([self._probabilities(self._context(p)) for p in prefixes]))
+        v, wanted = len(self.items), self.order - 1
+        padding = (-1,) * wanted
+        last = [(padding + tuple(p))[len(p) :] for p in prefixes]
+        digits = np.array(last, dtype=np.int64).reshape(len(prefixes), wanted) + 1
+        p = np.full((len(prefixes), v), 1.0 / v)
+        context = np.zeros(len(prefixes), dtype=np.int64)
+        for n in range(self.order):
+            if n:
+                context = context + digits[:, wanted - n] * (v + 1) ** (n - 1)
+            codes, counts = self.windows[n], self.counts[n]
+            first = np.searchsorted(codes, context * (v + 1))
+            kinds = np.searchsorted(codes, (context + 1) * (v + 1)) - first
+            row = np.repeat(np.arange(len(prefixes)), kinds)
+            at = np.arange(row.size) + np.repeat(first - np.cumsum(kinds) + kinds, kinds)
+            total = np.bincount(row, counts[at], len(prefixes))
+            seen = total > 0
+            p[seen] *= (self.discount * kinds[seen] / total[seen])[:, None]
+            p[row, codes[at] % (v + 1) - 1] += (counts[at] - self.discount) / total[row]
+        return np.log(p, out=p)
 
     def encode(self, sequence: Sequence) -> tuple[int, ...]:
         """Items of a sequence as numbers."""
-        return tuple(self.items.index(s) for s in sequence)
+        number = {x: i for i, x in enumerate(self.items)}
+        return tuple(number[s] for s in sequence)
 
     def decode(self, sequence: Sequence[int]) -> list:
         """What the numbers stand for, without the end."""
@@ -199,6 +205,11 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     discount : float, default 0.75
         d, between 0 and 1.
 
+    Raises
+    ------
+    ValueError
+        An empty sequence, or more kinds of items than windows of this order can be numbered with.
+
     References
     ----------
     Ney, Essen & Kneser (1994), Computer Speech and Language 8.
@@ -218,49 +229,86 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     items = sorted({x for s in sequences for x in s})
     number = {x: i for i, x in enumerate(items)}
     end = len(items)
-    tables: dict[tuple[int, ...], dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for s in sequences:
-        coded = [-1] * (order - 1) + [number[x] for x in s] + [end]
-        for at in range(order - 1, len(coded)):
-            for n in range(order):
-                tables[tuple(coded[at - n : at])][coded[at]] += 1
-    counts = {
-        context: (np.array(list(t)), np.array(list(t.values()), dtype=np.float64))
-        for context, t in tables.items()
-    }
-    return NGram((*items, "<end>"), counts, order, discount)
+    if (end + 2) ** order >= 2**63:
+        raise ValueError(
+            f"order: got {order} with {end} kinds of items; expected at most "
+            f"{int(63 / math.log2(end + 2))}"
+        )
+    lengths = np.array([len(s) + order for s in sequences])
+    coded = np.full(lengths.sum(), -1, dtype=np.int64)
+    ends = np.cumsum(lengths) - 1
+    coded[ends] = end
+    inside = np.ones(coded.size, dtype=bool)
+    for i in range(order - 1):
+        inside[ends - lengths + 1 + i] = False
+    at = np.flatnonzero(inside)
+    coded[at[coded[at] != end]] = [number[x] for s in sequences for x in s]
+    windows, counts = [], []
+    code = np.zeros(at.size, dtype=np.int64)
+    for n in range(order):
+        code = code + (coded[at - n] + 1) * (end + 2) ** n
+        kinds, times = np.unique(code, return_counts=True)
+        windows.append(kinds)
+        counts.append(times.astype(np.float64))
+    return NGram((*items, "<end>"), order, discount, tuple(windows), tuple(counts))
 
 
 @dataclass(frozen=True)
 class _CausalModel:
     model: Any
-    begin: int
     prompt: tuple[int, ...]
+    begin: int
+    rows: int
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
+        texts = [(*self.prompt, *p) or (self.begin,) for p in prefixes]
+        # equal lengths together, so that little is padded
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        parts = []
+        for at in range(0, len(order), self.rows):
+            chosen = [texts[i] for i in order[at : at + self.rows]]
+            lengths = np.array([len(t) for t in chosen])
+            ids = np.zeros((len(chosen), lengths.max()), dtype=np.int64)
+            mask = np.arange(lengths.max()) < lengths[:, None]
+            ids[mask] = [x for t in chosen for x in t]
+            parts.append(self._call(ids, mask.astype(np.int64), lengths - 1))
+        found = np.concatenate(parts)
+        out = np.empty_like(found)
+        out[order] = found
+        return out
+
+    def _call(self, ids: np.ndarray, mask: np.ndarray, last: np.ndarray) -> np.ndarray:
+        rows = np.arange(len(ids))
+        if not any(kind.__module__.split(".")[0] == "torch" for kind in type(self.model).__mro__):
+            given = self.model(input_ids=ids, attention_mask=mask).logits
+            return np.asarray(given[rows, last], dtype=np.float64)
         import torch
 
-        rows = [(*self.prompt, *p) or (self.begin,) for p in prefixes]
-        longest = max(map(len, rows))
-        ids = torch.tensor([r + (0,) * (longest - len(r)) for r in rows])
-        mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows])
+        place = next(self.model.parameters()).device
         with torch.inference_mode():
-            out = self.model(input_ids=ids, attention_mask=mask).logits
-        last = torch.tensor([len(r) - 1 for r in rows])
-        picked = out[torch.arange(len(rows)), last]
-        return picked.double().cpu().numpy()
+            given = self.model(
+                input_ids=torch.from_numpy(ids).to(place),
+                attention_mask=torch.from_numpy(mask).to(place),
+            ).logits
+            return given[rows, last].double().cpu().numpy()
 
 
-def huggingface(model: Any, *, prompt: Sequence[int] = (), begin: int = 0) -> Language:
+def huggingface(
+    model: Any, *, prompt: Sequence[int] = (), begin: int = 0, rows: int = 16
+) -> Language:
     """A causal language model: ``model(input_ids=, attention_mask=).logits`` of shape (n, T, V).
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        In evaluation mode. Needs torch.
+        In evaluation mode, on any device; a model that isn't torch's gets and gives arrays.
     prompt : sequence of int, optional
         Tokens before the sequence.
     begin : int, default 0
         Token that stands for an empty beginning.
+    rows : int, default 16
+        Most sequences in one call of the model.
     """
-    return _CausalModel(model, begin, tuple(prompt))
+    if not callable(model):
+        raise TypeError(f"model: got {type(model).__name__}; expected a causal language model")
+    return _CausalModel(model, tuple(prompt), begin, rows)

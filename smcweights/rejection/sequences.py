@@ -17,12 +17,15 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator, seed_sequence
 from ..resampling import resample
+from ..signatures import signature
 from ..weights import effective_sample_size, log_mean_exp
 from . import kernels as kn
 from .constraints import Automaton, predicate
 from .draw import Context, Plan, _whole, plan, run
 
 __all__ = ["WeightedSequences", "constrained_sequences"]
+
+WORTH = 100  # particles, by the chi-square of a proposal, below which errors are doubted
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class WeightedSequences:
     status : {"ok", "dead", "biased"}
         "dead": no particle satisfies the constraint. "biased": ``weights=False``.
     traces : dict
-        By island and time: ``ess``, ``dead`` (particles) and ``evaluations`` of the constraint.
+        By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint, and
+        ``chi_square`` of the language from the proposal.
     """
 
     sequences: list[tuple[int, ...]] = field(repr=False)
@@ -121,7 +125,7 @@ class WeightedSequences:
             "islands": k,
             "islands_alive": int(np.count_nonzero(below)),
         }
-        cautions = _cautions(below)
+        cautions = _cautions(below, self.traces, self.n_particles)
         if self.status == "biased":
             cautions.append("weights=False: the mean is that of local decoding, a biased law")
         if cautions:
@@ -142,11 +146,20 @@ class WeightedSequences:
         )
 
 
-def _cautions(by_island: np.ndarray) -> list[str]:
+def _cautions(by_island: np.ndarray, traces: dict[str, np.ndarray], n: int) -> list[str]:
+    told = []
+    k = by_island.size
     worth = by_island.sum() ** 2 / (by_island**2).sum()
-    if worth >= 0.25 * by_island.size:
-        return []
-    return [f"{by_island.size} islands are worth {worth:.1f} equal ones; more particles would help"]
+    if worth < 0.25 * k:
+        told.append(f"{k} islands are worth {worth:.1f} equal ones; more particles would help")
+    apart = traces["chi_square"].sum(axis=1).mean()
+    if apart > 0 and n * k < WORTH * (1 + apart):
+        told.append(
+            f"the proposal is so far from the language that {n * k} particles are worth "
+            f"{n * k / (1 + apart):.0f}: rare items have large weights, and errors may be larger "
+            "than they say"
+        )
+    return told
 
 
 def constrained_sequences(
@@ -161,18 +174,21 @@ def constrained_sequences(
     method: str = "auto",
     n_accepts: int = 3,
     proposal: Any = None,
+    potential: Callable[[tuple], float] | None = None,
     twist: Callable[[tuple], float] | None = None,
     weights: bool = True,
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> WeightedSequences:
     """Draw sequences of a language that satisfy a constraint, with weights and evidence.
 
-    The target is p(x_1) p(x_2 | x_1) ... 1{valid}. Each item is drawn by `weighted_rejection`
-    under the constraint on prefixes, and its weight multiplies that of the particle. Particles are
-    resampled within their island. With an end, valid sequences end within `max_length` items, the
-    end included; others have weight zero. Without one, they have exactly `max_length` items.
+    The target is p(x_1) p(x_2 | x_1) ... 1{valid} exp(potential(x)). Each item is drawn by
+    `weighted_rejection` under the constraint on prefixes, and its weight multiplies that of the
+    particle. Particles are resampled within their island. With an end, valid sequences end within
+    `max_length` items, the end included; others have weight zero. Without one, they have exactly
+    `max_length` items.
 
     Parameters
     ----------
@@ -194,13 +210,17 @@ def constrained_sequences(
         As for `weighted_rejection`; "auto" takes the exact mask of an automaton.
     proposal : Language, optional
         What items are drawn from instead; its probabilities are positive where the language's are.
+    potential : callable, optional
+        Prefix -> log of a factor, -inf allowed. The target has that of the whole sequence; those
+        of shorter prefixes steer resampling, and are -inf only where nothing can follow. The
+        evidence is then the sum of all weights of the target, not a probability.
     twist : callable, optional
         Prefix -> log of a positive guess of its chances. It steers resampling and leaves the
         target as it is.
     weights : bool, default True
         False: local decoding, without the weights of the draws. Biased; for comparison only.
-    seed, executor, progress
-        As everywhere; islands are what an executor gets.
+    seed, executor, progress, checkpoint
+        As everywhere; islands are what an executor gets and a checkpoint keeps.
 
     Returns
     -------
@@ -253,18 +273,35 @@ def constrained_sequences(
     if method == "auto":
         method = "exact" if isinstance(constraint, Automaton) else "rao-blackwell"
     how = plan(n_accepts, method, None, "4+2j")
-    root = seed_sequence(seed)
-    task = partial(
-        _island, language, constraint, n, length, end, ess_threshold, how, proposal, twist,
-        bool(weights), root,
-    )  # fmt: skip
+    root = None if seed is None and checkpoint is not None else seed_sequence(seed)
+    guides = _Guides(potential, twist)
     began = time.perf_counter()
     name = "constrained sequences"
+    arguments = {
+        "language": signature(language),
+        "constraint": signature(constraint),
+        "proposal": None if proposal is None else signature(proposal),
+        "potential": None if potential is None else signature(potential),
+        "twist": None if twist is None else signature(twist),
+        "n_particles": n,
+        "max_length": length,
+        "end": end,
+        "islands": k,
+        "ess_threshold": float(ess_threshold),
+        "method": method,
+        "n_accepts": n_accepts,
+        "weights": bool(weights),
+    }
+    task = partial(
+        _island, language, constraint, n, length, end, ess_threshold, how, proposal, guides,
+        bool(weights),
+    )  # fmt: skip
     with open_run(
-        task, executor=executor, progress=progress, seed=root, total=k, unit="islands",
-        description=name,
+        task, executor=executor, progress=progress, checkpoint=checkpoint, arguments=arguments,
+        seed=root, total=k, unit="islands", description=name,
     ) as opened:  # fmt: skip
-        found = opened.map("islands", [(i,) for i in range(k)])
+        root = opened.root
+        found = opened.map("islands", [(root, i) for i in range(k)])
     log_z = np.array([float(f["log_z"]) for f in found])
     log_w = np.concatenate([f["log_w"] for f in found])
     sequences = [
@@ -272,28 +309,16 @@ def constrained_sequences(
         for f in found
         for row, w in zip(f["sequences"], f["log_w"], strict=True)
     ]
-    traces = {key: np.stack([f[key] for f in found]) for key in ("ess", "dead", "evaluations")}
+    traces = {
+        key: np.stack([f[key] for f in found])
+        for key in ("ess", "dead", "evaluations", "chi_square")
+    }
     cost = {
         "evaluations": int(traces["evaluations"].sum()),
         "seconds": time.perf_counter() - began,
         "islands": k,
     }
-    source = provenance(
-        name,
-        root,
-        {
-            "language": type(language).__name__,
-            "constraint": type(constraint).__name__,
-            "n_particles": n,
-            "max_length": length,
-            "end": end,
-            "islands": k,
-            "ess_threshold": float(ess_threshold),
-            "method": method,
-            "n_accepts": n_accepts,
-            "weights": bool(weights),
-        },
-    )
+    source = provenance(name, root, arguments)
     alive = bool((log_z > -np.inf).any())
     status = "dead" if not alive else "ok" if weights else "biased"
     evidence = None
@@ -303,7 +328,7 @@ def constrained_sequences(
     elif weights:
         z = np.exp(log_z - log_z.max())
         mean = z.mean()
-        cautions = _cautions(z)
+        cautions = _cautions(z, traces, n)
         diagnostics: dict[str, Any] = {
             "log_evidence_of_islands": np.where(np.isfinite(log_z), log_z, np.nan),
             "islands_dead": int(np.count_nonzero(z == 0)),
@@ -338,26 +363,34 @@ class _FromPredicate:
         return self._end is None or bool(self._allows(prefix, self._end))
 
 
+@dataclass(frozen=True)
+class _Guides:
+    """What multiplies the weight of a prefix: the potential for good, the twist on the way."""
+
+    potential: Callable[[tuple], float] | None
+    twist: Callable[[tuple], float] | None
+
+    def __call__(self, prefix: tuple, over: bool) -> float:
+        total = 0.0
+        if self.potential is not None:
+            total = float(self.potential(prefix))
+            if math.isnan(total) or total == math.inf:
+                raise ModelError(f"potential: returned {total} for {prefix}")
+        if self.twist is not None and not over:
+            guess = float(self.twist(prefix))
+            if not math.isfinite(guess):
+                raise ModelError(f"twist: returned {guess} for {prefix}")
+            total += guess
+        return total
+
+
 class _Node:
     """A prefix at one step: its distribution, and what is known about its next items."""
 
-    def __init__(
-        self, state: Any, logits: np.ndarray, target: np.ndarray | None, prefix: tuple
-    ) -> None:
-        where = f"language: after {prefix}"
-        try:
-            self.context = Context(logits, where)
-            self.target = None if target is None else target - Context(target, where).log_total
-        except ValueError as error:
-            raise ModelError(str(error)) from None
-        self.state, self.prefix = state, prefix
+    def __init__(self, state: Any, logits: np.ndarray) -> None:
+        self.context = Context(logits)
+        self.state = state
         self.after: dict[int, Any] = {}
-
-    def correction(self, item: int) -> float:
-        """Log of the language's probability over the proposal's."""
-        if self.target is None:
-            return 0.0
-        return float(self.target[item] - self.context.logits[item] + self.context.log_total)
 
 
 def _island(
@@ -369,7 +402,7 @@ def _island(
     ess_threshold: float,
     how: Plan,
     proposal: Any,
-    twist: Callable[[tuple], float] | None,
+    guides: _Guides,
     weighted: bool,
     root: np.random.SeedSequence,
     number: int,
@@ -379,50 +412,64 @@ def _island(
     states: list[Any] = [constraint.start()] * n
     over = np.zeros(n, bool)
     log_w, log_block = np.zeros(n), 0.0
+    guided = guides.potential is not None or guides.twist is not None
     guess = np.zeros(n)
     ess, dead, calls = np.zeros(length), np.zeros(length, np.int64), np.zeros(length, np.int64)
-    exact = Plan("exact", how.accepts, 0, 0, -1, -1)
+    chi_square = np.zeros(length)
+    table = isinstance(constraint, Automaton) and how.method == "exact"
     for t in range(length):
         final = t == length - 1
-        active = np.flatnonzero(~over & (log_w > -np.inf)).tolist()
-        nodes = _nodes(
-            language, proposal, [prefixes[i] for i in active], [states[i] for i in active]
-        )
-        for node in nodes.values():
-            _learn(node, constraint, end, final)
-        for i in active:
-            node = nodes[prefixes[i]]
-
-            def allowed(item: int, node: _Node = node, t: int = t, final: bool = final) -> bool:
-                calls[t] += 1
-                if item == end:
-                    return bool(constraint.complete(node.state))
-                new = constraint.step(node.state, item)
-                if new is None or (final and not constraint.complete(new)):
-                    return False
-                node.after[item] = new
-                return True
-
-            last = final and end is not None
-            found = run(rng, node.context, allowed, exact if last else how)
-            if found.index < 0:
-                log_w[i] = -np.inf
+        active = np.flatnonzero(~over & (log_w > -np.inf))
+        if not active.size:
+            ess[t:], dead[t:] = ess[t - 1], dead[t - 1]
+            break
+        of = {prefixes[i]: states[i] for i in active.tolist()}
+        wanted = list(of)
+        number_of = {prefix: at for at, prefix in enumerate(wanted)}
+        node = np.array([number_of[prefixes[i]] for i in active.tolist()])
+        target = _logits("language", language, wanted, end)
+        drawn = target if proposal is None else _logits("proposal", proposal, wanted, end)
+        if drawn.shape != target.shape:
+            raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
+        if table:
+            at_state = np.array([of[prefix] for prefix in wanted])
+            items, log_steps = _by_table(rng, constraint, at_state, drawn, node, end, final)
+            row = constraint.table[at_state[node], items]
+            after: list[Any] = [
+                None if x == end else s for x, s in zip(items, row.tolist(), strict=True)
+            ]
+        else:
+            nodes = [_Node(of[p], drawn[m]) for m, p in enumerate(wanted)]
+            for one in nodes:
+                _learn(one, constraint, end, final)
+            items, log_steps, after, calls[t] = _by_asking(
+                rng, constraint, nodes, node, how, end, final
+            )
+        before = log_w[active]
+        if weighted:
+            log_w[active] += log_steps
+            if proposal is not None:
+                log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
+                log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
+                chi_square[t] = (
+                    _chi_square(log_p, log_q)
+                    @ np.bincount(node, np.exp(before - before.max()), len(wanted))
+                    / np.exp(before - before.max()).sum()
+                )
+                some = items >= 0
+                at = node[some], items[some]
+                log_w[active[some]] += log_p[at] - log_q[at]
+        log_w[active[items < 0]] = -np.inf
+        for i, item, state in zip(active.tolist(), items.tolist(), after, strict=True):
+            if item < 0:
                 continue
-            item = found.index
-            if weighted:
-                log_w[i] += found.log_weight + node.correction(item)
             prefixes[i] = (*prefixes[i], item)
             over[i] = item == end or final
-            if not over[i]:
-                if item not in node.after:
-                    node.after[item] = constraint.step(node.state, item)
-                states[i] = node.after[item]
-            if twist is not None:
-                new_guess = 0.0 if over[i] else float(twist(prefixes[i]))
-                if not math.isfinite(new_guess):
-                    raise ModelError(f"twist: returned {new_guess} for {prefixes[i]}")
-                log_w[i] += new_guess - guess[i]
-                guess[i] = new_guess
+            states[i] = state
+            if guided:
+                new = guides(prefixes[i], bool(over[i]))
+                log_w[i] += new - guess[i]
+                guess[i] = new
         dead[t] = np.count_nonzero(log_w == -np.inf)
         if dead[t] == n:
             dead[t:] = n
@@ -436,70 +483,140 @@ def _island(
             over, guess = over[chosen], guess[chosen]
             log_w = np.zeros(n)
     log_w = np.where(over, log_w, -np.inf) + log_block
-    table = np.full((n, length), -1, np.int64)
+    sequences = np.full((n, length), -1, np.int64)
     for i, p in enumerate(prefixes):
-        table[i, : len(p)] = p
+        sequences[i, : len(p)] = p
     log_z = log_mean_exp(log_w) if (log_w > -np.inf).any() else -math.inf
     return {
         "log_z": np.array(log_z),
         "log_w": log_w,
-        "sequences": table,
+        "sequences": sequences,
         "ess": ess,
         "dead": dead,
         "evaluations": calls,
+        "chi_square": chi_square,
     }
 
 
-def _nodes(
-    language: Any, proposal: Any, prefixes: list[tuple], states: list[Any]
-) -> dict[tuple, _Node]:
-    """One node for all particles with the same prefix."""
-    of = dict(zip(prefixes, states, strict=True))
-    if not of:
-        return {}
-    wanted = list(of)
-    tables: list[np.ndarray | None] = []
-    for name, source in (("language", language), ("proposal", proposal)):
-        if source is None:
-            tables.append(None)
-            continue
-        table = np.asarray(source.logits(wanted), dtype=np.float64)
-        if table.ndim != 2 or len(table) != len(wanted):
-            raise ModelError(
-                f"{name}: logits have shape {table.shape}; expected ({len(wanted)}, V)"
-            )
-        tables.append(np.ascontiguousarray(table))
-    target, drawn = tables
-    assert target is not None
-    if drawn is not None and drawn.shape != target.shape:
-        raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
-    return {
-        p: _Node(
-            of[p], (target if drawn is None else drawn)[i], None if drawn is None else target[i], p
+def _chi_square(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """Relative variance of p/q under q, row by row: known in full, unlike that of a sample."""
+    with np.errstate(invalid="ignore"):
+        terms = np.where(log_p > -np.inf, 2 * log_p - log_q, -np.inf)
+    return np.exp(np.minimum(np.logaddexp.reduce(terms, axis=1), 700.0)) - 1.0
+
+
+def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> np.ndarray:
+    table = np.asarray(source.logits(prefixes), dtype=np.float64)
+    if table.ndim != 2 or len(table) != len(prefixes):
+        raise ModelError(f"{name}: logits have shape {table.shape}; expected ({len(prefixes)}, V)")
+    if end is not None and not 0 <= end < table.shape[1]:
+        raise ValueError(f"end: got {end}; expected an item from 0 to {table.shape[1] - 1}")
+    # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
+    top = table.max(axis=1)
+    if not np.isfinite(top).all():
+        m = int(np.flatnonzero(~np.isfinite(top))[0])
+        bad = np.flatnonzero(np.isnan(table[m]) | (table[m] == np.inf))
+        what = f"{table[m, bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
+        raise ModelError(
+            f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
         )
-        for i, p in enumerate(wanted)
-    }
+    return np.ascontiguousarray(table)
+
+
+def _by_table(
+    rng: np.random.Generator,
+    constraint: Automaton,
+    states: np.ndarray,
+    logits: np.ndarray,
+    node: np.ndarray,
+    end: int | None,
+    final: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
+    if constraint.table.shape[1] != logits.shape[1]:
+        raise ValueError(
+            f"constraint: an automaton over {constraint.table.shape[1]} items; the language has "
+            f"{logits.shape[1]}"
+        )
+    allowed = _allowed(constraint, states, end, final)
+    w = np.exp(logits - logits.max(axis=1)[:, None])
+    total = w.sum(axis=1)
+    w *= allowed
+    cumulated = np.cumsum(w, axis=1)
+    inside = cumulated[:, -1]
+    with np.errstate(divide="ignore"):
+        # what is left when nearly everything is allowed is not more than everything
+        log_steps = np.log(np.minimum(inside / total, 1.0))[node]
+    u = rng.random(node.size) * inside[node]
+    items = (cumulated[node] <= u[:, None]).sum(axis=1)
+    # a sum rounded up must not point behind the last item allowed
+    last = allowed.shape[1] - 1 - (w > 0)[:, ::-1].argmax(axis=1)
+    items = np.minimum(items, last[node])
+    return np.where(inside[node] > 0, items, -1), log_steps
+
+
+def _allowed(constraint: Automaton, states: np.ndarray, end: int | None, final: bool) -> np.ndarray:
+    after = constraint.table[states]
+    allowed = after >= 0
+    if final:
+        allowed &= constraint.accepting[after] if end is None else False
+    if end is not None:
+        allowed[..., end] = constraint.accepting[states]
+    return allowed
+
+
+def _by_asking(
+    rng: np.random.Generator,
+    constraint: Any,
+    nodes: list[_Node],
+    node: np.ndarray,
+    how: Plan,
+    end: int | None,
+    final: bool,
+) -> tuple[np.ndarray, np.ndarray, list[Any], int]:
+    """Items (-1: none was found), log weights, states after them, calls of the constraint."""
+    last = final and end is not None
+    how = Plan("exact", how.accepts, 0, 0, -1, -1) if last else how
+    items, log_steps = np.full(node.size, -1), np.full(node.size, -np.inf)
+    after: list[Any] = [None] * node.size
+    calls = 0
+    for i, m in enumerate(node.tolist()):
+        here = nodes[m]
+
+        def allowed(item: int, here: _Node = here) -> bool:
+            nonlocal calls
+            calls += 1
+            if item == end:
+                return bool(constraint.complete(here.state))
+            new = constraint.step(here.state, item)
+            if new is None or (final and not constraint.complete(new)):
+                return False
+            here.after[item] = new
+            return True
+
+        found = run(rng, here.context, allowed, how)
+        if found.index < 0:
+            continue
+        item = found.index
+        items[i], log_steps[i] = item, found.log_weight
+        if item != end:
+            if item not in here.after:
+                here.after[item] = constraint.step(here.state, item)
+            after[i] = here.after[item]
+    return items, log_steps, after, calls
 
 
 def _learn(node: _Node, constraint: Any, end: int | None, final: bool) -> None:
     """What is known without asking: at the last place only the end; a row of an automaton."""
     context = node.context
     context.learn_nothing(False)
-    if end is not None and not 0 <= end < context.known.size:
-        raise ValueError(f"end: got {end}; expected an item from 0 to {context.known.size - 1}")
     if final and end is not None:
         context.known[:] = kn.REJECTED
         context.known[end] = kn.UNKNOWN
     elif isinstance(constraint, Automaton):
-        row = constraint.table[node.state]
-        if row.size != context.known.size:
+        if constraint.table.shape[1] != context.known.size:
             raise ValueError(
-                f"constraint: an automaton over {row.size} items; the language has "
-                f"{context.known.size}"
+                f"constraint: an automaton over {constraint.table.shape[1]} items; the language "
+                f"has {context.known.size}"
             )
-        known = row >= 0
-        if final:
-            known &= constraint.accepting[row]
-        if end is not None:
-            known[end] = constraint.complete(node.state)
-        context.learn_all(known)
+        context.learn_all(_allowed(constraint, np.array(node.state), end, final))

@@ -1,8 +1,11 @@
 import itertools
 import math
+import types
+import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import smcweights as smw
 from smcweights.rejection.exact import constrained_markov_chain
@@ -79,13 +82,67 @@ def test_evidence_and_marginals(length, end, method):
 
 @pytest.mark.parametrize("method", ["harmonic", "two-loop", "one-probe", "exact"])
 def test_other_methods_proposal_and_twist_have_the_same_target(method):
-    chain, other = chain_of(5, 3), chain_of(5, 8)
+    chain, other = chain_of(5, 3), between(chain_of(5, 3), chain_of(5, 8))
     truth = constrained_markov_chain(chain, MACHINE, 6).log_evidence
     for options in ({}, {"proposal": other}, {"twist": lambda p: 0.3 * p[-1]}):
         out = smw.constrained_sequences(
             chain, Asked(MACHINE), 100, 6, islands=16, method=method, seed=2, **options
         )
         assert abs(out.log_evidence.value - truth) < 6 * out.log_evidence.standard_error
+
+
+def between(a, b):
+    """The chain half way between two."""
+    return smw.languages.markov_chain(
+        (np.exp(a.log_initial) + np.exp(b.log_initial)) / 2,
+        (np.exp(a.log_transition[0]) + np.exp(b.log_transition[0])) / 2,
+    )
+
+
+def tilted(chain, tilt):
+    """The chain with its rows times exp(tilt), and unnormalised: what a sum of tilts targets."""
+    return smw.languages.MarkovChain(chain.log_initial + tilt, chain.log_transition + tilt)
+
+
+@pytest.mark.parametrize("end", [None, 4])
+@pytest.mark.parametrize("method", ["exact", "rao-blackwell"])
+def test_a_potential_is_part_of_the_target(end, method):
+    # P(|z| > 6) with 15 degrees of freedom is 2e-5
+    tilt = np.array([0.6, -0.4, 0.3, -1.2, 0.5])
+    chain, other = chain_of(5, 3), between(chain_of(5, 3), chain_of(5, 8))
+    total, marginals = brute_force(tilted(chain, tilt), MACHINE, 5, end)
+    for options in ({}, {"proposal": other}, {"twist": lambda p: 0.3 * p[-1]}):
+        out = smw.constrained_sequences(
+            chain, MACHINE if method == "exact" else Asked(MACHINE), 60, 5, end=end, islands=16,
+            method=method, potential=lambda p: float(tilt[list(p)].sum()), seed=4, **options,
+        )  # fmt: skip
+        e = out.log_evidence
+        assert abs(e.value - math.log(total)) < 6 * e.standard_error
+        second = out.expectation(lambda s: [float(len(s) > 1 and s[1] == x) for x in range(5)])
+        off = np.abs(second.value - marginals[1])
+        assert (off < 6 * second.standard_error + 1e-9).all()
+
+
+def test_a_proposal_far_from_the_language_is_said():
+    # 34 of 100 such intervals covered the probability of a rare item
+    with pytest.warns(smw.PrecisionWarning, match="the proposal is so far from the language"):
+        out = smw.constrained_sequences(
+            chain_of(5, 3), MACHINE, 60, 5, end=4, islands=16, proposal=chain_of(5, 11), seed=4
+        )
+    assert out.log_evidence.diagnostics["warnings"]
+    assert out.traces["chi_square"].shape == (16, 5)
+
+
+def test_a_potential_may_forbid_but_not_be_nan():
+    coin = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]])
+    free = smw.constraints.automaton([[0, 0]], accepting=[0])
+    out = smw.constrained_sequences(
+        coin, free, 200, 6, potential=lambda p: 0.0 if sum(p) < 3 else -math.inf, seed=1
+    )
+    e = out.evidence()
+    assert abs(e.value - 22 / 64) < 6 * e.standard_error
+    with pytest.raises(smw.ModelError, match="potential: returned nan for "):
+        smw.constrained_sequences(coin, free, 20, 6, potential=lambda p: math.nan, seed=1)
 
 
 def test_unbiased_with_one_particle_and_hidden_states():
@@ -100,17 +157,88 @@ def test_unbiased_with_one_particle_and_hidden_states():
 
 
 @pytest.mark.slow
-def test_intervals_cover_1000_runs():
+@pytest.mark.parametrize(
+    ("length", "method", "runs", "particles"),
+    [
+        (4, "exact", 1000, 12),
+        (6, "rao-blackwell", 300, 12),
+        (20, "exact", 1000, 12),
+        (100, "exact", 300, 60),
+    ],
+    ids=["4", "6", "20", "100"],
+)
+def test_intervals_cover(length, method, runs, particles):
+    """A coverage of 0.95 fails with probability 1e-6; 0.85 passes 300 runs with 0.03."""
     chain = chain_of(5, 3)
-    truth = constrained_markov_chain(chain, MACHINE, 4).log_evidence
+    truth = constrained_markov_chain(chain, MACHINE, length).log_evidence
     inside = 0
-    for seed in range(1000):
-        e = smw.constrained_sequences(
-            chain, MACHINE, 12, 4, islands=8, seed=seed, progress=False
-        ).log_evidence
+    for seed in range(runs):
+        with warnings.catch_warnings(record=True):
+            e = smw.constrained_sequences(
+                chain, MACHINE if method == "exact" else Asked(MACHINE), particles, length,
+                islands=8, method=method, seed=seed, progress=False,
+            ).log_evidence  # fmt: skip
         lower, upper = e.interval()
         inside += lower <= truth <= upper
-    assert 920 <= inside <= 980
+    assert stats.binom.ppf(1e-6, runs, 0.95) <= inside <= 0.99 * runs
+
+
+class Failing:
+    """A chain whose third call fails."""
+
+    def __init__(self, chain, folder):
+        self.chain, self.folder = chain, folder
+
+    def logits(self, prefixes):
+        calls = self.folder / "calls"
+        calls.write_text(calls.read_text() + "." if calls.exists() else ".")
+        if len(calls.read_text()) == 20:
+            raise KeyboardInterrupt
+        return self.chain.logits(prefixes)
+
+
+def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
+    chain = Failing(chain_of(5, 3), tmp_path)
+    options = {"islands": 6, "seed": 4, "checkpoint": tmp_path / "run.npz"}
+    with pytest.raises(KeyboardInterrupt):
+        smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
+    out = smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
+    # the third island was lost half way: three of 6 calls are not repeated
+    assert len((tmp_path / "calls").read_text()) == 20 + 6 * 3
+    straight = smw.constrained_sequences(chain_of(5, 3), MACHINE, 10, 6, islands=6, seed=4)
+    assert out.sequences == straight.sequences
+    assert (out.log_weights == straight.log_weights).all()
+    with pytest.raises(ValueError, match="constraint was"):
+        smw.constrained_sequences(chain, Asked(MACHINE), 10, 6, method="exact", **options)
+
+
+class StandInCausalModel:
+    """Not a transformer: a stand-in with the call of a causal model of transformers."""
+
+    def __init__(self, chain):
+        self.chain, self.sizes = chain, []
+
+    def __call__(self, input_ids, attention_mask):
+        assert input_ids.shape == attention_mask.shape and input_ids.dtype == np.int64
+        self.sizes.append(len(input_ids))
+        logits = np.full((*input_ids.shape, 5), np.nan)
+        for row, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
+            for t in range(mask.sum()):
+                logits[row, t] = self.chain.logits([tuple(ids[1 : t + 1])])[0]
+        return types.SimpleNamespace(logits=logits)
+
+
+def test_the_adapter_of_causal_models_by_a_stand_in():
+    chain = chain_of(5, 3)
+    model = StandInCausalModel(chain)
+    language = smw.languages.huggingface(model, prompt=(2,), rows=3)
+    prefixes = [(), (1, 2), (0,), (3, 3, 1), (4, 1)]
+    assert (language.logits(prefixes) == chain.logits(prefixes)).all() and model.sizes == [3, 2]
+    direct, through = (
+        smw.constrained_sequences(one, MACHINE, 10, 5, islands=4, seed=1)
+        for one in (chain, language)
+    )
+    assert direct.sequences == through.sequences
 
 
 def test_the_executor_changes_nothing():
