@@ -1,6 +1,7 @@
 """Weighted rejection beside genlm-control and full masking; its cost law; sequences; a real task.
 
-    python benchmarks/rejection.py speed | cost | sequences | task | all [--genlm PYTHON] [--quick]
+    python benchmarks/rejection.py speed | cost | sequences | task | molecules | model | all
+                                   [--genlm PYTHON] [--quick]
 
 speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0.01, beside
            genlm-control (run by ``--genlm``, an interpreter that has it, in a process of its own),
@@ -8,6 +9,9 @@ speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0
 cost       evaluations against the divergence -log P(accept), beside what closed forms say
 sequences  error of the log evidence against dynamic programming, by method
 task       place names under a regular expression: validity, calls of the constraint, seconds
+molecules  SMILES of an n-gram model under partialsmiles, checked by RDKit; only with `rdkit`
+model      a small, randomly initialised GPT-2 of `transformers` under an automaton, beside the
+           sum over all sequences; only with `transformers`
 
 Tables go to results/rejection-*.json.
 """
@@ -151,33 +155,51 @@ def speed(given):
 
 
 def cost(given):
-    """Evaluations per draw against -log P(accept), and the mean of the weight beside P."""
+    """Evaluations per draw against -log P(accept), beside the expectations in closed form."""
     import smcweights as smw
 
     seeds = 500 if given.quick else 4_000
+    v = 5_000
+    shapes = {
+        "flat": np.zeros(v),
+        "Zipf": -np.log(np.arange(1.0, v + 1)),
+        "normal, sd 3.5": 3.5 * np.random.default_rng(2).normal(size=v),
+    }
     table = {}
-    print("evaluations per draw of uniform items, and mean weight over P(accept) with its z")
-    for rate in (0.5, 0.1, 0.03, 0.01, 0.003):
-        v = 20_000
-        rng = np.random.default_rng(1)
-        accepted = rng.permutation(v) < rate * v
-        logits = np.zeros(v)
-        stream = np.random.default_rng(3)
-        draws = [
-            smw.weighted_rejection(logits, accepted.__getitem__, seed=stream) for _ in range(seeds)
-        ]
-        n = np.mean([d.n_evaluations for d in draws])
-        w = np.exp([d.log_weight for d in draws])
-        # without replacement and without a cap the k-th accept comes after k (V + 1)/(A + 1) items
-        share = accepted.mean()
-        full = 3 * (v + 1) / (accepted.sum() + 1)
-        z = (w.mean() - share) / (w.std() / np.sqrt(seeds))
-        table[str(rate)] = {"evaluations": n, "three accepts": full, "sd": w.std() / share, "z": z}
-        print(
-            f"  P = {share:.4f} (divergence {-np.log(share):.2f}): {n:8.1f} evaluations, three "
-            f"accepts would take {full:8.1f}; relative sd of the weight "
-            f"{w.std() / share:.2f}, z {z:+.1f}"
-        )
+    print("evaluations per draw; in brackets the expectation, and the z of the difference")
+    for shape, logits in shapes.items():
+        p = np.exp(logits - np.logaddexp.reduce(logits))
+        for rate in (0.5, 0.1, 0.03, 0.01):
+            accepted = np.random.default_rng(1).random(v) < rate
+            z = p[accepted].sum()
+            r, a = p[~accepted], p[accepted]
+            laws = {
+                # rejects before the first accept, which both methods count, and one more item
+                "one-probe": (r / (r + z)).sum() + 2,
+                "harmonic": (1 - (z / (z + r)) ** 3).sum() + (1 - (1 - a / z) ** 3).sum(),
+            }
+            row = {"divergence": -np.log(z)}
+            cells = []
+            for method in ("rao-blackwell", *laws):
+                stream = np.random.default_rng(3)
+                draws = [
+                    smw.weighted_rejection(logits, accepted.__getitem__, method=method, seed=stream)
+                    for _ in range(seeds)
+                ]
+                n = np.array([d.n_evaluations for d in draws])
+                w = np.exp([d.log_weight for d in draws])
+                row[method] = {"evaluations": n.mean(), "inefficiency": w.var() / z**2 * n.mean()}
+                cell = f"{method} {n.mean():.1f}"
+                if method in laws:
+                    off = (n.mean() - laws[method]) / (n.std() / np.sqrt(seeds))
+                    row[method] |= {"expected": laws[method], "z": off}
+                    cell += f" ({laws[method]:.1f}, {off:+.1f})"
+                cells.append(cell)
+            table[f"{shape}, {rate}"] = row
+            print(
+                f"  {shape:14s} -log P {row['divergence']:.2f}, 1/P {1 / z:6.1f}: "
+                + "; ".join(cells)
+            )
     keep("cost", table)
 
 
@@ -195,35 +217,49 @@ def sequences(given):
         [[1, 0, 0, 0, 0], [2, 1, -1, -1, 1], [0, 2, 2, 2, -1]], accepting=[0, 2]
     )
     table = {}
-    for length in (6, 20):
+    asked = smw.constraints.both(machine)
+    for length in (6, 20, 100):
         exact = constrained_markov_chain(chain, machine, length)
+        at = min(length - 1, 3)
         print(f"length {length}, log evidence {exact.log_evidence:.3f}")
         for name, keywords in {
             "rao-blackwell": {"method": "rao-blackwell"},
             "one-probe": {"method": "one-probe"},
             "two-loop": {"method": "two-loop"},
             "exact mask": {"method": "exact"},
+            "local decoding": {"weights": False},
         }.items():
-            errors, spent, covered = [], [], []
-            for seed in range(seeds):
+            if length == 100 and name not in ("rao-blackwell", "local decoding"):
+                continue
+            errors, spent, covered, marginals = [], [], [], []
+            for seed in range(seeds if length < 100 else seeds // 5):
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", smw.PrecisionWarning)
                     out = smw.constrained_sequences(
-                        chain, smw.constraints.both(machine), 50, length, seed=seed,
-                        islands=8, progress=False, **keywords,
-                    )  # fmt: skip
+                        chain, asked, 50, length, seed=seed, islands=8, progress=False, **keywords
+                    )
+                    found = out.expectation(lambda s, at=at: [float(s[at] == x) for x in range(5)])
+                marginals.append(np.abs(found.value - exact.marginals[at]).sum())
+                if out.log_evidence is None:
+                    continue
                 errors.append(float(out.log_evidence.value) - exact.log_evidence)
                 spent.append(out.log_evidence.cost["evaluations"])
                 low, high = out.log_evidence.interval()
                 covered.append(low <= exact.log_evidence <= high)
+            if not errors:
+                table[f"{length}, {name}"] = {"marginals": float(np.mean(marginals))}
+                print(f"  {name:14s} error of the marginals {np.mean(marginals):.3f}, no evidence")
+                continue
             rms, calls = float(np.sqrt(np.mean(np.square(errors)))), float(np.mean(spent))
             table[f"{length}, {name}"] = {
                 "rms": rms, "evaluations": calls, "coverage": float(np.mean(covered)),
+                "marginals": float(np.mean(marginals)),
             }  # fmt: skip
             print(
                 f"  {name:14s} rms {rms:.4f}, {calls:8.0f} evaluations, covers "
                 f"{np.mean(covered):.3f}, "
-                f"variance x evaluations {rms**2 * calls:.3f}"
+                f"variance x evaluations {rms**2 * calls:.2f}, "
+                f"error of the marginals {np.mean(marginals):.3f}"
             )
     keep("sequences", table)
 
@@ -259,7 +295,108 @@ def task(given):
     keep("task", table)
 
 
-PARTS = {"speed": speed, "cost": cost, "sequences": sequences, "task": task}
+def molecules(given):
+    """Molecules of an n-gram model trained on those that RDKit ships, each checked by RDKit."""
+    import importlib.util
+
+    if importlib.util.find_spec("rdkit") is None:
+        print("rdkit is not installed")
+        return
+    import rdkit
+    from rdkit import Chem, RDLogger
+
+    import smcweights as smw
+
+    RDLogger.DisableLog("rdApp.*")
+    folder = Path(rdkit.__file__).parent / "Contrib" / "FreeWilson" / "data"
+    token = re.compile(r"\[[^\]]+\]|Br|Cl|%[0-9]{2}|.")
+    texts = [
+        line.split()[0] for line in (folder / "CHEMBL2321810.smi").read_text().splitlines()[1:]
+    ]
+    known = [token.findall(t) for t in texts if Chem.MolFromSmiles(t) is not None]
+    model = smw.languages.ngram(known, order=5)
+    table = {}
+    for method in ("none", "rao-blackwell", "exact"):
+        valid_smiles = smw.constraints.smiles(model.items[:-1])
+        began = time.perf_counter()
+        if method == "none":
+            anything = smw.constraints.predicate(lambda prefix, item: True)
+            out = smw.constrained_sequences(
+                model, anything, 25, 80, end=model.end, islands=8, seed=4, progress=False
+            )
+        else:
+            out = smw.constrained_sequences(
+                model, valid_smiles, 25, 80, end=model.end, islands=8, seed=4, method=method,
+                progress=False,
+            )  # fmt: skip
+        seconds = time.perf_counter() - began
+        alive = [s for s, w in zip(out.sequences, out.log_weights, strict=True) if w > -np.inf]
+        valid = sum(Chem.MolFromSmiles("".join(model.decode(s))) is not None for s in alive)
+        evidence = out.log_evidence
+        calls = int(evidence.cost["evaluations"])
+        table[method] = {
+            "valid": valid, "alive": len(alive), "calls": calls, "seconds": seconds,
+            "log evidence": float(evidence.value), "error": float(evidence.standard_error),
+        }  # fmt: skip
+        print(
+            f"{method:14s} {valid} of {len(alive)} valid, {calls} calls, {seconds:.1f} s, "
+            f"log evidence {evidence.value:.3f} +- {evidence.standard_error:.3f}"
+        )
+    keep("molecules", table)
+
+
+def model(given):
+    """The adapter of causal models, on a model that transformers makes."""
+    import importlib.util
+
+    if importlib.util.find_spec("transformers") is None:
+        print("transformers is not installed")
+        return
+    import torch
+    import transformers
+
+    import smcweights as smw
+
+    torch.manual_seed(1)
+    small = transformers.GPT2Config(
+        vocab_size=7, n_positions=16, n_embd=24, n_layer=2, n_head=2, initializer_range=0.4
+    )
+    gpt = transformers.GPT2LMHeadModel(small).eval()
+    language = smw.languages.huggingface(gpt, begin=6)
+    machine = smw.constraints.automaton(
+        [[1, 0, 0, 0, 0, -1, -1], [2, 1, -1, -1, 1, 0, -1], [0, 2, 2, 2, -1, 2, -1]], [0, 2]
+    )
+    total = 0.0
+    rows = {(): (1.0, machine.start())}
+    for _ in range(5):
+        table = language.logits(list(rows))
+        p = np.exp(table - np.logaddexp.reduce(table, axis=1)[:, None])
+        rows = {
+            (*prefix, x): (mass * p[at, x], machine.step(state, x))
+            for at, (prefix, (mass, state)) in enumerate(rows.items())
+            for x in range(7)
+            if machine.step(state, x) is not None
+        }
+    total = sum(mass for mass, state in rows.values() if machine.complete(state))
+    out = smw.constrained_sequences(
+        language, smw.constraints.both(machine), 50, 5, islands=10, seed=1, progress=False
+    )
+    e = out.log_evidence
+    print(f"log evidence {e.value:.4f} +- {e.standard_error:.4f}, exact {np.log(total):.4f}")
+    keep(
+        "model",
+        {"exact": float(np.log(total)), "value": float(e.value), "error": float(e.standard_error)},
+    )
+
+
+PARTS = {
+    "speed": speed,
+    "cost": cost,
+    "sequences": sequences,
+    "task": task,
+    "molecules": molecules,
+    "model": model,
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

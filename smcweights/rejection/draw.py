@@ -82,6 +82,12 @@ class Plan:
         """Whether accepted items may come again."""
         return self.method in ("harmonic", "unordered", "two-loop")
 
+    def rule(self) -> np.ndarray:
+        """What ends a run, as the kernels read it."""
+        return np.array(
+            [self.accepts, self.base, self.slope, self.budget, self.most, self.redraw], np.int64
+        )
+
 
 def plan(
     n_accepts: int,
@@ -124,7 +130,7 @@ class Context:
 
     def __init__(self, logits: np.ndarray, where: str = "logits") -> None:
         self.logits = logits
-        self.top = float(logits.max())
+        self.top = float(np.maximum.reduce(logits))
         if not math.isfinite(self.top):
             bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
             found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
@@ -132,23 +138,26 @@ class Context:
         self.w = logits - self.top
         np.exp(self.w, out=self.w)
         self.sums = np.empty(-(-logits.size // kn.BLOCK))
-        # NumPy adds whole blocks several times faster than a compiled loop in order
         whole = logits.size // kn.BLOCK
-        self.w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=self.sums[:whole])
-        self.sums[whole:] = self.w[whole * kn.BLOCK :].sum()
-        self.total = float(self.sums.sum())
+        if whole < 32:
+            self.total = kn.block_sums(self.w, self.sums)
+        else:
+            # NumPy adds long rows of blocks several times faster than a compiled loop in order
+            self.w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=self.sums[:whole])
+            self.sums[whole:] = self.w[whole * kn.BLOCK :].sum()
+            self.total = float(self.sums.sum())
         self.log_total = self.top + math.log(self.total)
         self.known: np.ndarray = np.empty(0, np.int8)
         self.values: np.ndarray | None = None
         self.order = np.empty(logits.size + 64, np.int64)
-        self.flags = np.empty(logits.size + 64, np.int8)
         self.counts = np.empty(8, np.int64)
         self.scales = np.empty(3)
         self.dirty = 0
 
     def learn_nothing(self, soft: bool) -> None:
         """All answers are unknown."""
-        self.known = np.full(self.logits.size, kn.UNKNOWN, np.int8)
+        self.known = np.empty(self.logits.size, np.int8)
+        self.known.fill(kn.UNKNOWN)
         self.values = np.zeros(self.logits.size) if soft else None
 
     def learn_all(self, values: np.ndarray) -> None:
@@ -191,7 +200,7 @@ def run(
     if how.method == "exact":
         return _exact(rng, c, constraint, batch)
     while c.order.size < c.logits.size + how.accepts:
-        c.order, c.flags = np.empty(2 * c.order.size, np.int64), np.empty(2 * c.order.size, np.int8)
+        c.order = np.empty(2 * c.order.size, np.int64)
     if c.dirty:
         if c.scales[kn.TOP] != c.top:
             np.exp(c.logits - c.top, out=c.w)
@@ -199,25 +208,12 @@ def run(
         else:
             kn.restore(c.logits, c.w, c.sums, c.order, c.dirty, c.top)
     kn.begin(c.counts, c.scales, c.total, c.top)
-    peek = 1
+    rule = how.rule()
+    due = np.empty(1, np.int64)
     uniforms = rng.random(UNIFORMS)
     while True:
         item = kn.advance(
-            uniforms,
-            c.logits,
-            c.w,
-            c.sums,
-            c.known,
-            c.order,
-            c.flags,
-            c.counts,
-            c.scales,
-            how.accepts,
-            how.base,
-            how.slope,
-            how.budget,
-            how.most,
-            how.redraw,
+            uniforms, c.logits, c.w, c.sums, c.known, c.order, c.counts, c.scales, rule
         )
         if item == -2:
             uniforms = rng.random(min(4 * uniforms.size, 4096))
@@ -226,18 +222,17 @@ def run(
         if item < 0:
             break
         assert constraint is not None
-        if not batch:
-            _answer(c, item, constraint(item))
-            continue
-        # the likeliest unknown items beside the one that is due: their answers are only kept,
-        # so that which they are changes no law
         ask = [item]
-        if peek > 1:
-            masses = np.where(c.known == kn.UNKNOWN, c.w, 0.0)
-            masses[item] = 0.0
-            m = min(peek - 1, int(np.count_nonzero(masses)))
-            if m:
-                ask += np.argpartition(-masses, m - 1)[:m].tolist()
+        if due.size > 1:
+            many = kn.upcoming(uniforms, c.w, c.sums, c.known, c.counts, c.scales, rule, due)
+            ask = due[:many].tolist()
+        if due.size < PEEK:
+            due = np.empty(2 * due.size, np.int64)
+        if not batch:
+            for item in ask:
+                if _answer(c, item, constraint(item)):
+                    break
+            continue
         got = np.asarray(constraint(np.array(ask)))
         if got.shape != (len(ask),):
             raise ModelError(
@@ -246,83 +241,71 @@ def run(
             )
         for one, value in zip(ask, got, strict=True):
             _answer(c, one, value)
-        peek = min(2 * peek, PEEK)
     c.dirty = int(c.counts[kn.SEEN])
-    return _weigh(rng, c, how)
+    return _weigh(rng, c, how, rule)
 
 
-def _answer(c: Context, item: int, value: Any) -> None:
+def _answer(c: Context, item: int, value: Any) -> bool:
+    """Take down an answer; whether it is yes."""
     if c.values is not None:
         number = float(value)
         if not (math.isfinite(number) and number >= 0):
             raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
         c.values[item] = number
-        c.known[item] = number > 0
-        return
-    if value is True or value is False:
-        c.known[item] = value
-        return
-    array = np.asarray(value)
-    if array.shape != () or not (array.dtype == bool or array in (0, 1)):
-        raise ModelError(f"constraint: returned {value!r} for item {item}; expected a bool")
-    c.known[item] = bool(array)
+        value = number > 0
+    elif value is not True and value is not False:
+        array = np.asarray(value)
+        if array.shape != () or not (array.dtype == bool or array in (0, 1)):
+            raise ModelError(f"constraint: returned {value!r} for item {item}; expected a bool")
+        value = bool(array)
+    c.known[item] = value
+    return bool(value)
 
 
-def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
-    n, ended = c.dirty, int(c.counts[kn.ENDED])
-    order, flags = c.order[:n], c.flags[:n]
-    log_p = c.logits[order] - c.log_total
-    accepted = flags == kn.ACCEPTED
-    log_r, log_a = log_p[~accepted], log_p[accepted]
-    left = float(c.scales[kn.REMAINING])
-    log_rest = c.scales[kn.TOP] + math.log(left) - c.log_total if left > 0 else -math.inf
-    if how.redraw:
-        _, first = np.unique(order[accepted], return_index=True)
-        inside = _log_sum(log_a[first])
-        upper = log_rest
-    else:
-        inside = _log_sum(log_a)
-        upper = float(np.logaddexp(inside, log_rest))
+WEIGHTS = {
+    "harmonic": kn.HARMONIC,
+    "unordered": kn.UNORDERED,
+    "two-loop": kn.TWO_LOOP,
+    "set": kn.OF_SET,
+}
+
+
+def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) -> WeightedDraw:
+    code = WEIGHTS.get(how.method, kn.AVERAGED)
+    index, weight, inside, log_rest = kn.weigh(
+        c.logits, c.log_total, c.known, c.order, c.counts, c.scales, rule, code
+    )
+    n_evaluations, n_rejected = int(c.counts[kn.EVALUATIONS]), int(c.counts[kn.N_REJECTED])
+    ended = int(c.counts[kn.ENDED])
+    upper = log_rest if how.redraw else _log_add(inside, log_rest)
     if ended == kn.EXHAUSTED:
         upper = inside
-    bounds = (min(float(inside), 0.0), min(float(upper), 0.0))
-    n_evaluations, n_rejected = int(c.counts[kn.EVALUATIONS]), int(c.counts[kn.N_REJECTED])
-
-    def draw(index: int, log_weight: float, status: str, children: Any = None) -> WeightedDraw:
-        if children is None:
-            some = index >= 0
-            children = np.array([index] * some, np.int64), np.array([log_weight] * some)
-        return WeightedDraw(
-            index,
-            log_weight,
-            bounds,
-            n_evaluations,
-            n_evaluations - n_rejected,
-            n_rejected,
-            status,
-            children,
-        )
-
-    exhausted = left <= 0 and not how.redraw
+    children = None
     status = {kn.BY_BUDGET: "budget", kn.EXHAUSTED: "exhausted"}.get(ended, "ok")
-    if log_a.size == 0:
-        return draw(-1, -math.inf, "dead" if ended == kn.EXHAUSTED or exhausted else "budget")
-    if how.method == "set":
-        return _set_draw(rng, c, order, log_p, log_rest, ended, status, draw)
-    index = int(order[accepted][0])
-    if how.method == "harmonic":
-        weight = kn.harmonic(log_r, log_rest, how.accepts)
-    elif how.method == "unordered":
-        weight = kn.unordered(log_r, log_rest, how.accepts)
-    elif how.method == "two-loop":
-        weight = kn.two_loop(log_r, log_rest, int(c.counts[kn.FIRST]))
-    elif ended == kn.EXHAUSTED:
-        weight = bounds[0]
-    else:
-        weight = kn.averaged(
-            log_r, log_a, log_rest, how.accepts, ended, how.base, how.slope, how.budget
-        )
-    return draw(index, float(weight), status)
+    if index < 0:
+        status = "dead" if log_rest == -math.inf else "budget"
+    elif how.method == "set":
+        order = c.order[: c.dirty]
+        log_p = c.logits[order] - c.log_total
+        index, weight, children = _set_draw(rng, c, order, log_p, log_rest, ended)
+    if children is None:
+        some = index >= 0
+        children = np.array([index] * some, np.int64), np.array([weight] * some)
+    return WeightedDraw(
+        index,
+        weight,
+        (min(inside, 0.0), min(upper, 0.0)),
+        n_evaluations,
+        n_evaluations - n_rejected,
+        n_rejected,
+        status,
+        children,
+    )
+
+
+def _log_add(x: float, y: float) -> float:
+    x, y = max(x, y), min(x, y)
+    return x if y == -math.inf else x + math.log1p(math.exp(y - x))
 
 
 def _set_draw(
@@ -332,23 +315,21 @@ def _set_draw(
     log_p: np.ndarray,
     log_rest: float,
     ended: int,
-    status: str,
-    draw: Callable[..., WeightedDraw],
-) -> WeightedDraw:
+) -> tuple[int, float, Any]:
     if ended != kn.EXHAUSTED:
         # the item that ended the run carries no weight
         log_rest = float(np.logaddexp(log_rest, log_p[-1]))
         order, log_p = order[:-1], log_p[:-1]
     inside = c.known[order] == kn.ACCEPTED
     if not inside.any():
-        return draw(-1, -math.inf, status)
+        return -1, -math.inf, None
     log_w = (log_p if ended == kn.EXHAUSTED else kn.set_weights(log_p, log_rest))[inside]
     items = order[inside].copy()
     if c.values is not None:
         log_w = log_w + np.log(c.values[items])
     total = _log_sum(log_w)
     pick = int(np.searchsorted(np.cumsum(np.exp(log_w - total)), rng.random(), side="right"))
-    return draw(int(items[min(pick, items.size - 1)]), total, status, (items, log_w))
+    return int(items[min(pick, items.size - 1)]), total, (items, log_w)
 
 
 def _exact(

@@ -1,8 +1,9 @@
 """Compiled loops of the room: draws without replacement and the weights of finished runs.
 
-`advance` runs until it needs an answer it doesn't know, and returns that item; the caller writes
-the answer into `known` and calls it again. An array constraint is `known` from the start, so that
-all ways of handing in a constraint take one code path.
+`advance` runs until it needs an answer it doesn't know; the caller writes the answer into `known`
+and calls it again. `upcoming` says which answers are needed next for as long as all are no. An
+array constraint is `known` from the start, so that all ways of handing in a constraint take one
+code path.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ BLOCK = 256
 REJECTED, ACCEPTED, UNKNOWN = 0, 1, 2
 # entries of `counts`
 PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, USED = range(8)
+# entries of `rule`: accepts that end a run, rejects after the first accept that do (base + slope
+# times those before it), rejects that do, items that do, whether accepted items may come again
+ACCEPTS, BASE, SLOPE, BUDGET, MOST, REDRAW = range(6)
 # how a run ended
 RUNNING, BY_ACCEPT, BY_CAP, BY_BUDGET, EXHAUSTED = range(5)
 # entries of `scales`: logit that has weight 1, first total, what remains
 TOP, INITIAL, REMAINING = range(3)
+# weights of `weigh`
+AVERAGED, HARMONIC, UNORDERED, TWO_LOOP, OF_SET = range(5)
 SMALL = 1e-200  # of the first total: below it the weights are computed again
 LOGGED = -600.0  # smallest log mass for which sums of masses are taken as they are
 
@@ -66,12 +72,12 @@ def restore(logits, w, sums, order, n, top):
 
 
 @njit(cache=True, nogil=True)
-def rescale(logits, w, sums, order, flags, n, keep_accepted, scales):
+def rescale(logits, w, sums, known, order, n, keep_accepted, scales):
     """Weights of what is left, relative to its largest; 0 where nothing is left."""
     for i in range(w.size):
         w[i] = 1.0
     for i in range(n):
-        if not (keep_accepted and flags[i] == ACCEPTED):
+        if not (keep_accepted and known[order[i]] == ACCEPTED):
             w[order[i]] = 0.0
     top = -math.inf
     for i in range(w.size):
@@ -112,33 +118,18 @@ def locate(u, w, sums, total):
 
 
 @njit(cache=True, nogil=True)
-def advance(
-    uniforms,
-    logits,
-    w,
-    sums,
-    known,
-    order,
-    flags,
-    counts,
-    scales,
-    k,
-    base,
-    slope,
-    budget,
-    most,
-    redraw,
-):
+def advance(uniforms, logits, w, sums, known, order, counts, scales, rule):
     """Go on to the next unknown answer; -1 when the run has ended, -2 for more uniform draws.
 
     Draws come as an array: a generator as argument costs numba twenty times as much per call.
     """
+    redraw = rule[REDRAW] == 1
     while True:
         item = counts[PENDING]
         if item < 0:
             if scales[REMAINING] < SMALL * scales[INITIAL]:
                 scales[REMAINING] = rescale(
-                    logits, w, sums, order, flags, counts[SEEN], redraw, scales
+                    logits, w, sums, known, order, counts[SEEN], redraw, scales
                 )
             if scales[REMAINING] <= 0.0:
                 counts[ENDED] = EXHAUSTED
@@ -160,7 +151,6 @@ def advance(
         counts[PENDING] = -1
         accepted = known[item] != REJECTED
         order[counts[SEEN]] = item
-        flags[counts[SEEN]] = ACCEPTED if accepted else REJECTED
         counts[SEEN] += 1
         if not (redraw and accepted):
             scales[REMAINING] = remove(w, sums, item)
@@ -168,19 +158,60 @@ def advance(
             if counts[N_ACCEPTED] == 0:
                 counts[FIRST] = counts[N_REJECTED]
             counts[N_ACCEPTED] += 1
-            if counts[N_ACCEPTED] == k:
+            if counts[N_ACCEPTED] == rule[ACCEPTS]:
                 counts[ENDED] = BY_ACCEPT
         else:
             counts[N_REJECTED] += 1
             n, j = counts[N_REJECTED], counts[FIRST]
-            if n == budget:
+            if n == rule[BUDGET]:
                 counts[ENDED] = BY_BUDGET
-            elif base > 0 and counts[N_ACCEPTED] > 0 and n - j == base + slope * j:
+            elif (
+                rule[BASE] > 0 and counts[N_ACCEPTED] > 0 and n - j == rule[BASE] + rule[SLOPE] * j
+            ):
                 counts[ENDED] = BY_CAP
-        if most > 0 and counts[SEEN] == most and counts[ENDED] == RUNNING:
+        if rule[MOST] > 0 and counts[SEEN] == rule[MOST] and counts[ENDED] == RUNNING:
             counts[ENDED] = BY_BUDGET
         if counts[ENDED] != RUNNING:
             return -1
+
+
+@njit(cache=True, nogil=True)
+def upcoming(uniforms, w, sums, known, counts, scales, rule, found):
+    """Items whose answers are due one after the other while all of them are no; their number.
+
+    The first is the pending one. Everything is left as it was.
+    """
+    n, j = counts[N_REJECTED], counts[FIRST]
+    limit = uniforms.size + 1
+    if rule[BUDGET] > 0:
+        limit = min(limit, rule[BUDGET] - n)
+    if rule[BASE] > 0 and counts[N_ACCEPTED] > 0:
+        limit = min(limit, rule[BASE] + rule[SLOPE] * j - n + j)
+    if rule[MOST] > 0:
+        limit = min(limit, rule[MOST] - counts[SEEN])
+    taken = np.empty(uniforms.size + 1, np.int64)
+    masses, blocks = np.empty(taken.size), np.empty(taken.size)
+    item, at, many, m = counts[PENDING], counts[USED], 0, 0
+    total = scales[REMAINING]
+    while True:
+        if known[item] == UNKNOWN:
+            found[many] = item
+            many += 1
+        taken[m], masses[m], blocks[m] = item, w[item], sums[item // BLOCK]
+        m += 1
+        if many == found.size or m >= limit or at == uniforms.size:
+            break
+        total = remove(w, sums, item)
+        if total < SMALL * scales[INITIAL]:
+            break
+        item = locate(uniforms[at], w, sums, total)
+        at += 1
+        if known[item] == ACCEPTED:
+            break
+    for i in range(m - 1, -1, -1):
+        w[taken[i]] = masses[i]
+        sums[taken[i] // BLOCK] = blocks[i]
+    return many
 
 
 @njit(cache=True, nogil=True)
@@ -391,3 +422,64 @@ def set_weights(log_p, log_rest):
                 num[a] += shrink * (1.0 if z < 1e-12 else z / -math.expm1(-z))
             i += 1
     return np.log(num / den) - u
+
+
+@njit(cache=True, nogil=True)
+def log_sum(x):
+    """log(sum(exp(x)))."""
+    if x.size == 0:
+        return -math.inf
+    top = x.max()
+    return top + math.log(np.exp(x - top).sum())
+
+
+@njit(cache=True, nogil=True)
+def weigh(logits, log_total, known, order, counts, scales, rule, method):
+    """First accepted item (-1: none), its log weight, log mass accepted and left over."""
+    n, redraw = counts[SEEN], rule[REDRAW] == 1
+    log_r, log_a, log_once = np.empty(n), np.empty(n), np.empty(n)
+    n_r = n_a = n_once = 0
+    first = -1
+    for i in range(n):
+        item = order[i]
+        log_p = logits[item] - log_total
+        if known[item] == REJECTED:
+            log_r[n_r] = log_p
+            n_r += 1
+            continue
+        if first < 0:
+            first = item
+        again = False
+        for m in range(i if redraw else 0):
+            again = again or order[m] == item
+        log_a[n_a] = log_p
+        n_a += 1
+        if not again:
+            log_once[n_once] = log_p
+            n_once += 1
+    log_r, log_a = log_r[:n_r], log_a[:n_a]
+    inside = log_sum(log_once[:n_once])
+    left = scales[REMAINING]
+    log_rest = scales[TOP] + math.log(left) - log_total if left > 0.0 else -math.inf
+    if n_a == 0 or method == OF_SET:
+        weight = -math.inf
+    elif method == HARMONIC:
+        weight = harmonic(log_r, log_rest, rule[ACCEPTS])
+    elif method == UNORDERED:
+        weight = unordered(log_r, log_rest, rule[ACCEPTS])
+    elif method == TWO_LOOP:
+        weight = two_loop(log_r, log_rest, counts[FIRST])
+    elif counts[ENDED] == EXHAUSTED:
+        weight = min(inside, 0.0)
+    else:
+        weight = averaged(
+            log_r,
+            log_a,
+            log_rest,
+            rule[ACCEPTS],
+            counts[ENDED],
+            rule[BASE],
+            rule[SLOPE],
+            rule[BUDGET],
+        )
+    return first, weight, inside, log_rest
