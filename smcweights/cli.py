@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -131,7 +132,7 @@ def _places(seed: int, progress: bool | None) -> Section:
     first = np.full(len(letters), 0.1)
     for name in names:
         first[number[name[0]]] += 1
-        for a, b in zip(name, name[1:], strict=False):
+        for a, b in itertools.pairwise(name):
             pairs[number[a], number[b]] += 1
     chain = smcweights.languages.markov_chain(
         first / first.sum(), pairs / pairs.sum(axis=1, keepdims=True)

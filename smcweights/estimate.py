@@ -704,6 +704,8 @@ class Estimate:
         import xarray
 
         name = os.fspath(path)
+        if os.path.isdir(name):
+            raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
         _check_seal(name)
 
         def read(group: str | None) -> xarray.Dataset:

@@ -653,6 +653,8 @@ class _Ledger:
         self, path: Any, arguments: Mapping[str, Any], root: np.random.SeedSequence | None
     ) -> None:
         self.path = os.path.realpath(os.fspath(path))
+        if os.path.isdir(self.path):
+            raise IsADirectoryError(f"checkpoint: {self.path} is a folder; expected a file's name")
         if not os.path.isdir(os.path.dirname(self.path)):
             raise FileNotFoundError(
                 f"checkpoint: there is no folder {os.path.dirname(self.path)} to write it to"
@@ -755,6 +757,10 @@ class _Ledger:
         for name in sorted({*arguments, *self.arguments}):
             old, new = arguments.get(name, "nothing"), self.arguments.get(name, "nothing")
             if old != new:
+                # what both begin with says nothing
+                pairs = enumerate(zip(old, new, strict=False))
+                same = max(next((i for i, (a, b) in pairs if a != b), 0) - 30, 0)
+                old, new = ("... " + t[same:] if same else t for t in (old, new))
                 raise ValueError(
                     f"{there} other arguments: {name} was {_short(old)} and is {_short(new)} now; "
                     "use the same arguments, or another path"

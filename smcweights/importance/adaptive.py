@@ -24,11 +24,12 @@ from typing import Any
 import numpy as np
 
 from ..controls import Choice, Moments, coefficients, moments, select
+from ..errors import ModelError
 from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
-from .laws import Law, as_law
+from .laws import Law, aligned, as_law
 from .mixing import (
     FEW_HITS,
     Components,
@@ -40,6 +41,7 @@ from .mixing import (
 from .proposals import Given, WorkingSpace, log_densities, working_space
 from .sampling import (
     FOLDS,
+    UNREACHED,
     Controls,
     History,
     Mean,
@@ -51,6 +53,7 @@ from .sampling import (
     call_integrand,
     check_flags,
     check_normalised,
+    checked_table,
     choices_of,
     effective_draws,
     expectation_names,
@@ -72,6 +75,7 @@ OBJECTIVES = ("max-relative", "sum-relative", "sum")
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 MOST_STAGE = 5_000  # more stages teach more than larger ones
 MOST_ADAPTATION = 0.6  # share of a budget
+GAP_CALLS = 20  # calls where a proposal has no density, at most a tenth of the budget
 
 
 def _fold_moments(
@@ -307,6 +311,16 @@ def _adapt(
                 break
             weights, coefficient = _weights(history, components, controls, goal)
         stage = sampler.draw(f"stage {number}", densities, split(size, weights))
+        if not first:
+            fitted = units.fitted(np.maximum(np.abs(stage.values).max(0), _sizes(history)))
+            if fitted is not units:
+                # plans were measured on what is next to nothing now
+                ratio = units.unit / fitted.unit
+                stage = replace(stage, values=stage.values * ratio)
+                history.rescale(ratio)
+                coefficient = coefficient * ratio
+                units, best, idle = fitted, None, 0
+                sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         if first:
             _check_objective(goal.objective, stage.values.shape[1])
             expectation_names(names, stage.values.shape[1], stage.scalar)
@@ -337,7 +351,7 @@ def _adapt(
                 "draws": size,
                 "components": len(densities),
                 "criterion": now,
-                "variance": (variance * units.unit**2).tolist(),
+                "variance": (variance * units.unit * units.unit).tolist(),
                 "estimate": units.original(value).tolist(),
             }
         )
@@ -380,16 +394,17 @@ def _check_objective(objective: str | np.ndarray, count: int) -> None:
 
 
 def _finish(
-    sampler: Sampler, controls: Controls, goal: _Goal, adapted: _Adapted
-) -> tuple[list[Stage], list[Mean], list[str], bool]:
+    sampler: Sampler, controls: Controls, goal: _Goal, adapted: _Adapted, drawn: Stage | None = None
+) -> tuple[_Adapted, list[Stage], list[Mean], list[str], bool]:
     """Independent draws from the mixture found: stages, means, controls used, goal reached.
 
     With a budget there is one stage; with a precision as many as it takes, each planned from the
-    error so far.
+    error so far. The units of what was adapted grow with the first stage, ``drawn``, if need be.
     """
     history, components = adapted.history, adapted.components
+    densities = components.densities
     used = len(history.log_total)
-    k = len(components.densities)
+    k = len(densities)
     least = FOLDS * max(k, 20)
     if isinstance(goal.rule, Budget):
         size = goal.rule.total - used
@@ -404,7 +419,26 @@ def _finish(
     unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
     while True:
-        stage = sampler.draw(f"final {len(stages) + 1}", components.densities, counts)
+        stage, drawn = drawn or sampler.draw(f"final {len(stages) + 1}", densities, counts), None
+        sizes = np.abs(stage.values).max(0)
+        if (sizes > 1e30).any() and not means:
+            units = goal.units.fitted(np.maximum(sizes, _sizes(history)))
+            ratio = goal.units.unit / units.unit
+            history.rescale(ratio)
+            return _finish(
+                replace(sampler, units=units),
+                controls,
+                replace(goal, units=units),
+                replace(adapted, units=units, doubted=adapted.doubted * ratio),
+                replace(stage, values=stage.values * ratio),
+            )
+        if (sizes > 1e70).any():
+            i = int(sizes.argmax())
+            raise ModelError(
+                f"integrand: value {i + 1} is {sizes[i] * goal.units.unit[i]:.3g} at input "
+                f"{stage.x[np.abs(stage.values[:, i]).argmax()].tolist()}, a factor of 1e70 beyond "
+                "those before. Does the expectation exist? If so, no such sample can tell it"
+            )
         stages.append(stage)
         log_g, log_h = stage.log_g, stage.log_h
         means.append(
@@ -426,7 +460,12 @@ def _finish(
         if reached or goal.most - used < least:
             break
         counts = split(max(size, least), unit, FOLDS)
-    return stages, means, [choices[c].name for c in chosen], reached
+    return adapted, stages, means, [choices[c].name for c in chosen], reached
+
+
+def _sizes(history: History) -> np.ndarray:
+    """Largest size of each value so far, in the units of the history: (J,)."""
+    return np.max([np.abs(stage.values).max(0) for stage in history.stages], axis=0)
 
 
 def _all_stages(
@@ -475,6 +514,26 @@ def _check_integrand(integrand: Any, name: str = "integrand") -> None:
         )
 
 
+def _names(names: Any) -> tuple[str, ...] | None:
+    """Names as a tuple, before any call is spent on a run that they would end."""
+    if names is None:
+        return None
+    given = (names,) if isinstance(names, str) else tuple(names)
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
+    return given
+
+
+def _check_reference(integrand: Any, law: Law) -> None:
+    """Refuse another law than the one that an integrand's density ratios refer to."""
+    reference = getattr(integrand, "law", None)
+    if isinstance(reference, Law) and reference.describe() != law.describe():
+        raise ValueError(
+            "law: is not the one given to under_laws, to which its density ratios refer"
+        )
+
+
 def _family(proposal: Any, law: Law) -> tuple[str, tuple[Law, ...]]:
     """Family name and the user's starting density, if ``proposal`` is one."""
     if isinstance(proposal, str):
@@ -491,10 +550,18 @@ def _family(proposal: Any, law: Law) -> tuple[str, tuple[Law, ...]]:
                 "marginals, a Gaussian copula or a multivariate normal law)"
             )
         return proposal, ()
-    start = as_law(proposal)
+    return "auto", (_proposal(proposal, law),)
+
+
+def _proposal(proposal: Any, law: Law) -> Law:
+    """A density given by the user, with the inputs of the law."""
+    try:
+        start = as_law(proposal)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"proposal: {error}") from error
     if start.dimension != law.dimension:
         raise ValueError(f"proposal: has {start.dimension} inputs, the law has {law.dimension}")
-    return "auto", (start,)
+    return aligned(start, law.names, "proposal")
 
 
 def _prepared(
@@ -635,8 +702,9 @@ def adaptive_importance_sampling(
         Names of the expectations.
     seed : None, int, SeedSequence or Generator
         The result depends on it and on the other arguments only.
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the integrand is called.
+    executor : None, "threads", "processes", "processes:4" or concurrent.futures.Executor
+        Where the integrand is called. A script that asks for processes keeps its work under
+        ``if __name__ == "__main__":``, as Python's own pools need it, too.
     progress : bool, optional
         A progress bar; by default on a terminal or in a notebook for runs over 2 s.
     checkpoint : path, optional
@@ -683,6 +751,8 @@ def adaptive_importance_sampling(
     _check_integrand(integrand)
     check_flags(pooled=pooled, vectorized=vectorized)
     law = as_law(law)
+    names = _names(names)
+    _check_reference(integrand, law)
     rule = stopping_rule(budget, precision)
     goal = _Goal(rule, _objective(objective), Units(np.zeros(1), np.ones(1)))
     if goal.most < 100:
@@ -726,7 +796,7 @@ def adaptive_importance_sampling(
         first = adapted.history.stages[0]
         names = expectation_names(names, first.values.shape[1], first.scalar)
         goal, sampler = replace(goal, units=adapted.units), replace(sampler, units=adapted.units)
-        rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
+        adapted, rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
         root = run.root
     answer = partial(
         _answer,
@@ -759,6 +829,20 @@ def adaptive_importance_sampling(
             "95 % intervals have covered 83 to 91 % of the time where events are rare"
         ],
     )
+
+
+def _in_gap(sampler: Sampler, outside: np.ndarray, stage: Stage, most: int) -> np.ndarray:
+    """Largest sizes of the integrand (J,) where the proposal has no density.
+
+    Half of the calls go where its nonzero values are nearest, half anywhere.
+    """
+    size = np.abs(stage.values).max(1)
+    near = stage.x[np.argsort(size)[-most // 2 :]]
+    spread = np.maximum(outside.std(0), 1e-300)
+    apart = ((near[:, None] - outside[None]) ** 2 / spread**2).sum(2)
+    rows = outside[np.concatenate([apart.argmin(1), np.arange(most - most // 2) % len(outside)])]
+    values = checked_table(sampler.run.map("gap", [(rows,)], [len(rows)])[0], rows)
+    return np.asarray(np.abs(values).max(0))
 
 
 def importance_sampling(
@@ -833,9 +917,10 @@ def importance_sampling(
     check_flags(vectorized=vectorized, self_normalized=self_normalized)
     if proposal is None or isinstance(proposal, str):
         raise TypeError(f"proposal: got {proposal!r}; expected a law to draw from")
-    law, start = as_law(law), as_law(proposal)
-    if start.dimension != law.dimension:
-        raise ValueError(f"proposal: has {start.dimension} inputs, the law has {law.dimension}")
+    law = as_law(law)
+    start = _proposal(proposal, law)
+    names = _names(names)
+    _check_reference(integrand, law)
     if defensive is None:
         defensive = 0.0 if self_normalized else 0.1
     if isinstance(defensive, bool) or not isinstance(defensive, int | float | np.number):
@@ -888,17 +973,28 @@ def importance_sampling(
         controls = prepare_controls(control_variates, space, rule.total, run.root)
         shares = np.array([defensive, 1 - defensive] if defensive else [1.0])
         densities = (space, given) if defensive else (given,)
-        counts = split(rule.total, shares, FOLDS)
-        stage = Sampler(run, space, vectorized).draw("final 1", densities, counts)
-        share, nearest, gap = 0.0, np.arange(1), 0.0
+        sampler, total = Sampler(run, space, vectorized), rule.total
+        share, nearest, spent = 0.0, np.arange(1), 0
+        outside = np.empty((0, law.dimension))
         if not defensive:
-            share, nearest, gap = unreached(
-                stage, law, start, not self_normalized, generator(run.root, "unreached")
-            )
-        if gap and self_normalized:
+            x = law.sample(generator(run.root, "gap"), UNREACHED)
+            outside = x[start.log_density(x) == -np.inf]
+        lies = f"{len(outside) / UNREACHED:.2%} of the law lies where the proposal has no density"
+        if len(outside) and self_normalized:
             raise ValueError(
-                f"proposal: has no density where {gap:.2g} of the law lies, by the law's own "
-                "draws; a self-normalised mean would be that of the rest"
+                f"proposal: {lies}, by the law's own draws; a self-normalised mean would be that "
+                "of the rest"
+            )
+        if len(outside):
+            spent = min(GAP_CALLS, total // 10)
+        counts = split(total - spent, shares, FOLDS)
+        stage = sampler.draw("final 1", densities, counts)
+        beyond = np.zeros(stage.values.shape[1])
+        if len(outside):
+            beyond = _in_gap(sampler, outside, stage, spent)
+        if not defensive:
+            share, nearest = unreached(
+                stage, law, start, not self_normalized, generator(run.root, "unreached")
             )
         # an offset is free where the input law is among the components
         units = units_of(stage.values, shifted=defensive > 0)
@@ -929,19 +1025,25 @@ def importance_sampling(
     # as if the integrand were there what it is at the draws nearest to it
     there = stage.values[nearest] - (mean.value if self_normalized else 0.0)
     pull = share * np.sqrt((there**2).mean(0))
-    if (pull > 0.2 * np.sqrt(mean.variance)).any():
+    if beyond.any():
+        missing = ", ".join(names[i] for i in np.flatnonzero(beyond)[:5])
         cautions.append(
-            f"{share:.2g} of the law lies where the proposal "
-            + ("has no density" if gap else "made no draws")
-            + ", by the law's own draws, and the integrand is not 0 next to it; the standard error "
-            "was widened as if the integrand were no larger there. A proposal that reaches "
-            "farther would help, or a defensive share"
+            f"{missing}: {lies} and the integrand is not 0; what is missing can't be told, so "
+            "there is no standard error. Take a proposal that is positive wherever both are, or a "
+            "defensive share"
+        )
+    elif (pull > 0.2 * np.sqrt(mean.variance)).any():
+        cautions.append(
+            f"{share:.2%} of the law lies where the proposal made no draws, by the law's own "
+            "draws, and the integrand is not 0 next to it; the standard error was widened as if "
+            "the integrand were no larger there. A proposal that reaches farther would help, or a "
+            "defensive share"
         )
     return report(
         mean,
         [stage],
         stage.log_h,
-        len(stage),
+        len(stage) + spent,
         names,
         method=method,
         diagnostics={
@@ -955,7 +1057,7 @@ def importance_sampling(
         space=space,
         defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
         adapted_value=np.full(j, np.nan),
-        pull=pull,
+        pull=np.where(beyond > 0, np.nan, pull),
         adapted_trials=np.zeros(j),
         cautions=cautions,
         units=units,

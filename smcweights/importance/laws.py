@@ -116,6 +116,7 @@ class GaussianCopula:
                 f"GaussianCopula: correlation is not positive definite (smallest eigenvalue "
                 f"{smallest:.3g})"
             )
+        _named(self.marginals, "GaussianCopula marginals")
         correlation.flags.writeable = False
         object.__setattr__(self, "correlation", correlation)
 
@@ -629,6 +630,24 @@ def _mapped(
     return Law(names, marginals, correlation, maps, cholesky)
 
 
+def aligned(law: Law, names: Sequence[str], where: str) -> Law:
+    """The law with its inputs in the order of these names; unnamed ones stay in theirs."""
+    given, wanted = law.names, tuple(names)
+    unnamed = _default_names(len(wanted))
+    if len(given) != len(wanted) or given in (wanted, unnamed) or wanted == unnamed:
+        return law
+    if set(given) != set(wanted):
+        raise ValueError(
+            f"{where}: has the inputs {', '.join(map(repr, given))}; expected "
+            f"{', '.join(map(repr, wanted))}"
+        )
+    if law.marginals is None:
+        raise ValueError(f"{where}: expected its inputs in the order {', '.join(wanted)}")
+    order = [given.index(name) for name in wanted]
+    correlation = None if law.correlation is None else law.correlation[np.ix_(order, order)]
+    return _mapped(wanted, tuple(law.marginals[i] for i in order), correlation)
+
+
 def _default_names(d: int) -> tuple[str, ...]:
     return tuple(f"X{i + 1}" for i in range(d))
 
@@ -659,7 +678,10 @@ def _checked_names(names: Any) -> tuple[str, ...]:
 
 
 def _kind(law: Any) -> str:
-    return f"{law.__name__!r}, a class" if isinstance(law, type) else f"a {type(law).__name__}"
+    if isinstance(law, type):
+        return f"{law.__name__!r}, a class"
+    kind = type(law).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
 def _univariate(distribution: Any, where: str) -> Any:

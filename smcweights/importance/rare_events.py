@@ -578,7 +578,7 @@ def failure_probability(
         for i, stage in enumerate(history.stages):
             history.stages[i] = replace(units.apply(stage), scalar=scalar)
         adapted = _adapt(sampler, controls, goal, family, False, given + regions, names, history)
-        rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
+        adapted, rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
     names = expectation_names(names, len(units.unit), scalar)
     rounds = [replace(stage, scalar=scalar) for stage in rounds]
     point, index, factors = _design_points(history, sampler.space)

@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike
 from ..controls import Choice
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate, provenance
-from ..randomness import seed_sequence
+from ..randomness import generator, seed_sequence
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
-from .laws import Law, as_law, perturbed
+from .laws import Law, aligned, as_law, perturbed
 from .sampling import Controls, call_integrand, corrected_mean
 
 if TYPE_CHECKING:
@@ -37,16 +37,18 @@ if TYPE_CHECKING:
 __all__ = ["PerturbationStudy", "perturbation_study", "reweight", "under_laws"]
 
 METHOD = "reweighting"
+SUPPORT = 4_096  # draws of a law that tell whether another covers it
 
 
-def _laws(laws: Any, dimension: int) -> dict[str, Law]:
-    """One law, or several in a dict or list, by name."""
+def _laws(laws: Any, inputs: Sequence[str]) -> dict[str, Law]:
+    """One law, or several in a dict or list, by name; their inputs in this order."""
+    dimension = len(inputs)
     try:
         one = as_law(laws)
     except (TypeError, ValueError):
         one = None
     if one is not None and one.dimension == dimension:
-        return {"": one}
+        return {"": aligned(one, inputs, "laws")}
     if isinstance(laws, Mapping):
         found = {str(name): law for name, law in laws.items()}
     elif isinstance(laws, list | tuple):
@@ -67,6 +69,7 @@ def _laws(laws: Any, dimension: int) -> dict[str, Law]:
             raise ValueError(
                 f"laws: {name!r} has {made[name].dimension} inputs; the sample has {dimension}"
             )
+        made[name] = aligned(made[name], inputs, f"laws: {name!r}")
     return made
 
 
@@ -148,7 +151,8 @@ def reweight(
     began = time.perf_counter()
     x, values, log_w, log_f, counts = _stored(estimate)
     assert isinstance(estimate, Estimate)
-    found = _laws(laws, x.shape[1])
+    assert estimate.sample is not None
+    found = _laws(laws, [str(name) for name in estimate.sample["input"].values])
     n, j = values.shape
     weights = np.empty((n, len(found)))
     ess, shape = np.empty(len(found)), np.empty(len(found))
@@ -258,7 +262,7 @@ def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
     pairs = found.pairs
     if pairs is None:
         raise ValueError("estimate: keeps no model calls; expected a result of sobol_indices")
-    named = _laws(laws, pairs.law.dimension)
+    named = _laws(laws, pairs.law.names)
     for name, law in named.items():
         if not law.independent or law.marginals is None:
             raise ValueError(
@@ -383,6 +387,11 @@ def under_laws(
     callable
         (n, d) -> (n, J P): expectations under the first law, then under the second, ...
 
+    Raises
+    ------
+    ValueError
+        A law doesn't fit, or lies in part where ``law`` has no density.
+
     Examples
     --------
     >>> import smcweights as smw
@@ -394,9 +403,16 @@ def under_laws(
     [True, True]
     """
     reference = as_law(law)
-    return UnderLaws(
-        integrand, vectorized, reference, tuple(_laws(laws, reference.dimension).values())
-    )
+    named = _laws(laws, reference.names)
+    for name, other in named.items():
+        x = other.sample(generator(seed_sequence(0), "support"), SUPPORT)
+        outside = reference.log_density(x) == -np.inf
+        if outside.any():
+            raise ValueError(
+                f"laws: {name!r}: {outside.mean():.2%} of it lies where the law has no density, "
+                f"such as {x[outside][0].tolist()}; expected a law on the same support"
+            )
+    return UnderLaws(integrand, vectorized, reference, tuple(named.values()))
 
 
 @dataclass(frozen=True)

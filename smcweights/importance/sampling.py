@@ -134,6 +134,11 @@ def call_integrand(
         for row in x:
             at = "the"
             values.append(_real(integrand(row.copy()), named))
+            if values[-1].shape != values[0].shape:
+                raise ModelError(
+                    f"{named}: returned shape {values[-1].shape} after shape {values[0].shape}; "
+                    "expected as many values for each input"
+                )
         return np.array(values)
     except Exception as error:
         error.add_note(f"smcweights: the {named} failed at {at} input {np.asarray(row).tolist()}")
@@ -142,6 +147,8 @@ def call_integrand(
 
 def _real(values: Any, named: str) -> np.ndarray:
     """What a function returned as float64, nothing of it lost in silence."""
+    if values is None:
+        raise ModelError(f"{named}: returned None; is a return missing?")
     if isinstance(values, np.ma.MaskedArray):
         if np.ma.getmaskarray(values).any():
             raise ModelError(f"{named}: returned masked values; expected a number for every input")
@@ -220,15 +227,14 @@ class Units:
 
     def apply(self, stage: Stage) -> Stage:
         """The stage of raw values in these units."""
-        values = (stage.values - self.offset) / self.unit
-        if np.abs(values).max() > 1e70:
-            i = int(np.abs(values).max(0).argmax())
-            raise ModelError(
-                f"integrand: value {i + 1} has sizes up to {np.abs(stage.values[:, i]).max():g}, "
-                f"at input {stage.x[np.abs(values[:, i]).argmax()].tolist()}; they differ too much "
-                "to be squared twice. Does the expectation exist? If so, use other units"
-            )
-        return replace(stage, values=values)
+        return replace(stage, values=(stage.values - self.offset) / self.unit)
+
+    def fitted(self, size: np.ndarray) -> Units:
+        """Units in which the largest values, of ``size`` (J,) in the present ones, are ordinary."""
+        extreme = (size > 1e30) | ((size > 0) & (size < 1e-30) & (self.unit > 1e-250))
+        if not extreme.any():
+            return self
+        return replace(self, unit=self.unit * np.where(extreme, _power_of_2(size), 1.0))
 
 
 def units_of(values: np.ndarray, shifted: bool = True) -> Units:
@@ -245,16 +251,12 @@ def units_of(values: np.ndarray, shifted: bool = True) -> Units:
     size = np.abs(values - offset).max(0)
     size = np.where(size > 0, size, np.abs(offset))
     size = np.where(size > 0, size, size.max())
-    small = (size > 0) & (size < 1 / LARGEST)
-    if small.any():
-        i = int(small.argmax())
-        raise ModelError(
-            f"integrand: value {i + 1} has sizes up to {size[i]:g}; expected sizes above "
-            f"{1 / LARGEST:g}, whose squares are numbers still: use other units"
-        )
     extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
-    unit = np.where(extreme, 2.0 ** np.round(np.log2(np.maximum(size, 1e-300))), 1.0)
-    return Units(offset, unit, usual)
+    return Units(offset, np.where(extreme, _power_of_2(size), 1.0), usual)
+
+
+def _power_of_2(size: np.ndarray) -> np.ndarray:
+    return 2.0 ** np.round(np.log2(np.maximum(size, 1e-300)))
 
 
 def check_flags(**flags: Any) -> None:
@@ -388,6 +390,10 @@ class History:
         self.log_total = new
         self.stages.append(stage)
 
+    def rescale(self, ratio: np.ndarray) -> None:
+        """All values times ratio (J,): they are in other units from now on."""
+        self.stages = [replace(s, values=s.values * ratio) for s in self.stages]
+
     def gather(self, name: str) -> np.ndarray:
         """One field of all stages, along the draws."""
         return joined(self.stages, name)
@@ -446,12 +452,7 @@ def _polynomials(basis: Any, space: WorkingSpace, u: np.ndarray, x: np.ndarray) 
 
 def _surrogate(function: Callable, u: np.ndarray, x: np.ndarray) -> np.ndarray:
     values = np.asarray(function(x), dtype=np.float64)
-    if values.ndim not in (1, 2) or len(values) != len(x) or not np.isfinite(values).all():
-        raise ModelError(
-            f"control_variates: the surrogate returned shape {values.shape} for inputs of shape "
-            f"{x.shape}, or numbers that are not finite; expected ({len(x)},) or ({len(x)}, k)"
-        )
-    return values.reshape(len(x), -1)
+    return checked_table(values, x, "control_variates: the surrogate")
 
 
 def prepare_controls(asked: Any, space: WorkingSpace, budget: int, root: Any) -> Controls:
@@ -875,7 +876,7 @@ def _tail_shapes(terms: np.ndarray, count: int) -> np.ndarray:
 def _largest_term(shapes: np.ndarray, values: np.ndarray, log_w: np.ndarray, x: np.ndarray) -> str:
     """Where the expectation with the heaviest tail hangs on few draws."""
     j = int(np.argmax(shapes))
-    terms = np.abs(values[:, j]) * np.exp(log_w)
+    terms = np.abs(values[:, j]) * np.exp(log_w - log_w.max())
     i = int(terms.argmax())
     inputs = ", ".join(f"{v:.6g}" for v in x[i, :6]) + (", ..." if x.shape[1] > 6 else "")
     return (
@@ -886,7 +887,7 @@ def _largest_term(shapes: np.ndarray, values: np.ndarray, log_w: np.ndarray, x: 
 
 def unreached(
     stage: Stage, law: Law, proposal: Law, normalised: bool, rng: np.random.Generator
-) -> tuple[float, np.ndarray, float]:
+) -> tuple[float, np.ndarray]:
     """What draws of a proposal leave out of the law, told by draws of the law, without any call.
 
     The law beyond the 20 largest weights should have the share that those weights say; what it
@@ -898,27 +899,18 @@ def unreached(
         Share of the law that the proposal leaves out or its draws did not reach; 0 within noise.
     ndarray of int, shape (20,)
         The draws with the largest weights, nearest to what was missed.
-    float
-        Share of the law where the proposal has no density.
     """
     log_w = stage.log_f - stage.log_h
-    total = np.exp(log_w - log_w.max()).sum() * np.exp(log_w.max())
-    if normalised:
-        total = len(log_w)
+    log_total = np.log(len(log_w)) if normalised else np.logaddexp.reduce(log_w)
     top = np.argsort(log_w)[-20:]
     x = law.sample(rng, UNREACHED)
     with np.errstate(invalid="ignore", divide="ignore"):
         there = law.log_density(x) - proposal.log_density(x)
-    beyond = float(np.mean(there > log_w[top[0]] + 1e-9))
-    largest = np.exp(log_w[top[log_w[top] > log_w[top[0]] + 1e-9]])
-    seen = largest.sum() / total
-    noise = np.sqrt(beyond / UNREACHED + (largest**2).sum() / total**2)
-    missed = beyond - seen
-    return (
-        missed if missed > 2 * noise else 0.0,
-        top,
-        float(np.mean(there == np.inf)),
-    )
+    beyond = float(np.mean((there > log_w[top[0]] + 1e-9) & (there < np.inf)))
+    largest = np.exp(log_w[top[log_w[top] > log_w[top[0]] + 1e-9]] - log_total)
+    noise = np.sqrt(beyond / UNREACHED + (largest**2).sum())
+    missed = beyond - largest.sum()
+    return missed if missed > 2 * noise else 0.0, top
 
 
 def report(
@@ -947,6 +939,13 @@ def report(
     draws of the input law that adaptation spent on expectations without any hit; ``pull`` (J,) is
     a bias found, whose square is added to the variance.
     """
+    tiny = units.unit < 1 / LARGEST
+    if tiny.any():
+        i = int(tiny.argmax())
+        raise ModelError(
+            f"integrand: {names[i]!r} has sizes up to {units.unit[i]:.1g}; expected sizes above "
+            f"{1 / LARGEST:g}, whose squares are numbers still: use other units"
+        )
     log_f, values, x = (joined(draws, name) for name in ("log_f", "values", "x"))
     n, scalar = len(values), draws[0].scalar
     log_w = log_f - log_h

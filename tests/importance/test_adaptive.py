@@ -382,7 +382,7 @@ GOOD = {"integrand": three, "law": NORMAL, "budget": 2_000}
         ({"law": [stats.norm()] * 5, "proposal": "grid"}, ValueError, "'grid' serves up to 4"),
         ({"control_variates": "magic"}, ValueError, "control_variates: got 'magic'"),
         ({"control_variates": 3}, TypeError, "control_variates: got int"),
-        ({"control_variates": lambda x: x[0]}, smw.ModelError, "surrogate returned"),
+        ({"control_variates": lambda x: x[0]}, smw.ModelError, "surrogate: returned shape"),
         ({"objective": "magic"}, ValueError, "objective: got 'magic'"),
         ({"objective": [1.0, 2.0]}, ValueError, "objective: got 2 weights"),
         ({"objective": [1.0, -2.0, 1.0]}, ValueError, "objective: expected finite non-negative"),

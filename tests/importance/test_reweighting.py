@@ -262,3 +262,37 @@ def test_sobol_indices_under_laws_that_do_not_fit():
         import dataclasses
 
         smw.reweight(dataclasses.replace(found, pairs=None), law)
+
+
+def test_inputs_are_known_by_name():
+    e = smw.adaptive_importance_sampling(
+        lambda x: x[:, 0] ** 2, {"a": stats.norm(), "b": stats.norm()}, 4_000, seed=1
+    )
+    moved = {"a": stats.norm(1, 0.8), "b": stats.norm()}
+    turned = {"b": stats.norm(), "a": stats.norm(1, 0.8)}
+    assert smw.reweight(e, turned).value == smw.reweight(e, moved).value
+    assert agrees(smw.reweight(e, moved), 1.64)
+    assert smw.reweight(e, list(moved.values())).value == smw.reweight(e, moved).value
+    copula = smw.GaussianCopula(turned, [[1, 0.2], [0.2, 1]])
+    assert agrees(smw.reweight(e, copula), 1.64)
+    with pytest.raises(ValueError, match="laws: has the inputs 'q', 'r'; expected 'a', 'b'"):
+        smw.reweight(e, {"q": stats.norm(1, 0.8), "r": stats.norm()})
+    wide = {"a": stats.norm(0, 1.5), "b": stats.norm(0, 1.2)}
+    proposals = [
+        smw.importance_sampling(
+            lambda x: x[:, 0] ** 2, {"a": stats.norm(), "b": stats.norm()}, one, 600, seed=1
+        )
+        for one in (wide, dict(reversed(wide.items())))
+    ]
+    assert proposals[0].value == proposals[1].value
+
+
+def test_under_laws_needs_the_law_it_was_given_and_its_support():
+    def square(x):
+        return x[:, 0] ** 2
+
+    with pytest.raises(ValueError, match="lies where the law has no density"):
+        smw.under_laws(square, stats.uniform(), [stats.norm()])
+    ready = smw.under_laws(square, stats.norm(), [stats.norm(1)])
+    with pytest.raises(ValueError, match="law: is not the one given to under_laws"):
+        smw.adaptive_importance_sampling(ready, stats.norm(3), 600, seed=0)
