@@ -29,6 +29,7 @@ METHODS = (
     "set",
     "exact",
 )
+REDRAW = ("harmonic", "unordered", "two-loop")
 STAGE = 100  # runs before the first look at the precision
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
@@ -80,7 +81,7 @@ class Plan:
     @property
     def redraw(self) -> bool:
         """Whether accepted items may come again."""
-        return self.method in ("harmonic", "unordered", "two-loop")
+        return self.method in REDRAW
 
     def rule(self) -> np.ndarray:
         """What ends a run, as the kernels read it."""
@@ -109,7 +110,7 @@ def plan(
         accepts = 2
     if max_evaluations is not None:
         limit = _whole(max_evaluations, "max_evaluations", 1)
-        if method in ("harmonic", "unordered", "two-loop", "exact"):
+        if method in (*REDRAW, "exact"):
             raise ValueError(f"max_evaluations: method {method!r} has no unbiased weight for it")
         if method == "set":
             most = limit
@@ -120,7 +121,10 @@ def plan(
                 raise ValueError(
                     f"max_evaluations: got {limit}; expected at least n_accepts = {accepts}"
                 )
-    if method == "set":
+    if method in ("set", *REDRAW):
+        # their weights know no such end
+        if after_first not in (None, "4+2j"):
+            raise ValueError(f"after_first: method {method!r} has no unbiased weight for it")
         base = slope = 0
     return Plan(method, accepts, base, slope, budget, most)
 
@@ -417,7 +421,7 @@ def weighted_rejection(
     max_evaluations : int, optional
         Most evaluations, at least `n_accepts`; a run without an accept by then has weight zero.
     after_first : int, "4+2j" or None, default "4+2j"
-        Rejects after the first accept that end the run, j counting those before it.
+        Rejects after the first accept that end a run of "rao-blackwell", j counting those before.
     batch : bool, default False
         Whether the constraint takes many items at once.
     seed : None, int, SeedSequence or Generator

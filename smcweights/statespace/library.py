@@ -359,8 +359,10 @@ def linear_gaussian(
     ----------
     transition_matrix : float or array_like, shape (d, d)
         A. With four scalars the state and the observation are floats and `theta` holds the six
-        numbers under the names of these arguments; with matrices it holds what is derived from
-        them.
+        numbers under the names of these arguments. With matrices it holds the entries of A, H and
+        the initial mean, such as "transition_matrix[0, 1]", and in place of every covariance the
+        inverse of its Cholesky root, such as "transition_precision_root[1, 0]". Of a diagonal
+        covariance these are one over the standard deviations, and the only entries kept.
     transition_covariance : float or array_like, shape (d, d)
         Q, positive definite.
     observation_matrix : float or array_like, shape (p, d)
@@ -476,97 +478,159 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
         c = (c + c.T) / 2
     else:
         c = _matrix("initial_covariance", initial_covariance, (d, d))
-    lq = _cholesky("transition_covariance", q)
-    lr = _cholesky("observation_covariance", r)
-    lc = _cholesky("initial_covariance", c)
-    wq, wr, wc = np.linalg.inv(lq), np.linalg.inv(lr), np.linalg.inv(lc)
-    diagonal = not (r - np.diag(r.diagonal())).any()
-    # densities need the inverse roots, and products with them, rather than the matrices
-    parts = [mean, lc, wc, a, lq, wq, wq @ a, h, lr, wr, wr @ h]
-    edges = np.concatenate([[0], np.cumsum([part.size for part in parts])])
-    theta = np.concatenate([part.ravel() for part in parts])
-    i_m, i_lc, i_wc, i_a, i_lq, i_wq, i_wa, i_h, i_lr, i_wr, i_wh, _ = (int(e) for e in edges)
+    roots = [
+        np.linalg.inv(_cholesky(name, value))
+        for name, value in (
+            ("transition_covariance", q),
+            ("observation_covariance", r),
+            ("initial_covariance", c),
+        )
+    ]
+    # of a diagonal root the diagonal alone is kept: less to add up, and to learn
+    plain_q, plain_r, plain_c = (not (w - np.diag(w.diagonal())).any() for w in roots)
+    theta, names, transforms, starts = [], [], [], []
+
+    def add(name, entries, kinds, labels):
+        starts.append(len(theta))
+        theta.extend(float(entry) for entry in entries)
+        names.extend(f"{name}[{', '.join(str(k) for k in label)}]" for label in labels)
+        transforms.extend(kinds)
+
+    def add_matrix(name, value):
+        places = [(i, j) for i in range(len(value)) for j in range(d)]
+        add(name, value.ravel(), ["identity"] * value.size, places)
+
+    def add_root(name, w, plain):
+        places = [(i, j) for i in range(len(w)) for j in range(i if plain else 0, i + 1)]
+        kinds = ["log" if i == j else "identity" for i, j in places]
+        add(name, [w[place] for place in places], kinds, places)
+
+    add_matrix("transition_matrix", a)
+    add_root("transition_precision_root", roots[0], plain_q)
+    add_matrix("observation_matrix", h)
+    add_root("observation_precision_root", roots[1], plain_r)
+    add("initial_mean", mean, ["identity"] * d, [(i,) for i in range(d)])
+    add_root("initial_precision_root", roots[2], plain_c)
+    i_a, i_q, i_h, i_r, i_m, i_c = starts
+
+    # Every root W is lower triangular, and W times the noise is white. Densities have no place
+    # to keep residuals in, which JAX could not trace: a dense root takes them several times.
 
     def initial_sample(rng, theta):
         x = np.empty(d)
-        z = np.empty(d)
         for i in range(d):
-            z[i] = rng.standard_normal()
+            first = i if plain_c else 0
+            row = i_c + (i if plain_c else i * (i + 1) // 2)
+            total = rng.standard_normal()
+            for j in range(first, i):
+                total -= theta[row + j] * x[j]
+            x[i] = total / theta[row + i - first]
         for i in range(d):
-            total = theta[i_m + i]
-            for j in range(i + 1):
-                total += theta[i_lc + i * d + j] * z[j]
-            x[i] = total
+            x[i] += theta[i_m + i]
         return x
 
     def initial_logpdf(x, theta):
         total = -0.5 * d * _LOG_2_PI
         for i in range(d):
+            first = i if plain_c else 0
+            row = i_c + (i if plain_c else i * (i + 1) // 2)
             z = 0.0
-            for j in range(i + 1):
-                z += theta[i_wc + i * d + j] * (x[j] - theta[i_m + j])
-            total += np.log(theta[i_wc + i * d + i]) - 0.5 * z * z
+            for j in range(first, i + 1):
+                z += theta[row + j - first] * (x[j] - theta[i_m + j])
+            total += np.log(theta[row + i - first]) - 0.5 * z * z
         return total
 
     def transition_sample(rng, x_prev, t, theta):
         x = np.empty(d)
         for i in range(d):
-            total = 0.0
+            first = i if plain_q else 0
+            row = i_q + (i if plain_q else i * (i + 1) // 2)
+            total = rng.standard_normal()
+            for j in range(first, i):
+                total -= theta[row + j] * x[j]
+            x[i] = total / theta[row + i - first]
+        for i in range(d):
+            total = x[i]
             for j in range(d):
                 total += theta[i_a + i * d + j] * x_prev[j]
             x[i] = total
-        for j in range(d):
-            z = rng.standard_normal()
-            for i in range(j, d):
-                x[i] += theta[i_lq + i * d + j] * z
         return x
 
     def transition_logpdf(x_prev, x, t, theta):
         total = -0.5 * d * _LOG_2_PI
+        size = 1.0
         for i in range(d):
+            first = i if plain_q else 0
+            row = i_q + (i if plain_q else i * (i + 1) // 2)
             z = 0.0
-            for j in range(i + 1):
-                z += theta[i_wq + i * d + j] * x[j]
-            for j in range(d):
-                z -= theta[i_wa + i * d + j] * x_prev[j]
-            total += np.log(theta[i_wq + i * d + i]) - 0.5 * z * z
+            for j in range(first, i + 1):
+                rest = x[j]
+                for k in range(d):
+                    rest -= theta[i_a + j * d + k] * x_prev[k]
+                z += theta[row + j - first] * rest
+            total -= 0.5 * z * z
+            # a logarithm costs more than all the rest
+            size *= theta[row + i - first]
+            if i % 8 == 7 or i == d - 1:
+                total += np.log(size)
+                size = 1.0
         return total
 
     def transition_logpdf_bound(t, theta):
         total = -0.5 * d * _LOG_2_PI
         for i in range(d):
-            total += np.log(theta[i_wq + i * d + i])
+            total += np.log(theta[i_q + (i if plain_q else i * (i + 1) // 2 + i)])
         return total
 
     def observation_logpdf(y, x, t, theta):
         total = 0.0
+        size = 1.0
         for i in range(p):
+            first = i if plain_r else 0
+            row = i_r + (i if plain_r else i * (i + 1) // 2)
             z = 0.0
-            for j in range(i + 1):
-                if not (diagonal and j < i):
-                    z += theta[i_wr + i * p + j] * y[j]
-            for j in range(d):
-                z -= theta[i_wh + i * d + j] * x[j]
-            if diagonal and np.isnan(z):
-                continue
-            total += np.log(theta[i_wr + i * p + i]) - 0.5 * (z * z + _LOG_2_PI)
+            for j in range(first, i + 1):
+                rest = np.nan_to_num(y[j]) if plain_r else y[j]
+                for k in range(d):
+                    rest -= theta[i_h + j * d + k] * x[k]
+                z += theta[row + j - first] * rest
+            seen = 1.0 - np.isnan(y[i]) if plain_r else 1.0
+            total -= 0.5 * seen * (z * z + _LOG_2_PI)
+            size *= 1.0 + seen * (theta[row + i - first] - 1.0)
+            if i % 8 == 7 or i == p - 1:
+                total += np.log(size)
+                size = 1.0
         return total
 
     def observation_sample(rng, x, t, theta):
         y = np.empty(p)
         for i in range(p):
-            total = 0.0
+            first = i if plain_r else 0
+            row = i_r + (i if plain_r else i * (i + 1) // 2)
+            total = rng.standard_normal()
+            for j in range(first, i):
+                total -= theta[row + j] * y[j]
+            y[i] = total / theta[row + i - first]
+        for i in range(p):
             for j in range(d):
-                total += theta[i_h + i * d + j] * x[j]
-            y[i] = total
-        for j in range(p):
-            z = rng.standard_normal()
-            for i in range(j, p):
-                y[i] += theta[i_lr + i * p + j] * z
+                y[i] += theta[i_h + i * d + j] * x[j]
         return y
 
+    def covariance(entries, size, plain):
+        w = np.zeros((size, size))
+        w[np.diag_indices(size) if plain else np.tril_indices(size)] = entries
+        root = np.linalg.inv(w)
+        return root @ root.T
+
     def system(theta):
-        return a, q, h, r, mean, c
+        return (
+            theta[i_a:i_q].reshape(d, d),
+            covariance(theta[i_q:i_h], d, plain_q),
+            theta[i_h:i_r].reshape(p, d),
+            covariance(theta[i_r:i_m], p, plain_r),
+            theta[i_m:i_c],
+            covariance(theta[i_c:], d, plain_c),
+        )
 
     return StateSpaceModel(
         initial_sample,
@@ -577,6 +641,8 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
         transition_logpdf_bound,
         observation_sample,
         theta=theta,
+        theta_names=names,
+        transforms=transforms,
         state_dim=d,
         structure=("linear_gaussian", system),
     )
@@ -1123,11 +1189,13 @@ def lorenz96(
 
     def observation_logpdf(y, x, t, theta):
         total = 0.0
+        seen = 0.0
         for j in range(d):
-            z = (y[j] - x[j]) / theta[3]
-            if not np.isnan(z):
-                total -= 0.5 * (z * z + _LOG_2_PI) + np.log(theta[3])
-        return total
+            known = 1.0 - np.isnan(y[j])
+            z = (np.nan_to_num(y[j]) - x[j]) / theta[3]
+            total -= 0.5 * known * (z * z + _LOG_2_PI)
+            seen += known
+        return total - seen * np.log(theta[3])
 
     def observation_sample(rng, x, t, theta):
         y = np.empty(d)

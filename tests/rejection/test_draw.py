@@ -134,6 +134,23 @@ def test_relative_variances_of_the_table(method, k, cap, variances, evaluations)
             assert spent == pytest.approx(evaluations[at], abs=6e-4)
 
 
+@pytest.mark.parametrize("method", dr.METHODS[1:7])
+def test_every_method_is_unbiased_as_it_comes(method):
+    """Where few items are accepted, so that ends by a cap count: P(|z| > 5) is 6e-7 for each."""
+    accepted = np.arange(3000) % 20 == 7
+    stream = np.random.default_rng(3)
+    w = np.exp(
+        [
+            smw.weighted_rejection(
+                np.zeros(3000), accepted.__getitem__, method=method, seed=stream
+            ).log_weight
+            for _ in range(3000)
+        ]
+    )
+    assert abs(w.mean() - 0.05) < 5 * w.std() / math.sqrt(w.size)
+    assert w.std() / math.sqrt(w.size) < 0.005
+
+
 CAPS = [None, "4+2j", 1, 2, 3]
 
 
@@ -305,8 +322,13 @@ def test_soft_values():
             "max_evaluations",
         ),
         (lambda: smw.constraint_probability([0.0], lambda i: 1, 3), ValueError, "budget"),
+        (
+            lambda: smw.weighted_rejection([0.0], lambda i: 1, method="harmonic", after_first=2),
+            ValueError,
+            "after_first",
+        ),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_wrong_input_is_named(call, error, text):
     with pytest.raises(error, match=text):
