@@ -1188,6 +1188,8 @@ def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] 
     c = _real("covariance", given)
     if c.shape != value.shape * 2:
         raise ValueError(f"covariance: got shape {c.shape}; expected {value.shape * 2}")
+    if value.size == 1 and no_hit is None and 0 <= c.item() < math.inf:
+        return c
     c = c.reshape(value.size, value.size)
     if no_hit is not None:
         c[no_hit.ravel()] = 0.0

@@ -22,6 +22,7 @@ import smcweights as smw
 from smcweights import _compat
 from smcweights.problems import series
 from smcweights.statespace import differentiation, learning
+from smcweights.statespace.model import compiled_path_density
 
 SHIFT = 0.25
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
@@ -197,6 +198,79 @@ def test_score_and_information_of_three_components():
     assert agrees(est, -second[lower])
     t = (est.diagnostics["score"] - gradient) / est.diagnostics["score_error"]
     assert np.abs(t).max() < -stdtrit(7, 0.5e-6)
+
+
+A3 = np.array([[0.6, 0.2, 0.0], [0.0, 0.5, 0.3], [-0.1, 0.0, 0.7]])
+H3 = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+DENSE = (
+    np.array([[1.0, 0.3, 0.1], [0.3, 0.5, -0.1], [0.1, -0.1, 0.8]]),
+    np.array([[0.3, 0.1], [0.1, 0.5]]),
+)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_score_of_the_matrix_model_agrees_with_the_kalman_filter(dense):
+    q, r = DENSE if dense else [np.diag(matrix.diagonal()) for matrix in DENSE]
+    model = smw.models.linear_gaussian(A3, q, H3, r)
+    _, y = model.simulate(25, seed=1)
+    y[7] = np.nan
+    theta = 1.1 * model.theta
+    labels = [str(name).split("[")[0] for name in model.theta_names]
+    sizes = [labels.count(label) for label in dict.fromkeys(labels)]
+    assert sizes == ([9, 6, 6, 3, 3, 6] if dense else [9, 3, 6, 2, 3, 6])
+
+    def covariance(entries, size):
+        plain = len(entries) == size
+        at = np.diag_indices(size) if plain else np.tril_indices(size)
+        root = jnp.linalg.inv(jnp.zeros((size, size)).at[at].set(entries))
+        return root @ root.T
+
+    def likelihood(theta, y):
+        a, q, h, r, mean, first = jnp.split(theta, np.cumsum(sizes)[:-1])
+        system = (a.reshape(3, 3), covariance(q, 3), h.reshape(2, 3), covariance(r, 2), mean)
+        return kalman((*system, covariance(first, 3)), y)
+
+    gradient, _ = derivatives(likelihood, theta, y)
+    est = smw.score(model, y, theta, 50, 50, seed=6)
+    assert agrees(est, gradient)
+    # the test sees the largest component and its sign
+    largest = np.argmax(np.abs(gradient))
+    assert abs(gradient[largest]) > 7 * est.standard_error[largest]
+    with _compat.enable_x64():
+        exact = float(likelihood(jnp.asarray(theta), y))
+    assert smw.kalman_smoother(model.with_theta(theta), y).log_likelihood == pytest.approx(exact)
+
+
+def test_a_noisy_rotation_is_learned_by_its_entries():
+    model = smw.models.linear_gaussian([[0.6, -0.4], [0.4, 0.6]], np.eye(2), np.eye(2), np.eye(2))
+    _, y = model.simulate(60, seed=2)
+    free = ["transition_matrix[0, 1]", "transition_precision_root[0, 0]"]
+    places = [model.theta_names.index(name) for name in free]
+
+    def objective(u):
+        theta = model.theta.copy()
+        theta[places] = u[0], math.exp(u[1])
+        return -smw.kalman_smoother(model.with_theta(theta), y).log_likelihood
+
+    exact = minimize(objective, [-0.4, 0.0], method="BFGS").x
+    fit = smw.maximum_likelihood(model, y, None, 40, 120, free=free, information=False, seed=4)
+    assert agrees(fit.maximiser, [exact[0], math.exp(exact[1])])
+    assert (fit.maximiser.standard_error < 0.05).all()
+
+
+def test_the_ring_of_lorenz_is_differentiated_where_observations_are_missing():
+    model = smw.models.lorenz96(5)
+    x, y = model.simulate(6, seed=1)
+    y[2, 3] = np.nan
+    y[4] = np.nan
+    found = differentiation.gradients(model, y, True)
+    seen = ~np.isnan(y).all(axis=1)
+    with _compat.enable_x64():
+        own = np.asarray(found.mean_score(model.theta, x[:, None], y, seen))
+    density = compiled_path_density(model, True)
+    for k, step in enumerate(1e-6 * np.eye(5)):
+        ends = [density(x, y, model.theta + sign * step) for sign in (1, -1)]
+        assert own[k] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 
 
 def test_information_agrees_with_the_kalman_filter():
