@@ -27,7 +27,7 @@ _HOME = {
     "under_laws": "importance.reweighting",
     "failure_probability": "importance.rare_events",
     "SobolIndices": "importance.sensitivity",
-    "sobol_from_sample": "importance.sensitivity",
+    "sobol_from_sample": "importance.given_samples",
     "sobol_indices": "importance.sensitivity",
     "FilterResult": "statespace.filtering",
     "OnlineSmoother": "statespace.smoothing",

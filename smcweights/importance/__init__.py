@@ -31,5 +31,6 @@ The files
 ``laws`` what an input law may be; ``proposals`` densities and their fits; ``mixing`` one mixture
 for many expectations; ``polynomials`` control variates of known mean; ``sampling`` draws,
 corrections and the report; ``adaptive`` the stages and their public functions; ``rare_events``,
-``sensitivity`` and ``reweighting`` what is built on them.
+``sensitivity`` (with ``sparse_polynomials``), ``given_samples`` and ``reweighting`` what is built
+on them.
 """

@@ -1,4 +1,4 @@
-"""Sobol' indices with their joint covariance: from model calls, or from a sample at hand.
+"""Sobol' indices with their joint covariance, from model calls.
 
 With X and an independent copy X', Y = M(X), Y' = M(X') and Y_u = M(X_u, X'_-u) for a group u of
 inputs, everything needed is a mean over pairs (X, X'):
@@ -42,23 +42,31 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
 from ..estimate import Estimate, provenance
 from ..execution import open_run
-from ..randomness import generator, seed_sequence
+from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
-from .polynomials import PolynomialBasis, polynomial_basis
 from .sampling import arguments_of, call_integrand, checked_table
+from .sparse_polynomials import SparsePolynomial, fit_sparse, product_basis
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Pairs", "SobolIndices", "doubled_law", "sobol_from_sample", "sobol_indices"]
+__all__ = [
+    "ORDERS",
+    "Pairs",
+    "Plan",
+    "SobolIndices",
+    "doubled_law",
+    "output_names",
+    "parts_of",
+    "sobol_indices",
+]
 
 Array = np.ndarray
 METHODS = ("auto", "qmc", "surrogate", "importance")
@@ -70,15 +78,8 @@ SETTLED = 0.01  # half-width at which an index near zero is as good as zero
 CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
 IDLE = 0.1  # share of the pairs to which the variance is due
-HIGHEST_DEGREE = 12
-MOST_TERMS = 400
-MOST_CANDIDATES = 1_000
 MOST_FITTED = 12_000  # rows behind a polynomial
-SCREENED = 3_000  # of them behind the choice of its next terms
 HEAVY = 0.7  # Pareto k-hat of the squared output above which no interval is promised
-TAILS = 0.05  # fourth moment that a term may have, per row behind the polynomial,
-UNBOUNDED_TAILS = 0.1  # and that its factors of unbounded inputs may have
-WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ class Pairs:
     ``means``, the estimate of the terms over the doubled law by importance sampling.
     """
 
-    plan: _Plan
+    plan: Plan
     law: Law
     centre: Array
     outputs: tuple[str, ...]
@@ -278,7 +279,7 @@ def doubled_law(law: Law) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """Which model calls a pair (X, X') needs, and how indices follow from means over pairs.
 
     Attributes
@@ -302,6 +303,7 @@ class _Plan:
 
     @property
     def pairs(self) -> tuple[Array, Array]:
+        """Numbers of the first and of the second input of each pair."""
         i, j = np.triu_indices(len(self.inputs), 1)
         return i, j
 
@@ -368,14 +370,14 @@ class _Plan:
         ]
 
 
-def _plan(law: Law, groups: Any, order: Any) -> _Plan:
+def _plan(law: Law, groups: Any, order: Any) -> Plan:
     order = (order,) if isinstance(order, str) else tuple(order)
     if not order or set(order) - set(ORDERS) or len(set(order)) < len(order):
         raise ValueError(f"order: got {order}; expected some of {', '.join(ORDERS)}, each once")
     names, members = _groups(groups, law.names)
     if "second" in order and len(names) < 2:
         raise ValueError("order: second-order indices need two inputs or groups")
-    return _Plan(names, members, tuple(kind for kind in ORDERS if kind in order))
+    return Plan(names, members, tuple(kind for kind in ORDERS if kind in order))
 
 
 def _groups(groups: Any, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], Array]:
@@ -426,7 +428,7 @@ def _call(model: Callable, vectorized: bool, x: Array) -> Array:
     return y
 
 
-def _outputs(model: Callable, vectorized: bool, plan: _Plan, a: Array, b: Array) -> Array:
+def _outputs(model: Callable, vectorized: bool, plan: Plan, a: Array, b: Array) -> Array:
     """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K)."""
     x = plan.points(a, b)
     y = _call(model, vectorized, x.reshape(-1, a.shape[1]))
@@ -434,7 +436,7 @@ def _outputs(model: Callable, vectorized: bool, plan: _Plan, a: Array, b: Array)
 
 
 def _integrand(
-    model: Callable, vectorized: bool, plan: _Plan, centre: Array, inputs: Array
+    model: Callable, vectorized: bool, plan: Plan, centre: Array, inputs: Array
 ) -> Array:
     """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J)."""
     d = inputs.shape[1] // 2
@@ -454,7 +456,7 @@ class _Replicates:
     """
 
     law: Law
-    plan: _Plan
+    plan: Plan
     run: Any
     count: int
 
@@ -558,275 +560,7 @@ def _design(pairs: int) -> tuple[int, int]:
     return pairs // size, size
 
 
-# ------------------------------------------------------------------------------ sparse polynomials
-
-
-@dataclass(frozen=True)
-class _Polynomial:
-    """constant + sum of coefficient times a product of orthonormal polynomials, one per input."""
-
-    exponents: Array  # (terms, d)
-    constant: float
-    coefficient: Array  # (terms,)
-    explained: float  # share of the variance, on data held out
-
-    @property
-    def empty(self) -> bool:
-        return len(self.coefficient) == 0
-
-    def __call__(self, tables: Array | Sequence[Array]) -> Array:
-        return self.constant + self.coefficient @ _products(self.exponents, tables)
-
-    def shares(self, plan: _Plan) -> tuple[Array, Array]:
-        """Which terms (J, terms), and whether the constant (J,), enter each of `_Plan.terms`."""
-        touched = np.array([self.exponents[:, m].any(1) for m in plan.members])
-        order = touched.sum(0)
-        none, every = np.zeros_like(order, dtype=bool), np.ones_like(order, dtype=bool)
-        closed = [t & (order == 1) for t in touched]
-        crossed: list[Array] = []
-        if plan.both:
-            i, j = plan.pairs
-            crossed = list((order == touched[i].astype(int) + touched[j]) & (order > 0))
-        terms = np.array([none, every, none, *closed, *touched, *crossed])
-        constant = np.ones(len(terms), dtype=bool)
-        constant[0] = False
-        constant[3 + len(closed) : 3 + 2 * len(closed)] = False
-        return terms, constant
-
-    def means(self, plan: _Plan) -> Array:
-        """Exact means of `_Plan.terms` for the polynomial itself, shape (J,)."""
-        terms, constant = self.shares(plan)
-        found = terms @ self.coefficient**2 + constant * self.constant**2
-        found[0] = self.constant
-        return found
-
-    def corrected(self, plan: _Plan, at_a: Array, at_b: Array, y: Array) -> Array:
-        """Estimates (J,) of the means of `_Plan.terms` from outputs y (calls, n).
-
-        With P the polynomial and e = Y - P, every mean is that of P, known, and that of e, and
-        twice an inner product of e and some terms of P, which needs no pairs: E[P(X) e(X_u, X'_-u)]
-        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X'.
-        """
-        n, g = y.shape[1], len(plan.members)
-        residual = np.empty_like(y)
-        inner, mean = np.zeros(len(self.exponents)), 0.0
-        sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
-        sides.append((at_b, at_a, 1, 2))
-        for kept, swapped, base, start in sides:
-            products = _products(self.exponents, kept)
-            value = self.constant + self.coefficient @ products
-            residual[base] = y[base] - value
-            total, used = residual[base].copy(), 1
-            changes = np.zeros_like(inner)
-            for k, members in enumerate(plan.members if start else ()):
-                # only terms with an exchanged input change
-                part = self.exponents[:, members].any(1)
-                mixed = [swapped[i] if m else kept[i] for i, m in enumerate(members)]
-                change = _products(self.exponents[part], mixed) - products[part]
-                e = residual[start + k]
-                e[:] = y[start + k] - value - self.coefficient[part] @ change
-                total += e
-                changes[part] += change @ e
-                used += 1
-            # points that share coordinates count together as much as the lone X
-            inner += 0.5 * (products @ total + changes) / (used * n)
-            mean += 0.5 * float(total.mean()) / used
-        terms, constant = self.shares(plan)
-        found = plan.terms(residual[:, :, None])[:, 0].mean(0) + self.means(plan)
-        return found + 2 * (terms @ (self.coefficient * inner) + constant * self.constant * mean)
-
-
-@dataclass(frozen=True)
-class _Basis:
-    """Orthonormal functions of each input, numbers 0 to the highest degree.
-
-    Polynomials of the input where it is bounded (``bounded``, one for each such input). Else
-    functions of the standard-normal coordinate u that grow no faster than u^3: 1, u, u^2, u^3 and
-    polynomials of erf(u/2), made orthonormal (``triangle``) in an order that alternates even and
-    odd. Polynomials in u of higher degree explode in the tails, where no draw has taught them
-    anything.
-    """
-
-    bounded: tuple[PolynomialBasis | None, ...]
-    triangle: Array
-
-    def tables(self, u: Array, x: Array) -> Array:
-        """Values at rows u and their inputs x: shape (d, degrees, n)."""
-        n, d = u.shape
-        found = np.ones((d, HIGHEST_DEGREE + 1, n))
-        for s in range(0, n, ROWS_PER_CALL):
-            for i, basis in enumerate(self.bounded):
-                ui, xi = u[s : s + ROWS_PER_CALL, i], x[s : s + ROWS_PER_CALL, i]
-                at = found[i, :, s : s + ROWS_PER_CALL]
-                if basis is None:
-                    at[:] = self.triangle @ _slow_functions(ui)
-                else:
-                    at[1:] = basis(ui[:, None], xi[:, None]).T
-        return found
-
-    def tails(self, law: Law) -> Array:
-        """Largest E[p^4] up to each degree over what a term may have per row, (2, d, degrees).
-
-        For all inputs, and for unbounded ones alone: beyond their draws, nothing holds a term.
-        """
-        z, weight = _normal_rule()
-        u = np.repeat(z[:, None], law.dimension, axis=1)
-        found = self.tables(u, law.to_inputs(u)) ** 4 @ weight
-        every = np.maximum.accumulate(found, axis=1)
-        known = np.array([basis is not None for basis in self.bounded])
-        return np.stack([every, np.where(known[:, None], 1.0, every)])
-
-
-def _normal_rule() -> tuple[Array, Array]:
-    """Nodes and weights for means under the standard normal law: the trapezoidal rule."""
-    z = np.linspace(-10.0, 10.0, 2_001)
-    weight = np.exp(-0.5 * z**2)
-    return z, weight / weight.sum()
-
-
-def _slow_functions(u: Array) -> Array:
-    from scipy.special import erf
-
-    legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
-    # u^3 is odd: an even one follows
-    order = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
-    return np.stack([np.ones_like(u), u, u**2, u**3, *legendre[order]])
-
-
-def _basis(law: Law) -> _Basis:
-    z, weight = _normal_rule()
-    # the upper factor R of V = Q R makes V R^-1 orthonormal
-    r = np.linalg.qr((_slow_functions(z) * np.sqrt(weight)).T)[1]
-    triangle = np.linalg.inv(r * np.sign(np.diag(r))[:, None]).T
-    bounded = []
-    for marginal in law.marginals or ():
-        ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
-        known = np.isfinite(ends).all()
-        bounded.append(polynomial_basis(as_law(marginal), HIGHEST_DEGREE) if known else None)
-    return _Basis(tuple(bounded), triangle)
-
-
-def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
-    """Products of polynomials (terms, n), from tables (degrees, n) of each input."""
-    found = np.empty((len(exponents), tables[0].shape[1]))
-    rows, inputs = np.nonzero(exponents)
-    degrees = exponents[rows, inputs].tolist()
-    begun = -1
-    for row, i, k in zip(rows.tolist(), inputs.tolist(), degrees, strict=True):
-        if row == begun:
-            found[row] *= tables[i][k]
-        else:
-            found[row] = tables[i][k]
-            begun = row
-    return found
-
-
-def _first_candidates(d: int) -> Array:
-    """Main effects to degree two, then products of two inputs."""
-    eye = np.eye(d, dtype=np.int64)
-    i, j = np.triu_indices(d, 1)
-    return np.concatenate([eye, 2 * eye, (eye[i] + eye[j])[: max(MOST_CANDIDATES - 2 * d, 0)]])
-
-
-def _neighbours(exponents: Array, coefficient: Array) -> Array:
-    """Terms one or two degrees above the largest ones: two, because of even and odd functions."""
-    d = exponents.shape[1]
-    steps = np.concatenate([np.eye(d, dtype=np.int64), 2 * np.eye(d, dtype=np.int64)])
-    largest = np.argsort(-np.abs(coefficient), kind="stable")
-    largest = largest[: max(MOST_CANDIDATES // len(steps), 1)]
-    found = (exponents[largest][:, None] + steps).reshape(-1, d)
-    return found[found.max(1) <= HIGHEST_DEGREE]
-
-
-@dataclass(frozen=True)
-class _Regression:
-    """Sums for the regression of y (n,) on the rows of z (terms, n), which grows by terms."""
-
-    z: Array
-    y: Array
-    gram: Array  # of z
-
-    def with_rows(self, new: Array) -> _Regression:
-        cross = self.z @ new.T
-        gram = np.block([[self.gram, cross], [cross.T, new @ new.T]])
-        return _Regression(np.concatenate([self.z, new]), self.y, gram)
-
-    def solution(self) -> tuple[float, Array]:
-        """Constant and coefficients."""
-        n, centre, mean = len(self.y), self.z.mean(1), float(self.y.mean())
-        gram = self.gram - n * np.outer(centre, centre)
-        gram[np.diag_indices_from(gram)] += 1e-10 * n
-        c = np.linalg.solve(gram, self.z @ (self.y - mean))
-        return mean - float(centre @ c), c
-
-
-def _regression(y: Array) -> _Regression:
-    return _Regression(np.empty((0, len(y))), y, np.empty((0, 0)))
-
-
-def _fit(fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Array) -> _Polynomial:
-    """Sparse polynomial grown by orthogonal matching pursuit; its size by data held out.
-
-    Each round adds the candidates that correlate most with the residual and solves anew; the
-    candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are tables (d,
-    degrees, n) and outputs (n,). Terms with large fourth moments, ``fourth`` from `_Basis.tails`,
-    are left out: draws say little of them, and in the tails they lead astray.
-    """
-    tables, y = fitted
-    tables_out, y_out = held_out
-    d, rows = tables.shape[0], min(len(y), SCREENED)
-    screen = tables[:, :, :rows]
-    active = np.zeros((0, d), dtype=np.int64)
-    learned = _regression(y)
-    z_out = np.empty((0, len(y_out)))
-    constant, coefficient = float(y.mean()), np.zeros(0)
-    spread = float(((y_out - constant) ** 2).mean())
-    best_error, best_terms = spread, active
-    most, idle = min(MOST_TERMS, len(y) // 5), 0
-    known: set[tuple[int, ...]] = set()
-    pool, at_pool = active, np.empty((0, rows))
-    proposed = _first_candidates(d)
-    while len(active) < most and spread > 0 and idle < 3:
-        fresh = [e for e in dict.fromkeys(map(tuple, proposed.tolist())) if e not in known]
-        known.update(fresh)
-        size = fourth[:, np.arange(d), np.array(fresh, dtype=np.int64).reshape(-1, d)].prod(2)
-        allowed = (size[0] <= TAILS * len(y)) & (size[1] <= UNBOUNDED_TAILS * len(y))
-        fresh = [e for e, ok in zip(fresh, allowed, strict=True) if ok]
-        if fresh:
-            pool = np.concatenate([pool, np.array(fresh)])
-            at_pool = np.concatenate([at_pool, _products(np.array(fresh), screen)])
-        residual = y[:rows] - constant - coefficient @ learned.z[:, :rows]
-        size = np.sqrt(np.maximum(np.einsum("kn,kn->k", at_pool, at_pool), 1e-300))
-        strength = np.abs(at_pool @ residual) / size
-        ranked = np.argsort(-strength, kind="stable")
-        chosen = ranked[: min(max(8, len(active) // 3), most - len(active))]
-        chosen = chosen[strength[chosen] > 2 * math.sqrt(float((residual**2).mean()))]
-        if len(chosen) == 0:
-            break
-        new = pool[chosen]
-        left = ranked[len(chosen) : 2 * MOST_CANDIDATES]
-        pool, at_pool = pool[left], at_pool[left]
-        active = np.concatenate([active, new])
-        learned = learned.with_rows(_products(new, tables))
-        z_out = np.concatenate([z_out, _products(new, tables_out)])
-        constant, coefficient = learned.solution()
-        error = float(((y_out - constant - coefficient @ z_out) ** 2).mean())
-        idle = 0 if error < 0.98 * best_error else idle + 1
-        if error < best_error:
-            best_error, best_terms = error, active
-        proposed = _neighbours(active, coefficient)
-    explained = 1 - best_error / spread if spread > 0 else 0.0
-    if explained < WORTHWHILE:
-        return _Polynomial(active[:0], float(y.mean()), np.zeros(0), explained)
-    # the terms are settled; their coefficients may use all there is
-    size = len(best_terms)
-    rest = _regression(y_out).with_rows(z_out[:size])
-    whole = _Regression(
-        np.hstack([learned.z[:size], rest.z]),
-        np.concatenate([y, y_out]),
-        learned.gram[:size, :size] + rest.gram,
-    )
-    return _Polynomial(best_terms, *whole.solution(), explained)
+# ----------------------------------------------------- corrected by sparse polynomials
 
 
 def _data(replicates: _Replicates, which: Array, most: int) -> tuple[Array, Array]:
@@ -851,14 +585,16 @@ def _data(replicates: _Replicates, which: Array, most: int) -> tuple[Array, Arra
     return u_all[order], y_all[order]
 
 
-def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list[_Polynomial]]]:
+def _corrected(
+    replicates: _Replicates, centre: Array
+) -> tuple[Array, list[list[SparsePolynomial]]]:
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
-    basis, d = _basis(law), law.dimension
+    basis, d = product_basis(law), law.dimension
     fourth = basis.tails(law)
     means = replicates.means(centre)[0]
     fold_of = np.arange(count) % FOLDS
-    used: list[list[_Polynomial]] = [[] for _ in range(means.shape[1])]
+    used: list[list[SparsePolynomial]] = [[] for _ in range(means.shape[1])]
     for f in range(FOLDS):
         inside, rest = np.flatnonzero(fold_of == f), np.flatnonzero(fold_of != f)
         judges = rest[::4]
@@ -867,7 +603,7 @@ def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list
             u, y = _data(replicates, which, most)
             sets.append((basis.tables(u, law.to_inputs(u)), y - centre))
         learned = [
-            _fit((sets[0][0], sets[0][1][:, k]), (sets[1][0], sets[1][1][:, k]), fourth)
+            fit_sparse((sets[0][0], sets[0][1][:, k]), (sets[1][0], sets[1][1][:, k]), fourth)
             for k in range(means.shape[1])
         ]
         for k, polynomial in enumerate(learned):
@@ -890,7 +626,7 @@ def _corrected(replicates: _Replicates, centre: Array) -> tuple[Array, list[list
 
 def _finished(
     means: Estimate,
-    plan: _Plan,
+    plan: Plan,
     centre: Array,
     outputs: tuple[str, ...],
     scalar: bool,
@@ -920,7 +656,7 @@ def _finished(
 
     return SobolIndices(
         indices=joint,
-        **_parts(joint, plan, outputs),
+        **parts_of(joint, plan, outputs),
         mean=means.apply(mean_of, names="mean" if scalar else outputs),
         variance=means.apply(variance_of, names="variance" if scalar else outputs),
         inputs=plan.inputs,
@@ -930,7 +666,7 @@ def _finished(
     )
 
 
-def _parts(joint: Estimate, plan: _Plan, outputs: tuple[str, ...]) -> dict[str, Any]:
+def parts_of(joint: Estimate, plan: Plan, outputs: tuple[str, ...]) -> dict[str, Any]:
     """First, total and second out of all indices."""
     found: dict[str, Estimate | None] = dict.fromkeys(ORDERS)
     start = 0
@@ -1106,7 +842,7 @@ def sobol_indices(
         replicates = _Replicates(law, plan, run, count)
         replicates.extend(pilot)
         centre = replicates.y[:, :, :2].mean((0, 1, 2))
-        outputs = _output_names(names, replicates.y.shape[3])
+        outputs = output_names(names, replicates.y.shape[3])
         work.begin(replicates, centre, outputs)
         if method == "importance":
             return work.by_importance()
@@ -1122,7 +858,7 @@ class _Work:
     """One run of `sobol_indices`: what it knows and what it has measured."""
 
     law: Law
-    plan: _Plan
+    plan: Plan
     rule: Budget | Precision
     source: dict[str, Any]
     began: float
@@ -1314,7 +1050,7 @@ def _explained(diagnostics: dict[str, Any]) -> float:
 def _importance(
     model: Callable,
     law: Law,
-    plan: _Plan,
+    plan: Plan,
     vectorized: bool,
     root: np.random.SeedSequence,
     centre: Array,
@@ -1354,238 +1090,11 @@ def _cautioned(means: Estimate, text: str) -> Estimate:
     )
 
 
-def _output_names(names: Any, count: int) -> tuple[str, ...]:
+def output_names(names: Any, count: int) -> tuple[str, ...]:
+    """Names of the outputs, checked, or Y1, Y2, ..."""
     if names is None:
         return tuple(f"Y{k + 1}" for k in range(count)) if count > 1 else ("Y",)
     names = (names,) if isinstance(names, str) else tuple(names)
     if len(names) != count or len(set(names)) < count:
         raise ValueError(f"names: got {names}; expected {count} different names of outputs")
     return names
-
-
-def sobol_from_sample(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    order: str | Sequence[str] = ("first", "total"),
-    inputs: Sequence[str] | None = None,
-    names: Sequence[str] | None = None,
-    seed: Any = None,
-) -> SobolIndices:
-    """Sobol' indices from a sample of independent inputs and their outputs, without a model call.
-
-    First order by ranks: sorted by input i, consecutive outputs have nearly the same conditional
-    mean, so the mean of their products is E[m_i(X_i)^2]. The standard error has a central limit
-    theorem to rest on. Total by nearest neighbours in all other inputs, each moved to the exact
-    place by a polynomial fitted to the sample: half the mean squared difference that is left is the
-    part of input i. What distance remains between neighbours is a bias that the sample doesn't
-    tell, so TOTAL INDICES HAVE NO STANDARD ERROR here, and a warning says so.
-
-    Parameters
-    ----------
-    x : array_like, shape (n, d)
-        Independent draws of independent inputs, at least 100. A design that is not random (a grid,
-        a space-filling set) makes the errors smaller than stated.
-    y : array_like, shape (n,) or (n, K)
-        Outputs.
-    order : some of "first", "total", default ("first", "total")
-        Which indices.
-    inputs : sequence of str, length d, optional
-        Names of the inputs.
-    names : sequence of str, length K, optional
-        Names of the outputs.
-    seed : None, int, SeedSequence or Generator
-        Orders equal values of an input.
-
-    Returns
-    -------
-    SobolIndices
-
-    Raises
-    ------
-    ValueError
-        Wrong shapes, too few rows, or numbers that are not finite; the message says where.
-    DegeneracyError
-        An output does not vary.
-
-    Warns
-    -----
-    PrecisionWarning
-        Total indices were asked for: they have no standard error.
-
-    References
-    ----------
-    Gamboa, Gremaud, Klein & Lagnoux (2022), Global sensitivity analysis: a novel generation of
-    mighty estimators based on rank statistics, Bernoulli 28.
-    Broto, Bachoc & Depecker (2020), Variance reduction for estimation of Shapley effects, SIAM/ASA
-    J. Uncertain. Quantif. 8, for nearest neighbours.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> x = np.random.default_rng(1).random((4_000, 2))
-    >>> found = sobol_from_sample(x, x[:, 0] + 2 * x[:, 1], order="first", seed=1)
-    >>> lower, upper = found.first.interval()
-    >>> bool(((lower < [0.2, 0.8]) & ([0.2, 0.8] < upper)).all())
-    True
-    """
-    began = time.perf_counter()
-    points, outcomes, scalar = _sample(x, y)
-    n, d = points.shape
-    labels = tuple(f"X{i + 1}" for i in range(d)) if inputs is None else tuple(map(str, inputs))
-    if len(labels) != d or len(set(labels)) < d:
-        raise ValueError(f"inputs: got {labels}; expected {d} different names")
-    plan = _Plan(labels, np.eye(d, dtype=bool), ())
-    order = (order,) if isinstance(order, str) else tuple(order)
-    if not order or set(order) - {"first", "total"}:
-        raise ValueError(f"order: got {order}; a given sample has 'first' and 'total' indices only")
-    if "total" in order and d < 2:
-        raise ValueError("order: with a single input its total index is 1; ask for 'first'")
-    plan = replace(plan, order=tuple(kind for kind in ORDERS if kind in order))
-    outputs = _output_names(names, outcomes.shape[1])
-    root = seed_sequence(seed)
-    centre = outcomes.mean(0)
-    outcomes = outcomes - centre
-    variance = (outcomes**2).mean(0)
-    if not (variance > (1e-13 * np.abs(centre)) ** 2).all():
-        raise DegeneracyError(f"output {outputs[int(np.argmin(variance))]!r} does not vary")
-    shuffled = generator(root, "ties").permutation(n)
-    rank = np.empty((n, d), dtype=np.int64)
-    for i in range(d):
-        rank[shuffled[np.argsort(points[shuffled, i], kind="stable")], i] = np.arange(n)
-    parts = []
-    if "first" in order:
-        parts.append(
-            [_by_ranks(rank, outcomes[:, k], variance[k]) for k in range(outcomes.shape[1])]
-        )
-    values = [v for part in parts for one in part for v in one[0]]
-    influence = [one[1] for part in parts for one in part]
-    noise = [v for part in parts for one in part for v in one[2]]
-    cautions = []
-    if "total" in order:
-        values += [v for k in range(len(outputs)) for v in _by_neighbours(rank, outcomes[:, k])]
-        cautions.append(
-            "total indices from a given sample have no standard error: the distance between "
-            "neighbours biases them by an unknown amount; calls of the model (sobol_indices) give "
-            "intervals"
-        )
-    covariance = np.full((len(values),) * 2, np.nan)
-    if influence:
-        table = np.hstack(influence)
-        j = table.shape[1]
-        covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(noise) / n
-    for text in cautions:
-        warnings.warn(text, PrecisionWarning, stacklevel=2)
-    told: dict[str, Any] = {
-        "method": "Sobol' indices from a given sample",
-        "cost": {"evaluations": n, "seconds": time.perf_counter() - began},
-        "provenance": provenance(
-            "Sobol' indices from a given sample",
-            root,
-            {"order": list(plan.order)},
-            [points, outcomes + centre],
-        ),
-    }
-    joint = Estimate(
-        values,
-        covariance,
-        names=plan.joint_names(outputs),
-        diagnostics={"warnings": cautions} if cautions else {},
-        **told,
-    )
-
-    def plain(value: Array, terms: Array, name: str) -> Estimate:
-        spread = np.atleast_2d(np.cov(terms.T)) / n
-        if scalar:
-            return Estimate(value[0], spread[0, 0], names=name, **told)
-        return Estimate(value, spread, names=outputs, **told)
-
-    return SobolIndices(
-        indices=joint,
-        **_parts(joint, plan, outputs),
-        mean=plain(centre, outcomes, "mean"),
-        variance=plain(variance * n / (n - 1), outcomes**2, "variance"),
-        inputs=plan.inputs,
-        outputs=outputs,
-        method="ranks and nearest neighbours of a given sample",
-    )
-
-
-def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
-    """A given sample as float64, (n, d) and (n, K), and whether there is a single output."""
-    if np.iscomplexobj(given_x) or np.iscomplexobj(given_y):
-        raise ValueError("x, y: got complex numbers; expected real ones")
-    x = np.asarray(given_x, dtype=np.float64)
-    y = np.asarray(given_y, dtype=np.float64)
-    if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or x.size == 0 or y.size == 0:
-        raise ValueError(
-            f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"
-        )
-    if len(x) < 100:
-        raise ValueError(f"x: got {len(x)} rows; expected at least 100")
-    scalar = y.ndim == 1
-    y = y.reshape(len(x), -1)
-    for name, table in (("x", x), ("y", y)):
-        bad = np.argwhere(~np.isfinite(table))
-        if len(bad):
-            i, j = bad[0]
-            raise ValueError(
-                f"{name}: row {i} has {table[i, j]} in column {j}; expected finite numbers"
-            )
-    return x, y, scalar
-
-
-def _by_ranks(rank: Array, y: Array, variance: float) -> tuple[Array, Array, Array]:
-    """First-order indices (d,), the influence of each row on them (n, d), and noise on top (d,).
-
-    With m the conditional mean and s^2 the conditional variance, n times the variance of the mean
-    product is Var(m^2) + 4 E[m^2 s^2] + E[s^4]. The influence 2 m y - m^2 gives the first two, with
-    m from ten neighbours, whose own noise is 0.4 E[s^4]; the rest is noise that inputs don't share.
-    """
-    n, d = rank.shape
-    value, noise = np.empty(d), np.empty(d)
-    influence = np.empty((n, d))
-    reach = 5
-    for i in range(d):
-        at = np.empty(n, dtype=np.int64)
-        at[rank[:, i]] = np.arange(n)
-        z = y[at]
-        value[i] = (z[:-1] * z[1:]).mean() / variance
-        padded = np.pad(z, reach, mode="reflect")
-        sums = np.cumsum(np.concatenate([[0.0], padded]))
-        m = (sums[2 * reach + 1 :] - sums[:n] - z) / (2 * reach)
-        influence[at, i] = (2 * m * z - m**2 - value[i] * z**2) / variance
-        squares = np.diff(z) ** 2 / 2
-        noise[i] = 0.6 * (squares[:-2] * squares[2:]).mean() / variance**2
-    return value, influence, noise
-
-
-def _by_neighbours(rank: Array, y: Array) -> Array:
-    """Total indices (d,) from nearest neighbours in the other inputs."""
-    from scipy.spatial import cKDTree
-    from scipy.special import ndtri
-    from scipy.stats import uniform
-
-    n, d = rank.shape
-    v = (rank + 0.5) / n
-    u = ndtri(v)
-    unit = as_law([uniform()] * d)
-    basis = _basis(unit)
-    tables = basis.tables(u, v)
-    judges = np.arange(n) % 4 == 0
-    parts = [
-        (tables[:, :, rows][..., :MOST_FITTED], y[rows][:MOST_FITTED]) for rows in (~judges, judges)
-    ]
-    polynomial = _fit(parts[0], parts[1], basis.tails(unit))
-    rest = y - polynomial(tables)
-    found = np.empty(d)
-    own = np.arange(n)
-    for i in range(d):
-        others = np.delete(v, i, axis=1)
-        _, near = cKDTree(others).query(others, k=2)
-        near = np.where(near[:, 0] == own, near[:, 1], near[:, 0])
-        # the neighbour's value of input i, everything else as in the row itself
-        moved = [tables[j][:, near] if j == i else tables[j] for j in range(d)]
-        there = polynomial(moved) + rest[near]
-        found[i] = 0.5 * ((y - there) ** 2).mean() / y.var()
-    return found
