@@ -135,7 +135,10 @@ def moments(z: np.ndarray, t: np.ndarray, weights: np.ndarray | None = None) -> 
 
 def _centred(m: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariances zz, zt and the variances tt of the draws behind ``m``."""
-    weight = max(m.weight, 1e-300)
+    if m.weight < 1e-200:
+        # draws without weight say nothing
+        return np.zeros_like(m.zz), np.zeros_like(m.zt), np.zeros_like(m.tt)
+    weight = m.weight
     z, t = m.z / weight, m.t / weight
     return (
         m.zz / weight - np.outer(z, z),
