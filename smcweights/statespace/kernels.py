@@ -103,6 +103,21 @@ def find(cumulative, u):
 
 
 @njit(cache=True, nogil=True)
+def total_of(a):
+    """Sum in four parts, which don't wait for each other."""
+    n = a.size - a.size % 4
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(0, n, 4):
+        s0 += a[i]
+        s1 += a[i + 1]
+        s2 += a[i + 2]
+        s3 += a[i + 3]
+    for i in range(n, a.size):
+        s0 += a[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit(cache=True, nogil=True)
 def draw_multinomial(rng, cumulative, first, out):
     """Sorted independent draws into out[first:]."""
     n = out.size - first
@@ -143,16 +158,28 @@ def resample(rng, scheme, weights, out):
                 first += 1
         draw_multinomial(rng, np.cumsum(rest), first, out)
         return
-    total = weights.sum()
-    prev, reached = 0, weights[0]
-    u = rng.random()
+    scale = n / total_of(weights)
+    if scheme == SYSTEMATIC:
+        # where the teeth of each begin; the last to begin at a tooth is the one that has it
+        u, reached, latest = rng.random(), 0.0, 0
+        for k in range(n):
+            out[k] = 0
+        for prev in range(size):
+            share = weights[prev] * scale
+            k = np.int64(math.ceil(reached - u))
+            if share > 0.0 and k < n:
+                out[k] = prev
+            reached += share
+        for k in range(n):
+            latest = max(latest, out[k])
+            out[k] = latest
+        return
+    prev, reached = 0, weights[0] * scale
     for k in range(n):
-        if scheme == STRATIFIED and k > 0:
-            u = rng.random()
-        tooth = (k + u) / n * total
+        tooth = k + rng.random()
         while prev < size - 1 and reached <= tooth:
             prev += 1
-            reached += weights[prev]
+            reached += weights[prev] * scale
         out[k] = prev
 
 
@@ -319,22 +346,86 @@ def backward_step(
 
 
 @njit(cache=True, nogil=True)
+def fill_exp(log_w, shift, out):
+    """exp(log_w - shift) for differences up to 0, within two units in the last place.
+
+    Written so that the compiler takes several at once, which it can't with calls of the library.
+    """
+    for i in range(log_w.size):
+        x = log_w[i] - shift
+        # NaN stays NaN
+        x = -708.0 if x < -708.0 else x
+        # 1.5 * 2^52 puts the nearest whole number of halvings into the last bits
+        high = x * 1.4426950408889634 + 6755399441055744.0
+        k = high - 6755399441055744.0
+        r = x - k * 0.6931471803691238 - k * 1.9082149292705877e-10
+        p = 1.0 / 6227020800.0
+        p = p * r + 1.0 / 479001600.0
+        p = p * r + 1.0 / 39916800.0
+        p = p * r + 1.0 / 3628800.0
+        p = p * r + 1.0 / 362880.0
+        p = p * r + 1.0 / 40320.0
+        p = p * r + 1.0 / 5040.0
+        p = p * r + 1.0 / 720.0
+        p = p * r + 1.0 / 120.0
+        p = p * r + 1.0 / 24.0
+        p = p * r + 1.0 / 6.0
+        p = p * r + 0.5
+        p = p * r + 1.0
+        p = p * r + 1.0
+        bits = (np.float64(high).view(np.int64) << 52) + 4607182418800017408
+        power = np.int64(bits).view(np.float64)
+        out[i] = p * power if x != -708.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def squares_of(a):
+    """Sum of squares in four parts."""
+    n = a.size - a.size % 4
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(0, n, 4):
+        s0 += a[i] * a[i]
+        s1 += a[i + 1] * a[i + 1]
+        s2 += a[i + 2] * a[i + 2]
+        s3 += a[i + 3] * a[i + 3]
+    for i in range(n, a.size):
+        s0 += a[i] * a[i]
+    return (s0 + s1) + (s2 + s3)
+
+
+@njit(cache=True, nogil=True)
+def largest_of(a):
+    """Largest entry; NaNs are passed over."""
+    n = a.size - a.size % 4
+    m0 = m1 = m2 = m3 = -np.inf
+    for i in range(0, n, 4):
+        m0 = a[i] if a[i] > m0 else m0
+        m1 = a[i + 1] if a[i + 1] > m1 else m1
+        m2 = a[i + 2] if a[i + 2] > m2 else m2
+        m3 = a[i + 3] if a[i + 3] > m3 else m3
+    for i in range(n, a.size):
+        m0 = a[i] if a[i] > m0 else m0
+    return max(max(m0, m1), max(m2, m3))
+
+
+@njit(cache=True, nogil=True)
 def normalise(log_w, weights):
     """Normalise log weights in place, with their weights; the log of their sum.
 
-    NaN when one is NaN or +inf, -inf when all are -inf; then nothing is changed.
+    NaN when one is NaN or +inf, -inf when all are -inf; then the log weights are not changed.
     """
-    largest = -np.inf
-    for i in range(log_w.size):
-        if math.isnan(log_w[i]) or log_w[i] == np.inf:
-            return np.nan
-        largest = max(largest, log_w[i])
+    largest = largest_of(log_w)
+    if largest == np.inf:
+        return np.nan
     if largest == -np.inf:
+        for i in range(log_w.size):
+            if math.isnan(log_w[i]):
+                return np.nan
         return largest
-    total = 0.0
-    for i in range(log_w.size):
-        weights[i] = math.exp(log_w[i] - largest)
-        total += weights[i]
+    fill_exp(log_w, largest, weights)
+    total = total_of(weights)
+    if math.isnan(total):
+        return total
     log_total = largest + math.log(total)
     scale = 1.0 / total
     for i in range(log_w.size):
@@ -371,7 +462,7 @@ def advance(
     slot, scheme, method, cap = options[FROZEN], options[SCHEME], options[METHOD], options[CAP]
     dim, sums = x.shape[2], tau.shape[2]
     weights, first_stage, ahead = np.empty(n), np.empty(n), np.zeros(n)
-    cumulative = np.empty(n)
+    cumulative, squares = np.empty(n), 0.0
     for t in range(options[FIRST], options[END]):
         row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
         if slot >= 0:
@@ -408,9 +499,8 @@ def advance(
                     fail(status, NO_ANCESTOR, t, slot, -1)
                     return NO_ANCESTOR
                 frozen = find(cumulative, rng.random() * cumulative[n - 1])
-            squares = 0.0
-            for i in range(n):
-                squares += weights[i] ** 2
+            if t == options[FIRST] or options[LOOKAHEAD]:
+                squares = squares_of(weights)
             # a tie is resampled whatever the order of the sum: a decision that hung on the slots
             # of the particles would bias conditional filters
             if threshold * n * squares > 1.0 - 1e-9:
@@ -418,8 +508,12 @@ def advance(
                     resample_around(rng, scheme, weights, slot, frozen, ancestors[now])
                 else:
                     resample(rng, scheme, weights, ancestors[now])
+                level = log_stage - math.log(n)
                 for i in range(n):
-                    log_w[now, i] = log_stage - math.log(n) - ahead[ancestors[now, i]]
+                    log_w[now, i] = level
+                if options[LOOKAHEAD]:
+                    for i in range(n):
+                        log_w[now, i] -= ahead[ancestors[now, i]]
                 if roots.size:
                     for i in range(n):
                         roots[1, i] = roots[0, ancestors[now, i]]
@@ -443,9 +537,7 @@ def advance(
             fail(status, code, t, culprit, -1)
             return code
         increments[row] = total
-        squares = 0.0
-        for i in range(n):
-            squares += weights[i] ** 2
+        squares = squares_of(weights)
         ess[row] = 1.0 / squares
         if moments.size:
             for j in range(dim):
