@@ -633,8 +633,9 @@ def _mapped(
 def aligned(law: Law, names: Sequence[str], where: str) -> Law:
     """The law with its inputs in the order of these names; unnamed ones stay in theirs."""
     given, wanted = law.names, tuple(names)
-    unnamed = _default_names(len(wanted))
-    if len(given) != len(wanted) or given in (wanted, unnamed) or wanted == unnamed:
+    # what we and OpenTURNS call inputs that nobody named
+    unnamed = [_default_names(len(wanted)), tuple(f"X{i}" for i in range(len(wanted)))]
+    if len(given) != len(wanted) or given in (wanted, *unnamed) or wanted in unnamed:
         return law
     if set(given) != set(wanted):
         raise ValueError(

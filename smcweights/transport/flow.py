@@ -205,7 +205,7 @@ def sliced_gradient(
         raise ValueError(f"control_variates: {control!r} serves p = 2; got p = {p:g}")
     if weights_x is not None and (np.asarray(weights_x) == 0).any():
         raise ValueError("weights_x: a point has weight 0; leave it out, it has no gradient")
-    pair = pair_of(x, y, weights_x, weights_y)
+    pair = pair_of(x, y, weights_x, weights_y, p)
     d = pair.dimension
     rule = _rule(directions, d, Budget(budget).total, control)
     seeds = seed_sequence(seed)
@@ -375,7 +375,7 @@ def sliced_gradient_flow(
         raise ValueError(f"step_size: got {step_size!r}; expected a positive number or a function")
     if weights_x is not None and (np.asarray(weights_x) == 0).any():
         raise ValueError("weights_x: a point has weight 0; leave it out, it would not move")
-    pair = pair_of(x0, y, weights_x, weights_y)
+    pair = pair_of(x0, y, weights_x, weights_y, p)
     n, d = pair.x.points.shape
     if trace == "exact" and (
         n != len(pair.y.points) or pair.x.weights is not None or pair.y.weights is not None

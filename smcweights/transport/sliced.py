@@ -221,7 +221,7 @@ def _moved(points: Array, weights: Array | None, centre: Array | None) -> Cloud:
     return Cloud(np.ascontiguousarray(points), weights)
 
 
-def clouds_of(given: Sequence[tuple[Any, Any, str]]) -> list[Cloud]:
+def clouds_of(given: Sequence[tuple[Any, Any, str]], p: float = 2.0) -> list[Cloud]:
     """Clouds from (points, weights, name) with one vector subtracted from all of them."""
     found = [as_cloud(*entry) for entry in given]
     dimension = found[0][0].shape[1]
@@ -232,13 +232,21 @@ def clouds_of(given: Sequence[tuple[Any, Any, str]]) -> list[Cloud]:
             )
     dtype = np.result_type(*(points.dtype for points, _ in found))
     found = [(np.asarray(points, dtype=dtype), weights) for points, weights in found]
+    for (points, _), (_, _, name) in zip(found, given, strict=True):
+        size = float(max(points.max(), -points.min()))
+        if size > 0 and not 10 ** (-140 / p) < size < 10 ** (140 / p):
+            raise ValueError(
+                f"{name}: has coordinates of size {size:.3g}; expected sizes from "
+                f"{10 ** (-140 / p):.0e} to {10 ** (140 / p):.0e}, whose powers are numbers still: "
+                "use other units"
+            )
     centre = _centre([points for points, _ in found])
     return [_moved(points, weights, centre) for points, weights in found]
 
 
-def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any) -> Pair:
+def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any, p: float = 2.0) -> Pair:
     """Two checked clouds."""
-    first, second = clouds_of([(x, weights_x, "x"), (y, weights_y, "y")])
+    first, second = clouds_of([(x, weights_x, "x"), (y, weights_y, "y")], p)
     return Pair(first, second)
 
 
@@ -413,7 +421,7 @@ def sliced_wasserstein(
     p = checked_order(p)
     if not isinstance(root, bool | np.bool_):
         raise TypeError(f"root: got {root!r}; expected True or False")
-    pair = pair_of(x, y, weights_x, weights_y)
+    pair = pair_of(x, y, weights_x, weights_y, p)
     arguments = {
         "budget": budget,
         "p": p,
@@ -645,7 +653,8 @@ class _Result:
             nodes = np.tile(weights, count) / count
             costs_all = table[..., 0].ravel()
             spread = float(nodes @ costs_all**2 - (nodes @ costs_all) ** 2)
-            self.gain = max(spread, 0.0) / costs_all.size / self.error**2
+            alone = max(spread, 0.0) / costs_all.size
+            self.gain = alone / self.error**2 if self.error > 0 else math.nan
         else:
             self.error = self.gain = math.nan
             self.cautions.append(
@@ -864,7 +873,7 @@ def sliced_wasserstein_matrix(
     if len(given) != len(points):
         raise ValueError(f"weights: got {len(given)}; expected one entry per cloud")
     found = clouds_of(
-        [(c, w, f"cloud {name}") for c, w, name in zip(points, given, names, strict=True)]
+        [(c, w, f"cloud {name}") for c, w, name in zip(points, given, names, strict=True)], p
     )
     d = found[0].points.shape[1]
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import openturns as ot
 import pytest
 from scipy import stats
 
@@ -275,6 +276,8 @@ def test_inputs_are_known_by_name():
     assert smw.reweight(e, list(moved.values())).value == smw.reweight(e, moved).value
     copula = smw.GaussianCopula(turned, [[1, 0.2], [0.2, 1]])
     assert agrees(smw.reweight(e, copula), 1.64)
+    unnamed = ot.JointDistribution([ot.Normal(1, 0.8), ot.Normal()])
+    assert agrees(smw.reweight(e, unnamed), 1.64)
     with pytest.raises(ValueError, match="laws: has the inputs 'q', 'r'; expected 'a', 'b'"):
         smw.reweight(e, {"q": stats.norm(1, 0.8), "r": stats.norm()})
     wide = {"a": stats.norm(0, 1.5), "b": stats.norm(0, 1.2)}

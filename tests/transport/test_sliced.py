@@ -442,3 +442,18 @@ def test_a_control_of_the_user_s():
         smw.sliced_wasserstein(
             x, y, 100, directions="uniform", control_variates=(lambda t: t, 0.0), seed=1
         )
+
+
+def test_clouds_of_one_point_and_of_extreme_sizes():
+    one = np.ones((5, 3))
+    with pytest.warns(smw.PrecisionWarning, match="can't be told from equal ones"):
+        same = smw.sliced_wasserstein(one, np.ones((7, 3)), 50, seed=1)
+    assert same.value == 0 and same.standard_error == 0
+    x = np.random.default_rng(1).normal(size=(30, 3))
+    small = smw.sliced_wasserstein(x * 1e-60, (x + 1) * 1e-60, 50, seed=1)
+    assert small.value == pytest.approx(
+        1e-60 * smw.sliced_wasserstein(x, x + 1, 50, seed=1).value, rel=1e-9
+    )
+    for factor in (1e-200, 1e200):
+        with pytest.raises(ValueError, match=r"x: has coordinates of size .* use other units"):
+            smw.sliced_wasserstein(x * factor, x, 50, seed=1)
