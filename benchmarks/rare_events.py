@@ -1,6 +1,6 @@
 """Failure probabilities beside OpenTURNS: same problems, same limit on calls, same process.
 
-    python benchmarks/rare_events.py [--seeds 20] [--calls 10000] [--readme]
+    python benchmarks/rare_events.py [--seeds 20] [--calls 10000] [--readme] [--coverage]
 
 Per problem and method: relative root mean square error over the seeds, coverage of the method's own
 95 % intervals, mean calls, and the work-normalised variance, calls times squared relative error
@@ -9,6 +9,10 @@ Rackwitz (1993), Struct. Saf. 12 (noisy); Der Kiureghian & Dakessian (1998), Str
 design points); Katsuki & Frangopol (1994) (four branches); Papaioannou,
 Geyer & Straub (2019), Reliab. Eng. Syst. Saf. 191 (linear in many dimensions); others are sums and
 ratios with closed forms. Needs openturns (the bench extra). Writes results/rare_events.json.
+
+With --coverage, instead: the share of 95 % intervals that hold the truth, of all runs and of those
+that didn't warn; 1,000 seeds of 4,000 calls in two inputs, 100 elsewhere. A coverage of 0.90 is
+told from 0.95 by 1,000 seeds with probability above 0.999 (false alarms 1e-3), by 100 with 0.3.
 """
 
 import argparse
@@ -234,12 +238,49 @@ def table(kept):
         )
 
 
+def covered(name, seed):
+    """Whether a run's interval holds the truth, and whether it warned."""
+    limit_state, law, truth = cases()[name]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        lower, upper = smw.failure_probability(
+            limit_state, law, 4_000, seed=1_000 + seed
+        ).interval()
+    return bool(lower <= truth <= upper), bool(told)
+
+
+def coverage():
+    kept = {}
+    for problem, (_, law, truth) in cases().items():
+        if truth is None:
+            continue
+        seeds = 1_000 if len(law) == 2 else 100
+        inside, told = np.array([covered(problem, seed) for seed in range(seeds)]).T
+        quiet = float(inside[~told].mean()) if (~told).any() else None
+        kept[problem] = {
+            "seeds": seeds,
+            "covers": float(inside.mean()),
+            "warned": float(told.mean()),
+            "covers unwarned": quiet,
+        }
+        print(
+            f"{problem:26s} {seeds:5d} seeds: {inside.mean():.3f} cover; {told.mean():.3f} warned"
+            + ("" if quiet is None else f", {quiet:.3f} of the others cover"),
+            flush=True,
+        )
+        RESULTS.with_name("rare_events-coverage.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--readme", action="store_true", help="print what was kept as Markdown")
+    parser.add_argument("--coverage", action="store_true")
     options = parser.parse_args()
+    if options.coverage:
+        coverage()
+        return
     if options.readme:
         table(json.loads(RESULTS.read_text()))
         return
