@@ -22,6 +22,7 @@ Figures are kept in ``benchmarks/results/learning-*.json``. One BLAS thread.
 import argparse
 import functools
 import json
+import math
 import os
 import platform
 import subprocess
@@ -126,7 +127,7 @@ def bias(arguments):
 def coverage(arguments):
     import smcweights as smw
 
-    runs = 20 if arguments.quick else 60
+    runs = 20 if arguments.quick else 300
     model = smw.models.linear_gaussian(0.7, 1.0, 1.0, 0.5, 0.0, 1.0)
     inside = {name: np.zeros(2) for name in ("score", "maximum", "parameters")}
     information = np.zeros(3)
@@ -155,6 +156,7 @@ def coverage(arguments):
     found["information"] = (information / runs).tolist()
     off = np.array(errors)
     found["runs"] = runs
+    found["binomial standard error of 95 %"] = round(math.sqrt(0.95 * 0.05 / runs), 4)
     found["bias of the maximum in errors of the data"] = np.nanmean(off, axis=0).tolist()
     found["rmse of the maximum in errors of the data"] = np.sqrt(
         np.nanmean(off**2, axis=0)

@@ -1,6 +1,8 @@
 """Filters, PaRIS and Parisian particle Gibbs: speed beside `particles`, bias and coverage.
 
-    python benchmarks/statespace.py [speed|bias|coverage|long|all] [--particles PYTHON] [--quick]
+    python benchmarks/statespace.py WHAT [--particles PYTHON] [--quick]
+
+WHAT is one of those below, or all.
 
 speed
     Nanoseconds of processor time per particle and step, best of five; beside `particles` 0.4 when
@@ -14,6 +16,8 @@ coverage
     bias shows: of the sum of states and that of products of neighbours, of each component of the
     state for d = 5; `warned` is the share of runs with a PrecisionWarning. Binomial standard error
     of 95 %: 2.0 points in 120 runs, 4.4 in 24.
+likelihood
+    Coverage of intervals of the log likelihood from 8 filters at T = 1000, 300 seeds.
 long
     A long series on line: time per step and memory.
 
@@ -192,7 +196,7 @@ def sweeps_of(model, y, functional, n, sweeps, chains):
     from smcweights.statespace.gibbs import _chain
 
     rows = y[:, None].copy()
-    task = (model, rows, False, n, "systematic", 0.5, 2, kernels.HYBRID, (functional, None))
+    task = (model, rows, False, n, "systematic", 0.5, 2, kernels.HYBRID, (functional, None), None)
     root = describe(seed_sequence(n))
     found = [_chain(*task, root, c, 0, sweeps - 1, None)["means"][:, 0] for c in range(chains)]
     return np.array(found)
@@ -324,6 +328,33 @@ def coverage(arguments):
     return {"table": table}
 
 
+def likelihood(arguments):
+    """Coverage of nominal 95 % intervals of the log likelihood from repeats, on a long series."""
+    import smcweights as smw
+
+    runs = 20 if arguments.quick else 300
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    _, y = model.simulate(1_000, seed=1)
+    truth = smw.kalman_smoother(model, y).log_likelihood
+    table = {}
+    for n in (1_000, 3_000, 10_000):
+        found = [
+            smw.particle_filter(model, y, n, repeats=8, seed=seed).log_likelihood
+            for seed in range(runs)
+        ]
+        ends = np.array([est.interval() for est in found])
+        inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+        z = np.array([(est.value - truth) / est.standard_error for est in found])
+        spread = [est.diagnostics["standard_deviation_of_log_likelihood"] for est in found]
+        table[f"8 x {n}"] = row = {
+            "runs": runs, "coverage": float(inside.mean()), "mean z": float(z.mean()),
+            "deviation of one": float(np.sqrt(np.mean(np.square(spread)))),
+            "warned": float(np.mean([bool(est.diagnostics["warnings"]) for est in found])),
+        }  # fmt: skip
+        print(f"8 x {n:6d}", row, flush=True)
+    return {"steps": 1_000, "truth": truth, "table": table}
+
+
 def long(arguments):
     import smcweights as smw
 
@@ -346,7 +377,9 @@ def long(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["speed", "bias", "coverage", "long", "all", "peer"])
+    tasks = {"speed": speed, "bias": bias, "coverage": coverage, "likelihood": likelihood,
+             "long": long}  # fmt: skip
+    parser.add_argument("what", choices=[*tasks, "all", "peer"])
     parser.add_argument("--particles", help="interpreter that has particles 0.4")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -354,7 +387,7 @@ def main():
         speed_of_particles(arguments.quick)
         return
     warnings.simplefilter("ignore")
-    for name, task in {"speed": speed, "bias": bias, "coverage": coverage, "long": long}.items():
+    for name, task in tasks.items():
         if arguments.what in (name, "all"):
             found = {"python": platform.python_version(), "cores": os.cpu_count(),
                      "load": os.getloadavg()[0], **task(arguments)}  # fmt: skip
