@@ -11,6 +11,9 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `sobol`     bars of Sobol' indices
 `sequences` effective sample size of constrained sequences (takes a WeightedSequences)
 `sliced`    a sliced distance with its interval as directions grow (takes two clouds)
+`iterates`  the way of a search with its averages (takes a Fit)
+`scores`    the score along a parameter, with bands (takes a model and its observations)
+`profile`   the log likelihood along a parameter, the others maximised (takes a Fit)
 `flow`      distances along a gradient flow, and `frames` the moving points (take a SlicedFlow)
 
 All but `estimate` show diagnostics and raise ValueError for an estimate that lacks them.
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from .importance.reweighting import PerturbationStudy
     from .importance.sensitivity import SobolIndices
     from .rejection.sequences import WeightedSequences
+    from .statespace.learning import Fit
+    from .statespace.model import StateSpaceModel
     from .transport.flow import SlicedFlow
 
 __all__ = ["controls", "estimate", "gains", "mixture", "sequences", "sobol", "stages", "weights"]
@@ -806,3 +811,220 @@ def frames(result: SlicedFlow, target: ArrayLike, shown: int = 4) -> Any:
 
 
 __all__ += ["bands", "flow", "frames", "sliced"]
+
+
+def _place(names: Sequence[str], parameter: str | int, figure: str) -> int:
+    known = [str(name) for name in names]
+    if isinstance(parameter, str) and parameter in known:
+        return known.index(parameter)
+    if not isinstance(parameter, str) and 0 <= parameter < len(known):
+        return int(parameter)
+    raise ValueError(f"plots.{figure}: parameter {parameter!r}; expected one of {known}")
+
+
+def iterates(fit: Fit, ax: Any = None, *, parameter: str | int = 0, level: float = 0.95) -> Any:
+    """Iterates of every chain, their running averages, and the intervals at the end.
+
+    Parameters
+    ----------
+    fit : Fit
+    ax : matplotlib axes, optional
+    parameter : str or int
+        By name or position among the free ones.
+    level : float, default 0.95
+        Of the intervals: of search and data together (grey), and of the search alone (orange).
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> fit = smw.markov_score_climbing(lambda z: -0.5 * z[0] ** 2, [0.5, 0.0], 10, 40, seed=1)
+    >>> iterates(fit).get_ylabel()
+    'phi[0]'
+    """
+    k = _place(fit.theta.names, parameter, "iterates")
+    ax = _axes(ax)
+    steps = np.arange(1, fit.iterates.shape[1] + 1)
+    for lines, style in (
+        (fit.iterates, {"color": BLUE, "lw": 0.6, "alpha": 0.35}),
+        (fit.averaged_path, {"color": ORANGE, "lw": 1.5}),
+    ):
+        ax.plot(steps, lines[:, :, k].T, **style)
+    shown = [("both", GREY), ("monte carlo", ORANGE)]
+    for error, colour in shown[1:] if fit.theta is fit.maximiser else shown:
+        lower, upper = (end[k] for end in fit.interval(level, error))
+        if np.isfinite([lower, upper]).all():
+            ax.axhspan(lower, upper, color=colour, alpha=0.15, lw=0)
+    ax.set(xlabel="iteration", ylabel=_literal(str(fit.theta.names[k])))
+    return ax
+
+
+def scores(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    parameter: str,
+    grid: ArrayLike,
+    n_particles: int,
+    budget: int = 60,
+    ax: Any = None,
+    *,
+    level: float = 0.95,
+    seed: Any = 1,
+    **arguments: Any,
+) -> Any:
+    """The score along one parameter with its intervals as a band; it crosses zero at a maximum.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        Its other parameters are held.
+    y : array_like
+        Observations.
+    parameter : str
+    grid : array_like, shape (m,)
+        Values of the parameter, sorted.
+    n_particles, budget
+        Of `smcweights.score`, at every value.
+    ax : matplotlib axes, optional
+    level : float, default 0.95
+        Of the intervals.
+    seed : None, int, SeedSequence or Generator
+    **arguments
+        Others of `smcweights.score`.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The parameter is unknown, or the grid is not sorted.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(10, seed=1)[1]
+    >>> ax = scores(model, y, "transition_matrix", [0.5, 0.9], 50, 200)
+    >>> ax.get_xlabel()
+    'transition_matrix'
+    """
+    from .statespace.learning import score
+
+    k = _place(model.theta_names or (), parameter, "scores")
+    at = np.asarray(grid, dtype=float)
+    if at.ndim != 1 or at.size < 2 or not (np.diff(at) > 0).all():
+        raise ValueError(f"plots.scores: grid {grid!r}; expected two or more increasing values")
+    theta = np.tile(model.theta, (at.size, 1))
+    theta[:, k] = at
+    found = [
+        score(model, y, row, n_particles, budget, free=[k], seed=seed, **arguments) for row in theta
+    ]
+    lower, upper = np.array([np.concatenate(est.interval(level)) for est in found]).T
+    ax = _axes(ax)
+    ax.fill_between(at, lower, upper, color=ORANGE, alpha=0.35, linewidth=0)
+    ax.plot(at, [est.value[0] for est in found], "o-", color=ORANGE, ms=3, lw=1.2)
+    ax.axhline(0.0, color=GREY, lw=0.8)
+    ax.set(xlabel=_literal(parameter), ylabel="score")
+    return ax
+
+
+def profile(
+    fit: Fit,
+    y: ArrayLike,
+    parameter: str | int,
+    grid: ArrayLike,
+    n_particles: int,
+    budget: int = 60,
+    ax: Any = None,
+    *,
+    repeats: int = 8,
+    level: float = 0.95,
+    seed: Any = 1,
+) -> Any:
+    """Log likelihood along one parameter, the other free ones maximised, with intervals.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of `smcweights.maximum_likelihood`. Where it holds the information, the parabola that its
+        error of the data stands for is drawn as well.
+    y : array_like
+        Observations.
+    parameter : str or int
+        By name or position among the free ones.
+    grid : array_like, shape (m,)
+        Values of the parameter.
+    n_particles : int
+        Of searches and filters.
+    budget : int, default 60
+        Iterations of the search at every value, when there are other free parameters.
+    ax : matplotlib axes, optional
+    repeats : int, default 8
+        Filters behind every log likelihood.
+    level : float, default 0.95
+        Of the intervals: Monte Carlo error of the log likelihoods.
+    seed : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        The parameter is not free.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.stochastic_volatility(0.9, 0.3)
+    >>> y = model.simulate(20, seed=1)[1]
+    >>> fit = smw.maximum_likelihood(
+    ...     model, y, None, 20, 20, free=["scale"], information=False, seed=1
+    ... )
+    >>> profile(fit, y, "scale", [0.8, 1.0, 1.2], 50).get_ylabel()
+    'log likelihood'
+    """
+    from .randomness import generator, seed_sequence
+    from .statespace.filtering import particle_filter
+    from .statespace.learning import maximum_likelihood
+
+    names = list(fit.theta.names)
+    k = _place(names, parameter, "profile")
+    at, root = np.asarray(grid, dtype=float).ravel(), seed_sequence(seed)
+    model = fit.model
+    labels = model.theta_names or [f"theta[{j}]" for j in range(model.theta.size)]
+    place = [str(label) for label in labels].index(names[k])
+    others = [name for j, name in enumerate(names) if j != k]
+    free = [[str(label) for label in labels].index(name) for name in others]
+    found = []
+    for j, number in enumerate(at):
+        theta = model.theta.copy()
+        theta[place] = number
+        held = model.with_theta(theta)
+        if others:
+            held = maximum_likelihood(
+                held, y, None, n_particles, budget, free=free, information=False,
+                seed=generator(root, "profile search", j),
+            ).model  # fmt: skip
+        own = generator(root, "profile", j)
+        filtered = particle_filter(held, y, n_particles, repeats=repeats, seed=own)
+        found.append(filtered.log_likelihood)
+    value = np.array([float(est.value) for est in found])
+    lower, upper = np.array([est.interval(level) for est in found]).T
+    ax = _axes(ax)
+    ax.vlines(at, lower, upper, color=BLUE, lw=2)
+    ax.plot(at, value, "o", color=BLUE, ms=4)
+    error = fit.diagnostics.get("statistical_error", np.full(len(names), np.nan))[k]
+    if np.isfinite(error):
+        fine = np.linspace(at.min(), at.max(), 200)
+        parabola = -0.5 * ((at - fit.maximiser.value[k]) / error) ** 2
+        top = np.average(value - parabola, weights=np.exp(parabola))
+        ax.plot(fine, top - 0.5 * ((fine - fit.maximiser.value[k]) / error) ** 2, color=GREY, lw=1)
+    ax.set(xlabel=_literal(names[k]), ylabel="log likelihood")
+    return ax

@@ -28,6 +28,7 @@ from ..stopping import Budget, Precision, stopping_rule
 from .filtering import Cloud, check_common
 from .model import (
     Functional,
+    Proposal,
     StateSpaceModel,
     checkpointed,
     choice,
@@ -35,6 +36,7 @@ from .model import (
     compiled_functional,
     compiled_path_density,
     count,
+    proposal_parts,
     raise_status,
 )
 from .smoothing import backward_method
@@ -70,6 +72,7 @@ def parisian_particle_gibbs(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     backward: str = "auto",
+    proposal: Proposal | None = None,
     names: Sequence[str] | None = None,
     seed: Any = None,
     executor: Any = None,
@@ -128,6 +131,9 @@ def parisian_particle_gibbs(
     ess_threshold : float, default 0.5
     backward : {"auto", "rejection", "exact", "mcmc"}
         As for `paris`.
+    proposal : Proposal, optional
+        Where particles are drawn from, or what they are resampled by, as for `particle_filter`; by
+        default the model's own transitions.
     names : sequence of str, optional
     seed : None, int, SeedSequence or Generator
     executor : None, "threads", "processes" or concurrent.futures.Executor
@@ -175,11 +181,14 @@ def parisian_particle_gibbs(
     model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
     choice("resampling", resampling, CONDITIONAL_SCHEMES)
     draws, chains = count("n_backward", n_backward), count("chains", chains, 2)
+    if proposal is not None and not isinstance(proposal, Proposal):
+        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     rule = stopping_rule(budget, precision)
     drop = _burn_in(burn_in, rule)
     method = backward_method(model, backward)
-    compiled(model, vector)
+    compiled(model, vector, proposal)
     given = (functional, initial_functional)
+    code = {"functional": functional, "initial_functional": initial_functional}
     *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
     paths = _initial_paths(model, rows, initial_path, chains)
     arguments = {
@@ -187,6 +196,7 @@ def parisian_particle_gibbs(
         "n_particles": n, "budget": budget, "burn_in": drop, "n_backward": draws,
         "chains": chains, "resampling": resampling, "ess_threshold": float(ess_threshold),
         "backward": backward, "precision": None if precision is None else repr(precision),
+        "proposal": None if proposal is None else "given",
     }  # fmt: skip
     first = rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
     kept: list[Array] = []
@@ -195,11 +205,14 @@ def parisian_particle_gibbs(
     smallest, done, warm = math.inf, 0, 0
     with open_run(
         partial(
-            _chain, model, rows, vector, n, resampling, float(ess_threshold), draws, method, given
+            _chain, model, rows, vector, n, resampling, float(ess_threshold), draws, method, given,
+            proposal,
         ),
         executor=executor, progress=progress, checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, rows), seed=seed,
-        total=chains * first, unit="sweeps", description="parisian_particle_gibbs",
+        arguments=None
+        if checkpoint is None
+        else checkpointed(arguments, rows, {**code, "proposal": proposal_parts(proposal)}),
+        seed=seed, total=chains * first, unit="sweeps", description="parisian_particle_gibbs",
     ) as run:  # fmt: skip
         size, stage, root = first, 0, run.root
         while True:
@@ -245,7 +258,7 @@ def parisian_particle_gibbs(
     if rate.min() < 0.1:
         cautions.append(
             f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the chains "
-            "hardly move there; use more particles"
+            "hardly move there; use a proposal, or more particles"
         )
     if isinstance(rule, Precision):
         probe = _from_chains(chain_means, False, "", None, {}, {}, {})
@@ -295,15 +308,15 @@ def _initial_paths(
 
 
 def _chain(
-    model, rows, vector, n, scheme, threshold, draws, method, given, root, chain, stage, sweeps,
-    path,
+    model, rows, vector, n, scheme, threshold, draws, method, given, proposal, root, chain, stage,
+    sweeps, path,
 ):  # fmt: skip
     """Sweeps of one chain, one more before them when it has no path yet."""
     from . import kernels
 
     sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
     cloud = Cloud(
-        model, compiled(model, vector), n,
+        model, compiled(model, vector, proposal), n,
         rng=generator(seed_sequence(root), "chain", chain, stage), scheme=scheme,
         threshold=threshold, depth=len(rows), sums=sums, draws=draws, method=method,
         backward_depth=len(rows),
@@ -454,8 +467,8 @@ def recommend_particles(
             continue
         runs = [
             _chain(
-                model, rows, vector, n, "systematic", 0.5, 2, method, given, describe(root), c,
-                n, 40, None,
+                model, rows, vector, n, "systematic", 0.5, 2, method, given, None, describe(root),
+                c, n, 40, None,
             )["means"][-30:]
             for c in range(chains)
         ]  # fmt: skip
@@ -557,6 +570,7 @@ def unbiased_smoothing(
     method = backward_method(model, backward)
     compiled(model, vector)
     given = (functional, initial_functional)
+    code = {"functional": functional, "initial_functional": initial_functional}
     *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
     if last is not None and first is None:
         raise ValueError("last: given without first; expected both or none")
@@ -568,7 +582,7 @@ def unbiased_smoothing(
     with open_run(
         partial(_pair_of_chains, model, rows, vector, n, draws, method, given),
         executor=executor, progress=progress, checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, rows), seed=seed,
+        arguments=None if checkpoint is None else checkpointed(arguments, rows, code), seed=seed,
         total=replicates, unit="replicates", description="unbiased_smoothing",
     ) as run:  # fmt: skip
         root = run.root

@@ -161,23 +161,22 @@ def resample(rng, scheme, weights, out):
     scale = n / total_of(weights)
     if scheme == SYSTEMATIC:
         # where the teeth of each begin; the last to begin at a tooth is the one that has it
-        u, reached, latest = rng.random(), 0.0, 0
+        u, reached = rng.random(), 0.0
         for k in range(n):
             out[k] = 0
         for prev in range(size):
             share = weights[prev] * scale
-            k = np.int64(math.ceil(reached - u))
-            if share > 0.0 and k < n:
-                out[k] = prev
+            tooth = np.int64(math.ceil(reached - u))
+            if share > 0.0 and tooth < n:
+                out[tooth] = prev
             reached += share
-        for k in range(n):
-            latest = max(latest, out[k])
-            out[k] = latest
+        for k in range(1, n):
+            out[k] = max(out[k], out[k - 1])
         return
     prev, reached = 0, weights[0] * scale
     for k in range(n):
-        tooth = k + rng.random()
-        while prev < size - 1 and reached <= tooth:
+        u = k + rng.random()
+        while prev < size - 1 and reached <= u:
             prev += 1
             reached += weights[prev] * scale
         out[k] = prev

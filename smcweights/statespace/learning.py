@@ -34,7 +34,15 @@ from ..weights import pareto_k, pareto_k_threshold
 from .differentiation import gradients
 from .filtering import Cloud, check_common
 from .gibbs import _burn_in, _from_chains, _initial_paths, _mixing, sweep
-from .model import StateSpaceModel, choice, compiled, count, observations, raise_status
+from .model import (
+    StateSpaceModel,
+    checkpointed,
+    choice,
+    compiled,
+    count,
+    observations,
+    raise_status,
+)
 from .smoothing import backward_method
 
 __all__ = [
@@ -57,6 +65,7 @@ LONGEST_STEP = 5.0  # in standard deviations of the complete information
 FIRST_UPDATE = 20  # observations before parameters move on line
 FINAL_DRAWS = 20_000  # from the family fitted, whose weights are looked at
 LOOK_EVERY = 10  # iterations between two looks at the curvature
+STAGE = 100  # iterations or draws of a chain between two visits of the checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -597,6 +606,24 @@ class Fit:
                 for end in (lower, upper)]  # fmt: skip
         return ends[0], ends[1]
 
+    def plot(self, ax: Any = None, *, parameter: str | int = 0) -> Any:
+        """Iterates of a parameter with their averages (`smcweights.plots.iterates`).
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            Where to draw; a new figure by default.
+        parameter : str or int
+            By name or position among the free ones.
+
+        Returns
+        -------
+        matplotlib axes
+        """
+        from .. import plots
+
+        return plots.iterates(self, ax, parameter=parameter)
+
     @property
     def averaged_path(self) -> Array:
         """Running means of the iterates over their last halves, shape (chains, L, k)."""
@@ -627,6 +654,7 @@ def maximum_likelihood(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> Fit:
     """Parameters that maximise the likelihood, by stochastic approximation.
 
@@ -665,6 +693,10 @@ def maximum_likelihood(
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the chains run.
     progress : bool, optional
+    checkpoint : path, optional
+        File that receives every hundred iterations of the chains; a later call with the same
+        arguments goes on from there and gives the same numbers. The information at the end is
+        found anew.
 
     Returns
     -------
@@ -718,30 +750,22 @@ def maximum_likelihood(
     transforms = _transforms(p)
     free_starts = starts[:, list(p.free)]
     u0 = [_from_theta(start, transforms, p.names) for start in free_starts]
-    root = seed_sequence(seed)
+    arguments = p.arguments(
+        budget=budget, chains=chains, starts=free_starts, backward=backward,
+        precision=None if precision is None else repr(precision),
+        optimiser=None if optimiser is None else "given",
+    )  # fmt: skip
+    code = {"optimiser": optimiser, "densities": sorted((densities or {}).items())}
     states: list[dict[str, Any]] = [{"u": u} for u in u0]
-    blocks_u: list[Array] = []
-    blocks_g: list[Array] = []
-    size, done = total, 0
     with open_run(
-        partial(_ascent, p, optimiser, describe(root)), executor=executor, progress=progress,
-        seed=root, total=chains * total, unit="iterations", description="maximum_likelihood",
+        partial(_ascent, p, optimiser), executor=executor, progress=progress,
+        checkpoint=checkpoint,
+        arguments=None if checkpoint is None else checkpointed(arguments, p.rows, code),
+        seed=seed, total=chains * total, unit="iterations", description="maximum_likelihood",
     ) as run:  # fmt: skip
-        while True:
-            jobs = [(c, done, size, states[c]) for c in range(chains)]
-            found = run.map(f"iterations from {done}", jobs, [size] * chains)
-            states = [entry["state"] for entry in found]
-            blocks_u.append(np.array([entry["iterates"] for entry in found]))
-            blocks_g.append(np.array([entry["gradients"] for entry in found]))
-            done += size
-            u, g = np.concatenate(blocks_u, axis=1), np.concatenate(blocks_g, axis=1)
-            if isinstance(rule, Budget):
-                break
-            probe, _ = _searched(u, transforms, p.names, {}, {}, {})
-            lower, upper = probe.interval(rule.level)
-            size = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
-            if size == 0:
-                break
+        root = run.root
+        states, u, g, _ = _stages(run, rule, total, states, transforms, p.names)
+    done = u.shape[1]
     paths = np.array([state["path"] for state in states])
     diagnostics: dict[str, Any] = {
         "averaged": done - done // 2, "iterations": done, "budget_of_information": 0,
@@ -751,15 +775,42 @@ def maximum_likelihood(
         "free": p.free, "n_paths": p.n_paths, "resampling": resampling,
         "ess_threshold": ess_threshold, "backward": backward, "densities": densities,
     }  # fmt: skip
-    arguments = p.arguments(
-        budget=budget, chains=chains, starts=free_starts, backward=backward,
-        precision=None if precision is None else repr(precision),
-        optimiser=None if optimiser is None else "given",
-    )  # fmt: skip
     return _concluded(
         p, rule, u, g, transforms, paths, settings if information else None, diagnostics,
         root, arguments, executor, progress, began, "maximum_likelihood",
     )  # fmt: skip
+
+
+def _stages(
+    run: Any, rule: Budget | Precision, total: int, states: list[dict[str, Any]],
+    transforms: Sequence[str], names: Sequence[str],
+) -> tuple[list[dict[str, Any]], Array, Array, list[dict[str, Any]]]:  # fmt: skip
+    """Iterations of all chains, stage by stage: last states, iterates, gradients, all results."""
+    chains, done = len(states), 0
+    blocks: list[dict[str, Any]] = []
+    while True:
+        size = min(STAGE, total - done)
+        jobs = [(describe(run.root), c, done, size, states[c]) for c in range(chains)]
+        found = run.map(f"iterations from {done}", jobs, [size] * chains)
+        states = [entry["state"] for entry in found]
+        blocks += found
+        done += size
+        if done < total:
+            continue
+        u, g = (
+            np.array([
+                np.concatenate([entry[name] for entry in blocks[c::chains]]) for c in range(chains)
+            ])
+            for name in ("iterates", "gradients")
+        )  # fmt: skip
+        if isinstance(rule, Budget):
+            return states, u, g, blocks
+        probe, _ = _searched(u, transforms, names, {}, {}, {})
+        lower, upper = probe.interval(rule.level)
+        more = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
+        if more == 0:
+            return states, u, g, blocks
+        total = done + more
 
 
 def _starts(model: Any, theta0: Any, chains: int) -> Array:
@@ -952,13 +1003,13 @@ class _Climber:
 
     def state(self) -> dict[str, Any]:
         """What the next stage needs."""
-        left: dict[str, Any] = {"looks": self.looks}
+        left: dict[str, Any] = {"looks": np.array(self.looks)}
         if self.moments is not None:
             left["moments"] = self.moments
         if self.optimiser is not None:
             import jax
 
-            left["memory"] = [np.asarray(leaf) for leaf in jax.tree.leaves(self.memory)]
+            left["memory"] = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(self.memory))
         return left
 
 
@@ -1080,6 +1131,7 @@ def markov_score_climbing(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> Fit:
     """Fit by gradients at the states of a Markov chain that leaves the target unchanged.
 
@@ -1102,7 +1154,7 @@ def markov_score_climbing(
         Observations of a model.
     family : VariationalFamily, optional
         For a density; default `gaussian_family` of the dimension that `start` implies.
-    free, precision, optimiser, chains, densities, executor, progress
+    free, precision, optimiser, chains, densities, executor, progress, checkpoint
         As for `maximum_likelihood`; `free` and `densities` of a model only.
     names : sequence of str, optional
         Of phi.
@@ -1145,7 +1197,7 @@ def markov_score_climbing(
         return maximum_likelihood(
             target, y, start, n_particles, budget, free=free, precision=precision,
             optimiser=optimiser, n_paths=1, chains=chains, densities=densities, seed=seed,
-            executor=executor, progress=progress,
+            executor=executor, progress=progress, checkpoint=checkpoint,
         )  # fmt: skip
     began = time.perf_counter()
     if not callable(target):
@@ -1177,35 +1229,25 @@ def markov_score_climbing(
     size = rule.total if isinstance(rule, Budget) else min(200, rule.max_budget)
     if size < 20:
         raise ValueError(f"budget: got {size}; expected at least 20 iterations")
-    root = seed_sequence(seed)
     states: list[dict[str, Any]] = [{"u": phi} for phi in np.broadcast_to(starts, (chains, k))]
     labels = [f"phi[{j}]" for j in range(k)] if names is None else [str(name) for name in names]
     kinds = ("identity",) * k
-    blocks: list[Array] = []
-    slopes: list[Array] = []
-    done, smallest, moved = 0, math.inf, 0
+    arguments = {
+        "target": target, "n_particles": n, "budget": budget, "chains": chains, "start": starts,
+        "precision": None if precision is None else repr(precision),
+    }  # fmt: skip
+    code = {"target": target, "family": [family.sample, family.logpdf], "optimiser": optimiser}
     with open_run(
-        partial(_climb, target, family, n, optimiser, describe(root)), executor=executor,
-        progress=progress, seed=root, total=chains * size, unit="iterations",
-        description="markov_score_climbing",
+        partial(_climb, target, family, n, optimiser), executor=executor, progress=progress,
+        checkpoint=checkpoint,
+        arguments=None if checkpoint is None else checkpointed(arguments, None, code),
+        seed=seed, total=chains * size, unit="iterations", description="markov_score_climbing",
     ) as run:  # fmt: skip
-        while True:
-            jobs = [(c, done, size, states[c]) for c in range(chains)]
-            found = run.map(f"iterations from {done}", jobs, [size] * chains)
-            states = [entry["state"] for entry in found]
-            blocks.append(np.array([entry["iterates"] for entry in found]))
-            slopes.append(np.array([entry["gradients"] for entry in found]))
-            smallest = min(smallest, *(float(entry["smallest"]) for entry in found))
-            moved += sum(int(entry["moved"]) for entry in found)
-            done += size
-            phi = np.concatenate(blocks, axis=1)
-            if isinstance(rule, Budget):
-                break
-            probe, _ = _searched(phi, kinds, labels, {}, {}, {})
-            lower, upper = probe.interval(rule.level)
-            size = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
-            if size == 0:
-                break
+        root = run.root
+        _, phi, slopes, found = _stages(run, rule, size, states, kinds, labels)
+    done = phi.shape[1]
+    smallest = min(float(entry["smallest"]) for entry in found)
+    moved = sum(int(entry["moved"]) for entry in found)
     cautions = []
     if moved < 0.1 * chains * done:
         cautions.append(
@@ -1224,11 +1266,7 @@ def markov_score_climbing(
             f"the weights have a heavy tail (Pareto k {k_hat:.2g}): the family's tails are lighter "
             "than the target's, the chains visit those rarely, and the error can't be promised"
         )
-    source = provenance(
-        "markov_score_climbing", root,
-        {"target": target, "n_particles": n, "budget": budget, "chains": chains,
-         "start": starts, "precision": None if precision is None else repr(precision)},
-    )  # fmt: skip
+    source = provenance("markov_score_climbing", root, arguments)
     cost = {"evaluations": chains * done * (n - 1), "iterations": done,
             "seconds": time.perf_counter() - began}  # fmt: skip
     diagnostics: dict[str, Any] = {
@@ -1242,7 +1280,7 @@ def markov_score_climbing(
         estimate, _ = _searched(phi, kinds, labels, diagnostics, cost, source, method)
     for text in cautions:
         warnings.warn(f"markov_score_climbing: {text}", PrecisionWarning, stacklevel=2)
-    half = np.concatenate(slopes, axis=1)[:, done // 2 :].mean(axis=1)
+    half = slopes[:, done // 2 :].mean(axis=1)
     gradient = _from_chains(
         half, False, "mean gradient", [f"gradient of {name}" for name in labels], {}, cost, source
     )
@@ -1316,7 +1354,8 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
             moved += chosen > 0 or z0 is None
             z0 = z[chosen]
         return {"state": {"u": phi, "z": z0, **climber.state()}, "iterates": iterates,
-                "gradients": slopes, "smallest": smallest, "moved": moved}  # fmt: skip
+                "gradients": slopes, "smallest": np.array(smallest),
+                "moved": np.array(moved)}  # fmt: skip
 
 
 def particle_marginal_metropolis_hastings(
@@ -1336,6 +1375,7 @@ def particle_marginal_metropolis_hastings(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: Any = None,
 ) -> Any:
     """Draws of the parameters given the observations, from likelihoods estimated by filters.
 
@@ -1369,6 +1409,9 @@ def particle_marginal_metropolis_hastings(
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the chains run.
     progress : bool, optional
+    checkpoint : path, optional
+        File that receives every hundred draws of the chains; a later call with the same arguments
+        goes on from there and gives the same numbers.
 
     Returns
     -------
@@ -1430,18 +1473,35 @@ def particle_marginal_metropolis_hastings(
     kept = count("n_draws", n_draws)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
     compiled(model, vector)
-    root = seed_sequence(seed)
+    arguments = {
+        "model": model, "n_particles": n, "n_draws": kept, "warm_up": warm, "chains": chains,
+        "free": names, "starts": np.array(u0), "scales": first, "resampling": resampling,
+        "ess_threshold": float(ess_threshold),
+    }  # fmt: skip
+    total, blocks = warm + kept, []
+    states: list[dict[str, Any]] = [{"u": u} for u in u0]
     with open_run(
         partial(
             _marginal_chain, model, rows, vector, n, resampling, float(ess_threshold), log_prior,
-            places, transforms, first, warm, kept, describe(root),
+            places, transforms, first, warm,
         ),
-        executor=executor, progress=progress, seed=root, total=chains, unit="chains",
+        executor=executor, progress=progress, checkpoint=checkpoint,
+        arguments=None
+        if checkpoint is None
+        else checkpointed(arguments, rows, {"log_prior": log_prior}),
+        seed=seed, total=chains * total, unit="draws",
         description="particle_marginal_metropolis_hastings",
     ) as run:  # fmt: skip
-        found = run.map("chains", [(c, u) for c, u in enumerate(u0)])
-    draws = np.array([entry["draws"] for entry in found])
-    accepted = np.array([entry["accepted"] for entry in found])[:, warm:]
+        for begin in range(0, total, STAGE):
+            size = min(STAGE, total - begin)
+            jobs = [(describe(run.root), c, begin, size, state) for c, state in enumerate(states)]
+            blocks.append(run.map(f"draws from {begin}", jobs, [size] * chains))
+            states = [entry["state"] for entry in blocks[-1]]
+
+    def together(name: str) -> Any:
+        return np.concatenate([[entry[name] for entry in block] for block in blocks], axis=1)
+
+    draws, accepted = together("draws"), together("accepted")[:, warm:]
     if accepted.mean() < 0.05:
         warnings.warn(
             f"particle_marginal_metropolis_hastings: {accepted.mean():.1%} of the proposals were "
@@ -1455,7 +1515,7 @@ def particle_marginal_metropolis_hastings(
         return xarray.Dataset({name: (dims, draws[:, part, j]) for j, name in enumerate(names)})
 
     stats = {
-        name: (("chain", "draw"), np.array([entry[name] for entry in found])[:, warm:])
+        name: (("chain", "draw"), together(name)[:, warm:])
         for name in ("log_likelihood", "lp", "accepted")
     }
     groups = {"posterior": group(slice(warm, None)), "sample_stats": xarray.Dataset(stats)}
@@ -1465,13 +1525,14 @@ def particle_marginal_metropolis_hastings(
 
 
 def _marginal_chain(
-    model, rows, vector, n, scheme, threshold, log_prior, places, transforms, scales, warm, kept,
-    root, chain, u,
+    model, rows, vector, n, scheme, threshold, log_prior, places, transforms, scales, warm, root,
+    chain, begin, size, state,
 ):  # fmt: skip
-    """A random walk over parameters, with a fresh filter for every proposal."""
-    rng = generator(seed_sequence(root), "marginal", chain)
+    """Steps of a random walk over parameters, with a fresh filter for every proposal."""
+    rng = generator(seed_sequence(root), "marginal", chain, begin)
     functions = compiled(model, vector)
-    k, total = len(u), warm + kept
+    u = np.array(state["u"])
+    k = len(u)
     theta = model.theta.copy()
 
     def evaluate(at: Array) -> tuple[float, float, float]:
@@ -1496,34 +1557,49 @@ def _marginal_chain(
             return -math.inf, -math.inf, prior
         return prior + log_z + jacobian, log_z, prior
 
-    draws, accepted = np.empty((total, k)), np.zeros(total, dtype=bool)
-    log_z, lp = np.empty(total), np.empty(total)
-    walk = np.empty((total, k))
-    target, log_likelihood, prior = evaluate(u)
-    if target == -math.inf:
-        raise ValueError(
-            f"theta0: chain {chain} starts at {_to_theta(u, transforms)[0]}, where prior or "
-            "estimated likelihood is zero; expected a possible start"
-        )
-    factor, log_scale, learned = np.diag(scales), 0.0, False
-    for i in range(total):
+    draws, accepted = np.empty((size, k)), np.zeros(size, dtype=bool)
+    log_z, lp = np.empty(size), np.empty(size)
+    if begin == 0:
+        target, log_likelihood, prior = evaluate(u)
+        if target == -math.inf:
+            raise ValueError(
+                f"theta0: chain {chain} starts at {_to_theta(u, transforms)[0]}, where prior or "
+                "estimated likelihood is zero; expected a possible start"
+            )
+        factor, log_scale, learned, moves = np.diag(scales), 0.0, 0, 0
+        walk = np.empty((0, k))
+    else:
+        target, log_likelihood, prior, log_scale = (float(v) for v in state["numbers"])
+        learned, moves = (int(v) for v in state["counts"])
+        factor, walk = state["factor"], state["walk"]
+    # positions of the warm-up, from which the covariance is learned
+    walk = np.concatenate([walk, np.empty((max(min(warm - begin, size), 0), k))])
+    for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
         new = evaluate(u + step)
         chance = math.exp(min(0.0, new[0] - target))
+        now = i - begin
         if rng.random() < chance:
-            u, accepted[i] = u + step, True
+            u, accepted[now], moves = u + step, True, moves + 1
             target, log_likelihood, prior = new
-        walk[i], draws[i] = u, _to_theta(u, transforms)[0]
-        log_z[i], lp[i] = log_likelihood, log_likelihood + prior
+        draws[now] = _to_theta(u, transforms)[0]
+        log_z[now], lp[now] = log_likelihood, log_likelihood + prior
         if i < warm:
+            walk[i] = u
             log_scale += (chance - 0.234) / (i + 1) ** 0.6
-            if (i + 1) % 50 == 0 and accepted[: i + 1].sum() > 5 * k:
+            if (i + 1) % 50 == 0 and moves > 5 * k:
                 spread = np.atleast_2d(np.cov(walk[(i + 1) // 2 : i + 1], rowvar=False))
                 spread += 1e-6 * np.diag(scales**2)
                 if not learned:
-                    learned, log_scale = True, math.log(2.38 / math.sqrt(k))
+                    learned, log_scale = 1, math.log(2.38 / math.sqrt(k))
                 factor = np.linalg.cholesky(spread)
-    return {"draws": draws, "accepted": accepted, "log_likelihood": log_z, "lp": lp}
+    left = {
+        "u": u, "factor": factor, "walk": walk if begin + size < warm else np.empty((0, k)),
+        "numbers": np.array([target, log_likelihood, prior, log_scale]),
+        "counts": np.array([learned, moves]),
+    }  # fmt: skip
+    return {"draws": draws, "accepted": accepted, "log_likelihood": log_z, "lp": lp,
+            "state": left}  # fmt: skip
 
 
 def online_maximum_likelihood(

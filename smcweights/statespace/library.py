@@ -488,7 +488,10 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
     ]
     # of a diagonal root the diagonal alone is kept: less to add up, and to learn
     plain_q, plain_r, plain_c = (not (w - np.diag(w.diagonal())).any() for w in roots)
-    theta, names, transforms, starts = [], [], [], []
+    theta: list[float] = []
+    names: list[str] = []
+    transforms: list[str] = []
+    starts: list[int] = []
 
     def add(name, entries, kinds, labels):
         starts.append(len(theta))

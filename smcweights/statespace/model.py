@@ -342,16 +342,27 @@ def observations(y: ArrayLike) -> Array:
     return values.reshape(len(values), -1)
 
 
-def checkpointed(arguments: dict[str, Any], rows: Array) -> dict[str, Any]:
+def checkpointed(
+    arguments: dict[str, Any], rows: Array | None, code: dict[str, Any]
+) -> dict[str, Any]:
     """Arguments of a call in plain types, with digests of the observations and of all code.
 
     A name would not tell a function from its edited version, nor one lambda from another.
     """
     plain = provenance("", seed_sequence(0), arguments)["arguments"]
-    for name in ("functional", "initial_functional"):
-        plain[name] = [plain[name], _digest(arguments[name])]
-    functions = [getattr(arguments["model"], name) for name in _ARGUMENTS]
-    return {**plain, "y": digest(rows), "functions": _digest(functions)}
+    for name, thing in code.items():
+        plain[name] = [plain.get(name), _digest(thing)]
+    if rows is not None:
+        plain["y"] = digest(rows)
+    if "model" in arguments:
+        functions = [getattr(arguments["model"], name) for name in _ARGUMENTS]
+        plain["functions"] = _digest(functions)
+    return plain
+
+
+def proposal_parts(proposal: Proposal | None) -> list[Any]:
+    """The functions of a proposal, for a digest."""
+    return [getattr(proposal, name, None) for name in _PROPOSAL_ARGUMENTS]
 
 
 def _digest(*things: Any) -> str:

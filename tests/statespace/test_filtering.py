@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.statespace import kernels
 from smcweights.statespace.filtering import Cloud
 from smcweights.statespace.model import compiled
 
@@ -194,3 +195,28 @@ def test_bad_arguments():
         smw.particle_filter(1, Y, 10)
     with pytest.raises(ValueError, match="not stored"):
         smw.backward_simulation(smw.particle_filter(LINEAR, Y[:5], 1_000, seed=1), 3)
+
+
+def test_exponentials_are_those_of_the_library():
+    rng = np.random.default_rng(1)
+    x = -np.abs(rng.standard_normal(20_001)) * np.exp(rng.uniform(-8.0, 5.0, 20_001))
+    x[:5] = 0.0, -np.inf, -800.0, np.nan, -5e-324
+    out = np.empty_like(x)
+    kernels.fill_exp(x, 0.0, out)
+    np.testing.assert_array_equal(out[:5], [1.0, 0.0, 0.0, np.nan, 1.0])
+    usual = x > -700.0
+    np.testing.assert_allclose(out[usual], np.exp(x[usual]), rtol=5e-16)
+
+
+def test_systematic_resampling_takes_every_tooth_from_its_owner():
+    rng = np.random.default_rng(2)
+    for size, n in ((1, 7), (6, 6), (9, 4), (5, 1000)):
+        for _ in range(50):
+            weights = rng.exponential(size=size) * (rng.random(size) < 0.7)
+            weights[rng.integers(size)] += 1e-3
+            seed = int(rng.integers(1 << 30))
+            out = np.empty(n, dtype=np.int32)
+            kernels.resample(np.random.default_rng(seed), kernels.SYSTEMATIC, weights, out)
+            teeth = (np.arange(n) + np.random.default_rng(seed).random()) / n
+            owners = np.searchsorted(np.cumsum(weights) / weights.sum(), teeth, side="right")
+            np.testing.assert_array_equal(out, owners)

@@ -410,3 +410,57 @@ def test_bad_arguments():
             smw.models.finite_hmm([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0], [1.0, 1e-200]),
             [1.0, 1.0], smw.functionals.sum_of_states, 5, 20, initial_path=[1.0, 1.0],
         )  # fmt: skip
+
+
+def test_a_proposal_leaves_chains_unbiased_where_a_bootstrap_filter_cannot_follow():
+    # three components seen with little noise; eight particles
+    a, q, r = 0.9 * np.eye(3), np.eye(3), 0.1 * np.eye(3)
+    model = smw.models.linear_gaussian(a, q, np.eye(3), r)
+    _, y = model.simulate(30, seed=1)
+    gain, spread = 1.0 / 1.1, math.sqrt(0.1 / 1.1)
+    first_gain = 1.0 / (1.0 + 0.1 * 0.19)
+    first_spread = math.sqrt(0.1 * first_gain)
+
+    def sample(rng, x_prev, y, t, theta):
+        x = np.empty(3)
+        for j in range(3):
+            mean = 0.9 * x_prev[j] + gain * (y[j] - 0.9 * x_prev[j])
+            x[j] = mean + spread * rng.standard_normal()
+        return x
+
+    def logpdf(x_prev, x, y, t, theta):
+        total = -3.0 * np.log(spread) - 1.5 * np.log(2.0 * np.pi)
+        for j in range(3):
+            mean = 0.9 * x_prev[j] + gain * (y[j] - 0.9 * x_prev[j])
+            total -= 0.5 * ((x[j] - mean) / spread) ** 2
+        return total
+
+    def initial_sample(rng, y, theta):
+        x = np.empty(3)
+        for j in range(3):
+            x[j] = first_gain * y[j] + first_spread * rng.standard_normal()
+        return x
+
+    def initial_logpdf(x, y, theta):
+        total = -3.0 * np.log(first_spread) - 1.5 * np.log(2.0 * np.pi)
+        for j in range(3):
+            total -= 0.5 * ((x[j] - first_gain * y[j]) / first_spread) ** 2
+        return total
+
+    proposal = smw.Proposal(sample, logpdf, initial_sample, initial_logpdf)
+    truth = smw.kalman_smoother(model, y).means.sum(axis=0)
+    found, rates = [], []
+    for given in (proposal, None):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", smw.PrecisionWarning)
+            est = smw.parisian_particle_gibbs(
+                model, y, smw.functionals.sum_of_states, 8, 100, proposal=given, seed=1
+            )
+        found.append(est)
+        rates.append(est.diagnostics["update_rate"].min())
+    # Student's, 7 degrees of freedom: one false alarm in 300,000
+    assert (np.abs(found[0].value - truth) < 12 * found[0].standard_error).all()
+    assert (3 * found[0].standard_error < found[1].standard_error).all()
+    assert rates[0] > 0.3 > 3 * rates[1]
+    with pytest.raises(TypeError, match="proposal"):
+        smw.parisian_particle_gibbs(model, y, smw.functionals.sum_of_states, 8, 20, proposal=1)
