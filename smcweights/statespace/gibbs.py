@@ -99,6 +99,14 @@ def parisian_particle_gibbs(
     chain mixes slowly, and beyond some hundred the starting bias is small anyway. The number that
     is enough grows with T. `recommend_particles` tries it out.
 
+    States of several components need a proposal sooner than more particles. Where few particles
+    come near an observation (a smallest effective sample size of 1) some states change in one
+    sweep out of ten only, and the chains agree with each other before they have left their start.
+    In a linear Gaussian model of 5 components, all observed with noise as large as their own
+    (T = 100, N = 100, 30 sweeps, 16 runs), intervals cover 38 to 100 % by component, and all runs
+    warn; with particles drawn given the observation they cover 88 to 100 %, a quarter of the runs
+    warn, and the estimates spread two to four times less.
+
     Parameters
     ----------
     model : StateSpaceModel
