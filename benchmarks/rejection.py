@@ -264,6 +264,23 @@ def sequences(given):
     keep("sequences", table)
 
 
+def judged(method, out, began, model, check):
+    """A row: sequences alive, those for which an independent check returns something, calls."""
+    seconds = time.perf_counter() - began
+    alive = [s for s, w in zip(out.sequences, out.log_weights, strict=True) if w > -np.inf]
+    valid = sum(check("".join(model.decode(s))) is not None for s in alive)
+    evidence = out.log_evidence
+    calls = int(evidence.cost["evaluations"])
+    print(
+        f"{method:14s} {valid} of {len(alive)} valid, {calls} calls of the constraint, "
+        f"{seconds:.2f} s, log evidence {evidence.value:.3f} +- {evidence.standard_error:.3f}"
+    )
+    return {
+        "valid": valid, "alive": len(alive), "calls": calls, "seconds": seconds,
+        "log evidence": float(evidence.value), "error": float(evidence.standard_error),
+    }  # fmt: skip
+
+
 def task(given):
     """Place names under a regular expression, each checked by `re`."""
     import smcweights as smw
@@ -279,19 +296,7 @@ def task(given):
         found = smw.constrained_sequences(
             model, pattern, 40, 20, end=model.end, islands=12, seed=4, method=method, progress=False
         )
-        seconds = time.perf_counter() - began
-        alive = [s for s, w in zip(found.sequences, found.log_weights, strict=True) if w > -np.inf]
-        valid = sum(re.fullmatch(expression, "".join(model.decode(s))) is not None for s in alive)
-        evidence = found.log_evidence
-        calls = int(evidence.cost["evaluations"])
-        table[method] = {
-            "valid": valid, "alive": len(alive), "calls": calls, "seconds": seconds,
-            "log evidence": float(evidence.value), "error": float(evidence.standard_error),
-        }  # fmt: skip
-        print(
-            f"{method:14s} {valid} of {len(alive)} valid, {calls} calls of the constraint, "
-            f"{seconds:.2f} s, log evidence {evidence.value:.3f} +- {evidence.standard_error:.3f}"
-        )
+        table[method] = judged(method, found, began, model, re.compile(expression).fullmatch)
     keep("task", table)
 
 
@@ -317,31 +322,15 @@ def molecules(given):
     model = smw.languages.ngram(known, order=5)
     table = {}
     for method in ("none", "rao-blackwell", "exact"):
-        valid_smiles = smw.constraints.smiles(model.items[:-1])
-        began = time.perf_counter()
         if method == "none":
-            anything = smw.constraints.predicate(lambda prefix, item: True)
-            out = smw.constrained_sequences(
-                model, anything, 25, 80, end=model.end, islands=8, seed=4, progress=False
-            )
+            asked, how = smw.constraints.predicate(lambda prefix, item: True), "auto"
         else:
-            out = smw.constrained_sequences(
-                model, valid_smiles, 25, 80, end=model.end, islands=8, seed=4, method=method,
-                progress=False,
-            )  # fmt: skip
-        seconds = time.perf_counter() - began
-        alive = [s for s, w in zip(out.sequences, out.log_weights, strict=True) if w > -np.inf]
-        valid = sum(Chem.MolFromSmiles("".join(model.decode(s))) is not None for s in alive)
-        evidence = out.log_evidence
-        calls = int(evidence.cost["evaluations"])
-        table[method] = {
-            "valid": valid, "alive": len(alive), "calls": calls, "seconds": seconds,
-            "log evidence": float(evidence.value), "error": float(evidence.standard_error),
-        }  # fmt: skip
-        print(
-            f"{method:14s} {valid} of {len(alive)} valid, {calls} calls, {seconds:.1f} s, "
-            f"log evidence {evidence.value:.3f} +- {evidence.standard_error:.3f}"
+            asked, how = smw.constraints.smiles(model.items[:-1]), method
+        began = time.perf_counter()
+        out = smw.constrained_sequences(
+            model, asked, 25, 80, end=model.end, islands=8, seed=4, method=how, progress=False
         )
+        table[method] = judged(method, out, began, model, Chem.MolFromSmiles)
     keep("molecules", table)
 
 

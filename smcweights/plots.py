@@ -38,7 +38,26 @@ if TYPE_CHECKING:
     from .statespace.model import StateSpaceModel
     from .transport.flow import SlicedFlow
 
-__all__ = ["controls", "estimate", "gains", "mixture", "sequences", "sobol", "stages", "weights"]
+__all__ = [
+    "bands",
+    "controls",
+    "estimate",
+    "failures",
+    "flow",
+    "frames",
+    "gains",
+    "iterates",
+    "levels",
+    "mixture",
+    "perturbation",
+    "profile",
+    "scores",
+    "sequences",
+    "sliced",
+    "sobol",
+    "stages",
+    "weights",
+]
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
@@ -808,9 +827,6 @@ def frames(result: SlicedFlow, target: ArrayLike, shown: int = 4) -> Any:
         ax.scatter(*result.frames[k][:, :2].T, s=3, color=BLUE)
         ax.set_title(f"step {result.steps[k]}", fontsize=9)
     return axes
-
-
-__all__ += ["bands", "flow", "frames", "sliced"]
 
 
 def _place(names: Sequence[str], parameter: str | int, figure: str) -> int:

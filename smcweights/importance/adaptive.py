@@ -41,7 +41,6 @@ from .mixing import (
 from .proposals import Given, WorkingSpace, log_densities, working_space
 from .sampling import (
     FOLDS,
-    UNREACHED,
     Controls,
     History,
     Mean,
@@ -57,6 +56,7 @@ from .sampling import (
     choices_of,
     effective_draws,
     expectation_names,
+    given_names,
     joined,
     mean_of,
     pooled_mean,
@@ -75,6 +75,7 @@ OBJECTIVES = ("max-relative", "sum-relative", "sum")
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 MOST_STAGE = 5_000  # more stages teach more than larger ones
 MOST_ADAPTATION = 0.6  # share of a budget
+UNREACHED = 20_000  # draws of the law that tell what a proposal leaves out
 GAP_CALLS = 20  # calls where a proposal has no density, at most a tenth of the budget
 
 
@@ -311,22 +312,17 @@ def _adapt(
                 break
             weights, coefficient = _weights(history, components, controls, goal)
         stage = sampler.draw(f"stage {number}", densities, split(size, weights))
-        if not first:
-            fitted = units.fitted(np.maximum(np.abs(stage.values).max(0), _sizes(history)))
-            if fitted is not units:
-                # plans were measured on what is next to nothing now
-                ratio = units.unit / fitted.unit
-                stage = replace(stage, values=stage.values * ratio)
-                history.rescale(ratio)
-                coefficient = coefficient * ratio
-                units, best, idle = fitted, None, 0
-                sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         if first:
             _check_objective(goal.objective, stage.values.shape[1])
             expectation_names(names, stage.values.shape[1], stage.scalar)
             units = units_of(stage.values)
             stage = units.apply(stage)
-            sampler, goal = replace(sampler, units=units), replace(goal, units=units)
+        else:
+            stage, units, ratio = _refitted(stage, history, units)
+            if ratio is not None:
+                # plans were measured on what is next to nothing now
+                coefficient, best, idle = coefficient * ratio, None, 0
+        sampler, goal = replace(sampler, units=units), replace(goal, units=units)
         history.add(stage)
         used += size
         t = history.targets()
@@ -383,6 +379,22 @@ def _adapt(
     )
 
 
+def _refitted(
+    stage: Stage, history: History, units: Units
+) -> tuple[Stage, Units, np.ndarray | None]:
+    """A new stage, its history (in place) and their units, if the values have outgrown them.
+
+    Also the factor (J,) of whatever else is in the units, None where they stay.
+    """
+    sizes = [np.abs(one.values).max(0) for one in (*history.stages, stage)]
+    fitted = units.fitted(np.max(sizes, axis=0))
+    if fitted is units:
+        return stage, units, None
+    ratio = units.unit / fitted.unit
+    history.rescale(ratio)
+    return replace(stage, values=stage.values * ratio), fitted, ratio
+
+
 def _check_objective(objective: str | np.ndarray, count: int) -> None:
     if isinstance(objective, np.ndarray) and len(objective) != count:
         raise ValueError(
@@ -394,12 +406,12 @@ def _check_objective(objective: str | np.ndarray, count: int) -> None:
 
 
 def _finish(
-    sampler: Sampler, controls: Controls, goal: _Goal, adapted: _Adapted, drawn: Stage | None = None
+    sampler: Sampler, controls: Controls, goal: _Goal, adapted: _Adapted
 ) -> tuple[_Adapted, list[Stage], list[Mean], list[str], bool]:
     """Independent draws from the mixture found: stages, means, controls used, goal reached.
 
     With a budget there is one stage; with a precision as many as it takes, each planned from the
-    error so far. The units of what was adapted grow with the first stage, ``drawn``, if need be.
+    error so far. The units follow the values of the first, and what was adapted comes back in them.
     """
     history, components = adapted.history, adapted.components
     densities = components.densities
@@ -412,33 +424,18 @@ def _finish(
         size = math.ceil(min(max(1.05 * adapted.expected, least), 4 * used, goal.most - used))
     stages: list[Stage] = []
     means: list[Mean] = []
+    counts = split(size, adapted.weights, FOLDS)
+    unit = counts / counts.sum()
+    stage = sampler.draw("final 1", densities, counts)
+    stage, units, ratio = _refitted(stage, history, goal.units)
+    if ratio is not None:
+        adapted = replace(adapted, units=units, doubted=adapted.doubted * ratio)
+        sampler, goal = replace(sampler, units=units), replace(goal, units=units)
     ratios = _history_ratios(history, components, controls)
     shift = ratios.targets.mean(0)
     choices = choices_of(controls, components, used)
-    counts = split(size, adapted.weights, FOLDS)
-    unit = counts / counts.sum()
     chosen, _, earlier = _learned(ratios, unit, shift, choices)
     while True:
-        stage, drawn = drawn or sampler.draw(f"final {len(stages) + 1}", densities, counts), None
-        sizes = np.abs(stage.values).max(0)
-        if (sizes > 1e30).any() and not means:
-            units = goal.units.fitted(np.maximum(sizes, _sizes(history)))
-            ratio = goal.units.unit / units.unit
-            history.rescale(ratio)
-            return _finish(
-                replace(sampler, units=units),
-                controls,
-                replace(goal, units=units),
-                replace(adapted, units=units, doubted=adapted.doubted * ratio),
-                replace(stage, values=stage.values * ratio),
-            )
-        if (sizes > 1e70).any():
-            i = int(sizes.argmax())
-            raise ModelError(
-                f"integrand: value {i + 1} is {sizes[i] * goal.units.unit[i]:.3g} at input "
-                f"{stage.x[np.abs(stage.values[:, i]).argmax()].tolist()}, a factor of 1e70 beyond "
-                "those before. Does the expectation exist? If so, no such sample can tell it"
-            )
         stages.append(stage)
         log_g, log_h = stage.log_g, stage.log_h
         means.append(
@@ -460,12 +457,16 @@ def _finish(
         if reached or goal.most - used < least:
             break
         counts = split(max(size, least), unit, FOLDS)
+        stage = sampler.draw(f"final {len(stages) + 1}", densities, counts)
+        sizes = np.abs(stage.values).max(0)
+        if (sizes > 1e70).any():
+            i = int(sizes.argmax())
+            raise ModelError(
+                f"integrand: value {i + 1} is {sizes[i] * units.unit[i]:.3g} at input "
+                f"{stage.x[np.abs(stage.values[:, i]).argmax()].tolist()}, a factor of 1e70 beyond "
+                "those before. Does the expectation exist? If so, no such sample can tell it"
+            )
     return adapted, stages, means, [choices[c].name for c in chosen], reached
-
-
-def _sizes(history: History) -> np.ndarray:
-    """Largest size of each value so far, in the units of the history: (J,)."""
-    return np.max([np.abs(stage.values).max(0) for stage in history.stages], axis=0)
 
 
 def _all_stages(
@@ -512,17 +513,6 @@ def _check_integrand(integrand: Any, name: str = "integrand") -> None:
         raise TypeError(
             f"{name}: got {type(integrand).__name__}; expected a function of an array of inputs"
         )
-
-
-def _names(names: Any) -> tuple[str, ...] | None:
-    """Names as a tuple, before any call is spent on a run that they would end."""
-    if names is None:
-        return None
-    given = (names,) if isinstance(names, str) else tuple(names)
-    for name in given:
-        if not isinstance(name, str):
-            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
-    return given
 
 
 def _check_reference(integrand: Any, law: Law) -> None:
@@ -751,7 +741,7 @@ def adaptive_importance_sampling(
     _check_integrand(integrand)
     check_flags(pooled=pooled, vectorized=vectorized)
     law = as_law(law)
-    names = _names(names)
+    names = given_names(names)
     _check_reference(integrand, law)
     rule = stopping_rule(budget, precision)
     goal = _Goal(rule, _objective(objective), Units(np.zeros(1), np.ones(1)))
@@ -919,7 +909,7 @@ def importance_sampling(
         raise TypeError(f"proposal: got {proposal!r}; expected a law to draw from")
     law = as_law(law)
     start = _proposal(proposal, law)
-    names = _names(names)
+    names = given_names(names)
     _check_reference(integrand, law)
     if defensive is None:
         defensive = 0.0 if self_normalized else 0.1
@@ -977,8 +967,11 @@ def importance_sampling(
         share, nearest, spent = 0.0, np.arange(1), 0
         outside = np.empty((0, law.dimension))
         if not defensive:
-            x = law.sample(generator(run.root, "gap"), UNREACHED)
-            outside = x[start.log_density(x) == -np.inf]
+            # draws of the law tell what the proposal leaves out, without any call
+            x = law.sample(generator(run.root, "unreached"), UNREACHED)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                there = law.log_density(x) - start.log_density(x)
+            outside = x[there == np.inf]
         lies = f"{len(outside) / UNREACHED:.2%} of the law lies where the proposal has no density"
         if len(outside) and self_normalized:
             raise ValueError(
@@ -993,9 +986,7 @@ def importance_sampling(
         if len(outside):
             beyond = _in_gap(sampler, outside, stage, spent)
         if not defensive:
-            share, nearest = unreached(
-                stage, law, start, not self_normalized, generator(run.root, "unreached")
-            )
+            share, nearest = unreached(stage, there, not self_normalized)
         # an offset is free where the input law is among the components
         units = units_of(stage.values, shifted=defensive > 0)
         stage = units.apply(stage)

@@ -54,6 +54,7 @@ from .sampling import (
     call_integrand,
     check_flags,
     expectation_names,
+    given_names,
     pooled_mean,
     split,
     units_of,
@@ -506,6 +507,7 @@ def failure_probability(
     _check_integrand(limit_state, "limit_state")
     check_flags(vectorized=vectorized)
     law = as_law(law)
+    names = given_names(names)
     rule = stopping_rule(budget, precision)
     goal = _Goal(rule, "max-relative", Units(np.zeros(1), np.ones(1)))
     if goal.most < 200:
@@ -530,7 +532,7 @@ def failure_probability(
         proposal=start[0] if start else proposal,
         control_variates=control_variates,
         vectorized=bool(vectorized),
-        names=None if names is None else list(names),
+        names=names,
     )
     began = time.perf_counter()
     with open_run(

@@ -59,6 +59,7 @@ __all__ = [
     "corrected_mean",
     "effective_draws",
     "expectation_names",
+    "given_names",
     "joined",
     "mean_of",
     "pooled_mean",
@@ -74,7 +75,6 @@ __all__ = [
 FOLDS = 5
 MOST_TERMS = 300  # polynomial control variates
 TAILS = 50  # expectations whose terms are kept to look at their tails
-UNREACHED = 20_000  # draws of the law that tell what a proposal leaves out
 LARGEST = 1e150  # sizes whose squares are still numbers
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means
 
@@ -885,13 +885,11 @@ def _largest_term(shapes: np.ndarray, values: np.ndarray, log_w: np.ndarray, x: 
     )
 
 
-def unreached(
-    stage: Stage, law: Law, proposal: Law, normalised: bool, rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """What draws of a proposal leave out of the law, told by draws of the law, without any call.
+def unreached(stage: Stage, there: np.ndarray, normalised: bool) -> tuple[float, np.ndarray]:
+    """What draws of a proposal leave out of the law where they could have come.
 
     The law beyond the 20 largest weights should have the share that those weights say; what it
-    has more was not reached.
+    has more was not reached. ``there`` (n,) is the log weight at draws of the law itself.
 
     Returns
     -------
@@ -903,12 +901,9 @@ def unreached(
     log_w = stage.log_f - stage.log_h
     log_total = np.log(len(log_w)) if normalised else np.logaddexp.reduce(log_w)
     top = np.argsort(log_w)[-20:]
-    x = law.sample(rng, UNREACHED)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        there = law.log_density(x) - proposal.log_density(x)
     beyond = float(np.mean((there > log_w[top[0]] + 1e-9) & (there < np.inf)))
     largest = np.exp(log_w[top[log_w[top] > log_w[top[0]] + 1e-9]] - log_total)
-    noise = np.sqrt(beyond / UNREACHED + (largest**2).sum())
+    noise = np.sqrt(beyond / len(there) + (largest**2).sum())
     missed = beyond - largest.sum()
     return missed if missed > 2 * noise else 0.0, top
 
@@ -1107,11 +1102,22 @@ def report(
     )
 
 
+def given_names(names: Any) -> tuple[str, ...] | None:
+    """Names as a tuple, before any call is spent on a run that they would end."""
+    if names is None:
+        return None
+    given = (names,) if isinstance(names, str) else tuple(names)
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
+    return given
+
+
 def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:
     """The names given, checked, or E1, E2, ..."""
     if names is None:
         return ("estimate",) if scalar else tuple(f"E{i + 1}" for i in range(count))
-    given = (names,) if isinstance(names, str) else tuple(names)
+    given = given_names(names) or ()
     if len(given) != count or len(set(given)) != count:
         raise ValueError(
             f"names: got {len(given)} ({len(set(given))} different); expected {count} different "

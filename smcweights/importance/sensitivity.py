@@ -27,7 +27,7 @@ the best.
 References: Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for
 the pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
 sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
-sampling; Gamboa, Gremaud, Klein & Lagnoux (2022), Bernoulli 28, for ranks.
+sampling.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ __all__ = ["ProductBasis", "SparsePolynomial", "fit_sparse", "product_basis"]
 
 Array = np.ndarray
 
-ROWS_PER_CALL = 8192
+ROWS_PER_TABLE = 8192
 HIGHEST_DEGREE = 12
 MOST_TERMS = 400
 MOST_CANDIDATES = 1_000
@@ -129,10 +129,10 @@ class ProductBasis:
         """Values at rows u and their inputs x: shape (d, degrees, n)."""
         n, d = u.shape
         found = np.ones((d, HIGHEST_DEGREE + 1, n))
-        for s in range(0, n, ROWS_PER_CALL):
+        for s in range(0, n, ROWS_PER_TABLE):
             for i, basis in enumerate(self.bounded):
-                ui, xi = u[s : s + ROWS_PER_CALL, i], x[s : s + ROWS_PER_CALL, i]
-                at = found[i, :, s : s + ROWS_PER_CALL]
+                ui, xi = u[s : s + ROWS_PER_TABLE, i], x[s : s + ROWS_PER_TABLE, i]
+                at = found[i, :, s : s + ROWS_PER_TABLE]
                 if basis is None:
                     at[:] = self.triangle @ _slow_functions(ui)
                 else:

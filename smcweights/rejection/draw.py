@@ -281,7 +281,7 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) ->
     )
     n_evaluations, n_rejected = int(c.counts[kn.EVALUATIONS]), int(c.counts[kn.N_REJECTED])
     ended = int(c.counts[kn.ENDED])
-    upper = log_rest if how.redraw else _log_add(inside, log_rest)
+    upper = log_rest if how.redraw else kn.log_add(inside, log_rest)
     if ended == kn.EXHAUSTED:
         upper = inside
     children = None
@@ -305,11 +305,6 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) ->
         status,
         children,
     )
-
-
-def _log_add(x: float, y: float) -> float:
-    x, y = max(x, y), min(x, y)
-    return x if y == -math.inf else x + math.log1p(math.exp(y - x))
 
 
 def _set_draw(

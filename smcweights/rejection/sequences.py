@@ -451,11 +451,8 @@ def _island(
             if proposal is not None:
                 log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
                 log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
-                chi_square[t] = (
-                    _chi_square(log_p, log_q)
-                    @ np.bincount(node, np.exp(before - before.max()), len(wanted))
-                    / np.exp(before - before.max()).sum()
-                )
+                share = np.bincount(node, np.exp(before - before.max()), len(wanted))
+                chi_square[t] = _chi_square(log_p, log_q) @ share / share.sum()
                 some = items >= 0
                 at = node[some], items[some]
                 log_w[active[some]] += log_p[at] - log_q[at]
