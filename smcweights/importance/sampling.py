@@ -1115,9 +1115,9 @@ def given_names(names: Any) -> tuple[str, ...] | None:
 
 def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:
     """The names given, checked, or E1, E2, ..."""
-    if names is None:
+    given = given_names(names)
+    if given is None:
         return ("estimate",) if scalar else tuple(f"E{i + 1}" for i in range(count))
-    given = given_names(names) or ()
     if len(given) != count or len(set(given)) != count:
         raise ValueError(
             f"names: got {len(given)} ({len(set(given))} different); expected {count} different "

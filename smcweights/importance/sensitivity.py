@@ -51,7 +51,7 @@ from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
-from .sampling import arguments_of, call_integrand, checked_table
+from .sampling import arguments_of, call_integrand, checked_table, given_names
 from .sparse_polynomials import SparsePolynomial, fit_sparse, product_basis
 
 if TYPE_CHECKING:
@@ -778,6 +778,7 @@ def sobol_indices(
     if groups is None and isinstance(law, Mapping) and "num_vars" in law:
         groups = law.get("groups")
     law = _independent(law)
+    names = given_names(names)
     plan = _plan(law, groups, order)
     rule = stopping_rule(budget, precision)
     if method not in METHODS:
@@ -798,7 +799,7 @@ def sobol_indices(
         method=method,
         groups=[list(np.flatnonzero(m).astype(str)) for m in plan.members],
         vectorized=bool(vectorized),
-        names=None if names is None else list(names),
+        names=names,
     )
     began = time.perf_counter()
     title = "Sobol' indices"
@@ -1092,9 +1093,9 @@ def _cautioned(means: Estimate, text: str) -> Estimate:
 
 def output_names(names: Any, count: int) -> tuple[str, ...]:
     """Names of the outputs, checked, or Y1, Y2, ..."""
-    if names is None:
+    given = given_names(names)
+    if given is None:
         return tuple(f"Y{k + 1}" for k in range(count)) if count > 1 else ("Y",)
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if len(names) != count or len(set(names)) < count:
-        raise ValueError(f"names: got {names}; expected {count} different names of outputs")
-    return names
+    if len(given) != count or len(set(given)) < count:
+        raise ValueError(f"names: got {given}; expected {count} different names of outputs")
+    return given

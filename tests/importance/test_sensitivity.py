@@ -436,6 +436,14 @@ def test_wrong_samples_are_named(x, y, options, message):
         smw.sobol_from_sample(x, y, **options)
 
 
+def test_names_that_are_no_strings_cost_no_calls():
+    def never(x):
+        raise AssertionError("called")
+
+    with pytest.raises(TypeError, match=r"names: got 3 among .*expected strings"):
+        smw.sobol_indices(never, UNIT, 1_000, names=("a", 3))
+
+
 # ---------------------------------------------------------------------------------------- figures
 
 
