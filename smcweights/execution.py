@@ -37,6 +37,7 @@ from __future__ import annotations
 import contextvars
 import glob
 import hashlib
+import io
 import json
 import math
 import operator
@@ -44,6 +45,7 @@ import os
 import secrets
 import sys
 import time
+from collections import ChainMap
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import (
     ALL_COMPLETED,
@@ -57,7 +59,8 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager, suppress
 from itertools import repeat
-from typing import Any
+from types import CodeType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -608,14 +611,30 @@ def _copied(value: Any) -> Any:
 def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
     import cloudpickle
 
+    reduce_code = cloudpickle.CloudPickler.dispatch_table[CodeType]
+
+    class Pickler(cloudpickle.CloudPickler):
+        """Keeps the file of code, which tracebacks name; cloudpickle 3.1.3 drops it."""
+
+        dispatch_table: ClassVar = ChainMap(
+            {CodeType: lambda code: (_located, (code.co_filename, *reduce_code(code)))},
+            cloudpickle.CloudPickler.dispatch_table,
+        )
+
+    buffer = io.BytesIO()
     try:
-        body = cloudpickle.dumps(function)
+        Pickler(buffer).dump(function)
     except Exception as error:
         raise TypeError(
             f"function: can't be sent to other processes ({type(error).__name__}: {error}); "
             "executor='threads' needs no sending"
         ) from error
+    body = buffer.getvalue()
     return body, hashlib.sha256(body).hexdigest()
+
+
+def _located(file: str, build: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
+    return build(*parts).replace(co_filename=file)
 
 
 def _sent_error(error: Exception) -> tuple[bytes | None, str, str]:
