@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,8 @@ class WeightedDraw:
     status : {"ok", "exhausted", "budget", "dead"}
         "exhausted": every item was inspected, the weight is exact. "budget": the evaluations ran
         out; the weight (zero without an accepted item) is valid. "dead": no item is accepted.
-    children : (ndarray, ndarray)
-        Items and log weights of a properly weighted set; one item unless ``method="set"``.
+    drawn : (ndarray, ndarray) or None
+        The set of ``method="set"``; see `children`.
     """
 
     index: int
@@ -64,7 +65,15 @@ class WeightedDraw:
     n_accepted: int
     n_rejected: int
     status: str
-    children: tuple[np.ndarray, np.ndarray] = field(repr=False)
+    drawn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+
+    @property
+    def children(self) -> tuple[np.ndarray, np.ndarray]:
+        """Items and log weights of a properly weighted set; one item unless ``method="set"``."""
+        if self.drawn is not None:
+            return self.drawn
+        some = int(self.index >= 0)
+        return np.array([self.index] * some, np.int64), np.array([self.log_weight] * some)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Plan:
         """Whether accepted items may come again."""
         return self.method in REDRAW
 
+    @cached_property
     def rule(self) -> np.ndarray:
         """What ends a run, as the kernels read it."""
         return np.array(
@@ -97,6 +107,20 @@ def plan(
     after_first: str | int | None,
 ) -> Plan:
     """Checked options of a run."""
+    try:
+        return _plan(n_accepts, method, max_evaluations, after_first)
+    except TypeError:
+        # what can't be hashed is refused with its name
+        return _plan.__wrapped__(n_accepts, method, max_evaluations, after_first)
+
+
+@lru_cache(typed=True)
+def _plan(
+    n_accepts: int,
+    method: str,
+    max_evaluations: int | None,
+    after_first: str | int | None,
+) -> Plan:
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}; expected one of {METHODS}")
     accepts = _whole(n_accepts, "n_accepts", 2)
@@ -212,7 +236,7 @@ def run(
         else:
             kn.restore(c.logits, c.w, c.sums, c.order, c.dirty, c.top)
     kn.begin(c.counts, c.scales, c.total, c.top)
-    rule = how.rule()
+    rule = how.rule
     due = np.empty(1, np.int64)
     uniforms = rng.random(UNIFORMS)
     while True:
@@ -230,13 +254,15 @@ def run(
         if due.size > 1:
             many = kn.upcoming(uniforms, c.w, c.sums, c.known, c.counts, c.scales, rule, due)
             ask = due[:many].tolist()
-        if due.size < PEEK:
-            due = np.empty(2 * due.size, np.int64)
         if not batch:
             for item in ask:
                 if _answer(c, item, constraint(item)):
                     break
+            else:
+                # looking ahead pays where answers are no
+                due = _longer(due)
             continue
+        due = _longer(due)
         got = np.asarray(constraint(np.array(ask)))
         if got.shape != (len(ask),):
             raise ModelError(
@@ -247,6 +273,11 @@ def run(
             _answer(c, one, value)
     c.dirty = int(c.counts[kn.SEEN])
     return _weigh(rng, c, how, rule)
+
+
+def _longer(due: np.ndarray) -> np.ndarray:
+    """Room for more items at once."""
+    return np.empty(2 * due.size, np.int64) if due.size < PEEK else due
 
 
 def _answer(c: Context, item: int, value: Any) -> bool:
@@ -272,33 +303,26 @@ WEIGHTS = {
     "two-loop": kn.TWO_LOOP,
     "set": kn.OF_SET,
 }
+STATUS = {kn.BY_ACCEPT: "ok", kn.BY_CAP: "ok", kn.BY_BUDGET: "budget", kn.EXHAUSTED: "exhausted"}
 
 
 def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) -> WeightedDraw:
     code = WEIGHTS.get(how.method, kn.AVERAGED)
-    index, weight, inside, log_rest = kn.weigh(
+    index, weight, inside, upper, log_rest, n_evaluations, n_rejected, ended = kn.weigh(
         c.logits, c.log_total, c.known, c.order, c.counts, c.scales, rule, code
     )
-    n_evaluations, n_rejected = int(c.counts[kn.EVALUATIONS]), int(c.counts[kn.N_REJECTED])
-    ended = int(c.counts[kn.ENDED])
-    upper = log_rest if how.redraw else kn.log_add(inside, log_rest)
-    if ended == kn.EXHAUSTED:
-        upper = inside
     children = None
-    status = {kn.BY_BUDGET: "budget", kn.EXHAUSTED: "exhausted"}.get(ended, "ok")
+    status = STATUS[ended]
     if index < 0:
         status = "dead" if log_rest == -math.inf else "budget"
     elif how.method == "set":
         order = c.order[: c.dirty]
         log_p = c.logits[order] - c.log_total
         index, weight, children = _set_draw(rng, c, order, log_p, log_rest, ended)
-    if children is None:
-        some = index >= 0
-        children = np.array([index] * some, np.int64), np.array([weight] * some)
     return WeightedDraw(
         index,
         weight,
-        (min(inside, 0.0), min(upper, 0.0)),
+        (inside, upper),
         n_evaluations,
         n_evaluations - n_rejected,
         n_rejected,
@@ -326,7 +350,7 @@ def _set_draw(
     items = order[inside].copy()
     if c.values is not None:
         log_w = log_w + np.log(c.values[items])
-    total = _log_sum(log_w)
+    total = kn.log_sum(log_w)
     pick = int(np.searchsorted(np.cumsum(np.exp(log_w - total)), rng.random(), side="right"))
     return int(items[min(pick, items.size - 1)]), total, (items, log_w)
 
@@ -334,11 +358,9 @@ def _set_draw(
 def _exact(
     rng: np.random.Generator, c: Context, constraint: Callable[[Any], Any] | None, batch: bool
 ) -> WeightedDraw:
-    possible = np.flatnonzero(c.logits > -np.inf)
-    unknown = possible[c.known[possible] == kn.UNKNOWN]
-    if unknown.size:
-        assert constraint is not None
-        if batch:
+    if constraint is not None:
+        unknown = np.flatnonzero((c.known == kn.UNKNOWN) & (c.logits > -np.inf))
+        if batch and unknown.size:
             answers = np.asarray(constraint(unknown))
             if answers.shape != unknown.shape:
                 raise ModelError(
@@ -346,38 +368,15 @@ def _exact(
                 )
         for at, i in enumerate(unknown.tolist()):
             _answer(c, i, answers[at] if batch else constraint(i))
-    items = possible[c.known[possible] == kn.ACCEPTED]
-    n, accepts = possible.size, items.size
-    if not accepts:
-        none = np.empty(0, np.int64), np.empty(0)
-        return WeightedDraw(-1, -math.inf, (-math.inf, -math.inf), n, 0, n, "dead", none)
-    log_w = c.logits[items] - c.log_total
-    inside = min(_log_sum(log_w), 0.0)
-    if c.values is not None:
-        log_w = log_w + np.log(c.values[items])
-    total = _log_sum(log_w)
-    if c.values is None:
-        total = min(total, 0.0)
-    shares = np.cumsum(np.exp(log_w - total))
-    at = min(int(np.searchsorted(shares, rng.random() * shares[-1], side="right")), accepts - 1)
-    index = int(items[at])
-    return WeightedDraw(
-        index,
-        total,
-        (inside, inside),
-        n,
-        accepts,
-        n - accepts,
-        "exhausted",
-        (np.array([index]), np.array([total])),
+    soft = np.empty(0) if c.values is None else c.values
+    index, weight, inside, n, accepts = kn.masked(
+        c.logits, c.w, c.top, c.log_total, c.known, soft, rng.random()
     )
-
-
-def _log_sum(log_w: np.ndarray) -> float:
-    if log_w.size == 0:
-        return -math.inf
-    top = log_w.max()
-    return float(top + np.log(np.exp(log_w - top).sum()))
+    inside = min(inside, 0.0)
+    if c.values is None:
+        weight = inside
+    status = "exhausted" if accepts else "dead"
+    return WeightedDraw(index, weight, (inside, inside), n, accepts, n - accepts, status)
 
 
 def weighted_rejection(
@@ -447,8 +446,8 @@ def weighted_rejection(
     (0, 'ok', True)
     """
     x = check_logits(logits)
+    method = decided(method, constraint, max_evaluations is not None)
     how = plan(n_accepts, method, max_evaluations, after_first)
-    how = resolve(how, constraint)
     soft = how.method in ("set", "exact")
     one = x.ndim == 1
     rows = x[None] if one else x
@@ -468,13 +467,11 @@ def weighted_rejection(
     return out[0] if one else out
 
 
-def resolve(how: Plan, constraint: Any) -> Plan:
-    """The plan with its method decided."""
-    if how.method != "auto":
-        return how
-    exact = not callable(constraint) and how.budget < 0
-    method = "exact" if exact else "rao-blackwell"
-    return Plan(method, how.accepts, how.base, how.slope, how.budget, how.most)
+def decided(method: str, constraint: Any, limited: bool = False) -> str:
+    """The method that is meant: all answers of an array are known at no cost."""
+    if method != "auto":
+        return method
+    return "rao-blackwell" if callable(constraint) or limited else "exact"
 
 
 def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
@@ -563,7 +560,7 @@ def constraint_probability(
     rule = stopping_rule(budget, precision)
     if isinstance(rule, Budget) and rule.total < 20:
         raise ValueError(f"budget: got {rule.total}; expected at least 20 runs")
-    how = resolve(plan(n_accepts, method, None, "4+2j"), constraint)
+    how = plan(n_accepts, decided(method, constraint), None, "4+2j")
     soft = how.method in ("set", "exact")
     context = prepare(x, constraint, soft)
     asked = context.known == kn.UNKNOWN

@@ -435,7 +435,11 @@ def log_sum(x):
 
 @njit(cache=True, nogil=True)
 def weigh(logits, log_total, known, order, counts, scales, rule, method):
-    """First accepted item (-1: none), its log weight, log mass accepted and left over."""
+    """The outcome of a run.
+
+    First accepted item (-1: none), its log weight, log mass accepted, a bound on that of all
+    accepts, log mass left over, evaluations, rejects, and how it ended.
+    """
     n, redraw = counts[SEEN], rule[REDRAW] == 1
     log_r, log_a, log_once = np.empty(n), np.empty(n), np.empty(n)
     n_r = n_a = n_once = 0
@@ -482,4 +486,72 @@ def weigh(logits, log_total, known, order, counts, scales, rule, method):
             rule[SLOPE],
             rule[BUDGET],
         )
-    return first, weight, inside, log_rest
+    upper = inside if counts[ENDED] == EXHAUSTED else log_rest
+    if not redraw and counts[ENDED] != EXHAUSTED:
+        upper = log_add(inside, log_rest)
+    return (
+        first,
+        weight,
+        min(inside, 0.0),
+        min(upper, 0.0),
+        log_rest,
+        counts[EVALUATIONS],
+        counts[N_REJECTED],
+        counts[ENDED],
+    )
+
+
+@njit(cache=True, nogil=True)
+def masked(logits, w, top, log_total, known, values, u):
+    """A draw with all answers known, by the share u of the accepted mass.
+
+    The item (-1: none is accepted), log mean value, log mass accepted, items possible and
+    accepted. `values` is empty where accepts count alike.
+    """
+    soft = values.size > 0
+    n = accepts = 0
+    inside = total = 0.0
+    for i in range(logits.size):
+        if logits[i] > -math.inf:
+            n += 1
+            if known[i] == ACCEPTED:
+                accepts += 1
+                inside += w[i]
+                if soft:
+                    total += w[i] * values[i]
+    if accepts == 0:
+        return -1, -math.inf, -math.inf, n, 0
+    if not soft:
+        total = inside
+    item = -1
+    if inside > SMALL and SMALL < total < 1.0 / SMALL:
+        left = u * total
+        for i in range(logits.size):
+            if known[i] == ACCEPTED and w[i] > 0.0:
+                mass = w[i] * values[i] if soft else w[i]
+                item = i
+                if left < mass:
+                    break
+                left -= mass
+        return (
+            item,
+            top + math.log(total) - log_total,
+            top + math.log(inside) - log_total,
+            n,
+            accepts,
+        )
+    # masses too small or too large for sums as they are
+    log_mass, log_w = np.full(logits.size, -math.inf), np.full(logits.size, -math.inf)
+    for i in range(logits.size):
+        if known[i] == ACCEPTED and logits[i] > -math.inf:
+            log_mass[i] = logits[i] - log_total
+            log_w[i] = log_mass[i] + math.log(values[i]) if soft else log_mass[i]
+    log_mean = log_sum(log_w)
+    left = u
+    for i in range(logits.size):
+        if log_w[i] > -math.inf:
+            item = i
+            left -= math.exp(log_w[i] - log_mean)
+            if left < 0.0:
+                break
+    return item, log_mean, log_sum(log_mass), n, accepts

@@ -19,6 +19,7 @@ References: Nguyen and Ho (2024), arXiv 2305.00402; Leluc et al. (2024), arXiv 2
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ class Control:
     values : callable
         (theta of shape (L, d), projected x of shape (L, n), projected y) -> (L, count).
     means : callable
-        (relative tolerance) -> means of shape (count,) and a bound of their error.
+        (error allowed) -> means of shape (count,) and a bound of their error.
     needs_rows : bool
         Whether the projected clouds are looked at.
     """
@@ -150,11 +151,16 @@ def mean_root_product(
     return float(scale * value), float(scale * change)
 
 
+@functools.cache
+def _gauss(n: int) -> tuple[Array, Array]:
+    """Nodes and weights on (0, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return (nodes + 1) / 2, weights / 2
+
+
 def _root_product_nodes(a: Array, b: Array, d: int, n_angles: int, n_radii: int) -> float:
-    u, w_u = np.polynomial.legendre.leggauss(n_radii)
-    u, w_u = (u + 1) / 2, w_u / 2
-    f, w_f = np.polynomial.legendre.leggauss(n_angles)
-    f, w_f = (f + 1) * math.pi / 4, w_f * math.pi / 4
+    u, w_u = _gauss(n_radii)
+    f, w_f = (part * math.pi / 2 for part in _gauss(n_angles))
     total = 0.0
     for angle, weight in zip(f, w_f, strict=True):
         c, s = math.cos(angle) ** 2, math.sin(angle) ** 2
@@ -348,7 +354,10 @@ def _of_second_moments(name: str, pair: Any) -> Control:
 
     def mean(tolerance: float) -> tuple[Array, float]:
         a, b = pair.spectra()
-        cross, error = mean_root_product(a, b, d, tolerance)
+        # by Cauchy and Schwarz the product is at most this
+        most = 2 * math.sqrt(pair.x.spread * pair.y.spread) / d
+        relative = tolerance / most if tolerance < most else 1.0
+        cross, error = mean_root_product(a, b, d, min(max(relative, 1e-12), 1e-3))
         return np.array([sum(sums()) - 2 * cross]), 2 * error
 
     return Control("gaussian", 1, gaussian, mean, True)
