@@ -8,6 +8,23 @@ import numpy as np
 _FAST = {"reassoc", "contract", "nsz"}
 
 
+@numba.njit(cache=True, nogil=True)
+def scan(bits, mask):
+    """Largest of numbers without their sign, as bits, and a sum that tells arrays apart.
+
+    Bits of floats are ordered as their sizes are, infinity and NaN above all others: one pass over
+    integers says what three over floats would.
+    """
+    largest = bits[0] & mask
+    total = np.int64(0)
+    place = np.int64(0)
+    for i in range(bits.size):
+        largest = max(largest, bits[i] & mask)
+        total += np.int64(bits[i]) ^ place
+        place += np.int64(0x61C8864680B583EB)
+    return largest, total
+
+
 @numba.njit(inline="always")
 def _power(difference, p):
     size = abs(difference)

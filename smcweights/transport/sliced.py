@@ -49,8 +49,10 @@ __all__ = [
 Array = NDArray[Any]
 
 LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n (n - 1)
-ROWS_BYTES = 2**26  # projected rows of a task
-DIGEST_BYTES = 2**19  # larger clouds are told apart by a sample of their rows
+ROWS_BYTES = 2**27  # rows projected at once
+TASK_NUMBERS = 2**20  # projected numbers that are worth a task of their own
+DIGEST_BYTES = 2**16  # larger clouds are told apart by a sample of their rows and a sum of all bits
+SOME = 2**16  # numbers that say roughly how large a cloud is
 
 
 # ------------------------------------------------------------------------------------ the clouds
@@ -58,10 +60,14 @@ DIGEST_BYTES = 2**19  # larger clouds are told apart by a sample of their rows
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal."""
+    """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal.
+
+    `mark` tells the points as they were given from others.
+    """
 
     points: Array
     weights: Array | None
+    mark: int = 0
 
     @cached_property
     def mean(self) -> Array:
@@ -77,10 +83,17 @@ class Cloud:
         return max(float(self.masses @ squares) - float(self.mean @ self.mean), 0.0)
 
     @cached_property
+    def rough(self) -> tuple[Array, float]:
+        """Mean (d,) and mean square of about a thousand points, fewer of many coordinates."""
+        n, d = self.points.shape
+        count = min(max(SOME // d, 50), 1000)
+        some = self.points[:: max(n // count, 1)].astype(np.float64)
+        return np.add.reduce(some) / len(some), float(np.vdot(some, some)) / len(some)
+
+    @property
     def size(self) -> float:
-        """Rough mean square of the points: that of a thousand of them."""
-        some = self.points[:: max(len(self.points) // 1000, 1)].astype(np.float64)
-        return float(np.einsum("nd,nd->", some, some)) / len(some)
+        """Rough mean square of the points."""
+        return self.rough[1]
 
     @cached_property
     def masses(self) -> Array:
@@ -162,8 +175,18 @@ def _covariance(points: Array, weights: Array | None, mean: Array) -> Array:
     return total
 
 
-def as_cloud(points: Any, weights: Any = None, name: str = "x") -> tuple[Array, Array | None]:
-    """Points (n, d) and weights of sum 1, checked; points without weight are left out.
+def _scan(points: Array) -> tuple[float, int]:
+    """Largest size of a coordinate (infinity for NaN, too), and a sum that tells clouds apart."""
+    from . import kernels
+
+    integer = np.int64 if points.dtype == np.float64 else np.int32
+    bits, mark = kernels.scan(points.reshape(-1).view(integer), integer(np.iinfo(integer).max))
+    size = float(np.array(bits, dtype=integer).view(points.dtype))
+    return (math.inf if math.isnan(size) else size), int(mark)
+
+
+def as_cloud(points: Any, weights: Any = None, name: str = "x", p: float = 2.0) -> Cloud:
+    """A cloud, checked; points without weight are left out.
 
     float32 and float64 are kept, anything else becomes float64; a vector is a cloud on the line.
     """
@@ -181,68 +204,75 @@ def as_cloud(points: Any, weights: Any = None, name: str = "x") -> tuple[Array, 
         found = found[:, None]
     if found.ndim != 2 or found.size == 0:
         raise ValueError(f"{name}: got shape {found.shape}; expected (n, d), or (n,) on the line")
-    with np.errstate(all="ignore"):
-        sound = np.isfinite(found.sum())
-    if not sound and not np.isfinite(found).all():
+    found = np.ascontiguousarray(found)
+    size, mark = _scan(found)
+    if size == math.inf:
         row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
         raise ValueError(
             f"{name}: point {row} has {found[row, column]} as coordinate {column}; expected finite "
             "numbers"
         )
+    a = _masses(weights, len(found), name)
+    if a is not None and not a.all():
+        found, a = found[a > 0], a[a > 0]
+        size, _ = _scan(found)
+    if size > 0 and not 10 ** (-140 / p) < size < 10 ** (140 / p):
+        raise ValueError(
+            f"{name}: has coordinates of size {size:.3g}; expected sizes from "
+            f"{10 ** (-140 / p):.0e} to {10 ** (140 / p):.0e}, whose powers are numbers still: "
+            "use other units"
+        )
+    return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark)
+
+
+def _masses(weights: Any, count: int, name: str) -> Array | None:
+    """Weights of sum 1, checked."""
     if weights is None:
-        return found, None
+        return None
     where = f"weights_{name}"
     a = np.asarray(weights, dtype=np.float64)
-    if a.shape != (len(found),):
-        raise ValueError(f"{where}: got shape {a.shape}; expected ({len(found)},)")
+    if a.shape != (count,):
+        raise ValueError(f"{where}: got shape {a.shape}; expected ({count},)")
     if not np.isfinite(a).all() or (a < 0).any():
         i = int(np.argmax(~np.isfinite(a) | (a < 0)))
         raise ValueError(f"{where}: entry {i} is {a[i]}; expected finite numbers from 0")
     if not a.any():
         raise ValueError(f"{where}: all are 0; expected a positive sum")
-    kept = a > 0
-    if not kept.all():
-        found, a = found[kept], a[kept]
-    a = a / a.sum()
-    return found, None if np.ptp(a) == 0 else a
+    return a / a.sum()
 
 
-def _centre(clouds: Sequence[Array]) -> Array | None:
+def _centre(clouds: Sequence[Cloud]) -> Array | None:
     """A vector to subtract from all of them, or None where they are near the origin."""
-    some = [c[:: max(len(c) // 1000, 1)].astype(np.float64) for c in clouds]
-    means = np.array([part.mean(axis=0) for part in some])
-    centre = means.mean(axis=0)
-    size = sum(float(((part - centre) ** 2).sum(axis=1).mean()) for part in some)
-    return centre if float(centre @ centre) > 4 * size else None
+    centre = np.add.reduce([cloud.rough[0] for cloud in clouds]) / len(clouds)
+    length = float(centre @ centre)
+    spread = sum(
+        square - 2 * float(mean @ centre) + length for mean, square in (c.rough for c in clouds)
+    )
+    return centre if length > 4 * spread else None
 
 
-def _moved(points: Array, weights: Array | None, centre: Array | None) -> Cloud:
+def _moved(cloud: Cloud, dtype: Any, centre: Array | None) -> Cloud:
+    if centre is None and cloud.points.dtype == dtype:
+        return cloud
+    points = cloud.points.astype(dtype, copy=False)
     if centre is not None:
-        points = (points - centre).astype(points.dtype)
-    return Cloud(np.ascontiguousarray(points), weights)
+        points = (points - centre).astype(dtype)
+    return Cloud(points, cloud.weights, cloud.mark)
 
 
 def clouds_of(given: Sequence[tuple[Any, Any, str]], p: float = 2.0) -> list[Cloud]:
     """Clouds from (points, weights, name) with one vector subtracted from all of them."""
-    found = [as_cloud(*entry) for entry in given]
-    dimension = found[0][0].shape[1]
-    for (points, _), (_, _, name) in zip(found, given, strict=True):
-        if points.shape[1] != dimension:
+    found = [as_cloud(*entry, p) for entry in given]
+    dimension = found[0].points.shape[1]
+    for cloud, (_, _, name) in zip(found, given, strict=True):
+        if cloud.points.shape[1] != dimension:
             raise ValueError(
-                f"{name}: has points in {points.shape[1]} dimensions, {given[0][2]} in {dimension}"
+                f"{name}: has points in {cloud.points.shape[1]} dimensions, {given[0][2]} in "
+                f"{dimension}"
             )
-    dtype = np.result_type(*(points.dtype for points, _ in found))
-    found = [(np.asarray(points, dtype=dtype), weights) for points, weights in found]
-    for (points, _), (_, _, name) in zip(found, given, strict=True):
-        size = float(max(points.max(), -points.min()))
-        if size > 0 and not 10 ** (-140 / p) < size < 10 ** (140 / p):
-            raise ValueError(
-                f"{name}: has coordinates of size {size:.3g}; expected sizes from "
-                f"{10 ** (-140 / p):.0e} to {10 ** (140 / p):.0e}, whose powers are numbers still: "
-                "use other units"
-            )
-    centre = _centre([points for points, _ in found])
-    return [_moved(points, weights, centre) for points, weights in found]
+    dtype = np.result_type(*(cloud.points.dtype for cloud in found))
+    centre = _centre(found)
+    return [_moved(cloud, dtype, centre) for cloud in found]
 
 
 def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any, p: float = 2.0) -> Pair:
@@ -255,11 +285,23 @@ def pair_of(x: Any, y: Any, weights_x: Any, weights_y: Any, p: float = 2.0) -> P
 
 
 def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
-    """Rows that are projected at once: thin blocks starve matrix products, thick ones memory."""
-    base = 16 if dimension <= 10 else 32 if dimension <= 100 else 64
-    # of small clouds many rows, so that the bookkeeping of a task doesn't show
-    base = max(base, min(2**17 // points, 1024))
+    """Rows that are projected at once: thin blocks starve matrix products, thick ones caches."""
+    if dimension <= 10:
+        base = min(max(2**15 // points, 8), 64)
+    else:
+        base = 64 if dimension <= 100 else 128
     return int(min(base, max(ROWS_BYTES // (points * itemsize), 1)))
+
+
+def task_blocks(pair: Pair, current: Plan) -> int:
+    """Blocks of a task: enough to be worth one, in tasks of about the same size."""
+    n = len(pair.x.points) + len(pair.y.points)
+    chunk = chunk_rows(pair.dimension, n, pair.x.points.dtype.itemsize)
+    rows = max(chunk, min(TASK_NUMBERS // n, 1024))
+    tasks = math.ceil(current.blocks / max(rows // current.lines, 1))
+    if current.total * n > TASK_NUMBERS:
+        tasks = max(tasks, min(2, current.blocks))
+    return math.ceil(current.blocks / tasks)
 
 
 def row_costs(x: Cloud, y: Cloud, rows_x: Array, rows_y: Array, p: float) -> Array:
@@ -287,10 +329,15 @@ def _costs(pair: Pair, controls: Sequence[Control], theta: Array, p: float) -> A
     dtype = pair.x.points.dtype
     step = chunk_rows(pair.dimension, n, dtype.itemsize)
     plain = pair.x.weights is None and pair.y.weights is None
+    # memory that is used again need not be cleared again
+    rows_x, rows_y = (
+        np.empty((min(step, len(theta)), len(cloud.points)), dtype) for cloud in (pair.x, pair.y)
+    )
     for first in range(0, len(theta), step):
         block = theta[first : first + step]
         narrow = block.astype(dtype)
-        x, y = narrow @ pair.x.points.T, narrow @ pair.y.points.T
+        x = np.matmul(narrow, pair.x.points.T, out=rows_x[: len(block)])
+        y = np.matmul(narrow, pair.y.points.T, out=rows_y[: len(block)])
         at = 1
         for control in controls:
             out[first : first + step, at : at + control.count] = control.values(block, x, y)
@@ -320,9 +367,7 @@ class _Task:
 
 def _evaluated(run: Any, pair: Pair, current: Plan, round_number: int) -> Array:
     """Costs and controls (B, lines, 1 + k) of a round of blocks."""
-    n = len(pair.x.points) + len(pair.y.points)
-    step = chunk_rows(pair.dimension, n, pair.x.points.dtype.itemsize)
-    each = max(step // current.lines, 1)
+    each = task_blocks(pair, current)
     as_tuple = (
         current.kind, current.dimension, current.blocks, current.lines, current.degree,
         current.given,
@@ -522,13 +567,13 @@ def checked_order(p: Any) -> float:
 
 
 def _fingerprint(pair: Pair) -> list[Array]:
-    """What tells clouds apart: their points; of large ones, sizes and some hundred points."""
+    """What tells clouds apart: their points; of large ones, some of them and a sum of all bits."""
     parts: list[Any] = []
     for cloud in (pair.x, pair.y):
         points = cloud.points
         if points.nbytes > DIGEST_BYTES:
-            points = points[:: max(len(points) * points[0].nbytes // DIGEST_BYTES, 1)]
-        parts += [points, np.array(len(cloud.points))]
+            points = points[:: math.ceil(points.nbytes / DIGEST_BYTES)]
+        parts += [points, np.array([len(cloud.points), cloud.mark])]
         if cloud.weights is not None:
             parts.append(cloud.weights)
     return parts
@@ -992,10 +1037,10 @@ class SlicedReference:
         seed: Any = None,
     ) -> None:
         self.p = checked_order(p)
-        points, masses = as_cloud(y, weights, "y")
-        self._centre = _centre([points])
-        self.cloud = _moved(points, masses, self._centre)
-        self.dimension = points.shape[1]
+        given = as_cloud(y, weights, "y", self.p)
+        self._centre = _centre([given])
+        self.cloud = _moved(given, given.points.dtype, self._centre)
+        self.dimension = given.points.shape[1]
         self._seed = seed_sequence(seed)
         if isinstance(directions, str) and directions == "exact":
             raise ValueError("directions: 'exact' has no projections to keep")
@@ -1021,14 +1066,14 @@ class SlicedReference:
             The cloud or its weights are wrong.
         """
         began = time.perf_counter()
-        points, masses = as_cloud(x, weights, "x")
-        if points.shape[1] != self.dimension:
+        given = as_cloud(x, weights, "x", self.p)
+        if given.points.shape[1] != self.dimension:
             raise ValueError(
-                f"x: has points in {points.shape[1]} dimensions, the reference in {self.dimension}"
+                f"x: has points in {given.points.shape[1]} dimensions, the reference in "
+                f"{self.dimension}"
             )
-        points = points.astype(self.cloud.points.dtype, copy=False)
-        cloud = _moved(points, masses, self._centre)
-        step = chunk_rows(self.dimension, 2 * len(points), points.dtype.itemsize)
+        cloud = _moved(given, self.cloud.points.dtype, self._centre)
+        step = chunk_rows(self.dimension, 2 * len(cloud.points), cloud.points.dtype.itemsize)
         costs = np.concatenate(
             [
                 row_costs(
