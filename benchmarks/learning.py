@@ -168,21 +168,31 @@ def coverage(arguments):
 
 def series(arguments):
     import smcweights as smw
-    from smcweights.problems.series import nile, us_inflation
+    from smcweights.problems.series import euro_dollar, nile, nutria, us_inflation
 
     iterations = 100 if arguments.quick else 1_000
     volume = nile()[1]
     change = np.diff(us_inflation()[1])
+    returns = 100 * np.diff(np.log(euro_dollar()[1]))
+    population = np.log(nutria()[1])
     level = smw.models.linear_gaussian(1.0, 5_000.0, 1.0, 5_000.0, 1_120.0, 90_000.0)
     volatility = smw.models.stochastic_volatility(0.9, 0.3, float(change.std()))
+    rates = smw.models.stochastic_volatility(0.9, 0.3, float(returns.std()))
+    # growth of Ricker's form: with the shape free, too, the data leave density and shape open
+    logistic = smw.models.theta_logistic(0.1, 0.03, 1.0, 0.1, 0.05, float(population[0]), 0.1)
     priors = {
         "nile": lambda th: -np.log(th[1] * th[3]),
         "inflation": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
+        "euro in dollars": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
+        "nutria": lambda th: -np.log(th[3] * th[4]),
     }
     found = {}
     for name, model, y, free in (
-        ("nile", level, volume, [1, 3]), ("inflation", volatility, change, None)
-    ):  # fmt: skip
+        ("nile", level, volume, [1, 3]),
+        ("inflation", volatility, change, None),
+        ("euro in dollars", rates, returns, None),
+        ("nutria", logistic, population, [0, 1, 3, 4]),
+    ):
         began = time.perf_counter()
         fit = smw.maximum_likelihood(model, y, None, 100, iterations, free=free, seed=1,
                                      executor="threads")  # fmt: skip

@@ -19,8 +19,8 @@ correlated_normals  3  5  integrands that change sign, correlated normals
 lognormal_ratio     3  5  skewed inputs under a Gaussian copula
 =================== == == ======================================================================
 
-Real data: `digits` and `colours` are pairs of clouds of points; `nile` and `us_inflation` are time
-series for state-space models.
+Real data: `digits` and `colours` are pairs of clouds of points; `nile`, `us_inflation`,
+`euro_dollar` and `nutria` are time series for state-space models.
 """
 
 from .closed_forms import bounded_sum, correlated_normals, lognormal_ratio
@@ -29,7 +29,7 @@ from .hydraulics import borehole, flood
 from .problem import Problem
 from .reliability import cantilever_beam, four_branch, linear_limit_state
 from .sensitivity import g_function, ishigami
-from .series import nile, us_inflation
+from .series import euro_dollar, nile, nutria, us_inflation
 
 __all__ = [
     "Problem",
@@ -39,6 +39,7 @@ __all__ = [
     "colours",
     "correlated_normals",
     "digits",
+    "euro_dollar",
     "flood",
     "four_branch",
     "g_function",
@@ -46,5 +47,6 @@ __all__ = [
     "linear_limit_state",
     "lognormal_ratio",
     "nile",
+    "nutria",
     "us_inflation",
 ]

@@ -9,6 +9,14 @@ us_inflation
     Inflation of the United States by quarters, 1959 Q2 to 2009 Q3, in per cent a year, from the
     seasonally adjusted consumer price index (Federal Reserve Bank of St. Louis). Public domain,
     taken from the "macrodata" of statsmodels.
+euro_dollar
+    The euro in dollars on the 1,022 trading days from 2006 to 2009: reference rates of the European
+    Central Bank, which may be used freely when the source is named. Unchanged.
+nutria
+    Female nutria (coypu) in East Anglia in 120 successive months, in thousands, from a census of
+    the feral population. Data set 9833 of the Global Population Dynamics Database (NERC Centre for
+    Population Biology, Imperial College, 1999); Peters et al. (2010), arXiv 1005.2238. As
+    distributed with `particles` 0.4 under the MIT licence (Nicolas Chopin).
 """
 
 from __future__ import annotations
@@ -18,7 +26,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["nile", "us_inflation"]
+__all__ = ["euro_dollar", "nile", "nutria", "us_inflation"]
 
 
 def _columns(name: str) -> NDArray[np.float64]:
@@ -58,3 +66,41 @@ def us_inflation() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     table = _columns("us_inflation.csv")
     return table[:, 0] + (table[:, 1] - 1) / 4, table[:, 2]
+
+
+def euro_dollar() -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
+    """Days and reference rates of the euro in dollars.
+
+    Returns
+    -------
+    day : ndarray of datetime64[D], shape (1022,)
+    dollars : ndarray, shape (1022,)
+        Returns in per cent are ``100 * np.diff(np.log(dollars))``.
+
+    Examples
+    --------
+    >>> day, dollars = euro_dollar()
+    >>> str(day[0]), float(dollars[0])
+    ('2006-01-02', 1.1826)
+    """
+    table = _columns("euro_dollar.csv")
+    year, month, number = table[:, :3].astype(int).T
+    months = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
+    return months.astype("datetime64[D]") + (number - 1), table[:, 3]
+
+
+def nutria() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Months and numbers of female nutria, in thousands.
+
+    Returns
+    -------
+    month, thousands : ndarray, shape (120,)
+
+    Examples
+    --------
+    >>> month, thousands = nutria()
+    >>> int(month[-1]), float(thousands.max())
+    (120, 5.55)
+    """
+    table = _columns("nutria.csv")
+    return table[:, 0], table[:, 1]

@@ -406,7 +406,7 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
     return Control("own", len(known), values, lambda tolerance: (known, 0.0))
 
 
-def fit(values: Array, centred: Array, scale: float) -> Fit:
+def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     """Blocks corrected with coefficients from the other blocks.
 
     Parameters
@@ -415,8 +415,9 @@ def fit(values: Array, centred: Array, scale: float) -> Fit:
         Block means.
     centred : ndarray, shape (B, k)
         Block means of the controls minus their known means, k < B - 1.
-    scale : float
-        Size of W; columns that vary less than 1e-6 of it are dropped.
+    sizes : ndarray, shape (k,)
+        Of what each column is a difference of: one that varies less than 1e-6 of it is rounding
+        and is dropped.
 
     Returns
     -------
@@ -428,12 +429,12 @@ def fit(values: Array, centred: Array, scale: float) -> Fit:
     Examples
     --------
     >>> h = np.array([[0.1], [-0.2], [0.4], [0.0], [-0.1]])
-    >>> np.ptp(fit(3 + 2 * h[:, 0], h, 1.0).blocks) < 1e-12
+    >>> np.ptp(fit(3 + 2 * h[:, 0], h, np.ones(1)).blocks) < 1e-12
     np.True_
     """
     count, k = centred.shape
     spread = centred.std(axis=0)
-    kept = np.flatnonzero(spread > 1e-6 * max(scale, float(spread.max(initial=0.0))))
+    kept = np.flatnonzero(spread > 1e-6 * sizes)
     coefficients = np.zeros(k)
     if kept.size == 0:
         return Fit(values, count - 1, coefficients)

@@ -685,7 +685,11 @@ class _Result:
             if fixed:
                 result = Fit(costs - centred[:, 0], count - 1, np.ones(1))
             else:
-                result = fit(costs, centred, max(pair.scale, 1e-300) ** (p / 2))
+                # a function of the direction alone has its own units, others those of the cost
+                own = np.abs(rest[:, columns]).max(axis=0)
+                cost = np.full(len(columns), max(pair.scale, 1e-300) ** (p / 2))
+                alone = [c.name in ("own", "harmonics") for c in kept for _ in range(c.count)]
+                result = fit(costs, centred, np.where(alone, own, cost))
         else:
             result = Fit(costs, count - 1, np.zeros(0))
         self.coefficients = result.coefficients

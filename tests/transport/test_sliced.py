@@ -203,6 +203,23 @@ def test_invariances():
     assert narrow == pytest.approx(base, rel=1e-5) and narrow != base
 
 
+@pytest.mark.parametrize("size", [1e-6, 1e4])
+@pytest.mark.parametrize(
+    "control",
+    ["lower", "upper", "parts", "gaussian", "power", "point_mass", ("harmonics", 4),
+     (lambda theta: theta[:, 0] ** 2, 1 / 3)],
+    ids=str,
+)  # fmt: skip
+def test_controls_serve_clouds_in_any_units(control, size):
+    x, y = mixture(60, 3, 1), mixture(45, 3, 2)
+    keywords = {"directions": "uniform", "control_variates": control, "seed": 3}
+    base = smw.sliced_wasserstein(x, y, 400, **keywords)
+    scaled = smw.sliced_wasserstein(size * x, size * y, 400, **keywords)
+    assert np.all(base.diagnostics["coefficients"] != 0)
+    assert scaled.value == pytest.approx(size * base.value, rel=1e-8)
+    assert scaled.standard_error == pytest.approx(size * base.standard_error, rel=1e-6)
+
+
 # ----------------------------------------------------------------------- unbiased, and covering
 
 SPACE = mixture(60, 3, 11), mixture(60, 3, 12)
@@ -286,7 +303,9 @@ def test_the_paper_s_coefficient_is_biased_and_ours_is_not():
     assert abs(z(published)) > 6
     from smcweights.transport.controls import fit
 
-    ours = np.array([fit(c, k[:, None], 1.0).blocks.mean() for c, k in zip(costs, h, strict=True)])
+    ours = np.array(
+        [fit(c, k[:, None], np.ones(1)).blocks.mean() for c, k in zip(costs, h, strict=True)]
+    )
     assert abs(z(ours)) < 4.5
 
 
