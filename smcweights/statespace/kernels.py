@@ -12,7 +12,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import carray, njit, types
+from numba.extending import intrinsic
 
 _f, _i, _j = types.float64, types.int64, types.int32
 _vector, _matrix, _cube = _f[::1], _f[:, ::1], _f[:, :, ::1]
@@ -57,6 +58,23 @@ FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE = rang
 # where `options` holds what
 FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, CAP, FROZEN, LOOKAHEAD, REDRAW = range(10)
 BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
+
+
+@intrinsic
+def _pointer(context, address):
+    """An address as a pointer to floats."""
+    kind = types.CPointer(_f)
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], context.get_value_type(kind))
+
+    return kind(types.intp), generate
+
+
+def vector_row(a: Any, i: Any) -> Any:
+    """Row of a matrix; to count who uses its memory would cost as much as a small model."""
+    pointer: Any = _pointer
+    return carray(pointer(a.ctypes.data + i * a.shape[1] * a.itemsize), a.shape[1])
 
 
 @njit(LOOK_SIGNATURE, cache=True, nogil=True)

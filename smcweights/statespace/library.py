@@ -42,10 +42,6 @@ def scalar_row(a, i):
     return a[i, 0]
 
 
-def vector_row(a, i):
-    return a[i]
-
-
 def put_scalar(a, i, value):
     a[i, 0] = value
 
@@ -82,6 +78,21 @@ def bootstrap_move(state, put, observation, observed, transition_sample, observa
         for i in range(x.shape[0]):
             if i != skip:
                 put(x, i, transition_sample(rng, state(x_prev, ancestors[i]), t, theta))
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
+        return 0
+
+    return move
+
+
+def bootstrap_move_in_place(state, put, observation, observed, transition_into, observation_logpdf):
+    """For ready models that write the new state where it belongs: no array for each particle."""
+
+    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            if i != skip:
+                transition_into(rng, state(x_prev, ancestors[i]), t, theta, state(x, i))
             if seen:
                 log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
         return 0
@@ -452,6 +463,8 @@ def _cholesky(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def _matrix_gaussian(given, initial_mean, initial_covariance):
+    from numba.extending import register_jitable
+
     a = _matrix("transition_matrix", given["transition_matrix"])
     d = len(a)
     if a.shape != (d, d):
@@ -543,8 +556,8 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
             total += np.log(theta[row + i - first]) - 0.5 * z * z
         return total
 
-    def transition_sample(rng, x_prev, t, theta):
-        x = np.empty(d)
+    @register_jitable
+    def transition_into(rng, x_prev, t, theta, x):
         for i in range(d):
             first = i if plain_q else 0
             row = i_q + (i if plain_q else i * (i + 1) // 2)
@@ -557,7 +570,13 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
             for j in range(d):
                 total += theta[i_a + i * d + j] * x_prev[j]
             x[i] = total
+
+    def transition_sample(rng, x_prev, t, theta):
+        x = np.empty(d)
+        transition_into(rng, x_prev, t, theta, x)
         return x
+
+    transition_sample.into = transition_into  # type: ignore[attr-defined]
 
     def transition_logpdf(x_prev, x, t, theta):
         total = -0.5 * d * _LOG_2_PI

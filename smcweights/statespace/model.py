@@ -450,12 +450,16 @@ def compiled(model: StateSpaceModel, y_vector: bool, proposal: Proposal | None =
     from . import kernels, library
 
     m, p = model, proposal
-    state = library.scalar_row if m.state_dim is None else library.vector_row
+    state = library.scalar_row if m.state_dim is None else kernels.vector_row
     put = library.put_scalar if m.state_dim is None else library.put_vector
-    observation = library.vector_row if y_vector else library.scalar_row
+    observation = kernels.vector_row if y_vector else library.scalar_row
     frame = (state, put, observation, library.observed)
     start: tuple[Any, ...] = (library.bootstrap_start, m.initial_sample, m.observation_logpdf)
-    move: tuple[Any, ...] = (library.bootstrap_move, m.transition_sample, m.observation_logpdf)
+    into = getattr(m.transition_sample, "into", None)
+    move: tuple[Any, ...] = (
+        library.bootstrap_move if into is None else library.bootstrap_move_in_place,
+        into or m.transition_sample, m.observation_logpdf,
+    )  # fmt: skip
     look, bound, reject = kernels.no_lookahead, kernels.no_bound, kernels.no_rejection
     if p is not None and p.initial_sample is not None:
         start = (
@@ -500,10 +504,10 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     """(x, y, theta) -> joint log density of a path (T, d) and observations (T, p)."""
     from numba import types
 
-    from . import library
+    from . import kernels, library
 
-    state = library.scalar_row if model.state_dim is None else library.vector_row
-    observation = library.vector_row if y_vector else library.scalar_row
+    state = library.scalar_row if model.state_dim is None else kernels.vector_row
+    observation = kernels.vector_row if y_vector else library.scalar_row
     matrix = types.float64[:, ::1]
     laws = (model.initial_logpdf, model.transition_logpdf, model.observation_logpdf)
     with _LOCK:
@@ -552,7 +556,7 @@ def compiled_functional(
                 f"{name}: returned shape {shape}; expected a float or (J,), the same from "
                 f"functional and initial_functional (functional: {values.shape})"
             )
-    state = library.scalar_row if model.state_dim is None else library.vector_row
+    state = library.scalar_row if model.state_dim is None else kernels.vector_row
     scalar = values.ndim == 0
     with _LOCK:
         try:
@@ -621,7 +625,9 @@ def jitted(
                 # process: code from the disk would take the place of a loop of the same name
                 parts = [f.__name__ for f in (*frame, *functions)] if keep else ["users"]
                 loop.__qualname__ = ".".join([factory.__qualname__, *parts])
-            _COMPILED[key] = numba.njit(signature, cache=keep, nogil=True)(loop)
+            _COMPILED[key] = numba.njit(signature, cache=keep, nogil=True, error_model="numpy")(
+                loop
+            )
         return _COMPILED[key]
 
 
@@ -639,7 +645,9 @@ def _callee(function: Any, keep: bool) -> Any:
     key = ("callee", function)
     if key not in _COMPILED:
         _COMPILED[key] = (
-            function if hasattr(function, "py_func") else numba.njit(nogil=True)(function)
+            function
+            if hasattr(function, "py_func")
+            else numba.njit(nogil=True, error_model="numpy")(function)
         )
     return _COMPILED[key]
 

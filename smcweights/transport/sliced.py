@@ -687,9 +687,9 @@ class _Result:
             else:
                 # a function of the direction alone has its own units, others those of the cost
                 own = np.abs(rest[:, columns]).max(axis=0)
-                cost = np.full(len(columns), max(pair.scale, 1e-300) ** (p / 2))
-                alone = [c.name in ("own", "harmonics") for c in kept for _ in range(c.count)]
-                result = fit(costs, centred, np.where(alone, own, cost))
+                sizes = np.full(len(columns), max(pair.scale, 1e-300) ** (p / 2))
+                direction = [c.name in ("own", "harmonics") for c in kept for _ in range(c.count)]
+                result = fit(costs, centred, np.where(direction, own, sizes))
         else:
             result = Fit(costs, count - 1, np.zeros(0))
         self.coefficients = result.coefficients
