@@ -118,9 +118,11 @@ def speed(given):
         listed = accepted.tolist()
         stream = np.random.default_rng(2)
 
-        def floor(logits=logits, v=v):
-            w = np.exp(logits - logits.max())
-            return np.add.reduceat(w, np.arange(0, v, 256))
+        room, starts = np.empty(v), np.arange(0, v, 256)
+
+        def floor(logits=logits, w=room, starts=starts):
+            np.subtract(logits, logits.max(), out=w)
+            return np.add.reduceat(np.exp(w, out=w), starts)
 
         def masking(logits=logits, accepted=accepted, stream=stream):
             masked = np.where(accepted, logits, -np.inf)

@@ -256,7 +256,10 @@ def run(
             ask = due[:many].tolist()
         if not batch:
             for item in ask:
-                if _answer(c, item, constraint(item)):
+                value = constraint(item)
+                if value is False and c.values is None:
+                    c.known[item] = False
+                elif _answer(c, item, value):
                     break
             else:
                 # looking ahead pays where answers are no

@@ -31,16 +31,36 @@ LOGGED = -600.0  # smallest log mass for which sums of masses are taken as they 
 
 
 @njit(cache=True, nogil=True)
+def part_sum(a):
+    """Sum in eight parts, which don't wait for each other."""
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    last = a.size - a.size % 8
+    for i in range(0, last, 8):
+        s0 += a[i]
+        s1 += a[i + 1]
+        s2 += a[i + 2]
+        s3 += a[i + 3]
+        s4 += a[i + 4]
+        s5 += a[i + 5]
+        s6 += a[i + 6]
+        s7 += a[i + 7]
+    for i in range(last, a.size):
+        s0 += a[i]
+    return ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+@njit(cache=True, nogil=True)
+def block_sum(w, b):
+    """Sum of a block of weights."""
+    return part_sum(w[b * BLOCK : (b + 1) * BLOCK])
+
+
+@njit(cache=True, nogil=True)
 def block_sums(w, sums):
     """Fill in the sums of blocks of weights; their total."""
-    total = 0.0
     for b in range(sums.size):
-        s = 0.0
-        for i in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
-            s += w[i]
-        sums[b] = s
-        total += s
-    return total
+        sums[b] = block_sum(w, b)
+    return part_sum(sums)
 
 
 @njit(cache=True, nogil=True)
@@ -48,14 +68,8 @@ def remove(w, sums, item):
     """Total after an item is taken away; nothing is subtracted, so nothing drifts."""
     w[item] = 0.0
     b = item // BLOCK
-    s = 0.0
-    for i in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
-        s += w[i]
-    sums[b] = s
-    total = 0.0
-    for b in range(sums.size):
-        total += sums[b]
-    return total
+    sums[b] = block_sum(w, b)
+    return part_sum(sums)
 
 
 @njit(cache=True, nogil=True)
@@ -65,10 +79,7 @@ def restore(logits, w, sums, order, n, top):
         w[order[i]] = math.exp(logits[order[i]] - top)
     for i in range(n):
         b = order[i] // BLOCK
-        s = 0.0
-        for m in range(b * BLOCK, min((b + 1) * BLOCK, w.size)):
-            s += w[m]
-        sums[b] = s
+        sums[b] = block_sum(w, b)
 
 
 @njit(cache=True, nogil=True)
@@ -107,13 +118,25 @@ def locate(u, w, sums, total):
             if u < sums[b]:
                 break
             u -= sums[b]
+    first, end = block * BLOCK, min((block + 1) * BLOCK, w.size)
+    while first + 8 < end:
+        left = (w[first] + w[first + 1]) + (w[first + 2] + w[first + 3])
+        left += (w[first + 4] + w[first + 5]) + (w[first + 6] + w[first + 7])
+        if u < left:
+            break
+        u -= left
+        first += 8
     item = -1
-    for i in range(block * BLOCK, min((block + 1) * BLOCK, w.size)):
+    for i in range(first, end):
         if w[i] > 0.0:
             item = i
             if u < w[i]:
-                break
+                return item
             u -= w[i]
+    # rounding led beyond the last
+    while item < 0:
+        first -= 1
+        item = first if w[first] > 0.0 else -1
     return item
 
 
