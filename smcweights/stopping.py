@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Budget", "Precision", "stopping_rule"]
+__all__ = ["Budget", "Precision", "positive_count", "stopping_rule"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Budget:
     total: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", _count(self.total, "budget"))
+        object.__setattr__(self, "total", positive_count(self.total, "budget"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Precision:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _between(getattr(self, name), name, math.inf))
         object.__setattr__(self, "level", _between(self.level, "level", 1.0))
-        object.__setattr__(self, "max_budget", _count(self.max_budget, "max_budget"))
+        object.__setattr__(self, "max_budget", positive_count(self.max_budget, "max_budget"))
 
     def half_widths(self, value: ArrayLike) -> NDArray[np.float64]:
         """Half-widths allowed at these values.
@@ -155,7 +155,7 @@ class Precision:
         >>> Precision(absolute=0.1).next_size(3.0, 0.15, 1_000)
         1313
         """
-        n = _count(n, "n")
+        n = positive_count(n, "n")
         half, allowed = np.asarray(half_widths, dtype=np.float64), self.half_widths(value)
         if (half <= allowed).all():
             return 0
@@ -208,7 +208,8 @@ def stopping_rule(budget: Any = None, precision: Precision | None = None) -> Bud
     return precision
 
 
-def _count(value: Any, name: str) -> int:
+def positive_count(value: Any, name: str) -> int:
+    """A whole number from 1, checked; a float equal to one will do."""
     expected = "a positive whole number"
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: got {value!r}; expected {expected}, not a bool")

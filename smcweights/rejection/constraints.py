@@ -64,9 +64,47 @@ class _Functions:
     step: Callable[[Any, int], Any]
     complete: Callable[[Any], bool]
     made_of: tuple  # what tells it from others
+    size: int | None = None  # number of items, where it is known
 
     def start(self) -> Any:
         return self.first
+
+
+def _texts(items: Any) -> tuple[str, ...]:
+    """Texts of the items, checked."""
+    try:
+        texts = tuple(items)
+    except TypeError:
+        raise TypeError(f"items: got {type(items).__name__}; expected a sequence of str") from None
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"items: entry {i} is {text!r}; expected str")
+    if not texts:
+        raise ValueError("items: got none; expected at least one")
+    return texts
+
+
+def _checked(constraints: Sequence[Any]) -> int | None:
+    """That all of them are constraints; the number of their items, where it is known."""
+    if not constraints:
+        raise TypeError("constraints: got none; expected at least one")
+    for one in constraints:
+        if not all(hasattr(one, name) for name in ("start", "step", "complete")):
+            raise TypeError(
+                f"constraints: got {type(one).__name__}; expected objects of smcweights.constraints"
+                " (predicate makes one of a function)"
+            )
+    sizes = {size for size in map(size_of, constraints) if size is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"constraints: they are over {sorted(sizes)} items; expected one number")
+    return sizes.pop() if sizes else None
+
+
+def size_of(constraint: Any) -> int | None:
+    """Number of items that a constraint is over, or None where it doesn't say."""
+    if isinstance(constraint, Automaton):
+        return int(constraint.table.shape[1])
+    return constraint.size if isinstance(constraint, _Functions) else None
 
 
 def predicate(
@@ -87,6 +125,9 @@ def predicate(
     >>> rising.step((3,), 2) is None, rising.step((3,), 5)
     (True, (3, 5))
     """
+    for name, function in (("allows", allows), ("complete", complete)):
+        if not callable(function) and not (name == "complete" and function is None):
+            raise TypeError(f"{name}: got {type(function).__name__}; expected a function")
 
     def step(prefix: tuple, item: int) -> tuple | None:
         return (*prefix, item) if allows(prefix, item) else None
@@ -146,11 +187,20 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
     >>> even_ones.complete(even_ones.step(even_ones.step(0, 1), 1))
     True
     """
-    t = np.array(table, dtype=np.int64)
+    try:
+        t = np.array(table)
+        if t.dtype.kind not in "iu":
+            raise TypeError(f"an array of {t.dtype}")
+        t = t.astype(np.int64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"table: expected whole numbers, shape (S, V); got {error}") from None
     if t.ndim != 2 or t.size == 0 or (t >= len(t)).any() or (t < -1).any():
         raise ValueError(f"table: shape {t.shape}; expected (S, V) of states from -1 to S - 1")
     ends = np.zeros(len(t), bool)
-    ends[list(accepting)] = True
+    for state in accepting:
+        if not 0 <= state < len(t):
+            raise ValueError(f"accepting: got {state}; expected states from 0 to {len(t) - 1}")
+        ends[state] = True
     alive = ends.copy()
     for _ in range(len(t)):
         alive |= ((t >= 0) & alive[t]).any(1)
@@ -170,6 +220,7 @@ def both(*constraints: Constraint) -> Constraint:
     >>> both(odd, small).step(((), ()), 5) is None
     True
     """
+    size = _checked(constraints)
 
     def step(states: tuple, item: int) -> tuple | None:
         after = []
@@ -183,7 +234,8 @@ def both(*constraints: Constraint) -> Constraint:
     def complete(states: tuple) -> bool:
         return all(c.complete(s) for c, s in zip(constraints, states, strict=True))
 
-    return _Functions(tuple(c.start() for c in constraints), step, complete, constraints)
+    first = tuple(c.start() for c in constraints)
+    return _Functions(first, step, complete, constraints, size)
 
 
 def either(*constraints: Constraint) -> Constraint:
@@ -196,6 +248,7 @@ def either(*constraints: Constraint) -> Constraint:
     >>> either(odd, small).step(((), ()), 5)
     ((5,), None)
     """
+    size = _checked(constraints)
 
     def step(states: tuple, item: int) -> tuple | None:
         after = tuple(
@@ -208,7 +261,8 @@ def either(*constraints: Constraint) -> Constraint:
             s is not None and c.complete(s) for c, s in zip(constraints, states, strict=True)
         )
 
-    return _Functions(tuple(c.start() for c in constraints), step, complete, constraints)
+    first = tuple(c.start() for c in constraints)
+    return _Functions(first, step, complete, constraints, size)
 
 
 def regex(pattern: str, items: Sequence[str]) -> Constraint:
@@ -230,14 +284,21 @@ def regex(pattern: str, items: Sequence[str]) -> Constraint:
     """
     import regex as package
 
-    compiled = package.compile(pattern)
-    texts = tuple(items)
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern: got {type(pattern).__name__}; expected str")
+    try:
+        compiled = package.compile(pattern)
+    except package.error as error:
+        raise ValueError(f"pattern: {error}") from error
+    texts = _texts(items)
 
     def step(text: str, item: int) -> str | None:
         longer = text + texts[item]
         return longer if compiled.fullmatch(longer, partial=True) else None
 
-    return _Functions("", step, lambda text: compiled.fullmatch(text) is not None, (pattern, texts))
+    return _Functions(
+        "", step, lambda text: compiled.fullmatch(text) is not None, (pattern, texts), len(texts)
+    )
 
 
 def smiles(items: Sequence[str]) -> Constraint:
@@ -258,7 +319,7 @@ def smiles(items: Sequence[str]) -> Constraint:
     """
     import partialsmiles
 
-    texts = tuple(items)
+    texts = _texts(items)
 
     def reads(text: str, partial: bool) -> bool:
         try:
@@ -271,7 +332,7 @@ def smiles(items: Sequence[str]) -> Constraint:
         longer = text + texts[item]
         return longer if reads(longer, True) else None
 
-    return _Functions("", step, lambda text: bool(text) and reads(text, False), texts)
+    return _Functions("", step, lambda text: bool(text) and reads(text, False), texts, len(texts))
 
 
 def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constraint:
@@ -313,7 +374,7 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
             raise ValueError(f"grammar: terminal {terminal.name} looks ahead; expected none to")
     patterns = {t.name: package.compile(t.pattern.to_regexp()) for t in parser.terminals}
     ignored = frozenset(parser.ignore_tokens)
-    texts = tuple(items)
+    texts = _texts(items)
     wanted: dict[tuple, list[str]] = {}
 
     def begins(reader: Any, piece: str) -> bool:
@@ -359,7 +420,7 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
         return True
 
     first = ("", ((parser.parse_interactive(""), ""),))
-    return _Functions(first, step, complete, (text, texts, start))
+    return _Functions(first, step, complete, (text, texts, start), len(texts))
 
 
 class _Bare:
@@ -402,7 +463,7 @@ def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
     from .schemas import JSONReader
 
     reader = JSONReader(schema)
-    texts = tuple(items)
+    texts = _texts(items)
 
     def step(state: Any, item: int) -> Any:
         for character in texts[item]:
@@ -412,5 +473,9 @@ def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
         return state
 
     return _Functions(
-        reader.start(), step, reader.complete, (json.dumps(schema, sort_keys=True), texts)
+        reader.start(),
+        step,
+        reader.complete,
+        (json.dumps(schema, sort_keys=True), texts),
+        len(texts),
     )

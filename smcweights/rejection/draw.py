@@ -458,7 +458,10 @@ def weighted_rejection(
     if not callable(constraint):
         answers = np.asarray(constraint)
         if answers.shape not in (x.shape, x.shape[-1:]):
-            raise ValueError(f"constraint: got shape {answers.shape}; expected {x.shape}")
+            raise ValueError(
+                f"constraint: got shape {answers.shape}; expected a function of an item, or "
+                f"answers of shape {x.shape}"
+            )
     out = []
     root = None if isinstance(seed, np.random.Generator) else seed_sequence(seed)
     for r, row in enumerate(rows):

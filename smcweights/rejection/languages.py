@@ -59,7 +59,10 @@ class MarkovChain:
 
 
 def _law(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    p = np.asarray(given, dtype=np.float64)
+    try:
+        p = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of probabilities ({error})") from None
     if shape is not None and p.shape != shape:
         raise ValueError(f"{name}: got shape {p.shape}; expected {shape}")
     if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-9)):
@@ -220,13 +223,21 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     >>> np.exp(model.logits([(0,)])).argmax() == model.items.index("b")
     np.True_
     """
-    if order < 1:
-        raise ValueError(f"order: got {order}; expected at least 1")
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
+        raise ValueError(f"order: got {order!r}; expected a whole number from 1")
+    if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
+        raise TypeError(
+            f"sequences: got {type(sequences).__name__}; expected a sequence of texts, or of "
+            "sequences of items"
+        )
     if not 0 < discount < 1:
         raise ValueError(f"discount: got {discount}; expected a number between 0 and 1")
     if not len(sequences) or any(len(s) == 0 for s in sequences):
         raise ValueError("sequences: expected at least one, none of them empty")
-    items = sorted({x for s in sequences for x in s})
+    try:
+        items = sorted({x for s in sequences for x in s})
+    except TypeError as error:
+        raise TypeError(f"sequences: items of one kind were expected, in order ({error})") from None
     number = {x: i for i, x in enumerate(items)}
     end = len(items)
     if (end + 2) ** order >= 2**63:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 import warnings
@@ -20,7 +21,7 @@ from ..resampling import resample
 from ..signatures import signature
 from ..weights import effective_sample_size, log_mean_exp
 from . import kernels as kn
-from .constraints import Automaton, predicate
+from .constraints import Automaton, predicate, size_of
 from .draw import Context, Plan, _whole, plan, run
 
 __all__ = ["WeightedSequences", "constrained_sequences"]
@@ -95,20 +96,26 @@ class WeightedSequences:
         ValueError
             Every particle is dead.
         """
+        if not callable(function):
+            raise TypeError(f"function: got {type(function).__name__}; expected a function")
         if self.status == "dead":
             raise ValueError("expectation: every particle is dead")
         alive = np.flatnonzero(self.log_weights > -np.inf)
         found: list[np.ndarray] = []
         for i in alive.tolist():
-            one = np.asarray(function(self.sequences[i]), dtype=np.float64)
+            returned = function(self.sequences[i])
+            try:
+                one = np.asarray(returned, dtype=np.float64)
+            except (TypeError, ValueError):
+                one = np.array(math.nan)
             if (
                 one.ndim > 1
                 or not np.isfinite(one).all()
                 or (found and one.shape != found[0].shape)
             ):
                 raise ModelError(
-                    f"function: returned {one!r} for {self.sequences[i]}; expected finite numbers "
-                    "of one shape, () or (J,)"
+                    f"function: returned {returned!r} for {self.sequences[i]}; expected finite "
+                    "numbers of one shape, () or (J,)"
                 )
             found.append(one)
         values = np.array(found).reshape(alive.size, -1)
@@ -254,13 +261,20 @@ def constrained_sequences(
     n = _whole(n_particles, "n_particles", 1)
     length = _whole(max_length, "max_length", 1)
     k = _whole(islands, "islands", 4)
-    if not 0 <= ess_threshold <= 1:
+    if end is not None:
+        end = _whole(end, "end", 0)
+    if not isinstance(ess_threshold, int | float | np.number) or not 0 <= ess_threshold <= 1:
         raise ValueError(f"ess_threshold: got {ess_threshold!r}; expected a number from 0 to 1")
     for name, given in (("language", language), ("proposal", proposal)):
         if given is not None and not hasattr(given, "logits"):
             raise TypeError(f"{name}: {type(given).__name__} has no method logits(prefixes)")
     if language is None:
         raise TypeError("language: got None; expected an object with logits(prefixes)")
+    for name, given in (("potential", potential), ("twist", twist)):
+        if given is not None and not callable(given):
+            raise TypeError(f"{name}: got {type(given).__name__}; expected a function of a prefix")
+    if not isinstance(weights, bool | np.bool_):
+        raise TypeError(f"weights: got {weights!r}; expected True or False")
     if method == "set":
         raise ValueError("method: 'set' draws several items; expected one of the other methods")
     if not hasattr(constraint, "step"):
@@ -269,6 +283,12 @@ def constrained_sequences(
                 f"constraint: got {type(constraint).__name__}; expected (prefix, item) -> bool or "
                 "an object of smcweights.constraints"
             )
+        try:
+            inspect.signature(constraint).bind((), 0)
+        except TypeError:
+            raise TypeError("constraint: expected a function of (prefix, item)") from None
+        except ValueError:
+            pass  # built-in functions have no signature
         constraint = _FromPredicate(constraint, end)
     if method == "auto":
         method = "exact" if isinstance(constraint, Automaton) else "rao-blackwell"
@@ -428,6 +448,8 @@ def _island(
         number_of = {prefix: at for at, prefix in enumerate(wanted)}
         node = np.array([number_of[prefixes[i]] for i in active.tolist()])
         target = _logits("language", language, wanted, end)
+        if t == 0:
+            _check_size(size_of(constraint), target.shape[1], end)
         drawn = target if proposal is None else _logits("proposal", proposal, wanted, end)
         if drawn.shape != target.shape:
             raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
@@ -495,6 +517,16 @@ def _island(
     }
 
 
+def _check_size(size: int | None, of_language: int, end: int | None) -> None:
+    """The end, as the last item, needs no text of its own."""
+    if size in (None, of_language) or (size == end == of_language - 1):
+        return
+    raise ValueError(
+        f"constraint: it is over {size} items; the language has {of_language}"
+        + (" and no end was given" if end is None and size == of_language - 1 else "")
+    )
+
+
 def _chi_square(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
     """Relative variance of p/q under q, row by row: known in full, unlike that of a sample."""
     with np.errstate(invalid="ignore"):
@@ -530,11 +562,6 @@ def _by_table(
     final: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
-    if constraint.table.shape[1] != logits.shape[1]:
-        raise ValueError(
-            f"constraint: an automaton over {constraint.table.shape[1]} items; the language has "
-            f"{logits.shape[1]}"
-        )
     allowed = _allowed(constraint, states, end, final)
     w = np.exp(logits - logits.max(axis=1)[:, None])
     total = w.sum(axis=1)
@@ -611,9 +638,4 @@ def _learn(node: _Node, constraint: Any, end: int | None, final: bool) -> None:
         context.known[:] = kn.REJECTED
         context.known[end] = kn.UNKNOWN
     elif isinstance(constraint, Automaton):
-        if constraint.table.shape[1] != context.known.size:
-            raise ValueError(
-                f"constraint: an automaton over {constraint.table.shape[1]} items; the language "
-                f"has {context.known.size}"
-            )
         context.learn_all(_allowed(constraint, np.array(node.state), end, final))

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..estimate import Estimate, digest, provenance
 from ..randomness import describe as describe_seed
 from ..randomness import generator, seed_sequence
-from ..stopping import Budget
+from ..stopping import Budget, positive_count
 from .directions import Plan, draw, plan
 from .sliced import Cloud, Pair, checked_order, chunk_rows, pair_of
 
@@ -363,7 +363,9 @@ def sliced_gradient_flow(
     from ..execution import _progress_bar
 
     p = checked_order(p)
-    count = Budget(steps).total
+    count = positive_count(steps, "steps")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback: got {type(callback).__name__}; expected a function")
     control = _checked_control(control_variates)
     if control and p != 2:
         raise ValueError(f"control_variates: {control!r} serves p = 2; got p = {p:g}")

@@ -269,5 +269,76 @@ def test_wrong_input_is_named():
         smw.constrained_sequences(chain, MACHINE, 5, 5, end=9, seed=1)
     with pytest.raises(ValueError, match="n_particles"):
         smw.constrained_sequences(chain, MACHINE, 0, 5)
-    with pytest.raises(ValueError, match="automaton over 5 items"):
+    with pytest.raises(ValueError, match="it is over 5 items"):
         smw.constrained_sequences(chain_of(3, 1), MACHINE, 5, 5, seed=1)
+
+
+COIN = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.2, 0.8]])
+ANY = smw.constraints.automaton([[0, 0]], [0])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"constraint": lambda prefix: True}, TypeError, r"a function of \(prefix, item\)"),
+        ({"constraint": "a+"}, TypeError, "constraint: got str"),
+        (
+            {"constraint": smw.constraints.regex("a*", ["a", "b", "c"])},
+            ValueError,
+            "it is over 3 items; the language has 2",
+        ),
+        (
+            {"constraint": smw.constraints.regex("a*", ["a"])},
+            ValueError,
+            "the language has 2 and no end was given",
+        ),
+        ({"end": "x"}, TypeError, "end: got 'x'"),
+        ({"ess_threshold": "half"}, ValueError, "ess_threshold: got 'half'"),
+        ({"potential": 3}, TypeError, "potential: got int"),
+        ({"twist": 3}, TypeError, "twist: got int"),
+        ({"weights": "no"}, TypeError, "weights: got 'no'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_arguments_are_told(change, error, said):
+    given = {"language": COIN, "constraint": ANY, "n_particles": 10, "max_length": 5, **change}
+    with pytest.raises(error, match=said):
+        smw.constrained_sequences(**given)
+
+
+def test_functions_of_sequences_return_numbers():
+    found = smw.constrained_sequences(COIN, ANY, 10, 5, seed=1)
+    with pytest.raises(smw.ModelError, match="function: returned 'a' for"):
+        found.expectation(lambda sequence: "a")
+    with pytest.raises(TypeError, match="function: got int"):
+        found.expectation(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda c, of: c.regex("(", ["a"]), ValueError, "pattern: missing"),
+        (lambda c, of: c.regex(3, ["a"]), TypeError, "pattern: got int"),
+        (lambda c, of: c.regex("a", [1]), TypeError, "items: entry 0 is 1"),
+        (lambda c, of: c.regex("a", []), ValueError, "items: got none"),
+        (lambda c, of: c.predicate(3), TypeError, "allows: got int"),
+        (lambda c, of: c.automaton([[0.5]], [0]), TypeError, "table: expected whole numbers"),
+        (lambda c, of: c.automaton([[0]], [3]), ValueError, "accepting: got 3"),
+        (lambda c, of: c.both(), TypeError, "constraints: got none"),
+        (lambda c, of: c.either("a"), TypeError, "constraints: got str"),
+        (
+            lambda c, of: c.both(c.regex("a", ["a"]), c.regex("b", ["a", "b"])),
+            ValueError,
+            r"over \[1, 2\] items",
+        ),
+        (lambda c, of: of.ngram("abc"), TypeError, "sequences: got str"),
+        (lambda c, of: of.ngram(None), TypeError, "sequences: got NoneType"),
+        (lambda c, of: of.ngram([["a", 1]]), TypeError, "items of one kind"),
+        (lambda c, of: of.ngram(["a"], order=1.5), ValueError, "order: got 1.5"),
+        (lambda c, of: of.markov_chain("a", "b"), TypeError, "initial: expected an array"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_constraints_and_languages_are_told(make, error, said):
+    with pytest.raises(error, match=said):
+        make(smw.constraints, smw.languages)

@@ -208,7 +208,7 @@ def test_invariances():
     "control",
     ["lower", "upper", "parts", "gaussian", "power", "point_mass", ("harmonics", 4),
      (lambda theta: theta[:, 0] ** 2, 1 / 3)],
-    ids=str,
+    ids=["lower", "upper", "parts", "gaussian", "power", "point_mass", "harmonics", "own"],
 )  # fmt: skip
 def test_controls_serve_clouds_in_any_units(control, size):
     x, y = mixture(60, 3, 1), mixture(45, 3, 2)
@@ -422,6 +422,8 @@ def test_the_two_sample_test_keeps_its_level_and_has_power():
         ({"x": np.zeros((2, 2, 2))}, ValueError, r"x: got shape \(2, 2, 2\)"),
         ({"x": "points"}, TypeError, "x: expected an array of numbers"),
         ({"y": np.zeros((5, 3))}, ValueError, "y: has points in 3 dimensions, x in 2"),
+        ({"x": np.ma.masked_less(np.ones((4, 2)), 2)}, TypeError, "x: .*some are masked"),
+        ({"weights_y": "equal"}, TypeError, r"weights_y: .*shape \(30,\)"),
         ({"p": 0.5}, ValueError, "p: got 0.5"),
         ({"p": "2"}, TypeError, "p: got '2'"),
         ({"weights_x": [1.0]}, ValueError, r"weights_x: got shape \(1,\); expected \(40,\)"),
