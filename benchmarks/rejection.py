@@ -1,6 +1,6 @@
 """Weighted rejection beside genlm-control and full masking; its cost law; sequences; a real task.
 
-    python benchmarks/rejection.py speed | cost | sequences | task | molecules | model | all
+    python benchmarks/rejection.py speed | cost | sequences | coverage | task | molecules | model | all
                                    [--genlm PYTHON] [--quick]
 
 speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0.01, beside
@@ -8,6 +8,7 @@ speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0
            masking with a known table, and one pass of exp and sums over the logits
 cost       evaluations against the divergence -log P(accept), beside what closed forms say
 sequences  error of the log evidence against dynamic programming, by method
+coverage   of the intervals of the log evidence over 1,000 seeds
 task       place names under a regular expression: validity, calls of the constraint, seconds
 molecules  SMILES of an n-gram model under partialsmiles, checked by RDKit; only with `rdkit`
 model      a small, randomly initialised GPT-2 of `transformers` under an automaton, beside the
@@ -205,19 +206,26 @@ def cost(given):
     keep("cost", table)
 
 
+def example():
+    """A Markov chain over five items and an automaton of three states."""
+    import smcweights as smw
+
+    rng = np.random.default_rng(3)
+    chain = smw.languages.markov_chain(
+        rng.dirichlet(np.ones(5)), rng.dirichlet(np.full(5, 0.7), size=5)
+    )
+    return chain, smw.constraints.automaton(
+        [[1, 0, 0, 0, 0], [2, 1, -1, -1, 1], [0, 2, 2, 2, -1]], accepting=[0, 2]
+    )
+
+
 def sequences(given):
     """Error of the log evidence at about equal numbers of constraint evaluations."""
     import smcweights as smw
     from smcweights.rejection.exact import constrained_markov_chain
 
     seeds = 40 if given.quick else 200
-    rng = np.random.default_rng(3)
-    chain = smw.languages.markov_chain(
-        rng.dirichlet(np.ones(5)), rng.dirichlet(np.full(5, 0.7), size=5)
-    )
-    machine = smw.constraints.automaton(
-        [[1, 0, 0, 0, 0], [2, 1, -1, -1, 1], [0, 2, 2, 2, -1]], accepting=[0, 2]
-    )
+    chain, machine = example()
     table = {}
     asked = smw.constraints.both(machine)
     for length in (6, 20, 100):
@@ -264,6 +272,40 @@ def sequences(given):
                 f"error of the marginals {np.mean(marginals):.3f}"
             )
     keep("sequences", table)
+
+
+def coverage(given):
+    """95 % intervals of the log evidence over 1,000 seeds, against dynamic programming."""
+    import smcweights as smw
+    from smcweights.rejection.exact import constrained_markov_chain
+
+    seeds = 100 if given.quick else 1000
+    chain, machine = example()
+    table = {}
+    for length, particles, method in (
+        (6, 12, "rao-blackwell"), (20, 12, "rao-blackwell"), (20, 12, "exact"),
+        (100, 60, "exact"),
+    ):  # fmt: skip
+        exact = constrained_markov_chain(chain, machine, length).log_evidence
+        constraint = machine if method == "exact" else smw.constraints.both(machine)
+        inside = warned = 0
+        for seed in range(seeds):
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                out = smw.constrained_sequences(
+                    chain, constraint, particles, length, islands=8, method=method, seed=seed,
+                    progress=False,
+                )  # fmt: skip
+            low, high = out.log_evidence.interval()
+            inside += low <= exact <= high
+            warned += bool(said)
+        table[f"{length}, {method}"] = {
+            "particles": particles, "seeds": seeds, "coverage": inside / seeds,
+            "warned": warned / seeds,
+        }  # fmt: skip
+        print(f"length {length:3d}, {particles} particles, {method:13s}: covers "
+              f"{inside / seeds:.3f} of {seeds}, {warned / seeds:.3f} warned")  # fmt: skip
+    keep("coverage", table)
 
 
 def judged(method, out, began, model, check):
@@ -384,6 +426,7 @@ PARTS = {
     "speed": speed,
     "cost": cost,
     "sequences": sequences,
+    "coverage": coverage,
     "task": task,
     "molecules": molecules,
     "model": model,

@@ -19,13 +19,15 @@ from ..execution import open_run
 from ..randomness import generator, seed_sequence
 from ..resampling import resample
 from ..signatures import signature
-from ..weights import effective_sample_size, log_mean_exp
+from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from . import kernels as kn
 from .constraints import Automaton, predicate, size_of
 from .draw import Context, Plan, _whole, plan, run
 
 __all__ = ["WeightedSequences", "constrained_sequences"]
 
+ENOUGH = 30  # islands, by their weights, whose mean is normal
+NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
 WORTH = 100  # particles, by the chi-square of a proposal, below which errors are doubted
 
 
@@ -132,7 +134,7 @@ class WeightedSequences:
             "islands": k,
             "islands_alive": int(np.count_nonzero(below)),
         }
-        cautions = _cautions(below, self.traces, self.n_particles)
+        cautions = _few_islands(below, 0.5) + _far_proposal(self.traces, self.log_weights.size)
         if self.status == "biased":
             cautions.append("weights=False: the mean is that of local decoding, a biased law")
         if cautions:
@@ -153,20 +155,34 @@ class WeightedSequences:
         )
 
 
-def _cautions(by_island: np.ndarray, traces: dict[str, np.ndarray], n: int) -> list[str]:
-    told = []
-    k = by_island.size
-    worth = by_island.sum() ** 2 / (by_island**2).sum()
-    if worth < 0.25 * k:
-        told.append(f"{k} islands are worth {worth:.1f} equal ones; more particles would help")
+def _log_evidence(log_z: np.ndarray) -> tuple[float, float, list[str]]:
+    """Log of the mean of the islands, its standard error, and why that can't be promised."""
+    k = log_z.size
+    z = np.exp(log_z - log_z.max())
+    mean = z.mean()
+    few = z.sum() ** 2 < ENOUGH * (z**2).sum()
+    if few and (z > 0).all() and log_z.std(ddof=1) <= NORMAL:
+        return (*log_mean_normal(log_z), [])
+    error = math.sqrt(z.var(ddof=1) / k) / mean
+    return float(log_z.max() + math.log(mean)), float(error), _few_islands(z, 0.9)
+
+
+def _few_islands(z: np.ndarray, share: float) -> list[str]:
+    worth = z.sum() ** 2 / (z**2).sum()
+    if worth >= min(ENOUGH, share * z.size):
+        return []
+    return [f"{z.size} islands are worth {worth:.1f} equal ones; more particles would help"]
+
+
+def _far_proposal(traces: dict[str, np.ndarray], particles: int) -> list[str]:
     apart = traces["chi_square"].sum(axis=1).mean()
-    if apart > 0 and n * k < WORTH * (1 + apart):
-        told.append(
-            f"the proposal is so far from the language that {n * k} particles are worth "
-            f"{n * k / (1 + apart):.0f}: rare items have large weights, and errors may be larger "
-            "than they say"
-        )
-    return told
+    if apart <= 0 or particles >= WORTH * (1 + apart):
+        return []
+    return [
+        f"the proposal is so far from the language that {particles} particles are worth "
+        f"{particles / (1 + apart):.0f}: rare items have large weights, and errors may be larger "
+        "than they say"
+    ]
 
 
 def constrained_sequences(
@@ -346,19 +362,18 @@ def constrained_sequences(
     if not alive:
         cautions = ["every particle died: more particles, or a twist or proposal, would help"]
     elif weights:
-        z = np.exp(log_z - log_z.max())
-        mean = z.mean()
-        cautions = _cautions(z, traces, n)
+        value, error, cautions = _log_evidence(log_z)
+        cautions += _far_proposal(traces, n * k)
         diagnostics: dict[str, Any] = {
             "log_evidence_of_islands": np.where(np.isfinite(log_z), log_z, np.nan),
-            "islands_dead": int(np.count_nonzero(z == 0)),
+            "islands_dead": int(np.count_nonzero(log_z == -np.inf)),
             "effective_sample_size": effective_sample_size(log_w),
         }
         if cautions:
             diagnostics["warnings"] = cautions
         evidence = Estimate(
-            log_z.max() + math.log(mean),
-            z.var(ddof=1) / k / mean**2,
+            value,
+            error**2,
             names=["log evidence"],
             method=f"{name}, {method}",
             degrees_of_freedom=k - 1,
