@@ -167,6 +167,8 @@ def coverage(arguments):
 
 
 def series(arguments):
+    import numba
+
     import smcweights as smw
     from smcweights.problems.series import euro_dollar, nile, nutria, us_inflation
 
@@ -180,6 +182,24 @@ def series(arguments):
     rates = smw.models.stochastic_volatility(0.9, 0.3, float(returns.std()))
     # growth of Ricker's form: with the shape free, too, the data leave density and shape open
     logistic = smw.models.theta_logistic(0.1, 0.03, 1.0, 0.1, 0.05, float(population[0]), 0.1)
+
+    def nudged(x_prev, y, theta):
+        # the law of the next state given the observation, which a fall by a third makes needful
+        mean = x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev)
+        gain = theta[3] ** 2 / (theta[3] ** 2 + theta[4] ** 2)
+        return mean + gain * (y - mean), theta[3] * np.sqrt(1 - gain)
+
+    nudged = numba.njit(nudged)
+
+    def sample(rng, x_prev, y, t, theta):
+        mean, scale = nudged(x_prev, y, theta)
+        return mean + scale * rng.standard_normal()
+
+    def logpdf(x_prev, x, y, t, theta):
+        mean, scale = nudged(x_prev, y, theta)
+        return -0.5 * np.log(2 * np.pi * scale**2) - 0.5 * ((x - mean) / scale) ** 2
+
+    ahead = smw.Proposal(sample=sample, logpdf=logpdf)
     priors = {
         "nile": lambda th: -np.log(th[1] * th[3]),
         "inflation": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
@@ -200,7 +220,7 @@ def series(arguments):
         lower, upper = fit.interval()
         draws = smw.particle_marginal_metropolis_hastings(
             model, y, priors[name], 200, iterations, theta0=fit.model.theta, free=free, seed=2,
-            executor="threads",
+            executor="threads", proposal=ahead if name == "nutria" else None,
         )  # fmt: skip
         table = []
         for k, label in enumerate(fit.theta.names):

@@ -1,7 +1,7 @@
 """Weighted rejection beside genlm-control and full masking; its cost law; sequences; a real task.
 
-    python benchmarks/rejection.py speed | cost | sequences | coverage | task | molecules | model | all
-                                   [--genlm PYTHON] [--quick]
+    python benchmarks/rejection.py speed | cost | sequences | coverage | task | molecules
+                                   | model | all [--genlm PYTHON] [--quick]
 
 speed      microseconds per draw at V = 1,000 to 131,072 and acceptance 0.9 to 0.01, beside
            genlm-control (run by ``--genlm``, an interpreter that has it, in a process of its own),

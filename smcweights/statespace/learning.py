@@ -35,12 +35,14 @@ from .differentiation import gradients
 from .filtering import Cloud, check_common
 from .gibbs import _burn_in, _from_chains, _initial_paths, _mixing, sweep
 from .model import (
+    Proposal,
     StateSpaceModel,
     checkpointed,
     choice,
     compiled,
     count,
     observations,
+    proposal_parts,
     raise_status,
 )
 from .smoothing import backward_method
@@ -1370,6 +1372,7 @@ def particle_marginal_metropolis_hastings(
     scales: ArrayLike | None = None,
     warm_up: int | None = None,
     chains: int = 4,
+    proposal: Proposal | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     seed: Any = None,
@@ -1403,6 +1406,8 @@ def particle_marginal_metropolis_hastings(
     warm_up : int, optional
         Draws before those kept, default half of `n_draws`; they go to a group of their own.
     chains : int, default 4
+    proposal : Proposal, optional
+        Where the filters draw from; the model's own transitions by default.
     resampling : {"systematic", "stratified", "residual", "multinomial"}
     ess_threshold : float, default 0.5
     seed : None, int, SeedSequence or Generator
@@ -1453,6 +1458,8 @@ def particle_marginal_metropolis_hastings(
     starts = _starts(model, theta0, chains)
     model, rows, vector, n = check_common(model, y, n_particles, starts[0], ess_threshold)
     choice("resampling", resampling, SCHEMES)
+    if proposal is not None and not isinstance(proposal, Proposal):
+        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     if not callable(log_prior):
         raise TypeError(f"log_prior: got {type(log_prior).__name__}; expected a function")
     places = _free(model, free)
@@ -1472,23 +1479,25 @@ def particle_marginal_metropolis_hastings(
             )
     kept = count("n_draws", n_draws)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
-    compiled(model, vector)
+    compiled(model, vector, proposal)
     arguments = {
         "model": model, "n_particles": n, "n_draws": kept, "warm_up": warm, "chains": chains,
         "free": names, "starts": np.array(u0), "scales": first, "resampling": resampling,
-        "ess_threshold": float(ess_threshold),
+        "ess_threshold": float(ess_threshold), "proposal": None if proposal is None else "given",
     }  # fmt: skip
     total, blocks = warm + kept, []
     states: list[dict[str, Any]] = [{"u": u} for u in u0]
     with open_run(
         partial(
-            _marginal_chain, model, rows, vector, n, resampling, float(ess_threshold), log_prior,
-            places, transforms, first, warm,
+            _marginal_chain, model, rows, vector, n, resampling, float(ess_threshold), proposal,
+            log_prior, places, transforms, first, warm,
         ),
         executor=executor, progress=progress, checkpoint=checkpoint,
         arguments=None
         if checkpoint is None
-        else checkpointed(arguments, rows, {"log_prior": log_prior}),
+        else checkpointed(
+            arguments, rows, {"log_prior": log_prior, "proposal": proposal_parts(proposal)}
+        ),
         seed=seed, total=chains * total, unit="draws",
         description="particle_marginal_metropolis_hastings",
     ) as run:  # fmt: skip
@@ -1505,7 +1514,8 @@ def particle_marginal_metropolis_hastings(
     if accepted.mean() < 0.05:
         warnings.warn(
             f"particle_marginal_metropolis_hastings: {accepted.mean():.1%} of the proposals were "
-            "accepted; use more particles (a noisy likelihood sticks), or a longer warm_up",
+            "accepted; use a proposal or more particles (a noisy likelihood sticks), or a longer "
+            "warm_up",
             PrecisionWarning,
             stacklevel=2,
         )
@@ -1525,12 +1535,12 @@ def particle_marginal_metropolis_hastings(
 
 
 def _marginal_chain(
-    model, rows, vector, n, scheme, threshold, log_prior, places, transforms, scales, warm, root,
-    chain, begin, size, state,
+    model, rows, vector, n, scheme, threshold, proposal, log_prior, places, transforms, scales,
+    warm, root, chain, begin, size, state,
 ):  # fmt: skip
     """Steps of a random walk over parameters, with a fresh filter for every proposal."""
     rng = generator(seed_sequence(root), "marginal", chain, begin)
-    functions = compiled(model, vector)
+    functions = compiled(model, vector, proposal)
     u = np.array(state["u"])
     k = len(u)
     theta = model.theta.copy()
