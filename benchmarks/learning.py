@@ -204,7 +204,7 @@ def series(arguments):
         "nile": lambda th: -np.log(th[1] * th[3]),
         "inflation": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
         "euro in dollars": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
-        "nutria": lambda th: -np.log(th[3] * th[4]),
+        "nutria": lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01,
     }
     found = {}
     for name, model, y, free in (

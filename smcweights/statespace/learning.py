@@ -869,6 +869,13 @@ def _concluded(
         matrix -= np.diag(curved.diagnostics["score"] * second)
         lowest = float(np.linalg.eigvalsh(matrix)[0])
         diagnostics["budget_of_information"] = curved.diagnostics["sweeps"]
+        rate = np.asarray(curved.diagnostics["update_rate"])
+        if rate.min() < 0.1:
+            cautions.append(
+                f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: "
+                "gradients along chains that hardly move vanish away from the maximum, too; use "
+                "more particles"
+            )
         if lowest > 0:
             covariance = np.linalg.inv(matrix)
             left = half.mean(axis=0) @ covariance / np.sqrt(covariance.diagonal())

@@ -591,6 +591,56 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
     assert draws["warmup_posterior"]["transition_matrix"].shape == (4, 500)
 
 
+def nutria_model():
+    """The abundance of nutria: a fall by a third in one month, seen almost without error."""
+    y = np.log(series.nutria()[1])
+    return smw.models.theta_logistic(0.06, 0.018, 1.0, 0.098, 0.01, float(y[0]), 0.1), y
+
+
+@numba.njit
+def _given_the_observation(x_prev, y, theta):
+    mean = x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev)
+    gain = theta[3] ** 2 / (theta[3] ** 2 + theta[4] ** 2)
+    return mean + gain * (y - mean), theta[3] * np.sqrt(1 - gain)
+
+
+def _sample_nutria(rng, x_prev, y, t, theta):
+    mean, scale = _given_the_observation(x_prev, y, theta)
+    return mean + scale * rng.standard_normal()
+
+
+def _logpdf_nutria(x_prev, x, y, t, theta):
+    mean, scale = _given_the_observation(x_prev, y, theta)
+    return -0.5 * np.log(2 * np.pi * scale**2) - 0.5 * ((x - mean) / scale) ** 2
+
+
+def test_marginal_chains_move_under_a_proposal_where_a_bootstrap_filter_sticks():
+    model, y = nutria_model()
+    ahead = smw.Proposal(sample=_sample_nutria, logpdf=_logpdf_nutria)
+
+    def accepted(proposal):
+        draws = smw.particle_marginal_metropolis_hastings(
+            model, y, lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01, 100, 100,
+            free=[0, 1, 3, 4], seed=1, proposal=proposal,
+        )  # fmt: skip
+        return float(draws["sample_stats"]["accepted"].values.mean())
+
+    with pytest.warns(smw.PrecisionWarning, match="use a proposal or more particles"):
+        assert accepted(None) < 0.05
+    assert accepted(ahead) > 0.1
+    with pytest.raises(TypeError, match="proposal: got int"):
+        accepted(3)
+
+
+def test_a_search_along_chains_that_hardly_move_says_so():
+    """The likelihood rises until the noise of the observations vanishes; the gradient doesn't."""
+    model, y = nutria_model()
+    start = model.theta.copy()
+    start[4] = 0.05
+    with pytest.warns(smw.PrecisionWarning, match="chains that hardly move"):
+        smw.maximum_likelihood(model, y, start, 100, 60, free=[0, 1, 3, 4], seed=1)
+
+
 def test_marginal_chains_respect_the_prior_and_the_start():
     model = smw.models.stochastic_volatility(0.9, 0.3)
     y = model.simulate(20, seed=1)[1]
