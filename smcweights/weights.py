@@ -116,8 +116,9 @@ def log_mean_normal(log_z: ArrayLike) -> tuple[float, float]:
 
     Examples
     --------
-    >>> log_mean_normal([-1.0, 0.0, 1.0])
-    (0.5, 0.7637626158259734)
+    >>> value, error = log_mean_normal([-1.0, 0.0, 1.0])
+    >>> value, round(error, 9)
+    (0.5, 0.763762616)
     """
     runs = np.asarray(log_z, dtype=np.float64)
     k, spread = runs.size, float(runs.std(ddof=1))
