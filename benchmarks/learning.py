@@ -187,7 +187,7 @@ def series(arguments):
         # the law of the next state given the observation, which a fall by a third makes needful
         mean = x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev)
         gain = theta[3] ** 2 / (theta[3] ** 2 + theta[4] ** 2)
-        return mean + gain * (y - mean), theta[3] * np.sqrt(1 - gain)
+        return mean + gain * (y - mean), theta[4] * np.sqrt(gain)
 
     nudged = numba.njit(nudged)
 
@@ -204,7 +204,8 @@ def series(arguments):
         "nile": lambda th: -np.log(th[1] * th[3]),
         "inflation": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
         "euro in dollars": lambda th: -np.log(th[1] * th[2]) if abs(th[0]) < 1 else -np.inf,
-        "nutria": lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01,
+        # a negative density would let the population explode
+        "nutria": lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01 if th[1] > 0 else -np.inf,
     }
     found = {}
     for name, model, y, free in (

@@ -601,7 +601,7 @@ def nutria_model():
 def _given_the_observation(x_prev, y, theta):
     mean = x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev)
     gain = theta[3] ** 2 / (theta[3] ** 2 + theta[4] ** 2)
-    return mean + gain * (y - mean), theta[3] * np.sqrt(1 - gain)
+    return mean + gain * (y - mean), theta[4] * np.sqrt(gain)
 
 
 def _sample_nutria(rng, x_prev, y, t, theta):
@@ -618,9 +618,12 @@ def test_marginal_chains_move_under_a_proposal_where_a_bootstrap_filter_sticks()
     model, y = nutria_model()
     ahead = smw.Proposal(sample=_sample_nutria, logpdf=_logpdf_nutria)
 
+    def log_prior(theta):
+        return -0.5 * (theta[3] ** 2 + theta[4] ** 2) / 0.01 if theta[1] > 0 else -np.inf
+
     def accepted(proposal):
         draws = smw.particle_marginal_metropolis_hastings(
-            model, y, lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01, 100, 100,
+            model, y, log_prior, 100, 100,
             free=[0, 1, 3, 4], seed=1, proposal=proposal,
         )  # fmt: skip
         return float(draws["sample_stats"]["accepted"].values.mean())
