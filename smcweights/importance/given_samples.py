@@ -16,7 +16,7 @@ from ..estimate import Estimate, provenance
 from ..randomness import generator, seed_sequence
 from .laws import as_law
 from .sensitivity import MOST_FITTED, ORDERS, Plan, SobolIndices, output_names, parts_of
-from .sparse_polynomials import fit_sparse, product_basis
+from .sparse_polynomials import Rows, fit_sparse, product_basis
 
 __all__ = ["sobol_from_sample"]
 
@@ -231,12 +231,11 @@ def _by_neighbours(rank: Array, y: Array) -> Array:
     u = ndtri(v)
     unit = as_law([uniform()] * d)
     basis = product_basis(unit)
-    tables = basis.tables(u, v)
     judges = np.arange(n) % 4 == 0
-    parts = [
-        (tables[:, :, rows][..., :MOST_FITTED], y[rows][:MOST_FITTED]) for rows in (~judges, judges)
-    ]
-    polynomial = fit_sparse(parts[0], parts[1], basis.tails(unit))
+    parts = [np.flatnonzero(rows)[:MOST_FITTED] for rows in (~judges, judges)]
+    fitted, held_out = ((Rows(u[p], v[p], basis.tables(u[p], v[p])), y[p]) for p in parts)
+    polynomial, basis = fit_sparse(basis, fitted, held_out)
+    tables = basis.tables(u, v)
     rest = y - polynomial(tables)
     found = np.empty(d)
     own = np.arange(n)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis"]
+__all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis", "probability_rule"]
 
 
 def multi_indices(dimension: int, most: int, highest: int = 12) -> tuple[np.ndarray, list[int]]:
@@ -142,6 +142,19 @@ def _hermite_kurtosis(degree: int) -> np.ndarray:
     return found
 
 
+def probability_rule() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes v in (0, 1/2) and weights (2 n,) for means under a law: those of ppf(v), then isf(v).
+
+    Gauss-Legendre panels in the probability scale, halved towards its ends, where quantile
+    functions have their roots, and with edges at all multiples of 1/128.
+    """
+    node, weight = np.polynomial.legendre.leggauss(12)
+    edges = np.concatenate([[0.0], 2.0 ** np.arange(-60, -8), np.arange(2, 129) / 256])
+    width = np.diff(edges)[:, None]
+    v = (edges[:-1, None] + (node + 1) / 2 * width).ravel()
+    return v, np.tile((weight / 2 * width).ravel(), 2)
+
+
 def polynomial_basis(law: Any, most: int, kurtosis: float = np.inf) -> PolynomialBasis:
     """Orthonormal basis of up to ``most`` non-constant terms for a mapped `laws.Law`.
 
@@ -160,12 +173,7 @@ def polynomial_basis(law: Any, most: int, kurtosis: float = np.inf) -> Polynomia
     fourth = np.tile(_hermite_kurtosis(highest), (d, 1))
     centre, spread, bounded = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
     if law.correlation is None:
-        # probability scale, halved towards its ends, where quantile functions have their roots
-        node, weight = np.polynomial.legendre.leggauss(12)
-        edges = np.concatenate([[0.0], 2.0 ** np.arange(-60, -8), np.arange(2, 129) / 256])
-        width = np.diff(edges)[:, None]
-        v = (edges[:-1, None] + (node + 1) / 2 * width).ravel()
-        w = np.tile((weight / 2 * width).ravel(), 2)
+        v, w = probability_rule()
         for i, marginal in enumerate(law.marginals):
             ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
             if not np.isfinite(ends).all():

@@ -52,7 +52,7 @@ from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
 from .sampling import arguments_of, call_integrand, checked_table, given_names
-from .sparse_polynomials import SparsePolynomial, fit_sparse, product_basis
+from .sparse_polynomials import Rows, SparsePolynomial, fit_sparse, product_basis
 
 if TYPE_CHECKING:
     import pandas
@@ -79,6 +79,7 @@ CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
 IDLE = 0.1  # share of the pairs to which the variance is due
 MOST_FITTED = 12_000  # rows behind a polynomial
+EXPLAINED = 0.9  # share of every output's variance from which polynomials need no rival
 HEAVY = 0.7  # Pareto k-hat of the squared output above which no interval is promised
 
 
@@ -590,8 +591,7 @@ def _corrected(
 ) -> tuple[Array, list[list[SparsePolynomial]]]:
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
-    basis, d = product_basis(law), law.dimension
-    fourth = basis.tails(law)
+    basis = product_basis(law)
     means = replicates.means(centre)[0]
     fold_of = np.arange(count) % FOLDS
     used: list[list[SparsePolynomial]] = [[] for _ in range(means.shape[1])]
@@ -601,22 +601,24 @@ def _corrected(
         sets = []
         for which, most in ((np.setdiff1d(rest, judges), MOST_FITTED), (judges, MOST_FITTED // 3)):
             u, y = _data(replicates, which, most)
-            sets.append((basis.tables(u, law.to_inputs(u)), y - centre))
+            x = law.to_inputs(u)
+            sets.append((Rows(u, x, basis.tables(u, x)), y - centre))
+        (rows, y), (rows_out, y_out) = sets
         learned = [
-            fit_sparse((sets[0][0], sets[0][1][:, k]), (sets[1][0], sets[1][1][:, k]), fourth)
+            fit_sparse(basis, (rows, y[:, k]), (rows_out, y_out[:, k]))
             for k in range(means.shape[1])
         ]
-        for k, polynomial in enumerate(learned):
+        for k, (polynomial, _) in enumerate(learned):
             used[k].append(polynomial)
-        if all(polynomial.empty for polynomial in learned):
+        if all(polynomial.empty for polynomial, _ in learned):
             continue
         # a few replicates at a time: tables are large
         for r in inside:
-            a, b = replicates.a[r].reshape(-1, d), replicates.b[r].reshape(-1, d)
-            at_a, at_b = (basis.tables(u, law.to_inputs(u)) for u in (a, b))
-            for k, polynomial in enumerate(learned):
+            points = [(v, law.to_inputs(v)) for v in (replicates.a[r], replicates.b[r])]
+            for k, (polynomial, own) in enumerate(learned):
                 if not polynomial.empty:
                     y = replicates.y[r, :, :, k].T - centre[k]
+                    at_a, at_b = (own.tables(u, x) for u, x in points)
                     means[r, k] = polynomial.corrected(plan, at_a, at_b, y)
     return means, used
 
@@ -729,10 +731,10 @@ def sobol_indices(
         Half-width every index is to have.
     method : {"auto", "surrogate", "qmc", "importance"}
         See this module's page. "auto": a pilot of the first eighth of the points tells whether the
-        output is concentrated on few of them: on so few that no interval could be promised, and
-        importance sampling is taken; on somewhat more, and a pilot of importance sampling tells by
-        the variance per call. Otherwise it is "surrogate", whose polynomial is left out where it
-        explains under a tenth of the variance of data held out.
+        output is concentrated on few of them, and polynomials don't explain it: on so few that no
+        interval could be promised, and importance sampling is taken; on somewhat more, and a pilot
+        of importance sampling tells by the variance per call. Otherwise it is "surrogate", whose
+        polynomial is left out where it explains under a tenth of the variance of data held out.
     groups : dict of str to sequence of str, or sequence of str, length d, optional
         Groups of inputs, which then have indices as one: names to inputs, or a name per input.
     vectorized : bool, default True
@@ -1016,10 +1018,15 @@ class _Work:
         )
         share = replicates.means(self.centre)[1] * per / replicates.calls
         few = share < IDLE and share * self.most / per < FEW_PAIRS
+        if not few and self.concentration < CONCENTRATED:
+            return None
+        polynomials = [p for one in _corrected(replicates, self.centre)[1] for p in one]
+        if min(p.explained for p in polynomials) > EXPLAINED:
+            return None
         if few and self.most - replicates.calls >= 120 * per:
             return self.by_importance()
         rows = max(self.most // per // 6, 120)
-        if self.concentration < CONCENTRATED or 3 * rows * per > self.most:
+        if 3 * rows * per > self.most:
             return None
         rows = min(rows, 2_000)
         with warnings.catch_warnings():

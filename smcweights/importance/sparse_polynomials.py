@@ -2,7 +2,9 @@
 
 The basis is a product of orthonormal functions of each input; terms are chosen greedily, neighbours
 of those already taken first, as many as rows held out call for (Blatman & Sudret 2011, J. Comput.
-Phys. 230).
+Phys. 230). A first polynomial shows the effect of each input by itself; the basis is then turned so
+that each input's first function is that effect, whatever its shape: products and powers of inputs
+take a few terms then, where polynomials took hundreds.
 """
 
 from __future__ import annotations
@@ -10,17 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .laws import Law, as_law
-from .polynomials import PolynomialBasis, polynomial_basis
+from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
 if TYPE_CHECKING:
     from .sensitivity import Plan
 
-__all__ = ["ProductBasis", "SparsePolynomial", "fit_sparse", "product_basis"]
+__all__ = ["ProductBasis", "Rows", "SparsePolynomial", "fit_sparse", "product_basis"]
 
 Array = np.ndarray
 
@@ -31,6 +33,9 @@ MOST_CANDIDATES = 1_000
 SCREENED = 3_000  # of them behind the choice of its next terms
 TAILS = 0.05  # fourth moment that a term may have, per row behind the polynomial,
 UNBOUNDED_TAILS = 0.1  # and that its factors of unbounded inputs may have
+LIGHT_TAILS = 4.0  # kurtosis up to which an unbounded input, or its logarithm, is a function too
+RAMPS = 31  # knots in the probability scale
+TURNS = 3  # at most
 WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
 
 
@@ -111,75 +116,194 @@ class SparsePolynomial:
         return found + 2 * (terms @ (self.coefficient * inner) + constant * self.constant * mean)
 
 
+# functions of one input: whether of its logarithm, and the centre and spread they are scaled by
+Plain = tuple[tuple[bool, float, float], ...]
+
+
+@dataclass(frozen=True)
+class _Functions:
+    """Functions of one input, orthonormal under its law, the constant first.
+
+    Polynomials of the input where it is bounded (``bounded``). Else the input and its logarithm,
+    where their tails are light (``plain``), powers of the standard-normal coordinate u up to u^3
+    and polynomials of erf(u/2): polynomials in u of higher degree explode in the tails, where no
+    draw has taught them anything. Then, for effects with kinks, ramps in the probability scale.
+    """
+
+    bounded: PolynomialBasis | None
+    plain: Plain
+    triangle: Array  # (functions, raw functions)
+    fourth: Array  # (functions,) E[f^4]; of all but ramps the largest so far
+    x: Array  # nodes of `probability_rule`
+
+    def at_nodes(self) -> Array:
+        """Values (functions, nodes) at the nodes of `probability_rule`."""
+        from scipy.special import ndtri
+
+        v, _ = probability_rule()
+        return self(np.concatenate([ndtri(v), -ndtri(v)]), self.x)
+
+    def __call__(self, u: Array, x: Array) -> Array:
+        return self.triangle @ _raw(self.bounded, self.plain, u, x)
+
+
+def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> Array:
+    """Functions of one input (m, n), not yet orthonormal."""
+    from scipy.special import erf, ndtr
+
+    if bounded is not None:
+        smooth = [np.ones_like(u), *bounded(u[:, None], x[:, None]).T]
+    else:
+        legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
+        # u^3 is odd: an even one follows
+        order = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
+        own = [((_log(x) if logarithm else x) - c) / s for logarithm, c, s in plain]
+        smooth = [np.ones_like(u), *own, u, u**2, u**3, *legendre[order]]
+    found = np.empty((len(smooth) + RAMPS, len(u)))
+    found[: len(smooth)] = smooth
+    ramps = found[len(smooth) :]
+    np.subtract(ndtr(u), np.arange(1, RAMPS + 1)[:, None] / (RAMPS + 1), out=ramps)
+    np.maximum(ramps, 0.0, out=ramps)
+    return found
+
+
+def _log(x: Array) -> Array:
+    return np.log(np.maximum(x, 1e-300))
+
+
+def _functions_of(marginal: Any) -> _Functions:
+    """All functions of an input with this law."""
+    from scipy.special import ndtri
+
+    v, weight = probability_rule()
+    u = np.concatenate([ndtri(v), -ndtri(v)])
+    x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
+    ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
+    bounded, plain = None, []
+    if np.isfinite(ends).all():
+        bounded = polynomial_basis(as_law(marginal), HIGHEST_DEGREE)
+    else:
+        for logarithm in (False, True)[: 1 + int(ends[0] >= 0)]:
+            z = _log(x) if logarithm else x
+            with np.errstate(over="ignore", invalid="ignore"):
+                centre = weight @ z
+                spread = np.sqrt(weight @ (z - centre) ** 2)
+                kurtosis = weight @ ((z - centre) / spread) ** 4
+            if kurtosis <= LIGHT_TAILS:
+                plain.append((logarithm, float(centre), float(spread)))
+    raw = _raw(bounded, tuple(plain), u, x)
+    smooth = len(raw) - RAMPS
+    # modified Gram and Schmidt, twice, without what earlier functions can do
+    kept, triangle = np.empty_like(raw), np.zeros((len(raw), len(raw)))
+    count, smooth_kept = 0, 0
+    for k, function in enumerate(raw):
+        f, row = function.copy(), np.zeros(len(raw))
+        row[k] = 1.0
+        size = np.sqrt(weight @ f**2)
+        for _ in range(2):
+            inner = kept[:count] @ (weight * f)
+            f -= inner @ kept[:count]
+            row -= inner @ triangle[:count]
+        left = np.sqrt(weight @ f**2)
+        if left < 1e-6 * size:
+            continue
+        kept[count], triangle[count] = f / left, row / left
+        count += 1
+        smooth_kept += k < smooth
+    fourth = kept[:count] ** 4 @ weight
+    fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
+    return _Functions(bounded, tuple(plain), triangle[:count], fourth, x)
+
+
 @dataclass(frozen=True)
 class ProductBasis:
     """Orthonormal functions of each input, numbers 0 to the highest degree.
 
-    Polynomials of the input where it is bounded (``bounded``, one for each such input). Else
-    functions of the standard-normal coordinate u that grow no faster than u^3: 1, u, u^2, u^3 and
-    polynomials of erf(u/2), made orthonormal (``triangle``) in an order that alternates even and
-    odd. Polynomials in u of higher degree explode in the tails, where no draw has taught them
-    anything.
+    They are the first of a longer list (``functions``), or such combinations of it (``turns``) that
+    number 1 is the effect that the input has by itself: with it, products of few functions say
+    what takes many polynomials (`turned`).
     """
 
-    bounded: tuple[PolynomialBasis | None, ...]
-    triangle: Array
+    functions: tuple[_Functions, ...]
+    turns: tuple[Array, ...]  # (degrees, functions) each, orthonormal rows
 
     def tables(self, u: Array, x: Array) -> Array:
         """Values at rows u and their inputs x: shape (d, degrees, n)."""
         n, d = u.shape
-        found = np.ones((d, HIGHEST_DEGREE + 1, n))
-        for s in range(0, n, ROWS_PER_TABLE):
-            for i, basis in enumerate(self.bounded):
-                ui, xi = u[s : s + ROWS_PER_TABLE, i], x[s : s + ROWS_PER_TABLE, i]
-                at = found[i, :, s : s + ROWS_PER_TABLE]
-                if basis is None:
-                    at[:] = self.triangle @ _slow_functions(ui)
-                else:
-                    at[1:] = basis(ui[:, None], xi[:, None]).T
+        found = np.empty((d, HIGHEST_DEGREE + 1, n))
+        for i, (functions, turn) in enumerate(zip(self.functions, self.turns, strict=True)):
+            at = turn @ functions.triangle
+            for s in range(0, n, ROWS_PER_TABLE):
+                rows = slice(s, s + ROWS_PER_TABLE)
+                raw = _raw(functions.bounded, functions.plain, u[rows, i], x[rows, i])
+                np.matmul(at, raw, out=found[i, :, rows])
         return found
 
-    def tails(self, law: Law) -> Array:
+    def tails(self) -> Array:
         """Largest E[p^4] up to each degree over what a term may have per row, (2, d, degrees).
 
         For all inputs, and for unbounded ones alone: beyond their draws, nothing holds a term.
         """
-        z, weight = _normal_rule()
-        u = np.repeat(z[:, None], law.dimension, axis=1)
-        found = self.tables(u, law.to_inputs(u)) ** 4 @ weight
-        every = np.maximum.accumulate(found, axis=1)
-        known = np.array([basis is not None for basis in self.bounded])
+        _, weight = probability_rule()
+        found = []
+        for functions, turn in zip(self.functions, self.turns, strict=True):
+            fourth = (turn @ functions.at_nodes()) ** 4 @ weight
+            # a law of few values has few functions
+            found.append(np.where(turn.any(1), fourth, np.inf))
+        every = np.maximum.accumulate(np.array(found), axis=1)
+        known = np.array([f.bounded is not None for f in self.functions])
         return np.stack([every, np.where(known[:, None], 1.0, every)])
 
+    def turned(self, polynomial: SparsePolynomial, u: Array, x: Array, y: Array) -> ProductBasis:
+        """A basis whose functions number 1 are the main effects, learned from a first polynomial.
 
-def _normal_rule() -> tuple[Array, Array]:
-    """Nodes and weights for means under the standard normal law: the trapezoidal rule."""
-    z = np.linspace(-10.0, 10.0, 2_001)
-    weight = np.exp(-0.5 * z**2)
-    return z, weight / weight.sum()
+        What the polynomial leaves of y (n,) at rows u and inputs x is regressed on all functions of
+        one input after the other, with coefficients the smaller the larger their fourth moments.
+        """
+        e, n = polynomial.exponents, len(y)
+        residual = y - polynomial(self.tables(u, x))
+        residual = residual - residual.mean()
+        main = (e > 0).sum(1) == 1
+        size = sum(len(f.triangle) for f in self.functions) / 9
+        turns = []
+        for i, (functions, turn) in enumerate(zip(self.functions, self.turns, strict=True)):
+            own = main & (e[:, i] > 0)
+            effect = polynomial.coefficient[own] @ turn[e[own, i]]
+            most = TAILS if functions.bounded is not None else UNBOUNDED_TAILS
+            used = np.flatnonzero(functions.fourth <= most * n)[1:]
+            z = functions(u[:, i], x[:, i])[used]
+            # what the means of single functions differ from zero by is chance
+            z -= z.mean(1, keepdims=True)
+            gram = z @ z.T
+            gram[np.diag_indices_from(gram)] += size * functions.fourth[used]
+            c = np.linalg.solve(gram, z @ residual)
+            residual = residual - c @ z
+            effect[used] += c
+            turns.append(_towards(effect, turn))
+        return ProductBasis(self.functions, tuple(turns))
 
 
-def _slow_functions(u: Array) -> Array:
-    from scipy.special import erf
-
-    legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
-    # u^3 is odd: an even one follows
-    order = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
-    return np.stack([np.ones_like(u), u, u**2, u**3, *legendre[order]])
+def _towards(effect: Array, turn: Array) -> Array:
+    """Orthonormal rows: the constant, the effect's direction, then the first other functions."""
+    length = np.linalg.norm(effect)
+    if not length > 0:
+        return turn
+    count = min(HIGHEST_DEGREE + 1, len(effect))
+    others = np.arange(1, count + (count < len(effect)))
+    # the effect takes the place of the function most like it
+    others = np.delete(others, np.abs(effect[others]).argmax())[: count - 2]
+    eye = np.eye(len(effect))
+    q, r = np.linalg.qr(np.column_stack([eye[0], effect / length, *eye[others]]))
+    found = np.zeros((HIGHEST_DEGREE + 1, len(effect)))
+    found[:count] = (q * np.where(np.diag(r) < 0, -1.0, 1.0)).T
+    return found
 
 
 def product_basis(law: Law) -> ProductBasis:
-    """Orthonormal functions of the inputs of a law: its own polynomials where it is bounded."""
-    z, weight = _normal_rule()
-    # the upper factor R of V = Q R makes V R^-1 orthonormal
-    r = np.linalg.qr((_slow_functions(z) * np.sqrt(weight)).T)[1]
-    triangle = np.linalg.inv(r * np.sign(np.diag(r))[:, None]).T
-    bounded = []
-    for marginal in law.marginals or ():
-        ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
-        known = np.isfinite(ends).all()
-        bounded.append(polynomial_basis(as_law(marginal), HIGHEST_DEGREE) if known else None)
-    return ProductBasis(tuple(bounded), triangle)
+    """Orthonormal functions of each input of a law, see `_Functions`."""
+    functions = tuple(_functions_of(m) for m in law.marginals or ())
+    turns = tuple(np.eye(HIGHEST_DEGREE + 1, len(f.triangle)) for f in functions)
+    return ProductBasis(functions, turns)
 
 
 def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
@@ -240,7 +364,40 @@ def _regression(y: Array) -> _Regression:
     return _Regression(np.empty((0, len(y))), y, np.empty((0, 0)))
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Rows u (n, d), their inputs x (n, d) and the tables there of a basis not turned yet."""
+
+    u: Array
+    x: Array
+    tables: Array
+
+
 def fit_sparse(
+    basis: ProductBasis, fitted: tuple[Rows, Array], held_out: tuple[Rows, Array]
+) -> tuple[SparsePolynomial, ProductBasis]:
+    """Sparse polynomial for outputs (n,) at rows, and the basis, turned to the data, it is in.
+
+    The basis is turned to the main effects that a first polynomial found, and the polynomial sought
+    anew, as long as that halves the error on the rows held out.
+    """
+    (rows, y), (rows_out, y_out) = fitted, held_out
+    best = _fit((rows.tables, y), (rows_out.tables, y_out), basis.tails())
+    for _ in range(TURNS):
+        if best.empty:
+            break
+        turned = basis.turned(best, rows.u, rows.x, y)
+        tables, tables_out = (turned.tables(r.u, r.x) for r in (rows, rows_out))
+        found = _fit((tables, y), (tables_out, y_out), turned.tails())
+        gain = (1 - best.explained) / max(1 - found.explained, 1e-300)
+        if gain > 1:
+            best, basis = found, turned
+        if gain < 2:
+            break
+    return best, basis
+
+
+def _fit(
     fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Array
 ) -> SparsePolynomial:
     """Sparse polynomial grown by orthogonal matching pursuit; its size by data held out.
