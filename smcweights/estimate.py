@@ -72,10 +72,11 @@ class Estimate:
         0, its standard error is 1/trials and its interval reaches from 0 to the upper confidence
         limit -log(1 - level)/trials ("rule of three": 3/trials at 95 %).
     diagnostics : mapping, optional
-        Names to numbers, strings, bools, None, arrays, or lists and dicts of these. Two names
+        Names to numbers, strings, bools, None, arrays, or lists and dicts of these. Three names
         have a meaning here: ``"warnings"``, a list of str that is printed; ``"columns"``, a list
         of names of diagnostics with one entry per component: they become columns of `summary`
-        and follow the components into `est[...]`.
+        and follow the components into `est[...]`; ``"bounds"``, a list of two numbers between
+        which the values are for certain: intervals are cut to them.
     cost : mapping, optional
         Such as evaluations, seconds, stages.
     provenance : mapping, optional
@@ -229,7 +230,7 @@ class Estimate:
         lower, upper : ndarray, shaped like `value`
             value -+ quantile * standard_error with Student's quantile (normal where the degrees
             of freedom are infinite); 0 and -log(1 - level)/trials for a component without a hit;
-            NaN without a standard error.
+            NaN without a standard error. Cut to ``diagnostics["bounds"]``.
 
         Raises
         ------
@@ -252,6 +253,8 @@ class Estimate:
             limit = -math.log1p(-level) / np.where(no_hit, self.trials, 1.0)
             lower = np.where(no_hit, 0.0, lower)[()]
             upper = np.where(no_hit, limit, upper)[()]
+        if "bounds" in self.diagnostics:
+            lower, upper = np.clip([lower, upper], *self.diagnostics["bounds"])
         return lower, upper
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
@@ -439,8 +442,9 @@ class Estimate:
         else:
             spread = {"covariance": root @ root.T}
         freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=-1)
-        columns = {"columns", *self.diagnostics.get("columns", ())}
-        diagnostics = {k: d for k, d in self.diagnostics.items() if k not in columns}
+        # what is said of the components isn't true of their functions
+        own = {"columns", "bounds", *self.diagnostics.get("columns", ())}
+        diagnostics = {k: d for k, d in self.diagnostics.items() if k not in own}
         derived = Estimate(
             result,
             **spread,
@@ -1254,6 +1258,9 @@ def _check_diagnostics(diagnostics: dict[str, Any], value: Array) -> None:
         texts = diagnostics.get(key, [])
         if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
             raise TypeError(f"diagnostics[{key!r}]: got {texts!r}; expected a list of str")
+    bounds = diagnostics.get("bounds", [-math.inf, math.inf])
+    if not (isinstance(bounds, list) and len(bounds) == 2 and bounds[0] <= bounds[1]):
+        raise TypeError(f"diagnostics['bounds']: got {bounds!r}; expected [lower, upper]")
     for name in diagnostics.get("columns", ()):
         if name not in diagnostics:
             raise ValueError(f"diagnostics['columns']: names {name!r}, which is no diagnostic")

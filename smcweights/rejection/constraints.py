@@ -31,6 +31,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..errors import ModelError
+
 __all__ = [
     "Automaton",
     "Constraint",
@@ -100,6 +102,16 @@ def _checked(constraints: Sequence[Any]) -> int | None:
     return sizes.pop() if sizes else None
 
 
+def truth(value: Any, name: str, asked: Any) -> bool:
+    """An answer that is yes or no; anything else is refused, with what was asked."""
+    if value is True or value is False:
+        return value
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "biuf" or array not in (0, 1):
+        raise ModelError(f"{name}: returned {value!r} for {asked}; expected a bool")
+    return bool(array)
+
+
 def size_of(constraint: Any) -> int | None:
     """Number of items that a constraint is over, or None where it doesn't say."""
     if isinstance(constraint, Automaton):
@@ -130,7 +142,8 @@ def predicate(
             raise TypeError(f"{name}: got {type(function).__name__}; expected a function")
 
     def step(prefix: tuple, item: int) -> tuple | None:
-        return (*prefix, item) if allows(prefix, item) else None
+        allowed = truth(allows(prefix, item), "constraint", (prefix, item))
+        return (*prefix, item) if allowed else None
 
     return _Functions((), step, complete or (lambda prefix: True), (allows, complete))
 
@@ -232,7 +245,9 @@ def both(*constraints: Constraint) -> Constraint:
         return tuple(after)
 
     def complete(states: tuple) -> bool:
-        return all(c.complete(s) for c, s in zip(constraints, states, strict=True))
+        return all(
+            truth(c.complete(s), "constraint", s) for c, s in zip(constraints, states, strict=True)
+        )
 
     first = tuple(c.start() for c in constraints)
     return _Functions(first, step, complete, constraints, size)
@@ -258,7 +273,8 @@ def either(*constraints: Constraint) -> Constraint:
 
     def complete(states: tuple) -> bool:
         return any(
-            s is not None and c.complete(s) for c, s in zip(constraints, states, strict=True)
+            s is not None and truth(c.complete(s), "constraint", s)
+            for c, s in zip(constraints, states, strict=True)
         )
 
     first = tuple(c.start() for c in constraints)

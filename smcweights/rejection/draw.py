@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ..estimate import Estimate, provenance
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, stopping_rule
 from . import kernels as kn
+from .constraints import truth
 
 __all__ = ["METHODS", "WeightedDraw", "constraint_probability", "weighted_rejection"]
 
@@ -34,6 +36,9 @@ REDRAW = ("harmonic", "unordered", "two-loop")
 STAGE = 100  # runs before the first look at the precision
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
+UNSEEN = 3.0  # answers that may be missing by chance: exp(-3) is 5 %
+SMALLEST = -340.0  # log of the smallest error whose square is a float
+FAR = 1024.0  # size of logits from which an offset would cost digits
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class WeightedDraw:
     status : {"ok", "exhausted", "budget", "dead"}
         "exhausted": every item was inspected, the weight is exact. "budget": the evaluations ran
         out; the weight (zero without an accepted item) is valid. "dead": no item is accepted.
+    relative_variance : float
+        The mean of weight^2 times it is the variance of the weight: what one draw says of the
+        spread of all. It may be negative. NaN for methods "two-loop", "one-probe" and "set", for
+        ``n_accepts=2`` and with ``max_evaluations``.
     drawn : (ndarray, ndarray) or None
         The set of ``method="set"``; see `children`.
     """
@@ -65,6 +74,7 @@ class WeightedDraw:
     n_accepted: int
     n_rejected: int
     status: str
+    relative_variance: float = math.nan
     drawn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
 
     @property
@@ -157,12 +167,14 @@ class Context:
     """Masses of one distribution and the answers known about it; serves many runs."""
 
     def __init__(self, logits: np.ndarray, where: str = "logits") -> None:
-        self.logits = logits
         self.top = float(np.maximum.reduce(logits))
         if not math.isfinite(self.top):
             bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
             found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
             raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
+        if abs(self.top) > FAR:
+            logits, self.top = logits - self.top, 0.0
+        self.logits = logits
         self.w = logits - self.top
         np.exp(self.w, out=self.w)
         self.sums = np.empty(-(-logits.size // kn.BLOCK))
@@ -266,13 +278,7 @@ def run(
                 due = _longer(due)
             continue
         due = _longer(due)
-        got = np.asarray(constraint(np.array(ask)))
-        if got.shape != (len(ask),):
-            raise ModelError(
-                f"constraint: returned shape {got.shape} for {len(ask)} items; "
-                f"expected ({len(ask)},)"
-            )
-        for one, value in zip(ask, got, strict=True):
+        for one, value in zip(ask, _of_many(constraint, np.array(ask)), strict=True):
             _answer(c, one, value)
     c.dirty = int(c.counts[kn.SEEN])
     return _weigh(rng, c, how, rule)
@@ -286,16 +292,16 @@ def _longer(due: np.ndarray) -> np.ndarray:
 def _answer(c: Context, item: int, value: Any) -> bool:
     """Take down an answer; whether it is yes."""
     if c.values is not None:
-        number = float(value)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
         if not (math.isfinite(number) and number >= 0):
             raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
         c.values[item] = number
         value = number > 0
     elif value is not True and value is not False:
-        array = np.asarray(value)
-        if array.shape != () or not (array.dtype == bool or array in (0, 1)):
-            raise ModelError(f"constraint: returned {value!r} for item {item}; expected a bool")
-        value = bool(array)
+        value = truth(value, "constraint", f"item {item}")
     c.known[item] = value
     return bool(value)
 
@@ -311,7 +317,7 @@ STATUS = {kn.BY_ACCEPT: "ok", kn.BY_CAP: "ok", kn.BY_BUDGET: "budget", kn.EXHAUS
 
 def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) -> WeightedDraw:
     code = WEIGHTS.get(how.method, kn.AVERAGED)
-    index, weight, inside, upper, log_rest, n_evaluations, n_rejected, ended = kn.weigh(
+    index, weight, spread, inside, upper, log_rest, n_evaluations, n_rejected, ended = kn.weigh(
         c.logits, c.log_total, c.known, c.order, c.counts, c.scales, rule, code
     )
     children = None
@@ -330,6 +336,7 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) ->
         n_evaluations - n_rejected,
         n_rejected,
         status,
+        spread,
         children,
     )
 
@@ -364,11 +371,7 @@ def _exact(
     if constraint is not None:
         unknown = np.flatnonzero((c.known == kn.UNKNOWN) & (c.logits > -np.inf))
         if batch and unknown.size:
-            answers = np.asarray(constraint(unknown))
-            if answers.shape != unknown.shape:
-                raise ModelError(
-                    f"constraint: returned shape {answers.shape}; expected {unknown.shape}"
-                )
+            answers = _of_many(constraint, unknown)
         for at, i in enumerate(unknown.tolist()):
             _answer(c, i, answers[at] if batch else constraint(i))
     soft = np.empty(0) if c.values is None else c.values
@@ -379,7 +382,7 @@ def _exact(
     if c.values is None:
         weight = inside
     status = "exhausted" if accepts else "dead"
-    return WeightedDraw(index, weight, (inside, inside), n, accepts, n - accepts, status)
+    return WeightedDraw(index, weight, (inside, inside), n, accepts, n - accepts, status, 0.0)
 
 
 def weighted_rejection(
@@ -512,28 +515,47 @@ def constraint_probability(
 ) -> Estimate:
     """Probability that an item drawn from softmax(logits) satisfies a constraint.
 
-    The mean weight of independent runs of `weighted_rejection`. Answers are kept, so that no item
-    is evaluated twice; where all of them are known in the end, the probability is exact.
+    Items come without replacement and are inspected one after the other, so that no answer is
+    asked for twice. Before inspection i let A_i be the mass known to be accepted and U_i that
+    about which nothing is known. The answer c_i then has mean (P - A_i)/U_i, and P is where the
+    answers add up to what was expected of them:
+
+        P = (sum_i c_i + A_i/U_i) / (sum_i 1/U_i),
+
+    with variance sum_i (c_i - (P - A_i)/U_i)^2 over the squared denominator. To it 3 is added for
+    answers not seen yet (the rule of three), so that a constraint which never said no, or hardly
+    ever, isn't taken for one that never will. Where all answers are known in the end, the
+    probability is exact.
 
     Parameters
     ----------
     logits : array_like, shape (V,)
         Unnormalised log probabilities; -inf is allowed, NaN and +inf are not.
     constraint : callable or array_like
-        As for `weighted_rejection`; for method "set" its mean value is estimated.
+        As for `weighted_rejection`; for methods "set" and "exact" its mean value is estimated.
     budget : int, at least 20
-        Number of runs; give this or ``precision``.
+        Number of runs of `n_accepts` accepted items each; give this or ``precision``. An accepted
+        item counts as often as it would come again in draws with replacement, without being asked
+        about again.
     precision : Precision, optional
         Run until the interval is as narrow as asked; ``max_budget`` counts runs.
-    n_accepts, method, batch
-        As for `weighted_rejection`.
+    n_accepts : int, default 3
+        Accepted items of a run, at least 2.
+    method : str, default "auto"
+        "exact" inspects every item, "set" takes soft values from a function; the others of
+        `weighted_rejection` differ in the weights of single draws, which are not used here.
+    batch : bool, default False
+        Whether the constraint takes many items at once.
     seed : None, int, SeedSequence or Generator
 
     Returns
     -------
     Estimate
-        Diagnostics: ``bounds``, which contain the probability for certain, the relative variance
-        of a run, and evaluations per run without kept answers.
+        Its bias is of order 1/(accepted items), relative to the value. Diagnostics: ``bounds``,
+        which contain the truth for certain (of soft values only the lower one is known) and to
+        which the interval is cut; how many items were accepted and rejected, and the mass of the
+        others; ``log_probability`` and ``relative_error``, which hold where the probability is too
+        small for a float.
 
     Raises
     ------
@@ -543,11 +565,12 @@ def constraint_probability(
     Warns
     -----
     PrecisionWarning
-        Few runs carry the weight, so the standard error can't be promised.
+        The precision was not reached, or the probability is too small for a float.
 
     References
     ----------
-    Lipkin et al. (2025), arXiv 2504.05410.
+    Des Raj (1956), Some estimators in sampling with varying probabilities without replacement,
+    JASA 51. Lipkin et al. (2025), arXiv 2504.05410.
 
     Examples
     --------
@@ -567,71 +590,50 @@ def constraint_probability(
     if isinstance(rule, Budget) and rule.total < 20:
         raise ValueError(f"budget: got {rule.total}; expected at least 20 runs")
     how = plan(n_accepts, decided(method, constraint), None, "4+2j")
-    soft = how.method in ("set", "exact")
-    context = prepare(x, constraint, soft)
-    asked = context.known == kn.UNKNOWN
-    answer = constraint if callable(constraint) else None
     root = seed_sequence(seed)
     rng = generator(root, "constraint_probability")
     began = time.perf_counter()
-    log_w: list[float] = []
-    spent = 0
     name = "constraint probability"
+    seen = Inspections(rng, x, constraint, how.method in ("set", "exact"), batch)
 
-    def estimate(cautions: list[str]) -> Estimate:
-        w = np.exp(np.array(log_w))
-        mean, n = float(w.mean()), w.size
-        known = context.known != kn.UNKNOWN
-        possible = x > -np.inf
-        inside = np.where(possible & (context.known == kn.ACCEPTED), x, -np.inf)
-        outside = np.where(possible & (context.known == kn.REJECTED), x, -np.inf)
-        lower = float(np.exp(inside - context.log_total).sum())
-        # a given array is known whole: who asks for draws from it wants what draws say
-        drawn = answer is None and how.method != "exact"
-        complete = bool((known | ~possible).all()) and not drawn
-        # where all but a little mass is known to be outside, one minus that mass would be noise
-        rest = np.where(possible & ~known, x, -np.inf)
-        upper = min(lower + float(np.exp(rest - context.log_total).sum()), 1.0)
-        lower = min(lower, upper)
-        if complete and context.values is None:
-            value, variance, trials = lower, 0.0, None
-        elif complete and context.values is not None:
-            p = np.exp(x - context.log_total)
-            value, variance, trials = float(p @ context.values), 0.0, None
-        else:
-            value, variance = mean, float(w.var(ddof=1) / n)
-            trials = float(n) if mean == 0 else None
-        relative = float(w.var(ddof=1) / mean**2) if mean > 0 else math.inf
+    def estimate(runs: int, cautions: list[str]) -> Estimate:
+        log_value, log_error, log_lower, log_upper = seen.estimate()
+        complete = seen.complete
+        value, error = math.exp(log_value), math.exp(log_error)
         diagnostics: dict[str, Any] = {
-            "runs": n,
-            "runs_with_weight": int(np.count_nonzero(w)),
-            "bounds": [lower, upper],
-            "relative_variance_of_a_run": relative,
-            "evaluations_per_run": spent / n,
-            "rejected_mass": float(np.exp(outside - context.log_total).sum()),
+            "runs": runs,
+            "bounds": [math.exp(log_lower), math.exp(log_upper)],
+            "accepted": seen.hits,
+            "rejected": seen.evaluations - seen.hits,
+            "unknown_mass": math.exp(seen.log_unknown),
+            "log_probability": log_value if complete or log_value > -math.inf else None,
+            "relative_error": 0.0 if complete else math.exp(log_error - log_value),
             "complete": complete,
         }
-        if not complete and mean > 0:
-            share = float(w.sum() ** 2 / (w**2).sum())
-            if share < 20:
-                cautions = [
-                    *cautions,
-                    f"the weights of {n} runs are worth {share:.0f} equal ones; "
-                    "more runs, or a larger n_accepts, would help",
-                ]
+        if not complete and log_error < SMALLEST:
+            error = math.nan
+            cautions = [
+                *cautions,
+                f"the probability, about exp({log_value:.6g}), is too small for an error in a "
+                "float: diagnostics have log_probability and relative_error",
+            ]
+        elif complete and -math.inf < log_value < math.log(sys.float_info.min):
+            cautions = [
+                *cautions,
+                f"the probability, exp({log_value:.6g}), is too small for a float: diagnostics "
+                "have log_probability",
+            ]
         if cautions:
             diagnostics["warnings"] = cautions
         return Estimate(
             value,
-            variance,
+            error**2,
             names=["probability"],
             method=f"{name}, {how.method}",
-            degrees_of_freedom=math.inf if complete else n - 1,
-            trials=trials,
             diagnostics=diagnostics,
             cost={
-                "evaluations": int(np.count_nonzero(asked & known)),
-                "runs": n,
+                "evaluations": seen.evaluations,
+                "runs": runs,
                 "seconds": time.perf_counter() - began,
             },
             provenance=provenance(
@@ -648,30 +650,136 @@ def constraint_probability(
             ),
         )
 
-    def go(runs: int) -> None:
-        nonlocal spent
-        for _ in range(runs):
-            found = run(rng, context, answer, how, batch)
-            log_w.append(found.log_weight)
-            spent += found.n_evaluations
-
     if how.method == "exact":
-        go(2)
-        return estimate([])
-    if isinstance(rule, Budget):
-        go(rule.total)
-        result = estimate([])
+        seen.go_on(math.inf)
+        result = estimate(1, [])
+    elif isinstance(rule, Budget):
+        seen.go_on(how.accepts * rule.total)
+        result = estimate(rule.total, [])
     else:
-        go(min(STAGE, rule.max_budget))
-        result = estimate([])
+        runs = min(STAGE, rule.max_budget)
+        seen.go_on(how.accepts * runs)
+        result = estimate(runs, [])
         while not rule.reached(result):
+            # an error that no float holds can't be told to be small enough
+            held = math.isfinite(result.standard_error)
             half = np.asarray(result.interval(rule.level)[1]) - result.value
-            more = rule.next_size(result.value, half, len(log_w))
+            more = rule.next_size(result.value, half, runs) if held else 0
             if more <= 0:
-                result = estimate([f"precision not reached within {rule.max_budget} runs"])
+                missed = [f"precision not reached within {rule.max_budget} runs"] if held else []
+                result = estimate(runs, missed)
                 break
-            go(more)
-            result = estimate([])
+            runs += more
+            seen.go_on(how.accepts * runs)
+            result = estimate(runs, [])
     for text in result.diagnostics.get("warnings", []):
         warnings.warn(text, PrecisionWarning, stacklevel=2)
     return result
+
+
+class Inspections:
+    """Items inspected without replacement, and what their answers say about the mean answer."""
+
+    def __init__(
+        self, rng: np.random.Generator, x: np.ndarray, constraint: Any, soft: bool, batch: bool
+    ) -> None:
+        # a copy: the logits lose what was inspected
+        self._context = c = prepare(x.copy(), constraint, soft)
+        self._rng, self._constraint, self._batch = rng, constraint, batch
+        self._given: np.ndarray | None = None
+        if not callable(constraint):
+            self._given = (c.known if c.values is None else c.values).astype(np.float64)
+            c.learn_nothing(soft)
+        kn.begin(c.counts, c.scales, c.total, c.top)
+        self._possible = int(np.count_nonzero(c.logits > -np.inf))
+        # of each stage: log masses of the items and of what was left before each, and the answers
+        self._stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._log_accepted = -math.inf
+        self._accepts = 0.0
+        self.evaluations = self.hits = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item was inspected."""
+        return self.evaluations == self._possible
+
+    @property
+    def log_unknown(self) -> float:
+        """Log mass of the items not inspected."""
+        c = self._context
+        left = float(c.scales[kn.REMAINING])
+        if self.complete or left <= 0.0:
+            return -math.inf
+        return float(c.scales[kn.TOP]) + math.log(left) - c.log_total
+
+    def go_on(self, accepts: float) -> None:
+        """Inspect until so many were accepted, known ones counting as they would come again."""
+        while not self.complete and self._accepts < accepts:
+            again = math.exp(min(self._log_accepted - self.log_unknown, 700.0))
+            wanted = min((accepts - self._accepts) / (1.0 + again), self.evaluations + 4.0)
+            self._inspect(max(int(wanted), self.evaluations // 100, 1))
+
+    def _inspect(self, n: int) -> None:
+        c = self._context
+        items, log_mass, log_left = np.empty(n, np.int64), np.empty(n), np.empty(n)
+        n = kn.take(
+            self._rng.random(n), c.logits, c.w, c.sums, c.known, items, log_mass, log_left, c.scales
+        )
+        items, log_mass, log_left = items[:n], log_mass[:n], log_left[:n]
+        log_mass -= c.log_total
+        log_left -= c.log_total
+        if self._given is not None:
+            answers = self._given[items]
+        else:
+            got: Any = map(self._constraint, items.tolist())
+            if self._batch:
+                got = _of_many(self._constraint, items)
+            for item, value in zip(items.tolist(), got, strict=True):
+                _answer(c, item, value)
+            answers = (c.known if c.values is None else c.values)[items].astype(np.float64)
+        inside = np.where(answers > 0, log_mass, -np.inf)
+        before = np.logaddexp.accumulate(np.concatenate([[self._log_accepted], inside]))
+        self._log_accepted = float(before[-1])
+        hits = int(np.count_nonzero(answers))
+        self._accepts += hits + float(np.exp(np.minimum(before[:-1] - log_left, 700.0)).sum())
+        self.evaluations += n
+        self.hits += hits
+        self._stages.append((log_mass, log_left, answers))
+
+    def estimate(self) -> tuple[float, float, float, float]:
+        """Logs of the mean answer, its standard error, and certain bounds."""
+        log_mass, log_left, answers = map(np.concatenate, zip(*self._stages, strict=True))
+        soft = self._context.values is not None
+        most = float(answers.max()) if soft and self.hits else 1.0
+        share = answers / most
+        with np.errstate(divide="ignore"):
+            log_share = np.log(share)
+        known = np.logaddexp.accumulate(np.concatenate([[-np.inf], log_share + log_mass]))
+        lower = float(known[-1])
+        upper = float(np.logaddexp(lower, self.log_unknown))
+        if not soft:
+            lower, upper = min(lower, 0.0), min(upper, 0.0)
+        scale = math.log(most)
+        if self.complete:
+            return lower + scale, -math.inf, lower + scale, lower + scale
+        # the last inspection was made because the others weren't enough
+        log_share, share, log_left, known = log_share[:-1], share[:-1], log_left[:-1], known[:-2]
+        log_trials = float(np.logaddexp.reduce(-log_left))
+        value = float(np.logaddexp.reduce(np.logaddexp(log_share, known - log_left))) - log_trials
+        value = min(max(value, lower), upper if not soft else math.inf)
+        with np.errstate(over="ignore", invalid="ignore"):
+            expected = np.exp(value - log_left) * -np.expm1(known - value)
+        expected = np.clip(np.nan_to_num(expected, nan=0.0), 0.0, 1.0)
+        off = float(((share - expected) ** 2).sum())
+        error = 0.5 * math.log(off + UNSEEN) - log_trials
+        return value + scale, error + scale, lower + scale, math.inf if soft else upper
+
+
+def _of_many(constraint: Callable[[Any], Any], items: np.ndarray) -> np.ndarray:
+    """Answers of a constraint that takes many items at once."""
+    got = np.asarray(constraint(items))
+    if got.shape != items.shape:
+        raise ModelError(
+            f"constraint: returned shape {got.shape} for {items.size} items; expected {items.shape}"
+        )
+    return got

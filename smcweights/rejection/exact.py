@@ -55,6 +55,8 @@ def constrained_markov_chain(
     >>> round(math.exp(constrained_markov_chain(coin, even, 5).log_evidence), 12)
     0.5
     """
+    if chain.length is not None and max_length > chain.length:
+        raise ValueError(f"max_length: got {max_length}; the chain has {chain.length} items")
     v, states = chain.log_initial.size, len(constraint.accepting)
     forward = np.zeros((max_length, states, v))  # after item t, state and last item
     ended = np.zeros(max_length)

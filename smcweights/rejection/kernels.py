@@ -199,6 +199,32 @@ def advance(uniforms, logits, w, sums, known, order, counts, scales, rule):
 
 
 @njit(cache=True, nogil=True)
+def take(uniforms, logits, w, sums, known, items, log_mass, log_left, scales):
+    """Draw one item without replacement for each uniform; how many there were.
+
+    `log_mass` and `log_left` become the log masses of the items and of what was left before each
+    draw, on the scale of the logits, which lose the items taken.
+    """
+    total = scales[REMAINING]
+    nothing = items[:0]
+    taken = 0
+    while taken < uniforms.size:
+        if total < SMALL * scales[INITIAL]:
+            total = rescale(logits, w, sums, known, nothing, 0, False, scales)
+        if total <= 0.0:
+            break
+        item = locate(uniforms[taken], w, sums, total)
+        items[taken] = item
+        log_left[taken] = scales[TOP] + math.log(total)
+        log_mass[taken] = logits[item]
+        logits[item] = -math.inf
+        total = remove(w, sums, item)
+        taken += 1
+    scales[REMAINING] = total
+    return taken
+
+
+@njit(cache=True, nogil=True)
 def upcoming(uniforms, w, sums, known, counts, scales, rule, found):
     """Items whose answers are due one after the other while all of them are no; their number.
 
@@ -280,6 +306,9 @@ def share(log_mass, after_rejects, after_accepts, logged):
 def averaged(log_r, log_a, log_rest, k, ended, base, slope, budget):
     """Log weight: the one-probe weight averaged over where the accepts stood among the rejects.
 
+    And the relative variance of the weight, estimated from this run. The two inspections after
+    the first accept give two factors, each of which has mean Z given all before it; their product
+    averaged in the same way has mean Z^2. NaN where the run may have ended before them.
     Values are kept in units of the returned item's mass, which neither over- nor underflow.
     """
     n = log_r.size
@@ -292,15 +321,22 @@ def averaged(log_r, log_a, log_rest, k, ended, base, slope, budget):
     accepts = suffix_sums(log_a, log_rest if logged else math.exp(log_rest), logged)
     by_accept = ended == BY_ACCEPT
     last = k - 1 if by_accept else log_a.size
-    den, num = np.zeros(last + 1), np.zeros(last + 1)
+    two = k >= 3 and budget < 0 and base != 1
+    den, num, square = np.zeros(last + 1), np.zeros(last + 1), np.zeros(last + 1)
     den[0] = 1.0
+    open_1 = 0.0  # paths with one reject since the first accept, whose second factor is open
     for j in range(n + 1):
         if j == n and not by_accept:
             break
+        # mass before the first accept, in units of the item's
+        ahead = 1.0 / max(share(log_a[0], rejects[j], accepts[0], logged), 1e-300)
         for s in range(1, last):
             q = share(log_a[s], rejects[j], accepts[s], logged)
             den[s + 1] += den[s] * q
             num[s + 1] += num[s] * q
+            square[s + 1] += square[s] * q
+            if s == 1:
+                square[2] += open_1 * q * ahead
         f = g = 0.0
         allowed = True
         if base > 0:
@@ -314,6 +350,7 @@ def averaged(log_r, log_a, log_rest, k, ended, base, slope, budget):
         if allowed:
             f = den[0] * share(log_a[0], rejects[j], accepts[0], logged)
             g = den[0]
+        open_0, open_2 = f, 0.0
         den[1] += f
         num[1] += g if j == budget - 1 or (j == n and k == 2) else f
         for s in range(1, last):
@@ -322,23 +359,44 @@ def averaged(log_r, log_a, log_rest, k, ended, base, slope, budget):
             g *= q
             den[s + 1] += f
             num[s + 1] += g
+            if s == 1:
+                open_2 = g
+            else:
+                square[s + 1] += g * ahead
         if j == n:
+            if k == 3:
+                square[2] += open_2 * ahead
             break
+        if last >= 2:
+            pair = 1.0 + math.exp(min(log_a[1] - log_a[0], 700.0))
+            square[2] += open_2 * pair
+        square[1] += open_1
+        open_1 = open_0
         largest = 0.0
         for s in range(last + 1):
             q = share(log_r[j], rejects[j], accepts[s], logged)
             den[s] *= q
             num[s] *= q
+            square[s] *= q
+            if s == 1:
+                open_1 *= q
             largest = max(largest, den[s])
         for s in range(last + 1):
             den[s] /= largest
             num[s] /= largest
-    return log_a[0] + math.log(num[last] / den[last])
+            square[s] /= largest
+        open_1 /= largest
+    mean = num[last] / den[last]
+    spread = 1.0 - square[last] / den[last] / mean / mean if two else math.nan
+    return log_a[0] + math.log(mean), spread if math.isfinite(spread) else math.nan
 
 
 @njit(cache=True, nogil=True)
 def harmonic(log_r, log_rest, k):
-    """Log weight after k accepts with redraw; `log_rest` is the mass of all but the rejects."""
+    """Log weight after k accepts with redraw, and its relative variance (NaN for k = 2).
+
+    `log_rest` is the mass of all but the rejects.
+    """
     remaining = suffix_sums(log_r, log_rest, True)
     h = np.zeros(k)
     h[0] = 1.0
@@ -346,7 +404,9 @@ def harmonic(log_r, log_rest, k):
         d = math.exp(log_rest - remaining[j])
         for m in range(1, k):
             h[m] += d * h[m - 1]
-    return log_rest + math.log(h[k - 2] / h[k - 1])
+    mean = h[k - 2] / h[k - 1]
+    spread = 1.0 - h[k - 3] / h[k - 1] / mean / mean if k >= 3 else math.nan
+    return log_rest + math.log(mean), spread
 
 
 @njit(cache=True, nogil=True)
@@ -460,8 +520,8 @@ def log_sum(x):
 def weigh(logits, log_total, known, order, counts, scales, rule, method):
     """The outcome of a run.
 
-    First accepted item (-1: none), its log weight, log mass accepted, a bound on that of all
-    accepts, log mass left over, evaluations, rejects, and how it ended.
+    First accepted item (-1: none), its log weight and relative variance, log mass accepted, a
+    bound on that of all accepts, log mass left over, evaluations, rejects, and how it ended.
     """
     n, redraw = counts[SEEN], rule[REDRAW] == 1
     log_r, log_a, log_once = np.empty(n), np.empty(n), np.empty(n)
@@ -488,18 +548,21 @@ def weigh(logits, log_total, known, order, counts, scales, rule, method):
     inside = log_sum(log_once[:n_once])
     left = scales[REMAINING]
     log_rest = scales[TOP] + math.log(left) - log_total if left > 0.0 else -math.inf
+    spread = math.nan
     if n_a == 0 or method == OF_SET:
         weight = -math.inf
     elif method == HARMONIC:
-        weight = harmonic(log_r, log_rest, rule[ACCEPTS])
+        weight, spread = harmonic(log_r, log_rest, rule[ACCEPTS])
     elif method == UNORDERED:
         weight = unordered(log_r, log_rest, rule[ACCEPTS])
+        ordered, spread = harmonic(log_r, log_rest, rule[ACCEPTS])
+        spread = 1.0 - (1.0 - spread) * math.exp(2.0 * (ordered - weight))
     elif method == TWO_LOOP:
         weight = two_loop(log_r, log_rest, counts[FIRST])
     elif counts[ENDED] == EXHAUSTED:
-        weight = min(inside, 0.0)
+        weight, spread = min(inside, 0.0), 0.0
     else:
-        weight = averaged(
+        weight, spread = averaged(
             log_r,
             log_a,
             log_rest,
@@ -512,11 +575,13 @@ def weigh(logits, log_total, known, order, counts, scales, rule, method):
     upper = inside if counts[ENDED] == EXHAUSTED else log_rest
     if not redraw and counts[ENDED] != EXHAUSTED:
         upper = log_add(inside, log_rest)
+    upper = min(upper, 0.0)
     return (
         first,
         weight,
-        min(inside, 0.0),
-        min(upper, 0.0),
+        spread,
+        min(inside, upper),
+        upper,
         log_rest,
         counts[EVALUATIONS],
         counts[N_REJECTED],

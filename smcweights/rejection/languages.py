@@ -45,15 +45,29 @@ class MarkovChain:
     ----------
     log_initial : ndarray, shape (V,)
     log_transition : ndarray, shape (1, V, V) or (L - 1, V, V)
+    length : int or None
+        L, where there are no more items than that.
     """
 
     log_initial: np.ndarray
     log_transition: np.ndarray
+    length: int | None = None
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
-        lengths = np.array([len(p) for p in prefixes])
-        last = np.array([p[-1] if p else 0 for p in prefixes])
+        lengths = np.array([len(p) for p in prefixes], dtype=np.int64)
+        last = np.array([p[-1] if p else 0 for p in prefixes], dtype=np.int64)
+        wrong = (last < 0) | (last >= self.log_initial.size)
+        if wrong.any():
+            raise ValueError(
+                f"prefixes: got item {last[wrong][0]}; expected items from 0 to "
+                f"{self.log_initial.size - 1}"
+            )
+        if self.length is not None and (lengths >= self.length).any():
+            raise ValueError(
+                f"prefixes: got length {lengths.max()}; this chain has {self.length} items, and "
+                "none after them"
+            )
         step = np.clip(lengths - 1, 0, len(self.log_transition) - 1)
         return np.where((lengths == 0)[:, None], self.log_initial, self.log_transition[step, last])
 
@@ -130,7 +144,7 @@ def hidden_markov(
         total = np.logaddexp.reduce(first)
     if not np.isfinite(total):
         raise ValueError("log_likelihoods: the observations have probability zero")
-    return MarkovChain(first - total, np.array(steps[::-1] or [log_q]))
+    return MarkovChain(first - total, np.array(steps[::-1] or [log_q]), len(b))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,26 @@ from ..resampling import resample
 from ..signatures import signature
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from . import kernels as kn
-from .constraints import Automaton, predicate, size_of
-from .draw import Context, Plan, _whole, plan, run
+from .constraints import Automaton, predicate, size_of, truth
+from .draw import FAR, Context, Plan, _whole, plan, run
 
 __all__ = ["WeightedSequences", "constrained_sequences"]
 
 ENOUGH = 30  # islands, by their weights, whose mean is normal
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
-WORTH = 100  # particles, by the chi-square of a proposal, below which errors are doubted
+UNSEEN = 3.0  # events that may be missing by chance: exp(-3) is 5 %
+RARE = 10.0  # draws of an item from a proposal, in expectation, that show what its weight does
+
+
+TRACES = (
+    "ess",
+    "dead",
+    "evaluations",
+    "chi_square",
+    "missed",
+    "relative_variance",
+    "ancestors",
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +59,11 @@ class WeightedSequences:
     status : {"ok", "dead", "biased"}
         "dead": no particle satisfies the constraint. "biased": ``weights=False``.
     traces : dict
-        By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint, and
-        ``chi_square`` of the language from the proposal.
+        By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint,
+        ``chi_square`` of the language from the proposal, ``missed``, the mass that the language
+        has on items of which the proposal draws hardly any, and ``relative_variance`` of the
+        island's estimate by the draws of this time, as their weights tell it. By island and
+        particle: ``ancestors``, the particle it descends from.
     """
 
     sequences: list[tuple[int, ...]] = field(repr=False)
@@ -88,8 +103,10 @@ class WeightedSequences:
         Returns
         -------
         Estimate
-            Ratio of weighted sums; its error comes from the islands. Diagnostics: effective
-            sample size.
+            Ratio of weighted sums; its error comes from the islands. A value of 0 in every
+            sequence has an upper limit, another that never varied an error by the rule of three,
+            of as many trials as first items the weight goes back to. Diagnostics: effective
+            sample size, and these ``ancestors``.
 
         Raises
         ------
@@ -129,12 +146,27 @@ class WeightedSequences:
         mean = above.sum(0) / below.sum()
         off = above - mean * below[:, None]
         covariance = off.T @ off / (k - 1) * k / below.sum() ** 2
+        size = effective_sample_size(self.log_weights)
+        families = np.bincount(
+            alive // self.n_particles * self.n_particles + self.traces["ancestors"].flat[alive], w
+        )
+        trials = min(size, float(families.sum() ** 2 / (families**2).sum()))
+        fixed = (values == values[0]).all(0)
+        never = fixed & (values[0] == 0)
+        mean = np.where(fixed, values[0], mean)
+        covariance[fixed], covariance[:, fixed] = 0.0, 0.0
+        # as a symmetric interval: on 3/trials of the law the value may be 0, or twice this
+        rare = np.where(fixed, UNSEEN / 1.96 * np.abs(mean) / trials, 0.0) ** 2
+        rare += np.where(fixed, 0.0, UNSEEN * (np.abs(values - mean).max(0) / size) ** 2)
+        covariance[np.diag_indices_from(covariance)] += rare
         diagnostics: dict[str, Any] = {
-            "effective_sample_size": effective_sample_size(self.log_weights),
+            "effective_sample_size": size,
+            "ancestors": trials,
             "islands": k,
             "islands_alive": int(np.count_nonzero(below)),
         }
-        cautions = _few_islands(below, 0.5) + _far_proposal(self.traces, self.log_weights.size)
+        error = math.sqrt(k * below.var(ddof=1)) / below.sum()
+        cautions = _few_islands(below, 0.5) + _far_proposal(self.traces, error)
         if self.status == "biased":
             cautions.append("weights=False: the mean is that of local decoding, a biased law")
         if cautions:
@@ -149,22 +181,35 @@ class WeightedSequences:
             method="constrained sequences"
             + (", local (biased)" if self.status == "biased" else ""),
             degrees_of_freedom=k - 1,
+            trials=np.where(never, trials, 0.0).reshape(found[0].shape) if never.any() else None,
             diagnostics=diagnostics,
             cost=self.cost,
             provenance=self.provenance,
         )
 
 
-def _log_evidence(log_z: np.ndarray) -> tuple[float, float, list[str]]:
-    """Log of the mean of the islands, its standard error, and why that can't be promised."""
+def _log_evidence(
+    log_z: np.ndarray, own: np.ndarray, particles: int
+) -> tuple[float, float, list[str]]:
+    """Log of the mean of the islands, its standard error, and why that can't be promised.
+
+    ``own`` is the relative variance of each island that its draws alone bring about. The scatter
+    can't show it where rare draws would carry it; nor can it show what befalls 3 of all
+    particles.
+    """
     k = log_z.size
     z = np.exp(log_z - log_z.max())
     mean = z.mean()
+    drawn = float((z**2 @ np.maximum(own, 0.0)) / z.sum() ** 2)
     few = z.sum() ** 2 < ENOUGH * (z**2).sum()
     if few and (z > 0).all() and log_z.std(ddof=1) <= NORMAL:
-        return (*log_mean_normal(log_z), [])
-    error = math.sqrt(z.var(ddof=1) / k) / mean
-    return float(log_z.max() + math.log(mean)), float(error), _few_islands(z, 0.9)
+        value, error = log_mean_normal(log_z)
+        cautions = []
+    else:
+        value = float(log_z.max() + math.log(mean))
+        error = math.sqrt(z.var(ddof=1) / k) / mean
+        cautions = _few_islands(z, 0.9)
+    return value, math.sqrt(max(error**2, drawn) + UNSEEN / particles**2), cautions
 
 
 def _few_islands(z: np.ndarray, share: float) -> list[str]:
@@ -174,14 +219,14 @@ def _few_islands(z: np.ndarray, share: float) -> list[str]:
     return [f"{z.size} islands are worth {worth:.1f} equal ones; more particles would help"]
 
 
-def _far_proposal(traces: dict[str, np.ndarray], particles: int) -> list[str]:
-    apart = traces["chi_square"].sum(axis=1).mean()
-    if apart <= 0 or particles >= WORTH * (1 + apart):
+def _far_proposal(traces: dict[str, np.ndarray], error: float) -> list[str]:
+    """What the proposal hardly draws, where it is more than the relative error allows for."""
+    missed = float(traces["missed"].sum(axis=1).mean())
+    if missed <= error:
         return []
     return [
-        f"the proposal is so far from the language that {particles} particles are worth "
-        f"{particles / (1 + apart):.0f}: rare items have large weights, and errors may be larger "
-        "than they say"
+        f"the proposal is so far from the language that items of probability {missed:.2g} are "
+        "hardly ever drawn from it: their weights are large, and errors may be larger than they say"
     ]
 
 
@@ -230,7 +275,7 @@ def constrained_sequences(
     ess_threshold : float, default 0.5
         Resample where the effective sample size is below this share of the particles.
     method, n_accepts
-        As for `weighted_rejection`; "auto" takes the exact mask of an automaton.
+        As for `weighted_rejection`, but for "set"; "auto" takes the exact mask of an automaton.
     proposal : Language, optional
         What items are drawn from instead; its probabilities are positive where the language's are.
     potential : callable, optional
@@ -309,6 +354,10 @@ def constrained_sequences(
     if method == "auto":
         method = "exact" if isinstance(constraint, Automaton) else "rao-blackwell"
     how = plan(n_accepts, method, None, "4+2j")
+    if isinstance(constraint, Automaton) and constraint.table.shape[1] == end:
+        # the end, as the last item, needs no column: what it leads to is never asked
+        table = np.pad(constraint.table, ((0, 0), (0, 1)), constant_values=-1)
+        constraint = replace(constraint, table=table)
     root = None if seed is None and checkpoint is not None else seed_sequence(seed)
     guides = _Guides(potential, twist)
     began = time.perf_counter()
@@ -329,7 +378,7 @@ def constrained_sequences(
         "weights": bool(weights),
     }
     task = partial(
-        _island, language, constraint, n, length, end, ess_threshold, how, proposal, guides,
+        _island, language, constraint, n, k, length, end, ess_threshold, how, proposal, guides,
         bool(weights),
     )  # fmt: skip
     with open_run(
@@ -345,10 +394,7 @@ def constrained_sequences(
         for f in found
         for row, w in zip(f["sequences"], f["log_w"], strict=True)
     ]
-    traces = {
-        key: np.stack([f[key] for f in found])
-        for key in ("ess", "dead", "evaluations", "chi_square")
-    }
+    traces = {key: np.stack([f[key] for f in found]) for key in TRACES}
     cost = {
         "evaluations": int(traces["evaluations"].sum()),
         "seconds": time.perf_counter() - began,
@@ -362,8 +408,8 @@ def constrained_sequences(
     if not alive:
         cautions = ["every particle died: more particles, or a twist or proposal, would help"]
     elif weights:
-        value, error, cautions = _log_evidence(log_z)
-        cautions += _far_proposal(traces, n * k)
+        value, error, cautions = _log_evidence(log_z, traces["relative_variance"].sum(1), n * k)
+        cautions += _far_proposal(traces, error)
         diagnostics: dict[str, Any] = {
             "log_evidence_of_islands": np.where(np.isfinite(log_z), log_z, np.nan),
             "islands_dead": int(np.count_nonzero(log_z == -np.inf)),
@@ -395,7 +441,9 @@ class _FromPredicate:
         self.start, self.step = base.start, base.step
 
     def complete(self, prefix: tuple) -> bool:
-        return self._end is None or bool(self._allows(prefix, self._end))
+        if self._end is None:
+            return True
+        return truth(self._allows(prefix, self._end), "constraint", (prefix, self._end))
 
 
 @dataclass(frozen=True)
@@ -408,15 +456,25 @@ class _Guides:
     def __call__(self, prefix: tuple, over: bool) -> float:
         total = 0.0
         if self.potential is not None:
-            total = float(self.potential(prefix))
-            if math.isnan(total) or total == math.inf:
-                raise ModelError(f"potential: returned {total} for {prefix}")
+            total = _number("potential", self.potential(prefix), prefix)
+            if total == math.inf:
+                raise ModelError(f"potential: returned {total} for {prefix}; expected less")
         if self.twist is not None and not over:
-            guess = float(self.twist(prefix))
-            if not math.isfinite(guess):
-                raise ModelError(f"twist: returned {guess} for {prefix}")
+            guess = _number("twist", self.twist(prefix), prefix)
+            if math.isinf(guess):
+                raise ModelError(f"twist: returned {guess} for {prefix}; expected a finite number")
             total += guess
         return total
+
+
+def _number(name: str, value: Any, prefix: tuple) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ModelError(f"{name}: returned {value!r} for {prefix}; expected a number")
+    return number
 
 
 class _Node:
@@ -432,6 +490,7 @@ def _island(
     language: Any,
     constraint: Any,
     n: int,
+    islands: int,
     length: int,
     end: int | None,
     ess_threshold: float,
@@ -450,7 +509,9 @@ def _island(
     guided = guides.potential is not None or guides.twist is not None
     guess = np.zeros(n)
     ess, dead, calls = np.zeros(length), np.zeros(length, np.int64), np.zeros(length, np.int64)
-    chi_square = np.zeros(length)
+    chi_square, missed, relative_variance = np.zeros(length), np.zeros(length), np.zeros(length)
+    ancestors = np.arange(n)
+    size = 0
     table = isinstance(constraint, Automaton) and how.method == "exact"
     for t in range(length):
         final = t == length - 1
@@ -464,13 +525,20 @@ def _island(
         node = np.array([number_of[prefixes[i]] for i in active.tolist()])
         target = _logits("language", language, wanted, end)
         if t == 0:
-            _check_size(size_of(constraint), target.shape[1], end)
+            size = target.shape[1]
+            _check_size(size_of(constraint), size, end)
+        elif target.shape[1] != size:
+            raise ModelError(
+                f"language: logits of {target.shape[1]} items after {wanted[0]}; there were {size} "
+                "before"
+            )
         drawn = target if proposal is None else _logits("proposal", proposal, wanted, end)
         if drawn.shape != target.shape:
             raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
         if table:
             at_state = np.array([of[prefix] for prefix in wanted])
             items, log_steps = _by_table(rng, constraint, at_state, drawn, node, end, final)
+            spread = np.zeros(active.size)
             row = constraint.table[at_state[node], items]
             after: list[Any] = [
                 None if x == end else s for x, s in zip(items, row.tolist(), strict=True)
@@ -479,7 +547,7 @@ def _island(
             nodes = [_Node(of[p], drawn[m]) for m, p in enumerate(wanted)]
             for one in nodes:
                 _learn(one, constraint, end, final)
-            items, log_steps, after, calls[t] = _by_asking(
+            items, log_steps, spread, after, calls[t] = _by_asking(
                 rng, constraint, nodes, node, how, end, final
             )
         before = log_w[active]
@@ -490,6 +558,8 @@ def _island(
                 log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
                 share = np.bincount(node, np.exp(before - before.max()), len(wanted))
                 chi_square[t] = _chi_square(log_p, log_q) @ share / share.sum()
+                rare = np.where(log_q < math.log(RARE / (n * islands)), np.exp(log_p), 0.0)
+                missed[t] = rare.sum(axis=1) @ share / share.sum()
                 some = items >= 0
                 at = node[some], items[some]
                 log_w[active[some]] += log_p[at] - log_q[at]
@@ -509,12 +579,14 @@ def _island(
             dead[t:] = n
             break
         ess[t] = effective_sample_size(log_w)
+        w = np.exp(log_w - log_w.max())
+        relative_variance[t] = w[active] ** 2 @ spread / w.sum() ** 2
         if not final and ess[t] < ess_threshold * n:
             log_block += log_mean_exp(log_w)
-            chosen = resample(np.exp(log_w - log_w.max()), seed=rng)
+            chosen = resample(w, seed=rng)
             prefixes = [prefixes[i] for i in chosen]
             states = [states[i] for i in chosen]
-            over, guess = over[chosen], guess[chosen]
+            over, guess, ancestors = over[chosen], guess[chosen], ancestors[chosen]
             log_w = np.zeros(n)
     log_w = np.where(over, log_w, -np.inf) + log_block
     sequences = np.full((n, length), -1, np.int64)
@@ -529,6 +601,9 @@ def _island(
         "dead": dead,
         "evaluations": calls,
         "chi_square": chi_square,
+        "missed": missed,
+        "relative_variance": relative_variance,
+        "ancestors": ancestors,
     }
 
 
@@ -564,6 +639,8 @@ def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> n
         raise ModelError(
             f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
         )
+    if (np.abs(top) > FAR).any():
+        table = table - top[:, None]
     return np.ascontiguousarray(table)
 
 
@@ -612,11 +689,12 @@ def _by_asking(
     how: Plan,
     end: int | None,
     final: bool,
-) -> tuple[np.ndarray, np.ndarray, list[Any], int]:
-    """Items (-1: none was found), log weights, states after them, calls of the constraint."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Any], int]:
+    """Items (-1: none was found), log weights and their relative variances, states, calls."""
     last = final and end is not None
     how = Plan("exact", how.accepts, 0, 0, -1, -1) if last else how
     items, log_steps = np.full(node.size, -1), np.full(node.size, -np.inf)
+    spread = np.zeros(node.size)
     after: list[Any] = [None] * node.size
     calls = 0
     for i, m in enumerate(node.tolist()):
@@ -626,9 +704,9 @@ def _by_asking(
             nonlocal calls
             calls += 1
             if item == end:
-                return bool(constraint.complete(here.state))
+                return truth(constraint.complete(here.state), "constraint", here.state)
             new = constraint.step(here.state, item)
-            if new is None or (final and not constraint.complete(new)):
+            if new is None or (final and not truth(constraint.complete(new), "constraint", new)):
                 return False
             here.after[item] = new
             return True
@@ -637,12 +715,13 @@ def _by_asking(
         if found.index < 0:
             continue
         item = found.index
-        items[i], log_steps[i] = item, found.log_weight
+        items[i], log_steps[i], spread[i] = item, found.log_weight, found.relative_variance
         if item != end:
             if item not in here.after:
                 here.after[item] = constraint.step(here.state, item)
             after[i] = here.after[item]
-    return items, log_steps, after, calls
+    # some methods can't tell
+    return items, log_steps, np.nan_to_num(spread), after, calls
 
 
 def _learn(node: _Node, constraint: Any, end: int | None, final: bool) -> None:

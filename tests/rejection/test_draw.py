@@ -72,7 +72,7 @@ def weight(p, c, how, order, rest, ended):
     x = next(i for i in order if c[i])
     first = order.index(x)
     if how.method == "harmonic":
-        return {x: math.exp(kn.harmonic(r, log_rest, how.accepts))}
+        return {x: math.exp(kn.harmonic(r, log_rest, how.accepts)[0])}
     if how.method == "unordered":
         return {x: math.exp(kn.unordered(r, log_rest, how.accepts))}
     if how.method == "two-loop":
@@ -81,7 +81,7 @@ def weight(p, c, how, order, rest, ended):
         return {x: math.fsum(p[i] for i in order if c[i])}
     return {
         x: math.exp(
-            kn.averaged(r, a, log_rest, how.accepts, ended, how.base, how.slope, how.budget)
+            kn.averaged(r, a, log_rest, how.accepts, ended, how.base, how.slope, how.budget)[0]
         )
     }
 
