@@ -1036,7 +1036,9 @@ def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[A
                 curvature[..., j] = np.abs(probe(j, step) + probe(j, -step) - 2 * centre)
     # one standard error further the function is not even defined
     curvature[np.isnan(curvature)] = np.inf
-    curvature[curvature <= 16 * np.finfo(float).eps * np.abs(centre)[..., None]] = 0.0
+    # rounding is that of the terms, which may cancel in the value
+    size = np.maximum(np.abs(centre), np.abs(jacobian * value.reshape(-1)).max(axis=-1))
+    curvature[curvature <= 16 * np.finfo(float).eps * size[..., None]] = 0.0
     return centre, jacobian, curvature
 
 

@@ -976,3 +976,12 @@ def test_killed_20_times_while_writing_the_file_is_always_whole(tmp_path):
             os.unlink(tmp_path / name)
     # most of a round is writing: without an interrupted write the test would have seen nothing
     assert interrupted >= 3
+
+
+def test_rounding_of_terms_that_cancel_is_no_curvature():
+    """a + b - c is straight: second differences of 1e-16 beside an error of 1e-15 are rounding."""
+    est = Estimate([0.3, 0.4, 0.7], np.eye(3) * 1e-32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        derived = est.apply(lambda m: np.array([m[0] + m[1] - m[2], (m[0] + m[1] - m[2]) / m[2]]))
+    assert "warnings" not in derived.diagnostics

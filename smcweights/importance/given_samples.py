@@ -64,14 +64,15 @@ def sobol_from_sample(
     Raises
     ------
     ValueError
-        Wrong shapes, too few rows, or numbers that are not finite; the message says where.
+        Wrong shapes, too few rows, repeated rows, or numbers that are not finite; the message says
+        where.
     DegeneracyError
         An output does not vary.
 
     Warns
     -----
     PrecisionWarning
-        Total indices were asked for: they have no standard error.
+        Total indices were asked for: they have no standard error; or inputs are dependent.
 
     References
     ----------
@@ -121,7 +122,7 @@ def sobol_from_sample(
     values = [v for part in parts for one in part for v in one[0]]
     influence = [one[1] for part in parts for one in part]
     noise = [v for part in parts for one in part for v in one[2]]
-    cautions = []
+    cautions = _dependence(rank, labels)
     if "total" in order:
         values += [v for k in range(len(outputs)) for v in _by_neighbours(rank, outcomes[:, k])]
         cautions.append(
@@ -171,6 +172,25 @@ def sobol_from_sample(
     )
 
 
+def _dependence(rank: Array, labels: Sequence[str]) -> list[str]:
+    """What to say of inputs (n, d) whose ranks are correlated; false alarms once in 10,000."""
+    from scipy.special import ndtri
+
+    n, d = rank.shape
+    if d < 2:
+        return []
+    correlation = np.triu(np.corrcoef(rank.T), 1)
+    i, j = np.unravel_index(np.abs(correlation).argmax(), (d, d))
+    limit = -ndtri(1e-4 / (d * (d - 1))) / np.sqrt(n)
+    if abs(correlation[i, j]) <= limit:
+        return []
+    return [
+        f"inputs {labels[i]!r} and {labels[j]!r} have a rank correlation of "
+        f"{correlation[i, j]:.2f}: Sobol' indices share out the variance of independent inputs "
+        "only; of dependent ones each index counts what it has in common with others"
+    ]
+
+
 def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
     """A given sample as float64, (n, d) and (n, K), and whether there is a single output."""
     if np.iscomplexobj(given_x) or np.iscomplexobj(given_y):
@@ -180,6 +200,13 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or x.size == 0 or y.size == 0:
         raise ValueError(
             f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"
+        )
+    distinct, first = np.unique(x, axis=0, return_index=True)
+    if len(distinct) < len(x) and max(len(np.unique(c)) for c in x.T) == len(distinct):
+        row = int(np.setdiff1d(np.arange(len(x)), first)[0])
+        raise ValueError(
+            f"x: row {row} repeats an earlier one, and {len(x) - len(distinct)} rows do; expected "
+            "independent draws: a repeated row is its own neighbour"
         )
     if len(x) < 100:
         raise ValueError(f"x: got {len(x)} rows; expected at least 100")

@@ -393,6 +393,14 @@ class Law:
         x = np.asarray(self._source.rvs(size=int(n), random_state=rng), dtype=float)
         return x.reshape(n, self.dimension)
 
+    @property
+    def ranges(self) -> tuple[Array, Array]:
+        """Where the inputs begin and end, each of shape (d,); infinite for a joint density."""
+        if self.marginals is None:
+            return np.full(self.dimension, -np.inf), np.full(self.dimension, np.inf)
+        ends = np.array([[m.ppf(0.0), m.ppf(1.0)] for m in self.marginals], dtype=float)
+        return ends[:, 0], ends[:, 1]
+
     def log_density(self, x: ArrayLike) -> Array:
         """Log density of the inputs.
 

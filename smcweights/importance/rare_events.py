@@ -71,6 +71,8 @@ MOST_REGIONS = 20
 MANY_INPUTS = 20  # above, single draws with large weights pass for regions
 FAR = 1.5  # mean square along a direction that counts then, 1 under the input law
 EM_DRAWS = 1000  # as many as EM needs to see
+ENOUGH_DRAWS = 60.0  # that a smoothed indicator away from the regions is worth, for a fit,
+FEW_DRAWS = 20.0  # and for a bound in few inputs, where draws get everywhere
 AWAY = 0.6  # farther towards a region than this part of its distance is its own
 DOUBTFUL = 0.2  # of the probability: to be told when it stays unknown
 NEGLIGIBLE = 0.02  # of the probability: what may stay unknown away from the regions
@@ -120,7 +122,9 @@ def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[floa
     t = weight * (margin <= 0)
     if t.sum() ** 2 >= need * (t @ t) and t.any():
         return 0.0, t / t.max()
-    size = np.abs(margin - np.median(margin)).mean() + 1e-300
+    centre = np.median(margin)
+    # a limit state that only says whether it failed shows no way there: nothing is smoothed then
+    size = np.abs(margin - centre).mean() or abs(centre) or 1.0
     low, high = -12.0, 4.0  # powers of ten of the margin's own spread
     for _ in range(30):
         middle = (low + high) / 2
@@ -328,15 +332,12 @@ def _search(
     """
     rounds: list[dict[str, Any]] = []
     further: tuple[Elliptical, ...] = ()
-    directions = np.array([r.mean for r in regions]).reshape(-1, sampler.space.law.dimension)
-    reach = (directions**2).sum(1)
     for number in range(1, 100):
         seen = _seen(history, events)
-        away = (seen.u @ directions.T < AWAY * reach).all(1)
-        outside = seen.weight * away
+        outside = _outside(seen, regions)
         if not outside.any():
             break
-        smooth = [_smoothed(m, outside, 60.0) for m in seen.margins.T]
+        smooth = [_smoothed(m, outside, ENOUGH_DRAWS) for m in seen.margins.T]
         scales = np.array([s for s, _ in smooth])
         t = np.stack([t for _, t in smooth], axis=1)
         pairs = zip(seen.margins.T, scales, strict=True)
@@ -365,6 +366,12 @@ def _search(
     return rounds, further
 
 
+def _outside(seen: _Seen, regions: tuple[Elliptical, ...]) -> np.ndarray:
+    """Weights (n,) of the draws away from the regions, 0 elsewhere."""
+    directions = np.array([r.mean for r in regions]).reshape(-1, seen.u.shape[1])
+    return seen.weight * (seen.u @ directions.T < AWAY * (directions**2).sum(1)).all(1)
+
+
 def _bound(margin: np.ndarray, weight: np.ndarray, s: float) -> float:
     from scipy.special import ndtr
 
@@ -372,15 +379,31 @@ def _bound(margin: np.ndarray, weight: np.ndarray, s: float) -> float:
 
 
 def _doubts(
-    searches: list[dict[str, Any]], history: History, names: Sequence[str], units: Units
+    searches: list[dict[str, Any]],
+    history: History,
+    events: _Events,
+    regions: tuple[Elliptical, ...],
+    value: np.ndarray,
+    names: Sequence[str],
 ) -> list[str]:
-    """What to say where the search ended with too much of an event's probability unexplored."""
+    """What to say where too much of an event's probability (J,) is unexplored after all draws."""
     if not searches:
         return []
-    last, value = searches[-1], np.abs(units.original(history.targets().mean(0)))
-    # where nothing is left to find, failures make up half of the bound
-    bound, known = np.array(last["bound"]), np.array(last["known"])
-    unsure = (bound > DOUBTFUL * value) & (known < 0.4 * bound) & (value > 0)
+    last = searches[-1]
+    if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
+        return []
+    # the search wants regions it can fit; few draws tell that there is none to fit
+    seen = _seen(history, events)
+    need = FEW_DRAWS if seen.u.shape[1] <= FEW_INPUTS else ENOUGH_DRAWS
+    outside = _outside(seen, regions)
+    bound, known = np.zeros_like(value), np.zeros_like(value)
+    if outside.any():
+        scales = [_smoothed(m, outside, need)[0] for m in seen.margins.T]
+        pairs = zip(seen.margins.T, scales, strict=True)
+        bound = np.array([_bound(m, outside, s) for m, s in pairs])
+        known = (outside[:, None] * (seen.margins <= 0)).mean(0)
+    last |= {"bound": bound.tolist(), "known": known.tolist()}
+    unsure = _unsure(bound, known, value)
     if not unsure.any():
         return []
     listed = ", ".join(names[i] for i in np.flatnonzero(unsure)[:5])
@@ -390,6 +413,11 @@ def _doubts(
         f"{listed}: calls for the search of further failure regions ran out; one that was missed "
         f"may add up to {share} the probability found. More calls would help"
     ]
+
+
+def _unsure(bound: np.ndarray, known: np.ndarray, value: np.ndarray) -> np.ndarray:
+    # where nothing is left to find, failures make up half of the bound
+    return np.asarray((bound > DOUBTFUL * value) & (known < 0.4 * bound) & (value > 0))
 
 
 def _design_points(
@@ -485,8 +513,8 @@ def failure_probability(
     -----
     PrecisionWarning
         A standard error can't be promised: no hit, few draws that matter, heavy tails; or calls
-        ran out before the search for further failure regions had ended, as it may above 20 inputs
-        even where there is one region only.
+        ran out before the search for further failure regions had ended, as they may below some
+        thousands of calls, and in many inputs, even where there is one region only.
 
     References
     ----------
@@ -517,6 +545,8 @@ def failure_probability(
         raise ValueError(
             f"threshold: got {threshold!r}; expected a finite number or a sequence of these"
         )
+    if len(np.unique(thresholds)) < thresholds.size:
+        raise ValueError(f"threshold: got {threshold!r}; expected different numbers")
     if system is not None and system not in SYSTEMS:
         raise ValueError(f"system: got {system!r}; expected None, 'series' or 'parallel'")
     events = _Events(thresholds.reshape(-1), system)
@@ -564,7 +594,8 @@ def failure_probability(
             most = min(int(MOST_SEARCH * budgeted), room)
             searches, further = _search(sampler, events, most, history, regions, size)
         # a stage has to hold these and those that adaptation fits
-        regions = (further + regions)[: max(0, min(MOST_REGIONS, stage_size // 4 - 28))]
+        found = further + regions
+        regions = found[: max(0, min(MOST_REGIONS, stage_size // 4 - 28))]
         first = history.stages[0]
         columns = first.raw.shape[1] if first.raw is not None else 0
         if system is not None and columns < 2:
@@ -584,19 +615,27 @@ def failure_probability(
     names = expectation_names(names, len(units.unit), scalar)
     rounds = [replace(stage, scalar=scalar) for stage in rounds]
     point, index, factors = _design_points(history, sampler.space)
+    mean = pooled_mean(means, controls.mean_covariance)
+    every = history
+    if searches:
+        every = History(list(adapted.history.stages), adapted.history.log_total)
+        for stage in rounds:
+            every.add(stage)
+    value = np.abs(units.original(mean.value))
+    cautions = _doubts(searches, every, events, found, value, names)
     return _answer(
         adapted,
         rounds,
         used,
         reached,
-        pooled_mean(means, controls.mean_covariance),
+        mean,
         names,
         rule,
         method=method,
         began=began,
         source=provenance(method, root, arguments),
         space=sampler.space,
-        cautions=_doubts(searches, history, names, units),
+        cautions=cautions,
         more={
             "levels": levels,
             "searches": searches,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PerturbationStudy", "perturbation_study", "reweight", "under_laws"]
 
 METHOD = "reweighting"
+LOST = 1e-12  # probability that a law may have where the first one has none
 SUPPORT = 4_096  # draws of a law that tell whether another covers it
 
 
@@ -71,6 +72,25 @@ def _laws(laws: Any, inputs: Sequence[str]) -> dict[str, Law]:
             )
         made[name] = aligned(made[name], inputs, f"laws: {name!r}")
     return made
+
+
+def _within(law: Law, lower: np.ndarray, upper: np.ndarray, said: str) -> None:
+    """Refuse a law with mass outside the ranges (d,) of the first law's inputs."""
+    if law.marginals is not None:
+        lost = [
+            float(m.cdf(low) * (low > -np.inf) + m.sf(high) * (high < np.inf))
+            for m, low, high in zip(law.marginals, lower, upper, strict=True)
+        ]
+    else:
+        x = law.sample(generator(seed_sequence(0), "support"), SUPPORT)
+        lost = ((x < lower) | (x > upper)).mean(0).tolist()
+    i = int(np.argmax(lost))
+    if lost[i] > LOST:
+        raise ValueError(
+            f"{said}: {lost[i]:.3g} of input {law.names[i]!r} lies outside [{lower[i]:.6g}, "
+            f"{upper[i]:.6g}], where the first law has no density; expected a law on the same "
+            "support"
+        )
 
 
 def _stored(estimate: Any) -> tuple[np.ndarray, ...]:
@@ -159,8 +179,10 @@ def reweight(
     cautions: list[str] = []
     limit = pareto_k_threshold(n)
     for p, (name, law) in enumerate(found.items()):
-        log_p = law.log_density(x)
         said = f"laws: {name!r}" if name else "laws"
+        if "lower" in estimate.sample:
+            _within(law, *(np.asarray(estimate.sample[end]) for end in ("lower", "upper")), said)
+        log_p = law.log_density(x)
         outside = (log_p > -np.inf) & (log_f == -np.inf)
         if outside.any():
             raise ValueError(
@@ -289,13 +311,7 @@ def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
     log_f = pairs.law.log_density(a) + pairs.law.log_density(b)
     for p, (name, law) in enumerate(named.items()):
         said = f"laws: {name!r}" if name else "laws"
-        for here, marginal in zip(pairs.law.marginals or (), law.marginals or (), strict=True):
-            (low, high), (least, most) = _ends(here), _ends(marginal)
-            if least < low or most > high:
-                raise ValueError(
-                    f"{said}: an input ranges over [{least:.6g}, {most:.6g}], in the first law "
-                    f"over [{low:.6g}, {high:.6g}]; expected a law on the same support"
-                )
+        _within(law, *pairs.law.ranges, said)
         log_w = law.log_density(a) + law.log_density(b) - log_f
         ess[p] = effective_sample_size(log_w) if (log_w > -np.inf).any() else 0.0
         if ess[p] < least_effective:
@@ -338,11 +354,6 @@ def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
         return np.concatenate([pairs.indices(m[1:] / m[0]) for m in np.split(v, count)])
 
     return together.apply(ratios, names=names)
-
-
-def _ends(marginal: Any) -> tuple[float, float]:
-    """Where a marginal begins and ends."""
-    return float(marginal.ppf(0.0)), float(marginal.ppf(1.0))
 
 
 @dataclass(frozen=True)
@@ -405,6 +416,7 @@ def under_laws(
     reference = as_law(law)
     named = _laws(laws, reference.names)
     for name, other in named.items():
+        _within(other, *reference.ranges, f"laws: {name!r}")
         x = other.sample(generator(seed_sequence(0), "support"), SUPPORT)
         outside = reference.log_density(x) == -np.inf
         if outside.any():
@@ -517,7 +529,18 @@ def perturbation_study(
     >>> study.table()[0][:1, :, 0].round(1).tolist()
     [[-1.0, 1.0]]
     """
-    reference = as_law(law)
+    x, _, _, log_f, _ = _stored(estimate)
+    assert estimate.sample is not None
+    called = tuple(str(n) for n in estimate.sample["input"].values)
+    reference = replace(aligned(as_law(law), called, "law"), names=called)
+    here = reference.log_density(x)
+    with np.errstate(invalid="ignore"):
+        other = ~((here == log_f) | (np.abs(here - log_f) < 1e-6 * (1 + np.abs(log_f))))
+    if other.any():
+        raise ValueError(
+            f"law: is not the one the estimate was made with: its log density at "
+            f"{x[other][0].tolist()} is {here[other][0]:.6g}, that one's {log_f[other][0]:.6g}"
+        )
     if reference.marginals is None:
         raise ValueError("law: a joint density has no inputs to perturb one at a time")
     if shifts is not None and scales is not None:
@@ -535,10 +558,14 @@ def perturbation_study(
     unknown = [name for name in chosen if name not in reference.names]
     if unknown:
         raise ValueError(f"inputs: no input is named {unknown[0]!r}; the law has {reference.names}")
-    laws = {
-        f"{name} {kind} {g:g}": perturbed(reference, name, **{kind: float(g)})
-        for name in chosen
-        for g in grid
-    }
+    laws = {}
+    for name in chosen:
+        for g in grid:
+            try:
+                laws[f"{name} {kind} {g:g}"] = perturbed(reference, name, **{kind: float(g)})
+            except ValueError as error:
+                raise ValueError(
+                    f"{kind}s: {g:g} moves input {name!r} to where numbers end: {error}"
+                ) from error
     moved = reweight(estimate, laws, least_effective=least_effective)
     return PerturbationStudy(moved, chosen, kind, grid, estimate.names)

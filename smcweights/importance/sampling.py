@@ -1096,6 +1096,8 @@ def report(
             **kept,
             "component": (("draw",), component),
             "input": (("input",), np.array(space.law.names)),
+            "lower": (("input",), space.law.ranges[0]),
+            "upper": (("input",), space.law.ranges[1]),
             "expectation": (("expectation",), np.array(names)),
         },
         **keywords,

@@ -320,3 +320,47 @@ def test_a_region_lost_among_many_inputs_is_told():
             )
         lower, upper = est.interval()
         assert caught or lower <= truth <= upper
+
+
+@pytest.mark.parametrize("level", [1.0, 1e-3, 1e6])
+def test_a_constant_limit_state_gives_an_upper_limit(level):
+    with pytest.warns(smw.PrecisionWarning, match="no draw"):
+        found = smw.failure_probability(
+            lambda x: np.full(len(x), level), [stats.norm()] * 2, 1_000, seed=1
+        )
+    assert found.value == 0 and 0 < found.interval()[1] < 0.05
+
+
+def test_a_limit_state_that_only_says_whether_it_failed():
+    """The other column is none the worse for one that never fails. False alarm 6e-7 each."""
+    found = smw.failure_probability(
+        lambda x: np.where(x.sum(1) > 5, -1.0, 1.0), [stats.norm()] * 2, 5_000, seed=1
+    )
+    assert abs(found.value / stats.norm.sf(5 / np.sqrt(2)) - 1) < 0.15
+    with pytest.warns(smw.PrecisionWarning, match="no draw"):
+        pair = smw.failure_probability(
+            lambda x: np.stack([3 - x[:, 0], np.ones(len(x))], axis=1),
+            [stats.norm()] * 2,
+            4_000,
+            seed=1,
+        )
+    assert abs(pair.value[0] - stats.norm.sf(3)) < 5 * pair.standard_error[0]
+    assert pair.value[1] == 0
+
+
+def test_one_region_in_few_inputs_is_not_doubted():
+    """Where a thousand draws see no further region they say so: at most 2 of 12 runs warn of it."""
+    told = 0
+    for seed in range(12):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            smw.failure_probability(
+                lambda x: 3 - x.sum(axis=1) / np.sqrt(2), [stats.norm()] * 2, 1_000, seed=seed
+            )
+        told += any("further failure regions" in str(w.message) for w in said)
+    assert told <= 2
+
+
+def test_thresholds_that_are_equal_are_named():
+    with pytest.raises(ValueError, match=r"threshold: .* different"):
+        smw.failure_probability(lambda x: x[:, 0], stats.norm(), 1_000, threshold=[0.0, 0.0])

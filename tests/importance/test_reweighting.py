@@ -299,3 +299,25 @@ def test_under_laws_needs_the_law_it_was_given_and_its_support():
     ready = smw.under_laws(square, stats.norm(), [stats.norm(1)])
     with pytest.raises(ValueError, match="law: is not the one given to under_laws"):
         smw.adaptive_importance_sampling(ready, stats.norm(3), 600, seed=0)
+
+
+@pytest.mark.parametrize("centre", [1.5, 2.0])
+def test_a_law_with_a_small_share_of_its_mass_outside_is_refused(centre):
+    law = {"a": stats.expon(scale=2), "b": stats.norm()}
+    estimate = smw.adaptive_importance_sampling(lambda x: x[:, 0] < 0.5, law, 1_000, seed=1)
+    beyond = stats.norm.cdf(0, centre, 1)
+    with pytest.raises(ValueError, match=f"{beyond:.3g} of input 'a' lies outside"):
+        smw.reweight(estimate, {"a": stats.norm(centre, 1), "b": stats.norm()})
+    with pytest.raises(ValueError, match="lies outside"):
+        smw.under_laws(lambda x: x[:, 0], law, [{"a": stats.norm(centre, 1), "b": stats.norm()}])
+
+
+def test_a_study_is_of_the_law_that_the_estimate_was_made_with():
+    law = {"a": stats.expon(scale=2), "b": stats.norm()}
+    estimate = smw.adaptive_importance_sampling(lambda x: x[:, 0], law, 1_000, seed=1)
+    with pytest.raises(ValueError, match="law: is not the one"):
+        smw.perturbation_study(
+            estimate, {"a": stats.expon(scale=1.3), "b": stats.norm()}, shifts=[0.0]
+        )
+    unnamed = smw.perturbation_study(estimate, list(law.values()), shifts=[0.0])
+    assert unnamed.inputs == ("a", "b")

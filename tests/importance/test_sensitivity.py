@@ -520,3 +520,17 @@ def test_bars():
     second = smw.sobol_indices(problem.function, problem.law, 640, order="second", seed=1)
     with pytest.raises(ValueError, match="no first-order or total"):
         plots.sobol(second)
+
+
+def test_repeated_rows_are_refused_and_dependent_inputs_told():
+    rng = np.random.default_rng(3)
+    x = np.repeat(rng.random((300, 2)), 4, axis=0)
+    with pytest.raises(ValueError, match="row 1 repeats an earlier one"):
+        smw.sobol_from_sample(x, x.sum(1), order="first")
+    one = rng.random((400, 1))
+    with pytest.warns(smw.PrecisionWarning, match="'X1' and 'X2' have a rank correlation"):
+        smw.sobol_from_sample(np.hstack([one, one]), one[:, 0], order="first", seed=1)
+    # inputs of few values repeat rows by right
+    few = rng.integers(0, 3, (500, 2)).astype(float)
+    found = smw.sobol_from_sample(few, few[:, 0] + 2 * few[:, 1], order="first", seed=1)
+    assert (np.abs(found.first.value - [0.2, 0.8]) < 5 * found.first.standard_error).all()
