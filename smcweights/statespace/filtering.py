@@ -26,6 +26,8 @@ from .model import (
     Compiled,
     Proposal,
     StateSpaceModel,
+    check_functions,
+    check_series,
     choice,
     compiled,
     count,
@@ -192,16 +194,23 @@ def _stored(result: FilterResult, what: str) -> tuple[Array, Array]:
 
 
 def check_common(
-    model: Any, y: ArrayLike, n_particles: Any, theta: Any, ess_threshold: Any
-) -> tuple[StateSpaceModel, Array, bool, int]:
+    model: Any, y: ArrayLike, n_particles: Any, theta: Any, ess_threshold: Any,
+    proposal: Any = None,
+) -> tuple[StateSpaceModel, Array, bool, int]:  # fmt: skip
     """The model with its parameters, y of shape (T, p), whether y is a vector, and N."""
     if not isinstance(model, StateSpaceModel):
         raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
     model = model if theta is None else model.with_theta(theta)
     if not 0 <= ess_threshold <= 1:
         raise ValueError(f"ess_threshold: got {ess_threshold}; expected a number from 0 to 1")
+    if proposal is not None and not isinstance(proposal, Proposal):
+        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     n = count("n_particles", n_particles, 2)
-    return model, observations(y), np.ndim(y) == 2, n
+    rows, vector = observations(y), np.ndim(y) == 2
+    if len(rows) > 1:
+        check_series(model, rows)
+    check_functions(model, rows, vector, proposal)
+    return model, rows, vector, n
 
 
 def particle_filter(
@@ -281,11 +290,9 @@ def particle_filter(
     ((50,), True)
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
+    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
     choice("resampling", resampling, SCHEMES)
     repeats = count("repeats", repeats)
-    if proposal is not None and not isinstance(proposal, Proposal):
-        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     root = seed_sequence(seed)
     compiled(model, vector, proposal)
     with open_run(

@@ -186,11 +186,9 @@ def parisian_particle_gibbs(
     (25, (20,))
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
+    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
     choice("resampling", resampling, CONDITIONAL_SCHEMES)
     draws, chains = count("n_backward", n_backward), count("chains", chains, 2)
-    if proposal is not None and not isinstance(proposal, Proposal):
-        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     rule = stopping_rule(budget, precision)
     drop = _burn_in(burn_in, rule)
     method = backward_method(model, backward)

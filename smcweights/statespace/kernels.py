@@ -54,7 +54,7 @@ _functions = (
 MULTINOMIAL, STRATIFIED, SYSTEMATIC, RESIDUAL = range(4)
 EXACT, HYBRID, MCMC = range(3)
 # what `status[0]` says; `status[1:4]` is the time, the particle and its partner
-FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE = range(6)
+FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE, NOT_A_STATE = range(7)
 # where `options` holds what
 FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, CAP, FROZEN, LOOKAHEAD, REDRAW = range(10)
 BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
@@ -426,6 +426,28 @@ def largest_of(a):
 
 
 @njit(cache=True, nogil=True)
+def first_infinite(x):
+    """First row with a number that is not finite, -1 where there is none."""
+    flat = x.reshape(-1)
+    n = flat.size - flat.size % 4
+    # 0 times a finite number is 0
+    s0 = s1 = s2 = s3 = 0.0
+    for i in range(0, n, 4):
+        s0 += flat[i] * 0.0
+        s1 += flat[i + 1] * 0.0
+        s2 += flat[i + 2] * 0.0
+        s3 += flat[i + 3] * 0.0
+    for i in range(n, flat.size):
+        s0 += flat[i] * 0.0
+    if (s0 + s1) + (s2 + s3) == 0.0:
+        return -1
+    for i in range(flat.size):
+        if not math.isfinite(flat[i]):
+            return i // x.shape[1]
+    return -1
+
+
+@njit(cache=True, nogil=True)
 def normalise(log_w, weights):
     """Normalise log weights in place, with their weights; the log of their sum.
 
@@ -541,6 +563,10 @@ def advance(
                     ancestors[now, i] = i
                     log_w[now, i] = log_w[before, i]
             move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], slot, theta)
+        culprit = first_infinite(x[now])
+        if culprit >= 0:
+            fail(status, NOT_A_STATE, t, culprit, -1)
+            return NOT_A_STATE
         if slot >= 0 and log_w[now, slot] == -np.inf:
             fail(status, PATH_IMPOSSIBLE, t, slot, -1)
             return PATH_IMPOSSIBLE
@@ -746,6 +772,10 @@ def _coupled_sweep(
                 other_moves, other_x[t - 1], ancestors[1], other_x[t], y, t, t, other_log_w[t], 0,
                 theta,
             )  # fmt: skip
+        culprit = first_infinite(x[t])
+        if culprit >= 0:
+            fail(status, NOT_A_STATE, t, culprit, -1)
+            return NOT_A_STATE
         for one in (log_w[t], other_log_w[t]):
             total = normalise(one, common)
             if not -np.inf < total < np.inf:
@@ -800,6 +830,13 @@ def _coupled_sweep(
     return FINE
 
 
+def _densities_from(pair, origin, x, t, theta, out):
+    """Log densities of states given the one of `origin`."""
+    for i in range(out.size):
+        out[i] = pair(origin, 0, x, i, t, theta)
+    return FINE
+
+
 _ON_USE: dict[str, tuple[Any, Any]] = {
     "backward_paths": (
         _backward_paths.py_func,
@@ -816,6 +853,10 @@ _ON_USE: dict[str, tuple[Any, Any]] = {
             _whole,
             _whole,
         ),
+    ),
+    "densities_from": (
+        _densities_from,
+        _i(_functions[3], _matrix, _matrix, _i, _vector, _vector),
     ),
     "gibbs_sweeps": (
         _gibbs_sweeps,

@@ -797,6 +797,8 @@ def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSp
         same = np.sqrt((y == np.take(known, np.minimum(t, n_steps))) - 1.0)
         return log_density(y, x, t, theta) + same
 
+    observation_logpdf.series = given  # type: ignore[attr-defined]
+
     @register_jitable
     def drift(x_prev, t, theta):
         shock = np.take(known, np.minimum(t - 1, n_steps)) / theta[2] * np.exp(-0.5 * x_prev)
@@ -919,7 +921,8 @@ def finite_hmm(
     transition_matrix : array_like, shape (K, K)
         Row by row the law of the next state.
     emission_means, emission_scales : array_like, shape (K,)
-        y_t given x_t = k is N(mean_k, scale_k^2).
+        y_t given x_t = k is N(mean_k, scale_k^2). They can be learned; the probabilities, which sum
+        to one, can't: `score` gives the derivative by each on its own.
 
     Returns
     -------
@@ -955,6 +958,13 @@ def finite_hmm(
         _finite_transition_bound,
         _finite_observation_sample,
         theta=np.concatenate([first, matrix.ravel(), means, scales]),
+        theta_names=[
+            *(f"initial_probabilities[{a}]" for a in range(k)),
+            *(f"transition_matrix[{a}, {b}]" for a in range(k) for b in range(k)),
+            *(f"emission_means[{a}]" for a in range(k)),
+            *(f"emission_scales[{a}]" for a in range(k)),
+        ],
+        transforms=("identity",) * (k * k + 2 * k) + ("log",) * k,
         structure=("finite_hmm", _finite_system),
     )
 
@@ -1353,5 +1363,6 @@ def bearings_only(
         _bearings_transition_bound,
         _bearings_observation_sample,
         theta=np.concatenate([first, mean, scale]),
+        transforms=("log",) * 3 + ("identity",) * 4 + ("log",) * 4,
         state_dim=4,
     )

@@ -174,7 +174,7 @@ def test_leverage_agrees_with_a_grid():
     mirrored = leverage_on_a_grid(y, **{**numbers, "leverage": 0.8})[1]
     assert (np.abs(mirrored - means) / est.standard_error).max() > 20
     for other in (y[::-1], np.append(y, 0.3)):
-        with pytest.raises(smw.ModelError, match="observation_logpdf"):
+        with pytest.raises(smw.ModelError, match="y: not the returns that the model was made with"):
             smw.particle_filter(model, other, 50, seed=1)
 
 
