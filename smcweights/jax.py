@@ -31,7 +31,8 @@ def sliced_wasserstein(
     Parameters
     ----------
     x, y : array, shapes (n, d) and (m, d)
-        Points, of equal weight.
+        Points, of equal weight; half precision is computed in float32. A NaN or an infinity among
+        them gives NaN: under jit they can't be refused.
     budget : int, default 100
         Most directions; static under jit.
     key : JAX key, optional
@@ -40,19 +41,20 @@ def sliced_wasserstein(
         Static under jit.
     directions : str or array of shape (L, d), default "auto"
         "uniform", "orthogonal", "rule" or "auto" (turned rules in two and three dimensions,
-        orthogonal blocks above), or unit vectors.
+        orthogonal blocks above), or unit vectors, whose lengths are checked outside of jit.
     root : bool, default True
         SW_p, whose derivative is 0 where it is 0; else SW_p^p.
 
     Returns
     -------
     array, shape ()
-        Unbiased for ``root=False``. First derivatives by x and y.
+        Unbiased for ``root=False``, where float32 holds powers from 1e-38 to 1e38 only. First
+        derivatives by x and y.
 
     Raises
     ------
-    ValueError
-        Shapes don't fit, or neither key nor directions were given.
+    ValueError, TypeError
+        Shapes don't fit, an argument is wrong, or neither key nor directions were given.
 
     References
     ----------
@@ -73,24 +75,37 @@ def sliced_wasserstein(
         x, y = x[:, None], y[:, None]
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (m, d)")
-    if not jnp.issubdtype(x.dtype, jnp.floating) or not jnp.issubdtype(y.dtype, jnp.floating):
-        x, y = x.astype(float), y.astype(float)
+    if x.size == 0 or y.size == 0:
+        raise ValueError(f"x, y: got shapes {x.shape} and {y.shape}; expected at least one point")
+    dtype = jnp.promote_types(x.dtype, y.dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError("x, y: expected real numbers; they are complex")
+    if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = jnp.asarray(0.0).dtype
+    x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
     p = checked_order(p)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
-    # one vector taken off both clouds changes no distance and keeps digits
+    # one vector taken off both clouds changes no distance and keeps digits; in units of their own
+    # no power leaves the range of numbers
     centre = jax.lax.stop_gradient((x.mean(0) + y.mean(0)) / 2)
-    costs = _costs(p, (x - centre) @ theta.T, (y - centre) @ theta.T)
-    power = weights @ costs
+    x, y = x - centre, y - centre
+    size = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(), jnp.abs(y).max()))
+    size = jnp.where(size == 0, 1.0, size)
+    power = weights @ _costs(p, (x / size) @ theta.T, (y / size) @ theta.T)
     if not root:
-        return power
-    positive = power > 0
-    return jnp.where(positive, jnp.where(positive, power, 1.0) ** (1 / p), 0.0)
+        return power * size**p
+    # the distance has a kink at 0; NaN is not at most 0 and stays
+    vanishes = power <= 0
+    return jnp.where(vanishes, 0.0, jnp.where(vanishes, 1.0, power) ** (1 / p)) * size
 
 
 def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> tuple[Any, Any]:
+    from .stopping import positive_count
     from .transport.directions import _degree_five, _lebedev, plan
 
     if not isinstance(directions, str):
+        if not isinstance(directions, jax.core.Tracer):
+            plan(np.asarray(directions, dtype=np.float64), d, None)
         theta = jnp.asarray(directions, dtype)
         if theta.ndim != 2 or theta.shape[1] != d:
             raise ValueError(f"directions: got shape {theta.shape}; expected (L, {d})")
@@ -101,7 +116,7 @@ def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> t
         raise ValueError("key: expected a JAX key, such as jax.random.key(1), to draw directions")
     if directions in ("sobol", "exact"):
         raise ValueError(f"directions: got {directions!r}, which needs smcweights itself")
-    rule = plan(directions, d, budget)
+    rule = plan(directions, d, positive_count(budget, "budget"))
     weights = jnp.asarray(np.tile(rule.weights, rule.blocks) / rule.blocks, dtype)
     if rule.kind == "uniform":
         z = jax.random.normal(key, (rule.total, d), dtype)

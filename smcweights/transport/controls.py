@@ -19,7 +19,6 @@ References: Nguyen and Ho (2024), arXiv 2305.00402; Leluc et al. (2024), arXiv 2
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -29,7 +28,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Control", "Fit", "absolute_moment", "build", "fit", "mean_root_product"]
+__all__ = [
+    "Control",
+    "Fit",
+    "absolute_moment",
+    "build",
+    "fit",
+    "mean_squared_gap",
+    "projection_skewness",
+]
 
 Array = NDArray[np.float64]
 
@@ -53,15 +60,16 @@ class Control:
         (theta of shape (L, d), projected x of shape (L, n), projected y) -> (L, count).
     means : callable
         (error allowed) -> means of shape (count,) and a bound of their error.
-    needs_rows : bool
-        Whether the projected clouds are looked at.
+    order : float
+        Of its unit: values grow with this power of the clouds' size; 0 for functions of the
+        direction alone.
     """
 
     name: str
     count: int
     values: Callable[[Array, Any, Any], Array]
     means: Callable[[float], tuple[Array, float]]
-    needs_rows: bool = False
+    order: float
 
 
 @dataclass(frozen=True)
@@ -72,13 +80,14 @@ class Fit:
     ----------
     blocks : ndarray, shape (B,)
         Block means with the controls taken off.
-    degrees_of_freedom : int
+    fitted : int
+        Number of coefficients that were.
     coefficients : ndarray, shape (k,)
         From all blocks; 0 for a column that was dropped.
     """
 
     blocks: Array
-    degrees_of_freedom: int
+    fitted: int
     coefficients: Array
 
 
@@ -95,10 +104,40 @@ def absolute_moment(dimension: int, p: float) -> float:
     return math.exp(log_ratio)
 
 
-def mean_root_product(
-    a: Array, b: Array, dimension: int | None = None, tolerance: float = 1e-6
-) -> tuple[float, float]:
-    """E sqrt(theta'A theta . theta'B theta) over the sphere, by a two-dimensional integral.
+def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float:
+    """Skewness of abs(theta.v)^p, as the costs of a shifted cloud have it.
+
+    ``fitted``: of what a regression on (theta.v)^2 leaves of it, if that is more.
+
+    Examples
+    --------
+    >>> [round(projection_skewness(100, p), 1) for p in (1.0, 2.0, 4.0, 6.0)]
+    [1.0, 2.7, 9.0, 25.9]
+    """
+
+    def moment(k: float) -> float:
+        return absolute_moment(dimension, k)
+
+    def skewness(slope: float) -> float:
+        # of abs(theta.v)^p - slope (theta.v)^2
+        first, second, third = (
+            sum(math.comb(k, j) * (-slope) ** j * moment((k - j) * p + 2 * j) for j in range(k + 1))
+            for k in (1, 2, 3)
+        )
+        variance = second - first**2
+        return abs(third - 3 * first * second + 2 * first**3) / variance**1.5
+
+    raw = skewness(0.0)
+    if not fitted or p == 2:
+        return raw
+    slope = (moment(p + 2) - moment(p) * moment(2)) / (moment(4) - moment(2) ** 2)
+    return max(raw, skewness(slope))
+
+
+def mean_squared_gap(
+    a: Array, b: Array, dimension: int | None = None, tolerance: float = 1e-12
+) -> float:
+    """E (sqrt(theta'A theta) - sqrt(theta'B theta))^2 over the sphere, by a double integral.
 
     Parameters
     ----------
@@ -106,105 +145,67 @@ def mean_root_product(
         Symmetric and positive semi-definite.
     dimension : int, optional
         Of the sphere's space, where A and B are blocks of larger matrices that are zero elsewhere.
-    tolerance : float, default 1e-6
-        The nodes are doubled until the relative change is below it, at most twice.
+    tolerance : float, default 1e-12
+        Largest relative error.
 
     Returns
     -------
     float
-        The mean.
-    float
-        The last change, which bounds its error for all but the most singular matrices.
+        The mean; nothing cancels where A and B are close.
 
     Notes
     -----
-    With C = cos(f)^2 A + sin(f)^2 B and R = (I + 2 r C)^-1 the mean is 2/(pi d) times the integral
-    over 0 < f < pi/2 and r > 0 of det(I + 2 r C)^(-1/2) (tr(AR) tr(BR) + 2 tr(ARBR)).
+    With D = A - B, C = cos(f)^2 A + sin(f)^2 B and R = (I + 2 r C)^-1 the mean is 4/(pi d) times
+    the integral over 0 < f < pi/2 and r > 0 of
+
+        cos(f)^2 sin(f)^2 det(I + 2 r C)^(-1/2) (tr(DR)^2 + 2 tr(DRDR)),
+
+    because (sqrt a - sqrt b)^2 is 4/pi times the integral of cos^2 sin^2 (a - b)^2/(a cos^2 +
+    b sin^2) over f, 1/q that of exp(-r q), and what is left a mean over a Gaussian vector. In
+    log tan f and log r the integrand is analytic in strips of half-width pi/2 whatever the
+    matrices are, and falls exponentially: equidistant nodes err by exp(-pi^2/step).
 
     Examples
     --------
-    >>> value, error = mean_root_product(np.eye(3), 4 * np.eye(3))
-    >>> round(value, 6), error < 1e-6
-    (2.0, True)
+    >>> round(mean_squared_gap(np.eye(3), 4 * np.eye(3)), 10)
+    1.0
+    >>> round(mean_squared_gap(np.eye(3), (1 + 1e-6) ** 2 * np.eye(3)), 20)
+    1e-12
     """
     d = len(a) if dimension is None else dimension
     trace_a, trace_b = float(np.trace(a)), float(np.trace(b))
-    if trace_a <= 0 or trace_b <= 0:
-        return 0.0, 0.0
-    # balanced: without that the integrand has a narrow peak near one end
-    a, b = a / trace_a, b / trace_b
-    scale = math.sqrt(trace_a) * math.sqrt(trace_b)
-    if d == 2:
-        return _mean_root_product_plane(a, b, scale)
-    rank_one = _common_rank_one(a, b)
-    if rank_one is not None:
-        t = rank_one
-        value = 2 / (math.pi * d) * (math.sin(t) + (math.pi / 2 - t) * math.cos(t))
-        return scale * value, 0.0
-    old = _root_product_nodes(a, b, d, 6, 22)
-    for nodes in ((8, 30), (16, 60), (32, 120)):
-        value = _root_product_nodes(a, b, d, *nodes)
-        change = abs(value - old)
-        if change <= tolerance * value:
-            break
-        old = value
-    return float(scale * value), float(scale * change)
-
-
-@functools.cache
-def _gauss(n: int) -> tuple[Array, Array]:
-    """Nodes and weights on (0, 1)."""
-    nodes, weights = np.polynomial.legendre.leggauss(n)
-    return (nodes + 1) / 2, weights / 2
-
-
-def _root_product_nodes(a: Array, b: Array, d: int, n_angles: int, n_radii: int) -> float:
-    u, w_u = _gauss(n_radii)
-    f, w_f = (part * math.pi / 2 for part in _gauss(n_angles))
+    if trace_a <= 0 or trace_b <= 0 or not (a - b).any():
+        return abs(trace_a - trace_b) / d
+    # in units of their own, so that the nodes are the same in any
+    size = trace_a + trace_b
+    a, b, gap = a / size, b / size, (a - b) / size
+    digits = -math.log(tolerance)
+    # six more, because poles of higher order stand on the edges of the strips
+    step = math.pi**2 / (digits + 6)
+    balance = math.log(trace_a / trace_b) / 2
     total = 0.0
-    for angle, weight in zip(f, w_f, strict=True):
-        c, s = math.cos(angle) ** 2, math.sin(angle) ** 2
+    for angle in _nodes(min(balance, 0) - digits / 2, max(balance, 0) + digits / 2, step):
+        c, s = 1 / (1 + math.exp(2 * angle)), 1 / (1 + math.exp(-2 * angle))
         values, vectors = np.linalg.eigh(c * a + s * b)
         values = np.maximum(values, 0.0)
-        # the other matrix follows from C: the smaller coefficient never divides
-        first = vectors.T @ (a if c <= s else b) @ vectors
-        second = (np.diag(values) - c * first) / s if c <= s else (np.diag(values) - s * first) / c
-        products = first * second
-        k = values.sum() / min(d, 2)
-        r = u / (1 - u) / k
-        jacobian = w_u / (1 - u) ** 2 / k
+        rotated = vectors.T @ gap @ vectors
+        # smaller eigenvalues are rounding
+        least = values[values > 1e-17 * values[-1]][0]
+        log_r = _nodes(-digits - math.log(values.sum()), 2 * digits / 3 - math.log(least), step)
+        r = np.exp(log_r)
         shrink = 1 / (1 + 2 * np.outer(r, values))
-        log_determinant = np.log(shrink).sum(axis=1) / 2
-        traces = (shrink @ np.diag(first)) * (shrink @ np.diag(second))
-        mixed = np.einsum("ri,ri->r", shrink @ products, shrink)
-        total += weight * float(jacobian @ (np.exp(log_determinant) * (traces + 2 * mixed)))
-    return 2 / (math.pi * d) * total
+        traces = (shrink @ np.diag(rotated)) ** 2
+        traces += 2 * np.einsum("ri,ri->r", shrink @ rotated**2, shrink)
+        root = np.exp(np.log(shrink).sum(axis=1) / 2)
+        total += (c * s) ** 1.5 * float((r * root) @ traces)
+    return 4 / (math.pi * d) * step**2 * size * total
 
 
-def _mean_root_product_plane(a: Array, b: Array, scale: float) -> tuple[float, float]:
-    """By equispaced angles, whose error vanishes at once where the integrand is smooth."""
-
-    def rule(n: int) -> float:
-        angle = np.arange(n) * (math.pi / n)
-        theta = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        product = _forms(theta, a) * _forms(theta, b)
-        return float(np.sqrt(np.maximum(product, 0.0)).mean())
-
-    coarse, fine = rule(4096), rule(16384)
-    return scale * fine, scale * abs(fine - coarse)
-
-
-def _common_rank_one(a: Array, b: Array) -> float | None:
-    """The acute angle between the only eigenvectors of two matrices of rank one and trace 1."""
-    for matrix in (a, b):
-        if abs(np.sum(matrix * matrix) - 1) > 1e-12:
-            return None
-    cosine = math.sqrt(min(max(float(np.sum(a * b)), 0.0), 1.0))
-    return math.acos(cosine)
-
-
-def _forms(theta: Array, matrix: Array) -> Array:
-    return np.einsum("ld,ld->l", theta @ matrix, theta)
+def _nodes(low: float, high: float, step: float) -> Array:
+    """Multiples of the step, a little further than needed."""
+    return step * np.arange(
+        math.floor((low - 3) / step), math.ceil((high + 3) / step) + 1, dtype=np.float64
+    )
 
 
 def harmonics(dimension: int, degree: int) -> Control:
@@ -246,7 +247,7 @@ def harmonics(dimension: int, degree: int) -> Control:
             out *= powers[:, i, table[:, i]]
         return out
 
-    return Control("harmonics", count, values, lambda tolerance: (means, 0.0))
+    return Control("harmonics", count, values, lambda tolerance: (means, 0.0), 0)
 
 
 def build(request: Any, pair: Any, p: float) -> list[Control]:
@@ -301,7 +302,7 @@ def _one(entry: Any, pair: Any, p: float) -> Control:
             return _own(first, second)
     if entry == "lower":
         return Control(
-            "lower", 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, exactly(squared / d)
+            "lower", 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, exactly(squared / d), 2
         )
     if entry == "power":
         return Control(
@@ -309,6 +310,7 @@ def _one(entry: Any, pair: Any, p: float) -> Control:
             1,
             lambda theta, x, y: np.abs(theta @ shift)[:, None] ** p,
             exactly(absolute_moment(d, p) * squared ** (p / 2)),
+            p,
         )
     if entry in ("upper", "parts", "gaussian"):
         return _of_second_moments(entry, pair)
@@ -337,7 +339,7 @@ def _of_second_moments(name: str, pair: Any) -> Control:
             1,
             lambda theta, x, y: np.add.reduce(spread(theta, x, y))[:, None],
             lambda tolerance: (np.array([sum(sums())]), 0.0),
-            True,
+            2,
         )
     if name == "parts":
         return Control(
@@ -345,7 +347,7 @@ def _of_second_moments(name: str, pair: Any) -> Control:
             3,
             lambda theta, x, y: np.stack(spread(theta, x, y), axis=1),
             lambda tolerance: (np.array(sums()), 0.0),
-            True,
+            2,
         )
 
     def gaussian(theta: Array, x: Any, y: Any) -> Array:
@@ -354,13 +356,14 @@ def _of_second_moments(name: str, pair: Any) -> Control:
 
     def mean(tolerance: float) -> tuple[Array, float]:
         a, b = pair.spectra()
-        # by Cauchy and Schwarz the product is at most this
-        most = 2 * math.sqrt(pair.x.spread * pair.y.spread) / d
-        relative = tolerance / most if tolerance < most else 1.0
-        cross, error = mean_root_product(a, b, d, min(max(relative, 1e-12), 1e-3))
-        return np.array([sum(sums()) - 2 * cross]), 2 * error
+        most = max(pair.x.spread + pair.y.spread, 1e-300) / d
+        # a power of ten, so that rounding doesn't move the nodes when the units change
+        digits = min(max(math.ceil(-math.log10(max(tolerance / most, 1e-300))), 3), 10)
+        relative = 10.0**-digits
+        gap = mean_squared_gap(a, b, d, relative)
+        return np.array([squared / d + gap]), relative * gap
 
-    return Control("gaussian", 1, gaussian, mean, True)
+    return Control("gaussian", 1, gaussian, mean, 2)
 
 
 def _point_mass(pair: Any, p: float) -> Control:
@@ -379,11 +382,14 @@ def _point_mass(pair: Any, p: float) -> Control:
         known = (pair.x.power_around(pair.y.mean, p), pair.y.power_around(pair.x.mean, p))
         return moment * np.array(known), 0.0
 
-    return Control("point_mass", 2, values, means, True)
+    return Control("point_mass", 2, values, means, p)
 
 
 def _own(function: Callable[[Array], Any], mean: Any) -> Control:
-    known = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+    try:
+        known = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise TypeError(f"control_variates: got {mean!r} as a mean; expected numbers") from None
     if known.ndim != 1 or not np.isfinite(known).all():
         raise ValueError(
             f"control_variates: got a mean of shape {known.shape}; expected finite numbers, one "
@@ -393,7 +399,17 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
     def values(theta: Array, x: Any, y: Any) -> Array:
         from ..errors import ModelError
 
-        out = np.asarray(function(theta.copy()), dtype=np.float64)
+        try:
+            given = function(theta.copy())
+        except Exception as error:
+            error.add_note(f"control_variates: raised for directions of shape {theta.shape}")
+            raise
+        try:
+            out = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"control_variates: the function returned what are no numbers ({error})"
+            ) from None
         if out.ndim == 1:
             out = out[:, None]
         if out.shape != (len(theta), len(known)) or not np.isfinite(out).all():
@@ -403,7 +419,7 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
             )
         return out
 
-    return Control("own", len(known), values, lambda tolerance: (known, 0.0))
+    return Control("own", len(known), values, lambda tolerance: (known, 0.0), 0)
 
 
 def fit(values: Array, centred: Array, sizes: Array) -> Fit:
@@ -437,7 +453,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     kept = np.flatnonzero(spread > 1e-6 * sizes)
     coefficients = np.zeros(k)
     if kept.size == 0:
-        return Fit(values, count - 1, coefficients)
+        return Fit(values, 0, coefficients)
     design = np.column_stack([np.ones(count), centred[:, kept] / spread[kept]])
     q, r, pivots = _pivoted(design)
     rank = int((np.abs(np.diag(r)) > 1e-9 * abs(r[0, 0])).sum())
@@ -459,7 +475,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     corrected = values - h @ solution[1:] + cross * residual / left
     places = kept[columns[1:] - 1]
     coefficients[places] = solution[1:] / spread[places]
-    return Fit(corrected, count - len(columns), coefficients)
+    return Fit(corrected, len(columns) - 1, coefficients)
 
 
 def _pivoted(design: Array) -> tuple[Array, Array, NDArray[np.intp]]:

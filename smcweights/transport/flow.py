@@ -241,7 +241,7 @@ def sliced_gradient(
         value,
         spread**2,
         method="sliced Wasserstein distance",
-        degrees_of_freedom=max(blocks - 1, 1),
+        degrees_of_freedom=rule.degrees_of_freedom(blocks),
         diagnostics={"directions": rule.kind, "warnings": cautions},
         cost={"evaluations": rule.total, "seconds": time.perf_counter() - began},
         provenance=provenance(
@@ -316,8 +316,8 @@ def sliced_gradient_flow(
         Where it starts, and where to.
     steps : int, default 100
     step_size : float or callable, default 1.0
-        A number, or a function of the step's number from 0. For p = 2 the flow settles for
-        constant sizes below d.
+        A number, or a function of the step's number from 0, which is called for every step before
+        the first. For p = 2 the flow settles for constant sizes below d.
     budget : int, default 50
         Most directions of a step.
     p, weights_x, weights_y, directions, control_variates, root
@@ -345,6 +345,8 @@ def sliced_gradient_flow(
     ------
     ValueError, TypeError
         An argument is wrong, or the checkpoint is of another flow.
+    ModelError
+        ``step_size`` returned something else than a finite number from 0.
     FloatingPointError
         The points left the range of numbers: the steps are too large.
 
@@ -392,14 +394,16 @@ def sliced_gradient_flow(
     ).astype(int)
     if wanted.size and not 0 <= wanted[0] <= wanted[-1] <= count:
         raise ValueError(f"trace_at: got {wanted.tolist()}; expected steps from 0 to {count}")
+    sizes = _step_sizes(step_size, count)
     seeds = seed_sequence(seed)
     # distances are those of clouds moved together; points are given back where they were
     offset = np.asarray(x0, dtype=np.float64).reshape(n, d)[0] - pair.x.points[0]
     arguments = {
         "steps": count, "budget": rule.total, "p": p, "root": bool(root), "trace": trace,
         "control_variates": control, "directions": rule.kind,
-        "step_size": float(step_size) if not callable(step_size) else "function",
+        "step_size": digest(sizes) if callable(step_size) else float(step_size),
         "trace_at": wanted.tolist(), "x0": digest(pair.x.points), "y": digest(pair.y.points),
+        "weights_x": digest(pair.x.masses), "weights_y": digest(pair.y.masses),
     }  # fmt: skip
     points = pair.x.points.astype(np.float64)
     start = 0
@@ -423,7 +427,8 @@ def sliced_gradient_flow(
                 )
             if control:
                 gradient, power = _controlled(now, control, theta, costs, gradient)
-            if step in wanted and trace is not None:
+            # a finished flow that is called again has this one already
+            if trace is not None and step in wanted[len(seen) :]:
                 seen.append(power if trace == "sliced" else _assignment(points, pair.y.points))
                 frames.append(points + offset)
             if step == count:
@@ -435,8 +440,7 @@ def sliced_gradient_flow(
                 shown.flags.writeable = False
                 if callback(step, shown, power) is True:
                     break
-            size = step_size(step) if callable(step_size) else step_size
-            points = points - size * gradient / masses
+            points = points - sizes[step] * gradient / masses
             if bar is not None:
                 bar.update(1)
             if checkpoint is not None and time.monotonic() - written > 30:
@@ -454,6 +458,30 @@ def sliced_gradient_flow(
         np.array(frames).reshape(len(frames), n, d),
         provenance("sliced_gradient_flow", seeds, arguments),
     )
+
+
+def _step_sizes(step_size: Any, count: int) -> Array:
+    """Size of every step (count,), checked."""
+    from ..errors import ModelError
+
+    if not callable(step_size):
+        return np.full(count, float(step_size))
+    sizes = np.empty(count)
+    for step in range(count):
+        try:
+            size = step_size(step)
+        except Exception as error:
+            error.add_note(f"step_size: raised for step {step}")
+            raise
+        try:
+            sizes[step] = size
+        except (TypeError, ValueError):
+            sizes[step] = math.nan
+        if not 0 <= sizes[step] < math.inf:
+            raise ModelError(
+                f"step_size: returned {size!r} for step {step}; expected a finite number from 0"
+            )
+    return sizes
 
 
 def _assignment(x: Array, y: Array) -> float:

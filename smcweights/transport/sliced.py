@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,15 @@ from ..estimate import Estimate, digest, provenance
 from ..execution import open_run
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, positive_count, stopping_rule
-from .controls import BLOCKS_PER_CONTROL, Control, Fit, build, fit, mean_root_product
+from .controls import (
+    BLOCKS_PER_CONTROL,
+    Control,
+    Fit,
+    build,
+    fit,
+    mean_squared_gap,
+    projection_skewness,
+)
 from .directions import Plan, describe, draw, plan, wider
 
 __all__ = [
@@ -52,6 +60,7 @@ LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n
 ROWS_BYTES = 2**27  # rows projected at once
 TASK_NUMBERS = 2**20  # projected numbers that are worth a task of their own
 FEWEST_SINGLE = 50  # directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75
+SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 DIGEST_BYTES = 2**16  # larger clouds are told apart by a sample of their rows and a sum of all bits
 SOME = 2**16  # numbers that say roughly how large a cloud is
 
@@ -208,11 +217,11 @@ def as_cloud(points: Any, weights: Any = None, name: str = "x", p: float = 2.0) 
     if a is not None and not a.all():
         found, a = found[a > 0], a[a > 0]
         size, _ = _scan(found)
-    if size > 0 and not 10 ** (-140 / p) < size < 10 ** (140 / p):
+    largest = 10 ** (140 / max(p, 2))
+    if size > 0 and not 1 / largest < size < largest:
         raise ValueError(
-            f"{name}: has coordinates of size {size:.3g}; expected sizes from "
-            f"{10 ** (-140 / p):.0e} to {10 ** (140 / p):.0e}, whose powers are numbers still: "
-            "use other units"
+            f"{name}: has coordinates of size {size:.3g}; expected sizes from {1 / largest:.0e} to "
+            f"{largest:.0e}, whose powers are numbers still: use other units"
         )
     return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark)
 
@@ -265,6 +274,10 @@ def _moved(cloud: Cloud, dtype: Any, centre: Array | None) -> Cloud:
     if centre is not None:
         points = (points - centre).astype(dtype)
     return Cloud(points, cloud.weights, cloud.mark)
+
+
+def _rounding(cloud: Cloud) -> float:
+    return float(np.finfo(cloud.points.dtype).eps)
 
 
 def clouds_of(given: Sequence[tuple[Any, Any, str]], p: float = 2.0) -> list[Cloud]:
@@ -641,6 +654,28 @@ def _sweep(pair: Pair) -> float:
     return max(squares / (2 * n) - 2 * total / (math.pi * n), 0.0)
 
 
+def _too_few(current: Plan, p: float, costs: Array, fitted: bool = False) -> list[str]:
+    """A caution where directions without a rule are few for costs (N,) as skewed as these.
+
+    An interval over N directions loses some 0.2 skewness^2/N of its coverage. A sample that is too
+    small for a long tail shows only a part of its skewness; more than a shifted cloud's is not
+    expected, of which a fitted control may leave the tail.
+    """
+    if current.kind not in ("uniform", "orthogonal", "sobol"):
+        return []
+    gaps = costs - costs.mean()
+    spread = math.sqrt(float(np.mean(gaps**2)))
+    seen = abs(float(np.mean((gaps / spread) ** 3))) if spread > 0 else 0.0
+    skewness = min(SEEN_SKEWNESS * seen, projection_skewness(current.dimension, p, fitted))
+    enough = max(FEWEST_SINGLE, 15 * skewness**2)
+    if costs.size >= enough:
+        return []
+    return [
+        f"the interval may cover less than it says: {costs.size} directions are few for skewed "
+        f"costs, {enough:.0f} would do for p = {p:g}"
+    ]
+
+
 class _Result:
     """Blocks turned into an estimate."""
 
@@ -660,8 +695,9 @@ class _Result:
         blocks = np.einsum("blk,l->bk", table, weights)
         costs, rest = blocks[:, 0], blocks[:, 1:]
         count = len(costs)
-        single = np.finfo(pair.x.points.dtype).eps
-        self.floor = (8 * single * pair.scale) ** (p / 2) if p != 2 else 8 * single * pair.scale
+        rounding = 8 * _rounding(pair.x)
+        self.floor = rounding ** max(p / 2, 1) * pair.scale ** (p / 2)
+        self.floor = max(self.floor, rounding * float(costs.mean()))
         kept: list[Control] = []
         columns: list[int] = []
         self.dropped: list[str] = []
@@ -682,27 +718,32 @@ class _Result:
                 f"{room} functions, one for every {BLOCKS_PER_CONTROL} blocks"
             )
         if kept:
-            # one hundredth of the error that is left, which a known mean doesn't change
-            left = costs
-            if p == 2 and kept[0].name == "gaussian":
-                left = costs - rest[:, columns[0]]
-            error = left.std(ddof=1) / math.sqrt(count) if count > 1 else abs(costs[0])
-            known = [control.means(0.01 * float(error)) for control in kept]
-            centred = rest[:, columns] - np.concatenate([m for m, _ in known])
-            self.quadrature = float(sum(error for _, error in known))
-            if fixed:
-                result = Fit(costs - centred[:, 0], count - 1, np.ones(1))
-            else:
-                # a function of the direction alone has its own units, others those of the cost
-                own = np.abs(rest[:, columns]).max(axis=0)
-                sizes = np.full(len(columns), max(pair.scale, 1e-300) ** (p / 2))
-                direction = [c.name in ("own", "harmonics") for c in kept for _ in range(c.count)]
-                result = fit(costs, centred, np.where(direction, own, sizes))
+            rows = rest[:, columns]
+            orders = np.array([c.order for c in kept for _ in range(c.count)])
+            sizes = np.where(orders > 0, pair.scale ** (orders / 2), np.abs(rows).max(axis=0))
+            starts = np.cumsum([0, *(control.count for control in kept[:-1])])
+
+            def corrected(centred: Array) -> Fit:
+                if fixed:
+                    return Fit(costs - centred[:, 0], 0, np.ones(1))
+                return fit(costs, centred, sizes)
+
+            # the error of what is left hardly changes with the means, which are needed to a
+            # hundredth of it
+            first = corrected(rows - rows.mean(axis=0))
+            left = first.blocks.std(ddof=1) / math.sqrt(count) if count > 1 else abs(costs[0])
+            largest = np.maximum.reduceat(np.abs(first.coefficients), starts)
+            allowed = 0.01 * float(left) / np.maximum(largest, 1e-300)
+            known = [
+                control.means(float(most)) for control, most in zip(kept, allowed, strict=True)
+            ]
+            result = corrected(rows - np.concatenate([mean for mean, _ in known]))
+            self.quadrature = float(sum(largest * [error for _, error in known]))
         else:
-            result = Fit(costs, count - 1, np.zeros(0))
+            result = Fit(costs, 0, np.zeros(0))
         self.coefficients = result.coefficients
         self.power = float(result.blocks.mean())
-        self.freedom = float(result.degrees_of_freedom)
+        self.freedom = float(current.degrees_of_freedom(count - result.fitted))
         if count > 1:
             error = result.blocks.std(ddof=1) / math.sqrt(count)
             # a quadrature that did not settle is an error too
@@ -712,13 +753,10 @@ class _Result:
             spread = float(nodes @ costs_all**2 - (nodes @ costs_all) ** 2)
             alone = max(spread, 0.0) / costs_all.size
             self.gain = alone / self.error**2 if self.error > 0 else math.nan
-            enough = FEWEST_SINGLE * max(p - 1, 1)
-            single = current.kind in ("uniform", "orthogonal", "sobol")
-            if single and costs_all.size < enough and error > self.floor:
-                self.cautions.append(
-                    f"the interval may cover less than it says: {costs_all.size} directions are "
-                    f"few for skewed costs, {enough:.0f} would do for p = {p:g}"
-                )
+            if error > self.floor:
+                fitted = bool(kept) and not fixed
+                single = costs_all - table[..., 1].ravel() if fixed else costs_all
+                self.cautions += _too_few(current, p, single, fitted)
         else:
             self.error = self.gain = math.nan
             self.cautions.append(
@@ -735,7 +773,7 @@ class _Result:
         """Interval of the distance: that of its power, transformed."""
         from scipy.special import stdtrit
 
-        half = stdtrit(max(self.freedom, 1.0), (1 + level) / 2) * self.error
+        half = stdtrit(self.freedom, (1 + level) / 2) * self.error
         lower, upper = self.power - half, self.power + half
         if self.root:
             lower, upper = max(lower, 0.0) ** (1 / self.p), max(upper, 0.0) ** (1 / self.p)
@@ -763,7 +801,7 @@ class _Result:
             else:
                 lower, upper = self.bounds(0.95)
                 reach = max(self.value - lower, upper - self.value)
-                error = reach / stdtrit(max(self.freedom, 1.0), 0.975)
+                error = reach / stdtrit(self.freedom, 0.975)
                 cautions.append(
                     "the clouds can't be told from equal ones: SW_p^p is within three standard "
                     "errors of 0"
@@ -789,7 +827,7 @@ class _Result:
             self.value,
             error**2,
             method="sliced Wasserstein distance",
-            degrees_of_freedom=max(self.freedom, 1.0),
+            degrees_of_freedom=self.freedom,
             diagnostics=diagnostics,
             cost=cost,
             provenance=source,
@@ -820,8 +858,9 @@ def sliced_wasserstein_gaussian(
     Returns
     -------
     float
-        |mean_x - mean_y|^2/d + tr(cov_x + cov_y)/d - 2 E sqrt(theta'cov_x theta theta'cov_y theta),
-        the last by a two-dimensional quadrature to about 1e-10.
+        |mean_x - mean_y|^2/d + E (sqrt(theta'cov_x theta) - sqrt(theta'cov_y theta))^2, the last by
+        a double integral. Nothing cancels: it errs by 1e-11 of itself, and by what rounding leaves
+        of the differences of the means and of the covariances.
 
     Raises
     ------
@@ -838,9 +877,10 @@ def sliced_wasserstein_gaussian(
     for name, mean, cov in (("x", mean_x, cov_x), ("y", mean_y, cov_y)):
         m = np.atleast_1d(_numbers(f"mean_{name}", mean, "(d,)")).astype(np.float64)
         c = np.atleast_2d(_numbers(f"cov_{name}", cov, "(d, d)")).astype(np.float64)
-        if m.ndim != 1 or c.shape != (len(m), len(m)):
+        if m.ndim != 1 or m.size == 0 or c.shape != (len(m), len(m)):
             raise ValueError(
-                f"cov_{name}: got shape {c.shape} with a mean of shape {m.shape}; expected (d, d)"
+                f"cov_{name}: got shape {c.shape} with a mean of shape {m.shape}; expected (d, d) "
+                "and (d,), d from 1"
             )
         if not (np.isfinite(m).all() and np.isfinite(c).all()):
             raise ValueError(f"mean_{name}, cov_{name}: expected finite numbers")
@@ -855,14 +895,12 @@ def sliced_wasserstein_gaussian(
     if len(means[0]) != len(means[1]):
         raise ValueError(f"mean_y: has {len(means[1])} entries, mean_x {len(means[0])}")
     d = len(means[0])
-    gap = float(((means[0] - means[1]) ** 2).sum())
-    traces = float(np.trace(covariances[0]) + np.trace(covariances[1]))
-    if d == 1:
-        cross = math.sqrt(covariances[0][0, 0] * covariances[1][0, 0])
-    else:
-        cross, _ = mean_root_product(covariances[0], covariances[1], d, 1e-11)
-    power = max((gap + traces) / d - 2 * cross, 0.0)
-    return math.sqrt(power) if root else power
+    shift = means[0] - means[1]
+    # in units of their own no square leaves the range of numbers
+    unit = max(np.abs(shift).max(), *(math.sqrt(np.trace(c)) for c in covariances)) or 1.0
+    shift, (a, b) = shift / unit, covariances
+    power = float(shift @ shift) / d + mean_squared_gap(a / unit / unit, b / unit / unit)
+    return float(math.sqrt(power) * unit if root else power * unit * unit)
 
 
 # --------------------------------------------------------------- many clouds, one reference, a test
@@ -875,12 +913,42 @@ def _sorted_rows(cloud: Cloud, theta: Array) -> Array:
     return rows
 
 
+def _named(clouds: Any) -> tuple[list[Any], list[Any]]:
+    """Names and clouds, checked."""
+    if isinstance(clouds, str) or not isinstance(clouds, Iterable):
+        raise TypeError(
+            f"clouds: got {type(clouds).__name__}; expected a sequence or a mapping of arrays"
+        )
+    points = list(clouds.values() if isinstance(clouds, Mapping) else clouds)
+    if len(points) < 2:
+        raise ValueError(f"clouds: got {len(points)}; expected at least two")
+    names = list(clouds) if isinstance(clouds, Mapping) else range(1, len(points) + 1)
+    return [str(name) for name in names], points
+
+
+def _weights_of(weights: Any, names: list[str], named: bool) -> list[Any]:
+    """Weights of every cloud."""
+    if weights is None:
+        return [None] * len(names)
+    if isinstance(weights, Mapping):
+        if not named or not set(weights) <= set(names):
+            raise ValueError(
+                f"weights: got names {list(weights)}; expected "
+                + (f"some of {names}" if named else "one entry per cloud, which have no names")
+            )
+        return [weights.get(name) for name in names]
+    given = list(weights) if isinstance(weights, Iterable) else [weights]
+    if len(given) != len(names):
+        raise ValueError(f"weights: got {len(given)}; expected one entry per cloud, {len(names)}")
+    return given
+
+
 def sliced_wasserstein_matrix(
     clouds: Sequence[ArrayLike] | Mapping[str, ArrayLike],
     budget: int = 200,
     *,
     p: float = 2,
-    weights: Sequence[ArrayLike | None] | None = None,
+    weights: Sequence[ArrayLike | None] | Mapping[str, ArrayLike | None] | None = None,
     directions: Any = "auto",
     root: bool = True,
     seed: Any = None,
@@ -899,8 +967,8 @@ def sliced_wasserstein_matrix(
         Most directions.
     p, directions, root, seed, executor, progress
         As for `sliced_wasserstein`, without "exact".
-    weights : sequence of array_like or None, optional
-        Weights of each cloud.
+    weights : sequence, or mapping of names, of array_like or None, optional
+        Weights of each cloud; names that are not in a mapping have equal ones.
 
     Returns
     -------
@@ -927,15 +995,8 @@ def sliced_wasserstein_matrix(
 
     began = time.perf_counter()
     p = checked_order(p)
-    names = (
-        list(clouds) if isinstance(clouds, Mapping) else [str(i + 1) for i in range(len(clouds))]
-    )
-    points = list(clouds.values()) if isinstance(clouds, Mapping) else list(clouds)
-    if len(points) < 2:
-        raise ValueError(f"clouds: got {len(points)}; expected at least two")
-    given = [None] * len(points) if weights is None else list(weights)
-    if len(given) != len(points):
-        raise ValueError(f"weights: got {len(given)}; expected one entry per cloud")
+    names, points = _named(clouds)
+    given = _weights_of(weights, names, isinstance(clouds, Mapping))
     found = clouds_of(
         [(c, w, f"cloud {name}") for c, w, name in zip(points, given, names, strict=True)], p
     )
@@ -985,7 +1046,13 @@ def sliced_wasserstein_matrix(
         factor = np.zeros((len(pairs), 1))
     elif count > 1:
         factor = ((blocks - power) / math.sqrt(count * (count - 1))).T
-        floor = 8 * np.finfo(found[0].points.dtype).eps * max(c.size for c in found) ** (p / 2)
+        floor = 8 * _rounding(found[0]) * max(c.size for c in found) ** (p / 2)
+        skewed = [
+            caution
+            for k in np.flatnonzero((factor**2).sum(axis=1) > floor**2)
+            for caution in _too_few(current, p, table[..., k].ravel())
+        ]
+        cautions += skewed[:1]
         factor = np.concatenate([factor, np.full((len(pairs), 1), floor)], axis=1)
         factor = factor * slope[:, None]
         factor[power <= 0] = 0.0
@@ -1005,7 +1072,7 @@ def sliced_wasserstein_matrix(
         factor=factor,
         names=[f"{names[i]}, {names[j]}" for i, j in pairs],
         method="sliced Wasserstein distances",
-        degrees_of_freedom=max(count - 1, 1),
+        degrees_of_freedom=current.degrees_of_freedom(count),
         diagnostics={**describe(current), "matrix": matrix, "warnings": cautions},
         cost={"evaluations": current.total, "seconds": time.perf_counter() - began},
         provenance=provenance(

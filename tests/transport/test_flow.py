@@ -118,6 +118,36 @@ def test_a_callback_sees_and_ends_a_flow():
     assert len(seen) == 6
 
 
+def test_a_finished_flow_that_is_called_again_is_the_same(tmp_path):
+    for name, callback in (("whole", None), ("ended", lambda step, points, power: step == 5)):
+        keywords = {"seed": 1, "checkpoint": tmp_path / f"{name}.npz", "callback": callback}
+        first, *others = (smw.sliced_gradient_flow(X, Y, 12, **keywords) for _ in range(3))
+        assert first.steps.tolist() == list(range(6 if callback else 13))
+        for again in others:
+            for part in ("points", "steps", "distances", "frames"):
+                np.testing.assert_array_equal(getattr(again, part), getattr(first, part))
+
+
+def test_step_sizes_are_those_of_the_checkpoint(tmp_path):
+    def run(step_size, **keywords):
+        return smw.sliced_gradient_flow(
+            X, Y, 7, step_size=step_size, seed=1, checkpoint=tmp_path / "a.npz", **keywords
+        )
+
+    first = run(lambda step: 1 / (1 + step))
+    np.testing.assert_array_equal(run(lambda step: (1 + step) ** -1).points, first.points)
+    with pytest.raises(ValueError, match="belongs to a flow with another step_size"):
+        run(lambda step: 0.5)
+    with pytest.raises(ValueError, match="belongs to a flow with another weights_x"):
+        run(lambda step: 1 / (1 + step), weights_x=np.arange(1.0, 21.0))
+
+
+@pytest.mark.parametrize("wrong", ["a", np.nan, -1.0, None, [1.0, 2.0]])
+def test_step_sizes_that_are_no_sizes_are_told(wrong):
+    with pytest.raises(smw.ModelError, match=r"step_size: returned .* for step 3"):
+        smw.sliced_gradient_flow(X, Y, 7, step_size=lambda step: wrong if step == 3 else 1.0)
+
+
 SCRIPT = """
 import sys, time
 import numpy as np, smcweights as smw
@@ -239,6 +269,68 @@ def test_jax_has_no_nan_at_the_fixed_point():
 
     gradient = jax.grad(lambda x: smw.jax.sliced_wasserstein(x, X, key=jax.random.key(1)))(X)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("root", [True, False])
+def test_jax_keeps_what_is_no_number(p, wrong, root):
+    import jax
+
+    def loss(x, y):
+        return smw.jax.sliced_wasserstein(x, y, 40, key=jax.random.key(1), p=p, root=root)
+
+    bad = X.copy()
+    bad[3, 1] = wrong
+    for x, y in ((bad, Y), (X, bad), (np.full_like(X, wrong), Y)):
+        assert np.isnan(loss(x, y)) and np.isnan(jax.jit(loss)(x, y))
+    assert np.isnan(jax.value_and_grad(loss)(bad, Y)[0])
+
+
+@pytest.mark.parametrize("unit", [1e25, 1e-25])
+def test_jax_in_float32_of_any_size(unit):
+    import jax
+
+    def loss(x):
+        return smw.jax.sliced_wasserstein(x, unit * Y, 40, key=jax.random.key(1))
+
+    value, slope = jax.value_and_grad(loss)(unit * X)
+    truth = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
+    assert float(value) / unit == pytest.approx(float(truth), rel=1e-5)
+    assert float(np.abs(slope).sum()) > 0.1
+
+
+def test_jax_computes_half_precision_in_single():
+    import jax
+    import jax.numpy as jnp
+
+    single = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
+    for dtype in (jnp.float16, jnp.bfloat16):
+        x, y = jnp.asarray(X, dtype), jnp.asarray(Y, dtype)
+        value, slope = jax.value_and_grad(smw.jax.sliced_wasserstein)(
+            x, y, 40, key=jax.random.key(1)
+        )
+        assert float(value) == pytest.approx(float(single), rel=0.01)
+        assert slope.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"budget": 0}, ValueError, "budget: got 0"),
+        ({"budget": -5}, ValueError, "budget: got -5"),
+        ({"budget": 20.5}, ValueError, "budget: got 20.5"),
+        ({"directions": np.ones((2, 3))}, ValueError, "directions: row 0 has length 1.73"),
+        ({"x": np.zeros((0, 3))}, ValueError, "expected at least one point"),
+        ({"x": X + 1j}, TypeError, "they are complex"),
+        ({"key": None}, ValueError, "key: expected a JAX key"),
+    ],
+)
+def test_jax_tells_bad_arguments(change, error, said):
+    import jax
+
+    with pytest.raises(error, match=said):
+        smw.jax.sliced_wasserstein(**{"x": X, "y": Y, "key": jax.random.key(1), **change})
 
 
 def test_jax_trains_a_map_on_digits():
