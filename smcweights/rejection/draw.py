@@ -418,8 +418,11 @@ def weighted_rejection(
         weight over the order of the rejects, too. "one-probe": one more inspection
         after the first accept. "set": a properly weighted set of items, soft values allowed.
         "exact": every item is inspected. "auto": "exact" for arrays, else "rao-blackwell".
+        Weights of "two-loop" and "harmonic" have long tails, the more so the lighter the accepted
+        items are: a mean of many may still miss most of its expectation.
     max_evaluations : int, optional
         Most evaluations, at least `n_accepts`; a run without an accept by then has weight zero.
+        Not for "exact" and the methods in which accepted items come again.
     after_first : int, "4+2j" or None, default "4+2j"
         Rejects after the first accept that end a run of "rao-blackwell", j counting those before.
     batch : bool, default False
@@ -663,7 +666,7 @@ def constraint_probability(
         while not rule.reached(result):
             # an error that no float holds can't be told to be small enough
             held = math.isfinite(result.standard_error)
-            half = np.asarray(result.interval(rule.level)[1]) - result.value
+            half = np.abs(np.subtract(result.interval(rule.level), result.value)).max()
             more = rule.next_size(result.value, half, runs) if held else 0
             if more <= 0:
                 missed = [f"precision not reached within {rule.max_budget} runs"] if held else []

@@ -29,7 +29,7 @@ __all__ = ["WeightedSequences", "constrained_sequences"]
 ENOUGH = 30  # islands, by their weights, whose mean is normal
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
 UNSEEN = 3.0  # events that may be missing by chance: exp(-3) is 5 %
-RARE = 10.0  # draws of an item from a proposal, in expectation, that show what its weight does
+RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
 
 
 TRACES = (
@@ -37,7 +37,7 @@ TRACES = (
     "dead",
     "evaluations",
     "chi_square",
-    "missed",
+    "rare_chi_square",
     "relative_variance",
     "ancestors",
 )
@@ -60,8 +60,8 @@ class WeightedSequences:
         "dead": no particle satisfies the constraint. "biased": ``weights=False``.
     traces : dict
         By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint,
-        ``chi_square`` of the language from the proposal, ``missed``, the mass that the language
-        has on items of which the proposal draws hardly any, and ``relative_variance`` of the
+        ``chi_square`` of the language from the proposal, ``rare_chi_square``, its part on items of
+        which all islands hardly draw any, and ``relative_variance`` of the
         island's estimate by the draws of this time, as their weights tell it. By island and
         particle: ``ancestors``, the particle it descends from.
     """
@@ -220,13 +220,13 @@ def _few_islands(z: np.ndarray, share: float) -> list[str]:
 
 
 def _far_proposal(traces: dict[str, np.ndarray], error: float) -> list[str]:
-    """What the proposal hardly draws, where it is more than the relative error allows for."""
-    missed = float(traces["missed"].sum(axis=1).mean())
-    if missed <= error:
+    """Whether items hardly drawn, whose weights scatter little by chance, matter to the error."""
+    rare = float(traces["rare_chi_square"].sum(axis=1).mean())
+    if rare <= traces["ancestors"].size * (error / 3) ** 2:
         return []
     return [
-        f"the proposal is so far from the language that items of probability {missed:.2g} are "
-        "hardly ever drawn from it: their weights are large, and errors may be larger than they say"
+        "the proposal is so far from the language that it hardly ever draws items that matter: "
+        "these have large weights, and errors may be larger than they say"
     ]
 
 
@@ -509,7 +509,8 @@ def _island(
     guided = guides.potential is not None or guides.twist is not None
     guess = np.zeros(n)
     ess, dead, calls = np.zeros(length), np.zeros(length, np.int64), np.zeros(length, np.int64)
-    chi_square, missed, relative_variance = np.zeros(length), np.zeros(length), np.zeros(length)
+    chi_square, rare_chi_square = np.zeros(length), np.zeros(length)
+    relative_variance = np.zeros(length)
     ancestors = np.arange(n)
     size = 0
     table = isinstance(constraint, Automaton) and how.method == "exact"
@@ -557,9 +558,10 @@ def _island(
                 log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
                 log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
                 share = np.bincount(node, np.exp(before - before.max()), len(wanted))
-                chi_square[t] = _chi_square(log_p, log_q) @ share / share.sum()
-                rare = np.where(log_q < math.log(RARE / (n * islands)), np.exp(log_p), 0.0)
-                missed[t] = rare.sum(axis=1) @ share / share.sum()
+                share /= share.sum()
+                chi_square[t] = (_second_moment(log_p, log_q) - 1.0) @ share
+                rare = log_q < math.log(RARE / (n * islands))
+                rare_chi_square[t] = _second_moment(np.where(rare, log_p, -np.inf), log_q) @ share
                 some = items >= 0
                 at = node[some], items[some]
                 log_w[active[some]] += log_p[at] - log_q[at]
@@ -601,7 +603,7 @@ def _island(
         "dead": dead,
         "evaluations": calls,
         "chi_square": chi_square,
-        "missed": missed,
+        "rare_chi_square": rare_chi_square,
         "relative_variance": relative_variance,
         "ancestors": ancestors,
     }
@@ -617,11 +619,11 @@ def _check_size(size: int | None, of_language: int, end: int | None) -> None:
     )
 
 
-def _chi_square(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """Relative variance of p/q under q, row by row: known in full, unlike that of a sample."""
+def _second_moment(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """Of p/q under q, row by row: known in full, unlike that of a sample."""
     with np.errstate(invalid="ignore"):
         terms = np.where(log_p > -np.inf, 2 * log_p - log_q, -np.inf)
-    return np.exp(np.minimum(np.logaddexp.reduce(terms, axis=1), 700.0)) - 1.0
+    return np.exp(np.minimum(np.logaddexp.reduce(terms, axis=1), 700.0))
 
 
 def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> np.ndarray:

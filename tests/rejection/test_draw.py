@@ -312,6 +312,12 @@ def test_soft_values():
         (lambda: smw.weighted_rejection([], lambda i: True), ValueError, "shape"),
         (lambda: smw.weighted_rejection([0.0], lambda i: 0.3), smw.ModelError, "item 0"),
         (lambda: smw.weighted_rejection([0.0], lambda i: None), smw.ModelError, "item 0"),
+        (lambda: smw.weighted_rejection([0.0], lambda i: "no"), smw.ModelError, "item 0"),
+        (
+            lambda: smw.constraint_probability([0.0], lambda i: "a", 20, method="set"),
+            smw.ModelError,
+            "item 0",
+        ),
         (lambda: smw.weighted_rejection([0.0], [0.3], method="harmonic"), TypeError, "bool"),
         (lambda: smw.weighted_rejection([0.0], [True, False]), ValueError, "shape"),
         (lambda: smw.weighted_rejection([0.0], lambda i: 1, n_accepts=1), ValueError, "n_accepts"),
@@ -328,7 +334,7 @@ def test_soft_values():
             "after_first",
         ),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_wrong_input_is_named(call, error, text):
     with pytest.raises(error, match=text):
@@ -359,3 +365,161 @@ def test_probability_to_a_precision_and_exact():
     assert abs(e.value - p[9::10].sum()) < 5 * e.standard_error
     small = smw.constraint_probability([0.0, 0.0, 0.0, 0.0], lambda i: i < 1, 50, seed=1)
     assert small.value == pytest.approx(0.25) and small.standard_error == 0
+
+
+@pytest.mark.parametrize("method", ["rao-blackwell", "harmonic"])
+@pytest.mark.parametrize("k", [3, 4])
+def test_a_draw_tells_the_variance_of_its_weight(method, k):
+    """On average over all runs, by enumeration; the truth is the second moment of the weights."""
+    for cap in [None] if method == "harmonic" else [None, "4+2j", 2, 3]:
+        plan = how(method, k, cap)
+        for p, c in CASES[:2]:
+            told, square, mean = 0.0, 0.0, 0.0
+            for q, order, rest, ended in paths(p, c, plan):
+                r, a = log([p[i] for i in order if not c[i]]), log([p[i] for i in order if c[i]])
+                log_rest = math.log(rest) if rest > 0 else -math.inf
+                if method == "harmonic":
+                    log_w, spread = kn.harmonic(r, log_rest, k)
+                elif ended == kn.EXHAUSTED:
+                    log_w, spread = kn.log_sum(a), 0.0
+                else:
+                    log_w, spread = kn.averaged(
+                        r, a, log_rest, k, ended, plan.base, plan.slope, plan.budget
+                    )
+                w = math.exp(log_w)
+                told, square, mean = told + q * w * w * spread, square + q * w * w, mean + q * w
+            assert told == pytest.approx(square - mean**2, abs=1e-13)
+    draw = smw.weighted_rejection(np.zeros(200), lambda i: i % 5 == 0, method=method, seed=1)
+    assert 0 < draw.relative_variance < 1
+    two = smw.weighted_rejection(np.zeros(200), lambda i: i % 5 == 0, n_accepts=2, seed=1)
+    assert math.isnan(two.relative_variance)
+
+
+def heavy(mass, n=500):
+    return np.r_[np.log(mass), np.full(n, np.log((1 - mass) / n))]
+
+
+RARE = {
+    "heavy item forbidden": (heavy(0.9), np.arange(501) > 0, 200),
+    "heavy item forbidden, Zipf": (np.r_[1.5, -np.log(np.arange(1, 501))], np.arange(501) > 0, 100),
+    "hardly anything forbidden": (np.zeros(2000), np.arange(2000) % 100 != 7, 50),
+    "nothing forbidden is met": (
+        np.r_[np.log(0.06), np.zeros(1999)],
+        np.arange(2000) > 0,
+        50,
+    ),
+    "half": (np.zeros(2000), np.arange(2000) * 7919 % 2000 < 1000, 20),
+    "a twentieth": (-np.log(np.arange(1, 2001)), np.arange(2000) * 7919 % 2000 < 100, 20),
+}
+
+
+@pytest.mark.parametrize("case", RARE)
+def test_the_interval_holds_whatever_is_rare(case):
+    """80 unwarned intervals; fewer than 62 have probability 1e-7 for honest ones.
+
+    The mean weight of independent runs covered 1 to 4 in 80 of the first, 55 of the third.
+    """
+    x, accepted, budget = RARE[case]
+    p = np.exp(x) / np.exp(x).sum()
+    truth, inside = p[accepted].sum(), 0
+    for seed in range(80):
+        e = smw.constraint_probability(x, accepted.__getitem__, budget, seed=seed)
+        lower, upper = e.interval()
+        inside += lower <= truth * (1 + 1e-12) and truth * (1 - 1e-12) <= upper
+        a, b = e.diagnostics["bounds"]
+        assert a * (1 - 1e-12) <= truth <= b * (1 + 1e-12)
+        assert a <= lower <= e.value <= upper <= b and upper > lower
+    assert inside >= stats.binom.ppf(1e-7, 80, 0.95)
+
+
+def test_a_precision_near_one_isnt_reached_by_never_seeing_a_no():
+    """Of 60 honest intervals fewer than 46 cover with probability 1e-6; 27 to 29 used to."""
+    x, inside = np.zeros(20_000), 0
+    for seed in range(60):
+        e = smw.constraint_probability(
+            x, lambda i: i % 500 != 3, precision=smw.Precision(absolute=0.005), seed=seed
+        )
+        assert e.cost["evaluations"] > 300
+        inside += e.interval()[0] <= 0.998 <= e.interval()[1]
+    assert inside >= stats.binom.ppf(1e-6, 60, 0.95)
+
+
+def test_soft_values_have_intervals():
+    """60 intervals; fewer than 46 have probability 1e-6 for honest ones."""
+    rng = np.random.default_rng(4)
+    x, c = -0.7 * np.log(np.arange(1, 2001)), rng.exponential(size=2000)
+    truth, inside = np.exp(x) @ c / np.exp(x).sum(), 0
+    for seed in range(60):
+        e = smw.constraint_probability(x, c.__getitem__, 40, method="set", seed=seed)
+        inside += e.interval()[0] <= truth <= e.interval()[1]
+        assert e.diagnostics["bounds"][0] <= truth and e.diagnostics["bounds"][1] == math.inf
+    assert inside >= stats.binom.ppf(1e-6, 60, 0.95)
+    given = smw.constraint_probability(x, c, 40, method="set", seed=0)
+    assert (
+        given.value == smw.constraint_probability(x, c.__getitem__, 40, method="set", seed=0).value
+    )
+    assert smw.constraint_probability(x, c, 40, seed=0).value == pytest.approx(truth, rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [-390.0, -800.0])
+def test_probabilities_too_small_for_a_float_say_so(level):
+    # |z| > 6 in any of twenty has probability 4e-8
+    x = np.r_[0.0, level + np.random.default_rng(0).normal(size=500)]
+    log_p = x[251:] - np.logaddexp.reduce(x)
+    truth = float(np.logaddexp.reduce(log_p))
+    for seed in range(20):
+        with pytest.warns(smw.PrecisionWarning, match="too small for an error in a float"):
+            e = smw.constraint_probability(x, lambda i: i > 250, 50, seed=seed)
+        assert e.value == pytest.approx(math.exp(truth), rel=0.5) and np.isnan(e.standard_error)
+        off, relative = e.diagnostics["log_probability"] - truth, e.diagnostics["relative_error"]
+        assert abs(off) < 6 * relative and 0.02 < relative < 0.2
+    with pytest.warns(smw.PrecisionWarning, match="in a float"):
+        smw.constraint_probability(
+            x, lambda i: i > 250, precision=smw.Precision(relative=0.1), seed=1
+        )
+
+
+def test_an_offset_of_the_logits_cancels():
+    for offset in (1e16, -1e16, 3e5):
+        x = np.array([0.0, 2.0, 4.0, 2.0]) + offset
+        draws = [smw.weighted_rejection(x, lambda i: i < 2, seed=seed) for seed in range(20)]
+        plain = [smw.weighted_rejection(x - offset, lambda i: i < 2, seed=s) for s in range(20)]
+        for one, other in zip(draws, plain, strict=True):
+            assert one.index == other.index
+            assert one.log_weight == pytest.approx(other.log_weight, abs=1e-12)
+            assert one.log_bounds == pytest.approx(other.log_bounds, abs=1e-12)
+        e = smw.constraint_probability(x, lambda i: i < 2, 20, seed=1)
+        p = np.exp([0.0, 2.0, 4.0, 2.0])
+        assert e.value == pytest.approx(p[:2].sum() / p.sum(), rel=1e-12)
+
+
+def test_certain_bounds_are_in_order():
+    x = np.random.default_rng(2).normal(size=40)
+    for seed in range(300):
+        lower, upper = smw.weighted_rejection(
+            x, lambda i: i != 3, n_accepts=20, seed=seed
+        ).log_bounds
+        assert lower <= upper <= 0
+
+
+def test_no_item_is_asked_about_twice_for_a_probability():
+    asked = []
+
+    def divides(items):
+        asked.extend(items.tolist())
+        return items % 7 == 0
+
+    e = smw.constraint_probability(np.zeros(3000), divides, 40, batch=True, seed=2)
+    assert len(asked) == len(set(asked)) == e.cost["evaluations"] < 3000
+    one_by_one = smw.constraint_probability(np.zeros(3000), lambda i: i % 7 == 0, 40, seed=2)
+    given = np.arange(3000) % 7 == 0
+    array = smw.constraint_probability(np.zeros(3000), given, 40, method="rao-blackwell", seed=2)
+    assert e.value == one_by_one.value == array.value
+
+
+def test_bounds_cut_intervals_and_end_with_the_component():
+    estimate = smw.Estimate(0.9, 0.01, diagnostics={"bounds": [0.85, 1.0]})
+    assert estimate.interval() == (0.85, 1.0)
+    assert estimate.apply(np.log).interval()[1] > 0
+    with pytest.raises(TypeError, match="bounds"):
+        smw.Estimate(0.9, 0.01, diagnostics={"bounds": [1.0, 0.85]})

@@ -315,6 +315,112 @@ def test_functions_of_sequences_return_numbers():
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"constraint": lambda p, i: "no"}, r"constraint: returned 'no' for \(\(\), [01]\)"),
+        ({"constraint": lambda p, i: math.nan}, "constraint: returned nan for"),
+        ({"constraint": lambda p, i: None}, "constraint: returned None for"),
+        (
+            {"constraint": lambda p, i: True if i == 0 else None, "end": 1},
+            r"constraint: returned None for \(\(.*\), 1\)",
+        ),
+        (
+            {"constraint": smw.constraints.predicate(lambda p, i: True, lambda s: "yes")},
+            "constraint: returned 'yes' for",
+        ),
+        ({"potential": lambda s: "a"}, "potential: returned 'a' for"),
+        ({"twist": lambda s: None}, "twist: returned None for"),
+        (
+            {
+                "language": types.SimpleNamespace(
+                    logits=lambda p: np.zeros((len(p), 2 + len(p[0])))
+                ),
+                "constraint": lambda p, i: True,
+            },
+            r"language: logits of 3 items after \([01],\); there were 2 before",
+        ),
+    ],
+    ids=range(8),
+)
+def test_wrong_answers_are_named(change, said):
+    given = {"language": COIN, "constraint": ANY, "n_particles": 10, "max_length": 5, **change}
+    with pytest.raises(smw.ModelError, match=said):
+        smw.constrained_sequences(**given, seed=1)
+
+
+def test_a_chain_ends_with_its_observations():
+    hidden = smw.languages.hidden_markov([0.5, 0.5], np.full((2, 2), 0.5), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="this chain has 3 items"):
+        smw.constrained_sequences(hidden, ANY, 10, 6, seed=1)
+    with pytest.raises(ValueError, match="the chain has 3 items"):
+        constrained_markov_chain(hidden, ANY, 6)
+    assert len(smw.constrained_sequences(hidden, ANY, 10, 3, seed=1).sequences[0]) == 3
+    assert COIN.logits([]).shape == (0, 2)
+    for item in (-1, 2):
+        with pytest.raises(ValueError, match=f"got item {item}; expected items from 0 to 1"):
+            COIN.logits([(0,), (item,)])
+
+
+def test_an_automaton_needs_no_column_for_the_end():
+    chain = chain_of(4, 6)
+    narrow = smw.constraints.automaton([[0, 1, 0], [1, 2, 1], [2, 0, 2]], [2])
+    wide = smw.constraints.automaton([[0, 1, 0, -1], [1, 2, 1, -1], [2, 0, 2, -1]], [2])
+    one, other = (
+        smw.constrained_sequences(chain, machine, 20, 6, end=3, seed=1)
+        for machine in (narrow, wide)
+    )
+    assert one.sequences == other.sequences
+    truth = constrained_markov_chain(chain, narrow, 6, end=3).log_evidence
+    assert abs(one.log_evidence.value - truth) < 6 * one.log_evidence.standard_error
+
+
+def independent(q):
+    return smw.languages.markov_chain(q, np.tile(q, (len(q), 1)))
+
+
+def test_errors_contain_what_draws_can_hide():
+    """A heavy item is forbidden: one draw in a thousand misses it and has ten times the weight.
+
+    By the scatter alone half of such errors are zero: none of 8 seeds, with probability 0.002.
+    """
+    chain = independent(np.r_[0.9, np.full(199, 0.1 / 199)])
+    for seed in range(8):
+        e = smw.constrained_sequences(chain, lambda p, i: i != 0, 20, 5, seed=seed).log_evidence
+        assert 0.03 < e.standard_error < 0.15
+        assert abs(e.value - 5 * math.log(0.1)) < 5 * e.standard_error
+
+
+def test_what_no_particle_shows_isnt_excluded():
+    chain = independent(np.array([0.9985, 0.001, 0.0005]))
+    truth, inside = np.array([0.9985, 0.001, 0.0]) / 0.9995, 0
+    for seed in range(40):
+        out = smw.constrained_sequences(chain, lambda p, i: i != 2, 20, 1, seed=seed)
+        lower, upper = out.log_evidence.interval()
+        assert lower < math.log(0.9995) < upper
+        e = out.expectation(lambda s: [float(s[0] == x) for x in range(3)])
+        lower, upper = e.interval()
+        assert (upper - lower > 1e-3).all() and e.trials[2] == pytest.approx(200, rel=1e-3)
+        inside += ((lower <= truth) & (truth <= upper)).all()
+    # fewer have probability 1e-6 for honest intervals; 8 in 40 held by the scatter alone
+    assert inside >= stats.binom.ppf(1e-6, 40, 0.9)
+    long = smw.constrained_sequences(chain_of(5, 3), MACHINE, 20, 60, seed=1)
+    e = long.expectation(lambda s: 0.0)
+    # few first items are left, and no more trials than these are behind what never varied
+    assert 10 <= e.trials < 60 and e.interval()[1] == pytest.approx(-math.log(0.05) / e.trials)
+
+
+def test_a_proposal_that_draws_everything_is_no_reason_to_warn():
+    chain = chain_of(4, 6)
+    flat = smw.languages.markov_chain(np.full(4, 0.25), np.full((4, 4), 0.25))
+    machine = smw.constraints.automaton([[1, 0, 0, 0], [0, 1, 1, 1]], [1])
+    truth = constrained_markov_chain(chain, machine, 6).log_evidence
+    for seed in range(5):
+        out = smw.constrained_sequences(chain, machine, 40, 6, proposal=flat, seed=seed)
+        assert out.traces["chi_square"].sum(1).mean() > 1
+        assert abs(out.log_evidence.value - truth) < 7 * out.log_evidence.standard_error
+
+
+@pytest.mark.parametrize(
     ("make", "error", "said"),
     [
         (lambda c, of: c.regex("(", ["a"]), ValueError, "pattern: missing"),
