@@ -632,7 +632,7 @@ def constraint_probability(
             value,
             error**2,
             names=["probability"],
-            method=f"{name}, {how.method}",
+            method=f"{name}, exact" if how.method == "exact" else name,
             diagnostics=diagnostics,
             cost={
                 "evaluations": seen.evaluations,
@@ -654,7 +654,7 @@ def constraint_probability(
         )
 
     if how.method == "exact":
-        seen.go_on(math.inf)
+        seen.finish()
         result = estimate(1, [])
     elif isinstance(rule, Budget):
         seen.go_on(how.accepts * rule.total)
@@ -722,15 +722,22 @@ class Inspections:
             wanted = min((accepts - self._accepts) / (1.0 + again), self.evaluations + 4.0)
             self._inspect(max(int(wanted), self.evaluations // 100, 1))
 
+    def finish(self) -> None:
+        """Inspect everything."""
+        c = self._context
+        items = np.flatnonzero(c.logits > -np.inf)
+        self._record(items, c.logits[items] - c.log_total, np.zeros(items.size))
+
     def _inspect(self, n: int) -> None:
         c = self._context
         items, log_mass, log_left = np.empty(n, np.int64), np.empty(n), np.empty(n)
         n = kn.take(
             self._rng.random(n), c.logits, c.w, c.sums, c.known, items, log_mass, log_left, c.scales
         )
-        items, log_mass, log_left = items[:n], log_mass[:n], log_left[:n]
-        log_mass -= c.log_total
-        log_left -= c.log_total
+        self._record(items[:n], log_mass[:n] - c.log_total, log_left[:n] - c.log_total)
+
+    def _record(self, items: np.ndarray, log_mass: np.ndarray, log_left: np.ndarray) -> None:
+        c = self._context
         if self._given is not None:
             answers = self._given[items]
         else:
@@ -745,7 +752,7 @@ class Inspections:
         self._log_accepted = float(before[-1])
         hits = int(np.count_nonzero(answers))
         self._accepts += hits + float(np.exp(np.minimum(before[:-1] - log_left, 700.0)).sum())
-        self.evaluations += n
+        self.evaluations += items.size
         self.hits += hits
         self._stages.append((log_mass, log_left, answers))
 

@@ -61,9 +61,9 @@ class WeightedSequences:
     traces : dict
         By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint,
         ``chi_square`` of the language from the proposal, ``rare_chi_square``, its part on items of
-        which all islands hardly draw any, and ``relative_variance`` of the
-        island's estimate by the draws of this time, as their weights tell it. By island and
-        particle: ``ancestors``, the particle it descends from.
+        which all islands together hardly draw any, and ``relative_variance`` of the island's
+        estimate by the draws of this time, as their weights tell it. By island and particle:
+        ``ancestors``, the particle it descends from.
     """
 
     sequences: list[tuple[int, ...]] = field(repr=False)
@@ -87,7 +87,9 @@ class WeightedSequences:
             raise ValueError(f"evidence: there is none, the status is {self.status!r}")
         if self.log_evidence.value < -700:
             raise ValueError("evidence: too small for a float; use log_evidence")
-        return self.log_evidence.apply(np.exp, names="evidence")
+        found = self.log_evidence.apply(np.exp, names="evidence")
+        found.diagnostics["bounds"] = np.exp(self.log_evidence.diagnostics["bounds"]).tolist()
+        return found
 
     def expectation(
         self, function: Callable[[tuple], Any], *, names: Sequence[str] | None = None
@@ -414,6 +416,8 @@ def constrained_sequences(
             "log_evidence_of_islands": np.where(np.isfinite(log_z), log_z, np.nan),
             "islands_dead": int(np.count_nonzero(log_z == -np.inf)),
             "effective_sample_size": effective_sample_size(log_w),
+            # a probability, but for noise in the weights of a proposal
+            "bounds": [-math.inf, 0.0 if potential is None and value <= 0 else math.inf],
         }
         if cautions:
             diagnostics["warnings"] = cautions
@@ -558,7 +562,7 @@ def _island(
                 log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
                 log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
                 share = np.bincount(node, np.exp(before - before.max()), len(wanted))
-                share /= share.sum()
+                share = share / share.sum()
                 chi_square[t] = (_second_moment(log_p, log_q) - 1.0) @ share
                 rare = log_q < math.log(RARE / (n * islands))
                 rare_chi_square[t] = _second_moment(np.where(rare, log_p, -np.inf), log_q) @ share
