@@ -103,7 +103,7 @@ class _Events:
         states = ["g"] if scalar else [f"g{i + 1}" for i in range(columns)]
         if self.system is not None:
             states.append(f"{self.system} system")
-        return [f"P({state} <= {t:g})" for state in states for t in self.thresholds]
+        return [f"P({state} <= {t + 0.0:g})" for state in states for t in self.thresholds]
 
 
 def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[float, np.ndarray]:
