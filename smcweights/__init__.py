@@ -30,6 +30,7 @@ _HOME = {
     "sobol_from_sample": "importance.given_samples",
     "sobol_indices": "importance.sensitivity",
     "FilterResult": "statespace.filtering",
+    "OnlineFilter": "statespace.filtering",
     "OnlineSmoother": "statespace.smoothing",
     "Proposal": "statespace.model",
     "StateSpaceModel": "statespace.model",

@@ -7,6 +7,7 @@ threshold; the variance of the log likelihood grows like T/N.
 from __future__ import annotations
 
 import math
+import re
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import SCHEMES
-from ..weights import log_mean_normal
+from ..weights import log_mean_exp, log_mean_normal
 from .model import (
     Compiled,
     Proposal,
@@ -36,10 +37,12 @@ from .model import (
     scheme_code,
 )
 
-__all__ = ["FilterResult", "backward_simulation", "particle_filter"]
+__all__ = ["FilterResult", "OnlineFilter", "backward_simulation", "particle_filter"]
 
 Array = NDArray[np.float64]
 FEW_ANCESTORS = 20  # of time 0, below which their spread says little about an error
+FEW_REPEATS = 100  # up to which the normal law of log likelihoods tells more than their mean
+EFFECTIVE_REPEATS = 50  # of more than these, for the error of their mean
 SMALL_SAMPLE = 10.0  # an effective sample size that is too small to see the truth from
 
 
@@ -126,7 +129,7 @@ class Cloud:
 
 @dataclass(frozen=True, eq=False)
 class FilterResult:
-    """What a particle filter found.
+    """What a particle filter found; of an `OnlineFilter`, at the last time.
 
     Attributes
     ----------
@@ -246,9 +249,12 @@ def particle_filter(
         Where particles are drawn from (guided) or what they are resampled by (auxiliary); by
         default the model's own transitions (bootstrap).
     repeats : int, default 1
-        Independent filters, whose likelihoods are averaged. With one the standard error comes
-        from the genealogy of the particles; it needs many that still have different ancestors at
-        time 0, so long series take several repeats.
+        Independent filters, whose likelihoods are averaged: up to 100 of them by the nearly normal
+        law of their logarithms, mean + s^2/2, which a few tell better than the logarithm of their
+        mean; of more the latter, which is consistent whatever their law. The error comes from
+        their spread; of one filter from its genealogy, which needs many particles that still
+        have different ancestors at time 0, so that long series take several repeats. Moments and
+        particles are those of the first.
     store : bool, default False
         Keep all particles of the first filter, for `backward_simulation` and quantiles.
     seed : None, int, SeedSequence or Generator
@@ -304,26 +310,18 @@ def particle_filter(
         description="particle_filter",
     ) as run:  # fmt: skip
         runs = run.map("filters", [(r,) for r in range(repeats)])
-    log_z = np.array([entry["increments"].sum() for entry in runs])
     first = runs[0]
     cautions = small_samples(first["ess"])
     if repeats == 1:
-        value, error, freedom, diagnostics = _from_genealogy(first, n, resampling, ess_threshold)
-        if diagnostics["surviving_ancestors"] < FEW_ANCESTORS:
-            cautions.append(
-                f"only {diagnostics['surviving_ancestors']} particles of time 0 have descendants "
-                "at the end: the standard error of the log likelihood can't be told from one "
-                "filter; use repeats=8, or more particles"
-            )
+        error, freedom, diagnostics, more = _from_genealogy(
+            first["roots"], first["weights"], len(rows), resampling, ess_threshold
+        )
+        value = float(first["increments"].sum())
+        cautions += more
     else:
-        value, error = log_mean_normal(log_z)
-        spread, freedom = float(log_z.std(ddof=1)), float(repeats - 1)
-        diagnostics = {"standard_deviation_of_log_likelihood": spread}
-        if spread > 1:
-            cautions.append(
-                f"the log likelihoods of the repeats have standard deviation {spread:.2g}, too "
-                "much to trust their normal law; use more particles"
-            )
+        value, error, diagnostics, more = _from_repeats(np.array([r["increments"] for r in runs]))
+        freedom = float(repeats - 1)
+        cautions += more
     for text in cautions:
         warnings.warn(f"particle_filter: {text}", PrecisionWarning, stacklevel=2)
     arguments = {
@@ -385,21 +383,221 @@ def small_samples(ess: Array, first: int = 0) -> list[str]:
 
 
 def _from_genealogy(
-    run: dict[str, Array], n: int, scheme: str, threshold: float
-) -> tuple[float, float, float, dict[str, Any]]:
-    """Variance of the likelihood from the weights that stem from each particle of time 0."""
-    shares = np.bincount(run["roots"], weights=run["weights"], minlength=n)
-    survivors = len(np.unique(run["roots"][run["weights"] > 0]))
+    roots: NDArray[np.int32], weights: Array, n_steps: int, scheme: str, threshold: float
+) -> tuple[float, float, dict[str, Any], list[str]]:
+    """Error of the log likelihood from the weights that stem from each particle of time 0."""
+    n = len(weights)
+    shares = np.bincount(roots, weights=weights, minlength=n)
+    survivors = len(np.unique(roots[weights > 0]))
     squares = float((shares**2).sum())
     if scheme == "multinomial" and threshold == 1:
-        relative = 1 - (n / (n - 1)) ** len(run["ess"]) * (1 - squares)
+        relative = 1 - (n / (n - 1)) ** n_steps * (1 - squares)
     else:
         relative = (squares - 1 / n) * n / (n - 1)
     relative = max(relative, 0.0)
     # the variance of a logarithm whose exponential has this relative variance
     error = math.sqrt(math.log1p(relative))
-    diagnostics = {"surviving_ancestors": survivors}
-    return float(run["increments"].sum()), error, float(max(survivors - 1, 1)), diagnostics
+    cautions = []
+    if survivors < FEW_ANCESTORS:
+        cautions.append(
+            f"only {survivors} particles of time 0 have descendants at the end: the standard error "
+            "of the log likelihood can't be told from one filter; use repeats=8, or more particles"
+        )
+    return error, float(max(survivors - 1, 1)), {"surviving_ancestors": survivors}, cautions
+
+
+def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list[str]]:
+    """Log of the mean likelihood of runs, its error, and what speaks against it.
+
+    Whether the spread is too large is asked of the increments of all times: that of few runs would
+    pass for small in just those runs whose interval is too short.
+    """
+    log_z = increments.sum(axis=1)
+    runs, spread = len(log_z), float(log_z.std(ddof=1))
+    lasting = spread_over_time(increments)
+    diagnostics: dict[str, Any] = {"standard_deviation_of_log_likelihood": spread}
+    cautions = []
+    if runs <= FEW_REPEATS:
+        value, error = log_mean_normal(log_z)
+        if lasting > 1 or spread > 1.5:
+            cautions.append(
+                f"the log likelihoods of the repeats have standard deviation "
+                f"{max(spread, lasting):.2g}, too much to trust their normal law; use more "
+                "particles"
+            )
+        return value, error, diagnostics, cautions
+    value = log_mean_exp(log_z)
+    z = np.exp(log_z - value)
+    error = float(z.std(ddof=1)) / math.sqrt(runs)
+    # a sample without its few largest numbers looks better than it is: ask its logs, too
+    effective = min(runs**2 / float((z**2).sum()), max(1.0, runs * math.exp(-(lasting**2))))
+    diagnostics["effective_repeats"] = effective
+    if effective < EFFECTIVE_REPEATS:
+        cautions.append(
+            f"the likelihoods of the {runs} repeats are worth {effective:.2g} equal ones: few of "
+            "them make the mean; use more particles"
+        )
+    return value, error, diagnostics, cautions
+
+
+def spread_over_time(increments: Array) -> float:
+    """Standard deviation of the log likelihood of a run, from increments (runs, T).
+
+    Filters forget: errors of increments far apart are independent, so that a sum of
+    autocovariances over all times tells more than the spread of the sums over few runs.
+    """
+    runs, n_steps = increments.shape
+    error = increments - increments.mean(axis=0)
+    lags = min(n_steps - 1, int(2 * math.sqrt(n_steps)))
+    total = (error**2).sum()
+    for k in range(1, lags + 1):
+        total += 2 * (1 - k / (lags + 1)) * (error[:, k:] * error[:, :-k]).sum()
+    return math.sqrt(max(total, 0.0) / (runs - 1))
+
+
+def tell_once(method: str, cautions: list[str], told: set[str], stacklevel: int) -> None:
+    """Warn of each cause the first time that it comes; numbers change, causes don't."""
+    for text in cautions:
+        cause = re.sub(r"[-+.e\d]*\d", "", text)
+        if cause not in told:
+            told.add(cause)
+            warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=stacklevel + 1)
+
+
+class OnlineFilter:
+    """A particle filter for observations that arrive one by one; memory does not grow with time.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    n_particles, theta, resampling, ess_threshold, proposal, seed
+        As for `particle_filter`, whose numbers these are.
+
+    Attributes
+    ----------
+    t : int
+        Observations taken so far.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError
+        As for `particle_filter`.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> online = OnlineFilter(model, 2_000, seed=1)
+    >>> for y_t in [0.3, 0.1, -0.4]:
+    ...     found = online.update(y_t)
+    >>> online.t, found.means.shape, found.quantiles([0.05, 0.95]).shape
+    (3, (1,), (2, 1))
+    """
+
+    def __init__(
+        self,
+        model: StateSpaceModel,
+        n_particles: int,
+        *,
+        theta: ArrayLike | None = None,
+        resampling: str = "systematic",
+        ess_threshold: float = 0.5,
+        proposal: Proposal | None = None,
+        seed: Any = None,
+    ) -> None:
+        self._model, _, _, self._n = check_common(
+            model, [0.0], n_particles, theta, ess_threshold, proposal
+        )
+        self._scheme = choice("resampling", resampling, SCHEMES)
+        self._threshold, self._proposal = float(ess_threshold), proposal
+        self._root = seed_sequence(seed)
+        self._cloud: Cloud | None = None
+        self._columns = 0
+        self._log_z = self._seconds = 0.0
+        self._smallest = (math.inf, 0)
+        self._told: set[str] = set()
+        self.t = 0
+
+    def update(self, y_t: ArrayLike) -> FilterResult:
+        """Take the next observation.
+
+        Parameters
+        ----------
+        y_t : float or array_like, shape (p,)
+            NaN where missing.
+
+        Returns
+        -------
+        FilterResult
+            Of this time alone, with its particles: arrays have one row. The log likelihood is that
+            of all observations so far.
+
+        Raises
+        ------
+        ValueError, ModelError, DegeneracyError
+            As for `particle_filter`.
+
+        Warns
+        -----
+        PrecisionWarning
+            As `particle_filter`, once for each cause.
+        """
+        began = time.perf_counter()
+        rows, vector = online_rows(y_t, self._columns)
+        if self._cloud is None:
+            check_functions(self._model, np.repeat(rows, 2, axis=0), vector, self._proposal)
+            functions = compiled(self._model, vector, self._proposal)
+            self._columns = rows.shape[1]
+            self._cloud = Cloud(
+                self._model, functions, self._n, rng=generator(self._root, "filter", 0),
+                scheme=self._scheme, threshold=self._threshold, roots=True, moments=True,
+            )  # fmt: skip
+        check_series(self._model, rows, self.t)
+        cloud = self._cloud
+        moments, ess, increments = cloud.advance(rows)
+        self._log_z += float(increments[0])
+        self._smallest = min(self._smallest, (float(ess[0]), self.t))
+        self.t += 1
+        self._seconds += time.perf_counter() - began
+        error, freedom, diagnostics, cautions = _from_genealogy(
+            cloud.roots[0], cloud.weights, self.t, self._scheme, self._threshold
+        )
+        cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + cautions
+        tell_once("OnlineFilter", cautions, self._told, 2)
+        arguments = {
+            "model": self._model, "n_particles": self._n, "resampling": self._scheme,
+            "ess_threshold": self._threshold,
+            "proposal": None if self._proposal is None else "given",
+        }  # fmt: skip
+        estimate = Estimate(
+            self._log_z,
+            error**2,
+            names="log likelihood",
+            method="OnlineFilter",
+            degrees_of_freedom=freedom,
+            diagnostics={**diagnostics, "smallest_ess": self._smallest[0], "warnings": cautions},
+            cost={"evaluations": self._n * self.t, "seconds": self._seconds},
+            provenance=provenance("OnlineFilter", self._root, arguments),
+        )
+        now, dim = (self.t - 1) % 2, self._model.dim
+
+        def shape(a: Array) -> Array:
+            return a[..., 0] if self._model.state_dim is None else a
+
+        return FilterResult(
+            estimate, shape(moments[:, :dim]), shape(moments[:, dim:]), ess, increments,
+            shape(cloud.x[now : now + 1].copy()), cloud.log_w[now : now + 1].copy(),
+            model=self._model, root=self._root,
+        )  # fmt: skip
+
+
+def online_rows(y_t: ArrayLike, columns: int) -> tuple[Array, bool]:
+    """One observation as a row, and whether it is a vector; `columns` of those before, or 0."""
+    given = np.asarray(y_t)[None]
+    rows = observations(given)
+    if columns and rows.shape[1] != columns:
+        raise ValueError(f"y: got {rows.shape[1]} components; expected {columns}")
+    return rows, given.ndim == 2
 
 
 def backward_simulation(
@@ -451,7 +649,11 @@ def backward_simulation(
         )
     x, log_w = _stored(filter_result, "backward_simulation")
     model, y = filter_result.model, filter_result.y
-    assert model is not None and y is not None
+    if model is None or y is None:
+        raise ValueError(
+            "filter_result: of one time, from an OnlineFilter; expected all times, from "
+            "particle_filter with store=True"
+        )
     n_paths = count("n_paths", n_paths)
     functions = compiled(model, y.ndim == 2)
     choice("method", method, ("auto", "rejection", "exact"))

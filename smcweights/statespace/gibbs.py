@@ -39,7 +39,7 @@ from .model import (
     proposal_parts,
     raise_status,
 )
-from .smoothing import backward_method
+from .smoothing import backward_method, functional_error
 
 __all__ = [
     "parisian_particle_gibbs",
@@ -207,7 +207,8 @@ def parisian_particle_gibbs(
     first = rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
     kept: list[Array] = []
     start = None
-    changes, tally = np.zeros(len(rows)), np.zeros(3, dtype=np.int64)
+    changes, moves = np.zeros(len(rows)), np.zeros(len(rows))
+    tally = np.zeros(3, dtype=np.int64)
     smallest, done, warm = math.inf, 0, 0
     with open_run(
         partial(
@@ -233,6 +234,7 @@ def parisian_particle_gibbs(
             kept.append(means[:, drop if stage == 0 else 0 :])
             paths = np.array([entry["path"] for entry in found])
             changes += sum(entry["changes"] for entry in found)
+            moves += sum(entry["moves"] for entry in found)
             tally += sum(entry["tally"] for entry in found)
             smallest = min(smallest, *(float(entry["ess"].min()) for entry in found))
             done, stage = done + size, stage + 1
@@ -260,7 +262,8 @@ def parisian_particle_gibbs(
     if start is not None:
         difference = start - chain_means.mean(axis=0)
         diagnostics["starting_bias"] = float(difference[0]) if scalar else difference
-    rate = diagnostics["update_rate"]
+    # a state on a lattice that is known need not change: another particle has the same one
+    rate = moves / (chains * done)
     if rate.min() < 0.1:
         cautions.append(
             f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the chains "
@@ -321,13 +324,19 @@ def _chain(
     from . import kernels
 
     sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
-    cloud = Cloud(
-        model, compiled(model, vector, proposal), n,
-        rng=generator(seed_sequence(root), "chain", chain, stage), scheme=scheme,
-        threshold=threshold, depth=len(rows), sums=sums, draws=draws, method=method,
-        backward_depth=len(rows),
-    )  # fmt: skip
-    return sweep(cloud, rows, path, sweeps + (path is None), kernels.BY_BACKWARD)
+
+    def begin() -> Cloud:
+        return Cloud(
+            model, compiled(model, vector, proposal), n,
+            rng=generator(seed_sequence(root), "chain", chain, stage), scheme=scheme,
+            threshold=threshold, depth=len(rows), sums=sums, draws=draws, method=method,
+            backward_depth=len(rows),
+        )  # fmt: skip
+
+    found = sweep(begin(), rows, path, sweeps + (path is None), kernels.BY_BACKWARD)
+    if not np.isfinite(found["means"]).all():
+        raise functional_error(begin(), rows)
+    return found
 
 
 def sweep(
@@ -342,15 +351,15 @@ def sweep(
     cloud.options[kernels.FIRST], cloud.options[kernels.END] = 0, n_steps
     means = np.empty((sweeps, cloud.tau.shape[2]))
     paths = np.empty((sweeps if keep else 0, n_steps, dim))
-    changes, ess, log_z = np.zeros(n_steps), np.empty(sweeps), np.empty(sweeps)
+    changes, ess, log_z = np.zeros((2, n_steps)), np.empty(sweeps), np.empty(sweeps)
     kernels.gibbs_sweeps(
         *cloud.loops, cloud.rng, rows, cloud.theta, cloud.options, cloud.threshold, own, cloud.x,
         cloud.log_w, cloud.ancestors, cloud.backward, cloud.tau, way, means, paths, changes, ess,
         log_z, cloud.tally, cloud.status,
     )  # fmt: skip
     raise_status(cloud.status, rows, cloud.x)
-    return {"means": means, "path": own, "paths": paths, "changes": changes, "ess": ess,
-            "log_z": log_z, "tally": cloud.tally}  # fmt: skip
+    return {"means": means, "path": own, "paths": paths, "changes": changes[0],
+            "moves": changes[1], "ess": ess, "log_z": log_z, "tally": cloud.tally}  # fmt: skip
 
 
 def _from_chains(
@@ -669,6 +678,8 @@ def _pair_of_chains(
             status,
         )  # fmt: skip
         raise_status(status, rows, ahead.x)
+        if not np.isfinite(both).all():
+            raise functional_error(cloud("ahead"), rows)
         means.append(both[0].copy())
         differences.append(both[0] - both[1])
         meeting += 1
@@ -677,6 +688,8 @@ def _pair_of_chains(
     if rest > 0:
         means.extend(sweep(ahead, rows, path, rest, kernels.BY_BACKWARD)["means"])
         sweeps += rest
+    if not np.isfinite(means).all():
+        raise functional_error(cloud("ahead"), rows)
     value = np.mean(means[first : last + 1], axis=0)
     for before, difference in enumerate(differences):
         lag = before + 1 - first

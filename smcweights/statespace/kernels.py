@@ -663,7 +663,8 @@ def _gibbs_sweeps(
 
     The first sweep is an ordinary filter when options[FROZEN] is negative. Every sweep leaves its
     weighted mean of `tau` in `means`, its new path in `paths` where these have room, its smallest
-    effective sample size and its log likelihood; `changes` counts new states by time.
+    effective sample size and its log likelihood; `changes` counts, by time, new states and paths
+    through another particle than the frozen one, whose state may be the same on a lattice.
     """
     n_steps, dim, n = path.shape[0], path.shape[1], x.shape[1]
     no_roots, no_moments = np.empty((0, 0), dtype=np.int32), np.empty((0, 0))
@@ -708,8 +709,9 @@ def _gibbs_sweeps(
                 path[t, j] = value
                 if paths.shape[0]:
                     paths[sweep, t, j] = value
-            if changed and not fresh:
-                changes[t] += 1.0
+            if not fresh:
+                changes[0, t] += changed
+                changes[1, t] += chosen[t, 0] != options[FROZEN]
         options[FROZEN] = 0
     return FINE
 
@@ -876,7 +878,7 @@ _ON_USE: dict[str, tuple[Any, Any]] = {
             _i,
             _matrix,
             _cube,
-            _vector,
+            _matrix,
             _vector,
             _vector,
             _whole,

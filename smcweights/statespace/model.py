@@ -694,12 +694,12 @@ def compiled_functional(
     theta = model.theta.copy()
     x0 = _as_state(model, model.initial_sample(rng, theta))
     x1 = _as_state(model, model.transition_sample(rng, x0, 1, theta))
-    step = _python(functional)
-    values = np.asarray(step(x0, x1, 1), dtype=np.float64)
+    values = _summand("functional", functional, x0, x1, 1)
+    if n_steps > 2:
+        _summand("functional", functional, x0, x1, n_steps - 1)
     shapes = {"functional": values.shape}
     if initial_functional is not None:
-        first_values = _python(initial_functional)(x0)
-        shapes["initial_functional"] = np.asarray(first_values, dtype=np.float64).shape
+        shapes["initial_functional"] = _summand("initial_functional", initial_functional, x0).shape
     for name, shape in shapes.items():
         if len(shape) > 1 or shape != values.shape or values.size == 0:
             raise ModelError(
@@ -723,6 +723,14 @@ def compiled_functional(
         except _numba_errors() as error:
             raise ModelError(f"functional: numba can't compile it: {_reason(error)}") from None
     return first, add, values.size, scalar, None
+
+
+def _summand(name: str, function: Any, *arguments: Any) -> Array:
+    found = _tried(name, function, *arguments)
+    if found is None:
+        # again, for what Python says of it
+        found = _python(function)(*arguments)
+    return np.asarray(found, dtype=np.float64)
 
 
 def _names(name: str, size: int, dim: int) -> list[str]:

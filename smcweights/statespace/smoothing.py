@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,15 +21,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import PrecisionWarning
+from ..errors import ModelError
 from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import SCHEMES
-from .filtering import Cloud, check_common, small_samples
+from .filtering import Cloud, check_common, small_samples, tell_once
 from .model import (
     Functional,
     StateSpaceModel,
+    check_functions,
+    check_series,
     choice,
     compiled,
     compiled_functional,
@@ -179,18 +180,37 @@ def paris(
 
 def _one_run(model, rows, vector, n, scheme, threshold, draws, method, given, root, r):
     sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
-    cloud = Cloud(
-        model, compiled(model, vector), n, rng=generator(seed_sequence(root), "paris", r),
-        scheme=scheme, threshold=threshold, sums=sums, draws=draws, method=method,
-    )  # fmt: skip
+
+    def begin() -> Cloud:
+        return Cloud(
+            model, compiled(model, vector), n, rng=generator(seed_sequence(root), "paris", r),
+            scheme=scheme, threshold=threshold, sums=sums, draws=draws, method=method,
+        )  # fmt: skip
+
+    cloud = begin()
     _, ess, increments = cloud.advance(rows)
+    if not np.isfinite(cloud.sums).all():
+        raise functional_error(begin(), rows)
     return {"sums": cloud.sums, "log_z": np.array(increments.sum()), "ess": ess,
             "tally": cloud.tally}  # fmt: skip
+
+
+def functional_error(cloud: Cloud, rows: Array) -> ModelError:
+    """Where sums stop to be finite, from a second run of the same particles, one time by one."""
+    for t in range(len(rows)):
+        cloud.advance(rows[t : t + 1])
+        sums = cloud.tau[t % 2]
+        if not np.isfinite(sums).all():
+            value = sums[~np.isfinite(sums)][0]
+            name = "functional" if t else "initial_functional"
+            return ModelError(f"{name}: {value} at time {t}; expected finite numbers")
+    return ModelError("functional: a sum is NaN or infinite; expected finite numbers")
 
 
 def _pooled(
     sums: Array, log_z: Array, ess: Array, tally: Any, *, method: str, scalar: bool,
     names: Any, cost: dict[str, Any], source: dict[str, Any], times: int = 0,
+    told: set[str] | None = None, stacklevel: int = 3,
 ) -> Estimate:  # fmt: skip
     """Mean of independent runs, with what their likelihoods say about its bias."""
     r, j = sums.shape
@@ -220,8 +240,7 @@ def _pooled(
             )
     else:
         cautions.append("a single run has no standard error; expected repeats=8 or so")
-    for text in cautions:
-        warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=3)
+    tell_once(method, cautions, set() if told is None else told, stacklevel)
     diagnostics["warnings"] = cautions
     common = {
         "names": names, "method": method, "degrees_of_freedom": float(max(r - 1, 1)),
@@ -303,6 +322,7 @@ class OnlineSmoother:
         self._smallest = (math.inf, 0)
         self._seconds = 0.0
         self._columns = 0
+        self._told: set[str] = set()
         self._arguments = {
             "model": model, "functional": functional, "initial_functional": initial_functional,
             "n_particles": self._n, "n_backward": self._draws, "resampling": resampling,
@@ -333,15 +353,22 @@ class OnlineSmoother:
         ------
         ValueError, ModelError, DegeneracyError
             As for `paris`.
+
+        Warns
+        -----
+        PrecisionWarning
+            As `paris`, once for each cause; ``diagnostics["warnings"]`` has it every time.
         """
         self.extend(np.asarray(y_t, dtype=np.float64)[None])
-        return self.estimate()
+        return self._estimate(stacklevel=4)
 
     def extend(self, y: ArrayLike) -> None:
         """Take several observations, shape (T,) or (T, p), without an estimate in between."""
         began = time.perf_counter()
         rows = observations(y)
         if not self._clouds:
+            twice = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)
+            check_functions(self._model, twice, np.ndim(y) == 2)
             scheme, threshold = self._settings
             functions = compiled(self._model, np.ndim(y) == 2)
             self._columns = rows.shape[1]
@@ -355,8 +382,14 @@ class OnlineSmoother:
             ]  # fmt: skip
         if rows.shape[1] != self._columns:
             raise ValueError(f"y: got {rows.shape[1]} components; expected {self._columns}")
+        check_series(self._model, rows, self.t)
         for r, cloud in enumerate(self._clouds):
             _, ess, increments = cloud.advance(rows)
+            if not np.isfinite(cloud.sums).all():
+                raise ModelError(
+                    f"functional: sum of {cloud.sums} up to time {cloud.t - 1}; expected finite "
+                    "numbers"
+                )
             self._log_z[r] += increments.sum()
             at = int(ess.argmin())
             self._smallest = min(self._smallest, (float(ess[at]), self.t + at))
@@ -377,19 +410,20 @@ class OnlineSmoother:
         """
         if not self.t:
             raise ValueError("estimate: no observation yet; expected update(y_t) before")
-        with warnings.catch_warnings():
-            # on line, the same warning at every step would drown all else: it is in the diagnostics
-            warnings.simplefilter("ignore", PrecisionWarning)
-            est = _pooled(
-                np.array([cloud.sums for cloud in self._clouds]),
-                self._log_z,
-                np.array([self._smallest[0]]),
-                sum(cloud.tally for cloud in self._clouds),
-                method="OnlineSmoother",
-                scalar=self._scalar,
-                names=self._names,
-                cost={"evaluations": self._n * self.t * self._repeats, "seconds": self._seconds},
-                source=provenance("OnlineSmoother", self._root, self._arguments),
-                times=self._smallest[1],
-            )
-        return est
+        return self._estimate(stacklevel=4)
+
+    def _estimate(self, stacklevel: int) -> Estimate:
+        return _pooled(
+            np.array([cloud.sums for cloud in self._clouds]),
+            self._log_z,
+            np.array([self._smallest[0]]),
+            sum(cloud.tally for cloud in self._clouds),
+            method="OnlineSmoother",
+            scalar=self._scalar,
+            names=self._names,
+            cost={"evaluations": self._n * self.t * self._repeats, "seconds": self._seconds},
+            source=provenance("OnlineSmoother", self._root, self._arguments),
+            times=self._smallest[1],
+            told=self._told,
+            stacklevel=stacklevel,
+        )

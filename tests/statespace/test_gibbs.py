@@ -302,6 +302,19 @@ def test_stuck_chains_warn_with_the_time():
     assert any("x at time" in str(w.message) for w in caught)
 
 
+def test_a_state_on_a_lattice_that_is_known_does_not_warn():
+    model = smw.models.finite_hmm([0.5, 0.5], [[0.99, 0.01], [0.01, 0.99]], [0.0, 6.0], [1.0, 1.0])
+    y = np.array([0.1, -0.4, 0.3, 5.8, 6.3, 6.1])
+    exact = smw.forward_backward(model, y).probabilities
+    assert exact[:3, 0].min() > 1 - 1e-3 and exact[3:, 1].min() > 1 - 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", smw.PrecisionWarning)
+        est = smw.parisian_particle_gibbs(model, y, H, 50, 60, seed=1)
+    assert est.diagnostics["update_rate"].max() < 0.1
+    truth = smw.forward_backward(model, y).pair_probabilities[:, 1, 1].sum()
+    assert abs(est.value - truth) < max(12 * est.standard_error, 1e-3)
+
+
 def test_coupled_chains_meet_and_are_unbiased():
     est = smw.unbiased_smoothing(LINEAR, Y[:20], H, 40, 40, seed=1)
     exact = smw.kalman_smoother(LINEAR, Y[:20])

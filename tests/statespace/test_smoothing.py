@@ -217,7 +217,8 @@ def test_a_long_series_neither_drifts_nor_underflows():
     exact = smw.kalman_smoother(model, y)
     smoother = smw.OnlineSmoother(model, smw.functionals.sum_of_states, 60, repeats=2, seed=5)
     smoother.extend(y)
-    est = smoother.estimate()
+    with pytest.warns(smw.PrecisionWarning, match="effective sample size|bias"):
+        est = smoother.estimate()
     # bias T/N and error of 2 runs are below 0.02 per step
     assert abs(est.value - exact.means.sum()) < 0.02 * len(y)
     assert abs(smoother.log_likelihood - exact.log_likelihood) < 0.05 * len(y)
@@ -250,6 +251,41 @@ def test_intervals_cover():
             lower, upper = est.interval()
             inside += lower <= truth <= upper
     assert inside >= 50
+
+
+def test_a_functional_that_is_no_number_is_told_with_its_time():
+    functions = {
+        r"functional: nan at time 1": (lambda x_prev, x, t: np.log(-1.0) * x, None),
+        r"functional: inf at time 5": (lambda x_prev, x, t: np.inf if t > 4 else x, None),
+        r"initial_functional: inf at time 0": (lambda x_prev, x, t: x, lambda x: np.inf),
+    }
+    for match, (functional, initial) in functions.items():
+        for call in (
+            lambda *a, **b: smw.paris(*a, 50, **b),
+            lambda *a, **b: smw.parisian_particle_gibbs(*a, 10, 10, **b),
+            lambda *a, **b: smw.unbiased_smoothing(*a, 10, 4, **b),
+        ):
+            with pytest.raises(smw.ModelError, match=match):
+                call(LINEAR, Y[:8], functional, initial_functional=initial, seed=1)
+    smoother = smw.OnlineSmoother(LINEAR, functions["functional: inf at time 5"][0], 50, seed=1)
+    smoother.extend(Y[:5])
+    with pytest.raises(smw.ModelError, match=r"functional: sum of \[inf\] up to time 5"):
+        smoother.update(Y[5])
+
+
+def test_an_online_smoother_warns_once_for_each_cause():
+    total = smw.functionals.sum_of_states
+    alone = smw.OnlineSmoother(LINEAR, total, 2_000, repeats=1, seed=1)
+    many = smw.OnlineSmoother(LINEAR, total, 2_000, seed=1)
+    for smoother, cause, first in ((alone, "no standard error", 0), (many, "at time 2", 2)):
+        told = []
+        for y_t in [0.0, 0.1, 0.2 if smoother is alone else 60.0, 0.3, 0.1]:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                est = smoother.update(y_t)
+            told.append(any(cause in str(w.message) for w in caught))
+        assert told == [t == first for t in range(5)]
+        assert any(cause in text for text in est.diagnostics["warnings"])
 
 
 def test_bad_arguments():
