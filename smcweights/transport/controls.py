@@ -99,9 +99,12 @@ def absolute_moment(dimension: int, p: float) -> float:
     >>> round(absolute_moment(3, 1.0), 12), round(absolute_moment(7, 2.0), 12) == round(1 / 7, 12)
     (0.5, True)
     """
+    return math.exp(_log_absolute_moment(dimension, p))
+
+
+def _log_absolute_moment(dimension: int, p: float) -> float:
     log_ratio = math.lgamma((p + 1) / 2) + math.lgamma(dimension / 2)
-    log_ratio -= math.lgamma((p + dimension) / 2) + 0.5 * math.log(math.pi)
-    return math.exp(log_ratio)
+    return log_ratio - math.lgamma((p + dimension) / 2) - 0.5 * math.log(math.pi)
 
 
 def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float:
@@ -114,9 +117,12 @@ def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float
     >>> [round(projection_skewness(100, p), 1) for p in (1.0, 2.0, 4.0, 6.0)]
     [1.0, 2.7, 9.0, 25.9]
     """
+    # moments of higher powers leave the range of numbers
+    p = min(p, 50.0)
 
     def moment(k: float) -> float:
-        return absolute_moment(dimension, k)
+        # of sqrt(d) theta.v, which are those of a normal variable in many dimensions
+        return math.exp(_log_absolute_moment(dimension, k) + k / 2 * math.log(dimension))
 
     def skewness(slope: float) -> float:
         # of abs(theta.v)^p - slope (theta.v)^2
@@ -128,7 +134,8 @@ def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float
         return abs(third - 3 * first * second + 2 * first**3) / variance**1.5
 
     raw = skewness(0.0)
-    if not fitted or p == 2:
+    # near p = 2 nothing but rounding is left
+    if not fitted or abs(p - 2) < 0.01:
         return raw
     slope = (moment(p + 2) - moment(p) * moment(2)) / (moment(4) - moment(2) ** 2)
     return max(raw, skewness(slope))
