@@ -37,6 +37,7 @@ STAGE = 100  # runs before the first look at the precision
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
 UNSEEN = 3.0  # answers that may be missing by chance: exp(-3) is 5 %
+LARGEST = 1e150  # soft value whose square is a float
 SMALLEST = -340.0  # log of the smallest error whose square is a float
 FAR = 1024.0  # size of logits from which an offset would cost digits
 
@@ -747,6 +748,12 @@ class Inspections:
             for item, value in zip(items.tolist(), got, strict=True):
                 _answer(c, item, value)
             answers = (c.known if c.values is None else c.values)[items].astype(np.float64)
+        if answers.max() > LARGEST:
+            at = int(answers.argmax())
+            raise ModelError(
+                f"constraint: {answers[at]:g} for item {items[at]}; expected numbers up to "
+                f"{LARGEST:g}, whose squares are floats still"
+            )
         inside = np.where(answers > 0, log_mass, -np.inf)
         before = np.logaddexp.accumulate(np.concatenate([[self._log_accepted], inside]))
         self._log_accepted = float(before[-1])

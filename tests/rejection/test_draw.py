@@ -318,6 +318,11 @@ def test_soft_values():
             smw.ModelError,
             "item 0",
         ),
+        (
+            lambda: smw.constraint_probability([0.0], lambda i: 1e200, 20, method="set"),
+            smw.ModelError,
+            "item 0; expected numbers up to",
+        ),
         (lambda: smw.weighted_rejection([0.0], [0.3], method="harmonic"), TypeError, "bool"),
         (lambda: smw.weighted_rejection([0.0], [True, False]), ValueError, "shape"),
         (lambda: smw.weighted_rejection([0.0], lambda i: 1, n_accepts=1), ValueError, "n_accepts"),
@@ -334,7 +339,7 @@ def test_soft_values():
             "after_first",
         ),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_wrong_input_is_named(call, error, text):
     with pytest.raises(error, match=text):
