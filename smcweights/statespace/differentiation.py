@@ -12,7 +12,7 @@ import functools
 import math
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 
 from .. import _compat
 from ..errors import ModelError
-from .model import StateSpaceModel, compiled, compiled_path_density
+from .model import StateSpaceModel, check_model, compiled, compiled_path_density
 
-__all__ = ["Gradients", "gradients", "retraced"]
+__all__ = ["Gradients", "check_laws", "gradients", "retraced"]
 
 Array = NDArray[np.float64]
 DENSITIES = ("initial_logpdf", "transition_logpdf", "observation_logpdf")
 POINTS = 6  # times at which the two versions are compared
 TOLERANCE = 1e-8  # of a log density, relative to 1 + its size
+DRAWS = 4_000  # of every time at which a sampler is compared with its density
+TIMES = 3  # at which they are compared
+AGAIN = 25  # times as many draws before they are said to disagree
 
 _LOCK = threading.RLock()
 _BUILT: dict[Any, Any] = {}
@@ -51,12 +54,15 @@ class Gradients:
     scores : callable
         (theta, x_prev, x, y_t, t, seen) -> (n, k): gradients of the terms of time t of n pairs;
         the initial term at t = 0.
+    laws : callable
+        (theta, x_prev, x, t) -> (n, k): the same without the observations.
     """
 
     log_joint: Any
     mean_score: Any
     curvature: Any
     scores: Any
+    laws: Any
 
 
 def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,6 +225,70 @@ def gradients(
     return built
 
 
+def check_laws(
+    model: StateSpaceModel, rows: Array, vector: bool, free: Sequence[int],
+    densities: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Check that samplers draw from the densities, once per model and parameters.
+
+    `check_model` compares them at theta. It can't tell a variance from a standard deviation where
+    both are 1, but the score by theta can: under its own law it has mean zero, without which
+    Fisher's identity fails, too. Means of draws that are more than six standard errors off are
+    looked at once more with 26 times as many: a false alarm in fewer than one of a million models,
+    as long as nothing that matters happens in fewer than one of 3,000 steps.
+
+    Raises
+    ------
+    ModelError
+        Sampler and density disagree, or the density is not normalised for every theta.
+    """
+    built = gradients(model, rows, vector, densities)
+    own = tuple(getattr(model, name) for name in DENSITIES)
+    samplers = (model.initial_sample, model.transition_sample)
+    if all(getattr(f, "__module__", "") == "smcweights.statespace.library" for f in own + samplers):
+        # ready models, of which the tests of the package say more
+        return
+    given = tuple(sorted((densities or {}).items()))
+    key = (own, samplers, given, model.theta.tobytes(), tuple(free), vector)
+    if key in _CHECKED:
+        return
+    check_model(model, rows if vector else rows[:, 0], n_draws=DRAWS, seed=0)
+    names = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+    functions, theta = compiled(model, vector), model.theta.copy()
+    rng, places = np.random.default_rng(0), list(free)
+    unseen = np.full((1, rows.shape[1]), np.nan)
+    everyone, log_w = np.arange(DRAWS, dtype=np.int32), np.zeros(DRAWS)
+    steps = min(len(rows), TIMES)
+    total, squares = np.zeros((2, steps, len(places)))
+    for batch in range(1 + AGAIN):
+        x_prev, x = np.zeros((2, DRAWS, model.dim))
+        for t in range(steps):
+            x_prev, x = x, x_prev
+            if t == 0:
+                functions.start(rng, x, unseen, 0, log_w, -1, theta)
+            else:
+                functions.move(rng, x_prev, everyone, x, unseen, 0, t, log_w, -1, theta)
+            with _compat.enable_x64():
+                slopes = np.asarray(built.laws(theta, x_prev, x, t))[:, places]
+            total[t] += slopes.sum(axis=0)
+            squares[t] += (slopes**2).sum(axis=0)
+        n = DRAWS * (batch + 1)
+        mean = total / n
+        error = np.sqrt(np.maximum(squares / n - mean**2, 0.0) / n)
+        # what is not finite is another error, and found by those who use it
+        wrong = np.abs(mean) > 6 * error + TOLERANCE * np.sqrt(squares / n)
+        if not wrong.any():
+            _CHECKED.add(key)
+            return
+    t, k = (int(i) for i in np.argwhere(wrong)[0])
+    name = "transition" if t else "initial"
+    raise ModelError(
+        f"{name}_logpdf: its gradient by {names[places[k]]} has mean {mean[t, k]:.3g} +- "
+        f"{error[t, k]:.2g} over draws of {name}_sample at time {t}, theta = {theta}; expected 0 "
+        "(the density of what the sampler draws, normalised for every theta)"
+    )
+
+
 def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradients:
     import jax
 
@@ -243,16 +313,21 @@ def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradi
         scores = jax.jacfwd(log_joint)(theta, *rest)
         return scores.mean(axis=0), scores.T @ scores / len(scores), jax.hessian(mean)(theta, *rest)
 
-    def term(theta: Any, x_prev: Any, x: Any, y_t: Any, t: Any, seen: Any) -> Any:
-        a, b, row = state(x_prev), state(x), y_t if vector else y_t[0]
-        moved = jax.lax.cond(
+    def law(theta: Any, x_prev: Any, x: Any, t: Any) -> Any:
+        a, b = state(x_prev), state(x)
+        return jax.lax.cond(
             t == 0, lambda: jnp.asarray(initial(b, theta), dtype=float),
             lambda: jnp.asarray(transition(a, b, t, theta), dtype=float),
         )  # fmt: skip
-        return moved + jnp.where(seen, observation(row, b, t, theta), 0.0)
+
+    def term(theta: Any, x_prev: Any, x: Any, y_t: Any, t: Any, seen: Any) -> Any:
+        row = y_t if vector else y_t[0]
+        sight = jnp.where(seen, observation(row, state(x), t, theta), 0.0)
+        return law(theta, x_prev, x, t) + sight
 
     scores = jax.vmap(jax.grad(term), (None, 0, 0, None, None, None))
-    return Gradients(*(jax.jit(f) for f in (log_joint, jax.grad(mean), curvature, scores)))
+    laws = jax.vmap(jax.grad(law), (None, 0, 0, None))
+    return Gradients(*(jax.jit(f) for f in (log_joint, jax.grad(mean), curvature, scores, laws)))
 
 
 def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[str, Any]) -> None:

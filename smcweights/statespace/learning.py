@@ -30,8 +30,8 @@ from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES, SCHEMES
 from ..stopping import Budget, Precision, stopping_rule
-from ..weights import pareto_k, pareto_k_threshold
-from .differentiation import gradients
+from ..weights import pareto_k
+from .differentiation import check_laws, gradients
 from .filtering import Cloud, check_common
 from .gibbs import _burn_in, _from_chains, _initial_paths, _mixing, sweep
 from .model import (
@@ -84,11 +84,17 @@ class _Problem:
     threshold: float
     method: int
     densities: Mapping[str, Any] | None
+    proposal: Proposal | None
+
+    @property
+    def functions(self) -> Any:
+        """What the kernels call."""
+        return compiled(self.model, self.vector, self.proposal)
 
     @property
     def names(self) -> list[str]:
         """Names of the free parameters."""
-        names = self.model.theta_names or [f"theta[{k}]" for k in range(self.model.theta.size)]
+        names = _labels(self.model)
         return [names[k] for k in self.free]
 
     def arguments(self, **more: Any) -> dict[str, Any]:
@@ -96,24 +102,48 @@ class _Problem:
         return {
             "model": self.model, "n_particles": self.n, "n_paths": self.n_paths,
             "free": self.names, "resampling": self.scheme, "ess_threshold": self.threshold,
-            "densities": sorted(self.densities or ()), **more,
+            "densities": sorted(self.densities or ()),
+            "proposal": None if self.proposal is None else "given", **more,
         }  # fmt: skip
 
 
 def _problem(
     model: Any, y: ArrayLike, theta: Any, n_particles: Any, free: Any, n_paths: Any,
-    resampling: str, ess_threshold: float, backward: str, densities: Any,
+    resampling: str, ess_threshold: float, backward: str, densities: Any, proposal: Any,
 ) -> _Problem:  # fmt: skip
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
+    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
     choice("resampling", resampling, CONDITIONAL_SCHEMES)
     problem = _Problem(
         model, rows, vector, n, n if n_paths is None else count("n_paths", n_paths),
         _free(model, free), resampling, float(ess_threshold), backward_method(model, backward),
-        densities,
+        densities, proposal,
     )  # fmt: skip
-    compiled(model, vector)
-    gradients(model, rows, vector, densities)
+    problem.functions  # noqa: B018
+    _whole_rows(problem)
+    check_laws(model, rows, vector, problem.free, densities)
     return problem
+
+
+def _labels(model: StateSpaceModel) -> list[str]:
+    return list(model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)])
+
+
+def _whole_rows(p: _Problem) -> None:
+    """Rows of NaNs are passed over; what else is missing is the business of the density."""
+    missing = np.isnan(p.rows)
+    partly = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
+    if partly.size == 0:
+        return
+    t = int(partly[0])
+    x, log_w = np.zeros((1, p.model.dim)), np.zeros(1)
+    start = compiled(p.model, p.vector).start
+    start(np.random.default_rng(0), x, p.rows, t, log_w, -1, p.model.theta.copy())
+    if np.isnan(log_w[0]):
+        raise ModelError(
+            f"observation_logpdf: NaN for y = {p.rows[t]} at time {t}, of which a part is missing; "
+            "only rows of NaNs throughout are passed over. Expected a density of the components "
+            "that were seen: np.where(np.isnan(y[j]), 0.0, term of np.nan_to_num(y[j]))"
+        )
 
 
 def _free(model: StateSpaceModel, free: Any) -> tuple[int, ...]:
@@ -136,6 +166,21 @@ def _free(model: StateSpaceModel, free: Any) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _searchable(model: StateSpaceModel, places: Sequence[int]) -> None:
+    """Rows of probabilities have no unconstrained numbers of their own."""
+    if model.structure is None or model.structure[0] != "finite_hmm":
+        return
+    names = _labels(model)
+    rows = [names[k] for k in places if not names[k].startswith("emission")]
+    if rows:
+        raise ValueError(
+            f"free: {rows[0]} is one of probabilities that sum to one, which steps on their own "
+            f"would leave; expected some of {[n for n in names if n.startswith('emission')]}. To "
+            "learn probabilities, write a StateSpaceModel whose parameters are those of two states "
+            "(transform 'logit') or log-odds"
+        )
+
+
 class _Chain:
     """A chain of conditional filters that keeps its path while the parameters may move."""
 
@@ -143,8 +188,8 @@ class _Chain:
         p = problem
         self.problem, self.rng, self.path = p, rng, path
         self.cloud = Cloud(
-            p.model, compiled(p.model, p.vector), p.n, rng=rng, scheme=p.scheme,
-            threshold=p.threshold, depth=len(p.rows),
+            p.model, p.functions, p.n, rng=rng, scheme=p.scheme, threshold=p.threshold,
+            depth=len(p.rows),
         )  # fmt: skip
         self.gradients = gradients(p.model, p.rows, p.vector, p.densities)
         self.seen: Any = ~np.asarray(np.isnan(p.rows).all(axis=1))
@@ -173,7 +218,9 @@ class _Chain:
         raise_status(cloud.status, p.rows, cloud.x)
         x = np.take_along_axis(cloud.x, chosen[:, :, None].astype(np.int64), axis=1)
         if self.path is not None:
-            self.changes += (x[:, 0] != self.path).any(axis=1)
+            # the path before stands in the first place; another particle may have the same state,
+            # where the state is known
+            self.changes += chosen[:, 0] != 0
         self.path = x[:, 0].copy()
         self.smallest = min(self.smallest, float(found["ess"].min()))
         return x
@@ -217,6 +264,7 @@ def score(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     backward: str = "auto",
+    proposal: Proposal | None = None,
     densities: Mapping[str, Callable[..., Any]] | None = None,
     names: Sequence[str] | None = None,
     seed: Any = None,
@@ -253,7 +301,7 @@ def score(
         Independent chains, at least 2.
     initial_path : array_like, shape (T,) or (T, d), or (chains, T) or (chains, T, d), optional
         Where chains start.
-    resampling, ess_threshold, backward
+    resampling, ess_threshold, backward, proposal
         As for `parisian_particle_gibbs`.
     densities : mapping of str to callable, optional
         JAX functions "initial_logpdf", "transition_logpdf" or "observation_logpdf" of the same
@@ -300,7 +348,7 @@ def score(
     choice("method", method, ("ppg", "paris"))
     p = _problem(
         model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities,
+        densities, proposal,
     )  # fmt: skip
     if budget is None and precision is None:
         budget = DEFAULT_SWEEPS
@@ -378,7 +426,7 @@ def _run_chains(
         if rate.min() < 0.1:
             cautions.append(
                 f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the "
-                "chains hardly move there; use more particles"
+                "chains hardly move there; use a proposal, or more particles"
             )
     if isinstance(rule, Precision):
         probe = _from_chains(means, False, "", None, {}, {}, {})
@@ -429,6 +477,7 @@ def observed_information(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     backward: str = "auto",
+    proposal: Proposal | None = None,
     densities: Mapping[str, Callable[..., Any]] | None = None,
     seed: Any = None,
     executor: Any = None,
@@ -442,7 +491,7 @@ def observed_information(
     Parameters
     ----------
     model, y, theta, n_particles, free, burn_in, n_paths, chains, initial_path, resampling, \
-ess_threshold, backward, densities, seed, executor, progress
+ess_threshold, backward, proposal, densities, seed, executor, progress
         As for `score`.
     budget : int, default 400
         Sweeps of each chain. Where most of the information is lost the two terms nearly cancel,
@@ -476,7 +525,7 @@ ess_threshold, backward, densities, seed, executor, progress
     began = time.perf_counter()
     p = _problem(
         model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities,
+        densities, proposal,
     )  # fmt: skip
     means, stages, diagnostics, root = _run_chains(
         p, budget, None, burn_in, chains, initial_path, "ppg", True, seed, executor, progress,
@@ -556,7 +605,8 @@ class Fit:
     ----------
     theta : Estimate
         The free parameters, with both errors: of the data (inverse information) and of the
-        search. Its interval is meant to cover the true parameters.
+        search. Its interval is meant to cover the true parameters. It is symmetric, so that it
+        may leave a parameter's range; `interval`, which a printed fit shows, keeps to it.
     maximiser : Estimate
         The same value with the Monte Carlo error alone: its interval is meant to cover the
         maximum of the likelihood that more computing would find.
@@ -573,7 +623,8 @@ class Fit:
         Of the free parameters.
     diagnostics : dict
         `averaged`, iterations behind the average of each chain; `newton_step`, the step that the
-        mean gradient still asks for, in standard errors of the data; `statistical_error` and
+        mean gradient still asks for, in standard errors of the data (a rough guess at them without
+        `information`); `statistical_error` and
         `monte_carlo_error` of theta, shape (k,); `paths`, the chains' last paths; `warnings`.
     """
 
@@ -585,6 +636,17 @@ class Fit:
     information: Estimate | None = None
     transforms: tuple[str, ...] = ()
     diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows: list[tuple[str, ...]] = [("", "value", "interval", "of the search alone")]
+        both, alone = self.interval(), self.interval(error="monte carlo")
+        for k, name in enumerate(self.theta.names):
+            ends = [f"[{low[k]:.4g}, {high[k]:.4g}]" for low, high in (both, alone)]
+            rows.append((name, f"{self.theta.value[k]:.4g}", *ends))
+        widths = [max(len(row[j]) for row in rows) for j in range(4)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+                 for row in rows]  # fmt: skip
+        return "\n  ".join([f"Fit of {len(self.theta)} parameters by {self.theta.method}", *lines])
 
     def interval(self, level: float = 0.95, error: str = "both") -> tuple[Array, Array]:
         """Intervals made where the parameters are unconstrained, so that they keep to their range.
@@ -652,6 +714,7 @@ def maximum_likelihood(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     backward: str = "auto",
+    proposal: Proposal | None = None,
     densities: Mapping[str, Callable[..., Any]] | None = None,
     seed: Any = None,
     executor: Any = None,
@@ -684,7 +747,7 @@ def maximum_likelihood(
         iterations of one chain.
     optimiser : optax.GradientTransformation, optional
         Such as ``optax.adam(0.05)``, instead of the steps above; averages stay.
-    n_paths, resampling, ess_threshold, backward, densities
+    n_paths, resampling, ess_threshold, backward, proposal, densities
         As for `score`. One path per sweep is Markov score climbing.
     chains : int, default 4
         Independent searches, at least 2.
@@ -712,8 +775,9 @@ def maximum_likelihood(
     Warns
     -----
     PrecisionWarning
-        Chains that ended in different places, a mean gradient far from zero, an information that
-        is not positive definite, or a precision that was not reached.
+        Chains that ended in different places (several maxima, or one on the bound of a range), a
+        mean gradient far from zero, an information that is not positive definite, chains that
+        hardly move (seen with ``information=True``), or a precision that was not reached.
 
     References
     ----------
@@ -737,8 +801,9 @@ def maximum_likelihood(
     starts = _starts(model, theta0, chains)
     p = _problem(
         model, y, starts[0], n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities,
+        densities, proposal,
     )  # fmt: skip
+    _searchable(p.model, p.free)
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise TypeError(
             f"optimiser: got {type(optimiser).__name__}; expected an optax transformation"
@@ -757,7 +822,10 @@ def maximum_likelihood(
         precision=None if precision is None else repr(precision),
         optimiser=None if optimiser is None else "given",
     )  # fmt: skip
-    code = {"optimiser": optimiser, "densities": sorted((densities or {}).items())}
+    code = {
+        "optimiser": optimiser, "densities": sorted((densities or {}).items()),
+        "proposal": proposal_parts(proposal),
+    }  # fmt: skip
     states: list[dict[str, Any]] = [{"u": u} for u in u0]
     with open_run(
         partial(_ascent, p, optimiser), executor=executor, progress=progress,
@@ -776,9 +844,11 @@ def maximum_likelihood(
     settings = {
         "free": p.free, "n_paths": p.n_paths, "resampling": resampling,
         "ess_threshold": ess_threshold, "backward": backward, "densities": densities,
+        "proposal": proposal,
     }  # fmt: skip
+    moments = np.mean([state["moments"] for state in states], axis=0)
     return _concluded(
-        p, rule, u, g, transforms, paths, settings if information else None, diagnostics,
+        p, rule, u, g, moments, transforms, paths, settings if information else None, diagnostics,
         root, arguments, executor, progress, began, "maximum_likelihood",
     )  # fmt: skip
 
@@ -843,18 +913,22 @@ def _searched(
 
 
 def _concluded(
-    p, rule, u, g, transforms, paths, settings, diagnostics, root, arguments, executor, progress,
-    began, method,
+    p, rule, u, g, moments, transforms, paths, settings, diagnostics, root, arguments, executor,
+    progress, began, method,
 ):  # fmt: skip
     """Errors and warnings of a search."""
     chains, done, k = u.shape
     cautions: list[str] = []
     half = g[:, done // 2 :].mean(axis=1)
     curved = None
-    covariance = np.full((k, k), np.nan)
+    statistical = np.full((k, k), np.nan)
+    # what the search saw on its way tells how far it came, if not how far the data do
+    covariance, _ = _direction(moments, True)
     theta, _, _ = _to_theta(u[:, done // 2 :].mean(axis=(0, 1)), transforms)
     model = p.model.with_theta(_filled(p, theta))
-    if settings is not None:
+    if settings is None:
+        check_laws(model, p.rows, p.vector, p.free, p.densities)
+    else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)
             curved = observed_information(
@@ -874,39 +948,37 @@ def _concluded(
             cautions.append(
                 f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: "
                 "gradients along chains that hardly move vanish away from the maximum, too; use "
-                "more particles"
+                "a proposal, or more particles"
             )
         if lowest > 0:
             covariance = np.linalg.inv(matrix)
-            left = half.mean(axis=0) @ covariance / np.sqrt(covariance.diagonal())
-            diagnostics["newton_step"] = left
-            if np.abs(left).max() > 0.5:
-                cautions.append(
-                    f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors "
-                    "of the data: the search has not arrived; use a larger budget, or a better "
-                    "start"
-                )
+            statistical = covariance * np.outer(first, first)
         else:
             cautions.append(
                 f"the observed information is not positive definite (smallest eigenvalue "
                 f"{lowest:.3g}): no error of the data; is it a maximum, and is every free "
                 "parameter determined by the data?"
             )
+    left = half.mean(axis=0) @ covariance / np.sqrt(covariance.diagonal())
+    diagnostics["newton_step"] = left
+    if np.abs(left).max() > 0.5:
+        cautions.append(
+            f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors of the "
+            "data: the search has not arrived; use a larger budget, or a better start"
+        )
     source = provenance(method, root, arguments, p.rows)
     sweeps = chains * (done + diagnostics["budget_of_information"])
     cost = {"evaluations": sweeps * p.n * len(p.rows), "iterations": done,
             "seconds": time.perf_counter() - began}  # fmt: skip
     maximiser, centre = _searched(u, transforms, p.names, {"warnings": cautions}, cost, source)
-    _, slope, _ = _to_theta(centre, transforms)
-    statistical = covariance * np.outer(slope, slope)
     error, noise = np.sqrt(statistical.diagonal()), maximiser.standard_error
     diagnostics |= {"statistical_error": error, "monte_carlo_error": noise}
     apart = np.abs((u[:, done // 2 :].mean(axis=1) - centre) / np.sqrt(
         covariance.diagonal()))  # fmt: skip
-    if np.nanmax(apart, initial=0.0) > 1:
+    if apart.max() > 0.5:
         cautions.append(
-            f"chains ended {np.nanmax(apart):.2g} standard errors of the data from their mean: "
-            "several maxima, or too few iterations"
+            f"chains ended {apart.max():.2g} standard errors of the data from their mean: several "
+            "maxima, a maximum on the bound of a parameter's range, or too few iterations"
         )
     if isinstance(rule, Precision) and not rule.reached(maximiser):
         cautions.append(f"max_budget of {rule.max_budget} iterations ended before the precision")
@@ -984,7 +1056,7 @@ class _Climber:
 
     def looks_at(self, l: int) -> bool:  # noqa: E741
         """Whether iteration l looks at the curvature."""
-        return self.optimiser is None and (l < LOOK_EVERY or l % LOOK_EVERY == 0)
+        return l < LOOK_EVERY or l % LOOK_EVERY == 0
 
     def look(self, mean: Array, complete: Array, outer: Array) -> None:
         """Take in a mean score, minus the second derivatives, and an outer product of scores."""
@@ -1145,17 +1217,22 @@ def markov_score_climbing(
     """Fit by gradients at the states of a Markov chain that leaves the target unchanged.
 
     For a density pi it minimises the inclusive divergence KL(pi || q_phi), which covers pi where
-    the exclusive one would cut its tails: every iteration draws `n_particles` less one from q_phi
-    beside the chain's state, weights all by pi/q_phi, steps along their weighted grad log q_phi,
-    and picks the next state by the weights. For a state-space model it maximises the likelihood by
-    the score of one path per sweep; `maximum_likelihood` uses all paths of a sweep.
+    the exclusive one would cut its tails; but only as far as it sees pi. A part of pi that lies
+    apart from the start, beyond the draws of every q_phi on the way, is missed without a warning:
+    nothing computed here can tell. Spread the chains' starts over wherever pi may have mass; a
+    warning then tells of chains that end in different places.
+
+    Every iteration draws `n_particles` less one from q_phi beside the chain's state, weights all by
+    pi/q_phi, steps along their weighted grad log q_phi, and picks the next state by the weights.
+    For a state-space model it maximises the likelihood by the score of one path per sweep;
+    `maximum_likelihood` uses all paths of a sweep.
 
     Parameters
     ----------
     target : StateSpaceModel or callable
         A callable is an unnormalised log density: z of shape (d,) -> float, written in JAX.
     start : array_like, shape (k,) or (chains, k)
-        theta0, or phi.
+        theta0, or phi. Chains from different starts are the only way to learn of separate parts.
     n_particles : int, at least 2
     budget : int, optional
         Iterations of each chain, at least 20; default 500.
@@ -1173,8 +1250,8 @@ def markov_score_climbing(
     -------
     Fit
         For a density `maximiser` and `theta` are the same, `model` is the family, and the
-        diagnostics have `smallest_ess` of the weights, `move_rate`, and `pareto_k` of weights of
-        fresh draws from the family found.
+        diagnostics have `smallest_ess` of the weights, `move_rate`, and `pareto_k` of the sizes of
+        weighted gradients at fresh draws from the family found.
 
     Raises
     ------
@@ -1185,7 +1262,8 @@ def markov_score_climbing(
     -----
     PrecisionWarning
         As for `maximum_likelihood`; or weights so uneven that the chains hardly move, or with
-        a tail so heavy that the error can't be promised.
+        a tail so heavy (Pareto k above 0.5: no variance) that the error can't be promised: phi
+        follows the chain, leaves rare states sooner than it should, and comes out too narrow.
 
     References
     ----------
@@ -1264,16 +1342,33 @@ def markov_score_climbing(
             "the target; use more particles, or a better start"
         )
     average = phi[:, done // 2 :].mean(axis=(0, 1))
+    functions = _climbing_functions(target, family)
     with _compat.enable_x64():
         z = family.sample(generator(root, "final draws"), average, FINAL_DRAWS)
-        log_p, log_q = (np.asarray(v) for v in _climbing_functions(target, family)[0](z, average))
-    k_hat = pareto_k(log_p - log_q)
-    # weights that are bounded can look heavy as well, but ten parts then have equal maxima
-    peaks = (log_p - log_q).reshape(10, -1).max(axis=1)
-    if k_hat > pareto_k_threshold(FINAL_DRAWS) and peaks.max() - np.median(peaks) > math.log(1.5):
+        log_p, log_q = (np.asarray(v) for v in functions[0](z, average))
+        each = np.asarray(functions[1](average, z))
+    fisher = each.T @ each / len(each)
+    with np.errstate(divide="ignore"):
+        sizes = np.log(np.einsum("na,ab,nb->n", each, np.linalg.pinv(fisher), each)) / 2
+    # of the terms of the gradient: from 1/2 on they have no variance, and the chains, which see
+    # fewer draws, no error that holds
+    terms = log_p - log_q + sizes
+    k_hat = pareto_k(terms)
+    # what is bounded can look heavy as well, but ten parts then have equal maxima
+    peaks = terms.reshape(10, -1).max(axis=1)
+    if k_hat > 0.5 and peaks.max() - np.median(peaks) > math.log(1.5):
         cautions.append(
-            f"the weights have a heavy tail (Pareto k {k_hat:.2g}): the family's tails are lighter "
-            "than the target's, the chains visit those rarely, and the error can't be promised"
+            f"the weighted gradients have a heavy tail (Pareto k {k_hat:.2g}): the family's tails "
+            "are lighter than the target's, the chains visit those rarely, and the error can't be "
+            "promised"
+        )
+    # in standard deviations that one draw of q leaves of phi
+    last = phi[:, done // 2 :].mean(axis=1) - average
+    apart = math.sqrt(np.einsum("ca,ab,cb->c", last, fisher, last).max())
+    if apart > 1:
+        cautions.append(
+            f"chains ended {apart:.2g} standard deviations of a draw from their mean: the target "
+            "has parts that the chains don't travel between, or there were too few iterations"
         )
     source = provenance("markov_score_climbing", root, arguments)
     cost = {"evaluations": chains * done * (n - 1), "iterations": done,
@@ -1463,13 +1558,12 @@ def particle_marginal_metropolis_hastings(
 
     chains = count("chains", chains)
     starts = _starts(model, theta0, chains)
-    model, rows, vector, n = check_common(model, y, n_particles, starts[0], ess_threshold)
+    model, rows, vector, n = check_common(model, y, n_particles, starts[0], ess_threshold, proposal)
     choice("resampling", resampling, SCHEMES)
-    if proposal is not None and not isinstance(proposal, Proposal):
-        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     if not callable(log_prior):
         raise TypeError(f"log_prior: got {type(log_prior).__name__}; expected a function")
     places = _free(model, free)
+    _searchable(model, places)
     every = model.transforms or ("identity",) * model.theta.size
     transforms = tuple(every[k] for k in places)
     labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
@@ -1666,14 +1760,20 @@ def online_maximum_likelihood(
     Yields
     ------
     Estimate
-        After every observation: averaged parameters with their Monte Carlo error. The steps follow
-        the data in all chains alike, which leaves another error, about as large as that of the
-        data themselves. Diagnostics: `iterates` (chains, k), `t`, `log_likelihood`.
+        After every observation: averaged parameters with their Monte Carlo error, NaN for the
+        first 20, at which they don't move yet. The steps follow the data in all chains alike,
+        which leaves another error, about as large as that of the data themselves. Diagnostics:
+        `iterates` (chains, k), `t`, `log_likelihood`.
 
     Raises
     ------
     TypeError, ValueError, ModelError, DegeneracyError
         As for `maximum_likelihood`.
+
+    Warns
+    -----
+    PrecisionWarning
+        At the first observation, which has no error.
 
     References
     ----------
@@ -1695,6 +1795,7 @@ def online_maximum_likelihood(
     chains = count("chains", chains, 2)
     starts = _starts(model, theta0, chains)
     places = list(_free(model, free))
+    _searchable(model, places)
     draws = count("n_backward", n_backward)
     model, _, _, n = check_common(model, [0.0], n_particles, starts[0], ess_threshold)
     choice("resampling", resampling, SCHEMES)
@@ -1718,7 +1819,7 @@ def online_maximum_likelihood(
 
 
 def _followed(model, stream, u, names, settings, step, decay, root, source):
-    n, transforms = settings[0], settings[6]
+    n, places, transforms = settings[0], settings[5], settings[6]
     began = time.perf_counter()
     runs: list[_Follower] = []
     mean = np.array(u)
@@ -1728,6 +1829,12 @@ def _followed(model, stream, u, names, settings, step, decay, root, source):
         rows = observations(given[None])
         if not runs:
             vector = given.ndim == 1
+            for start in u:
+                theta = model.theta.copy()
+                theta[places] = _to_theta(start, transforms)[0]
+                check_laws(
+                    model.with_theta(theta), np.repeat(rows, 3, axis=0), vector, places, settings[7]
+                )
             runs = [
                 _Follower(model, rows, vector, settings, start, generator(root, "online", c))
                 for c, start in enumerate(u)
@@ -1743,11 +1850,21 @@ def _followed(model, stream, u, names, settings, step, decay, root, source):
         mean += (1.0 if t < FIRST_UPDATE else 4 / (t - FIRST_UPDATE + 4)) * (iterates - mean)
         theta = _to_theta(iterates, transforms)[0]
         diagnostics = {"t": t, "iterates": theta, "log_likelihood": float(log_z.mean())}
-        yield _searched(
+        est, _ = _searched(
             mean[:, None], transforms, names, diagnostics,
             {"evaluations": len(runs) * n * (t + 1), "seconds": time.perf_counter() - began},
             source, "online_maximum_likelihood",
-        )[0]  # fmt: skip
+        )  # fmt: skip
+        if t < FIRST_UPDATE:
+            text = f"parameters stay at their start, without an error, before time {FIRST_UPDATE}"
+            if t == 0:
+                warnings.warn(f"online_maximum_likelihood: {text}", PrecisionWarning, stacklevel=2)
+            # all chains are where they were put: their spread says nothing
+            est = Estimate(
+                est.value, np.full(2 * est.value.shape, np.nan), names=names, method=est.method,
+                diagnostics={**diagnostics, "warnings": [text]}, cost=est.cost, provenance=source,
+            )  # fmt: skip
+        yield est
 
 
 class _Follower:
