@@ -118,6 +118,35 @@ def _nile(seed: int, progress: bool | None) -> Section:
     return Section("Nile: smoothing", text, est, [float(np.mean(exact.means))])
 
 
+def _euro(seed: int, progress: bool | None) -> Section:
+    import smcweights
+
+    from .problems.series import euro_dollar
+    from .report import Section
+
+    persistence, volatility, scale = 0.99, 0.1, 0.5
+    returns = 100 * np.diff(np.log(euro_dollar()[1]))
+    model = smcweights.models.stochastic_volatility(persistence, volatility, scale)
+    est = smcweights.particle_filter(
+        model, returns, 2_000, repeats=8, seed=seed, progress=progress
+    ).log_likelihood
+    grid = np.linspace(-5, 5, 401)  # of log variances, seven standard deviations of their law
+    move = np.exp(-0.5 * ((grid - persistence * grid[:, None]) / volatility) ** 2)
+    move /= move.sum(axis=1, keepdims=True)
+    law = np.exp(-0.5 * grid**2 * (1 - persistence**2) / volatility**2)
+    law, exact = law / law.sum(), 0.0
+    for y in returns:
+        law = law * np.exp(-0.5 * (y / scale) ** 2 * np.exp(-grid) - 0.5 * grid)
+        exact += float(np.log(law.sum() / (scale * np.sqrt(2 * np.pi))))
+        law = law / law.sum() @ move
+    text = (
+        "Daily returns of the euro in dollars, 2006 to 2009, under a stochastic volatility model: "
+        "its log likelihood, from 8 particle filters of 2,000 particles. The truth is a sum over a "
+        "grid of log variances."
+    )
+    return Section("Euro: a particle filter", text, est, [exact])
+
+
 def _places(seed: int, progress: bool | None) -> Section:
     import smcweights
 
@@ -178,6 +207,7 @@ def _colours(seed: int, progress: bool | None) -> Section:
 DEMONSTRATIONS: dict[str, Callable[[int, bool | None], Section]] = {
     "demo": _flood,
     "smoothing": _nile,
+    "filtering": _euro,
     "sequences": _places,
     "distance": _colours,
 }

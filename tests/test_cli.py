@@ -201,6 +201,7 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert len(rows) == 6
     for stem, name in (
         ("smoothing", "mean level"),
+        ("filtering", "log likelihood"),
         ("sequences", "log evidence"),
         ("distance", "distance"),
     ):

@@ -465,7 +465,9 @@ def check_functions(
     x = try_sampler(model, "initial_sample", model.initial_sample, rng, model.theta.copy(), t=0)
     if x is None:
         return
-    seen = np.flatnonzero(~np.isnan(rows).any(axis=1))
+    # one row alone may stand for observations that are yet to come, of any shape
+    seen = np.flatnonzero(~np.isnan(rows).any(axis=1)) if last else np.array([], dtype=int)
+    rows = rows if last else np.full_like(rows, np.nan)
     for t in sorted({0, min(1, last), last}):
         # at the time itself where it can be, else with an observation of another time
         row = rows[t if t in seen or not seen.size else seen[0]]
@@ -492,9 +494,9 @@ def _try_all(
             _tried("transition_logpdf_bound", model.transition_logpdf_bound, t, theta)
     else:
         _tried("initial_logpdf", model.initial_logpdf, x, theta)
-    missing = bool(np.isnan(y).all())
-    if not missing:
-        _tried("observation_logpdf", model.observation_logpdf, y, x, t, theta)
+    if np.isnan(y).all():
+        return x
+    _tried("observation_logpdf", model.observation_logpdf, y, x, t, theta)
     p = proposal
     if p is not None and t == 0 and p.initial_sample is not None:
         new = try_sampler(model, "proposal.initial_sample", p.initial_sample, rng, y, theta, t=t)

@@ -136,7 +136,7 @@ def test_many_repeats_are_averaged_whatever_their_law():
     assert "of the 400 repeats are worth 1 equal ones" in _from_repeats(heavy)[3][0]
     assert smw.particle_filter(LINEAR, Y[:3], 300, repeats=120, seed=1).log_likelihood.diagnostics[
         "effective_repeats"
-    ] == pytest.approx(119, abs=1)
+    ] == pytest.approx(118, abs=3)
 
 
 @pytest.mark.parametrize(("n_steps", "spread"), [(200, 0.6), (200, 0.9), (200, 1.2), (3, 0.6)])
