@@ -80,7 +80,8 @@ FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are 
 IDLE = 0.1  # share of the pairs to which the variance is due
 MOST_FITTED = 12_000  # rows behind a polynomial
 EXPLAINED = 0.9  # share of every output's variance from which polynomials need no rival
-HEAVY = 0.7  # Pareto k-hat of the squared output above which no interval is promised
+HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised,
+HEAVY_EXPLAINED = 0.7  # and where polynomials explain it
 
 
 @dataclass(frozen=True)
@@ -954,7 +955,8 @@ class _Work:
                 "intervals are not to be trusted; method='importance' is made for such models",
             ]
         k = replicates.tail(self.centre)
-        if k > HEAVY:
+        known = polynomial and _explained(extra) > EXPLAINED
+        if k > (HEAVY_EXPLAINED if known else HEAVY):
             cautions = [
                 *cautions,
                 f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
