@@ -204,9 +204,9 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
     of y have their numbers shifted by n. Angles closer than ``tolerance`` are one event.
     """
     n = x.shape[0]
-    points = np.empty((2 * n, 2))
-    points[:n] = x
-    points[n:] = y
+    p0, p1 = np.empty(2 * n), np.empty(2 * n)
+    for r in range(n):
+        p0[r], p1[r], p0[n + r], p1[n + r] = x[r, 0], x[r, 1], y[r, 0], y[r, 1]
     # rank -> point and point -> rank, both clouds in one row
     at = np.empty(2 * n, np.int64)
     rank = np.empty(2 * n, np.int64)
@@ -217,11 +217,12 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
         rank[at[r]] = r
     m00 = m01 = m11 = 0.0
     for r in range(n):
-        u, v = points[at[r]], points[at[n + r]]
-        m00 += u[0] * v[0]
-        m01 += 0.5 * (u[0] * v[1] + u[1] * v[0])
-        m11 += u[1] * v[1]
-    lows, highs = np.empty(0, np.int64), np.empty(0, np.int64)
+        u, v = at[r], at[n + r]
+        m00 += p0[u] * p0[v]
+        m01 += 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
+        m11 += p1[u] * p1[v]
+    # how far swaps reach that begin at a rank, while an angle is at work on them
+    reach = np.full(2 * n, -1, np.int64)
     total = 0.0
     before = 0.0
     count = angles.size
@@ -239,47 +240,45 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
         end = e + 1
         while end < count and angles[end] - angles[end - 1] <= tolerance:
             end += 1
-        group = end - e
-        if lows.size < group:
-            lows, highs = np.empty(2 * group, np.int64), np.empty(2 * group, np.int64)
-        for g in range(group):
-            r, s = rank[first[e + g]], rank[second[e + g]]
-            lows[g], highs[g] = min(r, s), max(r, s)
-        if group > 1:
-            order = np.argsort(lows[:group])
-            lows[:group] = lows[:group][order]
-            highs[:group] = highs[:group][order]
+        start, last = 2 * n, -1
+        for g in range(e, end):
+            r, s = rank[first[g]], rank[second[g]]
+            low, high = min(r, s), max(r, s)
+            reach[low] = max(reach[low], high)
+            start, last = min(start, low), max(last, high)
         # an angle at which all orders are again strict
         after = 0.5 * (angles[end - 1] + (angles[end] if end < count else math.pi))
         c, s0 = math.cos(after), math.sin(after)
-        g = 0
-        while g < group:
-            low, high = lows[g], highs[g]
-            g += 1
-            while g < group and lows[g] <= high:
-                high = max(high, highs[g])
-                g += 1
+        while start <= last:
+            low, high = start, reach[start]
+            start += 1
+            if high < 0:
+                continue
+            reach[low] = -1
+            # swaps that overlap are one run of ranks
+            while start <= high:
+                high = max(high, reach[start])
+                reach[start] = -1
+                start += 1
             for r in range(low, high + 1):
-                partner = r + n if r < n else r - n
-                u, v = points[at[r]], points[at[partner]]
-                m00 -= u[0] * v[0]
-                m01 -= 0.5 * (u[0] * v[1] + u[1] * v[0])
-                m11 -= u[1] * v[1]
+                u, v = at[r], at[r + n if r < n else r - n]
+                m00 -= p0[u] * p0[v]
+                m01 -= 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
+                m11 -= p1[u] * p1[v]
             for r in range(low + 1, high + 1):
                 point = at[r]
-                value = c * points[point, 0] + s0 * points[point, 1]
+                value = c * p0[point] + s0 * p1[point]
                 q = r - 1
-                while q >= low and c * points[at[q], 0] + s0 * points[at[q], 1] > value:
+                while q >= low and c * p0[at[q]] + s0 * p1[at[q]] > value:
                     at[q + 1] = at[q]
                     q -= 1
                 at[q + 1] = point
             for r in range(low, high + 1):
                 rank[at[r]] = r
-                partner = r + n if r < n else r - n
-                u, v = points[at[r]], points[at[partner]]
-                m00 += u[0] * v[0]
-                m01 += 0.5 * (u[0] * v[1] + u[1] * v[0])
-                m11 += u[1] * v[1]
+                u, v = at[r], at[r + n if r < n else r - n]
+                m00 += p0[u] * p0[v]
+                m01 += 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
+                m11 += p1[u] * p1[v]
         before = now
         e = end
     return total
