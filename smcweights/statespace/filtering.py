@@ -300,7 +300,7 @@ def particle_filter(
     choice("resampling", resampling, SCHEMES)
     repeats = count("repeats", repeats)
     root = seed_sequence(seed)
-    compiled(model, vector, proposal)
+    compiled(model, vector, proposal, rejection=False)
     with open_run(
         partial(
             _one_filter, model, rows, vector, n, resampling, float(ess_threshold), proposal,
@@ -359,7 +359,7 @@ def particle_filter(
 
 def _one_filter(model, rows, vector, n, scheme, threshold, proposal, store, root, r):
     cloud = Cloud(
-        model, compiled(model, vector, proposal), n,
+        model, compiled(model, vector, proposal, rejection=False), n,
         rng=generator(seed_sequence(root), "filter", r), scheme=scheme, threshold=threshold,
         depth=len(rows) if store and r == 0 else 2, roots=True, moments=True,
     )  # fmt: skip
@@ -546,7 +546,7 @@ class OnlineFilter:
         rows, vector = online_rows(y_t, self._columns)
         if self._cloud is None:
             check_functions(self._model, np.repeat(rows, 2, axis=0), vector, self._proposal)
-            functions = compiled(self._model, vector, self._proposal)
+            functions = compiled(self._model, vector, self._proposal, rejection=False)
             self._columns = rows.shape[1]
             self._cloud = Cloud(
                 self._model, functions, self._n, rng=generator(self._root, "filter", 0),

@@ -591,8 +591,13 @@ _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 
 
-def compiled(model: StateSpaceModel, y_vector: bool, proposal: Proposal | None = None) -> Compiled:
+def compiled(
+    model: StateSpaceModel, y_vector: bool, proposal: Proposal | None = None, *,
+    rejection: bool = True,
+) -> Compiled:  # fmt: skip
     """Compile a model once per process; ready models are found on disk.
+
+    Without `rejection`, which takes longest to compile, for what draws nothing backward.
 
     Raises
     ------
@@ -635,9 +640,10 @@ def compiled(model: StateSpaceModel, y_vector: bool, proposal: Proposal | None =
                     library.transition_bound, (), (m.transition_logpdf_bound,),
                     kernels.BOUND_SIGNATURE,
                 )  # fmt: skip
-                reject = jitted(
-                    library.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE
-                )
+                if rejection:
+                    reject = jitted(
+                        library.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE
+                    )
             return Compiled(
                 jitted(start[0], frame, start[1:], kernels.START_SIGNATURE),
                 jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE),
@@ -962,7 +968,7 @@ def check_model(
     y = np.asarray(y)
     rows, vector = observations(y), y.ndim == 2
     check_functions(model, rows, vector)
-    functions = compiled(model, vector)
+    functions = compiled(model, vector, rejection=False)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)
     few = min(n_draws, FEW_DRAWS)

@@ -343,6 +343,20 @@ def test_ready_models_are_kept_on_disk_but_not_a_users():
     assert not _ours(READY["matrix"]().transition_logpdf)
 
 
+def test_filters_do_not_wait_for_what_goes_backward(monkeypatch):
+    from smcweights.statespace import library, model
+
+    ours, made = model.jitted, []
+    monkeypatch.setattr(
+        model, "jitted", lambda factory, *rest: made.append(factory) or ours(factory, *rest)
+    )
+    bounded = walk(transition_logpdf_bound=lambda t, theta: 0.0)
+    smw.particle_filter(bounded, [0.0, 1.0], 400, seed=1)
+    assert library.bootstrap_move in made and library.transition_rejection not in made
+    smw.paris(bounded, [0.0, 1.0], smw.functionals.sum_of_states, 400, seed=1)
+    assert library.transition_rejection in made
+
+
 def test_compiled_loops_of_different_models_never_share_a_name():
     """Numba counts its names from 1 in every process: what it kept on disk would take over."""
     import re
