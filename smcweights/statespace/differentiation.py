@@ -231,8 +231,8 @@ def check_laws(
 ) -> None:  # fmt: skip
     """Check that samplers draw from the densities, once per model and parameters.
 
-    `check_model` compares them at theta. It can't tell a variance from a standard deviation where
-    both are 1, but the score by theta can: under its own law it has mean zero, without which
+    `check_model` compares them at theta. A factor that is 1 there, such as a missing 1/s at s = 1,
+    it can't see, but the score by theta can: under its own law it has mean zero, without which
     Fisher's identity fails, too. Means of draws that are more than six standard errors off are
     looked at once more with 26 times as many: a false alarm in fewer than one of a million models,
     as long as nothing that matters happens in fewer than one of 3,000 steps.

@@ -1760,20 +1760,15 @@ def online_maximum_likelihood(
     Yields
     ------
     Estimate
-        After every observation: averaged parameters with their Monte Carlo error, NaN for the
-        first 20, at which they don't move yet. The steps follow the data in all chains alike,
-        which leaves another error, about as large as that of the data themselves. Diagnostics:
-        `iterates` (chains, k), `t`, `log_likelihood`.
+        After every observation: averaged parameters with their Monte Carlo error; NaN for the
+        first 20, at which they don't move yet (the diagnostics say so; no warning is raised). The
+        steps follow the data in all chains alike, which leaves another error, about as large as
+        that of the data themselves. Diagnostics: `iterates` (chains, k), `t`, `log_likelihood`.
 
     Raises
     ------
     TypeError, ValueError, ModelError, DegeneracyError
         As for `maximum_likelihood`.
-
-    Warns
-    -----
-    PrecisionWarning
-        At the first observation, which has no error.
 
     References
     ----------
@@ -1857,8 +1852,6 @@ def _followed(model, stream, u, names, settings, step, decay, root, source):
         )  # fmt: skip
         if t < FIRST_UPDATE:
             text = f"parameters stay at their start, without an error, before time {FIRST_UPDATE}"
-            if t == 0:
-                warnings.warn(f"online_maximum_likelihood: {text}", PrecisionWarning, stacklevel=2)
             # all chains are where they were put: their spread says nothing
             est = Estimate(
                 est.value, np.full(2 * est.value.shape, np.nan), names=names, method=est.method,
