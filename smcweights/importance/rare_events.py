@@ -637,6 +637,7 @@ def failure_probability(
         space=sampler.space,
         cautions=cautions,
         more={
+            "bounds": [0.0, 1.0],
             "levels": levels,
             "searches": searches,
             "design_points": point,

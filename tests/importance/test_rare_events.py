@@ -331,6 +331,15 @@ def test_a_constant_limit_state_gives_an_upper_limit(level):
     assert found.value == 0 and 0 < found.interval()[1] < 0.05
 
 
+def test_intervals_of_probabilities_stay_between_zero_and_one():
+    with pytest.warns(smw.PrecisionWarning, match="every draw"):
+        found = smw.failure_probability(
+            lambda x: np.zeros(len(x)), [stats.norm()] * 2, 1_000, seed=1
+        )
+    lower, upper = found.interval()
+    assert found.value == 1 and 0.9 < lower < 1 and upper == 1
+
+
 def test_a_limit_state_that_only_says_whether_it_failed():
     """The other column is none the worse for one that never fails. False alarm 6e-7 each."""
     found = smw.failure_probability(
