@@ -1,6 +1,6 @@
 """Sobol' indices at the same number of model calls, beside SALib, OpenTURNS and SciPy.
 
-    python benchmarks/sobol.py [error|coverage|overhead|all] [--seeds N] [--quick]
+    python benchmarks/sobol.py [error|coverage|overhead|all] [--seeds N] [--quick] [--readme]
 
 error
     Root mean square error over seeds and indices against the truth: ours (`method="auto"` and
@@ -265,6 +265,30 @@ def overhead(seeds, quick):
     return rows
 
 
+def table():
+    """Errors as they were measured, in Markdown."""
+    kept = json.loads((RESULTS / "sobol-error.json").read_text())
+    rows = kept["rows"]
+    methods = [m for m in METHODS if m != "qmc"]
+    print(
+        f"Root mean square error over all first-order and total indices, {kept['seeds']} seeds.\n"
+    )
+    print("| model | calls | smcweights | " + " | ".join(methods[1:]) + " | SALib over ours |")
+    print("|---|---:" + "|---:" * (len(methods) + 1) + "|")
+    for problem in CASES:
+        # the middle one of the budgets
+        for calls in sorted({r["calls"] for r in rows if r["problem"] == problem})[1:2]:
+            of = {
+                r["method"]: r["rms"]
+                for r in rows
+                if r["problem"] == problem and r["calls"] == calls
+            }
+            errors = " | ".join(f"{of[m]:.1e}" if m in of else "-" for m in methods)
+            ratio = of["SALib"] / of["auto"] if "SALib" in of else float("nan")
+            shown = "> 1e6" if ratio > 1e6 else f"{float(f'{ratio:.2g}'):,g}"
+            print(f"| {problem} | {calls:,} | {errors} | {shown} |")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument(
@@ -272,7 +296,11 @@ def main():
     )
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--readme", action="store_true", help="print what was kept as Markdown")
     options = parser.parse_args()
+    if options.readme:
+        table()
+        return
     warnings.filterwarnings("ignore", module="SALib|scipy|openturns")
     defaults = {"error": 10, "coverage": 200, "overhead": 1}
     for name, run in (("error", error), ("coverage", coverage), ("overhead", overhead)):
