@@ -1,5 +1,6 @@
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -466,6 +467,76 @@ def test_soft_values_have_intervals():
     assert smw.constraint_probability(x, c, 40, seed=0).value == pytest.approx(truth, rel=1e-12)
 
 
+SKEWED = {
+    "log-normal, 2": (np.exp(2.0 * np.random.default_rng(19).normal(size=2000)), 0.85, 1.0),
+    "log-normal, 2.5": (np.exp(2.5 * np.random.default_rng(19).normal(size=2000)), 0.85, 1.0),
+    "log-normal, 1": (np.exp(np.random.default_rng(19).normal(size=2000)), 0.0, 0.6),
+    "exponential": (np.random.default_rng(19).exponential(size=2000), 0.0, 0.15),
+    "uniform": (np.random.default_rng(19).random(2000), 0.0, 0.0),
+    "yes or no": ((np.random.default_rng(19).random(2000) < 0.1) * 1.0, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", SKEWED)
+def test_long_tails_of_soft_values_are_said(case):
+    """60 intervals; fewer than 46 covering or warned have probability 1e-6 for honest ones.
+
+    28 to 33 of the first two covered, none warned.
+    """
+    c, least, most = SKEWED[case]
+    x = np.random.default_rng(20).normal(size=2000)
+    truth, told, fine = np.exp(x) @ c / np.exp(x).sum(), 0, 0
+    for seed in range(60):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            e = smw.constraint_probability(x, c.__getitem__, 50, method="set", seed=seed)
+        said = any("their tail is long" in str(w.message) for w in caught)
+        assert said == ("warnings" in e.diagnostics)
+        told += said
+        fine += said or e.interval()[0] <= truth <= e.interval()[1]
+    assert 60 * least <= told <= 60 * most
+    assert fine >= stats.binom.ppf(1e-6, 60, 0.95)
+
+
+def test_a_few_large_values_among_small_ones_are_said():
+    """Where a 1 was seen among values of 0.01; nothing can hint at what was never seen."""
+    rng = np.random.default_rng(21)
+    c, x = (
+        np.where(rng.random(2000) < 0.005, 1.0, 0.01),
+        np.random.default_rng(20).normal(size=2000),
+    )
+    met = 0
+    for seed in range(40):
+        seen: list = []
+
+        def value(item, seen=seen):
+            seen.append(c[item])
+            return c[item]
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            smw.constraint_probability(x, value, 20, method="set", seed=seed)
+        met += max(seen) == 1
+        assert bool(caught) == (max(seen) == 1)
+    assert 2 < met < 30
+
+
+@pytest.mark.parametrize("relative", [0.45, 0.1])
+def test_a_loose_precision_takes_few_runs_and_its_intervals_hold(relative):
+    """150 intervals; fewer than 126 have probability 1e-6 for honest ones."""
+    x = -np.log(np.arange(1, 20_001))
+    c = np.arange(20_000) % 10 == 9
+    truth, inside, runs = np.exp(x) @ c / np.exp(x).sum(), 0, []
+    for seed in range(150):
+        e = smw.constraint_probability(
+            x, c, precision=smw.Precision(relative=relative), method="rao-blackwell", seed=seed
+        )
+        inside += e.interval()[0] <= truth <= e.interval()[1]
+        runs.append(e.cost["runs"])
+    assert min(runs) >= 20 and (relative < 0.4 or max(runs) == 20)
+    assert inside >= stats.binom.ppf(1e-6, 150, 0.95)
+
+
 @pytest.mark.parametrize("level", [-390.0, -800.0])
 def test_probabilities_too_small_for_a_float_say_so(level):
     # |z| > 6 in any of twenty has probability 4e-8
@@ -496,6 +567,12 @@ def test_an_offset_of_the_logits_cancels():
         e = smw.constraint_probability(x, lambda i: i < 2, 20, seed=1)
         p = np.exp([0.0, 2.0, 4.0, 2.0])
         assert e.value == pytest.approx(p[:2].sum() / p.sum(), rel=1e-12)
+
+
+def test_logits_as_far_apart_as_floats_are_taken():
+    x = [1e308, -1e308, 1e308]
+    assert smw.constraint_probability(x, lambda i: i < 2, 20, seed=1).value == pytest.approx(0.5)
+    assert smw.weighted_rejection(x, lambda i: i == 2, seed=1).index == 2
 
 
 def test_certain_bounds_are_in_order():
