@@ -56,13 +56,7 @@ class MarkovChain:
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
         lengths = np.array([len(p) for p in prefixes], dtype=np.int64)
-        last = np.array([p[-1] if p else 0 for p in prefixes], dtype=np.int64)
-        wrong = (last < 0) | (last >= self.log_initial.size)
-        if wrong.any():
-            raise ValueError(
-                f"prefixes: got item {last[wrong][0]}; expected items from 0 to "
-                f"{self.log_initial.size - 1}"
-            )
+        last = _items([p[-1] if p else 0 for p in prefixes], lengths > 0, self.log_initial.size)
         if self.length is not None and (lengths >= self.length).any():
             raise ValueError(
                 f"prefixes: got length {lengths.max()}; this chain has {self.length} items, and "
@@ -70,6 +64,19 @@ class MarkovChain:
             )
         step = np.clip(lengths - 1, 0, len(self.log_transition) - 1)
         return np.where((lengths == 0)[:, None], self.log_initial, self.log_transition[step, last])
+
+
+def _items(given: list, real: np.ndarray, size: int) -> np.ndarray:
+    """Whole numbers; those of prefixes, not of what fills them up, are below ``size``."""
+    x = np.asarray(given).reshape(real.shape)
+    if x.dtype.kind not in "iuf":
+        raise ValueError(f"prefixes: got items of {x.dtype}; expected items from 0 to {size - 1}")
+    with np.errstate(invalid="ignore"):
+        items = x.astype(np.int64)
+    wrong = real & ((items != x) | (items < 0) | (items >= size))
+    if wrong.any():
+        raise ValueError(f"prefixes: got item {x[wrong][0]}; expected items from 0 to {size - 1}")
+    return items
 
 
 def _law(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -181,7 +188,9 @@ class NGram:
         v, wanted = len(self.items), self.order - 1
         padding = (-1,) * wanted
         last = [(padding + tuple(p))[len(p) :] for p in prefixes]
-        digits = np.array(last, dtype=np.int64).reshape(len(prefixes), wanted) + 1
+        lengths = np.array([len(p) for p in prefixes], dtype=np.int64)
+        real = np.arange(wanted) >= wanted - lengths[:, None]
+        digits = _items(last, real, v) + 1
         p = np.full((len(prefixes), v), 1.0 / v)
         context = np.zeros(len(prefixes), dtype=np.int64)
         for n in range(self.order):
@@ -281,12 +290,11 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
 @dataclass(frozen=True)
 class _CausalModel:
     model: Any
-    prompt: tuple[int, ...]
-    begin: int
+    before: tuple[int, ...]
     rows: int
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
-        texts = [(*self.prompt, *p) or (self.begin,) for p in prefixes]
+        texts = [(*self.before, *p) for p in prefixes]
         # equal lengths together, so that little is padded
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         parts = []
@@ -330,10 +338,11 @@ def huggingface(
     prompt : sequence of int, optional
         Tokens before the sequence.
     begin : int, default 0
-        Token that stands for an empty beginning.
+        Token before the sequence where there is no prompt, such as the tokenizer's
+        ``bos_token_id``.
     rows : int, default 16
         Most sequences in one call of the model.
     """
     if not callable(model):
         raise TypeError(f"model: got {type(model).__name__}; expected a causal language model")
-    return _CausalModel(model, tuple(prompt), begin, rows)
+    return _CausalModel(model, tuple(prompt) or (begin,), rows)

@@ -78,18 +78,39 @@ class WeightedSequences:
     def evidence(self) -> Estimate:
         """Probability of the constraint on the natural scale.
 
+        The mean of the weights, which has no bias. Its 95 % interval contains that of
+        ``log_evidence``, which it is slightly wider than; ``log_evidence`` is the better one to
+        compare evidences by where the islands differ much.
+
         Raises
         ------
         ValueError
             There is none, or it is too small for a float.
         """
+        from scipy.special import stdtrit
+
         if self.log_evidence is None:
             raise ValueError(f"evidence: there is none, the status is {self.status!r}")
         if self.log_evidence.value < -700:
             raise ValueError("evidence: too small for a float; use log_evidence")
-        found = self.log_evidence.apply(np.exp, names="evidence")
-        found.diagnostics["bounds"] = np.exp(self.log_evidence.diagnostics["bounds"]).tolist()
-        return found
+        log = self.log_evidence
+        value = math.exp(log_mean_exp(self.log_weights))
+        lower, upper = np.exp(log.interval())
+        most = math.exp(log.diagnostics["bounds"][1])
+        quantile = float(stdtrit(log.degrees_of_freedom, 0.975))
+        return Estimate(
+            value,
+            (max(value - lower, upper - value) / quantile) ** 2,
+            names="evidence",
+            method=log.method,
+            degrees_of_freedom=log.degrees_of_freedom,
+            diagnostics={
+                **log.diagnostics,
+                "bounds": [0.0, most if value <= most else math.inf],
+            },
+            cost=log.cost,
+            provenance=log.provenance,
+        )
 
     def expectation(
         self, function: Callable[[tuple], Any], *, names: Sequence[str] | None = None
@@ -259,6 +280,11 @@ def constrained_sequences(
     particle. Particles are resampled within their island. With an end, valid sequences end within
     `max_length` items, the end included; others have weight zero. Without one, they have exactly
     `max_length` items.
+
+    Neither weights nor their scatter can show a branch that no particle took. Where a first item
+    of probability 0.01 leads to most of the evidence, 200 particles miss it in 13 of 100 runs, and
+    the interval is too low without a warning. Where such branches may be, take so many particles
+    that each gets several, or a proposal or twist that leads there.
 
     Parameters
     ----------
@@ -631,7 +657,10 @@ def _second_moment(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
 
 
 def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> np.ndarray:
-    table = np.asarray(source.logits(prefixes), dtype=np.float64)
+    table = np.asarray(source.logits(prefixes))
+    if table.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: logits are an array of {table.dtype}; expected real numbers")
+    table = table.astype(np.float64, copy=False)
     if table.ndim != 2 or len(table) != len(prefixes):
         raise ModelError(f"{name}: logits have shape {table.shape}; expected ({len(prefixes)}, V)")
     if end is not None and not 0 <= end < table.shape[1]:
@@ -646,7 +675,8 @@ def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> n
             f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
         )
     if (np.abs(top) > FAR).any():
-        table = table - top[:, None]
+        with np.errstate(over="ignore"):
+            table = table - top[:, None]
     return np.ascontiguousarray(table)
 
 

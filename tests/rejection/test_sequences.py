@@ -241,6 +241,43 @@ def test_the_adapter_of_causal_models_by_a_stand_in():
     assert direct.sequences == through.sequences
 
 
+class SumsTokens:
+    """A causal model whose logits depend on every token before and where it stands."""
+
+    def __call__(self, input_ids, attention_mask):
+        places = np.arange(1, input_ids.shape[1] + 1)
+        sums = np.cumsum(places * (input_ids + 1.0) * attention_mask, axis=1)
+        return types.SimpleNamespace(logits=np.sin(sums[..., None] * np.arange(1, 6)))
+
+
+@pytest.mark.parametrize(
+    ("options", "before"),
+    [({"begin": 3}, (3,)), ({}, (0,)), ({"prompt": (2, 4), "begin": 3}, (2, 4))],
+)
+def test_the_beginning_stands_before_every_prefix(options, before):
+    prefixes = [(), (1,), (0, 2), (3, 3, 1)]
+    tokens = [np.array([*before, *p]) + 1.0 for p in prefixes]
+    sums = np.array([t @ np.arange(1, t.size + 1) for t in tokens])
+    found = smw.languages.huggingface(SumsTokens(), **options).logits(prefixes)
+    assert np.allclose(found, np.sin(sums[:, None] * np.arange(1, 6)))
+
+
+def test_the_evidence_is_the_mean_of_the_weights():
+    """And its interval contains that of its log: of 80, fewer than 64 honest ones cover: 1e-6."""
+    chain = chain_of(5, 3)
+    truth = math.exp(constrained_markov_chain(chain, MACHINE, 6).log_evidence)
+    inside = 0
+    for seed in range(80):
+        with warnings.catch_warnings(record=True):
+            out = smw.constrained_sequences(chain, MACHINE, 4, 6, islands=4, seed=seed)
+        e = out.evidence()
+        assert e.value == pytest.approx(np.exp(out.log_weights).mean(), rel=1e-12)
+        (lower, upper), (a, b) = e.interval(), np.exp(out.log_evidence.interval())
+        assert lower <= a * (1 + 1e-9) and b <= upper * (1 + 1e-9) and upper <= 1
+        inside += lower <= truth <= upper
+    assert inside >= stats.binom.ppf(1e-6, 80, 0.95)
+
+
 def test_the_executor_changes_nothing():
     chain = chain_of(5, 3)
     a = smw.constrained_sequences(chain, Asked(MACHINE), 10, 6, seed=1)
@@ -359,6 +396,34 @@ def test_a_chain_ends_with_its_observations():
     for item in (-1, 2):
         with pytest.raises(ValueError, match=f"got item {item}; expected items from 0 to 1"):
             COIN.logits([(0,), (item,)])
+    with pytest.raises(ValueError, match=r"got item 0\.5; expected items from 0 to 1"):
+        COIN.logits([(0.5,)])
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("item", [9, 3, -1, -5, 0.5, math.nan, "a"])
+def test_an_ngram_knows_its_items(item, order):
+    model = smw.languages.ngram(["abab", "abb"], order=order)
+    with pytest.raises(ValueError, match=r"prefixes: got item.* expected items from 0 to 2"):
+        model.logits([(0, 1), (item,)])
+    assert np.allclose(np.exp(model.logits([(), (0,), (1, 0), (0, 0, 1)])).sum(axis=1), 1.0)
+    assert model.logits([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["language", "proposal"])
+def test_complex_logits_are_refused(name):
+    odd = types.SimpleNamespace(logits=lambda prefixes: np.zeros((len(prefixes), 2), complex))
+    given = {"language": COIN, "constraint": ANY, name: odd}
+    with pytest.raises(TypeError, match=f"{name}: logits are an array of complex128"):
+        smw.constrained_sequences(**given, n_particles=5, max_length=2, seed=1)
+
+
+def test_logits_as_large_as_floats_are_taken():
+    far = types.SimpleNamespace(
+        logits=lambda prefixes: np.tile([1e308, -1e308], (len(prefixes), 1))
+    )
+    out = smw.constrained_sequences(far, ANY, 5, 2, seed=1)
+    assert out.evidence().value == 1.0 and set(out.sequences) == {(0, 0)}
 
 
 def test_an_automaton_needs_no_column_for_the_end():
