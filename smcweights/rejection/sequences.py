@@ -29,6 +29,7 @@ __all__ = ["WeightedSequences", "constrained_sequences"]
 ENOUGH = 30  # islands, by their weights, whose mean is normal
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
 UNSEEN = 3.0  # events that may be missing by chance: exp(-3) is 5 %
+LARGEST = 340.0  # log of the largest evidence whose square is a float
 RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
 
 
@@ -85,15 +86,17 @@ class WeightedSequences:
         Raises
         ------
         ValueError
-            There is none, or it is too small for a float.
+            There is none, or it is too small or too large for a float, squared.
         """
         from scipy.special import stdtrit
 
         if self.log_evidence is None:
             raise ValueError(f"evidence: there is none, the status is {self.status!r}")
-        if self.log_evidence.value < -700:
-            raise ValueError("evidence: too small for a float; use log_evidence")
         log = self.log_evidence
+        if abs(log.value) > LARGEST:
+            raise ValueError(
+                f"evidence: exp({log.value:.6g}) has no error in a float; use log_evidence"
+            )
         value = math.exp(log_mean_exp(self.log_weights))
         lower, upper = np.exp(log.interval())
         most = math.exp(log.diagnostics["bounds"][1])

@@ -278,6 +278,16 @@ def test_the_evidence_is_the_mean_of_the_weights():
     assert inside >= stats.binom.ppf(1e-6, 80, 0.95)
 
 
+@pytest.mark.parametrize("tilt", [-100.0, 100.0])
+def test_an_evidence_without_an_error_in_a_float_is_refused(tilt):
+    out = smw.constrained_sequences(
+        COIN, ANY, 5, 4, potential=lambda prefix: tilt * len(prefix), seed=1
+    )
+    assert out.log_evidence.value == pytest.approx(4 * tilt)
+    with pytest.raises(ValueError, match=r"exp\(-?400\) has no error in a float"):
+        out.evidence()
+
+
 def test_the_executor_changes_nothing():
     chain = chain_of(5, 3)
     a = smw.constrained_sequences(chain, Asked(MACHINE), 10, 6, seed=1)
