@@ -81,7 +81,8 @@ IDLE = 0.1  # share of the pairs to which the variance is due
 MOST_FITTED = 12_000  # rows behind a polynomial
 EXPLAINED = 0.9  # share of every output's variance from which polynomials need no rival
 HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised,
-HEAVY_EXPLAINED = 0.7  # and where polynomials explain it
+HEAVY_KNOWN = 0.7  # and where polynomials explain this share of it
+KNOWN = 0.99
 
 
 @dataclass(frozen=True)
@@ -537,7 +538,13 @@ class _Replicates:
         if np.isfinite(np.array(ends, dtype=float)).all():
             return -math.inf
         squares = ((self.y[:, :, :2] - centre) ** 2).sum(2).reshape(-1, self.y.shape[3])
-        shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in squares.T]
+        outputs = self.y[:, :, :2].reshape(-1, self.y.shape[3])
+        shapes = [
+            pareto_k(np.log(np.maximum(column, 1e-300)))
+            for column, output in zip(squares.T, outputs.T, strict=True)
+            # an output of few values has no tail
+            if len(np.unique(output)) > len(output) / 10
+        ]
         # infinite: too few values to fit a tail to, as of an indicator
         return max((k for k in shapes if np.isfinite(k)), default=-math.inf)
 
@@ -955,8 +962,8 @@ class _Work:
                 "intervals are not to be trusted; method='importance' is made for such models",
             ]
         k = replicates.tail(self.centre)
-        known = polynomial and _explained(extra) > EXPLAINED
-        if k > (HEAVY_EXPLAINED if known else HEAVY):
+        known = polynomial and _explained(extra) > KNOWN
+        if k > (HEAVY_KNOWN if known else HEAVY):
             cautions = [
                 *cautions,
                 f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "

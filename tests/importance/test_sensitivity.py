@@ -534,3 +534,15 @@ def test_repeated_rows_are_refused_and_dependent_inputs_told():
     few = rng.integers(0, 3, (500, 2)).astype(float)
     found = smw.sobol_from_sample(few, few[:, 0] + 2 * few[:, 1], order="first", seed=1)
     assert (np.abs(found.first.value - [0.2, 0.8]) < 5 * found.first.standard_error).all()
+
+
+def test_an_output_of_few_values_has_no_tail():
+    def cells(x):
+        return (1 + (x[:, 0] > 0.83)) * (0.2 + (x[:, 1] > 1.1)) * np.sign(x[:, 2] - 0.9)
+
+    law = [stats.uniform(), stats.norm(), stats.beta(0.5, 0.5)]
+    for seed in range(4):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            smw.sobol_indices(cells, law, 500, seed=seed)
+        assert not any("heavy tail" in str(w.message) for w in said)
