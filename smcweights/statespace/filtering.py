@@ -10,6 +10,8 @@ import math
 import re
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -112,9 +114,28 @@ class Cloud:
         if self.status[0]:
             padded = np.concatenate([np.full((self.t, y.shape[1]), np.nan), y])
             before = np.concatenate([np.full(self.t, np.nan), ess])
+            if 0 < self.t == self.status[1]:
+                before[self.t - 1] = 1 / (self.weights**2).sum()
             raise_status(self.status, padded, self.x, before)
         self.t += n_steps
         return moments, ess, increments
+
+    @contextmanager
+    def kept_on_error(self, n_steps: int) -> Iterator[None]:
+        """What an error leaves as it was: the particles, their generator, everything."""
+        # one step writes into the rows of its own time, but for the roots
+        names = ["roots", "tally", "status"]
+        if n_steps > 1:
+            names += ["x", "log_w", "ancestors", "backward", "tau"]
+        kept = {name: getattr(self, name).copy() for name in names}
+        t, state = self.t, self.rng.bit_generator.state
+        try:
+            yield
+        except BaseException:
+            for name, array in kept.items():
+                getattr(self, name)[...] = array
+            self.t, self.rng.bit_generator.state = t, state
+            raise
 
     @property
     def weights(self) -> Array:
@@ -534,8 +555,9 @@ class OnlineFilter:
 
         Raises
         ------
-        ValueError, ModelError, DegeneracyError
-            As for `particle_filter`.
+        TypeError, ValueError, ModelError, DegeneracyError
+            As for `particle_filter`. The observation is then not taken, and leaves no trace: go on
+            with the next one, or with NaN in its place.
 
         Warns
         -----
@@ -543,18 +565,19 @@ class OnlineFilter:
             As `particle_filter`, once for each cause.
         """
         began = time.perf_counter()
-        rows, vector = online_rows(y_t, self._columns)
-        if self._cloud is None:
+        rows, vector = online_rows(np.expand_dims(y_t, 0), self._columns)
+        cloud = self._cloud
+        if cloud is None:
             check_functions(self._model, np.repeat(rows, 2, axis=0), vector, self._proposal)
             functions = compiled(self._model, vector, self._proposal, rejection=False)
-            self._columns = rows.shape[1]
-            self._cloud = Cloud(
+            cloud = Cloud(
                 self._model, functions, self._n, rng=generator(self._root, "filter", 0),
                 scheme=self._scheme, threshold=self._threshold, roots=True, moments=True,
             )  # fmt: skip
         check_series(self._model, rows, self.t)
-        cloud = self._cloud
-        moments, ess, increments = cloud.advance(rows)
+        with cloud.kept_on_error(1):
+            moments, ess, increments = cloud.advance(rows)
+        self._cloud, self._columns = cloud, rows.shape[1]
         self._log_z += float(increments[0])
         self._smallest = min(self._smallest, (float(ess[0]), self.t))
         self.t += 1
@@ -591,13 +614,12 @@ class OnlineFilter:
         )  # fmt: skip
 
 
-def online_rows(y_t: ArrayLike, columns: int) -> tuple[Array, bool]:
-    """One observation as a row, and whether it is a vector; `columns` of those before, or 0."""
-    given = np.asarray(y_t)[None]
-    rows = observations(given)
+def online_rows(y: ArrayLike, columns: int) -> tuple[Array, bool]:
+    """Observations as rows, and whether they are vectors; `columns` of those before, or 0."""
+    rows = observations(y)
     if columns and rows.shape[1] != columns:
         raise ValueError(f"y: got {rows.shape[1]} components; expected {columns}")
-    return rows, given.ndim == 2
+    return rows, np.ndim(y) == 2
 
 
 def backward_simulation(

@@ -41,10 +41,10 @@ class StateSpaceModel:
     """A hidden Markov process and how it is observed.
 
     All functions are written for ONE particle in NumPy style, without Python objects, so that
-    numba can compile them; densities without branches that depend on the state can be
-    differentiated by JAX, too. ``x`` is a float, or an array of shape (d,) when `state_dim` is d;
-    ``theta`` is the array of parameters. Densities are normalised, and everything random comes
-    from ``rng``; `check_model` tries whether they fit.
+    numba can compile them; functions that they call are decorated with ``numba.njit``. Densities
+    without branches that depend on the state can be differentiated by JAX, too. ``x`` is a float,
+    or an array of shape (d,) when `state_dim` is d; ``theta`` is the array of parameters. Densities
+    are normalised, and everything random comes from ``rng``; `check_model` tries whether they fit.
 
     Before a model is compiled each function is called as plain Python, at the first and last
     times: compiled code reads beyond an array, or draws with a negative scale, without a word.
@@ -337,13 +337,16 @@ def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
 
 
 def observations(y: ArrayLike) -> Array:
-    """Check observations; shape (T, p) with rows of NaN where nothing was seen."""
-    given = np.asarray(y)
+    """Check observations; shape (T, p) with rows of NaN where nothing was seen.
+
+    What is masked in a masked array was not seen.
+    """
+    given: Any = y if np.ma.isMaskedArray(y) else np.asarray(y)
     if given.dtype.kind not in "iuf":
         raise TypeError(f"y: got dtype {given.dtype}; expected real numbers, NaN where missing")
     if given.ndim not in (1, 2) or given.size == 0:
         raise ValueError(f"y: got shape {given.shape}; expected (T,) or (T, p) with T >= 1")
-    values = np.array(given, dtype=np.float64)
+    values = np.ma.filled(given.astype(np.float64), np.nan)
     infinite = np.isinf(values)
     if infinite.any():
         where = [int(i) for i in np.argwhere(infinite)[0]]
@@ -413,8 +416,14 @@ def _names_in(code: CodeType) -> set[str]:
 def _check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
     if not callable(function):
         raise TypeError(f"{name}: got {type(function).__name__}; expected a function")
+    # the one that stays Python
+    if name != "observation_sample" and not isinstance(_python(function), FunctionType):
+        raise TypeError(
+            f"{name}: got a {type(function).__name__}, which numba can't compile; expected a plain "
+            f"function, like lambda {', '.join(arguments)}: ..."
+        )
     try:
-        inspect.signature(getattr(function, "py_func", function)).bind(*arguments)
+        inspect.signature(_python(function)).bind(*arguments)
     except TypeError:
         raise TypeError(f"{name}: expected a function of ({', '.join(arguments)})") from None
     except ValueError:
@@ -729,7 +738,7 @@ def compiled_functional(
                     (initial_functional,), kernels.ADD_FIRST_SIGNATURE,
                 )  # fmt: skip
         except _numba_errors() as error:
-            raise ModelError(f"functional: numba can't compile it: {_reason(error)}") from None
+            raise ModelError(f"functional: numba can't compile it{_reason(error)}") from None
     return first, add, values.size, scalar, None
 
 
@@ -828,7 +837,30 @@ def _reason(error: BaseException) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("During:", "Failed in", "Overload"))]
-    return " ".join(kept[:6])[:600]
+    said = " ".join(kept[:6])[:600]
+    for pattern, remedy in _REMEDIES.items():
+        found = re.search(pattern, said)
+        if found:
+            return f" ({found.expand(remedy)}): {said}"
+    return f": {said}"
+
+
+# what numba says, and what the user can do about it
+_REMEDIES = {
+    r"global name '(\w+)': .*<class 'function'>": r"decorate \1 with numba.njit",
+    r"global name '(\w+)': .*<class '(dict|set)'>": r"\1 is a \2: use a tuple or np.asarray",
+    r"reflected list|, \(List\(": "it reads a list: use a tuple or np.asarray",
+    r"<(class|module) 'scipy": "it calls scipy: write the density out",
+    r"global name '(\w+)': .*<class 'numpy.ufunc'>": (
+        r"\1 is unknown to numba: write it out, with math.lgamma, math.erf and the like"
+    ),
+    r"attribute 'choice' of type NumPyRandomGenerator": (
+        "instead of rng.choice use np.searchsorted(np.cumsum(p), rng.random())"
+    ),
+    r"getitem\(float64, ": (
+        "it indexes a float: x is an array where state_dim is set, y_t where y has shape (T, p)"
+    ),
+}
 
 
 def _explained(
@@ -860,7 +892,7 @@ def _explained(
             dispatcher.compile(signature)
         except _numba_errors() as own:
             return ModelError(
-                f"{name}: numba can't compile it for ({', '.join(arguments)}): {_reason(own)}"
+                f"{name}: numba can't compile it for ({', '.join(arguments)}){_reason(own)}"
             )
         returned = dispatcher.overloads[signature].signature.return_type
         expected_x = "sample" in name
@@ -870,8 +902,13 @@ def _explained(
         ) or (not expected_x and not isinstance(returned, types.Number | types.Boolean))
         if wrong:
             expected = "a float" if not expected_x or model.state_dim is None else "a 1-d array"
+            if y_vector and "y" in arguments:
+                expected += (
+                    "; y_t is an array, since y has shape (T, p): where the model's observations "
+                    "are floats y has shape (T,), not (T, 1)"
+                )
             return ModelError(f"{name}: returns {returned}; expected {expected}")
-    return ModelError(f"numba can't compile the model: {_reason(error)}")
+    return ModelError(f"numba can't compile the model{_reason(error)}")
 
 
 def raise_status(status: NDArray[np.int64], y: Array, x: Array, ess: Array | None = None) -> None:
@@ -965,8 +1002,7 @@ def check_model(
     """
     from . import kernels
 
-    y = np.asarray(y)
-    rows, vector = observations(y), y.ndim == 2
+    rows, vector = observations(y), np.ndim(y) == 2
     check_functions(model, rows, vector)
     functions = compiled(model, vector, rejection=False)
     rng = generator(seed_sequence(seed), "check_model")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..estimate import Estimate, provenance
 from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import SCHEMES
-from .filtering import Cloud, check_common, small_samples, tell_once
+from .filtering import Cloud, check_common, online_rows, small_samples, tell_once
 from .model import (
     Functional,
     StateSpaceModel,
@@ -36,7 +37,6 @@ from .model import (
     compiled,
     compiled_functional,
     count,
-    observations,
 )
 
 __all__ = ["OnlineSmoother", "paris"]
@@ -351,28 +351,32 @@ class OnlineSmoother:
 
         Raises
         ------
-        ValueError, ModelError, DegeneracyError
-            As for `paris`.
+        TypeError, ValueError, ModelError, DegeneracyError
+            As for `paris`. The observation is then not taken, and leaves no trace: go on with the
+            next one, or with NaN in its place.
 
         Warns
         -----
         PrecisionWarning
             As `paris`, once for each cause; ``diagnostics["warnings"]`` has it every time.
         """
-        self.extend(np.asarray(y_t, dtype=np.float64)[None])
+        self.extend(np.expand_dims(y_t, 0))
         return self._estimate(stacklevel=4)
 
     def extend(self, y: ArrayLike) -> None:
-        """Take several observations, shape (T,) or (T, p), without an estimate in between."""
+        """Take several observations, shape (T,) or (T, p), without an estimate in between.
+
+        An error leaves no trace of any of them.
+        """
         began = time.perf_counter()
-        rows = observations(y)
-        if not self._clouds:
+        rows, vector = online_rows(y, self._columns)
+        clouds = self._clouds
+        if not clouds:
             twice = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)
-            check_functions(self._model, twice, np.ndim(y) == 2)
+            check_functions(self._model, twice, vector)
             scheme, threshold = self._settings
-            functions = compiled(self._model, np.ndim(y) == 2)
-            self._columns = rows.shape[1]
-            self._clouds = [
+            functions = compiled(self._model, vector)
+            clouds = [
                 Cloud(
                     self._model, functions, self._n, rng=generator(self._root, "paris", r),
                     scheme=scheme, threshold=threshold, sums=tuple(self._sums),
@@ -380,19 +384,22 @@ class OnlineSmoother:
                 )
                 for r in range(self._repeats)
             ]  # fmt: skip
-        if rows.shape[1] != self._columns:
-            raise ValueError(f"y: got {rows.shape[1]} components; expected {self._columns}")
         check_series(self._model, rows, self.t)
-        for r, cloud in enumerate(self._clouds):
-            _, ess, increments = cloud.advance(rows)
-            if not np.isfinite(cloud.sums).all():
-                raise ModelError(
-                    f"functional: sum of {cloud.sums} up to time {cloud.t - 1}; expected finite "
-                    "numbers"
-                )
-            self._log_z[r] += increments.sum()
-            at = int(ess.argmin())
-            self._smallest = min(self._smallest, (float(ess[at]), self.t + at))
+        log_z, smallest = self._log_z.copy(), self._smallest
+        with ExitStack() as kept:
+            for r, cloud in enumerate(clouds):
+                kept.enter_context(cloud.kept_on_error(len(rows)))
+                _, ess, increments = cloud.advance(rows)
+                if not np.isfinite(cloud.sums).all():
+                    raise ModelError(
+                        f"functional: sum of {cloud.sums} up to time {cloud.t - 1}; expected "
+                        "finite numbers"
+                    )
+                log_z[r] += increments.sum()
+                at = int(ess.argmin())
+                smallest = min(smallest, (float(ess[at]), self.t + at))
+        self._clouds, self._columns = clouds, rows.shape[1]
+        self._log_z, self._smallest = log_z, smallest
         self.t += len(rows)
         self._seconds += time.perf_counter() - began
 

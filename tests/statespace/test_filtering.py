@@ -3,6 +3,7 @@
 z-tests: bound 5.5 standard errors, about 60 of them: a false alarm in 10^5 runs of the file.
 """
 
+import re
 import warnings
 
 import numpy as np
@@ -189,6 +190,53 @@ def test_an_online_filter_gives_the_numbers_of_the_whole_series():
         online.update([0.1, 0.2])
     with pytest.raises(ValueError, match="of one time, from an OnlineFilter"):
         smw.backward_simulation(found[-1], 3)
+
+
+def test_a_refused_observation_leaves_no_trace_in_a_filter():
+    # multinomial resampling at every step: all that can change does
+    tried, spared = (
+        smw.OnlineFilter(LINEAR, 200, resampling="multinomial", ess_threshold=1.0, seed=2)
+        for _ in range(2)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        with pytest.raises(smw.DegeneracyError, match=r"time 0: .* y = 1e"):
+            tried.update(1e200)
+        for t, y_t in enumerate([0.3, np.nan, -0.2, 0.1]):
+            a, b = tried.update(y_t), spared.update(y_t)
+            assert tried.t == spared.t == t + 1
+            np.testing.assert_array_equal(a.particles, b.particles)
+            np.testing.assert_array_equal(a.log_weights, b.log_weights)
+            for name in ("value", "standard_error"):
+                assert getattr(a.log_likelihood, name) == getattr(b.log_likelihood, name)
+            before = f"time {t + 1}: .* size before: {re.escape(format(a.ess[0], '.3g'))};"
+            with pytest.raises(smw.DegeneracyError, match=before):
+                tried.update(1e200)
+
+
+def test_masked_entries_are_missing():
+    hidden = np.isnan(Y)
+    masked = np.ma.masked_array(np.where(hidden, 99.0, Y), hidden)
+    assert smw.kalman_smoother(LINEAR, masked).log_likelihood == EXACT.log_likelihood
+    found = [smw.particle_filter(LINEAR, y, 500, repeats=2, seed=1) for y in (masked, Y)]
+    assert found[0].log_likelihood.value == found[1].log_likelihood.value
+    tiny_integers = np.ma.masked_array([1, 99], [False, True])
+    assert (
+        smw.kalman_smoother(LINEAR, tiny_integers).log_likelihood
+        == smw.kalman_smoother(LINEAR, [1.0, np.nan]).log_likelihood
+    )
+    sums = [
+        smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_states, 200, seed=1) for _ in range(2)
+    ]
+    filters = [smw.OnlineFilter(LINEAR, 200, seed=1) for _ in range(2)]
+    for a, b in (sums, filters):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", smw.PrecisionWarning)
+            for pair in zip(masked[5:10], Y[5:10], strict=True):
+                last = a.update(pair[0]), b.update(pair[1])
+    assert sums[0].estimate().value == sums[1].estimate().value
+    np.testing.assert_array_equal(last[0].particles, last[1].particles)
+    smw.check_model(LINEAR, masked, n_draws=500, seed=1)
 
 
 def test_an_online_filter_of_vectors_agrees_with_kalman():

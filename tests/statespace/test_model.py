@@ -1,10 +1,12 @@
 """Models compile, or say why not; samplers, densities and bounds agree."""
 
+import functools
 import math
 import warnings
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import smcweights as smw
 
@@ -70,6 +72,67 @@ def test_finite_states_are_drawn_by_their_probabilities():
 def test_what_numba_cannot_compile_is_named(change, message):
     with pytest.raises(smw.ModelError, match=f"^{message}: "):
         smw.particle_filter(walk(**change), [0.0, 1.0], 10, seed=1)
+
+
+def square(x):
+    return x * x
+
+
+def reading(thing):
+    return lambda y, x, t, theta: -thing[0] * (y - x) ** 2
+
+
+TABLE = {0: 1.0}
+REMEDIES = {
+    "helper": (
+        {"observation_logpdf": lambda y, x, t, theta: -square(y - x)},
+        r"observation_logpdf: .* \(decorate square with numba\.njit\)",
+    ),
+    "list": ({"observation_logpdf": reading([0.5])}, "reads a list: use a tuple or np.asarray"),
+    "dict": (
+        {"observation_logpdf": lambda y, x, t, theta: -TABLE[0] * (y - x) ** 2},
+        "TABLE is a dict: use a tuple",
+    ),
+    "scipy": (
+        {"observation_logpdf": lambda y, x, t, theta: scipy.stats.norm.logpdf(y, x)},
+        "calls scipy: write the density out",
+    ),
+    "choice": (
+        {"transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.choice(2)},
+        "instead of rng.choice use np.searchsorted",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_what_numba_cannot_compile_comes_with_a_remedy(name):
+    change, message = REMEDIES[name]
+    with pytest.raises(smw.ModelError, match=message):
+        smw.particle_filter(walk(**change), [0.0, 1.0], 10, seed=1)
+
+
+def test_the_remedies_compile():
+    import numba
+
+    squared = numba.njit(square)
+    p = np.array([0.2, 0.8])
+    model = walk(
+        observation_logpdf=lambda y, x, t, theta: -0.5 * squared(y - x) - LOG_ROOT,
+        initial_sample=lambda rng, theta: np.searchsorted(np.cumsum(p), rng.random()) + 0.0,
+        initial_logpdf=lambda x, theta: np.log(p[int(x)]) if x in (0.0, 1.0) else -np.inf,
+    )
+    smw.check_model(model, [0.0, 1.0], n_draws=2_000, seed=1)
+
+
+def test_observations_of_the_wrong_shape_are_told_as_such():
+    model, y = READY["scalar"](), np.zeros(3)
+    match = r"y_t is an array, since .* are floats y has shape \(T,\), not \(T, 1\)"
+    with pytest.raises(smw.ModelError, match=match):
+        smw.particle_filter(model, y[:, None], 10, seed=1)
+    with pytest.raises(smw.ModelError, match=match):
+        smw.OnlineFilter(model, 10, seed=1).update([1.0, 2.0])
+    with pytest.raises(smw.ModelError, match=r"indexes a float: .* y has shape \(T, p\)"):
+        smw.particle_filter(READY["matrix"](), y, 10, seed=1)
 
 
 def test_wrong_densities_are_found():
@@ -309,6 +372,14 @@ def test_arguments_are_checked_at_the_door():
         walk(initial_sample=lambda rng: 0.0)
     with pytest.raises(TypeError, match="observation_logpdf: got int"):
         walk(observation_logpdf=3)
+    partial = functools.partial(lambda scale, y, x, t, theta: -(((y - x) / scale) ** 2), 2.0)
+    with pytest.raises(TypeError, match=r"observation_logpdf: got a partial, which numba"):
+        walk(observation_logpdf=partial)
+    with pytest.raises(TypeError, match=r"functional: got a partial, which numba"):
+        smw.paris(walk(), [0.0], functools.partial(lambda s, x_prev, x, t: s * x, 2.0), 10)
+    # simulation is plain Python
+    told = walk(observation_sample=functools.partial(lambda s, rng, x, t, theta: s * x, 2.0))
+    assert told.simulate(2, seed=1)[1].shape == (2,)
     with pytest.raises(ValueError, match="theta_names: got"):
         walk(theta=[1.0], theta_names=["a", "b"])
     with pytest.raises(ValueError, match="transforms: got"):

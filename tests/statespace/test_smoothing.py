@@ -211,6 +211,37 @@ def test_one_observation_at_a_time_is_the_same_as_all_at_once():
     assert held < 3 * 1_500 * 100
 
 
+def test_a_refused_observation_leaves_no_trace_in_a_smoother():
+    model = smw.models.stochastic_volatility(0.9, 0.5, 1.0)
+
+    def smoother(repeats=8):
+        return smw.OnlineSmoother(model, smw.functionals.sum_of_states, 3, repeats=repeats, seed=2)
+
+    # squares overflow unless a particle of the run has a large state: the first run goes on, and
+    # another one refuses
+    many, spared, first = smoother(), smoother(), smoother(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        with pytest.raises(smw.DegeneracyError, match="time 0"):
+            many.update(1e200)
+        for y_t in (0.3, -0.1, np.nan, 0.2):
+            for one in (many, spared, first):
+                one.update(y_t)
+        assert first.update(1e154).value < np.inf
+        for refused in ([1e154], [0.3, 1e200], [0.1, 0.2, 0.3, 1e200]):
+            with pytest.raises(smw.DegeneracyError):
+                many.extend(refused)
+            assert many.t == spared.t
+            assert many.estimate().value == spared.estimate().value
+        many.extend(Y[:5])
+        spared.extend(Y[:5])
+        a, b = many.estimate(), spared.estimate()
+    assert a.value == b.value and a.standard_error == b.standard_error
+    assert many.log_likelihood == spared.log_likelihood
+    for name in ("smallest_ess", "tries_per_draw"):
+        assert a.diagnostics[name] == b.diagnostics[name]
+
+
 def test_a_long_series_neither_drifts_nor_underflows():
     model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     _, y = model.simulate(10_000, seed=1)
@@ -299,6 +330,8 @@ def test_bad_arguments():
         smw.OnlineSmoother(LINEAR, smw.functionals.states, 10)
     with pytest.raises(ValueError, match="no observation yet"):
         smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_states, 10).estimate()
+    with pytest.raises(TypeError, match="y: got dtype <U1"):
+        smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_states, 10).update("b")
     unbounded = smw.StateSpaceModel(
         LINEAR.initial_sample, LINEAR.initial_logpdf, LINEAR.transition_sample,
         LINEAR.transition_logpdf, LINEAR.observation_logpdf, theta=LINEAR.theta,
