@@ -8,7 +8,7 @@ With Dm the difference of the means and v_x, v_y the variances of the projected 
 ``gaussian``    (theta.Dm)^2 + (sqrt v_x - sqrt v_y)^2, W_2^2 of the fitted Gaussians
 ``power``       abs(theta.Dm)^p
 ``point_mass``  W between each cloud and the other's mean
-``("harmonics", degree)``  all even polynomials of the direction up to that degree
+``("harmonics", degree)``  all even polynomials of the direction up to that even degree
 ``(function, mean)``       the user's: (L, d) -> (L,) or (L, k), and its mean over the sphere
 
 `fit` has the coefficients: every block is corrected by those of the other blocks, so that the
@@ -33,6 +33,7 @@ __all__ = [
     "Fit",
     "absolute_moment",
     "build",
+    "check_means",
     "fit",
     "mean_squared_gap",
     "projection_skewness",
@@ -45,6 +46,8 @@ NAMES = ("lower", "upper", "parts", "gaussian", "power", "point_mass")
 PREFERENCE = ("gaussian", "parts", "upper", "lower", "power", "point_mass", "own", "harmonics")
 BLOCKS_PER_CONTROL = 8
 MOST_HARMONICS = 2000
+SEEN_VARYING = 1e-6  # of its size; a control that varies less is rounding
+FEWEST_TOLD = 200  # directions; of 100, one run in thousands is six standard errors off
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Control:
     order : float
         Of its unit: values grow with this power of the clouds' size; 0 for functions of the
         direction alone.
+    label : str
+        What messages call a function of the user's.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Control:
     values: Callable[[Array, Any, Any], Array]
     means: Callable[[float], tuple[Array, float]]
     order: float
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,9 +232,10 @@ def harmonics(dimension: int, degree: int) -> Control:
     >>> [harmonics(3, degree).count for degree in (2, 4, 8)]
     [5, 14, 44]
     """
-    if isinstance(degree, bool) or not isinstance(degree, int | np.integer) or degree < 2:
+    whole = isinstance(degree, int | np.integer) and not isinstance(degree, bool)
+    if not whole or degree < 2 or degree % 2:
         raise ValueError(f"control_variates: got harmonics of degree {degree!r}; expected 2, 4 ...")
-    degree = int(degree) - int(degree) % 2
+    degree = int(degree)
     count = math.comb(dimension + degree - 1, degree) - 1
     if count > MOST_HARMONICS:
         raise ValueError(
@@ -365,7 +372,8 @@ def _of_second_moments(name: str, pair: Any) -> Control:
         a, b = pair.spectra()
         most = max(pair.x.spread + pair.y.spread, 1e-300) / d
         # a power of ten, so that rounding doesn't move the nodes when the units change
-        digits = min(max(math.ceil(-math.log10(max(tolerance / most, 1e-300))), 3), 10)
+        share = min(max(tolerance / most, 1e-10), 1e-3)
+        digits = math.ceil(-math.log10(share))
         relative = 10.0**-digits
         gap = mean_squared_gap(a, b, d, relative)
         return np.array([squared / d + gap]), relative * gap
@@ -426,7 +434,36 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
             )
         return out
 
-    return Control("own", len(known), values, lambda tolerance: (known, 0.0), 0)
+    label = getattr(function, "__name__", type(function).__name__)
+    return Control("own", len(known), values, lambda tolerance: (known, 0.0), 0, label)
+
+
+def check_means(control: Control, values: Array, weights: Array, stated: Array) -> None:
+    """Raise where values (B, lines, k) of a control refute the means (k,) stated for it.
+
+    Six standard errors: of independent directions, which the blocks of a rule stay within, and of
+    the blocks as they are. Few directions say little of the mean of a skewed function, and may
+    show half of its skewness. A column that `fit` drops because it doesn't vary does no harm.
+    """
+    singles = values.reshape(-1, values.shape[-1])
+    rows = np.einsum("blk,l->bk", values, weights)
+    sizes = np.abs(rows).max(axis=0)
+    seen, varying = rows.mean(axis=0), rows.std(axis=0)
+    gaps = singles - singles.mean(axis=0)
+    spread = np.sqrt(np.mean(gaps**2, axis=0))
+    skewness = np.mean((gaps / np.maximum(spread, 1e-300)) ** 3, axis=0)
+    error = np.maximum(spread * math.sqrt(float(weights @ weights)), varying) / math.sqrt(len(rows))
+    wrong = np.abs(seen - stated) > np.maximum(6 * error, 1e-9 * sizes)
+    wrong &= varying > SEEN_VARYING * sizes
+    wrong &= len(singles) >= np.maximum(10 * (2 * skewness) ** 2, FEWEST_TOLD)
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        which = f"function {k + 1} of " if control.count > 1 else ""
+        raise ValueError(
+            f"control_variates: {which}{control.label} has the stated mean {stated[k]:.6g}, but "
+            f"{seen[k]:.6g} +- {error[k]:.2g} over the directions drawn; expected its mean over "
+            "the sphere"
+        )
 
 
 def fit(values: Array, centred: Array, sizes: Array) -> Fit:
@@ -457,7 +494,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     """
     count, k = centred.shape
     spread = centred.std(axis=0)
-    kept = np.flatnonzero(spread > 1e-6 * sizes)
+    kept = np.flatnonzero(spread > SEEN_VARYING * sizes)
     coefficients = np.zeros(k)
     if kept.size == 0:
         return Fit(values, 0, coefficients)

@@ -232,7 +232,7 @@ def sliced_gradient(
     if root:
         # the distance itself has a kink at 0, of which 0 is a subgradient
         value = max(power, 0.0) ** (1 / p)
-        slope = power ** (1 / p - 1) / p if power > _least(pair, p) else 0.0
+        slope = power ** (1 / p - 1) / p if power > 3 * pair.rounding(p, power) else 0.0
         gradient, error, spread = gradient * slope, error * slope, spread * slope
     if cautions:
         warnings.warn(f"sliced_gradient: {'; '.join(cautions)}", PrecisionWarning, stacklevel=2)
@@ -249,11 +249,6 @@ def sliced_gradient(
         ),
     )
     return SlicedGradient(gradient, error, distance)
-
-
-def _least(pair: Pair, p: float) -> float:
-    """Below this a distance to the power p is rounding."""
-    return (1e-15 * max(pair.scale, 1e-300)) ** (p / 2)
 
 
 @dataclass(frozen=True)
@@ -434,7 +429,7 @@ def sliced_gradient_flow(
             if step == count:
                 break
             if root:
-                gradient *= power ** (1 / p - 1) / p if power > _least(now, p) else 0.0
+                gradient *= power ** (1 / p - 1) / p if power > 3 * now.rounding(p, power) else 0.0
             if callback is not None:
                 shown = points + offset
                 shown.flags.writeable = False

@@ -34,6 +34,7 @@ from .controls import (
     Control,
     Fit,
     build,
+    check_means,
     fit,
     mean_squared_gap,
     projection_skewness,
@@ -87,10 +88,15 @@ class Cloud:
         return self.weights @ self.points
 
     @cached_property
+    def size(self) -> float:
+        """Mean square of the points."""
+        squares = np.einsum("nd,nd->n", self.points, self.points, dtype=np.float64)
+        return float(self.masses @ squares)
+
+    @cached_property
     def spread(self) -> float:
         """Trace of the covariance (divided by the sum of the weights)."""
-        squares = np.einsum("nd,nd->n", self.points, self.points, dtype=np.float64)
-        return max(float(self.masses @ squares) - float(self.mean @ self.mean), 0.0)
+        return max(self.size - float(self.mean @ self.mean), 0.0)
 
     @cached_property
     def rough(self) -> tuple[Array, float]:
@@ -99,11 +105,6 @@ class Cloud:
         count = min(max(SOME // d, 50), 1000)
         some = self.points[:: max(n // count, 1)].astype(np.float64)
         return np.add.reduce(some) / len(some), float(np.vdot(some, some)) / len(some)
-
-    @property
-    def size(self) -> float:
-        """Rough mean square of the points."""
-        return self.rough[1]
 
     @cached_property
     def masses(self) -> Array:
@@ -141,8 +142,19 @@ class Pair:
 
     @property
     def scale(self) -> float:
-        """Rough size of what a squared distance is the small or large difference of."""
+        """Size of what a squared distance is the small or large difference of."""
         return self.x.size + self.y.size
+
+    def rounding(self, p: float, cost: float) -> float:
+        """What rounding leaves unknown of a cost: about p delta g^(p-1), with g^p the cost.
+
+        Projections err by delta, and gaps between them with them; where these are all there is,
+        delta^p.
+        """
+        gap = max(cost, 0.0) ** (1 / p)
+        eps = float(np.finfo(self.x.points.dtype).eps)
+        delta = 8 * eps * max(math.sqrt(self.scale), gap)
+        return float(delta**p + p * delta * gap ** (p - 1))
 
     def spectra(self) -> tuple[Array, Array]:
         """Covariances of both clouds in one orthonormal basis of all the directions they have."""
@@ -254,6 +266,8 @@ def _masses(weights: Any, count: int, name: str) -> Array | None:
         raise ValueError(f"{where}: entry {i} is {a[i]}; expected finite numbers from 0")
     if not a.any():
         raise ValueError(f"{where}: all are 0; expected a positive sum")
+    # the sum itself may be too large a number
+    a /= a.max()
     return a / a.sum()
 
 
@@ -274,10 +288,6 @@ def _moved(cloud: Cloud, dtype: Any, centre: Array | None) -> Cloud:
     if centre is not None:
         points = (points - centre).astype(dtype)
     return Cloud(points, cloud.weights, cloud.mark)
-
-
-def _rounding(cloud: Cloud) -> float:
-    return float(np.finfo(cloud.points.dtype).eps)
 
 
 def clouds_of(given: Sequence[tuple[Any, Any, str]], p: float = 2.0) -> list[Cloud]:
@@ -544,7 +554,7 @@ def sliced_wasserstein(
         table = _evaluated(run, pair, current, 1)
         used, rounds = current.total, 1
         found = _Result(pair, p, current, controls, fixed, bool(root), table)
-        while isinstance(rule, Precision) and used < most:
+        while isinstance(rule, Precision) and used < most and not found.all_rounding:
             half = found.half_width(rule.level)
             size = rule.next_size(found.value, half, table.shape[0] * current.lines, used)
             if size == 0:
@@ -569,7 +579,9 @@ def sliced_wasserstein(
         allowed = rule.half_widths(found.value)
         if not found.half_width(rule.level) <= allowed:
             cautions.append(
-                f"the precision was not reached within max_budget={rule.max_budget} directions"
+                "the precision was not reached: no direction shows more than rounding"
+                if found.all_rounding
+                else f"the precision was not reached within max_budget={rule.max_budget} directions"
             )
     return found.estimate(
         cautions,
@@ -659,7 +671,8 @@ def _too_few(current: Plan, p: float, costs: Array, fitted: bool = False) -> lis
 
     An interval over N directions loses some 0.2 skewness^2/N of its coverage, a little more where
     the coefficients of controls are fitted: 0.02 are let be. A sample that is too small for a long
-    tail shows only a part of its skewness; no more than that of a shifted cloud is expected.
+    tail shows only a part of its skewness; no more than that of a shifted cloud is expected. Less
+    than a block too few is what budgets lose to whole blocks.
     """
     if current.kind not in ("uniform", "orthogonal", "sobol"):
         return []
@@ -668,7 +681,7 @@ def _too_few(current: Plan, p: float, costs: Array, fitted: bool = False) -> lis
     seen = abs(float(np.mean((gaps / spread) ** 3))) if spread > 0 else 0.0
     skewness = min(SEEN_SKEWNESS * seen, projection_skewness(current.dimension, p, fitted))
     enough = max(FEWEST_SINGLE, (15 if fitted else 10) * skewness**2)
-    if costs.size >= enough:
+    if costs.size + current.lines > enough:
         return []
     return [
         f"the interval may cover less than it says: {costs.size} directions are few for skewed "
@@ -695,9 +708,11 @@ class _Result:
         blocks = np.einsum("blk,l->bk", table, weights)
         costs, rest = blocks[:, 0], blocks[:, 1:]
         count = len(costs)
-        rounding = 8 * _rounding(pair.x)
-        self.floor = rounding ** max(p / 2, 1) * pair.scale ** (p / 2)
-        self.floor = max(self.floor, rounding * float(costs.mean()))
+        self.floor = pair.rounding(p, float(costs.mean()))
+        self.all_rounding = bool(costs.mean() <= 3 * self.floor)
+        if self.all_rounding:
+            # there is nothing to correct but the rounding of the controls
+            controls, fixed = (), False
         kept: list[Control] = []
         columns: list[int] = []
         self.dropped: list[str] = []
@@ -733,10 +748,14 @@ class _Result:
             first = corrected(rows - rows.mean(axis=0))
             left = first.blocks.std(ddof=1) / math.sqrt(count) if count > 1 else abs(costs[0])
             largest = np.maximum.reduceat(np.abs(first.coefficients), starts)
-            allowed = 0.01 * float(left) / np.maximum(largest, 1e-300)
+            allowed = 0.01 * float(left) / np.maximum(largest, 1e-300 * max(float(left), 1.0))
             known = [
                 control.means(float(most)) for control, most in zip(kept, allowed, strict=True)
             ]
+            for control, at, (mean, _) in zip(kept, starts, known, strict=True):
+                if control.name == "own":
+                    own = [1 + column for column in columns[at : at + control.count]]
+                    check_means(control, table[:, :, own], weights, mean)
             result = corrected(rows - np.concatenate([mean for mean, _ in known]))
             self.quadrature = float(sum(largest * [error for _, error in known]))
         else:
@@ -786,7 +805,9 @@ class _Result:
         lower, upper = self.bounds(level)
         return max(self.value - lower, upper - self.value)
 
-    def estimate(self, cautions: list[str], cost: dict[str, Any], source: Any) -> Estimate:
+    def estimate(
+        self, cautions: list[str], cost: dict[str, Any], source: dict[str, Any]
+    ) -> Estimate:
         """The estimate, with a warning where it can't be promised."""
         import warnings
 
@@ -821,7 +842,7 @@ class _Result:
         }
         if cautions:
             warnings.warn(
-                f"sliced_wasserstein: {'; '.join(cautions)}", PrecisionWarning, stacklevel=3
+                f"{source['method']}: {'; '.join(cautions)}", PrecisionWarning, stacklevel=3
             )
         return Estimate(
             self.value,
@@ -1046,14 +1067,19 @@ def sliced_wasserstein_matrix(
         factor = np.zeros((len(pairs), 1))
     elif count > 1:
         factor = ((blocks - power) / math.sqrt(count * (count - 1))).T
-        floor = 8 * _rounding(found[0]) * max(c.size for c in found) ** (p / 2)
+        floor = np.array(
+            [
+                Pair(found[i], found[j]).rounding(p, float(cost))
+                for (i, j), cost in zip(pairs, power, strict=True)
+            ]
+        )
         skewed = [
             caution
             for k in np.flatnonzero((factor**2).sum(axis=1) > floor**2)
             for caution in _too_few(current, p, table[..., k].ravel())
         ]
         cautions += skewed[:1]
-        factor = np.concatenate([factor, np.full((len(pairs), 1), floor)], axis=1)
+        factor = np.concatenate([factor, floor[:, None]], axis=1)
         factor = factor * slope[:, None]
         factor[power <= 0] = 0.0
     else:

@@ -346,6 +346,17 @@ def test_directions_that_are_few_for_a_high_power_are_told(p, few, enough, contr
         smw.sliced_wasserstein_matrix([x, x + v], few, seed=1, p=p, directions="uniform")
 
 
+@pytest.mark.parametrize("d", [4, 5, 6, 7, 8, 9, 10, 11, 13, 20, 33])
+def test_the_number_of_directions_that_is_said_to_do_does(d):
+    """Also where whole blocks round it down."""
+    rng = np.random.default_rng(d)
+    x, y = rng.normal(size=(60, d)), rng.normal(size=(60, d))
+    with pytest.warns(smw.PrecisionWarning, match="directions are few.* 50 would do for p = 2"):
+        smw.sliced_wasserstein(x, y, 30, seed=1, control_variates=False)
+    estimate = smw.sliced_wasserstein(x, y, 50, seed=1, control_variates=False)
+    assert 40 < estimate.diagnostics["directions_used"] <= 50
+
+
 def test_coverage_in_many_dimensions_with_the_exact_gaussian_control():
     """300 seeds, 1e-6; the truth is a run of 200,000 directions, its error counted."""
     x, y = mixture(80, 20, 1), mixture(80, 20, 2)
@@ -418,6 +429,55 @@ def test_equal_clouds_are_told():
     assert np.isfinite(estimate.standard_error)
 
 
+EQUAL = ["plain", "line", "one far", "shifted", "float32", "weighted", "weighted, one far", "more"]
+
+
+@pytest.mark.parametrize("kind", EQUAL)
+@pytest.mark.parametrize("p", [1, 2, 3, 8])
+def test_clouds_that_are_equal_up_to_rounding_are_told_at_once(kind, p):
+    x, a, weights = np.random.default_rng(7).normal(size=(40, 8)), None, {}
+    if kind == "line":
+        x = x[:, :1] * np.arange(1.0, 9.0)
+    if "one far" in kind:
+        x[3] = -1e7
+    if kind == "shifted":
+        x = x + 1e4
+    if kind == "float32":
+        x = x.astype(np.float32)
+    if "weighted" in kind:
+        a = np.random.default_rng(3).random(40)
+        weights = {"weights_x": a, "weights_y": a[::-1].copy()}
+    y = (np.repeat(x, 3, axis=0) if kind == "more" else x)[::-1].copy()
+    keywords = {"p": p, **weights, "seed": 1}
+    for control in ("auto", "parts"):
+        with pytest.warns(smw.PrecisionWarning, match="can't be told from equal ones"):
+            smw.sliced_wasserstein(x, y, 200, control_variates=control, **keywords)
+    wanted = smw.Precision(relative=1e-2, max_budget=10_000)
+    with pytest.warns(smw.PrecisionWarning, match="not reached: no direction shows more than"):
+        estimate = smw.sliced_wasserstein(x, y, precision=wanted, root=False, **keywords)
+    assert estimate.cost["evaluations"] < 1_000
+
+
+@pytest.mark.parametrize("p", [1, 2, 3.5])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("d", [3, 6])
+def test_a_point_that_both_clouds_have_far_away_hides_nothing(d, weighted, p):
+    """One point moves by v, the other stays: a_0 c_{d,p} |v|^p."""
+    x, v = np.zeros((2, d)), np.linspace(1, 2, d)
+    x[1] = 1e7
+    y, a = x + np.stack([v, 0 * v]), np.array([0.1, 0.9]) if weighted else np.full(2, 0.5)
+    if weighted:  # the same mass in pieces that rounding sums differently
+        y, b = y[[0, 1, 1, 1]], np.array([0.1, 0.2, 0.3, 0.4])
+    else:
+        b = a
+    truth = a[0] * absolute_moment(d, p) * np.linalg.norm(v) ** p
+    keywords = {"p": p, "root": False, "directions": "orthogonal", "seed": 1}
+    found = smw.sliced_wasserstein(x, y, 6_000, weights_x=a, weights_y=b, **keywords)
+    # p = 2: orthogonal blocks have no noise
+    assert abs(found.value - truth) < 5 * found.standard_error + 1e-6 * truth
+    assert found.standard_error < (1e-6 if p == 2 else 0.03) * truth
+
+
 @pytest.mark.parametrize("d", [2, 3, 8])
 def test_a_precision_is_reached_and_covers(d):
     """200 seeds, 1e-6."""
@@ -466,6 +526,16 @@ def test_all_pairs_share_directions():
     np.testing.assert_allclose(np.cov(errors.T), said, atol=0.4 * said.diagonal().max())
 
 
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e9])
+def test_the_error_of_a_pair_is_its_own(far):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(60, 3)) * [1, 2, 5] + 1, rng.gamma(2, size=(80, 3))
+    alone = smw.sliced_wasserstein_matrix([x, y, x], 200, seed=1)["1, 2"]
+    joint = smw.sliced_wasserstein_matrix([x, y, far * x], 200, seed=1)["1, 2"]
+    assert joint.value == pytest.approx(alone.value, rel=1e-6)
+    assert joint.standard_error == pytest.approx(alone.standard_error, rel=1e-3)
+
+
 def test_clouds_with_names_have_weights_with_names():
     x, y, a = mixture(30, 3, 1), mixture(20, 3, 2), np.arange(1.0, 31.0)
     named = smw.sliced_wasserstein_matrix({"a": x, "b": y}, 50, weights={"a": a}, seed=1)
@@ -491,6 +561,12 @@ def test_a_reference_is_kept():
         other = smw.sliced_wasserstein(x, y, 4_000, seed=6)
         gap = abs(own.value - other.value)
         assert gap < 5 * math.hypot(own.standard_error, other.standard_error)
+
+
+def test_a_reference_warns_by_its_own_name():
+    x = mixture(30, 3, 1)
+    with pytest.warns(smw.PrecisionWarning, match=r"^SlicedReference\.distance: the clouds can't"):
+        smw.SlicedReference(x, 100, seed=1).distance(x[::-1].copy())
 
 
 def test_the_two_sample_test_keeps_its_level_and_has_power():
@@ -534,6 +610,7 @@ def test_the_two_sample_test_keeps_its_level_and_has_power():
         ({"directions": np.eye(3), "budget": None}, ValueError, r"directions: got shape \(3, 3\)"),
         ({"control_variates": "both"}, ValueError, "control_variates: got 'both'"),
         ({"control_variates": ("harmonics", 1)}, ValueError, "harmonics of degree 1"),
+        ({"control_variates": ("harmonics", 3)}, ValueError, "harmonics of degree 3; expected 2"),
         ({"control_variates": 3}, TypeError, "control_variates: got int"),
         ({"root": 2}, TypeError, "root: got 2"),
     ],
@@ -567,6 +644,50 @@ def test_a_control_of_the_user_s():
     assert any(note.startswith("control_variates: raised") for note in caught.value.__notes__)
     with pytest.raises(TypeError, match="control_variates: got 'a' as a mean"):
         smw.sliced_wasserstein(x, y, 100, control_variates=(lambda t: t[:, 0], "a"))
+
+
+@pytest.mark.parametrize("directions", ["auto", "uniform", "orthogonal", "sobol"])
+def test_a_wrong_mean_of_a_control_is_told(directions):
+    """E theta_1^2 = 1/3, E |theta_1| = 1/2, which no rule of finite degree gets without error."""
+    keywords = {"directions": directions, "seed": 1}
+
+    def powers(theta):
+        return np.stack([theta[:, 0] ** 2, np.abs(theta[:, 0])], axis=1)
+
+    smw.sliced_wasserstein(*SPACE, 2_000, control_variates=(powers, [1 / 3, 1 / 2]), **keywords)
+    said = r"function 2 of powers has the stated mean 0\.6, but 0\.(49|5).* \+- "
+    with pytest.raises(ValueError, match=said):
+        smw.sliced_wasserstein(*SPACE, 2_000, control_variates=(powers, [1 / 3, 0.6]), **keywords)
+
+
+def test_right_means_of_controls_are_never_refused():
+    """160 runs with skewed controls, their tails mostly not drawn: none refused."""
+    rng = np.random.default_rng(1)
+    for d, power in ((3, 6), (30, 12)):
+        x, y, mean = mixture(3, d, 1), mixture(2, d, 2), absolute_moment(d, power)
+        own = (lambda theta, power=power: theta[:, 0] ** power, mean)
+        for budget in (17, 60):
+            for seed in rng.integers(2**32, size=40):
+                quietly(x, y, budget, directions="uniform", control_variates=own, seed=seed)
+
+
+def test_controls_of_costs_of_any_size():
+    """A control that is rounding beside a far point is no reason to overflow."""
+    x = np.random.default_rng(1).normal(size=(40, 6))
+    x[0] = 1e7
+    y = np.concatenate([x[:1], 1e4 + 1e4 * x[1:]])
+    estimate = smw.sliced_wasserstein(x, y, 600, p=8, seed=1)
+    assert np.isfinite(estimate.value) and np.isfinite(estimate.standard_error)
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_weights_of_any_size(size):
+    x, y = SPACE
+    same = smw.sliced_wasserstein(x, y, 100, weights_x=np.full(60, size), seed=1)
+    assert same.value == smw.sliced_wasserstein(x, y, 100, seed=1).value
+    a = np.r_[np.full(30, size), np.zeros(30)]
+    half = smw.sliced_wasserstein(x, y, 100, weights_x=a, seed=1)
+    assert half.value == smw.sliced_wasserstein(x[:30], y, 100, seed=1).value
 
 
 def test_a_gaussian_law_without_dimensions_is_told():
