@@ -1007,6 +1007,80 @@ def test_bad_arguments_of_score(changes, error, message):
         smw.score(**{**arguments, **changes})
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["a"], "names: got 1; expected 2"), (["a", "a"], "names: 'a' occurs twice")],
+)
+def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
+    def no_run(*args, **kwargs):
+        raise AssertionError("the run began")
+
+    monkeypatch.setattr(learning, "open_run", no_run)
+    with pytest.raises(ValueError, match=message):
+        smw.score(LINEAR, Y, THETA, 10, 20, free=[0, 1], names=names)
+    with pytest.raises(ValueError, match=message):
+        smw.markov_score_climbing(lambda z: -(z[0] ** 2), [0.0, 0.0], 10, 20, names=names)
+
+
+@pytest.mark.parametrize(
+    ("log_prior", "returned"),
+    [
+        (lambda theta: None, "None"),
+        (lambda theta: theta, r"array\(\[0.9"),
+        (lambda theta: "a", "'a'"),
+    ],
+    ids=["None", "array", "str"],
+)
+def test_a_prior_that_is_no_number_is_named(log_prior, returned):
+    with pytest.raises(smw.ModelError, match=rf"(?s)log_prior: returned {returned}.*a number"):
+        smw.particle_marginal_metropolis_hastings(LINEAR, Y, log_prior, 10, 5, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("target", "returned"),
+    [
+        (lambda z: -(z**2), r"shape \(1,\)"),
+        (lambda z: None, "NoneType"),
+        (lambda z: (z[0], z[0]), "tuple"),
+    ],
+    ids=["array", "None", "tuple"],
+)
+def test_a_target_that_is_no_number_is_named(target, returned):
+    message = rf"target: returned {returned} for z of shape \(1,\); expected a float"
+    with pytest.raises(smw.ModelError, match=message):
+        smw.markov_score_climbing(target, [0.0, 0.0], 10, 20, seed=1)
+
+
+def test_a_family_whose_density_is_no_number_is_named():
+    family = smw.VariationalFamily(
+        lambda rng, phi, n: phi + rng.standard_normal((n, 1)), lambda z, phi: -((z - phi) ** 2)
+    )
+    with pytest.raises(smw.ModelError, match=r"family.logpdf: returned shape \(1,\)"):
+        smw.markov_score_climbing(lambda z: 0.0, [0.0], 10, 20, family=family, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("stream", "error", "message"),
+    [
+        (3.0, TypeError, "stream: got float; expected an iterable"),
+        (None, TypeError, "stream: got NoneType"),
+        ([1.0, np.inf], ValueError, "stream: inf at time 1"),
+        ([1.0, "a"], ValueError, "stream: 'a' at time 1"),
+        ([[[1.0]]], ValueError, r"stream: \[\[1.0\]\] at time 0"),
+    ],
+    ids=["float", "None", "inf", "str", "matrix"],
+)
+def test_what_is_wrong_in_a_stream_is_named_with_its_time(stream, error, message):
+    with pytest.raises(error, match=message):
+        list(smw.online_maximum_likelihood(LINEAR, stream, None, 10, seed=1))
+
+
+@pytest.mark.parametrize("decay", [0.3, -0.1, 1.1, math.nan])
+def test_a_decay_that_never_settles_is_refused(decay):
+    with pytest.raises(ValueError, match=r"decay from 0\.5 to 1, or 0"):
+        smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay=decay)
+
+
 def test_a_row_of_which_a_part_is_missing_is_named():
     y = np.ones((8, 2))
     y[6, 1] = np.nan
