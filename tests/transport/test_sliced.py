@@ -709,3 +709,13 @@ def test_clouds_of_one_point_and_of_extreme_sizes():
     for factor in (1e-200, 1e200):
         with pytest.raises(ValueError, match=r"x: has coordinates of size .* use other units"):
             smw.sliced_wasserstein(x * factor, x, 50, seed=1)
+
+
+def test_a_point_far_from_the_others_in_the_plane():
+    """One pair is 1 apart, the other shared: SW_2^2 = 1/4, of squares of 1e14."""
+    x, y = np.array([[0.0, 0.0], [1e7, 0.0]]), np.array([[1.0, 0.0], [1e7, 0.0]])
+    with pytest.warns(smw.PrecisionWarning, match="far from the others"):
+        found = smw.sliced_wasserstein(x, y, root=False)
+    assert abs(found.value - 0.25) < 4 * found.standard_error < 1
+    by_angles = smw.sliced_wasserstein(x, y, 200, root=False, seed=1)
+    assert abs(by_angles.value - 0.25) < 1e-6
