@@ -181,7 +181,8 @@ def reweight(
     for p, (name, law) in enumerate(found.items()):
         said = f"laws: {name!r}" if name else "laws"
         if "lower" in estimate.sample:
-            _within(law, *(np.asarray(estimate.sample[end]) for end in ("lower", "upper")), said)
+            lower, upper = (np.asarray(estimate.sample[end]) for end in ("lower", "upper"))
+            _within(law, lower, upper, said)
         log_p = law.log_density(x)
         outside = (log_p > -np.inf) & (log_f == -np.inf)
         if outside.any():
