@@ -346,7 +346,7 @@ def observations(y: ArrayLike) -> Array:
         raise TypeError(f"y: got dtype {given.dtype}; expected real numbers, NaN where missing")
     if given.ndim not in (1, 2) or given.size == 0:
         raise ValueError(f"y: got shape {given.shape}; expected (T,) or (T, p) with T >= 1")
-    values = np.ma.filled(given.astype(np.float64), np.nan)
+    values = np.ma.filled(given.astype(np.float64, order="C"), np.nan)
     infinite = np.isinf(values)
     if infinite.any():
         where = [int(i) for i in np.argwhere(infinite)[0]]

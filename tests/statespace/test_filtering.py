@@ -12,7 +12,7 @@ import pytest
 import smcweights as smw
 from smcweights.statespace import kernels
 from smcweights.statespace.filtering import Cloud
-from smcweights.statespace.model import compiled
+from smcweights.statespace.model import compiled, observations
 
 from . import tiny
 
@@ -237,6 +237,13 @@ def test_masked_entries_are_missing():
     assert sums[0].estimate().value == sums[1].estimate().value
     np.testing.assert_array_equal(last[0].particles, last[1].particles)
     smw.check_model(LINEAR, masked, n_draws=500, seed=1)
+
+
+def test_observations_may_lie_in_memory_by_columns():
+    # a transposed array, or the values of a table
+    y = np.arange(8.0).reshape(2, 4).T
+    assert observations(y).flags.c_contiguous
+    assert observations(np.ma.masked_array(y, y > 6)).flags.c_contiguous
 
 
 def test_an_online_filter_of_vectors_agrees_with_kalman():
