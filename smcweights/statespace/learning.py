@@ -1855,8 +1855,8 @@ def _followed(model, stream, u, names, settings, step, decay, root, source):
     log_z = np.zeros(len(u))
     for t, y_t in enumerate(stream):
         try:
-            given = np.asarray(y_t, dtype=np.float64)
-            rows = observations(given[None])
+            given = np.ma.array(y_t, dtype=np.float64)
+            rows = observations(given.reshape(1, *given.shape))
         except (TypeError, ValueError):
             raise ValueError(
                 f"stream: {y_t!r} at time {t}; expected a number or numbers of shape (p,), NaN "
