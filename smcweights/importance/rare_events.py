@@ -49,6 +49,7 @@ from .proposals import Elliptical, WorkingSpace, _em, _starts, fit_directional, 
 from .sampling import (
     History,
     Sampler,
+    Stage,
     Units,
     arguments_of,
     call_integrand,
@@ -381,6 +382,7 @@ def _bound(margin: np.ndarray, weight: np.ndarray, s: float) -> float:
 def _doubts(
     searches: list[dict[str, Any]],
     history: History,
+    final: list[Stage],
     events: _Events,
     regions: tuple[Elliptical, ...],
     value: np.ndarray,
@@ -393,7 +395,10 @@ def _doubts(
     if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
         return []
     # the search wants regions it can fit; few draws tell that there is none to fit
-    seen = _seen(history, events)
+    every = History(list(history.stages), history.log_total)
+    for stage in final:
+        every.add(stage)
+    seen = _seen(every, events)
     need = FEW_DRAWS if seen.u.shape[1] <= FEW_INPUTS else ENOUGH_DRAWS
     outside = _outside(seen, regions)
     bound, known = np.zeros_like(value), np.zeros_like(value)
@@ -616,13 +621,8 @@ def failure_probability(
     rounds = [replace(stage, scalar=scalar) for stage in rounds]
     point, index, factors = _design_points(history, sampler.space)
     mean = pooled_mean(means, controls.mean_covariance)
-    every = history
-    if searches:
-        every = History(list(adapted.history.stages), adapted.history.log_total)
-        for stage in rounds:
-            every.add(stage)
     value = np.abs(units.original(mean.value))
-    cautions = _doubts(searches, every, events, found, value, names)
+    cautions = _doubts(searches, adapted.history, rounds, events, found, value, names)
     return _answer(
         adapted,
         rounds,
