@@ -110,9 +110,10 @@ def sobol_from_sample(
     variance = (outcomes**2).mean(0)
     if not (variance > (1e-13 * np.abs(centre)) ** 2).all():
         raise DegeneracyError(f"output {outputs[int(np.argmin(variance))]!r} does not vary")
-    shuffled = generator(root, "ties").permutation(n)
+    ties = generator(root, "ties")
     rank = np.empty((n, d), dtype=np.int64)
     for i in range(d):
+        shuffled = ties.permutation(n)
         rank[shuffled[np.argsort(points[shuffled, i], kind="stable")], i] = np.arange(n)
     parts = []
     if "first" in order:
@@ -201,6 +202,8 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
         raise ValueError(
             f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"
         )
+    if len(x) < 100:
+        raise ValueError(f"x: got {len(x)} rows; expected at least 100")
     distinct, first = np.unique(x, axis=0, return_index=True)
     if len(distinct) < len(x) and max(len(np.unique(c)) for c in x.T) == len(distinct):
         row = int(np.setdiff1d(np.arange(len(x)), first)[0])
@@ -208,8 +211,6 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
             f"x: row {row} repeats an earlier one, and {len(x) - len(distinct)} rows do; expected "
             "independent draws: a repeated row is its own neighbour"
         )
-    if len(x) < 100:
-        raise ValueError(f"x: got {len(x)} rows; expected at least 100")
     scalar = y.ndim == 1
     y = y.reshape(len(x), -1)
     for name, table in (("x", x), ("y", y)):

@@ -68,7 +68,7 @@ def test_no_region_is_lost(limit_state, d, truth, error):
 def test_a_search_that_ran_out_of_calls_is_told():
     with pytest.warns(smw.PrecisionWarning, match="search of further failure regions ran out"):
         smw.failure_probability(
-            lambda x: 4 - np.abs(x).max(axis=1), [stats.norm()] * 10, 10_000, seed=18
+            lambda x: 4 - np.abs(x).max(axis=1), [stats.norm()] * 10, 4_000, seed=1
         )
 
 

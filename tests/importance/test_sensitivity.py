@@ -484,9 +484,9 @@ def test_ties_of_a_discrete_input_are_ordered_at_random():
         (np.ones((99, 2)), np.ones(99), {}, "at least 100"),
         (np.ones((100, 2)), np.ones(99), {}, "got shapes"),
         (np.full((100, 2), np.nan), np.ones(100), {}, "row 0 has nan"),
-        (np.ones((100, 1)), np.arange(100.0), {}, "single input"),
-        (np.ones((100, 2)), np.arange(100.0), {"order": "second"}, "only"),
-        (np.ones((100, 2)), np.arange(100.0), {"inputs": ["a"]}, "2 different"),
+        (np.arange(100.0)[:, None], np.arange(100.0), {}, "single input"),
+        (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"order": "second"}, "only"),
+        (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"inputs": ["a"]}, "2 different"),
     ],
     ids=["few", "lengths", "nan", "single", "second", "names"],
 )
