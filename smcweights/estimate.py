@@ -22,7 +22,7 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -1154,6 +1154,9 @@ def _check_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, 
         return tuple(f"E{j + 1}" for j in range(value.size)) if value.ndim else ("estimate",)
     if isinstance(names, str):
         names = [names]
+    if not isinstance(names, Iterable):
+        raise TypeError(f"names: got {names!r}; expected strings")
+    names = list(names)
     checked = tuple(str(name) for name in names if isinstance(name, str))
     if len(checked) != len(names):
         raise TypeError(f"names: got {names!r}; expected strings")

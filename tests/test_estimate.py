@@ -71,6 +71,7 @@ def coverage_bounds(n, level, false_alarm=1e-7):
         ({"names": ["a", "b"]}, ValueError, "names: got 2; expected 3"),
         ({"names": ["a", "b", "a"]}, ValueError, "'a' occurs twice"),
         ({"names": ["a", "b", 3]}, TypeError, "expected strings"),
+        ({"names": 3}, TypeError, "names: got 3; expected strings"),
         ({"method": 3}, TypeError, "method: got int"),
         ({"degrees_of_freedom": 0}, ValueError, "smallest is 0.0; expected above 0"),
         ({"degrees_of_freedom": np.nan}, ValueError, "degrees_of_freedom"),

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -1409,8 +1410,13 @@ def _climbing_functions(target: Any, family: VariationalFamily) -> Any:
             def checked(z: Any, *phi: Any) -> Any:
                 value = log_density(z, *phi)
                 shape = getattr(value, "shape", () if isinstance(value, (int, float)) else None)
-                if shape != ():
-                    what = type(value).__name__ if shape is None else f"shape {shape}"
+                whole = shape == () and not jax.numpy.iscomplexobj(value)
+                if not whole:
+                    what = (
+                        f"shape {shape}"
+                        if shape
+                        else str(getattr(value, "dtype", type(value).__name__))
+                    )
                     raise ModelError(
                         f"{name}: returned {what} for z of shape {z.shape}; expected a float"
                     )
@@ -1676,6 +1682,8 @@ def _marginal_chain(
             return -math.inf, -math.inf, -math.inf
         given = log_prior(theta.copy())
         try:
+            if np.iscomplexobj(given):
+                raise TypeError("complex")
             prior = float(given)
         except (TypeError, ValueError):
             raise ModelError(
@@ -1821,9 +1829,11 @@ def online_maximum_likelihood(
     model, _, _, n = check_common(model, [0.0], n_particles, starts[0], ess_threshold)
     choice("resampling", resampling, SCHEMES)
     method = backward_method(model, backward)
-    if not (step > 0 and (decay == 0 or 0.5 <= decay <= 1)):
+    numbers = all(isinstance(v, Real) for v in (step, decay))
+    if not (numbers and step > 0 and (decay == 0 or 0.5 <= decay <= 1)):
         raise ValueError(
-            f"step, decay: got {step}, {decay}; expected step > 0, and decay from 0.5 to 1, or 0"
+            f"step, decay: got {step!r}, {decay!r}; expected a positive number, and 0 or one from "
+            "0.5 to 1"
         )
     try:
         stream = iter(stream)

@@ -1028,8 +1028,9 @@ def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
         (lambda theta: None, "None"),
         (lambda theta: theta, r"array\(\[0.9"),
         (lambda theta: "a", "'a'"),
+        (lambda theta: np.complex128(1j), r"np.complex128\(1j\)"),
     ],
-    ids=["None", "array", "str"],
+    ids=["None", "array", "str", "complex"],
 )
 def test_a_prior_that_is_no_number_is_named(log_prior, returned):
     with pytest.raises(smw.ModelError, match=rf"(?s)log_prior: returned {returned}.*a number"):
@@ -1042,8 +1043,9 @@ def test_a_prior_that_is_no_number_is_named(log_prior, returned):
         (lambda z: -(z**2), r"shape \(1,\)"),
         (lambda z: None, "NoneType"),
         (lambda z: (z[0], z[0]), "tuple"),
+        (lambda z: -(z[0] ** 2) + 1j, "complex128"),
     ],
-    ids=["array", "None", "tuple"],
+    ids=["array", "None", "tuple", "complex"],
 )
 def test_a_target_that_is_no_number_is_named(target, returned):
     message = rf"target: returned {returned} for z of shape \(1,\); expected a float"
@@ -1120,6 +1122,8 @@ def test_bad_arguments_of_searches():
         )
     with pytest.raises(ValueError, match="step, decay"):
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, step=-1.0)
+    with pytest.raises(ValueError, match=r"decay: got 0\.03, 'a'"):
+        smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
     with pytest.raises(ValueError, match="components at time 1"):
         list(smw.online_maximum_likelihood(THREE, [np.zeros(2), np.zeros(3)], None, 10, seed=1))
 
