@@ -22,7 +22,7 @@ Optimal mixture weights in multiple importance sampling, arXiv 1411.3954; Cherno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,8 @@ __all__ = [
 @dataclass(frozen=True)
 class Moments:
     """Weighted sums over draws of controls Z and targets T; two of them add.
+
+    Those of several folds can be stacked along a first axis.
 
     Attributes
     ----------
@@ -133,17 +135,24 @@ def moments(z: np.ndarray, t: np.ndarray, weights: np.ndarray | None = None) -> 
     )
 
 
+def _stacked(folds: Sequence[Moments]) -> Moments:
+    """One Moments whose fields have the folds along their first axis."""
+    return Moments(
+        np.array([m.weight for m in folds]),
+        *(np.stack([getattr(m, name) for m in folds]) for name in ("z", "t", "zz", "zt", "tt")),
+    )
+
+
 def _centred(m: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Covariances zz, zt and the variances tt of the draws behind ``m``."""
-    if m.weight < 1e-200:
-        # draws without weight say nothing
-        return np.zeros_like(m.zz), np.zeros_like(m.zt), np.zeros_like(m.tt)
-    weight = m.weight
-    z, t = m.z / weight, m.t / weight
+    # draws without weight say nothing
+    share = np.where(np.asarray(m.weight) < 1e-200, 0.0, 1 / np.maximum(m.weight, 1e-200))
+    one, two = share[..., None], share[..., None, None]
+    z, t = m.z * one, m.t * one
     return (
-        m.zz / weight - np.outer(z, z),
-        m.zt / weight - np.outer(z, t),
-        np.maximum(m.tt / weight - t**2, 0.0),
+        m.zz * two - z[..., :, None] * z[..., None, :],
+        m.zt * two - z[..., :, None] * t[..., None, :],
+        np.maximum(m.tt * one - t**2, 0.0),
     )
 
 
@@ -160,37 +169,42 @@ def coefficients(m: Moments, choice: Choice) -> np.ndarray:
     >>> coefficients(moments(z, z @ [[2.0], [-1.0]]), Choice("all", 2)).round(6).ravel().tolist()
     [2.0, -1.0]
     """
-    return _solutions(m, [choice])[0]
+    return next(_solutions(m, [choice]))
 
 
-def _solutions(m: Moments, choices: Sequence[Choice]) -> list[np.ndarray]:
-    """`coefficients` for several choices; those of one size share a decomposition."""
+def _solutions(m: Moments, choices: Sequence[Choice]) -> Iterator[np.ndarray]:
+    """`coefficients` for each of the choices; those of one size share a decomposition."""
     zz, zt, _ = _centred(m)
-    decompositions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = {}
-    found = []
+    deviation = np.sqrt(np.maximum(np.einsum("...kk->...k", zz), 0.0))
+    decompositions: dict[int, tuple[np.ndarray, ...]] = {}
     for choice in choices:
+        k = choice.size
         b = np.zeros_like(zt)
         if choice.direction is not None:
             a = choice.direction
-            variance = np.einsum("kj,kj->j", a, zz @ a)
-            covariance = np.einsum("kj,kj->j", a, zt)
-            b = a * np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
-        elif choice.size:
-            if choice.size not in decompositions:
-                scale = np.sqrt(np.maximum(np.diag(zz)[: choice.size], 0.0))
-                keep = np.flatnonzero(scale > 1e-12 * max(1.0, scale.max()))
-                s = scale[keep]
-                values, vectors = np.linalg.eigh(zz[np.ix_(keep, keep)] / np.outer(s, s))
-                decompositions[choice.size] = keep, s, values, vectors
-            keep, s, values, vectors = decompositions[choice.size]
-            if len(keep):
-                # eigenvalues of the correlation matrix are squared singular values
-                large = values > max(choice.cutoff**2, 1e-12) * values[-1]
-                v = vectors[:, large]
-                b[keep] = v @ ((v.T @ (zt[keep] / s[:, None])) / values[large][:, None])
-                b[keep] /= s[:, None]
-        found.append(b)
-    return found
+            variance = (a * (zz @ a)).sum(-2)
+            covariance = (a * zt).sum(-2)
+            found = np.divide(
+                covariance, variance, out=np.zeros_like(variance), where=variance > 0
+            )
+            b = a * found[..., None, :]
+        elif k:
+            if k not in decompositions:
+                scale = deviation[..., :k]
+                least = 1e-12 * np.maximum(scale.max(-1, keepdims=True), 1.0)
+                unit = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > least)
+                unit = unit[..., None]
+                correlation = zz[..., :k, :k] * unit * np.swapaxes(unit, -1, -2)
+                values, vectors = np.linalg.eigh(correlation)
+                along = np.swapaxes(vectors, -1, -2) @ (zt[..., :k, :] * unit)
+                decompositions[k] = unit, values, vectors, along
+            unit, values, vectors, along = decompositions[k]
+            # eigenvalues of the correlation matrix are squared singular values; controls without
+            # a variance have the eigenvalue 0
+            large = values > max(choice.cutoff**2, 1e-12) * values[..., -1:]
+            inverse = np.divide(1.0, values, out=np.zeros_like(values), where=large)
+            b[..., :k, :] = (vectors @ (inverse[..., None] * along)) * unit
+        yield b
 
 
 def residual_variance(m: Moments, b: np.ndarray) -> np.ndarray:
@@ -225,9 +239,8 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
     total = folds[0]
     for fold in folds[1:]:
         total = total + fold
-    held_out = np.empty((len(choices), len(folds), len(total.t)))
-    for f, fold in enumerate(folds):
-        held_out[:, f] = residual_variance(fold, np.array(_solutions(total - fold, choices)))
+    each = _stacked(folds)
+    held_out = np.array([residual_variance(each, b) for b in _solutions(total - each, choices)])
     mean = held_out.mean(1)
     best = mean.argmin(0)
     targets = np.arange(mean.shape[1])

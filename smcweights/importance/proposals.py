@@ -362,25 +362,34 @@ def _quadratic_forms(
             z = [(u[a : a + rows] - m) @ w.T for m, w in zip(means, inverse, strict=True)]
             yield a, np.stack([np.einsum("nd,nd->n", part, part) for part in z], axis=1)
         return
-    # linear in 1, u and the products of its coordinates: one matrix product serves all components
-    precision = np.swapaxes(inverse, 1, 2) @ inverse
-    slope = np.einsum("kij,kj->ki", precision, means)
-    upper = np.triu_indices(d)
-    products = precision[:, upper[0], upper[1]] * np.where(upper[0] == upper[1], 1.0, 2.0)
-    level = np.einsum("ki,ki->k", slope, means)[:, None]
-    table = np.concatenate([level, -2 * slope, products], axis=1).T
+    # one matrix product serves all components
+    table = _form_table(means, inverse).T
     rows = max(64, SCRATCH // len(table))
-    features = np.empty((min(rows, len(u)), len(table)))
-    features[:, 0] = 1.0
     for a in range(0, len(u), rows):
-        part = u[a : a + rows]
-        block = features[: len(part)]
-        block[:, 1 : d + 1] = part
-        at = d + 1
-        for i in range(d):
-            np.multiply(part[:, i:], part[:, i : i + 1], out=block[:, at : at + d - i])
-            at += d - i
-        yield a, np.maximum(block @ table, 0.0)
+        yield a, np.maximum(_features(u[a : a + rows]) @ table, 0.0)
+
+
+def _features(u: np.ndarray) -> np.ndarray:
+    """1, u and the products of its coordinates: (n, d) -> (n, 1 + d + d (d + 1) / 2)."""
+    n, d = u.shape
+    features = np.empty((n, 1 + d + d * (d + 1) // 2))
+    features[:, 0] = 1.0
+    features[:, 1 : d + 1] = u
+    at = d + 1
+    for i in range(d):
+        np.multiply(u[:, i:], u[:, i : i + 1], out=features[:, at : at + d - i])
+        at += d - i
+    return features
+
+
+def _form_table(means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """Coefficients (..., F) by which `_features` give |inverse (u - mean)|^2."""
+    precision = np.swapaxes(inverse, -1, -2) @ inverse
+    slope = (precision @ means[..., None])[..., 0]
+    i, j = np.triu_indices(means.shape[-1])
+    products = precision[..., i, j] * np.where(i == j, 1.0, 2.0)
+    level = (slope * means).sum(-1, keepdims=True)
+    return np.concatenate([level, -2 * slope, products], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -452,43 +461,45 @@ def _em(
     weights (n, P) sum to 1 in each column; means (C, P, d), covariances (C, P, d, d), shares
     (C, P). Returns means, Cholesky factors, shares and the log-likelihoods (P,) per unit weight.
     """
-    n, d = u.shape
+    d = u.shape[1]
     c, p = shares.shape
+    features = _features(u)
+    columns = np.ascontiguousarray(features.T)
+    w = np.ascontiguousarray(weights.T)
     upper = np.triu_indices(d)
-    products = u[:, upper[0]] * u[:, upper[1]]
-    log_peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
+    student = np.isfinite(nu)
+    peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
     log_likelihood = np.full(p, -np.inf)
     for step in range(steps + 1):
         cholesky = _shrunk_cholesky(covariances, size * shares)
-        log_g = log_densities(
-            [Elliptical(means[k, i], cholesky[k, i], nu) for k in range(c) for i in range(p)], u
-        ).reshape(n, c, p)
-        r = log_g + np.log(shares)
-        top = r.max(1)
-        r = np.exp(r - top[:, None])
-        total = r.sum(1)
+        log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
+        quadratic = _form_table(means, np.linalg.inv(cholesky)) @ columns
+        np.maximum(quadratic, 0.0, out=quadratic)
+        r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
+        r += (peak - log_det + np.log(shares))[..., None]
+        top = r.max(0)
+        r -= top
+        np.exp(r, out=r)
+        total = r.sum(0)
         previous = log_likelihood
-        log_likelihood = np.einsum("np,np->p", weights, top + np.log(total))
+        log_likelihood = np.einsum("pn,pn->p", w, top + np.log(total))
         if step == steps or np.all(log_likelihood - previous < 1e-3):
             break
-        r *= (weights / total)[:, None]
-        mass = np.maximum(r.sum(0), 1e-300)
-        if np.isfinite(nu):
+        r *= w / total
+        mass = np.maximum(r.sum(2), 1e-300)
+        if student:
             # a Student law is a scale mixture of normal ones: far draws count less
-            log_det = np.log(np.einsum("kpii->kpi", cholesky)).sum(2)
-            one_plus = np.exp((log_peak - log_det - log_g) * (2 / (nu + d)))
-            r *= (nu + d) / (nu * one_plus)
-        flat = r.reshape(n, c * p)
-        norm = np.maximum(flat.sum(0), 1e-300)[:, None]
-        m = (flat.T @ u) / norm
-        second = np.zeros((c * p, d, d))
-        second[:, upper[0], upper[1]] = flat.T @ products
-        second[:, upper[1], upper[0]] = second[:, upper[0], upper[1]]
-        second -= norm[:, :, None] * m[:, :, None] * m[:, None, :]
-        second /= mass.reshape(-1, 1, 1)
+            r *= (nu + d) / (nu + quadratic)
+        sums = r @ features
+        norm = np.maximum(sums[..., :1], 1e-300)
+        m = sums[..., 1 : d + 1] / norm
+        second = np.empty((c, p, d, d))
+        second[..., upper[0], upper[1]] = second[..., upper[1], upper[0]] = sums[..., d + 1 :]
+        second -= norm[..., None] * m[..., None] * m[..., None, :]
+        second /= mass[..., None, None]
         alive = (mass * size > 1.0)[..., None]
-        means = np.where(alive, m.reshape(c, p, d), means)
-        covariances = np.where(alive[..., None], second.reshape(c, p, d, d), covariances)
+        means = np.where(alive, m, means)
+        covariances = np.where(alive[..., None], second, covariances)
         shares = np.maximum(mass, 1e-6)
         shares = shares / shares.sum(0)
     return means, cholesky, shares, log_likelihood
