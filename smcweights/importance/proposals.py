@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -382,11 +383,17 @@ def _features(u: np.ndarray) -> np.ndarray:
     return features
 
 
+@lru_cache
+def _upper(d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the products among `_features`."""
+    return np.triu_indices(d)
+
+
 def _form_table(means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """Coefficients (..., F) by which `_features` give |inverse (u - mean)|^2."""
     precision = np.swapaxes(inverse, -1, -2) @ inverse
     slope = (precision @ means[..., None])[..., 0]
-    i, j = np.triu_indices(means.shape[-1])
+    i, j = _upper(means.shape[-1])
     products = precision[..., i, j] * np.where(i == j, 1.0, 2.0)
     level = (slope * means).sum(-1, keepdims=True)
     return np.concatenate([level, -2 * slope, products], axis=-1)
@@ -466,7 +473,7 @@ def _em(
     features = _features(u)
     columns = np.ascontiguousarray(features.T)
     w = np.ascontiguousarray(weights.T)
-    upper = np.triu_indices(d)
+    i, j = _upper(d)
     student = np.isfinite(nu)
     peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
     log_likelihood = np.full(p, -np.inf)
@@ -494,7 +501,7 @@ def _em(
         norm = np.maximum(sums[..., :1], 1e-300)
         m = sums[..., 1 : d + 1] / norm
         second = np.empty((c, p, d, d))
-        second[..., upper[0], upper[1]] = second[..., upper[1], upper[0]] = sums[..., d + 1 :]
+        second[..., i, j] = second[..., j, i] = sums[..., d + 1 :]
         second -= norm[..., None] * m[..., None] * m[..., None, :]
         second /= mass[..., None, None]
         alive = (mass * size > 1.0)[..., None]
