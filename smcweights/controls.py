@@ -216,7 +216,11 @@ def residual_variance(m: Moments, b: np.ndarray) -> np.ndarray:
     >>> residual_variance(moments(z, 3 * z), np.array([[3.0]])).tolist()
     [0.0]
     """
-    zz, zt, tt = _centred(m)
+    return _residual_variance(_centred(m), b)
+
+
+def _residual_variance(centred: tuple[np.ndarray, ...], b: np.ndarray) -> np.ndarray:
+    zz, zt, tt = centred
     return np.maximum(tt + (b * (zz @ b - 2 * zt)).sum(-2), 0.0)
 
 
@@ -240,7 +244,8 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
     for fold in folds[1:]:
         total = total + fold
     each = _stacked(folds)
-    held_out = np.array([residual_variance(each, b) for b in _solutions(total - each, choices)])
+    own = _centred(each)
+    held_out = np.array([_residual_variance(own, b) for b in _solutions(total - each, choices)])
     mean = held_out.mean(1)
     best = mean.argmin(0)
     targets = np.arange(mean.shape[1])
