@@ -398,7 +398,7 @@ class Law:
         """Where the inputs begin and end, each of shape (d,); infinite for a joint density."""
         if self.marginals is None:
             return np.full(self.dimension, -np.inf), np.full(self.dimension, np.inf)
-        ends = np.array([[m.ppf(0.0), m.ppf(1.0)] for m in self.marginals], dtype=float)
+        ends = np.array([_support(m) for m in self.marginals])
         return ends[:, 0], ends[:, 1]
 
     def log_density(self, x: ArrayLike) -> Array:

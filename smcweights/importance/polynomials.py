@@ -9,6 +9,7 @@ inputs. Products of them over the coordinates form the basis, ordered by degree.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,22 +93,26 @@ class PolynomialBasis:
         """Values (n, terms) at standard-normal points u (n, d) and their inputs x (n, d)."""
         n, d = u.shape
         values = np.ones((n, len(self.exponents)))
-        a, b = self.recurrence
         for i in range(d):
             used = np.flatnonzero(self.exponents[:, i])
             if len(used) == 0:
                 continue
-            z = (x[:, i] - self.centre[i]) / self.spread[i] if self.bounded[i] else u[:, i]
-            top = int(self.exponents[used, i].max())
-            p = np.empty((top + 1, n))
-            p[0] = 1.0
-            for k in range(top):
-                p[k + 1] = (z - a[i, k]) * p[k]
-                if k:
-                    p[k + 1] -= b[i, k] * p[k - 1]
-                p[k + 1] /= b[i, k + 1]
+            p = self.of_input(i, u[:, i], x[:, i], int(self.exponents[used, i].max()))
             values[:, used] *= p[self.exponents[used, i]].T
         return values
+
+    def of_input(self, i: int, u: np.ndarray, x: np.ndarray, top: int) -> np.ndarray:
+        """Polynomials (top + 1, n) of degrees 0 to ``top`` of coordinate i, given u and x (n,)."""
+        z = (x - self.centre[i]) / self.spread[i] if self.bounded[i] else u
+        a, b = self.recurrence[:, i]
+        p = np.empty((top + 1, len(z)))
+        p[0] = 1.0
+        for k in range(top):
+            np.multiply(z - a[k], p[k], out=p[k + 1])
+            if k:
+                p[k + 1] -= b[k] * p[k - 1]
+            p[k + 1] /= b[k + 1]
+        return p
 
 
 def _stieltjes(
@@ -121,7 +126,7 @@ def _stieltjes(
     previous, p = np.zeros_like(z), np.ones_like(z)
     for k in range(degree + 1):
         a[k] = w @ (z * p * p)
-        fourth[k] = w @ p**4
+        fourth[k] = w @ np.square(p * p)
         if k == degree:
             break
         following = (z - a[k]) * p - b[k] * previous
@@ -142,6 +147,7 @@ def _hermite_kurtosis(degree: int) -> np.ndarray:
     return found
 
 
+@cache
 def probability_rule() -> tuple[np.ndarray, np.ndarray]:
     """Nodes v in (0, 1/2) and weights (2 n,) for means under a law: those of ppf(v), then isf(v).
 
@@ -152,7 +158,9 @@ def probability_rule() -> tuple[np.ndarray, np.ndarray]:
     edges = np.concatenate([[0.0], 2.0 ** np.arange(-60, -8), np.arange(2, 129) / 256])
     width = np.diff(edges)[:, None]
     v = (edges[:-1, None] + (node + 1) / 2 * width).ravel()
-    return v, np.tile((weight / 2 * width).ravel(), 2)
+    weights = np.tile((weight / 2 * width).ravel(), 2)
+    v.flags.writeable = weights.flags.writeable = False
+    return v, weights
 
 
 def polynomial_basis(law: Any, most: int, kurtosis: float = np.inf) -> PolynomialBasis:

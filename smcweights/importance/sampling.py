@@ -1073,6 +1073,7 @@ def report(
         keywords["covariance"] = covariance.reshape(()) if scalar else covariance
     kept = {} if draws[0].raw is None else {"returned": (("draw", "column"), joined(draws, "raw"))}
     component = np.concatenate([np.repeat(np.arange(len(s.counts)), s.counts) for s in draws])
+    lower, upper = space.law.ranges
     return Estimate(
         value[0] if scalar else value,
         names=names,
@@ -1096,8 +1097,8 @@ def report(
             **kept,
             "component": (("draw",), component),
             "input": (("input",), np.array(space.law.names)),
-            "lower": (("input",), space.law.ranges[0]),
-            "upper": (("input",), space.law.ranges[1]),
+            "lower": (("input",), lower),
+            "upper": (("input",), upper),
             "expectation": (("expectation",), np.array(names)),
         },
         **keywords,

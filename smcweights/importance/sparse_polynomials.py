@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,14 +135,7 @@ class _Functions:
     plain: Plain
     triangle: Array  # (functions, raw functions)
     fourth: Array  # (functions,) E[f^4]; of all but ramps the largest so far
-    x: Array  # nodes of `probability_rule`
-
-    def at_nodes(self) -> Array:
-        """Values (functions, nodes) at the nodes of `probability_rule`."""
-        from scipy.special import ndtri
-
-        v, _ = probability_rule()
-        return self(np.concatenate([ndtri(v), -ndtri(v)]), self.x)
+    at_nodes: Array  # (functions, nodes) values at the nodes of `probability_rule`
 
     def __call__(self, u: Array, x: Array) -> Array:
         return self.triangle @ _raw(self.bounded, self.plain, u, x)
@@ -152,7 +146,7 @@ def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> A
     from scipy.special import erf, ndtr
 
     if bounded is not None:
-        smooth = [np.ones_like(u), *bounded(u[:, None], x[:, None]).T]
+        smooth = bounded.of_input(0, u, x, HIGHEST_DEGREE)
     else:
         legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
         # u^3 is odd: an even one follows
@@ -210,9 +204,10 @@ def _functions_of(marginal: Any) -> _Functions:
         kept[count], triangle[count] = f / left, row / left
         count += 1
         smooth_kept += k < smooth
-    fourth = kept[:count] ** 4 @ weight
+    at_nodes = kept[:count].copy()
+    fourth = np.square(at_nodes**2) @ weight
     fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
-    return _Functions(bounded, tuple(plain), triangle[:count], fourth, x)
+    return _Functions(bounded, tuple(plain), triangle[:count], fourth, at_nodes)
 
 
 @dataclass(frozen=True)
@@ -239,6 +234,7 @@ class ProductBasis:
                 np.matmul(at, raw, out=found[i, :, rows])
         return found
 
+    @cached_property
     def tails(self) -> Array:
         """Largest E[p^4] up to each degree over what a term may have per row, (2, d, degrees).
 
@@ -247,21 +243,23 @@ class ProductBasis:
         _, weight = probability_rule()
         found = []
         for functions, turn in zip(self.functions, self.turns, strict=True):
-            fourth = (turn @ functions.at_nodes()) ** 4 @ weight
+            fourth = np.square((turn @ functions.at_nodes) ** 2) @ weight
             # a law of few values has few functions
             found.append(np.where(turn.any(1), fourth, np.inf))
         every = np.maximum.accumulate(np.array(found), axis=1)
         known = np.array([f.bounded is not None for f in self.functions])
         return np.stack([every, np.where(known[:, None], 1.0, every)])
 
-    def turned(self, polynomial: SparsePolynomial, u: Array, x: Array, y: Array) -> ProductBasis:
+    def turned(
+        self, polynomial: SparsePolynomial, u: Array, x: Array, residual: Array
+    ) -> ProductBasis:
         """A basis whose functions number 1 are the main effects, learned from a first polynomial.
 
-        What the polynomial leaves of y (n,) at rows u and inputs x is regressed on all functions of
-        one input after the other, with coefficients the smaller the larger their fourth moments.
+        The residual (n,) that the polynomial leaves at rows u and inputs x is regressed on all
+        functions of one input after the other, with coefficients the smaller the larger their
+        fourth moments.
         """
-        e, n = polynomial.exponents, len(y)
-        residual = y - polynomial(self.tables(u, x))
+        e, n = polynomial.exponents, len(residual)
         residual = residual - residual.mean()
         main = (e > 0).sum(1) == 1
         size = sum(len(f.triangle) for f in self.functions) / 9
@@ -301,7 +299,9 @@ def _towards(effect: Array, turn: Array) -> Array:
 
 def product_basis(law: Law) -> ProductBasis:
     """Orthonormal functions of each input of a law, see `_Functions`."""
-    functions = tuple(_functions_of(m) for m in law.marginals or ())
+    marginals = law.marginals or ()
+    made = {id(m): _functions_of(m) for m in dict.fromkeys(marginals)}
+    functions = tuple(made[id(m)] for m in marginals)
     turns = tuple(np.eye(HIGHEST_DEGREE + 1, len(f.triangle)) for f in functions)
     return ProductBasis(functions, turns)
 
