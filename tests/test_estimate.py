@@ -943,16 +943,23 @@ def test_saving_through_a_symbolic_link_replaces_its_target(tmp_path):
 
 
 WRITER = """
+import os
 import sys
 import numpy as np
 from smcweights.estimate import Estimate
 sample = {"x": (("i",), np.arange(200_000.0))}
 Estimate(0.0, 1.0, sample=sample).save(sys.argv[1])
-print("ready", flush=True)
-number = 0
-while True:
-    number += 1
-    Estimate(float(number), 1.0, sample=sample).save(sys.argv[1])
+for _ in sys.stdin:
+    # a process of its own for every kill, all imports done
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        print("ended", flush=True)
+        continue
+    print(os.getpid(), flush=True)
+    number = 0
+    while True:
+        number += 1
+        Estimate(float(number), 1.0, sample=sample).save(sys.argv[1])
 """
 
 
@@ -961,20 +968,26 @@ def test_killed_20_times_while_writing_the_file_is_always_whole(tmp_path):
     path = tmp_path / "a.nc"
     rng = np.random.default_rng(5)
     interrupted = 0
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     for _ in range(20):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout.readline() == "ready\n"
+        writer.stdin.write("again\n")
+        writer.stdin.flush()
+        pid = int(writer.stdout.readline())
         time.sleep(rng.uniform(0.0, 0.1))
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.communicate()
+        os.kill(pid, signal.SIGKILL)
+        assert writer.stdout.readline() == "ended\n"
         loaded = Estimate.load(path)
         assert loaded.sample.sizes["i"] == 200_000
         litter = [name for name in os.listdir(tmp_path) if name != "a.nc"]
         interrupted += bool(litter)
         for name in litter:
             os.unlink(tmp_path / name)
+    writer.communicate()
     # most of a round is writing: without an interrupted write the test would have seen nothing
     assert interrupted >= 3
 

@@ -204,7 +204,7 @@ def _functions_of(marginal: Any) -> _Functions:
         kept[count], triangle[count] = f / left, row / left
         count += 1
         smooth_kept += k < smooth
-    at_nodes = kept[:count].copy()
+    at_nodes = kept[:count]
     fourth = np.square(at_nodes**2) @ weight
     fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
     return _Functions(bounded, tuple(plain), triangle[:count], fourth, at_nodes)
@@ -300,15 +300,17 @@ def _towards(effect: Array, turn: Array) -> Array:
 def product_basis(law: Law) -> ProductBasis:
     """Orthonormal functions of each input of a law, see `_Functions`."""
     marginals = law.marginals or ()
-    made = {id(m): _functions_of(m) for m in dict.fromkeys(marginals)}
+    made = {k: _functions_of(m) for k, m in {id(m): m for m in marginals}.items()}
     functions = tuple(made[id(m)] for m in marginals)
     turns = tuple(np.eye(HIGHEST_DEGREE + 1, len(f.triangle)) for f in functions)
     return ProductBasis(functions, turns)
 
 
-def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
+def _products(
+    exponents: Array, tables: Array | Sequence[Array], out: Sequence[Array] | None = None
+) -> Array | Sequence[Array]:
     """Products of polynomials (terms, n), from tables (degrees, n) of each input."""
-    found = np.empty((len(exponents), tables[0].shape[1]))
+    found = np.empty((len(exponents), tables[0].shape[1])) if out is None else out
     rows, inputs = np.nonzero(exponents)
     degrees = exponents[rows, inputs].tolist()
     begun = -1
@@ -316,7 +318,7 @@ def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
         if row == begun:
             found[row] *= tables[i][k]
         else:
-            found[row] = tables[i][k]
+            found[row][:] = tables[i][k]
             begun = row
     return found
 
@@ -338,30 +340,37 @@ def _neighbours(exponents: Array, coefficient: Array) -> Array:
     return found[found.max(1) <= HIGHEST_DEGREE]
 
 
-@dataclass(frozen=True)
 class _Regression:
-    """Sums for the regression of y (n,) on the rows of z (terms, n), which grows by terms."""
+    """Sums for the regression of y (n,) on terms, of which more are learned as it goes on.
 
-    z: Array
-    y: Array
-    gram: Array  # of z
+    ``z`` (most, n) has room for the values of all terms that may come, the first ``count`` are in.
+    """
 
-    def with_rows(self, new: Array) -> _Regression:
-        cross = self.z @ new.T
-        gram = np.block([[self.gram, cross], [cross.T, new @ new.T]])
-        return _Regression(np.concatenate([self.z, new]), self.y, gram)
+    def __init__(self, z: Array, y: Array) -> None:
+        most = len(z)
+        self.z, self.y, self.count = z, y, 0
+        self.mean = float(y.mean())
+        self.gram = np.empty((most, most))
+        self.centre, self.inner = np.empty(most), np.empty(most)
+
+    def learn(self, count: int) -> None:
+        """Take in the rows of ``z`` up to this number."""
+        new, old = slice(self.count, count), slice(0, self.count)
+        z = self.z[new]
+        self.gram[new, :count] = z @ self.z[:count].T
+        self.gram[old, new] = self.gram[new, old].T
+        self.centre[new] = z.mean(1)
+        self.inner[new] = z @ (self.y - self.mean)
+        self.count = count
 
     def solution(self) -> tuple[float, Array]:
         """Constant and coefficients."""
-        n, centre, mean = len(self.y), self.z.mean(1), float(self.y.mean())
-        gram = self.gram - n * np.outer(centre, centre)
+        k, n = self.count, len(self.y)
+        centre = self.centre[:k]
+        gram = self.gram[:k, :k] - n * np.outer(centre, centre)
         gram[np.diag_indices_from(gram)] += 1e-10 * n
-        c = np.linalg.solve(gram, self.z @ (self.y - mean))
-        return mean - float(centre @ c), c
-
-
-def _regression(y: Array) -> _Regression:
-    return _Regression(np.empty((0, len(y))), y, np.empty((0, 0)))
+        c = np.linalg.solve(gram, self.inner[:k])
+        return self.mean - float(centre @ c), c
 
 
 @dataclass(frozen=True)
@@ -382,16 +391,17 @@ def fit_sparse(
     anew, as long as that halves the error on the rows held out.
     """
     (rows, y), (rows_out, y_out) = fitted, held_out
-    best = _fit((rows.tables, y), (rows_out.tables, y_out), basis.tails())
+    tables = rows.tables
+    best = _fit((tables, y), (rows_out.tables, y_out), basis.tails)
     for _ in range(TURNS):
         if best.empty:
             break
-        turned = basis.turned(best, rows.u, rows.x, y)
-        tables, tables_out = (turned.tables(r.u, r.x) for r in (rows, rows_out))
-        found = _fit((tables, y), (tables_out, y_out), turned.tails())
+        turned = basis.turned(best, rows.u, rows.x, y - best(tables))
+        new, new_out = (turned.tables(r.u, r.x) for r in (rows, rows_out))
+        found = _fit((new, y), (new_out, y_out), turned.tails)
         gain = (1 - best.explained) / max(1 - found.explained, 1e-300)
         if gain > 1:
-            best, basis = found, turned
+            best, basis, tables = found, turned, new
         if gain < 2:
             break
     return best, basis
@@ -409,30 +419,37 @@ def _fit(
     """
     tables, y = fitted
     tables_out, y_out = held_out
-    d, rows = tables.shape[0], min(len(y), SCREENED)
+    d, n, rows = tables.shape[0], len(y), min(len(y), SCREENED)
     screen = tables[:, :, :rows]
+    most, idle = min(MOST_TERMS, n // 5), 0
+    # values of the terms taken, at all rows
+    z, y_all = np.empty((most, n + len(y_out))), np.concatenate([y, y_out])
     active = np.zeros((0, d), dtype=np.int64)
-    learned = _regression(y)
-    z_out = np.empty((0, len(y_out)))
-    constant, coefficient = float(y.mean()), np.zeros(0)
+    learned = _Regression(z[:, :n], y)
+    constant, coefficient = learned.mean, np.zeros(0)
     spread = float(((y_out - constant) ** 2).mean())
     best_error, best_terms = spread, active
-    most, idle = min(MOST_TERMS, len(y) // 5), 0
     known: set[tuple[int, ...]] = set()
-    pool, at_pool = active, np.empty((0, rows))
+    # values of the candidates stay at their place while the order of the pool changes
+    values = np.empty((2 * MOST_CANDIDATES + max(MOST_CANDIDATES, 2 * d), rows))
+    norms, free = np.ones(len(values)), np.ones(len(values), dtype=bool)
+    pool, place = active, np.zeros(0, dtype=np.int64)
     proposed = _first_candidates(d)
     while len(active) < most and spread > 0 and idle < 3:
         fresh = [e for e in dict.fromkeys(map(tuple, proposed.tolist())) if e not in known]
         known.update(fresh)
-        size = fourth[:, np.arange(d), np.array(fresh, dtype=np.int64).reshape(-1, d)].prod(2)
-        allowed = (size[0] <= TAILS * len(y)) & (size[1] <= UNBOUNDED_TAILS * len(y))
-        fresh = [e for e, ok in zip(fresh, allowed, strict=True) if ok]
-        if fresh:
-            pool = np.concatenate([pool, np.array(fresh)])
-            at_pool = np.concatenate([at_pool, _products(np.array(fresh), screen)])
-        residual = y[:rows] - constant - coefficient @ learned.z[:, :rows]
-        size = np.sqrt(np.maximum(np.einsum("kn,kn->k", at_pool, at_pool), 1e-300))
-        strength = np.abs(at_pool @ residual) / size
+        proposed = np.array(fresh, dtype=np.int64).reshape(-1, d)
+        size = fourth[:, np.arange(d), proposed].prod(2)
+        proposed = proposed[(size[0] <= TAILS * n) & (size[1] <= UNBOUNDED_TAILS * n)]
+        at = np.flatnonzero(free)[: len(proposed)]
+        into = [values[i] for i in at]
+        _products(proposed, screen, into)
+        norms[at] = [math.sqrt(max(float(v @ v), 1e-300)) for v in into]
+        free[at] = False
+        pool, place = np.concatenate([pool, proposed]), np.concatenate([place, at])
+        residual = y[:rows] - constant - coefficient @ z[: len(active), :rows]
+        top = int(place.max(initial=-1)) + 1
+        strength = np.abs(values[:top] @ residual)[place] / norms[place]
         ranked = np.argsort(-strength, kind="stable")
         chosen = ranked[: min(max(8, len(active) // 3), most - len(active))]
         chosen = chosen[strength[chosen] > 2 * math.sqrt(float((residual**2).mean()))]
@@ -440,25 +457,24 @@ def _fit(
             break
         new = pool[chosen]
         left = ranked[len(chosen) : 2 * MOST_CANDIDATES]
-        pool, at_pool = pool[left], at_pool[left]
+        free[place] = True
+        pool, place = pool[left], place[left]
+        free[place] = False
+        room = z[len(active) : len(active) + len(new)]
+        _products(new, tables, room[:, :n])
+        _products(new, tables_out, room[:, n:])
         active = np.concatenate([active, new])
-        learned = learned.with_rows(_products(new, tables))
-        z_out = np.concatenate([z_out, _products(new, tables_out)])
+        learned.learn(len(active))
         constant, coefficient = learned.solution()
-        error = float(((y_out - constant - coefficient @ z_out) ** 2).mean())
+        error = float(((y_out - constant - coefficient @ z[: len(active), n:]) ** 2).mean())
         idle = 0 if error < 0.98 * best_error else idle + 1
         if error < best_error:
             best_error, best_terms = error, active
         proposed = _neighbours(active, coefficient)
     explained = 1 - best_error / spread if spread > 0 else 0.0
     if explained < WORTHWHILE:
-        return SparsePolynomial(active[:0], float(y.mean()), np.zeros(0), explained)
+        return SparsePolynomial(active[:0], learned.mean, np.zeros(0), explained)
     # the terms are settled; their coefficients may use all there is
-    size = len(best_terms)
-    rest = _regression(y_out).with_rows(z_out[:size])
-    whole = _Regression(
-        np.hstack([learned.z[:size], rest.z]),
-        np.concatenate([y, y_out]),
-        learned.gram[:size, :size] + rest.gram,
-    )
+    whole = _Regression(z[: len(best_terms)], y_all)
+    whole.learn(len(best_terms))
     return SparsePolynomial(best_terms, *whole.solution(), explained)
