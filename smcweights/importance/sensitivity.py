@@ -38,7 +38,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,14 @@ from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
 from .sampling import arguments_of, call_integrand, checked_table, given_names
-from .sparse_polynomials import Rows, SparsePolynomial, fit_sparse, product_basis
+from .sparse_polynomials import (
+    ROWS_PER_TABLE,
+    ProductBasis,
+    Rows,
+    SparsePolynomial,
+    fit_sparse,
+    product_basis,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -483,6 +490,11 @@ class _Replicates:
     def size(self) -> int:
         return self.a.shape[1]
 
+    @cached_property
+    def basis(self) -> ProductBasis:
+        """Of the polynomials."""
+        return product_basis(self.law)
+
     def extend(self, n: int) -> None:
         """Go on to ``n`` points, a power of two, per scrambling."""
         from scipy.special import ndtri
@@ -599,7 +611,7 @@ def _corrected(
 ) -> tuple[Array, list[list[SparsePolynomial]]]:
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
-    basis = product_basis(law)
+    basis = replicates.basis
     means = replicates.means(centre)[0]
     fold_of = np.arange(count) % FOLDS
     used: list[list[SparsePolynomial]] = [[] for _ in range(means.shape[1])]
@@ -621,11 +633,13 @@ def _corrected(
         if all(polynomial.empty for polynomial, _ in learned):
             continue
         # a few replicates at a time: tables are large
-        for r in inside:
-            points = [(v, law.to_inputs(v)) for v in (replicates.a[r], replicates.b[r])]
+        step = max(ROWS_PER_TABLE // replicates.size, 1)
+        for r in (inside[s : s + step] for s in range(0, len(inside), step)):
+            halves = [v[r].reshape(-1, law.dimension) for v in (replicates.a, replicates.b)]
+            points = [(u, law.to_inputs(u)) for u in halves]
             for k, (polynomial, own) in enumerate(learned):
                 if not polynomial.empty:
-                    y = replicates.y[r, :, :, k].T - centre[k]
+                    y = np.moveaxis(replicates.y[r, :, :, k] - centre[k], 2, 0)
                     at_a, at_b = (own.tables(u, x) for u, x in points)
                     means[r, k] = polynomial.corrected(plan, at_a, at_b, y)
     return means, used
@@ -645,15 +659,7 @@ def _finished(
 ) -> SobolIndices:
     """Indices, mean and variance from the estimated means, by the delta method."""
     k = len(outputs)
-    values = means.value.reshape(k, -1)
-    variance = values[:, 1] - values[:, 0] ** 2
-    if not (variance > 1e-13 * np.maximum(values[:, 1], (1e-8 * centre) ** 2)).all():
-        at = int(np.argmin(variance))
-        raise DegeneracyError(
-            f"output {outputs[at]!r} has no variance that could be shared out after "
-            f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
-        )
-    joint = means.apply(partial(plan.indices, outputs=k), names=plan.joint_names(outputs))
+    joint = _joint(means, plan, centre, outputs)
 
     def mean_of(v: Array) -> Any:
         found = v.reshape(k, -1)[:, 0] + centre
@@ -674,6 +680,20 @@ def _finished(
         method=method,
         pairs=pairs,
     )
+
+
+def _joint(means: Estimate, plan: Plan, centre: Array, outputs: tuple[str, ...]) -> Estimate:
+    """All indices from the estimated means, by the delta method."""
+    values = means.value.reshape(len(outputs), -1)
+    variance = values[:, 1] - values[:, 0] ** 2
+    if not (variance > 1e-13 * np.maximum(values[:, 1], (1e-8 * centre) ** 2)).all():
+        at = int(np.argmin(variance))
+        raise DegeneracyError(
+            f"output {outputs[at]!r} has no variance that could be shared out after "
+            f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
+        )
+    indices = partial(plan.indices, outputs=len(outputs))
+    return means.apply(indices, names=plan.joint_names(outputs))
 
 
 def parts_of(joint: Estimate, plan: Plan, outputs: tuple[str, ...]) -> dict[str, Any]:
@@ -881,10 +901,18 @@ class _Work:
         self.lost = 0  # calls that don't enter the result
         self.variances: dict[str, float] = {}
         self.concentration = math.nan
+        self.learned: tuple[Any, Any] = (None, None)
 
     @property
     def most(self) -> int:
         return self.rule.total if isinstance(self.rule, Budget) else self.rule.max_budget
+
+    def corrected(self) -> tuple[Array, list[list[SparsePolynomial]]]:
+        """What `_corrected` finds at the points there are; it is asked for more than once."""
+        points = self.replicates.count, self.replicates.size
+        if self.learned[0] != points:
+            self.learned = points, _corrected(self.replicates, self.centre)
+        return self.learned[1]
 
     def told(self, method: str, calls: int, **diagnostics: Any) -> dict[str, Any]:
         return {
@@ -932,7 +960,8 @@ class _Work:
             warnings.simplefilter("ignore", PrecisionWarning)
             means = _spread_of(table.reshape(len(table), -1), **self.told("", 1))
             try:
-                return float(self.finished(means, "").indices.variance.max())
+                joint = _joint(means, self.plan, self.centre, self.outputs)
+                return float(joint.variance.max())
             except DegeneracyError:
                 return math.inf
 
@@ -942,7 +971,7 @@ class _Work:
         plain, effective = replicates.means(self.centre)
         method, table, extra = f"{r} scramblings of Sobol' points", plain, {}
         if polynomial:
-            table, used = _corrected(replicates, self.centre)
+            table, used = self.corrected()
             extra = {
                 "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
                 "polynomial_explains": [[p.explained for p in one] for one in used],
@@ -1029,7 +1058,7 @@ class _Work:
         few = share < IDLE and share * self.most / per < FEW_PAIRS
         if not few and self.concentration < CONCENTRATED:
             return None
-        polynomials = [p for one in _corrected(replicates, self.centre)[1] for p in one]
+        polynomials = [p for one in self.corrected()[1] for p in one]
         if min(p.explained for p in polynomials) > EXPLAINED:
             return None
         if few and self.most - replicates.calls >= 120 * per:

@@ -82,15 +82,20 @@ class SparsePolynomial:
         return found
 
     def corrected(self, plan: Plan, at_a: Array, at_b: Array, y: Array) -> Array:
-        """Estimates (J,) of the means of `Plan.terms` from outputs y (calls, n).
+        """Estimates (R, J) of the means of `Plan.terms` from outputs y (calls, R, n) of R designs.
 
         With P the polynomial and e = Y - P, every mean is that of P, known, and that of e, and
         twice an inner product of e and some terms of P, which needs no pairs: E[P(X) e(X_u, X'_-u)]
-        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X'.
+        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X' at R n rows.
         """
-        n, g = y.shape[1], len(plan.members)
+        (_, r, n), g = y.shape, len(plan.members)
+        y = y.reshape(len(y), r * n)
         residual = np.empty_like(y)
-        inner, mean = np.zeros(len(self.exponents)), 0.0
+        inner, mean = np.zeros((r, len(self.exponents))), np.zeros(r)
+
+        def sums(products: Array, e: Array) -> Array:
+            return np.einsum("trn,rn->rt", products.reshape(-1, r, n), e.reshape(r, n))
+
         sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
         sides.append((at_b, at_a, 1, 2))
         for kept, swapped, base, start in sides:
@@ -107,14 +112,15 @@ class SparsePolynomial:
                 e = residual[start + k]
                 e[:] = y[start + k] - value - self.coefficient[part] @ change
                 total += e
-                changes[part] += change @ e
+                changes[:, part] += sums(change, e)
                 used += 1
             # points that share coordinates count together as much as the lone X
-            inner += 0.5 * (products @ total + changes) / (used * n)
-            mean += 0.5 * float(total.mean()) / used
+            inner += 0.5 * (sums(products, total) + changes) / (used * n)
+            mean += 0.5 * total.reshape(r, n).mean(1) / used
         terms, constant = self.shares(plan)
-        found = plan.terms(residual[:, :, None])[:, 0].mean(0) + self.means(plan)
-        return found + 2 * (terms @ (self.coefficient * inner) + constant * self.constant * mean)
+        found = plan.terms(residual[:, :, None]).reshape(r, n, -1).mean(1) + self.means(plan)
+        crossed = (self.coefficient * inner) @ terms.T + np.outer(mean, constant * self.constant)
+        return found + 2 * crossed
 
 
 # functions of one input: whether of its logarithm, and the centre and spread they are scaled by
@@ -145,6 +151,7 @@ def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> A
     """Functions of one input (m, n), not yet orthonormal."""
     from scipy.special import erf, ndtr
 
+    smooth: Sequence[Array] | Array
     if bounded is not None:
         smooth = bounded.of_input(0, u, x, HIGHEST_DEGREE)
     else:
@@ -252,24 +259,25 @@ class ProductBasis:
 
     def turned(
         self, polynomial: SparsePolynomial, u: Array, x: Array, residual: Array
-    ) -> ProductBasis:
-        """A basis whose functions number 1 are the main effects, learned from a first polynomial.
+    ) -> tuple[ProductBasis, Array]:
+        """A basis whose functions number 1 are the main effects, and its tables at the rows.
 
-        The residual (n,) that the polynomial leaves at rows u and inputs x is regressed on all
-        functions of one input after the other, with coefficients the smaller the larger their
-        fourth moments.
+        The effects are learned from a first polynomial: its residual (n,) at rows u and inputs x is
+        regressed on all functions of one input after the other, with coefficients the smaller the
+        larger their fourth moments.
         """
         e, n = polynomial.exponents, len(residual)
         residual = residual - residual.mean()
         main = (e > 0).sum(1) == 1
         size = sum(len(f.triangle) for f in self.functions) / 9
-        turns = []
+        turns, tables = [], np.empty((len(self.turns), HIGHEST_DEGREE + 1, n))
         for i, (functions, turn) in enumerate(zip(self.functions, self.turns, strict=True)):
             own = main & (e[:, i] > 0)
             effect = polynomial.coefficient[own] @ turn[e[own, i]]
             most = TAILS if functions.bounded is not None else UNBOUNDED_TAILS
             used = np.flatnonzero(functions.fourth <= most * n)[1:]
-            z = functions(u[:, i], x[:, i])[used]
+            values = functions(u[:, i], x[:, i])
+            z = values[used]
             # what the means of single functions differ from zero by is chance
             z -= z.mean(1, keepdims=True)
             gram = z @ z.T
@@ -278,7 +286,8 @@ class ProductBasis:
             residual = residual - c @ z
             effect[used] += c
             turns.append(_towards(effect, turn))
-        return ProductBasis(self.functions, tuple(turns))
+            np.matmul(turns[i], values, out=tables[i])
+        return ProductBasis(self.functions, tuple(turns)), tables
 
 
 def _towards(effect: Array, turn: Array) -> Array:
@@ -306,21 +315,24 @@ def product_basis(law: Law) -> ProductBasis:
     return ProductBasis(functions, turns)
 
 
-def _products(
-    exponents: Array, tables: Array | Sequence[Array], out: Sequence[Array] | None = None
-) -> Array | Sequence[Array]:
+def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
     """Products of polynomials (terms, n), from tables (degrees, n) of each input."""
-    found = np.empty((len(exponents), tables[0].shape[1])) if out is None else out
+    found = np.empty((len(exponents), tables[0].shape[1]))
+    _multiply(exponents, tables, found)
+    return found
+
+
+def _multiply(exponents: Array, tables: Array | Sequence[Array], into: Any) -> None:
+    """The same, written to the rows of an array or to a list of rows."""
     rows, inputs = np.nonzero(exponents)
     degrees = exponents[rows, inputs].tolist()
     begun = -1
     for row, i, k in zip(rows.tolist(), inputs.tolist(), degrees, strict=True):
         if row == begun:
-            found[row] *= tables[i][k]
+            into[row] *= tables[i][k]
         else:
-            found[row][:] = tables[i][k]
+            into[row][:] = tables[i][k]
             begun = row
-    return found
 
 
 def _first_candidates(d: int) -> Array:
@@ -368,7 +380,7 @@ class _Regression:
         k, n = self.count, len(self.y)
         centre = self.centre[:k]
         gram = self.gram[:k, :k] - n * np.outer(centre, centre)
-        gram[np.diag_indices_from(gram)] += 1e-10 * n
+        gram.flat[:: k + 1] += 1e-10 * n
         c = np.linalg.solve(gram, self.inner[:k])
         return self.mean - float(centre @ c), c
 
@@ -396,9 +408,8 @@ def fit_sparse(
     for _ in range(TURNS):
         if best.empty:
             break
-        turned = basis.turned(best, rows.u, rows.x, y - best(tables))
-        new, new_out = (turned.tables(r.u, r.x) for r in (rows, rows_out))
-        found = _fit((new, y), (new_out, y_out), turned.tails)
+        turned, new = basis.turned(best, rows.u, rows.x, y - best(tables))
+        found = _fit((new, y), (turned.tables(rows_out.u, rows_out.x), y_out), turned.tails)
         gain = (1 - best.explained) / max(1 - found.explained, 1e-300)
         if gain > 1:
             best, basis, tables = found, turned, new
@@ -429,22 +440,26 @@ def _fit(
     constant, coefficient = learned.mean, np.zeros(0)
     spread = float(((y_out - constant) ** 2).mean())
     best_error, best_terms = spread, active
-    known: set[tuple[int, ...]] = set()
+    known: set[bytes] = set()
     # values of the candidates stay at their place while the order of the pool changes
     values = np.empty((2 * MOST_CANDIDATES + max(MOST_CANDIDATES, 2 * d), rows))
     norms, free = np.ones(len(values)), np.ones(len(values), dtype=bool)
     pool, place = active, np.zeros(0, dtype=np.int64)
     proposed = _first_candidates(d)
     while len(active) < most and spread > 0 and idle < 3:
-        fresh = [e for e in dict.fromkeys(map(tuple, proposed.tolist())) if e not in known]
-        known.update(fresh)
-        proposed = np.array(fresh, dtype=np.int64).reshape(-1, d)
+        fresh = []
+        keys = proposed.astype(np.int8, order="C").view(f"V{d}").ravel().tolist()
+        for row, key in enumerate(keys):
+            if key not in known:
+                known.add(key)
+                fresh.append(row)
+        proposed = proposed[fresh]
         size = fourth[:, np.arange(d), proposed].prod(2)
         proposed = proposed[(size[0] <= TAILS * n) & (size[1] <= UNBOUNDED_TAILS * n)]
         at = np.flatnonzero(free)[: len(proposed)]
         into = [values[i] for i in at]
-        _products(proposed, screen, into)
-        norms[at] = [math.sqrt(max(float(v @ v), 1e-300)) for v in into]
+        _multiply(proposed, screen, into)
+        norms[at] = np.sqrt(np.maximum([v @ v for v in into], 1e-300))
         free[at] = False
         pool, place = np.concatenate([pool, proposed]), np.concatenate([place, at])
         residual = y[:rows] - constant - coefficient @ z[: len(active), :rows]
@@ -461,8 +476,8 @@ def _fit(
         pool, place = pool[left], place[left]
         free[place] = False
         room = z[len(active) : len(active) + len(new)]
-        _products(new, tables, room[:, :n])
-        _products(new, tables_out, room[:, n:])
+        _multiply(new, tables, room[:, :n])
+        _multiply(new, tables_out, room[:, n:])
         active = np.concatenate([active, new])
         learned.learn(len(active))
         constant, coefficient = learned.solution()

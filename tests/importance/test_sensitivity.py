@@ -129,8 +129,10 @@ def test_means_of_a_polynomial_and_what_corrects_them(order):
         at = [basis.tables(u, law.to_inputs(u)) for u in (a, b, *plan.points(a, b))]
         y = np.array([p(t) for t in at[2:]])
         direct.append(plan.terms(y[:, :, None])[:, 0].mean(0))
-        corrected.append(wrong.corrected(plan, at[0], at[1], y))
-        np.testing.assert_allclose(p.corrected(plan, at[0], at[1], y), p.means(plan), atol=1e-12)
+        y = y.reshape(len(y), 2, -1)  # two designs
+        corrected.append(wrong.corrected(plan, at[0], at[1], y).mean(0))
+        for one in p.corrected(plan, at[0], at[1], y):
+            np.testing.assert_allclose(one, p.means(plan), atol=1e-12)
     for found in (direct, corrected):
         z = (np.mean(found, 0) - p.means(plan)) / (np.std(found, 0, ddof=1) / 10)
         assert (np.abs(z) < 5.5).all(), z  # Student with 99 degrees of freedom
