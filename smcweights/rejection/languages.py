@@ -55,15 +55,18 @@ class MarkovChain:
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
-        lengths = np.array([len(p) for p in prefixes], dtype=np.int64)
+        lengths = np.array(list(map(len, prefixes)), dtype=np.int64)
         last = _items([p[-1] if p else 0 for p in prefixes], lengths > 0, self.log_initial.size)
         if self.length is not None and (lengths >= self.length).any():
             raise ValueError(
                 f"prefixes: got length {lengths.max()}; this chain has {self.length} items, and "
                 "none after them"
             )
-        step = np.clip(lengths - 1, 0, len(self.log_transition) - 1)
-        return np.where((lengths == 0)[:, None], self.log_initial, self.log_transition[step, last])
+        if len(self.log_transition) == 1:
+            rows = self.log_transition[0][last]
+        else:
+            rows = self.log_transition[np.clip(lengths - 1, 0, len(self.log_transition) - 1), last]
+        return rows if lengths.all() else np.where((lengths == 0)[:, None], self.log_initial, rows)
 
 
 def _items(given: list, real: np.ndarray, size: int) -> np.ndarray:
@@ -71,6 +74,8 @@ def _items(given: list, real: np.ndarray, size: int) -> np.ndarray:
     x = np.asarray(given).reshape(real.shape)
     if x.dtype.kind not in "iuf":
         raise ValueError(f"prefixes: got items of {x.dtype}; expected items from 0 to {size - 1}")
+    if x.dtype.kind == "i" and x.size and x.min() >= 0 and x.max() < size:
+        return x.astype(np.int64, copy=False)
     with np.errstate(invalid="ignore"):
         items = x.astype(np.int64)
     wrong = real & ((items != x) | (items < 0) | (items >= size))

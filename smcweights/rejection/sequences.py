@@ -19,7 +19,7 @@ from ..execution import open_run
 from ..randomness import generator, seed_sequence
 from ..resampling import resample
 from ..signatures import signature
-from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
+from ..weights import effective_sample_size, log_mean_exp, log_mean_normal, normalise
 from . import kernels as kn
 from .constraints import Automaton, predicate, size_of, truth
 from .draw import FAR, Context, Plan, _whole, plan, run
@@ -535,8 +535,10 @@ def _island(
     number: int,
 ) -> dict[str, np.ndarray]:
     rng = generator(root, "island", number)
-    prefixes: list[tuple[int, ...]] = [()] * n
-    states: list[Any] = [constraint.start()] * n
+    # a prefix is told by the number of the one before it and its last item, whatever its length
+    prefixes: list[tuple[int, ...]] = [()]
+    key = np.zeros(n, np.int64)
+    sequences = np.full((n, length), -1, np.int64)
     over = np.zeros(n, bool)
     log_w, log_block = np.zeros(n), 0.0
     guided = guides.potential is not None or guides.twist is not None
@@ -547,50 +549,54 @@ def _island(
     ancestors = np.arange(n)
     size = 0
     table = isinstance(constraint, Automaton) and how.method == "exact"
+    states: Any = [constraint.start()] * n
+    if table:
+        states = np.array(states)
     for t in range(length):
         final = t == length - 1
-        active = np.flatnonzero(~over & (log_w > -np.inf))
+        active = (~over & (log_w > -np.inf)).nonzero()[0]
         if not active.size:
             ess[t:], dead[t:] = ess[t - 1], dead[t - 1]
             break
-        of = {prefixes[i]: states[i] for i in active.tolist()}
-        wanted = list(of)
-        number_of = {prefix: at for at, prefix in enumerate(wanted)}
-        node = np.array([number_of[prefixes[i]] for i in active.tolist()])
-        target = _logits("language", language, wanted, end)
+        numbers: dict[int, int] = {}
+        numbered = [numbers.setdefault(one, len(numbers)) for one in key[active].tolist()]
+        node = np.array(numbered)
+        if t:
+            prefixes = [(*prefixes[one // size], one % size) for one in numbers]
+        standing_for = list(dict(zip(numbered, active.tolist(), strict=True)).values())
+        target = _logits("language", language, prefixes, end)
         if t == 0:
             size = target.shape[1]
             _check_size(size_of(constraint), size, end)
         elif target.shape[1] != size:
             raise ModelError(
-                f"language: logits of {target.shape[1]} items after {wanted[0]}; there were {size} "
-                "before"
+                f"language: logits of {target.shape[1]} items after {prefixes[0]}; there were "
+                f"{size} before"
             )
-        drawn = target if proposal is None else _logits("proposal", proposal, wanted, end)
+        drawn = target if proposal is None else _logits("proposal", proposal, prefixes, end)
         if drawn.shape != target.shape:
             raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
         if table:
-            at_state = np.array([of[prefix] for prefix in wanted])
-            items, log_steps = _by_table(rng, constraint, at_state, drawn, node, end, final)
-            spread = np.zeros(active.size)
-            row = constraint.table[at_state[node], items]
-            after: list[Any] = [
-                None if x == end else s for x, s in zip(items, row.tolist(), strict=True)
-            ]
+            items, log_steps = _by_table(
+                rng, constraint, states[standing_for], drawn, node, end, final
+            )
+            states[active] = constraint.table[states[active], items]
         else:
-            nodes = [_Node(of[p], drawn[m]) for m, p in enumerate(wanted)]
+            nodes = [_Node(states[i], drawn[m]) for m, i in enumerate(standing_for)]
             for one in nodes:
                 _learn(one, constraint, end, final)
             items, log_steps, spread, after, calls[t] = _by_asking(
                 rng, constraint, nodes, node, how, end, final
             )
+            for i, state in zip(active.tolist(), after, strict=True):
+                states[i] = state
         before = log_w[active]
         if weighted:
             log_w[active] += log_steps
             if proposal is not None:
                 log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
                 log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
-                share = np.bincount(node, np.exp(before - before.max()), len(wanted))
+                share = np.bincount(node, np.exp(before - before.max()), len(prefixes))
                 share = share / share.sum()
                 chi_square[t] = (_second_moment(log_p, log_q) - 1.0) @ share
                 rare = log_q < math.log(RARE / (n * islands))
@@ -599,34 +605,39 @@ def _island(
                 at = node[some], items[some]
                 log_w[active[some]] += log_p[at] - log_q[at]
         log_w[active[items < 0]] = -np.inf
-        for i, item, state in zip(active.tolist(), items.tolist(), after, strict=True):
-            if item < 0:
-                continue
-            prefixes[i] = (*prefixes[i], item)
-            over[i] = item == end or final
-            states[i] = state
-            if guided:
-                new = guides(prefixes[i], bool(over[i]))
-                log_w[i] += new - guess[i]
-                guess[i] = new
+        sequences[active, t] = items
+        key[active] = node * size + items
+        if final:
+            over[active] = True
+        elif end is not None:
+            over[active] = items == end
+        if guided:
+            for i, m, item in zip(active.tolist(), numbered, items.tolist(), strict=True):
+                if item >= 0:
+                    new = guides((*prefixes[m], item), bool(over[i]))
+                    log_w[i] += new - guess[i]
+                    guess[i] = new
         dead[t] = np.count_nonzero(log_w == -np.inf)
         if dead[t] == n:
             dead[t:] = n
             break
-        ess[t] = effective_sample_size(log_w)
-        w = np.exp(log_w - log_w.max())
-        relative_variance[t] = w[active] ** 2 @ spread / w.sum() ** 2
+        top = log_w.max()
+        if not math.isfinite(top):
+            normalise(log_w)  # which says where
+        w = np.exp(log_w - top)
+        total = w.sum()
+        share = w / total
+        ess[t] = 1.0 / (share @ share)
+        if not table:  # exact draws have no such variance
+            relative_variance[t] = w[active] ** 2 @ spread / total**2
         if not final and ess[t] < ess_threshold * n:
             log_block += log_mean_exp(log_w)
             chosen = resample(w, seed=rng)
-            prefixes = [prefixes[i] for i in chosen]
-            states = [states[i] for i in chosen]
+            states = states[chosen] if table else [states[i] for i in chosen]
+            sequences, key = sequences[chosen], key[chosen]
             over, guess, ancestors = over[chosen], guess[chosen], ancestors[chosen]
             log_w = np.zeros(n)
     log_w = np.where(over, log_w, -np.inf) + log_block
-    sequences = np.full((n, length), -1, np.int64)
-    for i, p in enumerate(prefixes):
-        sequences[i, : len(p)] = p
     log_z = log_mean_exp(log_w) if (log_w > -np.inf).any() else -math.inf
     return {
         "log_z": np.array(log_z),
@@ -669,7 +680,9 @@ def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> n
     if end is not None and not 0 <= end < table.shape[1]:
         raise ValueError(f"end: got {end}; expected an item from 0 to {table.shape[1] - 1}")
     # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
-    top = table.max(axis=1)
+    top = np.maximum.reduce(table, axis=1)
+    if (np.abs(top) <= FAR).all():
+        return np.ascontiguousarray(table)
     if not np.isfinite(top).all():
         m = int(np.flatnonzero(~np.isfinite(top))[0])
         bad = np.flatnonzero(np.isnan(table[m]) | (table[m] == np.inf))
@@ -677,10 +690,8 @@ def _logits(name: str, source: Any, prefixes: list[tuple], end: int | None) -> n
         raise ModelError(
             f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
         )
-    if (np.abs(top) > FAR).any():
-        with np.errstate(over="ignore"):
-            table = table - top[:, None]
-    return np.ascontiguousarray(table)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(table - top[:, None])
 
 
 def _by_table(
@@ -694,20 +705,22 @@ def _by_table(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
     allowed = _allowed(constraint, states, end, final)
-    w = np.exp(logits - logits.max(axis=1)[:, None])
-    total = w.sum(axis=1)
+    w = np.exp(logits - np.maximum.reduce(logits, axis=1)[:, None])
+    total = np.add.reduce(w, axis=1)
     w *= allowed
-    cumulated = np.cumsum(w, axis=1)
+    cumulated = np.add.accumulate(w, axis=1)
     inside = cumulated[:, -1]
     with np.errstate(divide="ignore"):
         # what is left when nearly everything is allowed is not more than everything
         log_steps = np.log(np.minimum(inside / total, 1.0))[node]
     u = rng.random(node.size) * inside[node]
-    items = (cumulated[node] <= u[:, None]).sum(axis=1)
-    # a sum rounded up must not point behind the last item allowed
-    last = allowed.shape[1] - 1 - (w > 0)[:, ::-1].argmax(axis=1)
-    items = np.minimum(items, last[node])
-    return np.where(inside[node] > 0, items, -1), log_steps
+    items = np.add.reduce(cumulated[node] <= u[:, None], axis=1)
+    size = allowed.shape[1]
+    if (items == size).any():
+        # a sum rounded up must not point behind the last item allowed
+        last = size - 1 - (w > 0)[:, ::-1].argmax(axis=1)
+        items = np.where(inside[node] > 0, np.minimum(items, last[node]), -1)
+    return items, log_steps
 
 
 def _allowed(constraint: Automaton, states: np.ndarray, end: int | None, final: bool) -> np.ndarray:
