@@ -61,7 +61,7 @@ class Moments:
         Sum of the squared targets.
     """
 
-    weight: float
+    weight: float | np.ndarray
     z: np.ndarray
     t: np.ndarray
     zz: np.ndarray
