@@ -20,6 +20,11 @@ LINEAR = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0, initial_mean=1.0)
 _, Y = LINEAR.simulate(40, seed=1)
 Y[7] = np.nan
 EXACT = smw.kalman_smoother(LINEAR, Y)
+# made once, compiled once: a model of matrices has functions of its own
+PLANE = smw.models.linear_gaussian(
+    [[0.8, 0.1], [-0.2, 0.7]], [[1.0, 0.3], [0.3, 0.5]], [[1.0, 0.5], [0.0, 1.0]],
+    np.diag([1.0, 0.5]),
+)  # fmt: skip
 
 
 def likelihoods(scheme, threshold, n, runs):
@@ -247,16 +252,12 @@ def test_observations_may_lie_in_memory_by_columns():
 
 
 def test_an_online_filter_of_vectors_agrees_with_kalman():
-    model = smw.models.linear_gaussian(
-        [[0.8, 0.1], [-0.2, 0.7]], [[1.0, 0.3], [0.3, 0.5]], [[1.0, 0.5], [0.0, 1.0]],
-        np.diag([1.0, 0.5]),
-    )  # fmt: skip
-    _, y = model.simulate(6, seed=3)
-    online = smw.OnlineFilter(model, 20_000, seed=1)
+    _, y = PLANE.simulate(6, seed=3)
+    online = smw.OnlineFilter(PLANE, 20_000, seed=1)
     for t, y_t in enumerate(y):
         found = online.update(y_t)
         # the smoother's last mean is the filter's
-        exact = smw.kalman_smoother(model, y[: t + 1])
+        exact = smw.kalman_smoother(PLANE, y[: t + 1])
         error = np.sqrt(exact.covariances[-1].diagonal() / found.ess[0])
         assert (np.abs(found.means[0] - exact.means[-1]) < 8 * error).all()
     assert found.means.shape == (1, 2) and found.particles.shape == (1, 20_000, 2)
@@ -289,14 +290,10 @@ def test_backward_paths_have_the_smoothing_law():
 
 
 def test_matrix_model_with_missing_components_agrees_with_kalman():
-    model = smw.models.linear_gaussian(
-        [[0.8, 0.1], [-0.2, 0.7]], [[1.0, 0.3], [0.3, 0.5]], [[1.0, 0.5], [0.0, 1.0]],
-        np.diag([1.0, 0.5]),
-    )  # fmt: skip
-    _, y = model.simulate(20, seed=3)
+    _, y = PLANE.simulate(20, seed=3)
     y[3], y[5, 0] = np.nan, np.nan
-    found = smw.particle_filter(model, y, 3_000, repeats=10, seed=1).log_likelihood
-    truth = smw.kalman_smoother(model, y).log_likelihood
+    found = smw.particle_filter(PLANE, y, 3_000, repeats=10, seed=1).log_likelihood
+    truth = smw.kalman_smoother(PLANE, y).log_likelihood
     assert abs(found.value - truth) < 5.5 * found.standard_error
     assert found.standard_error < 0.2
 

@@ -10,11 +10,11 @@ import scipy.stats
 
 import smcweights as smw
 
+from .test_filtering import PLANE
+
 READY = {
     "scalar": lambda: smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0),
-    "matrix": lambda: smw.models.linear_gaussian(
-        [[0.8, 0.1], [-0.2, 0.7]], [[1.0, 0.3], [0.3, 0.5]], np.eye(2), np.eye(2)
-    ),
+    "matrix": lambda: PLANE,
     "volatility": lambda: smw.models.stochastic_volatility(0.95, 0.25, 0.6),
     "finite": lambda: smw.models.finite_hmm(
         [0.2, 0.8], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 0.5]
@@ -29,15 +29,18 @@ READY = {
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
 
+# functions that are made once are compiled once
+WALK = {
+    "initial_sample": lambda rng, theta: rng.standard_normal(),
+    "initial_logpdf": lambda x, theta: -0.5 * x**2 - LOG_ROOT,
+    "transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(),
+    "transition_logpdf": lambda x_prev, x, t, theta: -0.5 * (x - x_prev) ** 2 - LOG_ROOT,
+    "observation_logpdf": lambda y, x, t, theta: -0.5 * (y - x) ** 2 - LOG_ROOT,
+}
+
+
 def walk(**changes):
-    functions = {
-        "initial_sample": lambda rng, theta: rng.standard_normal(),
-        "initial_logpdf": lambda x, theta: -0.5 * x**2 - LOG_ROOT,
-        "transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(),
-        "transition_logpdf": lambda x_prev, x, t, theta: -0.5 * (x - x_prev) ** 2 - LOG_ROOT,
-        "observation_logpdf": lambda y, x, t, theta: -0.5 * (y - x) ** 2 - LOG_ROOT,
-    }
-    return smw.StateSpaceModel(**{**functions, **changes})
+    return smw.StateSpaceModel(**{**WALK, **changes})
 
 
 @pytest.mark.parametrize("name", READY)
@@ -256,15 +259,17 @@ def test_a_component_that_is_carried_along_passes():
     smw.check_model(second_order, np.zeros(5), n_draws=4_000, seed=1)
 
 
+PAIR = {
+    "initial_sample": lambda rng, theta: rng.standard_normal(2),
+    "initial_logpdf": lambda x, theta: -0.5 * (x * x).sum(),
+    "transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(2),
+    "transition_logpdf": lambda x_prev, x, t, theta: -0.5 * ((x - x_prev) ** 2).sum(),
+    "observation_logpdf": lambda y, x, t, theta: -0.5 * (y - x[0]) ** 2,
+}
+
+
 def pair(**changes):
-    functions = {
-        "initial_sample": lambda rng, theta: rng.standard_normal(2),
-        "initial_logpdf": lambda x, theta: -0.5 * (x * x).sum(),
-        "transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(2),
-        "transition_logpdf": lambda x_prev, x, t, theta: -0.5 * ((x - x_prev) ** 2).sum(),
-        "observation_logpdf": lambda y, x, t, theta: -0.5 * (y - x[0]) ** 2,
-    }
-    return smw.StateSpaceModel(**{**functions, **changes}, state_dim=2)
+    return smw.StateSpaceModel(**{**PAIR, **changes}, state_dim=2)
 
 
 WEATHER = np.arange(5.0)

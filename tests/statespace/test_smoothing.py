@@ -158,12 +158,16 @@ def leverage_on_a_grid(y, persistence, volatility, leverage, scale):
     return math.log(forward[-1].sum() * step), means
 
 
+# made once, compiled once: a model that knows the series has functions of its own
+NUMBERS = {"persistence": 0.9, "volatility": 0.4, "leverage": -0.8, "scale": 1.5}
+RETURNS = leveraged_returns(40, **NUMBERS)
+RETURNS[7] = np.nan
+LEVERAGE = smw.models.stochastic_volatility(**NUMBERS, returns=RETURNS)
+
+
 def test_leverage_agrees_with_a_grid():
-    numbers = {"persistence": 0.9, "volatility": 0.4, "leverage": -0.8, "scale": 1.5}
-    y = leveraged_returns(40, **numbers)
-    y[7] = np.nan
-    log_likelihood, means = leverage_on_a_grid(y, **numbers)
-    model = smw.models.stochastic_volatility(**numbers, returns=y)
+    model, y = LEVERAGE, RETURNS
+    log_likelihood, means = leverage_on_a_grid(y, **NUMBERS)
     smw.check_model(model, y, n_draws=4_000, seed=1)
     found = smw.particle_filter(model, y, 2_000, repeats=12, seed=1).log_likelihood
     assert abs(found.value - log_likelihood) < 5.5 * found.standard_error
@@ -171,7 +175,7 @@ def test_leverage_agrees_with_a_grid():
     est = smw.paris(model, y, smw.functionals.states, 1_000, repeats=12, seed=2)
     # Student's t with 11 degrees of freedom, 40 components: false alarm 1e-4
     assert (np.abs(est.value - means) / est.standard_error).max() < 8
-    mirrored = leverage_on_a_grid(y, **{**numbers, "leverage": 0.8})[1]
+    mirrored = leverage_on_a_grid(y, **{**NUMBERS, "leverage": 0.8})[1]
     assert (np.abs(mirrored - means) / est.standard_error).max() > 20
     for other in (y[::-1], np.append(y, 0.3)):
         with pytest.raises(smw.ModelError, match="y: not the returns that the model was made with"):
@@ -181,20 +185,19 @@ def test_leverage_agrees_with_a_grid():
 def test_densities_that_know_the_series_are_differentiated():
     from smcweights.statespace.differentiation import gradients
 
-    y = leveraged_returns(12, 0.9, 0.4, -0.8, 1.5)
-    model = smw.models.stochastic_volatility(0.9, 0.4, 1.5, leverage=-0.8, returns=y)
-    found = gradients(model, y[:, None].copy(), False)
-    x = np.linspace(-1, 1, 12)[:, None, None]
-    seen = np.ones(12, dtype=bool)
+    found = gradients(LEVERAGE, RETURNS[:, None].copy(), False)
+    x = np.linspace(-1, 1, 40)[:, None, None]
+    seen = ~np.isnan(RETURNS)
+    y = np.where(seen, RETURNS, 0.0)[:, None]
 
     def log_joint(theta):
-        return float(found.log_joint(theta, x, y[:, None], seen)[0])
+        return float(found.log_joint(theta, x, y, seen)[0])
 
     with _compat.enable_x64():
-        slope = np.asarray(found.mean_score(model.theta, x, y[:, None], seen))
+        slope = np.asarray(found.mean_score(LEVERAGE.theta, x, y, seen))
         for k in range(4):
             step = np.eye(4)[k] * 1e-5
-            difference = log_joint(model.theta + step) - log_joint(model.theta - step)
+            difference = log_joint(LEVERAGE.theta + step) - log_joint(LEVERAGE.theta - step)
             assert slope[k] == pytest.approx(difference / 2e-5, rel=1e-5)
 
 
