@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from numbers import Real
 from typing import Any
 
@@ -1178,7 +1178,12 @@ def gaussian_family(dimension: int) -> VariationalFamily:
     >>> gaussian_family(2).sample(np.random.default_rng(1), np.zeros(5), 3).shape
     (3, 2)
     """
-    d = count("dimension", dimension)
+    return _gaussian_family(count("dimension", dimension))
+
+
+@cache
+def _gaussian_family(d: int) -> VariationalFamily:
+    # one for each dimension: JAX would compile another one's density again
     rows, columns = np.tril_indices(d)
     diagonal = np.flatnonzero(rows == columns)
 
