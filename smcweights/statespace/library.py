@@ -9,7 +9,8 @@ The densities are written in NumPy without writing into arrays, so that JAX can 
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,6 +34,7 @@ __all__ = [
 _LOG_2_PI = math.log(2 * math.pi)
 _SLACK = 1e-9  # of a log density beyond its bound, for rounding
 _BLOCK = 2048  # backward draws tried together; what is written for them stays in the cache
+_Functions: TypeAlias = tuple[Any, Any, Any, Any, Any, Any, Any]  # of a model, in its order
 
 
 # loops around a model's functions ---------------------------------------------------------------
@@ -66,7 +68,7 @@ def bootstrap_start(state, put, observation, observed, initial_sample, observati
             if i != skip:
                 put(x, i, initial_sample(rng, theta))
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), 0, theta)
+                log_w[i] += observation_logpdf(observation(y, row), state(x, i), np.int64(0), theta)
         return 0
 
     return start
@@ -111,7 +113,7 @@ def guided_start(
             new = state(x, i)
             log_w[i] += initial_logpdf(new, theta) - logpdf(new, observation(y, row), theta)
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), new, 0, theta)
+                log_w[i] += observation_logpdf(observation(y, row), new, np.int64(0), theta)
         return 0
 
     return start
@@ -463,8 +465,6 @@ def _cholesky(name: str, value: np.ndarray) -> np.ndarray:
 
 
 def _matrix_gaussian(given, initial_mean, initial_covariance):
-    from numba.extending import register_jitable
-
     a = _matrix("transition_matrix", given["transition_matrix"])
     d = len(a)
     if a.shape != (d, d):
@@ -527,6 +527,22 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
     add_root("observation_precision_root", roots[1], plain_r)
     add("initial_mean", mean, ["identity"] * d, [(i,) for i in range(d)])
     add_root("initial_precision_root", roots[2], plain_c)
+    functions, system = _matrix_functions(d, p, plain_q, plain_r, plain_c, tuple(starts))
+    return StateSpaceModel(
+        *functions,
+        theta=theta,
+        theta_names=names,
+        transforms=transforms,
+        state_dim=d,
+        structure=("linear_gaussian", system),
+    )
+
+
+@cache
+def _matrix_functions(d, p, plain_q, plain_r, plain_c, starts) -> tuple[_Functions, Any]:
+    # one set for all models of a shape: another one would be compiled again
+    from numba.extending import register_jitable
+
     i_a, i_q, i_h, i_r, i_m, i_c = starts
 
     # Every root W is lower triangular, and W times the noise is white. Densities have no place
@@ -654,7 +670,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
             covariance(theta[i_c:], d, plain_c),
         )
 
-    return StateSpaceModel(
+    return (
         initial_sample,
         initial_logpdf,
         transition_sample,
@@ -662,12 +678,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
         observation_logpdf,
         transition_logpdf_bound,
         observation_sample,
-        theta=theta,
-        theta_names=names,
-        transforms=transforms,
-        state_dim=d,
-        structure=("linear_gaussian", system),
-    )
+    ), system
 
 
 def _volatility_initial_sample(rng, theta):
@@ -1189,7 +1200,18 @@ def lorenz96(
         "observation_scale": _positive("observation_scale", observation_scale),
         "initial_scale": _positive("initial_scale", initial_scale),
     }
+    return StateSpaceModel(
+        *_ring_functions(d),
+        theta=list(theta.values()),
+        theta_names=tuple(theta),
+        transforms=("identity", "log", "log", "log", "log"),
+        state_dim=d,
+    )
 
+
+@cache
+def _ring_functions(d) -> _Functions:
+    # one set for a dimension: another one would be compiled again
     def initial_sample(rng, theta):
         x = np.empty(d)
         for j in range(d):
@@ -1235,7 +1257,7 @@ def lorenz96(
             y[j] = x[j] + theta[3] * rng.standard_normal()
         return y
 
-    return StateSpaceModel(
+    return (
         initial_sample,
         initial_logpdf,
         transition_sample,
@@ -1243,10 +1265,6 @@ def lorenz96(
         observation_logpdf,
         transition_logpdf_bound,
         observation_sample,
-        theta=list(theta.values()),
-        theta_names=tuple(theta),
-        transforms=("identity", "log", "log", "log", "log"),
-        state_dim=d,
     )
 
 
