@@ -184,9 +184,7 @@ def _solutions(m: Moments, choices: Sequence[Choice]) -> Iterator[np.ndarray]:
             a = choice.direction
             variance = (a * (zz @ a)).sum(-2)
             covariance = (a * zt).sum(-2)
-            found = np.divide(
-                covariance, variance, out=np.zeros_like(variance), where=variance > 0
-            )
+            found = np.divide(covariance, variance, out=np.zeros_like(variance), where=variance > 0)
             b = a * found[..., None, :]
         elif k:
             if k not in decompositions:
