@@ -460,9 +460,15 @@ def test_an_exception_that_cannot_be_sent_is_told_in_words():
 @pytest.mark.parametrize("executor", [None, "threads:2"])
 def test_keyboard_interrupt_keeps_finished_batches(executor, tmp_path):
     path = tmp_path / "run.npz"
+    fourth = threading.Event()
 
     def function(i):
+        if i == 4:
+            fourth.set()
         if i == 5:
+            # the fourth may be another thread's, and has to end before it counts as finished
+            assert fourth.wait(30)
+            time.sleep(0.2)
             raise KeyboardInterrupt
         return square(i)
 
