@@ -471,7 +471,6 @@ def _em(
     d = u.shape[1]
     c, p = shares.shape
     features = _features(u)
-    columns = np.ascontiguousarray(features.T)
     w = np.ascontiguousarray(weights.T)
     i, j = _upper(d)
     student = np.isfinite(nu)
@@ -480,7 +479,7 @@ def _em(
     for step in range(steps + 1):
         cholesky = _shrunk_cholesky(covariances, size * shares)
         log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
-        quadratic = _form_table(means, np.linalg.inv(cholesky)) @ columns
+        quadratic = _form_table(means, np.linalg.inv(cholesky)) @ features.T
         np.maximum(quadratic, 0.0, out=quadratic)
         r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
         r += (peak - log_det + np.log(shares))[..., None]
