@@ -1149,17 +1149,24 @@ def _require_finite(name: str, array: Array) -> None:
         raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
 
 
-def _check_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
+def given_names(names: Any) -> tuple[str, ...] | None:
+    """Names as a tuple, before any call is spent on a run that they would end."""
     if names is None:
+        return None
+    given = (names,) if isinstance(names, str) else names
+    if not isinstance(given, Iterable):
+        raise TypeError(f"names: got {given!r}; expected strings")
+    given = tuple(given)
+    for name in given:
+        if not isinstance(name, str):
+            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
+    return tuple(map(str, given))
+
+
+def _check_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
+    checked = given_names(names)
+    if checked is None:
         return tuple(f"E{j + 1}" for j in range(value.size)) if value.ndim else ("estimate",)
-    if isinstance(names, str):
-        names = [names]
-    if not isinstance(names, Iterable):
-        raise TypeError(f"names: got {names!r}; expected strings")
-    names = list(names)
-    checked = tuple(str(name) for name in names if isinstance(name, str))
-    if len(checked) != len(names):
-        raise TypeError(f"names: got {names!r}; expected strings")
     if len(checked) != value.size:
         raise ValueError(f"names: got {len(checked)}; expected {value.size}, one per component")
     if len(set(checked)) < len(checked):

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate, given_names, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
@@ -55,7 +55,6 @@ from .sampling import (
     call_integrand,
     check_flags,
     expectation_names,
-    given_names,
     pooled_mean,
     split,
     units_of,

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments, select
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
-from ..estimate import Estimate
+from ..estimate import Estimate, given_names
 from ..execution import batches
 from ..randomness import generator
 from ..signatures import signature
@@ -59,7 +59,6 @@ __all__ = [
     "corrected_mean",
     "effective_draws",
     "expectation_names",
-    "given_names",
     "joined",
     "mean_of",
     "pooled_mean",
@@ -1103,17 +1102,6 @@ def report(
         },
         **keywords,
     )
-
-
-def given_names(names: Any) -> tuple[str, ...] | None:
-    """Names as a tuple, before any call is spent on a run that they would end."""
-    if names is None:
-        return None
-    given = (names,) if isinstance(names, str) else tuple(names)
-    for name in given:
-        if not isinstance(name, str):
-            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
-    return given
 
 
 def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:

@@ -44,14 +44,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate, given_names, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k
 from .adaptive import adaptive_importance_sampling
 from .laws import Law, as_law
-from .sampling import arguments_of, call_integrand, checked_table, given_names
+from .sampling import arguments_of, call_integrand, checked_table
 from .sparse_polynomials import (
     ROWS_PER_TABLE,
     ProductBasis,
