@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
@@ -238,9 +240,7 @@ def select(folds: Sequence[Moments], choices: Sequence[Choice]) -> np.ndarray:
         The first choice whose held-out variance is within one standard error (paired, over the
         folds) of the smallest, and below that of the first choice by more than its own error.
     """
-    total = folds[0]
-    for fold in folds[1:]:
-        total = total + fold
+    total = reduce(add, folds)
     each = _stacked(folds)
     own = _centred(each)
     held_out = np.array([_residual_variance(own, b) for b in _solutions(total - each, choices)])
@@ -274,9 +274,7 @@ def cross_fit(
     earlier : Moments, optional
         Sums over independent earlier draws.
     """
-    total = folds[0]
-    for fold in folds[1:]:
-        total = total + fold
+    total = reduce(add, folds)
     if earlier is not None:
         total = total + earlier
     fitted = []

@@ -18,14 +18,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
 from ..controls import Choice, Moments, coefficients, moments, select
 from ..errors import ModelError
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate, given_names, provenance
 from ..execution import open_run
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
@@ -56,7 +57,6 @@ from .sampling import (
     choices_of,
     effective_draws,
     expectation_names,
-    given_names,
     joined,
     mean_of,
     pooled_mean,
@@ -85,13 +85,6 @@ def _fold_moments(
     """Weighted moments under the mixture of interleaved folds of the draws."""
     t, z, weights = ratios.controls(mixture)
     return [moments(z[f::folds], t[f::folds] - shift, weights[f::folds]) for f in range(folds)]
-
-
-def _sum(parts: Sequence[Moments]) -> Moments:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 # ------------------------------------------------------------------------------------ adaptation
@@ -162,7 +155,7 @@ def _learned(
     """Choice per expectation, its coefficients, and the moments of all draws."""
     parts = _fold_moments(ratios, mixture, shift, folds)
     chosen = select(parts, choices)
-    total = _sum(parts)
+    total = reduce(add, parts)
     b = np.zeros_like(total.zt)
     for c in np.unique(chosen):
         b[:, chosen == c] = coefficients(total, choices[c])[:, chosen == c]
