@@ -621,15 +621,10 @@ def _island(
         if dead[t] == n:
             dead[t:] = n
             break
-        top = log_w.max()
-        if not math.isfinite(top):
-            normalise(log_w)  # which says where
-        w = np.exp(log_w - top)
-        total = w.sum()
-        share = w / total
-        ess[t] = 1.0 / (share @ share)
+        w = normalise(log_w)
+        ess[t] = 1.0 / (w @ w)
         if not table:  # exact draws have no such variance
-            relative_variance[t] = w[active] ** 2 @ spread / total**2
+            relative_variance[t] = w[active] ** 2 @ spread
         if not final and ess[t] < ess_threshold * n:
             log_block += log_mean_exp(log_w)
             chosen = resample(w, seed=rng)

@@ -1415,13 +1415,9 @@ def _climbing_functions(target: Any, family: VariationalFamily) -> Any:
             def checked(z: Any, *phi: Any) -> Any:
                 value = log_density(z, *phi)
                 shape = getattr(value, "shape", () if isinstance(value, (int, float)) else None)
-                whole = shape == () and not jax.numpy.iscomplexobj(value)
-                if not whole:
-                    what = (
-                        f"shape {shape}"
-                        if shape
-                        else str(getattr(value, "dtype", type(value).__name__))
-                    )
+                if shape != () or jax.numpy.iscomplexobj(value):
+                    kind = getattr(value, "dtype", type(value).__name__)
+                    what = f"shape {shape}" if shape else str(kind)
                     raise ModelError(
                         f"{name}: returned {what} for z of shape {z.shape}; expected a float"
                     )
