@@ -328,7 +328,7 @@ def judged(method, out, began, model, check):
 def task(given):
     """Place names under a regular expression, each checked by `re`."""
     import smcweights as smw
-    from smcweights.rejection.places import place_names
+    from smcweights.problems import place_names
 
     names = place_names()
     model = smw.languages.ngram(names, order=4)

@@ -59,7 +59,7 @@ _HOME = {
     "WeightedDraw": "rejection.draw",
     "WeightedSequences": "rejection.sequences",
     "constrained_sequences": "rejection.sequences",
-    "constraint_probability": "rejection.draw",
+    "constraint_probability": "rejection.probability",
     "weighted_rejection": "rejection.draw",
     "SlicedReference": "transport.sliced",
     "sliced_gradient": "transport.flow",

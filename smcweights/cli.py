@@ -150,8 +150,8 @@ def _euro(seed: int, progress: bool | None) -> Section:
 def _places(seed: int, progress: bool | None) -> Section:
     import smcweights
 
+    from .problems import place_names
     from .rejection.exact import constrained_markov_chain
-    from .rejection.places import place_names
     from .report import Section
 
     names = place_names()

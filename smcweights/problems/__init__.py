@@ -20,12 +20,14 @@ lognormal_ratio     3  5  skewed inputs under a Gaussian copula
 =================== == == ======================================================================
 
 Real data: `digits` and `colours` are pairs of clouds of points; `nile`, `us_inflation`,
-`euro_dollar` and `nutria` are time series for state-space models.
+`euro_dollar` and `nutria` are time series for state-space models; `place_names` are texts for
+language models.
 """
 
 from .closed_forms import bounded_sum, correlated_normals, lognormal_ratio
 from .clouds import colours, digits
 from .hydraulics import borehole, flood
+from .places import place_names
 from .problem import Problem
 from .reliability import cantilever_beam, four_branch, linear_limit_state
 from .sensitivity import g_function, ishigami
@@ -48,5 +50,6 @@ __all__ = [
     "lognormal_ratio",
     "nile",
     "nutria",
+    "place_names",
     "us_inflation",
 ]

@@ -75,7 +75,7 @@ def test_shapes_names_and_shipping_to_workers(problem):
 
 
 def test_every_problem_of_the_package_is_here_and_eight_have_several_truths():
-    data = {"colours", "digits", "euro_dollar", "nile", "nutria", "us_inflation"}
+    data = {"colours", "digits", "euro_dollar", "nile", "nutria", "place_names", "us_inflation"}
     offered = set(problems.__all__) - data - {"Problem"}
     assert offered == {problem.name for problem in ALL}
     assert sum(len(problem.names) >= 3 for problem in ALL) >= 8

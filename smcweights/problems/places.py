@@ -18,5 +18,5 @@ def place_names() -> list[str]:
     >>> "paris" in names, len(names) > 400
     (True, True)
     """
-    text = files("smcweights.problems").joinpath("places.txt").read_text(encoding="utf-8")
+    text = files(__package__).joinpath("places.txt").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
