@@ -6,7 +6,7 @@ diagnostics, cost and provenance, and it can be stored and read back without los
 runs are pooled by `combine`.
 
 Every estimator promises that the nominal interval covers the truth as often as it says. Where it
-can't promise, ``diagnostics["warnings"]`` says why and a `PrecisionWarning` was raised.
+can't promise, ``cautions`` say why and a `PrecisionWarning` was raised for each.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import os
 import re
 import secrets
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _compat
-from .errors import ModelError, PrecisionWarning
+from .cautions import Caution, tell
+from .errors import ModelError
 
 if TYPE_CHECKING:
     import pandas
@@ -40,8 +40,10 @@ __all__ = ["Estimate", "combine", "digest", "provenance"]
 
 Array = NDArray[np.float64]
 
-# ends every file, followed by the checksum; the number is that of the format
-_SEAL = b"smcweights estimate 1 sha256 "
+# ends every file, followed by the checksum; the number is that of the format. In format 1
+# warnings, columns and bounds were diagnostics
+_SEAL = b"smcweights estimate 2 sha256 "
+_EARLIER_SEAL = b"smcweights estimate 1 sha256 "
 # components of an estimate that __repr__ prints at most
 _SHOWN = 12
 
@@ -72,11 +74,15 @@ class Estimate:
         0, its standard error is 1/trials and its interval reaches from 0 to the upper confidence
         limit -log(1 - level)/trials ("rule of three": 3/trials at 95 %).
     diagnostics : mapping, optional
-        Names to numbers, strings, bools, None, arrays, or lists and dicts of these. Three names
-        have a meaning here: ``"warnings"``, a list of str that is printed; ``"columns"``, a list
-        of names of diagnostics with one entry per component: they become columns of `summary`
-        and follow the components into `est[...]`; ``"bounds"``, a list of two numbers between
-        which the values are for certain: intervals are cut to them.
+        Names to numbers, strings, bools, None, arrays, or lists and dicts of these. The texts
+        of the cautions join them under ``"warnings"``.
+    cautions : iterable of Caution, optional
+        What can't be promised; printed, and kept by `apply` and `combine`.
+    columns : sequence of str, optional
+        Names of diagnostics with one entry per component: they become columns of `summary` and
+        follow the components into `est[...]`.
+    bounds : (float, float), optional
+        Between them the values are for certain: intervals are cut to them.
     cost : mapping, optional
         Such as evaluations, seconds, stages.
     provenance : mapping, optional
@@ -93,6 +99,9 @@ class Estimate:
     degrees_of_freedom : ndarray, same shape as value
     trials : ndarray, same shape as value, or None
     factor : ndarray, shape (J, r), or None
+    cautions : tuple of Caution
+    columns : tuple of str
+    bounds : (float, float), or None
     diagnostics, cost, provenance : dict
         Copies of what was given, in plain Python types and read-only arrays.
 
@@ -118,6 +127,9 @@ class Estimate:
     method: str
     degrees_of_freedom: Array
     trials: Array | None
+    cautions: tuple[Caution, ...]
+    columns: tuple[str, ...]
+    bounds: tuple[float, float] | None
     diagnostics: dict[str, Any]
     cost: dict[str, Any]
     provenance: dict[str, Any]
@@ -135,6 +147,9 @@ class Estimate:
         degrees_of_freedom: ArrayLike = math.inf,
         trials: ArrayLike | None = None,
         diagnostics: Mapping[str, Any] | None = None,
+        cautions: Iterable[Caution] = (),
+        columns: Sequence[str] = (),
+        bounds: Sequence[float] | None = None,
         cost: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
         sample: xarray.Dataset | Mapping[str, tuple] | None = None,
@@ -151,8 +166,8 @@ class Estimate:
         no_hit_trials = _check_trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0
         plain = _plain({} if diagnostics is None else diagnostics, "diagnostics")
-        _check_diagnostics(plain, v)
-        fields = {
+        cautions, columns, bounds = _lifted(plain, cautions, columns, bounds)
+        checked = {
             "value": v,
             "factor": None if factor is None else _check_factor(factor, v, no_hit),
             "_covariance": None if covariance is None else _check_covariance(covariance, v, no_hit),
@@ -160,12 +175,15 @@ class Estimate:
             "method": method,
             "degrees_of_freedom": _check_degrees_of_freedom(degrees_of_freedom, v),
             "trials": no_hit_trials,
+            "cautions": _check_cautions(cautions, plain),
+            "columns": _check_columns(columns, plain, v),
+            "bounds": None if bounds is None else _check_bounds(bounds),
             "diagnostics": plain,
             "cost": _plain({} if cost is None else cost, "cost"),
             "provenance": _plain({} if provenance is None else provenance, "provenance"),
             "_sample": _check_sample(sample),
         }
-        for name, content in fields.items():
+        for name, content in checked.items():
             if isinstance(content, np.ndarray):
                 content.flags.writeable = False
             object.__setattr__(self, name, content)
@@ -230,7 +248,7 @@ class Estimate:
         lower, upper : ndarray, shaped like `value`
             value -+ quantile * standard_error with Student's quantile (normal where the degrees
             of freedom are infinite); 0 and -log(1 - level)/trials for a component without a hit;
-            NaN without a standard error. Cut to ``diagnostics["bounds"]``.
+            NaN without a standard error. Cut to ``bounds``.
 
         Raises
         ------
@@ -253,8 +271,8 @@ class Estimate:
             limit = -math.log1p(-level) / np.where(no_hit, self.trials, 1.0)
             lower = np.where(no_hit, 0.0, lower)[()]
             upper = np.where(no_hit, limit, upper)[()]
-        if "bounds" in self.diagnostics:
-            lower, upper = np.clip([lower, upper], *self.diagnostics["bounds"])
+        if self.bounds is not None:
+            lower, upper = np.clip([lower, upper], *self.bounds)
         return lower, upper
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
@@ -269,7 +287,7 @@ class Estimate:
         -------
         pandas.DataFrame
             Index: the names. Columns: value, standard_error, relative_error, lower, upper, and the
-            diagnostics that ``diagnostics["columns"]`` names.
+            diagnostics that ``columns`` names.
 
         Examples
         --------
@@ -288,8 +306,7 @@ class Estimate:
             "lower": lower,
             "upper": upper,
         }
-        for name in self.diagnostics.get("columns", ()):
-            columns[name] = self.diagnostics[name]
+        columns |= {name: self.diagnostics[name] for name in self.columns}
         table = {name: np.atleast_1d(column) for name, column in columns.items()}
         return pandas.DataFrame(table, index=list(self.names))
 
@@ -316,7 +333,7 @@ class Estimate:
         """Marginal estimate: of one component (a scalar) or, by a list or slice, of several.
 
         Components are asked for by name or position. Covariance block, degrees of freedom,
-        trials, diagnostics, cost and provenance come along, the sample doesn't.
+        trials, diagnostics, cautions, cost and provenance come along, the sample doesn't.
         """
         if isinstance(key, slice):
             index: Any = list(range(len(self)))[key]
@@ -328,8 +345,7 @@ class Estimate:
             raise KeyError(f"{key!r} selects no component")
         if self.value.ndim == 0:
             return self
-        columns = self.diagnostics.get("columns", [])
-        diagnostics = self.diagnostics | {c: _take(self.diagnostics[c], index) for c in columns}
+        taken = {name: _take(self.diagnostics[name], index) for name in self.columns}
         one = isinstance(index, int)
         covariance = factor = None
         if self._covariance is not None:
@@ -339,18 +355,36 @@ class Estimate:
             covariance = np.sum(cast(Array, self.factor)[index] ** 2)
         else:
             factor = cast(Array, self.factor)[index]
-        return Estimate(
-            self.value[index],
-            covariance,
+        return self.revised(
+            value=self.value[index],
+            covariance=covariance,
             factor=factor,
             names=self.names[index] if one else [self.names[i] for i in index],
-            method=self.method,
             degrees_of_freedom=self.degrees_of_freedom[index],
             trials=None if self.trials is None else self.trials[index],
-            diagnostics=diagnostics,
-            cost=self.cost,
-            provenance=self.provenance,
+            diagnostics=self.diagnostics | taken,
+            sample=None,
         )
+
+    def revised(self, **changes: Any) -> Estimate:
+        """The same estimate but for some arguments of its making.
+
+        Parameters
+        ----------
+        **changes
+            As for `Estimate`; a new covariance takes the place of a factor, and vice versa.
+
+        Examples
+        --------
+        >>> Estimate(2.0, 0.25).revised(names="mean")
+        Estimate
+          mean  2.00 +- 0.50  [1.02, 2.98]
+        """
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+        kept |= {"covariance": self._covariance, "sample": self._sample}
+        if changes.keys() & {"covariance", "factor"}:
+            kept |= {"covariance": None, "factor": None}
+        return Estimate(**(kept | changes))
 
     def __float__(self) -> float:
         """The value of a single component."""
@@ -396,9 +430,9 @@ class Estimate:
         Returns
         -------
         Estimate
-            With the cost, provenance and diagnostics of this one, but no sample. A result whose
-            function has no straight line at the scale of the standard errors, or that depends on
-            a component without a hit, is flagged in ``diagnostics["warnings"]``.
+            With the cost, provenance, cautions and diagnostics of this one, but no sample. A
+            result whose function has no straight line at the scale of the standard errors, or
+            that depends on a component without a hit, gets a caution.
 
         Raises
         ------
@@ -410,7 +444,7 @@ class Estimate:
         Warns
         -----
         PrecisionWarning
-            What was said above about flags.
+            For each caution of these.
 
         Examples
         --------
@@ -442,36 +476,37 @@ class Estimate:
         else:
             spread = {"covariance": root @ root.T}
         freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=-1)
-        # what is said of the components isn't true of their functions
-        own = {"columns", "bounds", *self.diagnostics.get("columns", ())}
-        diagnostics = {k: d for k, d in self.diagnostics.items() if k not in own}
-        derived = Estimate(
-            result,
-            **spread,
-            names=names,
-            method=self.method,
-            degrees_of_freedom=freedom,
-            diagnostics=diagnostics,
-            cost=self.cost,
-            provenance=self.provenance,
-        )
         # half the curvature is the bias that the straight line leaves out
-        bias, error = curvature.max(axis=-1) / 2, derived.standard_error
-        bent = np.atleast_1d((bias > np.nan_to_num(error) / 4) & ~np.isnan(error))
-        unseen: Any = np.zeros(len(derived), dtype=bool)
+        bias, error = np.atleast_1d(curvature.max(axis=-1) / 2), np.sqrt((root**2).sum(axis=1))
+        bent = (bias > np.nan_to_num(error) / 4) & ~np.isnan(error)
+        unseen: Any = np.zeros(len(root), dtype=bool)
         if self.trials is not None:
             unseen = np.atleast_2d(matters)[:, np.atleast_1d(self.trials > 0)].any(axis=1)
+        names = _check_names(names, result)
         found = [
-            f"{name}: the function bends within one standard error; its interval is not to be "
-            "trusted"
-            for name, flag in zip(derived.names, bent, strict=True)
-            if flag
-        ] + [
-            f"{name}: depends on a component without a hit; its interval is not to be trusted"
-            for name, flag in zip(derived.names, unseen, strict=True)
+            Caution(code, f"{name}: {text}; its interval is not to be trusted")
+            for code, text, flags in (
+                ("curvature", "the function bends within one standard error", bent),
+                ("unseen-component", "depends on a component without a hit", unseen),
+            )
+            for name, flag in zip(names, flags, strict=True)
             if flag
         ]
-        return derived._warned(found)
+        tell("Estimate.apply", found)
+        # what is said of the components isn't true of their functions
+        kept = {k: d for k, d in self.diagnostics.items() if k not in self.columns}
+        return self.revised(
+            value=result,
+            **spread,
+            names=names,
+            degrees_of_freedom=freedom,
+            trials=None,
+            diagnostics=kept,
+            cautions=(*self.cautions, *found),
+            columns=(),
+            bounds=None,
+            sample=None,
+        )
 
     def _own_root(self) -> Array:
         """R, shape (J, r), with covariance = R R' but for components without a hit (0 there).
@@ -493,14 +528,6 @@ class Estimate:
             return self._own_root()
         no_hit = np.diag(np.sqrt(np.atleast_1d(self._no_hit_variance)))
         return np.hstack([self._own_root(), no_hit[:, no_hit.any(axis=0)]])
-
-    def _warned(self, found: list[str]) -> Estimate:
-        """The estimate, its own warnings followed by those found, which are raised as well."""
-        for message in found:
-            warnings.warn(message, PrecisionWarning, stacklevel=3)
-        if found:
-            self.diagnostics["warnings"] = self.diagnostics.get("warnings", []) + found
-        return self
 
     def to_xarray(self) -> xarray.Dataset:
         """Labelled arrays: value, standard_error, covariance, degrees_of_freedom, trials.
@@ -644,7 +671,12 @@ class Estimate:
         document: dict[str, Any] = {
             "names": self.names,
             "method": self.method,
-            "diagnostics": _without_arrays(self.diagnostics, arrays),
+            "cautions": [(caution.code, caution.text) for caution in self.cautions],
+            "columns": self.columns,
+            "bounds": self.bounds,
+            "diagnostics": _without_arrays(
+                {k: d for k, d in self.diagnostics.items() if k != "warnings"}, arrays
+            ),
             "cost": _without_arrays(self.cost, arrays),
             "provenance": _without_arrays(self.provenance, arrays),
         }
@@ -735,6 +767,9 @@ class Estimate:
             degrees_of_freedom=main["degrees_of_freedom"].values,
             trials=main["trials"].values if "trials" in main else None,
             diagnostics=_with_arrays(document["diagnostics"], arrays),
+            cautions=[Caution(code, text) for code, text in document.get("cautions", ())],
+            columns=document.get("columns", ()),
+            bounds=document.get("bounds"),
             cost=_with_arrays(document["cost"], arrays),
             provenance=_with_arrays(document["provenance"], arrays),
             sample=sample,
@@ -773,7 +808,7 @@ class Estimate:
         rows = self._rows()
         name, value = (max(len(row[k]) for row in rows) for k in (0, 1))
         lines = [f"  {a:<{name}}  {b:<{value}}  {c}".rstrip() for a, b, c in rows]
-        notes = [f"  warning: {text}" for text in self.diagnostics.get("warnings", ())]
+        notes = [f"  warning: {caution.text}" for caution in self.cautions]
         return "\n".join([self._title(), *lines, *notes])
 
     def _repr_html_(self) -> str:
@@ -783,9 +818,7 @@ class Estimate:
         ]
         body = "".join(f"<tr>{row}</tr>" for row in cells)
         head = "<tr><th></th><th>value &plusmn; standard error</th><th>95 % interval</th></tr>"
-        notes = "".join(
-            f"<p>warning: {html.escape(text)}</p>" for text in self.diagnostics.get("warnings", ())
-        )
+        notes = "".join(f"<p>warning: {html.escape(caution.text)}</p>" for caution in self.cautions)
         title = f"<p>{html.escape(self._title())}</p>"
         return f"<div>{title}<table>{head}{body}</table>{notes}</div>"
 
@@ -808,7 +841,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     Estimate
         Without sample. Diagnostics: ``runs``, ``run_weights`` (shape (R,)), ``heterogeneity``
         (p-value per component: how likely the runs differ this much by chance; NaN with one run
-        or without standard errors), and the warnings of the runs. Provenance: those of the runs
+        or without standard errors). The cautions of the runs come along, and their provenances
         under ``"combined"``.
 
     Raises
@@ -872,10 +905,6 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
         "runs": len(runs),
         "run_weights": share,
         "heterogeneity": heterogeneity,
-        "columns": ["heterogeneity"],
-        "warnings": list(
-            dict.fromkeys(w for run in runs for w in run.diagnostics.get("warnings", ()))
-        ),
     }
     cost: dict[str, Any] = {}
     for run in runs:
@@ -884,7 +913,22 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
                 cost[key] = cost.get(key, 0) + amount
     trials = np.where(none_hit, no_hit.sum(axis=0), 0.0)
     value = share @ values
-    pooled = Estimate(
+    found = [
+        Caution(
+            "contradiction",
+            f"{names[j]}: the runs contradict one another (p = {heterogeneity[j]:.1g}); their "
+            "standard errors can't all be right",
+        )
+        for j in np.flatnonzero(heterogeneity * len(names) < 1e-4)
+    ] + [
+        Caution(
+            "missed-hits",
+            f"{names[j]}: {int((no_hit[:, j] > 0).sum())} of {len(runs)} runs saw no hit",
+        )
+        for j in np.flatnonzero(some_hit & ~none_hit)
+    ]
+    tell("combine", found)
+    return Estimate(
         value[0] if scalar else value,
         **spread,
         names=names,
@@ -892,18 +936,11 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
         degrees_of_freedom=pooled_freedom[0] if scalar else pooled_freedom,
         trials=(trials[0] if scalar else trials) if none_hit.any() else None,
         diagnostics=diagnostics,
+        cautions=[*dict.fromkeys(c for run in runs for c in run.cautions), *found],
+        columns=["heterogeneity"],
         cost=cost,
         provenance={"combined": [run.provenance for run in runs]},
     )
-    found = [
-        f"{names[j]}: the runs contradict one another (p = {heterogeneity[j]:.1g}); their standard "
-        "errors can't all be right"
-        for j in np.flatnonzero(heterogeneity * len(names) < 1e-4)
-    ] + [
-        f"{names[j]}: {int((no_hit[:, j] > 0).sum())} of {len(runs)} runs saw no hit"
-        for j in np.flatnonzero(some_hit & ~none_hit)
-    ]
-    return pooled._warned(found)
 
 
 def provenance(
@@ -1265,22 +1302,53 @@ def _check_factor(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | No
     return factor
 
 
-def _check_diagnostics(diagnostics: dict[str, Any], value: Array) -> None:
-    for key in ("warnings", "columns"):
-        texts = diagnostics.get(key, [])
-        if not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
-            raise TypeError(f"diagnostics[{key!r}]: got {texts!r}; expected a list of str")
-    bounds = diagnostics.get("bounds", [-math.inf, math.inf])
-    if not (isinstance(bounds, list) and len(bounds) == 2 and bounds[0] <= bounds[1]):
-        raise TypeError(f"diagnostics['bounds']: got {bounds!r}; expected [lower, upper]")
-    for name in diagnostics.get("columns", ()):
+def _lifted(
+    diagnostics: dict[str, Any],
+    cautions: Iterable[Caution],
+    columns: Sequence[str],
+    bounds: Sequence[float] | None,
+) -> tuple[Iterable[Caution], Sequence[str], Sequence[float] | None]:
+    """Cautions, columns and bounds, also those that older files hold among the diagnostics."""
+    cautions = list(cautions)
+    texts = {caution.text for caution in cautions if isinstance(caution, Caution)}
+    cautions += [
+        Caution("unclassified", text)
+        for text in diagnostics.get("warnings", ())
+        if text not in texts
+    ]
+    return cautions, diagnostics.pop("columns", columns), diagnostics.pop("bounds", bounds)
+
+
+def _check_cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Caution, ...]:
+    cautions = tuple(given)
+    for caution in cautions:
+        if not (isinstance(caution, Caution) and isinstance(caution.text, str)):
+            raise TypeError(f"cautions: got {caution!r} among them; expected Caution(code, text)")
+    if cautions:
+        diagnostics["warnings"] = [caution.text for caution in cautions]
+    return cautions
+
+
+def _check_columns(
+    given: Sequence[str], diagnostics: dict[str, Any], value: Array
+) -> tuple[str, ...]:
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"columns: got {given!r}; expected names of diagnostics")
+    for name in given:
         if name not in diagnostics:
-            raise ValueError(f"diagnostics['columns']: names {name!r}, which is no diagnostic")
+            raise ValueError(f"columns: names {name!r}, which is no diagnostic")
         shape = np.shape(diagnostics[name])
         if shape != (value.size,) and (value.ndim or shape != ()):
             raise ValueError(
                 f"diagnostics[{name!r}]: got shape {shape}; expected ({value.size},) of a column"
             )
+    return tuple(given)
+
+
+def _check_bounds(given: Sequence[float]) -> tuple[float, float]:
+    if not (np.shape(given) == (2,) and given[0] <= given[1]):
+        raise TypeError(f"bounds: got {given!r}; expected (lower, upper)")
+    return float(given[0]), float(given[1])
 
 
 def _check_sample(sample: Any) -> Any:
@@ -1395,9 +1463,9 @@ def _check_seal(name: str) -> None:
             checksum.update(chunk)
             unread -= len(chunk)
         seal = file.read()
-    if not seal.startswith(_SEAL):
+    if not seal.startswith((_SEAL, _EARLIER_SEAL)):
         raise ValueError(f"{name}: not a whole file that Estimate.save of this version wrote")
-    if seal != _SEAL + checksum.hexdigest().encode():
+    if seal[len(_SEAL) :] != checksum.hexdigest().encode():
         raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
 
 

@@ -251,7 +251,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _details(est: Estimate) -> str:
     """The columns the estimate itself wants shown."""
-    columns = {name: np.atleast_1d(est.diagnostics[name]) for name in est.diagnostics["columns"]}
+    columns = {name: np.atleast_1d(est.diagnostics[name]) for name in est.columns}
     rows = [
         [name, *(c if isinstance(c, str) else f"{c:.4g}" for c in cells)]
         for name, *cells in zip(est.names, *columns.values(), strict=True)
@@ -294,7 +294,7 @@ def _section(section: Section) -> str:
             f"<figcaption>{caption}</figcaption></figure>"
         )
     parts.append("</div>")
-    if est.diagnostics.get("columns"):
+    if est.columns:
         parts.append(
             f"<details><summary>Diagnostics by expectation</summary>{_details(est)}</details>"
         )

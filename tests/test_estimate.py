@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from smcweights import _compat
+from smcweights.cautions import Caution
 from smcweights.errors import ModelError, PrecisionWarning
 from smcweights.estimate import Estimate, combine, digest, provenance
 
@@ -82,9 +83,11 @@ def coverage_bounds(n, level, false_alarm=1e-7):
         ({"diagnostics": {"f": print}}, TypeError, r"diagnostics\['f'\]: got builtin"),
         ({"diagnostics": {"a": [{"b": 1j}]}}, TypeError, r"diagnostics\['a'\]\[0\]\['b'\]"),
         ({"diagnostics": {3: 1}}, TypeError, "key 3; expected str"),
-        ({"diagnostics": {"warnings": "one"}}, TypeError, "expected a list of str"),
-        ({"diagnostics": {"columns": ["k"]}}, ValueError, "names 'k', which is no diagnostic"),
-        ({"diagnostics": {"columns": ["k"], "k": [1, 2]}}, ValueError, r"expected \(3,\)"),
+        ({"cautions": ["one"]}, TypeError, "cautions: got 'one' among them"),
+        ({"columns": ["k"]}, ValueError, "names 'k', which is no diagnostic"),
+        ({"columns": ["k"], "diagnostics": {"k": [1, 2]}}, ValueError, r"expected \(3,\)"),
+        ({"columns": "k", "diagnostics": {"k": [1, 2, 3]}}, TypeError, "columns: got 'k'"),
+        ({"bounds": (1.0, 0.85)}, TypeError, "bounds: got"),
         ({"sample": [1, 2]}, TypeError, "sample: got list"),
         ({"sample": {"x": [1, 2, 3]}}, TypeError, r"sample\['x'\]: expected \(dims, array\)"),
         ({"sample": {"x": ("i", [[1]])}}, ValueError, "don't fit shape"),
@@ -232,8 +235,8 @@ def test_marginals_by_name_position_list_and_slice(how):
         diagnostics={
             "k": np.array([0.1, 0.2, 0.3]),
             "who": ["a", "b", "c"],
-            "columns": ["k", "who"],
         },
+        columns=["k", "who"],
         **spread,
     )
     one = est["third"]
@@ -344,7 +347,10 @@ def test_a_function_with_a_bend_at_the_scale_of_the_error_is_flagged():
         derived = est.apply(lambda v: np.stack([v[0] ** 2, v[1] ** 2]))
     assert len(record) == 1
     assert record[0].filename == __file__
-    assert derived.diagnostics["warnings"] == [str(record[0].message)]
+    (caution,) = derived.cautions
+    assert str(record[0].message) == f"Estimate.apply: {caution.text} [{caution.code}]"
+    assert derived.diagnostics["warnings"] == [caution.text]
+    assert "warnings" not in est.diagnostics
     assert "warning: E1: the function bends" in repr(derived)
     with pytest.warns(PrecisionWarning):
         Estimate(0.5, 1.0).apply(np.log)
@@ -372,7 +378,13 @@ def test_large_estimates_keep_their_factor():
 
 
 def test_apply_drops_columns_and_keeps_the_rest():
-    est = example(diagnostics={"k": [1, 2, 3], "columns": ["k"], "ess": 12.0, "warnings": ["w"]})
+    est = example(
+        diagnostics={"k": [1, 2, 3], "ess": 12.0},
+        columns=["k"],
+        bounds=[0, 1],
+        cautions=[Caution("few", "w")],
+    )
+    assert est.apply([1, 1, 1]).bounds is None
     assert est.apply([1, 1, 1]).diagnostics == {"ess": 12.0, "warnings": ["w"]}
 
 
@@ -537,8 +549,8 @@ def test_runs_without_hits():
 
 
 def test_warnings_of_the_runs_are_kept_once():
-    runs = [example(diagnostics={"warnings": ["heavy tail"]}) for _ in range(2)]
-    assert combine(runs).diagnostics["warnings"] == ["heavy tail"]
+    runs = [example(cautions=[Caution("heavy-tails", "heavy tail")]) for _ in range(2)]
+    assert combine(runs).cautions == (Caution("heavy-tails", "heavy tail"),)
 
 
 def test_runs_that_cannot_be_pooled_are_refused():
@@ -570,7 +582,7 @@ def test_runs_that_cannot_be_pooled_are_refused():
 
 
 def test_summary_has_the_columns_asked_for():
-    est = example(diagnostics={"k": np.array([0.1, 0.2, 0.3]), "columns": ["k"]})
+    est = example(diagnostics={"k": np.array([0.1, 0.2, 0.3])}, columns=["k"])
     table = est.summary(0.9)
     assert list(table.columns) == [
         "value",
@@ -678,7 +690,7 @@ def test_repr_is_aligned_and_shows_two_digits_of_the_error():
         trials=[0, 0, 0, 1000, 0],
         method="demo",
         cost={"evaluations": 12345},
-        diagnostics={"warnings": ["k-hat is 0.9"]},
+        cautions=[Caution("heavy-tails", "k-hat is 0.9")],
     )
     assert repr(est).splitlines() == [
         "Estimate of 5 components by demo, 12,345 evaluations",
@@ -692,7 +704,7 @@ def test_repr_is_aligned_and_shows_two_digits_of_the_error():
 
 
 def test_html_is_escaped():
-    est = Estimate(1.0, 0.04, names="<a&b>", diagnostics={"warnings": ["x < y"]})
+    est = Estimate(1.0, 0.04, names="<a&b>", cautions=[Caution("order", "x < y")])
     page = est._repr_html_()
     assert "&lt;a&amp;b&gt;" in page
     assert "x &lt; y" in page
@@ -779,9 +791,7 @@ def assert_same(a, b):
                     assert a.sample[name].attrs == b.sample[name].attrs
         else:
             x, y = getattr(a, field.name), getattr(b, field.name)
-            assert_same_plain(list(x), list(y)) if field.name == "names" else assert_same_plain(
-                x, y
-            )
+            assert_same_plain(x, y)
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -801,7 +811,6 @@ def test_round_trip_is_exact(tmp_path):
     )
     diagnostics = {
         "k": np.array([0.1, -np.inf, np.nan]),
-        "columns": ["k"],
         "flags": np.array([[True], [False]]),
         "counts": np.array([2**62, -1]),
         "none": None,
@@ -816,6 +825,9 @@ def test_round_trip_is_exact(tmp_path):
     est = example(
         names=["a b", "", "c/d"],
         diagnostics=diagnostics,
+        columns=["k"],
+        bounds=(-math.inf, 100.0),
+        cautions=[Caution("heavy-tails", "k-hat is 0.9")],
         provenance={"seed": {"entropy": 2**127 + 5, "spawn_key": [2**31]}, "arguments": {"f": "g"}},
         degrees_of_freedom=[3.5, np.inf, 1],
         sample=sample,
@@ -828,6 +840,16 @@ def test_round_trip_is_exact(tmp_path):
     loaded.save(path)
     assert_same(Estimate.load(path), est)
     assert os.listdir(tmp_path) == ["result.nc"]
+
+
+def test_files_of_the_first_format_are_read():
+    est = Estimate.load(os.path.join(os.path.dirname(__file__), "data", "estimate_format_1.nc"))
+    assert est.columns == ("k",)
+    assert est.bounds == (0.0, 1.0)
+    assert [caution.text for caution in est.cautions] == ["k-hat is 0.9"]
+    assert set(est.diagnostics) == {"k", "warnings"}
+    assert est.interval()[0][0] == 0.02 - 1.959963984540054 * 0.01
+    assert est.interval(1 - 1e-9)[0][0] == 0.0
 
 
 @pytest.mark.parametrize(

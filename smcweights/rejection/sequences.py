@@ -99,7 +99,7 @@ class WeightedSequences:
             )
         value = math.exp(log_mean_exp(self.log_weights))
         lower, upper = np.exp(log.interval())
-        most = math.exp(log.diagnostics["bounds"][1])
+        most = math.exp(log.bounds[1])
         quantile = float(stdtrit(log.degrees_of_freedom, 0.975))
         return Estimate(
             value,

@@ -357,7 +357,7 @@ def test_probability_covers():
         e = smw.constraint_probability(x, c, 100, method="rao-blackwell", seed=seed)
         lower, upper = e.interval()
         inside += lower <= p[c].sum() <= upper
-        a, b = e.diagnostics["bounds"]
+        a, b = e.bounds
         assert a - 1e-12 <= p[c].sum() <= b + 1e-12
     assert 0.915 * 400 <= inside <= 0.982 * 400
 
@@ -432,7 +432,7 @@ def test_the_interval_holds_whatever_is_rare(case):
         e = smw.constraint_probability(x, accepted.__getitem__, budget, seed=seed)
         lower, upper = e.interval()
         inside += lower <= truth * (1 + 1e-12) and truth * (1 - 1e-12) <= upper
-        a, b = e.diagnostics["bounds"]
+        a, b = e.bounds
         assert a * (1 - 1e-12) <= truth <= b * (1 + 1e-12)
         assert a <= lower <= e.value <= upper <= b and upper > lower
     assert inside >= stats.binom.ppf(1e-7, 80, 0.95)
@@ -458,7 +458,7 @@ def test_soft_values_have_intervals():
     for seed in range(60):
         e = smw.constraint_probability(x, c.__getitem__, 40, method="set", seed=seed)
         inside += e.interval()[0] <= truth <= e.interval()[1]
-        assert e.diagnostics["bounds"][0] <= truth and e.diagnostics["bounds"][1] == math.inf
+        assert e.bounds[0] <= truth and e.bounds[1] == math.inf
     assert inside >= stats.binom.ppf(1e-6, 60, 0.95)
     given = smw.constraint_probability(x, c, 40, method="set", seed=0)
     assert (
@@ -600,8 +600,8 @@ def test_no_item_is_asked_about_twice_for_a_probability():
 
 
 def test_bounds_cut_intervals_and_end_with_the_component():
-    estimate = smw.Estimate(0.9, 0.01, diagnostics={"bounds": [0.85, 1.0]})
+    estimate = smw.Estimate(0.9, 0.01, bounds=[0.85, 1.0])
     assert estimate.interval() == (0.85, 1.0)
     assert estimate.apply(np.log).interval()[1] > 0
     with pytest.raises(TypeError, match="bounds"):
-        smw.Estimate(0.9, 0.01, diagnostics={"bounds": [1.0, 0.85]})
+        smw.Estimate(0.9, 0.01, bounds=[1.0, 0.85])
