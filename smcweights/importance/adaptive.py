@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from ..controls import Choice, Moments, coefficients, moments, select
 from ..errors import ModelError
 from ..estimate import Estimate, given_names, provenance
 from ..execution import open_run
 from ..randomness import generator
+from ..regression import Choice, Moments, coefficients, moments, select
 from ..stopping import Budget, Precision, stopping_rule
 from .laws import Law, aligned, as_law
 from .mixing import (

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..controls import Choice
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate, provenance
 from ..randomness import generator, seed_sequence
+from ..regression import Choice
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
 from .laws import Law, aligned, as_law, perturbed
 from .sampling import Controls, call_integrand, corrected_mean

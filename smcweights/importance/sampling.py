@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..controls import Choice, Moments, cross_fit, estimated_mean_covariance, moments, select
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
 from ..estimate import Estimate, given_names
 from ..execution import batches
 from ..randomness import generator
+from ..regression import Choice, Moments, cross_fit, estimated_mean_covariance, moments, select
 from ..signatures import signature
 from ..stopping import Budget, Precision
 from ..weights import (

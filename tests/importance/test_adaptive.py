@@ -93,9 +93,9 @@ def test_the_optimal_components_leave_no_variance():
     space = WorkingSpace(law, np.zeros(1), np.eye(1))
     # phi = x, x^2 under Exp(1): g* are Gamma(2) and Gamma(3), I = 1 and 2
     best = [Given(as_law([stats.gamma(k)]), space) for k in (2, 3)]
-    from smcweights.controls import Choice
     from smcweights.importance.proposals import Mixture, log_densities, log_mixture
     from smcweights.importance.sampling import Stage
+    from smcweights.regression import Choice
 
     rng = np.random.default_rng(6)
     for share in (0.2, 0.7):

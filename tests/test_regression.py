@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from smcweights.controls import (
+from smcweights.regression import (
     Choice,
     coefficients,
     cross_fit,
