@@ -285,12 +285,12 @@ def speed_of_particles(quick):
 def speed(arguments):
     import smcweights as smw
     from smcweights import _compat
-    from smcweights.statespace import learning
+    from smcweights.statespace.learning import scores
 
     model = smw.models.stochastic_volatility(0.95, 0.3, 0.7)
     _, y = model.simulate(1_000, seed=1)
-    p = learning._problem(model, y, None, 500, None, None, "systematic", 0.5, "auto", None)
-    chain = learning._Chain(p, np.random.default_rng(1), None)
+    p = scores.check_problem(model, y, None, 500, None, None, "systematic", 0.5, "auto", None, None)
+    chain = scores.ScoreChain(p, np.random.default_rng(1), None)
 
     def best(call, repeats=5):
         call()

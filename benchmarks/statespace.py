@@ -193,7 +193,7 @@ def sweeps_of(model, y, functional, n, sweeps, chains):
     """Means of PaRIS along independent chains, shape (chains, sweeps); the first is the start."""
     from smcweights.randomness import describe, seed_sequence
     from smcweights.statespace import kernels
-    from smcweights.statespace.gibbs import _chain
+    from smcweights.statespace.parisian import _chain
 
     rows = y[:, None].copy()
     task = (model, rows, False, n, "systematic", 0.5, 2, kernels.HYBRID, (functional, None), None)

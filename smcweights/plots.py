@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .importance.reweighting import PerturbationStudy
     from .importance.sensitivity import SobolIndices
     from .rejection.sequences import WeightedSequences
-    from .statespace.learning import Fit
+    from .statespace.learning.ascent import Fit
     from .statespace.model import StateSpaceModel
     from .transport.flow import SlicedFlow
 
@@ -929,7 +929,7 @@ def scores(
     >>> ax.get_xlabel()
     'transition_matrix'
     """
-    from .statespace.learning import score
+    from .statespace.learning.scores import score
 
     k = _place(model.theta_names or (), parameter, "scores")
     at = np.asarray(grid, dtype=float)
@@ -1008,7 +1008,7 @@ def profile(
     """
     from .randomness import generator, seed_sequence
     from .statespace.filtering import particle_filter
-    from .statespace.learning import maximum_likelihood
+    from .statespace.learning.likelihood import maximum_likelihood
 
     names = list(fit.theta.names)
     k = _place(names, parameter, "profile")

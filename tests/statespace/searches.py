@@ -35,3 +35,6 @@ def marginal(**others):
 
 
 SEARCHES = {"_ascent": ascent, "_climb": climb, "_marginal_chain": marginal}
+
+# where they live
+HOMES = {"_ascent": "likelihood", "_climb": "score_climbing", "_marginal_chain": "marginal"}

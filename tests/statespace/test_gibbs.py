@@ -15,8 +15,8 @@ from scipy.stats import binom, chi2
 
 import smcweights as smw
 from smcweights.statespace import kernels
+from smcweights.statespace.chains import sweep
 from smcweights.statespace.filtering import Cloud
-from smcweights.statespace.gibbs import sweep
 from smcweights.statespace.model import compiled, compiled_functional
 
 from . import tiny
@@ -212,7 +212,7 @@ def test_intervals_cover_200_runs_sees_shortfall_of_9_points(method):
 
 @pytest.mark.parametrize("method", ["chains", "precision", "pairs"])
 def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
-    from smcweights.statespace import gibbs
+    from smcweights.statespace import parisian, unbiased
 
     def call(**others):
         with warnings.catch_warnings():
@@ -223,8 +223,8 @@ def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
             return smw.parisian_particle_gibbs(LINEAR, Y[:10], H, 30, **goal, **others)
 
     whole = call(seed=1)
-    name = "_pair_of_chains" if method == "pairs" else "_chain"
-    ours, calls = getattr(gibbs, name), []
+    home, name = (unbiased, "_pair_of_chains") if method == "pairs" else (parisian, "_chain")
+    ours, calls = getattr(home, name), []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -232,7 +232,7 @@ def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return ours(*arguments)
 
-    monkeypatch.setattr(gibbs, name, interrupted)
+    monkeypatch.setattr(home, name, interrupted)
     path = tmp_path / "kept.npz"
     with pytest.raises(KeyboardInterrupt):
         call(seed=1, checkpoint=path)

@@ -25,7 +25,8 @@ from scipy.special import stdtrit
 import smcweights as smw
 from smcweights import _compat
 from smcweights.problems import series
-from smcweights.statespace import differentiation, learning
+from smcweights.statespace import differentiation
+from smcweights.statespace.learning import ascent, online, parameters, score_climbing, scores
 from smcweights.statespace.model import compiled_path_density
 
 SHIFT = 0.25
@@ -387,16 +388,17 @@ KILLED = """
 import os, signal, sys
 import numpy as np
 import smcweights as smw
-from smcweights.statespace import learning
+import importlib
 sys.path.insert(0, sys.argv[1])
-from searches import SEARCHES
-ours, calls = getattr(learning, sys.argv[3]), []
+from searches import HOMES, SEARCHES
+home = importlib.import_module("smcweights.statespace.learning." + HOMES[sys.argv[3]])
+ours, calls = getattr(home, sys.argv[3]), []
 def killed(*arguments):
     calls.append(1)
     if len(calls) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return ours(*arguments)
-setattr(learning, sys.argv[3], killed)
+setattr(home, sys.argv[3], killed)
 SEARCHES[sys.argv[3]](seed=5, checkpoint=sys.argv[2])
 """
 
@@ -676,19 +678,19 @@ def test_several_starts_optax_and_a_precision():
 
 
 def test_stages_continue_a_search_bit_for_bit_in_what_they_remember():
-    climber = learning._Climber(None, np.zeros(2), {})
+    climber = ascent.Climber(None, np.zeros(2), {})
     climber.look(np.ones(2), np.diag([4.0, 2.0]), np.diag([5.0, 3.0]))
-    again = learning._Climber(None, np.zeros(2), climber.state())
+    again = ascent.Climber(None, np.zeros(2), climber.state())
     g = np.array([0.1, 0.2])
     np.testing.assert_array_equal(climber.step(30, g, g), again.step(30, g, g))
     # with nothing lost, a Newton step; else the observed share, floored at a tenth, counts
-    whole = learning._Climber(None, np.zeros(2), climber.state())
+    whole = ascent.Climber(None, np.zeros(2), climber.state())
     np.testing.assert_allclose(whole.step(0, g, g), [0.1 / 4, 0.2 / 2], rtol=1e-12)
-    part = learning._Climber(None, np.zeros(1), {})
+    part = ascent.Climber(None, np.zeros(1), {})
     part.look(np.ones(1), np.array([[4.0]]), np.array([[3.0]]))
     shrunk = 3.0**-0.75
     np.testing.assert_allclose(part.step(40, g[:1], g), [0.1 / 2 * shrunk], rtol=1e-12)
-    far = learning._Climber(None, np.zeros(1), {})
+    far = ascent.Climber(None, np.zeros(1), {})
     far.look(np.zeros(1), np.array([[4.0]]), np.array([[3.99]]))
     np.testing.assert_allclose(far.step(40, g[:1], g), [0.1 / 0.4 * shrunk], rtol=1e-12)
     np.testing.assert_allclose(far.step(40, g[:1] + 1e3, g), [5.0 / 2 * shrunk], rtol=1e-12)
@@ -697,10 +699,10 @@ def test_stages_continue_a_search_bit_for_bit_in_what_they_remember():
 def test_transforms_have_these_derivatives():
     kinds = ("identity", "log", "logit", "atanh")
     theta = np.array([-0.3, 2.0, 0.2, -0.7])
-    u = learning._from_theta(theta, kinds, "abcd")
-    value, first, second = learning._to_theta(u, kinds)
+    u = parameters.from_theta(theta, kinds, "abcd")
+    value, first, second = parameters.to_theta(u, kinds)
     np.testing.assert_allclose(value, theta, rtol=1e-14)
-    up, down = (learning._to_theta(u + h, kinds)[0] for h in (1e-4, -1e-4))
+    up, down = (parameters.to_theta(u + h, kinds)[0] for h in (1e-4, -1e-4))
     np.testing.assert_allclose((up - down) / 2e-4, first, rtol=1e-6)
     np.testing.assert_allclose((up - 2 * value + down) / 1e-8, second, atol=1e-6)
 
@@ -897,14 +899,14 @@ def test_marginal_chains_respect_the_prior_and_the_start():
 def test_increments_on_line_add_up_to_the_score(backward):
     free = [0, 1, 3]
     places = list(free)
-    settings = (400, 2, learning.backward_method(LINEAR, backward), "systematic", 0.5, places,
+    settings = (400, 2, online.backward_method(LINEAR, backward), "systematic", 0.5, places,
                 tuple(LINEAR.transforms[k] for k in places), None)  # fmt: skip
     model = LINEAR.with_theta(THETA)
-    u = learning._from_theta(THETA[places], settings[6], "abc")
+    u = parameters.from_theta(THETA[places], settings[6], "abc")
     runs = []
     for c in range(6):
         rng = np.random.default_rng(c)
-        run = learning._Follower(model, Y[:1, None], False, settings, u, rng)
+        run = online._Follower(model, Y[:1, None], False, settings, u, rng)
         for t, y_t in enumerate(Y):
             run.update(np.array([[y_t]]), t, 0.0)
         runs.append(run.total[places])
@@ -1023,7 +1025,8 @@ def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
     def no_run(*args, **kwargs):
         raise AssertionError("the run began")
 
-    monkeypatch.setattr(learning, "open_run", no_run)
+    for home in (scores, score_climbing):
+        monkeypatch.setattr(home, "open_run", no_run)
     with pytest.raises(ValueError, match=message):
         smw.score(LINEAR, Y, THETA, 10, 20, free=[0, 1], names=names)
     with pytest.raises(ValueError, match=message):

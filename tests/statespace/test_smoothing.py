@@ -12,8 +12,8 @@ import pytest
 import smcweights as smw
 from smcweights import _compat
 from smcweights.statespace import kernels
+from smcweights.statespace.chains import sweep
 from smcweights.statespace.filtering import Cloud
-from smcweights.statespace.gibbs import sweep
 from smcweights.statespace.model import compiled, compiled_functional
 
 from . import tiny

@@ -1,0 +1,250 @@
+"""Draws of whole paths, and of parameters, by particle Gibbs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .. import _compat
+from ..errors import ModelError
+from ..execution import open_run
+from ..randomness import describe, generator, seed_sequence
+from ..resampling import CONDITIONAL_SCHEMES
+from .chains import initial_paths, sweep
+from .filtering import Cloud, check_common
+from .model import StateSpaceModel, choice, compiled, compiled_path_density, count
+
+__all__ = ["particle_gibbs", "random_walk_metropolis"]
+
+Array = NDArray[np.float64]
+
+
+def particle_gibbs(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    n_particles: int,
+    n_sweeps: int,
+    *,
+    backward: str | None = "sampling",
+    parameters: Callable[..., Any] | None = None,
+    warm_up: int | None = None,
+    chains: int = 4,
+    theta: ArrayLike | None = None,
+    initial_path: ArrayLike | None = None,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    seed: Any = None,
+    executor: Any = None,
+    progress: bool | None = None,
+) -> Any:
+    """Draws of whole paths, and of parameters, given the observations.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+    y : array_like, shape (T,) or (T, p)
+    n_particles : int, at least 2
+    n_sweeps : int
+        Kept draws of each chain.
+    backward : {"sampling", "ancestor", None}
+        How the next path is traced: by backward draws, by the genealogy with the frozen path's
+        ancestors drawn anew (always resampling), or by the genealogy as it is, which moves the
+        early states of long series hardly at all.
+    parameters : callable, optional
+        (rng, path, y, theta) -> new theta, drawn from a kernel that leaves the law of theta given
+        path and y unchanged: a conjugate draw, or what `random_walk_metropolis` returns. The
+        model's theta is where chains start.
+    warm_up : int, optional
+        Sweeps before those kept, default half of `n_sweeps`; they go to a group of their own.
+    chains : int, default 4
+    theta, initial_path, resampling, ess_threshold, seed, executor, progress
+        As for `parisian_particle_gibbs`.
+
+    Returns
+    -------
+    arviz.InferenceData, or xarray.DataTree with ArviZ 1.x
+        posterior: x (chain, draw, time[, component]) and the parameters; sample_stats:
+        log_likelihood, smallest_ess, and update_rate (chain, time), the share of sweeps that
+        change x_t; warmup_posterior.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `particle_filter`.
+
+    References
+    ----------
+    Andrieu, Doucet & Holenstein (2010), JRSS B 72; Whiteley (2010), discussion of it; Lindsten,
+    Jordan & Schon (2014), Particle Gibbs with ancestor sampling, JMLR 15.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(20, seed=1)
+    >>> draws = particle_gibbs(model, y, 30, 50, seed=1)
+    >>> draws["posterior"]["x"].shape
+    (4, 50, 20)
+    """
+    import xarray
+
+    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
+    choice("resampling", resampling, CONDITIONAL_SCHEMES)
+    choice("backward", backward, ("sampling", "ancestor", None))
+    if parameters is not None and not callable(parameters):
+        raise TypeError(f"parameters: got {type(parameters).__name__}; expected a function")
+    kept, chains = count("n_sweeps", n_sweeps), count("chains", chains)
+    warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
+    compiled(model, vector)
+    paths = initial_paths(model, rows, initial_path, chains)
+    root = seed_sequence(seed)
+    threshold = 1.0 if backward == "ancestor" else float(ess_threshold)
+    with open_run(
+        partial(
+            _gibbs_chain, model, rows, vector, n, resampling, threshold, backward, parameters,
+            warm + kept, describe(root),
+        ),
+        executor=executor, progress=progress, seed=root, total=chains, unit="chains",
+        description="particle_gibbs",
+    ) as run:  # fmt: skip
+        jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
+        found = run.map("chains", jobs)
+    x = np.array([entry["paths"] for entry in found])
+    x = x[..., 0] if model.state_dim is None else x
+    thetas = np.array([entry["thetas"] for entry in found])
+    dims = ("chain", "draw", "time") + (() if model.state_dim is None else ("component",))
+    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+
+    def group(part: slice) -> Any:
+        content: dict[str, Any] = {"x": (dims, x[:, part])}
+        if parameters is not None:
+            for k, label in enumerate(labels):
+                content[label] = (("chain", "draw"), thetas[:, part, k])
+        return xarray.Dataset(content, coords={"time": np.arange(len(rows))})
+
+    stats = xarray.Dataset(
+        {
+            "log_likelihood": (
+                ("chain", "draw"),
+                np.array([entry["log_z"] for entry in found])[:, warm:],
+            ),
+            "smallest_ess": (("chain", "draw"), np.array([e["ess"] for e in found])[:, warm:]),
+            "update_rate": (("chain", "time"), np.array([e["rate"] for e in found])),
+        },
+        coords={"time": np.arange(len(rows))},
+    )
+    groups = {"posterior": group(slice(warm, None)), "sample_stats": stats}
+    if warm:
+        groups["warmup_posterior"] = group(slice(0, warm))
+    return _compat.inference_data(groups)
+
+
+def _gibbs_chain(
+    model, rows, vector, n, scheme, threshold, backward, parameters, sweeps, root, chain, path
+):
+    from . import kernels
+
+    source = seed_sequence(root)
+    way = kernels.BY_SAMPLING if backward == "sampling" else kernels.BY_ANCESTORS
+    cloud = Cloud(
+        model, compiled(model, vector), n, rng=generator(source, "chain", chain), scheme=scheme,
+        threshold=threshold, depth=len(rows),
+    )  # fmt: skip
+    cloud.options[kernels.REDRAW] = backward == "ancestor"
+    if path is None:
+        path = sweep(cloud, rows, None, 1, way)["path"]
+    if parameters is None:
+        found = sweep(cloud, rows, path, sweeps, way, keep=True)
+        thetas = np.tile(cloud.theta, (sweeps, 1))
+        return {"paths": found["paths"], "thetas": thetas, "log_z": found["log_z"],
+                "ess": found["ess"], "rate": found["changes"] / sweeps}  # fmt: skip
+    rng = generator(source, "parameters", chain)
+    y = rows if vector else rows[:, 0]
+    paths = np.empty((sweeps, *path.shape))
+    thetas = np.empty((sweeps, cloud.theta.size))
+    log_z, ess, rate = np.empty(sweeps), np.empty(sweeps), np.zeros(len(rows))
+    for k in range(sweeps):
+        shown = path[:, 0] if model.state_dim is None else path
+        new = np.asarray(parameters(rng, shown.copy(), y.copy(), cloud.theta.copy()), dtype=float)
+        if new.shape != cloud.theta.shape or not np.isfinite(new).all():
+            raise ModelError(
+                f"parameters: returned {new!r}; expected {cloud.theta.size} finite numbers"
+            )
+        cloud.theta = new
+        found = sweep(cloud, rows, path, 1, way)
+        path, paths[k], thetas[k] = found["path"], found["path"], new
+        log_z[k], ess[k] = found["log_z"][0], found["ess"][0]
+        rate += found["changes"]
+    return {"paths": paths, "thetas": thetas, "log_z": log_z, "ess": ess, "rate": rate / sweeps}
+
+
+class random_walk_metropolis:
+    """A parameter update for `particle_gibbs`: Metropolis steps given the path.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        The model whose parameters are updated.
+    log_prior : callable
+        (theta) -> float, -inf outside of the prior's support.
+    scales : array_like, shape (k,)
+        Standard deviations of the Gaussian steps; 0 holds a parameter fixed.
+    n_steps : int, default 10
+        Steps per sweep; cheap beside the sweep itself.
+
+    Raises
+    ------
+    ValueError
+        The scales don't fit theta.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.stochastic_volatility(0.9, 0.3)
+    >>> update = random_walk_metropolis(model, lambda theta: 0.0, [0.0, 0.05, 0.0])
+    >>> update(np.random.default_rng(1), np.zeros(5), np.ones(5), model.theta).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        model: StateSpaceModel,
+        log_prior: Callable[[Array], float],
+        scales: ArrayLike,
+        n_steps: int = 10,
+    ) -> None:
+        steps = np.array(scales, dtype=np.float64)
+        if steps.shape != model.theta.shape or not (steps >= 0).all():
+            raise ValueError(
+                f"scales: got shape {steps.shape}; expected {model.theta.shape}, none negative"
+            )
+        self.model, self.log_prior, self.scales = model, log_prior, steps
+        self.n_steps = count("n_steps", n_steps)
+
+    def __call__(self, rng: np.random.Generator, path: Array, y: Array, theta: Array) -> Array:
+        """One round of steps from `theta`, given a path and the observations."""
+        log_density: Any = compiled_path_density(self.model, y.ndim == 2)
+        x = np.ascontiguousarray(path, dtype=np.float64).reshape(len(y), -1)
+        rows = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
+        theta = np.array(theta, dtype=np.float64)
+
+        def log_target(at: Array) -> float:
+            prior = float(self.log_prior(at))
+            if prior == -math.inf:
+                return prior
+            return prior + log_density(x, rows, at)
+
+        current = log_target(theta)
+        for _ in range(self.n_steps):
+            proposal = theta + self.scales * rng.standard_normal(theta.size)
+            value = log_target(proposal)
+            if math.isnan(value):
+                raise ModelError(f"log density of the path: NaN for theta = {proposal}")
+            if rng.standard_exponential() > current - value:
+                theta, current = proposal, value
+        return theta
