@@ -39,7 +39,7 @@ from .mixing import (
     mixture_weights,
     starting_components,
 )
-from .proposals import Given, WorkingSpace, log_densities, working_space
+from .proposals import Component, log_densities
 from .sampling import (
     FOLDS,
     Controls,
@@ -52,7 +52,6 @@ from .sampling import (
     arguments_of,
     call_integrand,
     check_flags,
-    check_normalised,
     checked_table,
     choices_of,
     effective_draws,
@@ -68,6 +67,7 @@ from .sampling import (
     units_of,
     unreached,
 )
+from .working_space import Given, WorkingSpace, check_normalised, working_space
 
 __all__ = ["adaptive_importance_sampling", "importance_sampling"]
 
@@ -260,7 +260,7 @@ def _adapt(
     goal: _Goal,
     family: str,
     shared: bool,
-    given: tuple[Any, ...],
+    given: tuple[Component, ...],
     names: Sequence[str] | None,
     history: History | None = None,
 ) -> _Adapted:
@@ -279,7 +279,7 @@ def _adapt(
     for number in range(len(history.stages) + 1, 100):
         used, first = len(history.log_total), not history.stages
         if first:
-            densities: tuple[Any, ...] = (space, *given)
+            densities: tuple[Component, ...] = (space, *given)
             weights = np.full(len(densities), 1 / len(densities))
         elif used + size > MOST_ADAPTATION * most:
             break
@@ -556,7 +556,7 @@ def _prepared(
     most: int,
     vectorized: bool,
     derived: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> tuple[Sampler, Controls, tuple[Any, ...]]:
+) -> tuple[Sampler, Controls, tuple[Component, ...]]:
     """What stages are drawn with: a sampler, the control variates, the user's densities."""
     check_normalised(law, run.root, "law", remedy)
     for g in start:

@@ -14,14 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..weights import pareto_k
-from .proposals import (
-    Elliptical,
-    Mixture,
-    WorkingSpace,
-    fit_directional,
-    fit_grid,
-    fit_mixtures,
-)
+from .fits import fit_directional, fit_grid, fit_mixtures
+from .proposals import Component, Elliptical, Mixture
+from .working_space import WorkingSpace
 
 __all__ = ["Components", "criterion", "fit_components", "mixture_weights", "starting_components"]
 
@@ -47,7 +42,7 @@ class Components:
     serves : tuple of str, length K
     """
 
-    densities: tuple[Any, ...]
+    densities: tuple[Component, ...]
     direction: np.ndarray
     share: np.ndarray
     least: np.ndarray
@@ -55,7 +50,7 @@ class Components:
 
 
 def starting_components(
-    space: WorkingSpace, given: tuple[Any, ...], expectations: int
+    space: WorkingSpace, given: tuple[Component, ...], expectations: int
 ) -> Components:
     """What the first stage is drawn from: the input law and densities of the user's, equally."""
     k = 1 + len(given)
@@ -131,7 +126,7 @@ def fit_components(
     *,
     family: str,
     shared: bool,
-    given: tuple[Any, ...],
+    given: tuple[Component, ...],
     fixed: np.ndarray,
     round_number: int,
     rng: np.random.Generator,

@@ -43,9 +43,10 @@ from .adaptive import (
     _Goal,
     _prepared,
 )
+from .fits import em, fit_directional, starts
 from .laws import as_law
 from .mixing import fit_components, starting_components
-from .proposals import Elliptical, WorkingSpace, _em, _starts, fit_directional, log_densities
+from .proposals import Component, Elliptical, log_densities
 from .sampling import (
     History,
     Sampler,
@@ -59,6 +60,7 @@ from .sampling import (
     split,
     units_of,
 )
+from .working_space import WorkingSpace
 
 __all__ = ["failure_probability"]
 
@@ -172,14 +174,14 @@ def _regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple[El
     for c in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20):
         if (c > 1 and size < c * (q + 2)) or idle == 2:
             break
-        starts = 1 if c == 1 else 3
-        means, cholesky, shares, fit = _em(
+        tries = 1 if c == 1 else 3
+        means, cholesky, shares, fit = em(
             a,
-            np.repeat(w[:, None], starts, axis=1),
-            np.full(starts, size),
-            np.stack([_starts(a, w, c, rng) for _ in range(starts)], axis=1),
-            np.broadcast_to(covariance / c, (c, starts, q, q)),
-            np.full((c, starts), 1 / c),
+            np.repeat(w[:, None], tries, axis=1),
+            np.full(tries, size),
+            np.stack([starts(a, w, c, rng) for _ in range(tries)], axis=1),
+            np.broadcast_to(covariance / c, (c, tries, q, q)),
+            np.full((c, tries), 1 / c),
             np.inf,
             15,
         )
@@ -200,12 +202,12 @@ def _regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple[El
 
 def _towards(
     space: WorkingSpace,
-    given: tuple[Any, ...],
+    given: tuple[Component, ...],
     regions: tuple[Elliptical, ...],
     u: np.ndarray,
     t: np.ndarray,
     rng: np.random.Generator,
-) -> tuple[tuple[Any, ...], np.ndarray]:
+) -> tuple[tuple[Component, ...], np.ndarray]:
     """What the next level is drawn from: densities and their shares.
 
     Beside the regions the input law, a normal law as wide as the weighted draws t (n, J) are far,
@@ -214,7 +216,7 @@ def _towards(
     d = u.shape[1]
     w = (t / t.sum(0)).sum(1)
     width = max(1.0, np.sqrt((w / w.sum()) @ (u**2).sum(1) / d))
-    others: tuple[Any, ...] = (*given, Elliptical(np.zeros(d), width * np.eye(d)))
+    others: tuple[Component, ...] = (*given, Elliptical(np.zeros(d), width * np.eye(d)))
     shares = [0.1] + [0.1] * len(others)
     if d > FEW_INPUTS:
         polar = fit_directional(u, w, rng, "vmfn").components
@@ -261,7 +263,7 @@ def _approach(
     events: _Events,
     most: int,
     family: str,
-    given: tuple[Any, ...],
+    given: tuple[Component, ...],
     size: int,
     by_region: bool,
 ) -> tuple[History, list[dict[str, Any]], tuple[Elliptical, ...]]:
@@ -274,7 +276,7 @@ def _approach(
     d = space.law.dimension
     history, levels = History(), []
     regions: tuple[Elliptical, ...] = ()
-    densities: tuple[Any, ...] = (space, *given)
+    densities: tuple[Component, ...] = (space, *given)
     weights = starting_components(space, given, 1).share
     need = float(np.clip(12 * (d + 1), 60, 150))
     if by_region:

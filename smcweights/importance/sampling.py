@@ -32,15 +32,8 @@ from ..weights import (
 from .laws import Law
 from .mixing import Components
 from .polynomials import polynomial_basis
-from .proposals import (
-    ROWS,
-    Elliptical,
-    Mixture,
-    WorkingSpace,
-    log_densities,
-    log_mixture,
-    working_space,
-)
+from .proposals import ROWS, Component, Mixture, log_densities, log_mixture
+from .working_space import WorkingSpace
 
 __all__ = [
     "Controls",
@@ -53,7 +46,6 @@ __all__ = [
     "arguments_of",
     "call_integrand",
     "check_flags",
-    "check_normalised",
     "checked_table",
     "choices_of",
     "corrected_mean",
@@ -265,41 +257,6 @@ def check_flags(**flags: Any) -> None:
             raise TypeError(f"{name}: got {value!r}; expected True or False")
 
 
-def check_normalised(law: Law, root: Any, argument: str, remedy: str) -> None:
-    """Refuse a law whose density doesn't integrate to one, or isn't that of its draws.
-
-    For densities f and q the mean of q/(f + q) over draws of f is that of f/(f + q) over draws of
-    q; both are bounded, whatever the tails. q is a Student law of about the same scale.
-    """
-    if law.mapped:
-        return
-    space = working_space(law, generator(root, "scale", 1))
-    other = Elliptical(np.zeros(law.dimension), np.eye(law.dimension), 3.0)
-    rng, n = generator(root, "normalised"), 4096
-    u, v = space.sample(rng, n), other.sample(rng, n)
-    with np.errstate(invalid="ignore"):
-        ours = space.log_density(u) - other.log_density(u)
-        theirs = space.log_density(v) - other.log_density(v)
-
-    def balance(log_constant: float) -> tuple[float, float, float]:
-        a = 1 / (1 + np.exp(np.clip(ours - log_constant, -700, 700)))
-        b = 1 / (1 + np.exp(np.clip(log_constant - theirs, -700, 700)))
-        return a.mean(), b.mean(), np.sqrt((a.var() + b.var()) / n)
-
-    a, b, error = balance(0.0)
-    # six standard errors of bounded terms; the second condition is for their discreteness
-    if abs(a - b) > 6 * error and abs(a - b) * n > 50:
-        low, high = -700.0, 700.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            a, b, _ = balance(middle)
-            low, high = (middle, high) if b > a else (low, middle)
-        raise ValueError(
-            f"{argument}: its density integrates to about exp({middle:.3g}) where 1 is expected, "
-            f"or is not the density of its draws; {remedy}"
-        )
-
-
 @dataclass(frozen=True)
 class Sampler:
     """Draws stages: what stays the same from one to the next.
@@ -313,7 +270,7 @@ class Sampler:
     units: Units | None = None
     derived: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def draw(self, name: str, densities: tuple[Any, ...], counts: np.ndarray) -> Stage:
+    def draw(self, name: str, densities: tuple[Component, ...], counts: np.ndarray) -> Stage:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
         mixture = Mixture(counts / counts.sum(), densities)
         u = mixture.sample(generator(self.run.root, name), counts)

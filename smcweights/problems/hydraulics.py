@@ -69,7 +69,7 @@ def flood() -> Problem:
     """
     from scipy import stats
 
-    from ..importance.laws import Truncated
+    from ..importance.marginals import Truncated
 
     law = {
         "Q": Truncated(stats.gumbel_r(1013.0, 558.0), 500.0, 3000.0),
@@ -144,7 +144,7 @@ def borehole() -> Problem:
     """
     from scipy import stats
 
-    from ..importance.laws import Truncated
+    from ..importance.marginals import Truncated
 
     law = {
         "rw": Truncated(stats.norm(0.1, 0.0161812), 0.05, 0.15),

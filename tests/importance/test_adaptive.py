@@ -9,9 +9,9 @@ from scipy import stats
 
 import smcweights as smw
 from smcweights.importance.laws import as_law
-from smcweights.importance.proposals import Given, WorkingSpace
 from smcweights.importance.sampling import mean_of
 from smcweights.importance.sampling import prepare_controls as controls_of
+from smcweights.importance.working_space import Given, WorkingSpace
 
 NORMAL = [stats.norm()] * 2
 TRUTH = np.array([2.0, 5.0, stats.norm.sf(2.5)])

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special, stats
 
-from smcweights.importance.laws import GaussianCopula, Truncated, as_law
+from smcweights.importance.laws import GaussianCopula, as_law
+from smcweights.importance.marginals import Truncated
 
 CORRELATION = [[1.0, 0.6, -0.2], [0.6, 1.0, 0.1], [-0.2, 0.1, 1.0]]
 

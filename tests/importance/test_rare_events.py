@@ -11,7 +11,8 @@ from scipy import integrate, stats
 
 import smcweights as smw
 from smcweights import plots
-from smcweights.importance.proposals import Polar, _log_bessel, fit_directional
+from smcweights.importance.fits import fit_directional
+from smcweights.importance.proposals import Polar, _log_bessel
 
 NORMAL = [stats.norm()] * 2
 SF = stats.norm.sf

@@ -1,0 +1,311 @@
+"""Proposals fitted to weighted draws by weighted maximum likelihood (cross-entropy).
+
+`fit_mixtures` runs the EM algorithm for many targets and several restarts at once, each iteration
+a handful of matrix products; the number of components is chosen by the Bayesian information
+criterion with the effective sample size in place of n. `fit_directional` learns directions and two
+or three numbers for each, for high dimension; `fit_grid` a product of histograms (Lepage 1978,
+vegas), for d <= 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr
+
+from .proposals import (
+    Elliptical,
+    Grid,
+    Mixture,
+    Polar,
+    features,
+    form_table,
+    log_densities,
+    product_places,
+)
+
+__all__ = ["em", "fit_directional", "fit_grid", "fit_mixtures", "fit_rank_one", "starts"]
+
+EM_ROWS = 2000  # about as many draws as EM needs to see
+
+
+def _shrunk_cholesky(covariance: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Cholesky factors of covariances (..., d, d) estimated from ``size`` effective draws each.
+
+    They are shrunk towards their diagonal by d / (d + size) and, as if d + 1 more draws had said
+    so, towards a standard deviation of a half, the input law having unit scale.
+    """
+    d = covariance.shape[-1]
+    size = np.maximum(size, 1.0)[..., None, None]
+    eye = np.eye(d)
+    diagonal = np.einsum("...ii->...i", covariance)[..., None] * eye
+    c = (size * covariance + d * diagonal) / (size + d)
+    c = (size * c + (d + 1) * eye) / (size + d + 1)
+    return np.linalg.cholesky(c)
+
+
+def em(
+    u: np.ndarray,
+    weights: np.ndarray,
+    size: np.ndarray,
+    means: np.ndarray,
+    covariances: np.ndarray,
+    shares: np.ndarray,
+    nu: float,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """EM for P problems of C components at once on shared draws u (n, d).
+
+    weights (n, P) sum to 1 in each column; means (C, P, d), covariances (C, P, d, d), shares
+    (C, P). Returns means, Cholesky factors, shares and the log-likelihoods (P,) per unit weight.
+    """
+    d = u.shape[1]
+    c, p = shares.shape
+    table = features(u)
+    w = np.ascontiguousarray(weights.T)
+    i, j = product_places(d)
+    student = np.isfinite(nu)
+    peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
+    log_likelihood = np.full(p, -np.inf)
+    for step in range(steps + 1):
+        cholesky = _shrunk_cholesky(covariances, size * shares)
+        log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
+        quadratic = form_table(means, np.linalg.inv(cholesky)) @ table.T
+        np.maximum(quadratic, 0.0, out=quadratic)
+        r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
+        r += (peak - log_det + np.log(shares))[..., None]
+        top = r.max(0)
+        r -= top
+        np.exp(r, out=r)
+        total = r.sum(0)
+        previous = log_likelihood
+        log_likelihood = np.einsum("pn,pn->p", w, top + np.log(total))
+        if step == steps or np.all(log_likelihood - previous < 1e-3):
+            break
+        r *= w / total
+        mass = np.maximum(r.sum(2), 1e-300)
+        if student:
+            # a Student law is a scale mixture of normal ones: far draws count less
+            r *= (nu + d) / (nu + quadratic)
+        sums = r @ table
+        norm = np.maximum(sums[..., :1], 1e-300)
+        m = sums[..., 1 : d + 1] / norm
+        second = np.empty((c, p, d, d))
+        second[..., i, j] = second[..., j, i] = sums[..., d + 1 :]
+        second -= norm[..., None] * m[..., None] * m[..., None, :]
+        second /= mass[..., None, None]
+        alive = (mass * size > 1.0)[..., None]
+        means = np.where(alive, m, means)
+        covariances = np.where(alive[..., None], second, covariances)
+        shares = np.maximum(mass, 1e-6)
+        shares = shares / shares.sum(0)
+    return means, cholesky, shares, log_likelihood
+
+
+def starts(u: np.ndarray, weights: np.ndarray, c: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++-like centres: drawn by weight times squared distance to those already there."""
+    n = len(u)
+    centres = [u[rng.choice(n, p=weights)]]
+    distance = np.full(n, np.inf)
+    for _ in range(c - 1):
+        distance = np.minimum(distance, ((u - centres[-1]) ** 2).sum(1))
+        p = weights * distance
+        total = p.sum()
+        centres.append(u[rng.choice(n, p=p / total)] if total > 0 else centres[-1])
+    return np.array(centres)
+
+
+def fit_mixtures(
+    u: np.ndarray,
+    weights: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    most: int = 3,
+    degrees_of_freedom: float = np.inf,
+    restarts: int = 3,
+    steps: int = 15,
+) -> list[Mixture]:
+    """One mixture of elliptical laws for every column of weights, by weighted EM.
+
+    Parameters
+    ----------
+    u : ndarray, shape (n, d)
+        Draws.
+    weights : ndarray, shape (n, P)
+        Non-negative; one column per target, each with a positive sum.
+    rng : Generator
+        For the starts.
+    most : int
+        Largest number of components tried; the Bayesian information criterion chooses.
+    degrees_of_freedom : float
+        Of the components; infinity is Gaussian.
+    restarts, steps : int
+        EM starts per order, and at most this many steps each.
+
+    Returns
+    -------
+    list of Mixture, length P
+    """
+    d = u.shape[1]
+    w = weights / weights.sum(0)
+    size = 1.0 / np.einsum("np,np->p", w, w)
+    mean = w.T @ u
+    covariance = np.stack(
+        [(u - m).T @ ((u - m) * v[:, None]) for m, v in zip(mean, w.T, strict=True)]
+    )
+    if len(u) > 4 * EM_ROWS:
+        # EM sees every k-th draw of every target; the moments above saw them all
+        keep = np.arange(0, len(u), len(u) // (2 * EM_ROWS))
+        if (w[keep].sum(0) > 0).all():
+            u, w = u[keep], w[keep] / w[keep].sum(0)
+    nu, scale = degrees_of_freedom, 1.0
+    if np.isfinite(nu):
+        scale = (nu - 2) / nu
+    parameters = d + d * (d + 1) / 2
+    m, chol, shares, fit = em(
+        u,
+        w,
+        size,
+        mean[None],
+        scale * covariance[None],
+        np.ones((1, len(size))),
+        nu,
+        steps if np.isfinite(nu) else 0,
+    )
+    best = [
+        Mixture(np.ones(1), (Elliptical(mean, factor, nu),))
+        for mean, factor in zip(m[0], chol[0], strict=True)
+    ]
+    log_size = np.log(np.maximum(size, 2.0))
+    score = -2 * size * fit + parameters * log_size
+    orders = np.ones(len(size), dtype=np.int64)
+    for c in range(2, most + 1):
+        # worth a try where draws suffice and one of the last two components was an improvement:
+        # among several regions a second component may gain little
+        able = (size > 2 * c * (d + 1)) & (orders >= c - 2)
+        which = np.repeat(np.flatnonzero(able), restarts)
+        if len(which) == 0:
+            break
+        m, chol, shares, fit = em(
+            u,
+            w[:, which],
+            size[which],
+            np.stack([starts(u, w[:, p], c, rng) for p in which], axis=1),
+            np.stack([scale * covariance[which] / c] * c),
+            np.full((c, len(which)), 1.0 / c),
+            nu,
+            steps,
+        )
+        for i, p in enumerate(which):
+            bic = -2 * size[p] * fit[i] + (c * parameters + c - 1) * log_size[p]
+            if bic < score[p]:
+                score[p], orders[p] = bic, c
+                best[p] = Mixture(
+                    shares[:, i], tuple(Elliptical(m[k, i], chol[k, i], nu) for k in range(c))
+                )
+    return best
+
+
+def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
+    """A normal law with covariance I + (v - 1) e e' along the weighted mean direction e.
+
+    Two numbers and a direction instead of d (d + 3) / 2 parameters: for d over about 20, in
+    standard-normal space (El Masri, Morio & Simatos 2021, arXiv 2011.10428).
+    """
+    w = weights / weights.sum()
+    d = u.shape[1]
+    mean = w @ u
+    length = np.linalg.norm(mean)
+    e = mean / length if length > 0 else np.eye(d)[0]
+    along = u @ e
+    centre = w @ along
+    size = 1.0 / (w @ w)
+    v = w @ (along - centre) ** 2
+    v = (size * v + 2.0) / (size + 2.0)
+    cholesky = np.linalg.cholesky(np.eye(d) + (max(v, 1e-6) - 1) * np.outer(e, e))
+    return Mixture(np.ones(1), (Elliptical(centre * e, cholesky),))
+
+
+def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Mixture:
+    """A `Polar` law by moments of direction and radius."""
+    w = weights / weights.sum()
+    d, size = u.shape[1], 1.0 / (w @ w)
+    square = np.einsum("nd,nd->n", u, u)
+    mean = w @ (u / np.sqrt(np.maximum(square, 1e-300))[:, None])
+    length = np.linalg.norm(mean)
+    e = mean / length if length > 0 else np.eye(d)[0]
+    # so many directions have a mean of length 1/sqrt(size) when nothing is behind them
+    r = np.sqrt(np.clip((length**2 - 1 / size) / max(1 - 1 / size, 1e-6), 0.0, 0.98))
+    omega = float(w @ square)
+    spread = (size * float(w @ (square - omega) ** 2) + 5 * 2 * d) / (size + 5)
+    return Mixture(
+        np.ones(1), (Polar(e, float((r * d - r**3) / (1 - r * r)), omega**2 / spread, omega),)
+    )
+
+
+def fit_directional(
+    u: np.ndarray, weights: np.ndarray, rng: np.random.Generator, family: str, most: int = 4
+) -> Mixture:
+    """A mixture of "rank-one" normal laws or of "vmfn" laws, by EM on weighted draws.
+
+    A component more has to raise the log-likelihood by one and a half times its parameters: with
+    few draws in many dimensions any direction fits those that chose it.
+    """
+    fit = fit_rank_one if family == "rank-one" else _fit_polar
+    w = weights / weights.sum()
+    d, size = u.shape[1], 1.0 / (w @ w)
+    best = fit(u, w)
+    score = w @ best.log_density(u)
+    for c in range(2, most + 1):
+        if size < 20 * c:
+            break
+        centres = starts(u, w, c, rng)
+        centres /= np.maximum(np.linalg.norm(centres, axis=1), 1e-300)[:, None]
+        member = np.eye(c)[(u @ centres.T).argmax(1)]
+        for _ in range(10):
+            mass = w @ member
+            if mass.min() * size < 2:
+                break
+            fitted = [fit(u, w * member[:, k]).components[0] for k in range(c)]
+            terms = log_densities(fitted, u) + np.log(mass)
+            member = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
+        else:
+            found = w @ np.logaddexp.reduce(terms, axis=1)
+            if size * (found - score) > 1.5 * (d + 2):
+                best, score = Mixture(mass, tuple(fitted)), found
+                continue
+        break
+    return best
+
+
+def fit_grid(u: np.ndarray, weights: np.ndarray, bins: int = 32) -> Mixture:
+    """A `Grid` whose coordinate marginals are those of the weighted draws.
+
+    Half of the bin edges are weighted quantiles, half equally spaced; heights are mixed with 1
+    by 1 / (1 + ESS / bins); at least 0.05 of the mass stays uniform, so that ratios are bounded.
+    """
+    d = u.shape[1]
+    w = weights / weights.sum()
+    size = 1.0 / (w @ w)
+    edges, heights = [], []
+    v = ndtr(u)
+    for i in range(d):
+        order = np.argsort(v[:, i])
+        cumulative = np.cumsum(w[order])
+        cuts = np.interp(np.linspace(0, 1, bins // 2 + 1)[1:-1], cumulative, v[order, i])
+        e = np.unique(np.concatenate([cuts, np.linspace(0, 1, bins // 2 + 1)]))
+        e = e[np.concatenate([[True], np.diff(e) > 1e-14])]
+        e[0], e[-1] = 0.0, 1.0
+        mass = np.histogram(v[:, i], e, weights=w)[0]
+        smooth = max(0.05, 1 / (1 + size / bins))
+        heights.append((1 - smooth) * mass / np.diff(e) + smooth)
+        edges.append(e)
+    width = max(len(h) for h in heights)
+    # pad with bins of the last one so that the rows are rectangular
+    for i in range(d):
+        short = width - len(heights[i])
+        if short:
+            last = edges[i][-2]
+            extra = np.linspace(last, 1.0, short + 2)[1:-1]
+            edges[i] = np.concatenate([edges[i][:-1], extra, [1.0]])
+            heights[i] = np.concatenate([heights[i], np.full(short, heights[i][-1])])
+    return Mixture(np.ones(1), (Grid(np.array(edges), np.array(heights)),))

@@ -1,0 +1,436 @@
+"""The law of one input: what may be handed in, cut to an interval, or moved.
+
+`univariate` accepts a frozen `scipy.stats` distribution, a new-style SciPy one, an OpenTURNS one,
+or any object with the same five methods, and refuses what has no density.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri
+
+from .openturns_laws import is_openturns, openturns_marginal
+
+__all__ = [
+    "ACCEPTED",
+    "Marginal",
+    "Perturbed",
+    "Truncated",
+    "checked_names",
+    "default_names",
+    "describe_marginal",
+    "fingerprint",
+    "is_univariate",
+    "kind_of",
+    "named_marginals",
+    "scipy_parameters",
+    "support",
+    "univariate",
+]
+
+Array = NDArray[np.float64]
+Size = int | tuple[int, ...] | None
+Seed = int | np.random.Generator | None
+
+ACCEPTED = """a law is one of
+  a list, tuple or dict of frozen univariate scipy.stats distributions (independent inputs),
+  one frozen univariate or multivariate scipy.stats distribution,
+  smcweights.GaussianCopula(marginals, correlation),
+  a new-style SciPy distribution such as scipy.stats.Normal(mu=0.0, sigma=1.0),
+  an OpenTURNS distribution,
+  a SALib problem: a dict with num_vars, names, bounds and, if not all uniform, dists,
+  any object with rvs(size=n, random_state=rng) and logpdf(x)"""
+
+
+class Marginal(Protocol):
+    """A continuous univariate distribution under the method names of `scipy.stats`."""
+
+    def ppf(self, q: ArrayLike, /) -> Any:
+        """Quantile function, shaped like q."""
+        ...
+
+    def isf(self, q: ArrayLike, /) -> Any:
+        """Inverse survival function, shaped like q."""
+        ...
+
+    def cdf(self, x: ArrayLike, /) -> Any:
+        """Distribution function, shaped like x."""
+        ...
+
+    def sf(self, x: ArrayLike, /) -> Any:
+        """Survival function, shaped like x."""
+        ...
+
+    def logpdf(self, x: ArrayLike, /) -> Any:
+        """Log density, shaped like x."""
+        ...
+
+
+@dataclass(frozen=True)
+class Truncated:
+    """A univariate distribution restricted to an interval and normalised again.
+
+    Probabilities are counted from the nearer end of the real line, so that an interval far out in
+    either tail loses no digits.
+
+    Parameters
+    ----------
+    distribution : frozen univariate scipy.stats distribution
+        Anything with ``ppf``, ``isf``, ``cdf``, ``sf`` and ``logpdf``.
+    lower, upper : float, default -inf and inf
+        Ends of the interval.
+
+    Raises
+    ------
+    ValueError
+        The interval is empty, or has no probability under the distribution.
+
+    Examples
+    --------
+    >>> from scipy import stats
+    >>> flow = Truncated(stats.gumbel_r(1013.0, 558.0), 500.0, 3000.0)
+    >>> flow.ppf([0.0, 0.5, 1.0]).round(1).tolist()
+    [500.0, 1261.1, 3000.0]
+    """
+
+    distribution: Any
+    lower: float = -np.inf
+    upper: float = np.inf
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "distribution", univariate(self.distribution, "Truncated: distribution")
+        )
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not self.lower < self.upper:
+            raise ValueError(
+                f"Truncated: lower {self.lower} is not below upper {self.upper}, "
+                "expected an interval"
+            )
+        if not self._mass > 0:
+            raise ValueError(
+                f"Truncated: the distribution has no probability in [{self.lower}, {self.upper}]"
+            )
+
+    @functools.cached_property
+    def _ends(self) -> tuple[float, float, float, float]:
+        """cdf(lower), sf(lower), cdf(upper), sf(upper)."""
+        f = self.distribution
+        ends = f.cdf(self.lower), f.sf(self.lower), f.cdf(self.upper), f.sf(self.upper)
+        return tuple(float(p) for p in ends)  # type: ignore[return-value]
+
+    @property
+    def _mass(self) -> float:
+        cdf_lower, sf_lower, cdf_upper, sf_upper = self._ends
+        return sf_lower - sf_upper if cdf_lower > 0.5 else cdf_upper - cdf_lower
+
+    def support(self) -> tuple[float, float]:
+        """Ends of the interval on which the density is positive."""
+        lower, upper = support(self.distribution)
+        return max(self.lower, lower), min(self.upper, upper)
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Quantile function, shaped like q."""
+        cdf_lower, sf_lower, _, _ = self._ends
+        below = np.asarray(q, dtype=float) * self._mass
+        return self._inverse(cdf_lower + below, sf_lower - below)
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Inverse survival function, shaped like q."""
+        _, _, cdf_upper, sf_upper = self._ends
+        above = np.asarray(q, dtype=float) * self._mass
+        return self._inverse(cdf_upper - above, sf_upper + above)
+
+    def _inverse(self, p: Array, q: Array) -> Any:
+        """The point with probability p below it and q above it, by the smaller of the two."""
+        lower = p < 0.5
+        x = np.empty(np.shape(p))
+        # rounding may leave a probability a little outside of [0, 1]
+        x[lower] = self.distribution.ppf(np.maximum(p[lower], 0.0))
+        x[~lower] = self.distribution.isf(np.maximum(q[~lower], 0.0))
+        return np.clip(x, self.lower, self.upper)[()]
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """Distribution function, shaped like x."""
+        cdf_lower, sf_lower, _, _ = self._ends
+        x = np.clip(x, self.lower, self.upper)
+        f = self.distribution
+        p = sf_lower - f.sf(x) if cdf_lower > 0.5 else f.cdf(x) - cdf_lower
+        return np.clip(p / self._mass, 0.0, 1.0)[()]
+
+    def sf(self, x: ArrayLike) -> Any:
+        """Survival function, shaped like x."""
+        _, _, cdf_upper, sf_upper = self._ends
+        x = np.clip(x, self.lower, self.upper)
+        f = self.distribution
+        q = cdf_upper - f.cdf(x) if sf_upper > 0.5 else f.sf(x) - sf_upper
+        return np.clip(q / self._mass, 0.0, 1.0)[()]
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log density, shaped like x; -inf outside of the interval."""
+        x = np.asarray(x, dtype=float)
+        inside = (x >= self.lower) & (x <= self.upper)
+        return np.where(inside, self.distribution.logpdf(x) - np.log(self._mass), -np.inf)[()]
+
+    def rvs(self, size: Size = None, random_state: Seed = None) -> Any:
+        """Draws by inversion; random_state is None, a seed or a NumPy generator."""
+        return self.ppf(np.random.default_rng(random_state).random(size))
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """A univariate law X = F^-1(Phi(Z)) moved to F^-1(Phi(shift + scale Z)), Z standard normal.
+
+    Parameters
+    ----------
+    distribution : frozen continuous distribution
+    shift : float, default 0
+        In standard deviations of Z.
+    scale : float, default 1
+        Positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The distribution is not one frozen continuous law, or the scale is not positive.
+
+    Examples
+    --------
+    >>> from scipy import stats
+    >>> Perturbed(stats.norm(10, 2), shift=0.5).ppf(0.5).item()
+    11.0
+    """
+
+    distribution: Any
+    shift: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "distribution", univariate(self.distribution, "Perturbed: distribution")
+        )
+        for name in ("shift", "scale"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        if not (np.isfinite(self.shift) and 0 < self.scale < np.inf):
+            raise ValueError(
+                f"Perturbed: got shift {self.shift}, scale {self.scale}; expected finite numbers "
+                "and a positive scale"
+            )
+
+    def support(self) -> tuple[float, float]:
+        """Ends of the interval on which the density is positive."""
+        return support(self.distribution)
+
+    def _from_normal(self, z: Array) -> Array:
+        f, moved = self.distribution, self.shift + self.scale * z
+        return np.where(moved > 0, f.isf(ndtr(-moved)), f.ppf(ndtr(moved)))
+
+    def _normal(self, x: ArrayLike) -> tuple[Array, Array]:
+        """Where x would have come from before and after the move, in standard-normal terms."""
+        f = self.distribution
+        p, q = np.asarray(f.cdf(x), dtype=float), np.asarray(f.sf(x), dtype=float)
+        with np.errstate(divide="ignore"):
+            before = np.where(p < 0.5, ndtri(p), -ndtri(q))
+        return before, (before - self.shift) / self.scale
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Quantile function, shaped like q."""
+        return self._from_normal(ndtri(np.asarray(q, dtype=float)))
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Inverse survival function, shaped like q."""
+        return self._from_normal(-ndtri(np.asarray(q, dtype=float)))
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """Distribution function, shaped like x."""
+        return ndtr(self._normal(x)[1])
+
+    def sf(self, x: ArrayLike) -> Any:
+        """Survival function, shaped like x."""
+        return ndtr(-self._normal(x)[1])
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log density, shaped like x; minus infinity outside the support."""
+        before, after = self._normal(x)
+        inside = np.isfinite(before)
+        with np.errstate(invalid="ignore"):
+            tilt = (before**2 - after**2) / 2 - np.log(self.scale)
+        return np.where(inside, self.distribution.logpdf(x) + np.where(inside, tilt, 0), -np.inf)
+
+    def rvs(self, size: Size = None, random_state: Seed = None) -> Any:
+        """Draws of the moved law."""
+        rng = np.random.default_rng(random_state)
+        return self._from_normal(rng.standard_normal(size))
+
+
+def default_names(d: int) -> tuple[str, ...]:
+    """X1, X2, ...: what inputs are called that nobody named."""
+    return tuple(f"X{i + 1}" for i in range(d))
+
+
+def named_marginals(
+    marginals: Mapping[str, Any] | Sequence[Any], where: str
+) -> tuple[tuple[str, ...], tuple[Marginal, ...]]:
+    """Names and checked univariate distributions of a dict or a sequence."""
+    d = len(marginals)
+    if d == 0:
+        raise ValueError(f"{where}: empty, expected at least one distribution")
+    if isinstance(marginals, Mapping):
+        names = checked_names(marginals.keys())
+        marginals = list(marginals.values())
+    else:
+        names = default_names(d)
+    return names, tuple(
+        univariate(m, f"{where}: input {name!r}") for name, m in zip(names, marginals, strict=True)
+    )
+
+
+def checked_names(names: Iterable[object]) -> tuple[str, ...]:
+    """Names of inputs, all different."""
+    given = []
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"names of inputs are non-empty strings, got {name!r}")
+        if name in given:
+            raise ValueError(f"names of inputs must differ, {name!r} appears twice")
+        given.append(name)
+    return tuple(given)
+
+
+def kind_of(law: object) -> str:
+    """What it is, for messages."""
+    if isinstance(law, type):
+        return f"{law.__name__!r}, a class"
+    kind = type(law).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def univariate(distribution: object, where: str) -> Marginal:
+    """The distribution with the methods of scipy.stats, or an error that says what is wrong."""
+    if is_openturns(distribution):
+        inner, cuts = openturns_marginal(distribution, where)
+        return functools.reduce(lambda law, ends: Truncated(law, *ends), cuts, inner)
+    if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
+        distribution = _NewStyle(distribution)
+    if not is_univariate(distribution) or isinstance(distribution, type):
+        hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
+        raise TypeError(f"{where} is {kind_of(distribution)}{hint}; {ACCEPTED}")
+    with np.errstate(all="ignore"):
+        return _checked(distribution, where)
+
+
+def _checked(distribution: Marginal, where: str) -> Marginal:
+    """A frozen continuous distribution, as far as a few quantiles tell."""
+    try:
+        shape = np.shape(distribution.ppf(0.5))
+    except TypeError as error:
+        raise TypeError(
+            f"{where} is not frozen: call the distribution with its parameters first ({error})"
+        ) from error
+    if shape != ():
+        raise ValueError(
+            f"{where} is an array of {shape} distributions, expected one (a list of "
+            "distributions makes several inputs)"
+        )
+    p = np.array([0.1, 0.3, 0.6, 0.9])
+    x = np.asarray(distribution.ppf(p), dtype=float)
+    if not (np.isfinite(x).all() and (np.diff(x) > 0).all()):
+        raise ValueError(
+            f"{where} has quantiles {x.tolist()} at {p.tolist()}, expected finite increasing "
+            "numbers: are its parameters valid, and is it continuous?"
+        )
+    log_density = np.asarray(distribution.logpdf(x), dtype=float)
+    if log_density.shape != x.shape or not np.isfinite(log_density).all():
+        raise ValueError(
+            f"{where} has log density {log_density.tolist()} at {x.tolist()}, expected one finite "
+            "number each"
+        )
+    return distribution
+
+
+def is_univariate(distribution: object) -> TypeGuard[Marginal]:
+    """Whether it has the methods of one input's law."""
+    return all(hasattr(distribution, name) for name in ("ppf", "isf", "cdf", "sf", "logpdf"))
+
+
+def support(distribution: Marginal) -> tuple[float, float]:
+    """Ends of the interval on which the density is positive."""
+    if hasattr(distribution, "support"):
+        lower, upper = distribution.support()
+    else:
+        lower, upper = distribution.ppf(0.0), distribution.isf(0.0)
+    return float(lower), float(upper)
+
+
+@dataclass(frozen=True)
+class _NewStyle:
+    """A new-style SciPy distribution under the method names of the old style."""
+
+    distribution: Any
+
+    def support(self) -> Any:
+        return self.distribution.support()
+
+    def ppf(self, q: ArrayLike) -> Any:
+        return self.distribution.icdf(q)
+
+    def isf(self, q: ArrayLike) -> Any:
+        return self.distribution.iccdf(q)
+
+    def cdf(self, x: ArrayLike) -> Any:
+        return self.distribution.cdf(x)
+
+    def sf(self, x: ArrayLike) -> Any:
+        return self.distribution.ccdf(x)
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        return self.distribution.logpdf(x)
+
+
+def scipy_parameters(marginal: Any) -> tuple[str, tuple[float, ...], float, float] | None:
+    """Name, shapes, location and scale of a frozen scipy.stats distribution."""
+    dist = getattr(marginal, "dist", None)
+    if dist is None or not type(dist).__module__.startswith("scipy.stats.") or not dist.name:
+        return None
+    shapes, loc, scale = dist._parse_args(*marginal.args, **marginal.kwds)
+    return dist.name, tuple(float(s) for s in shapes), float(loc), float(scale)
+
+
+def describe_marginal(marginal: Marginal) -> dict[str, Any]:
+    """The law in a few entries that JSON can hold, the same for equal laws."""
+    parsed = scipy_parameters(marginal)
+    if parsed is not None:
+        name, shapes, loc, scale = parsed
+        return {"distribution": name, "shapes": list(shapes), "loc": loc, "scale": scale}
+    if isinstance(marginal, Truncated):
+        # JSON has no infinity
+        lower, upper = (b if np.isfinite(b) else None for b in (marginal.lower, marginal.upper))
+        inner = describe_marginal(marginal.distribution)
+        return {"distribution": "truncated", "of": inner, "lower": lower, "upper": upper}
+    if isinstance(marginal, Perturbed):
+        inner = describe_marginal(marginal.distribution)
+        moved = {"shift": marginal.shift, "scale": marginal.scale}
+        return {"distribution": "perturbed", "of": inner, **moved}
+    p = np.linspace(0.05, 0.95, 10)
+    x = marginal.ppf(p)
+    # SciPy has several classes for one law of the new style
+    kind = "ContinuousDistribution"
+    if not isinstance(marginal, _NewStyle):
+        kind = type(getattr(marginal, "distribution", marginal)).__name__
+    return {"distribution": kind, "fingerprint": fingerprint(x, marginal.logpdf(x))}
+
+
+def fingerprint(*arrays: ArrayLike) -> str:
+    """Digest of numbers."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype=float).tobytes())
+    return digest.hexdigest()
