@@ -6,7 +6,7 @@ A density of the user's is seen from there, and refused if it doesn't integrate 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class WorkingSpace:
 
     law: Law
     centre: np.ndarray | None = None
-    factor: np.ndarray = np.empty((0, 0))
+    factor: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     def to_inputs(self, u: np.ndarray) -> np.ndarray:
         """Inputs (n, d) of the points u (n, d)."""
