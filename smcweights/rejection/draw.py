@@ -107,11 +107,19 @@ class Plan:
         return self.method in REDRAW
 
     @cached_property
-    def rule(self) -> np.ndarray:
-        """What ends a run, as the kernels read it."""
-        return np.array(
-            [self.accepts, self.base, self.slope, self.budget, self.most, self.redraw], np.int64
+    def start(self) -> np.ndarray:
+        """State of a new run, and what ends it, as the kernels read them."""
+        state = np.zeros(kn.ENTRIES, np.int64)
+        state[kn.PENDING] = -1
+        state[kn.ACCEPTS :] = (
+            self.accepts,
+            self.base,
+            self.slope,
+            self.budget,
+            self.most,
+            self.redraw,
         )
+        return state
 
 
 def plan(
@@ -195,7 +203,7 @@ class Context:
         self.known: np.ndarray = np.empty(0, np.int8)
         self.values: np.ndarray | None = None
         self.order = np.empty(logits.size + 64, np.int64)
-        self.counts = np.empty(8, np.int64)
+        self.state = np.empty(kn.ENTRIES, np.int64)
         self.scales = np.empty(3)
         self.dirty = 0
 
@@ -252,24 +260,21 @@ def run(
             kn.block_sums(c.w, c.sums)
         else:
             kn.restore(c.logits, c.w, c.sums, c.order, c.dirty, c.top)
-    kn.begin(c.counts, c.scales, c.total, c.top)
-    rule = how.rule
+    kn.begin(c.state, how.start, c.scales, c.total, c.top)
     due = np.empty(1, np.int64)
     uniforms = rng.random(UNIFORMS)
     while True:
-        item = kn.advance(
-            uniforms, c.logits, c.w, c.sums, c.known, c.order, c.counts, c.scales, rule
-        )
+        item = kn.advance(uniforms, c.logits, c.w, c.sums, c.known, c.order, c.state, c.scales)
         if item == -2:
             uniforms = rng.random(min(4 * uniforms.size, 4096))
-            c.counts[kn.USED] = 0
+            c.state[kn.USED] = 0
             continue
         if item < 0:
             break
         assert constraint is not None
         ask = [item]
         if due.size > 1:
-            many = kn.upcoming(uniforms, c.w, c.sums, c.known, c.counts, c.scales, rule, due)
+            many = kn.upcoming(uniforms, c.w, c.sums, c.known, c.state, c.scales, due)
             ask = due[:many].tolist()
         if not batch:
             for item in ask:
@@ -285,8 +290,8 @@ def run(
         due = _longer(due)
         for one, value in zip(ask, answers_of_many(constraint, np.array(ask)), strict=True):
             answer(c, one, value)
-    c.dirty = int(c.counts[kn.SEEN])
-    return _weigh(rng, c, how, rule)
+    c.dirty = int(c.state[kn.SEEN])
+    return _weigh(rng, c, how)
 
 
 def _longer(due: np.ndarray) -> np.ndarray:
@@ -320,10 +325,10 @@ WEIGHTS = {
 STATUS = {kn.BY_ACCEPT: "ok", kn.BY_CAP: "ok", kn.BY_BUDGET: "budget", kn.EXHAUSTED: "exhausted"}
 
 
-def _weigh(rng: np.random.Generator, c: Context, how: Plan, rule: np.ndarray) -> WeightedDraw:
+def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
     code = WEIGHTS.get(how.method, kn.AVERAGED)
     index, weight, spread, inside, upper, log_rest, n_evaluations, n_rejected, ended = kn.weigh(
-        c.logits, c.log_total, c.known, c.order, c.counts, c.scales, rule, code
+        c.logits, c.log_total, c.known, c.order, c.state, c.scales, code
     )
     children = None
     status = STATUS[ended]

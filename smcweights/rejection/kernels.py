@@ -15,11 +15,11 @@ from numba import njit
 
 BLOCK = 256
 REJECTED, ACCEPTED, UNKNOWN = 0, 1, 2
-# entries of `counts`
+# entries of `state`: how far a run is
 PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, USED = range(8)
-# entries of `rule`: accepts that end a run, rejects after the first accept that do (base + slope
-# times those before it), rejects that do, items that do, whether accepted items may come again
-ACCEPTS, BASE, SLOPE, BUDGET, MOST, REDRAW = range(6)
+# and its rule: accepts that end it, rejects after the first accept that do (base + slope times
+# those before it), rejects that do, items that do, whether accepted items may come again
+ACCEPTS, BASE, SLOPE, BUDGET, MOST, REDRAW, ENTRIES = range(USED + 1, USED + 8)
 # how a run ended
 RUNNING, BY_ACCEPT, BY_CAP, BY_BUDGET, EXHAUSTED = range(5)
 # entries of `scales`: logit that has weight 1, first total, what remains
@@ -83,13 +83,8 @@ def restore(logits, w, sums, order, n, top):
 
 
 @njit(cache=True, nogil=True)
-def rescale(logits, w, sums, known, order, n, keep_accepted, scales):
-    """Weights of what is left, relative to its largest; 0 where nothing is left."""
-    for i in range(w.size):
-        w[i] = 1.0
-    for i in range(n):
-        if not (keep_accepted and known[order[i]] == ACCEPTED):
-            w[order[i]] = 0.0
+def rescale(logits, w, sums, scales):
+    """Weights of what is left, where w is 1, relative to its largest; 0 where nothing is left."""
     top = -math.inf
     for i in range(w.size):
         if w[i] > 0.0 and logits[i] > top:
@@ -141,76 +136,80 @@ def locate(u, w, sums, total):
 
 
 @njit(cache=True, nogil=True)
-def advance(uniforms, logits, w, sums, known, order, counts, scales, rule):
+def advance(uniforms, logits, w, sums, known, order, state, scales):
     """Go on to the next unknown answer; -1 when the run has ended, -2 for more uniform draws.
 
     Draws come as an array: a generator as argument costs numba twenty times as much per call.
     """
-    redraw = rule[REDRAW] == 1
+    redraw = state[REDRAW] == 1
     while True:
-        item = counts[PENDING]
+        item = state[PENDING]
         if item < 0:
             if scales[REMAINING] < SMALL * scales[INITIAL]:
-                scales[REMAINING] = rescale(
-                    logits, w, sums, known, order, counts[SEEN], redraw, scales
-                )
+                w[:] = 1.0
+                for i in range(state[SEEN]):
+                    if not (redraw and known[order[i]] == ACCEPTED):
+                        w[order[i]] = 0.0
+                scales[REMAINING] = rescale(logits, w, sums, scales)
             if scales[REMAINING] <= 0.0:
-                counts[ENDED] = EXHAUSTED
+                state[ENDED] = EXHAUSTED
                 return -1
-            if counts[USED] == uniforms.size:
+            if state[USED] == uniforms.size:
                 return -2
-            item = locate(uniforms[counts[USED]], w, sums, scales[REMAINING])
-            counts[USED] += 1
+            item = locate(uniforms[state[USED]], w, sums, scales[REMAINING])
+            state[USED] += 1
             again = False
             if redraw and known[item] == ACCEPTED:
-                for i in range(counts[SEEN]):
+                for i in range(state[SEEN]):
                     if order[i] == item:
                         again = True
             if not again:
-                counts[EVALUATIONS] += 1
+                state[EVALUATIONS] += 1
             if known[item] == UNKNOWN:
-                counts[PENDING] = item
+                state[PENDING] = item
                 return item
-        counts[PENDING] = -1
+        state[PENDING] = -1
         accepted = known[item] != REJECTED
-        order[counts[SEEN]] = item
-        counts[SEEN] += 1
+        order[state[SEEN]] = item
+        state[SEEN] += 1
         if not (redraw and accepted):
             scales[REMAINING] = remove(w, sums, item)
         if accepted:
-            if counts[N_ACCEPTED] == 0:
-                counts[FIRST] = counts[N_REJECTED]
-            counts[N_ACCEPTED] += 1
-            if counts[N_ACCEPTED] == rule[ACCEPTS]:
-                counts[ENDED] = BY_ACCEPT
+            if state[N_ACCEPTED] == 0:
+                state[FIRST] = state[N_REJECTED]
+            state[N_ACCEPTED] += 1
+            if state[N_ACCEPTED] == state[ACCEPTS]:
+                state[ENDED] = BY_ACCEPT
         else:
-            counts[N_REJECTED] += 1
-            n, j = counts[N_REJECTED], counts[FIRST]
-            if n == rule[BUDGET]:
-                counts[ENDED] = BY_BUDGET
+            state[N_REJECTED] += 1
+            n, j = state[N_REJECTED], state[FIRST]
+            if n == state[BUDGET]:
+                state[ENDED] = BY_BUDGET
             elif (
-                rule[BASE] > 0 and counts[N_ACCEPTED] > 0 and n - j == rule[BASE] + rule[SLOPE] * j
+                state[BASE] > 0
+                and state[N_ACCEPTED] > 0
+                and n - j == state[BASE] + state[SLOPE] * j
             ):
-                counts[ENDED] = BY_CAP
-        if rule[MOST] > 0 and counts[SEEN] == rule[MOST] and counts[ENDED] == RUNNING:
-            counts[ENDED] = BY_BUDGET
-        if counts[ENDED] != RUNNING:
+                state[ENDED] = BY_CAP
+        if state[MOST] > 0 and state[SEEN] == state[MOST] and state[ENDED] == RUNNING:
+            state[ENDED] = BY_BUDGET
+        if state[ENDED] != RUNNING:
             return -1
 
 
 @njit(cache=True, nogil=True)
-def take(uniforms, logits, w, sums, known, items, log_mass, log_left, scales):
+def take(uniforms, logits, w, sums, items, log_mass, log_left, scales):
     """Draw one item without replacement for each uniform; how many there were.
 
     `log_mass` and `log_left` become the log masses of the items and of what was left before each
     draw, on the scale of the logits, which lose the items taken.
     """
     total = scales[REMAINING]
-    nothing = items[:0]
     taken = 0
     while taken < uniforms.size:
         if total < SMALL * scales[INITIAL]:
-            total = rescale(logits, w, sums, known, nothing, 0, False, scales)
+            w[:] = 1.0
+            total = rescale(logits, w, sums, scales)
         if total <= 0.0:
             break
         item = locate(uniforms[taken], w, sums, total)
@@ -225,22 +224,22 @@ def take(uniforms, logits, w, sums, known, items, log_mass, log_left, scales):
 
 
 @njit(cache=True, nogil=True)
-def upcoming(uniforms, w, sums, known, counts, scales, rule, found):
+def upcoming(uniforms, w, sums, known, state, scales, found):
     """Items whose answers are due one after the other while all of them are no; their number.
 
     The first is the pending one. Everything is left as it was.
     """
-    n, j = counts[N_REJECTED], counts[FIRST]
+    n, j = state[N_REJECTED], state[FIRST]
     limit = uniforms.size + 1
-    if rule[BUDGET] > 0:
-        limit = min(limit, rule[BUDGET] - n)
-    if rule[BASE] > 0 and counts[N_ACCEPTED] > 0:
-        limit = min(limit, rule[BASE] + rule[SLOPE] * j - n + j)
-    if rule[MOST] > 0:
-        limit = min(limit, rule[MOST] - counts[SEEN])
+    if state[BUDGET] > 0:
+        limit = min(limit, state[BUDGET] - n)
+    if state[BASE] > 0 and state[N_ACCEPTED] > 0:
+        limit = min(limit, state[BASE] + state[SLOPE] * j - n + j)
+    if state[MOST] > 0:
+        limit = min(limit, state[MOST] - state[SEEN])
     taken = np.empty(uniforms.size + 1, np.int64)
     masses, blocks = np.empty(taken.size), np.empty(taken.size)
-    item, at, many, m = counts[PENDING], counts[USED], 0, 0
+    item, at, many, m = state[PENDING], state[USED], 0, 0
     total = scales[REMAINING]
     while True:
         if known[item] == UNKNOWN:
@@ -264,10 +263,10 @@ def upcoming(uniforms, w, sums, known, counts, scales, rule, found):
 
 
 @njit(cache=True, nogil=True)
-def begin(counts, scales, total, top):
-    """Counts and scales of a new run."""
-    counts[:] = 0
-    counts[PENDING] = -1
+def begin(state, start, scales, total, top):
+    """State and scales of a new run."""
+    for i in range(state.size):
+        state[i] = start[i]
     scales[TOP] = top
     scales[INITIAL] = total
     scales[REMAINING] = total
@@ -517,13 +516,13 @@ def log_sum(x):
 
 
 @njit(cache=True, nogil=True)
-def weigh(logits, log_total, known, order, counts, scales, rule, method):
+def weigh(logits, log_total, known, order, state, scales, method):
     """The outcome of a run.
 
     First accepted item (-1: none), its log weight and relative variance, log mass accepted, a
     bound on that of all accepts, log mass left over, evaluations, rejects, and how it ended.
     """
-    n, redraw = counts[SEEN], rule[REDRAW] == 1
+    n, redraw = state[SEEN], state[REDRAW] == 1
     log_r, log_a, log_once = np.empty(n), np.empty(n), np.empty(n)
     n_r = n_a = n_once = 0
     first = -1
@@ -552,28 +551,28 @@ def weigh(logits, log_total, known, order, counts, scales, rule, method):
     if n_a == 0 or method == OF_SET:
         weight = -math.inf
     elif method == HARMONIC:
-        weight, spread = harmonic(log_r, log_rest, rule[ACCEPTS])
+        weight, spread = harmonic(log_r, log_rest, state[ACCEPTS])
     elif method == UNORDERED:
-        weight = unordered(log_r, log_rest, rule[ACCEPTS])
-        ordered, spread = harmonic(log_r, log_rest, rule[ACCEPTS])
+        weight = unordered(log_r, log_rest, state[ACCEPTS])
+        ordered, spread = harmonic(log_r, log_rest, state[ACCEPTS])
         spread = 1.0 - (1.0 - spread) * math.exp(2.0 * (ordered - weight))
     elif method == TWO_LOOP:
-        weight = two_loop(log_r, log_rest, counts[FIRST])
-    elif counts[ENDED] == EXHAUSTED:
+        weight = two_loop(log_r, log_rest, state[FIRST])
+    elif state[ENDED] == EXHAUSTED:
         weight, spread = min(inside, 0.0), 0.0
     else:
         weight, spread = averaged(
             log_r,
             log_a,
             log_rest,
-            rule[ACCEPTS],
-            counts[ENDED],
-            rule[BASE],
-            rule[SLOPE],
-            rule[BUDGET],
+            state[ACCEPTS],
+            state[ENDED],
+            state[BASE],
+            state[SLOPE],
+            state[BUDGET],
         )
-    upper = inside if counts[ENDED] == EXHAUSTED else log_rest
-    if not redraw and counts[ENDED] != EXHAUSTED:
+    upper = inside if state[ENDED] == EXHAUSTED else log_rest
+    if not redraw and state[ENDED] != EXHAUSTED:
         upper = log_add(inside, log_rest)
     upper = min(upper, 0.0)
     return (
@@ -583,9 +582,9 @@ def weigh(logits, log_total, known, order, counts, scales, rule, method):
         min(inside, upper),
         upper,
         log_rest,
-        counts[EVALUATIONS],
-        counts[N_REJECTED],
-        counts[ENDED],
+        state[EVALUATIONS],
+        state[N_REJECTED],
+        state[ENDED],
     )
 
 

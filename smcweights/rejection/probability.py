@@ -234,7 +234,7 @@ class Inspections:
         if not callable(constraint):
             self._given = (c.known if c.values is None else c.values).astype(np.float64)
             c.learn_nothing(soft)
-        kn.begin(c.counts, c.scales, c.total, c.top)
+        c.scales[:] = c.top, c.total, c.total
         self._possible = int(np.count_nonzero(c.logits > -np.inf))
         # of each stage: log masses of the items and of what was left before each, and the answers
         self._stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -277,9 +277,7 @@ class Inspections:
     def _inspect(self, n: int) -> None:
         c = self._context
         items, log_mass, log_left = np.empty(n, np.int64), np.empty(n), np.empty(n)
-        n = kn.take(
-            self._rng.random(n), c.logits, c.w, c.sums, c.known, items, log_mass, log_left, c.scales
-        )
+        n = kn.take(self._rng.random(n), c.logits, c.w, c.sums, items, log_mass, log_left, c.scales)
         self._record(items[:n], log_mass[:n] - c.log_total, log_left[:n] - c.log_total)
 
     def _record(self, items: np.ndarray, log_mass: np.ndarray, log_left: np.ndarray) -> None:
