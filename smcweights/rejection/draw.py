@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,10 +18,14 @@ from .constraints import truth
 
 __all__ = [
     "METHODS",
+    "Answers",
+    "Context",
+    "Plan",
+    "Seed",
     "WeightedDraw",
-    "answer",
-    "answers_of_many",
+    "ask",
     "check_logits",
+    "context_of",
     "decided",
     "plan",
     "prepare",
@@ -39,6 +43,9 @@ METHODS = (
     "set",
     "exact",
 )
+# yes or no, or soft values, by a function of an item (of many, in batches) or as an array
+Answers = Callable[[Any], object] | ArrayLike
+Seed = int | np.random.SeedSequence | np.random.Generator | None
 REDRAW = ("harmonic", "unordered", "two-loop")
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
@@ -175,37 +182,22 @@ def _plan(
     return Plan(method, accepts, base, slope, budget, most)
 
 
+@dataclass
 class Context:
     """Masses of one distribution and the answers known about it; serves many runs."""
 
-    def __init__(self, logits: np.ndarray, where: str = "logits") -> None:
-        self.top = float(np.maximum.reduce(logits))
-        if not math.isfinite(self.top):
-            bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
-            found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
-            raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
-        if abs(self.top) > FAR:
-            with np.errstate(over="ignore"):
-                logits, self.top = logits - self.top, 0.0
-        self.logits = logits
-        self.w = logits - self.top
-        np.exp(self.w, out=self.w)
-        self.sums = np.empty(-(-logits.size // kn.BLOCK))
-        whole = logits.size // kn.BLOCK
-        if whole < 32:
-            self.total = kn.block_sums(self.w, self.sums)
-        else:
-            # NumPy adds long rows of blocks several times faster than a compiled loop in order
-            self.w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=self.sums[:whole])
-            self.sums[whole:] = self.w[whole * kn.BLOCK :].sum()
-            self.total = float(self.sums.sum())
-        self.log_total = self.top + math.log(self.total)
-        self.known: np.ndarray = np.empty(0, np.int8)
-        self.values: np.ndarray | None = None
-        self.order = np.empty(logits.size + 64, np.int64)
-        self.state = np.empty(kn.ENTRIES, np.int64)
-        self.scales = np.empty(3)
-        self.dirty = 0
+    logits: np.ndarray
+    top: float  # the logit that has weight 1
+    w: np.ndarray
+    sums: np.ndarray  # of blocks of weights
+    total: float
+    log_total: float  # log of the sum of exp(logits)
+    known: np.ndarray
+    values: np.ndarray | None  # of a soft constraint
+    order: np.ndarray
+    state: np.ndarray
+    scales: np.ndarray
+    dirty: int = 0  # items that the last run took
 
     def learn_nothing(self, soft: bool) -> None:
         """All answers are unknown."""
@@ -222,9 +214,48 @@ class Context:
             self.known = (values > 0).view(np.int8)
 
 
-def prepare(logits: np.ndarray, constraint: Any, soft: bool, where: str = "logits") -> Context:
+NOTHING = np.empty(0, np.int8)
+
+
+def context_of(logits: np.ndarray, where: str = "logits") -> Context:
+    """Masses of the items; nothing is known about answers."""
+    top = float(np.maximum.reduce(logits))
+    if not math.isfinite(top):
+        bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
+        found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
+        raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
+    if abs(top) > FAR:
+        with np.errstate(over="ignore"):
+            logits, top = logits - top, 0.0
+    w = logits - top
+    np.exp(w, out=w)
+    sums = np.empty(-(-logits.size // kn.BLOCK))
+    whole = logits.size // kn.BLOCK
+    if whole < 32:
+        total = kn.block_sums(w, sums)
+    else:
+        # NumPy adds long rows of blocks several times faster than a compiled loop in order
+        w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=sums[:whole])
+        sums[whole:] = w[whole * kn.BLOCK :].sum()
+        total = float(sums.sum())
+    return Context(
+        logits,
+        top,
+        w,
+        sums,
+        total,
+        log_total=top + math.log(total),
+        known=NOTHING,
+        values=None,
+        order=np.empty(logits.size + 64, np.int64),
+        state=np.empty(kn.ENTRIES, np.int64),
+        scales=np.empty(3),
+    )
+
+
+def prepare(logits: np.ndarray, constraint: Answers, soft: bool, where: str = "logits") -> Context:
     """A context, with the answers of an array constraint."""
-    context = Context(logits, where)
+    context = context_of(logits, where)
     if callable(constraint):
         context.learn_nothing(soft)
         return context
@@ -244,7 +275,7 @@ def prepare(logits: np.ndarray, constraint: Any, soft: bool, where: str = "logit
 def run(
     rng: np.random.Generator,
     context: Context,
-    constraint: Callable[[Any], Any] | None,
+    constraint: Callable[[Any], object] | None,
     how: Plan,
     batch: bool = False,
 ) -> WeightedDraw:
@@ -272,24 +303,23 @@ def run(
         if item < 0:
             break
         assert constraint is not None
-        ask = [item]
+        wanted = [item]
         if due.size > 1:
             many = kn.upcoming(uniforms, c.w, c.sums, c.known, c.state, c.scales, due)
-            ask = due[:many].tolist()
-        if not batch:
-            for item in ask:
-                value = constraint(item)
-                if value is False and c.values is None:
-                    c.known[item] = False
-                elif answer(c, item, value):
-                    break
-            else:
-                # looking ahead pays where answers are no
-                due = _longer(due)
+            wanted = due[:many].tolist()
+        if batch:
+            due = _longer(due)
+            ask(c, constraint, np.array(wanted), True)
             continue
-        due = _longer(due)
-        for one, value in zip(ask, answers_of_many(constraint, np.array(ask)), strict=True):
-            answer(c, one, value)
+        for item in wanted:
+            value = constraint(item)
+            if value is False and c.values is None:
+                c.known[item] = False
+            elif _take_down(c, item, value):
+                break
+        else:
+            # looking ahead pays where answers are no
+            due = _longer(due)
     c.dirty = int(c.state[kn.SEEN])
     return _weigh(rng, c, how)
 
@@ -299,11 +329,25 @@ def _longer(due: np.ndarray) -> np.ndarray:
     return np.empty(2 * due.size, np.int64) if due.size < PEEK else due
 
 
-def answer(c: Context, item: int, value: Any) -> bool:
-    """Take down an answer; whether it is yes."""
+def ask(c: Context, constraint: Callable[[Any], object], items: np.ndarray, batch: bool) -> None:
+    """Take down the answers about items, one after the other or of all at once."""
+    answers: Iterable[object] = map(constraint, items.tolist())
+    if batch:
+        answers = np.asarray(constraint(items))
+        if answers.shape != items.shape:
+            raise ModelError(
+                f"constraint: returned shape {answers.shape} for {items.size} items; expected "
+                f"{items.shape}"
+            )
+    for item, value in zip(items.tolist(), answers, strict=True):
+        _take_down(c, item, value)
+
+
+def _take_down(c: Context, item: int, value: object) -> bool:
+    """Keep an answer; whether it is yes."""
     if c.values is not None:
         try:
-            number = float(value)
+            number = float(cast(float, value))
         except (TypeError, ValueError):
             number = math.nan
         if not (math.isfinite(number) and number >= 0):
@@ -358,7 +402,7 @@ def _set_draw(
     log_p: np.ndarray,
     log_rest: float,
     ended: int,
-) -> tuple[int, float, Any]:
+) -> tuple[int, float, tuple[np.ndarray, np.ndarray] | None]:
     if ended != kn.EXHAUSTED:
         # the item that ended the run carries no weight
         log_rest = float(np.logaddexp(log_rest, log_p[-1]))
@@ -376,14 +420,11 @@ def _set_draw(
 
 
 def _exact(
-    rng: np.random.Generator, c: Context, constraint: Callable[[Any], Any] | None, batch: bool
+    rng: np.random.Generator, c: Context, constraint: Callable[[Any], object] | None, batch: bool
 ) -> WeightedDraw:
-    if constraint is not None:
-        unknown = np.flatnonzero((c.known == kn.UNKNOWN) & (c.logits > -np.inf))
-        if batch and unknown.size:
-            answers = answers_of_many(constraint, unknown)
-        for at, i in enumerate(unknown.tolist()):
-            answer(c, i, answers[at] if batch else constraint(i))
+    unknown = np.flatnonzero((c.known == kn.UNKNOWN) & (c.logits > -np.inf))
+    if constraint is not None and unknown.size:
+        ask(c, constraint, unknown, batch)
     soft = np.empty(0) if c.values is None else c.values
     index, weight, inside, n, accepts = kn.masked(
         c.logits, c.w, c.top, c.log_total, c.known, soft, rng.random()
@@ -397,14 +438,14 @@ def _exact(
 
 def weighted_rejection(
     logits: ArrayLike,
-    constraint: Any,
+    constraint: Answers,
     *,
     n_accepts: int = 3,
     method: str = "auto",
     max_evaluations: int | None = None,
     after_first: str | int | None = "4+2j",
     batch: bool = False,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> WeightedDraw | list[WeightedDraw]:
     """Draw an item that satisfies a constraint, with a weight of mean P(constraint).
 
@@ -479,9 +520,11 @@ def weighted_rejection(
                 f"answers of shape {x.shape}"
             )
     out = []
-    root = None if isinstance(seed, np.random.Generator) else seed_sequence(seed)
+    root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
     for r, row in enumerate(rows):
-        rng = seed if root is None else generator(root, "weighted_rejection", r)
+        rng = root
+        if not isinstance(rng, np.random.Generator):
+            rng = generator(rng, "weighted_rejection", r)
         where = "logits" if one else f"logits: row {r}"
         own = answers if callable(answers) or answers.ndim == 1 else answers[r]
         context = prepare(row, own, soft, where)
@@ -489,7 +532,7 @@ def weighted_rejection(
     return out[0] if one else out
 
 
-def decided(method: str, constraint: Any, limited: bool = False) -> str:
+def decided(method: str, constraint: Answers, limited: bool = False) -> str:
     """The method that is meant: all answers of an array are known at no cost."""
     if method != "auto":
         return method
@@ -507,19 +550,9 @@ def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
     return np.ascontiguousarray(x, dtype=np.float64)
 
 
-def _whole(value: Any, name: str, least: int) -> int:
+def _whole(value: object, name: str, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name}: got {value!r}; expected a whole number from {least}")
     if value < least:
         raise ValueError(f"{name}: got {value}; expected a whole number from {least}")
     return int(value)
-
-
-def answers_of_many(constraint: Callable[[Any], Any], items: np.ndarray) -> np.ndarray:
-    """Answers of a constraint that takes many items at once."""
-    got = np.asarray(constraint(items))
-    if got.shape != items.shape:
-        raise ModelError(
-            f"constraint: returned shape {got.shape} for {items.size} items; expected {items.shape}"
-        )
-    return got

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate, provenance
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k
 from . import kernels as kn
-from .draw import answer, answers_of_many, check_logits, decided, plan, prepare
+from .draw import Answers, Context, Seed, ask, check_logits, decided, plan, prepare
 
 __all__ = ["constraint_probability"]
 
+NAME = "constraint probability"
 FEWEST = 20  # runs of the smallest budget, and before the first look at the precision
 UNSEEN = 3.0  # answers that may be missing by chance: exp(-3) is 5 %
 STEEPEST = 0.75  # shape of a tail up to which its mean is reckoned with
@@ -31,14 +34,14 @@ SMALLEST = -340.0  # log of the smallest error whose square is a float
 
 def constraint_probability(
     logits: ArrayLike,
-    constraint: Any,
+    constraint: Answers,
     budget: int | None = None,
     *,
     precision: Precision | None = None,
     n_accepts: int = 3,
     method: str = "auto",
     batch: bool = False,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> Estimate:
     """Probability that an item drawn from softmax(logits) satisfies a constraint.
 
@@ -85,11 +88,11 @@ def constraint_probability(
     Returns
     -------
     Estimate
-        Its bias is of order 1/(accepted items), relative to the value. Diagnostics: ``bounds``,
-        which contain the truth for certain (of soft values only the lower one is known) and to
-        which the interval is cut; how many items were accepted and rejected, and the mass of the
-        others; ``log_probability`` and ``relative_error``, which hold where the probability is too
-        small for a float.
+        Its bias is of order 1/(accepted items), relative to the value. Its ``bounds`` contain the
+        truth for certain (of soft values only the lower one is known), and the interval is cut to
+        them. Diagnostics: how many items were accepted and rejected, and the mass of the others;
+        ``log_probability`` and ``relative_error``, which hold where the probability is too small
+        for a float.
 
     Raises
     ------
@@ -116,10 +119,6 @@ def constraint_probability(
     >>> bool(abs(estimate.value - p[9::10].sum()) < 4 * estimate.standard_error)
     True
     """
-    import warnings
-
-    from ..errors import PrecisionWarning
-
     x = check_logits(logits, 1)
     rule = stopping_rule(budget, precision)
     if isinstance(rule, Budget) and rule.total < FEWEST:
@@ -128,134 +127,132 @@ def constraint_probability(
     root = seed_sequence(seed)
     rng = generator(root, "constraint_probability")
     began = time.perf_counter()
-    name = "constraint probability"
-    seen = Inspections(rng, x, constraint, how.method in ("set", "exact"), batch)
+    rng, soft = generator(root, "constraint_probability"), how.method in ("set", "exact")
+    seen = inspections(rng, x, constraint, soft, batch)
+    if how.method == "exact":
+        seen.finish()
+        result = _result(seen, 1)
+    elif isinstance(rule, Budget):
+        seen.go_on(how.accepts * rule.total)
+        result = _result(seen, rule.total)
+    else:
+        result = _until_precise(seen, how.accepts, rule)
+    tell(NAME, result.cautions)
+    arguments = {
+        "logits": x,
+        "constraint": constraint,
+        "budget": budget,
+        "precision": precision,
+        "n_accepts": n_accepts,
+        "method": method,
+    }
+    return result.revised(
+        method=f"{NAME}, exact" if how.method == "exact" else NAME,
+        cost=result.cost | {"seconds": time.perf_counter() - began},
+        provenance=provenance(NAME, root, arguments),
+    )
 
-    def estimate(runs: int, cautions: list[str]) -> Estimate:
-        log_value, log_error, log_lower, log_upper = seen.estimate()
-        complete = seen.complete
-        value, error = math.exp(log_value), math.exp(log_error)
-        diagnostics: dict[str, Any] = {
+
+def _until_precise(seen: Inspections, accepts: int, rule: Precision) -> Estimate:
+    runs = min(FEWEST, rule.max_budget)
+    seen.go_on(accepts * runs)
+    result = _result(seen, runs)
+    while not rule.reached(result):
+        # an error that no float holds can't be told to be small enough
+        held = math.isfinite(result.standard_error)
+        half = np.abs(np.subtract(result.interval(rule.level), result.value)).max()
+        more = rule.next_size(result.value, half, runs) if held else 0
+        if more <= 0:
+            missed = f"precision not reached within {rule.max_budget} runs"
+            return _result(seen, runs, [Caution("precision-not-reached", missed)] if held else [])
+        runs += more
+        seen.go_on(accepts * runs)
+        result = _result(seen, runs)
+    return result
+
+
+def _result(seen: Inspections, runs: int, cautions: Sequence[Caution] = ()) -> Estimate:
+    """What the inspections so far say."""
+    log_value, log_error, log_lower, log_upper = seen.estimate()
+    complete = seen.complete
+    value, error = math.exp(log_value), math.exp(log_error)
+    if not complete and log_error < SMALLEST:
+        error = math.nan
+    return Estimate(
+        value,
+        error**2,
+        names=["probability"],
+        cautions=[*cautions, *_cautions(seen, log_value, log_error)],
+        bounds=(math.exp(log_lower), math.exp(log_upper)),
+        diagnostics={
             "runs": runs,
-            "bounds": [math.exp(log_lower), math.exp(log_upper)],
             "accepted": seen.hits,
             "rejected": seen.evaluations - seen.hits,
             "unknown_mass": math.exp(seen.log_unknown),
             "log_probability": log_value if complete or log_value > -math.inf else None,
             "relative_error": 0.0 if complete else math.exp(log_error - log_value),
             "complete": complete,
-        }
-        if not complete and log_error < SMALLEST:
-            error = math.nan
-            cautions = [
-                *cautions,
-                f"the probability, about exp({log_value:.6g}), is too small for an error in a "
-                "float: diagnostics have log_probability and relative_error",
-            ]
-        elif complete and -math.inf < log_value < math.log(sys.float_info.min):
-            cautions = [
-                *cautions,
-                f"the probability, exp({log_value:.6g}), is too small for a float: diagnostics "
-                "have log_probability",
-            ]
-        if not complete:
-            shape, share = tail(seen.values)
-            if shape > HEAVY or (shape > LONG and share > SHARE):
-                cautions = [
-                    *cautions,
-                    f"the largest of {seen.hits} values that the constraint returned makes "
-                    f"{share:.2g} of their sum, and their tail is long: values not seen yet may "
-                    "be larger, and the interval too narrow",
-                ]
-        if cautions:
-            diagnostics["warnings"] = cautions
-        return Estimate(
-            value,
-            error**2,
-            names=["probability"],
-            method=f"{name}, exact" if how.method == "exact" else name,
-            diagnostics=diagnostics,
-            cost={
-                "evaluations": seen.evaluations,
-                "runs": runs,
-                "seconds": time.perf_counter() - began,
-            },
-            provenance=provenance(
-                name,
-                root,
-                {
-                    "logits": x,
-                    "constraint": constraint,
-                    "budget": budget,
-                    "precision": precision,
-                    "n_accepts": n_accepts,
-                    "method": method,
-                },
-            ),
+        },
+        cost={"evaluations": seen.evaluations, "runs": runs},
+    )
+
+
+def _cautions(seen: Inspections, log_value: float, log_error: float) -> Iterator[Caution]:
+    if not seen.complete and log_error < SMALLEST:
+        yield Caution(
+            "below-floats",
+            f"the probability, about exp({log_value:.6g}), is too small for an error in a float: "
+            "diagnostics have log_probability and relative_error",
+        )
+    elif seen.complete and -math.inf < log_value < math.log(sys.float_info.min):
+        yield Caution(
+            "below-floats",
+            f"the probability, exp({log_value:.6g}), is too small for a float: diagnostics have "
+            "log_probability",
+        )
+    if seen.complete:
+        return
+    shape, share = tail(seen.values)
+    if shape > HEAVY or (shape > LONG and share > SHARE):
+        yield Caution(
+            "long-tail",
+            f"the largest of {seen.hits} values that the constraint returned makes {share:.2g} of "
+            "their sum, and their tail is long: values not seen yet may be larger, and the "
+            "interval too narrow",
         )
 
-    if how.method == "exact":
-        seen.finish()
-        result = estimate(1, [])
-    elif isinstance(rule, Budget):
-        seen.go_on(how.accepts * rule.total)
-        result = estimate(rule.total, [])
-    else:
-        runs = min(FEWEST, rule.max_budget)
-        seen.go_on(how.accepts * runs)
-        result = estimate(runs, [])
-        while not rule.reached(result):
-            # an error that no float holds can't be told to be small enough
-            held = math.isfinite(result.standard_error)
-            half = np.abs(np.subtract(result.interval(rule.level), result.value)).max()
-            more = rule.next_size(result.value, half, runs) if held else 0
-            if more <= 0:
-                missed = [f"precision not reached within {rule.max_budget} runs"] if held else []
-                result = estimate(runs, missed)
-                break
-            runs += more
-            seen.go_on(how.accepts * runs)
-            result = estimate(runs, [])
-    for text in result.diagnostics.get("warnings", []):
-        warnings.warn(text, PrecisionWarning, stacklevel=2)
-    return result
 
-
+@dataclass
 class Inspections:
     """Items inspected without replacement, and what their answers say about the mean answer."""
 
-    def __init__(
-        self, rng: np.random.Generator, x: np.ndarray, constraint: Any, soft: bool, batch: bool
-    ) -> None:
-        # a copy: the logits lose what was inspected
-        self._context = c = prepare(x.copy(), constraint, soft)
-        self._rng, self._constraint, self._batch = rng, constraint, batch
-        self._given: np.ndarray | None = None
-        if not callable(constraint):
-            self._given = (c.known if c.values is None else c.values).astype(np.float64)
-            c.learn_nothing(soft)
-        c.scales[:] = c.top, c.total, c.total
-        self._possible = int(np.count_nonzero(c.logits > -np.inf))
-        # of each stage: log masses of the items and of what was left before each, and the answers
-        self._stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._log_accepted = -math.inf
-        self._accepts = 0.0
-        self.evaluations = self.hits = 0
+    context: Context
+    rng: np.random.Generator
+    constraint: Answers
+    batch: bool
+    given: np.ndarray | None  # the answers of an array
+    possible: int  # items of positive probability
+    # of each stage: log masses of the items and of what was left before each, and the answers
+    stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
+    log_accepted: float = -math.inf
+    accepts: float = 0.0  # of draws with replacement, in expectation
+    evaluations: int = 0
+    hits: int = 0
 
     @property
     def values(self) -> np.ndarray:
         """The answers, item by item."""
-        return np.concatenate([answers for _, _, answers in self._stages])
+        return np.concatenate([answers for _, _, answers in self.stages])
 
     @property
     def complete(self) -> bool:
         """Whether every item was inspected."""
-        return self.evaluations == self._possible
+        return self.evaluations == self.possible
 
     @property
     def log_unknown(self) -> float:
         """Log mass of the items not inspected."""
-        c = self._context
+        c = self.context
         left = float(c.scales[kn.REMAINING])
         if self.complete or left <= 0.0:
             return -math.inf
@@ -263,33 +260,30 @@ class Inspections:
 
     def go_on(self, accepts: float) -> None:
         """Inspect until so many were accepted, known ones counting as they would come again."""
-        while not self.complete and self._accepts < accepts:
-            again = math.exp(min(self._log_accepted - self.log_unknown, 700.0))
-            wanted = min((accepts - self._accepts) / (1.0 + again), self.evaluations + 4.0)
+        while not self.complete and self.accepts < accepts:
+            again = math.exp(min(self.log_accepted - self.log_unknown, 700.0))
+            wanted = min((accepts - self.accepts) / (1.0 + again), self.evaluations + 4.0)
             self._inspect(max(int(wanted), self.evaluations // 100, 1))
 
     def finish(self) -> None:
         """Inspect everything."""
-        c = self._context
+        c = self.context
         items = np.flatnonzero(c.logits > -np.inf)
         self._record(items, c.logits[items] - c.log_total, np.zeros(items.size))
 
     def _inspect(self, n: int) -> None:
-        c = self._context
+        c = self.context
         items, log_mass, log_left = np.empty(n, np.int64), np.empty(n), np.empty(n)
-        n = kn.take(self._rng.random(n), c.logits, c.w, c.sums, items, log_mass, log_left, c.scales)
+        n = kn.take(self.rng.random(n), c.logits, c.w, c.sums, items, log_mass, log_left, c.scales)
         self._record(items[:n], log_mass[:n] - c.log_total, log_left[:n] - c.log_total)
 
     def _record(self, items: np.ndarray, log_mass: np.ndarray, log_left: np.ndarray) -> None:
-        c = self._context
-        if self._given is not None:
-            answers = self._given[items]
+        c = self.context
+        if self.given is not None:
+            answers = self.given[items]
         else:
-            got: Any = map(self._constraint, items.tolist())
-            if self._batch:
-                got = answers_of_many(self._constraint, items)
-            for item, value in zip(items.tolist(), got, strict=True):
-                answer(c, item, value)
+            assert callable(self.constraint)
+            ask(c, self.constraint, items, self.batch)
             answers = (c.known if c.values is None else c.values)[items].astype(np.float64)
         if answers.max() > LARGEST:
             at = int(answers.argmax())
@@ -298,18 +292,18 @@ class Inspections:
                 f"{LARGEST:g}, whose squares are floats still"
             )
         inside = np.where(answers > 0, log_mass, -np.inf)
-        before = np.logaddexp.accumulate(np.concatenate([[self._log_accepted], inside]))
-        self._log_accepted = float(before[-1])
+        before = np.logaddexp.accumulate(np.concatenate([[self.log_accepted], inside]))
+        self.log_accepted = float(before[-1])
         hits = int(np.count_nonzero(answers))
-        self._accepts += hits + float(np.exp(np.minimum(before[:-1] - log_left, 700.0)).sum())
+        self.accepts += hits + float(np.exp(np.minimum(before[:-1] - log_left, 700.0)).sum())
         self.evaluations += items.size
         self.hits += hits
-        self._stages.append((log_mass, log_left, answers))
+        self.stages.append((log_mass, log_left, answers))
 
     def estimate(self) -> tuple[float, float, float, float]:
         """Logs of the mean answer, its standard error, and certain bounds."""
-        log_mass, log_left, answers = map(np.concatenate, zip(*self._stages, strict=True))
-        soft = self._context.values is not None
+        log_mass, log_left, answers = map(np.concatenate, zip(*self.stages, strict=True))
+        soft = self.context.values is not None
         most = float(answers.max()) if soft and self.hits else 1.0
         share = answers / most
         with np.errstate(divide="ignore"):
@@ -335,6 +329,21 @@ class Inspections:
         beyond = 1.0 / (1.0 - min(max(shape, 0.0), STEEPEST))
         error = 0.5 * math.log(off + UNSEEN * beyond**2) - log_trials
         return value + scale, error + scale, lower + scale, math.inf if soft else upper
+
+
+def inspections(
+    rng: np.random.Generator, x: np.ndarray, constraint: Answers, soft: bool, batch: bool
+) -> Inspections:
+    """Nothing was inspected yet."""
+    # a copy: the logits lose what was inspected
+    c = prepare(x.copy(), constraint, soft)
+    given = None
+    if not callable(constraint):
+        given = (c.known if c.values is None else c.values).astype(np.float64)
+        c.learn_nothing(soft)
+    c.scales[:] = c.top, c.total, c.total
+    possible = int(np.count_nonzero(c.logits > -np.inf))
+    return Inspections(c, rng, constraint, batch, given, possible)
 
 
 def tail(values: np.ndarray) -> tuple[float, float]:

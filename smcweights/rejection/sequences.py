@@ -22,7 +22,7 @@ from ..signatures import signature
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal, normalise
 from . import kernels as kn
 from .constraints import Automaton, predicate, size_of, truth
-from .draw import FAR, Context, Plan, _whole, plan, run
+from .draw import FAR, Plan, _whole, context_of, plan, run
 
 __all__ = ["WeightedSequences", "constrained_sequences"]
 
@@ -99,6 +99,7 @@ class WeightedSequences:
             )
         value = math.exp(log_mean_exp(self.log_weights))
         lower, upper = np.exp(log.interval())
+        assert log.bounds is not None
         most = math.exp(log.bounds[1])
         quantile = float(stdtrit(log.degrees_of_freedom, 0.975))
         return Estimate(
@@ -514,7 +515,7 @@ class _Node:
     """A prefix at one step: its distribution, and what is known about its next items."""
 
     def __init__(self, state: Any, logits: np.ndarray) -> None:
-        self.context = Context(logits)
+        self.context = context_of(logits)
         self.state = state
         self.after: dict[int, Any] = {}
 
