@@ -73,7 +73,9 @@ _HOME = {
     "jax": None,
     "languages": None,
     "models": None,
+    "plots": None,
     "problems": None,
+    "report": None,
 }
 
 __all__ = sorted(_HOME)

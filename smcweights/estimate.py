@@ -642,9 +642,9 @@ class Estimate:
         -------
         matplotlib axes
         """
-        from . import plots
+        from . import canvas
 
-        return plots.estimate(self, ax=ax, level=level)
+        return canvas.estimate(self, ax=ax, level=level)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a NetCDF 4 file that `load` reads back without loss.

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .canvas import height, in_short
 from .estimate import Estimate
-from .plots import in_short
 
 __all__ = ["Section", "figures", "in_words", "table", "write"]
 
@@ -186,7 +186,7 @@ def figures(est: Estimate, truth: ArrayLike | None = None) -> list[tuple[str, by
             wanted.append((caption, partial(draw, est), size))
     drawn = []
     for caption, into, size in wanted:
-        figure = Figure(figsize=(6.4, plots.height(size)), layout="constrained", dpi=130)
+        figure = Figure(figsize=(6.4, height(size)), layout="constrained", dpi=130)
         FigureCanvasAgg(figure)
         into(figure.add_subplot())
         buffer = io.BytesIO()

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 import warnings
 
 import numpy as np
@@ -668,13 +667,10 @@ def test_to_arviz_of_unusual_components():
         Estimate(1.0, np.nan).to_arviz()
 
 
-def test_plot_hands_over_to_plots(monkeypatch):
-    import smcweights
+def test_plot_hands_over_to_the_canvas(monkeypatch):
+    from smcweights import canvas
 
-    plots = types.ModuleType("smcweights.plots")
-    plots.estimate = lambda est, ax=None, level=0.95: (est, ax, level)
-    monkeypatch.setitem(sys.modules, "smcweights.plots", plots)
-    monkeypatch.setattr(smcweights, "plots", plots, raising=False)
+    monkeypatch.setattr(canvas, "estimate", lambda est, ax=None, level=0.95: (est, ax, level))
     est = example()
     assert est.plot("axes", level=0.9) == (est, "axes", 0.9)
 

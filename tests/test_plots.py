@@ -1,168 +1,28 @@
-"""Figures: what they draw is what the estimate says."""
+"""All figures stand under one name, which the package hands out on first use."""
 
-import re
+import subprocess
+import sys
 
-import numpy as np
-import pytest
-from scipy import stats
-
-import smcweights as smw
 from smcweights import plots
 
-TRUTH = np.array([2.0, stats.norm.sf(3)])
-# those of an importance sample; other results' figures are tested with what makes these results
-FIGURES = ("estimate", "stages", "weights", "controls", "gains", "mixture")
+
+def test_every_figure_of_every_room_is_there_and_the_page_names_it():
+    from smcweights.importance import figures as of_importance
+    from smcweights.rejection import figures as of_rejection
+    from smcweights.statespace import figures as of_statespace
+    from smcweights.transport import figures as of_transport
+
+    for room in (of_importance, of_rejection, of_statespace, of_transport):
+        assert set(room.__all__) <= set(plots.__all__)
+    missing = [name for name in plots.__all__ if f"`{name}`" not in plots.__doc__]
+    assert not missing
+    assert all(callable(getattr(plots, name)) for name in plots.__all__)
 
 
-@pytest.fixture(scope="module")
-def run():
-    def integrand(x):
-        return np.stack([x[:, 0] + 2, x[:, 0] > 3], axis=1)
-
-    return smw.adaptive_importance_sampling(
-        integrand, [stats.norm()], 4_000, names=["mean", "tail, $3"], seed=1
+def test_the_package_hands_out_its_modules_and_none_loads_matplotlib():
+    """In a new process: ``smw.plots`` without an import of it."""
+    code = (
+        "import sys, smcweights as smw; smw.plots.estimate; smw.report.write; "
+        "assert 'matplotlib' not in sys.modules; assert 'plots' in dir(smw)"
     )
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
-
-
-def rows_of(ax):
-    """Ends of the horizontal lines, (J, 2)."""
-    return np.array([path.vertices[:, 0] for path in ax.collections[0].get_paths()])
-
-
-def notes_of(ax):
-    return [text.get_text() for text in ax.texts]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_labels_its_axes_and_takes_axes(run, name):
-    ax = getattr(plots, name)(run)
-    ax.figure.canvas.draw()
-    assert ax.get_xlabel()
-    assert getattr(plots, name)(run, ax=ax) is ax
-
-
-@pytest.mark.parametrize("name", FIGURES[1:])
-def test_an_estimate_without_the_diagnostics_is_told(name):
-    with pytest.raises(ValueError, match=rf"plots\.{name}: the estimate (has|holds) no"):
-        getattr(plots, name)(smw.Estimate(1.0, 0.1))
-
-
-def test_intervals_are_where_the_estimate_says(run):
-    ends = np.stack(run.interval(0.9), 1)
-    np.testing.assert_allclose(rows_of(plots.estimate(run, level=0.9)), ends)
-    relative = rows_of(plots.estimate(run, truth=TRUTH, level=0.9))
-    np.testing.assert_allclose(relative, ends / TRUTH[:, None] - 1, atol=1e-12)
-    assert run.plot().get_xlabel() == "estimate, 95 % interval"
-
-
-def test_a_truth_of_zero_is_compared_in_standard_errors():
-    est = smw.Estimate([0.1, -2.0], np.diag([0.01, 4.0]))
-    ax = plots.estimate(est, truth=[0.0, 1.0])
-    np.testing.assert_allclose(rows_of(ax).mean(1), [1.0, -1.5])
-    assert "standard errors" in ax.get_xlabel()
-
-
-def test_a_truth_of_another_length_is_refused(run):
-    with pytest.raises(ValueError, match="truth: has 3 numbers; the estimate has 2"):
-        plots.estimate(run, truth=[1, 2, 3])
-
-
-def test_values_over_decades_go_on_a_log_scale_unless_an_interval_reaches_zero():
-    variance = np.diag([1e-4, 1e-12])
-    assert plots.estimate(smw.Estimate([1.0, 1e-5], variance)).get_xscale() == "log"
-    assert plots.estimate(smw.Estimate([1.0, 1e-7], variance)).get_xscale() == "linear"
-
-
-def test_no_hit_and_no_error_are_said_in_words():
-    unseen = smw.Estimate([0.0, 1.0], np.diag([0.0, 0.01]), trials=[1000.0, 0.0])
-    limit = -np.log(0.05) / 1000
-    ax = plots.estimate(unseen)
-    np.testing.assert_allclose(rows_of(ax)[0], [0, limit])
-    assert notes_of(ax)[0] == "below 0.003"
-    assert "19.6 %" in notes_of(ax)[1]
-    unknown = smw.Estimate(2.0, np.nan)
-    ax = plots.estimate(unknown)
-    ax.figure.canvas.draw()
-    assert notes_of(ax) == ["2, error unknown"]
-
-
-def test_stages_show_the_largest_relative_error_and_mark_what_was_not_seen():
-    rows = [
-        {"draws": 100, "criterion": np.inf, "variance": [1.0, np.inf], "estimate": [1.0, 0.0]},
-        {"draws": 100, "criterion": 0.25, "variance": [4.0, 0.01], "estimate": [4.0, 0.5]},
-        {"draws": 300, "criterion": 0.04, "variance": [0.64, 0.001], "estimate": [4.0, 0.5]},
-    ]
-    ax = plots.stages(smw.Estimate([1.0, 0.5], np.eye(2), diagnostics={"stages": rows}))
-    seen, unseen = (line.get_xydata() for line in ax.lines)
-    np.testing.assert_allclose(seen, [[200, 0.5], [500, 0.2]])
-    np.testing.assert_allclose(unseen, [[100, 1.0]])
-    assert notes_of(ax)[:2] == ["0.25", "0.04"]
-    with pytest.raises(ValueError, match="without adaptation"):
-        plots.stages(smw.Estimate(1.0, 0.1, diagnostics={"stages": []}))
-
-
-def test_weights_count_every_draw_and_say_their_number(run):
-    ax = plots.weights(run)
-    log_w = np.asarray(run.sample["log_weight"])
-    assert sum(bar.get_height() for bar in ax.patches) == np.isfinite(log_w).sum()
-    size = np.exp(2 * np.logaddexp.reduce(log_w) - np.logaddexp.reduce(2 * log_w))
-    worth = int(re.search(r"worth ([\d,]+)", ax.get_title())[1].replace(",", ""))
-    assert abs(worth - size) <= 0.51
-    assert "weights bounded" in ax.get_title() or "k-hat" in ax.get_title()
-
-
-def test_ratios_start_at_one_and_an_unseen_expectation_is_named():
-    known = {
-        "gain_over_monte_carlo": np.array([0.5, 12_345.0, np.nan]),
-        "control_variance_reduction": np.array([1.0, 3.0, np.nan]),
-        "control_variate": ["none", "own component", "none"],
-    }
-    est = smw.Estimate([1.0, 2.0, 0.0], np.eye(3), diagnostics=known)
-    ax = plots.gains(est)
-    np.testing.assert_allclose(rows_of(ax)[:2], [[1, 0.5], [1, 12_345]])
-    assert notes_of(ax) == ["0.5 x", "12,300 x", "never seen"]
-    assert ax.get_xscale() == "log"
-    ax = plots.controls(est)
-    ax.figure.canvas.draw()
-    assert notes_of(ax) == ["1 x: none", "3 x: own component", "never seen"]
-    assert ax.get_xscale() == "linear"
-
-
-def test_components_go_by_the_names_of_what_they_serve():
-    known = {
-        "mixture_weights": np.array([0.1, 0.3, 0.2, 0.4]),
-        "components": [
-            "input law", "expectations 1, 3", "leading function",
-            "exploration at 1.4 times the scale",
-        ],
-    }  # fmt: skip
-    est = smw.Estimate(np.ones(3), np.eye(3), names=["a", "b", "2 c"], diagnostics=known)
-    ax = plots.mixture(est)
-    labels = [label.get_text() for label in ax.get_yticklabels()]
-    assert labels == ["input law", "for a, 2 c", *known["components"][2:]]
-    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], known["mixture_weights"])
-
-
-def test_thousands_of_expectations_fit_a_page():
-    j = 3_000
-    est = smw.Estimate(
-        np.ones(j), factor=np.full((j, 1), 0.1), diagnostics={"gain_over_monte_carlo": np.ones(j)}
-    )
-    for draw in (plots.estimate, plots.gains):
-        ax = draw(est)
-        ax.figure.canvas.draw()
-        assert ax.figure.get_size_inches()[1] < 10
-        assert not notes_of(ax)
-
-
-def test_names_with_dollars_and_great_length_are_drawn():
-    est = smw.Estimate([1.0, 2.0], np.eye(2), names=["$100 or $x_", "long " * 40])
-    plots.estimate(est).figure.canvas.draw()
+    subprocess.run([sys.executable, "-c", code], check=True)

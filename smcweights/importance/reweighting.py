@@ -473,7 +473,7 @@ class PerturbationStudy:
 
     def plot(self, ax: Any = None, *, expectation: int = 0, level: float = 0.95) -> Any:
         """Curves with bands, one per input: see `plots.perturbation`."""
-        from ..plots import perturbation
+        from .figures import perturbation
 
         return perturbation(self, ax, expectation=expectation, level=level)
 

@@ -199,9 +199,9 @@ class SobolIndices:
 
     def plot(self, ax: Any = None, *, level: float = 0.95) -> Any:
         """Bars of the indices with intervals, see `smcweights.plots.sobol`."""
-        from .. import plots
+        from .figures import sobol
 
-        return plots.sobol(self, ax, level=level)
+        return sobol(self, ax, level=level)
 
 
 def _negatives(indices: Estimate, level: float) -> list[str]:

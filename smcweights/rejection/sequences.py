@@ -76,6 +76,12 @@ class WeightedSequences:
     cost: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
 
+    def plot(self, ax: Any = None) -> Any:
+        """Effective sample size item by item, see `smcweights.plots.sequences`."""
+        from .figures import sequences
+
+        return sequences(self, ax)
+
     def evidence(self) -> Estimate:
         """Probability of the constraint on the natural scale.
 

@@ -179,6 +179,12 @@ class FilterResult:
     y: Array | None = field(default=None, repr=False)
     root: Any = field(default=None, repr=False)
 
+    def plot(self, ax: Any = None, *, component: int = 0) -> Any:
+        """Means over time with bands, see `smcweights.plots.filtered`."""
+        from .figures import filtered
+
+        return filtered(self, ax, component=component)
+
     def quantiles(self, levels: ArrayLike) -> Array:
         """Quantiles of x_t given y_0 ... y_t, of each component.
 

@@ -275,7 +275,7 @@ class SlicedFlow:
 
     def plot(self, ax: Any = None) -> Any:
         """Traced distances by step, see `smcweights.plots.flow`."""
-        from ..plots import flow
+        from .figures import flow
 
         return flow(self, ax)
 

@@ -113,9 +113,9 @@ class Fit:
         -------
         matplotlib axes
         """
-        from ... import plots
+        from ..figures import iterates
 
-        return plots.iterates(self, ax, parameter=parameter)
+        return iterates(self, ax, parameter=parameter)
 
     @property
     def averaged_path(self) -> Array:

@@ -1,0 +1,168 @@
+"""Figures of filters and searches: states over time, iterates, a score or profile as a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..canvas import BLUE, GREY, ORANGE, literal, open_axes, position
+from ..estimate import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["filtered", "iterates", "profile", "scores"]
+
+
+class _Search(Protocol):
+    """What is drawn of a search for parameters."""
+
+    @property
+    def theta(self) -> Estimate: ...
+    @property
+    def maximiser(self) -> Estimate: ...
+    @property
+    def iterates(self) -> np.ndarray: ...
+    @property
+    def averaged_path(self) -> np.ndarray: ...
+    @property
+    def diagnostics(self) -> Mapping[str, Any]: ...
+    def interval(self, level: float, error: str) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class _Filtered(Protocol):
+    """What is drawn of a filter."""
+
+    @property
+    def means(self) -> np.ndarray: ...
+    @property
+    def variances(self) -> np.ndarray: ...
+
+
+def iterates(
+    fit: _Search, ax: Axes | None = None, *, parameter: str | int = 0, level: float = 0.95
+) -> Axes:
+    """Iterates of every chain, their running averages, and the intervals at the end.
+
+    Parameters
+    ----------
+    fit : smcweights.Fit
+    ax : matplotlib axes, optional
+    parameter : str or int
+        By name or position among the free ones.
+    level : float, default 0.95
+        Of the intervals: of search and data together (grey), and of the search alone (orange).
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> fit = smw.markov_score_climbing(lambda z: -0.5 * z[0] ** 2, [0.5, 0.0], 10, 40, seed=1)
+    >>> iterates(fit).get_ylabel()
+    'phi[0]'
+    """
+    k = position(fit.theta.names, parameter, "iterates")
+    ax = open_axes(ax)
+    steps = np.arange(1, fit.iterates.shape[1] + 1)
+    ax.plot(steps, fit.iterates[:, :, k].T, color=BLUE, lw=0.6, alpha=0.35)
+    ax.plot(steps, fit.averaged_path[:, :, k].T, color=ORANGE, lw=1.5)
+    shown = [("both", GREY), ("monte carlo", ORANGE)]
+    for error, colour in shown[1:] if fit.theta is fit.maximiser else shown:
+        lower, upper = (end[k] for end in fit.interval(level, error))
+        if np.isfinite([lower, upper]).all():
+            ax.axhspan(lower, upper, color=colour, alpha=0.15, lw=0)
+    ax.set(xlabel="iteration", ylabel=literal(str(fit.theta.names[k])))
+    return ax
+
+
+def scores(
+    found: Sequence[Estimate],
+    grid: np.ndarray,
+    parameter: str,
+    ax: Axes | None = None,
+    *,
+    level: float = 0.95,
+) -> Axes:
+    """Scores of one component at values of a parameter, with their intervals as a band."""
+    lower, upper = np.array([np.concatenate(est.interval(level)) for est in found]).T
+    ax = open_axes(ax)
+    ax.fill_between(grid, lower, upper, color=ORANGE, alpha=0.35, linewidth=0)
+    ax.plot(grid, [est.value[0] for est in found], "o-", color=ORANGE, ms=3, lw=1.2)
+    ax.axhline(0.0, color=GREY, lw=0.8)
+    ax.set(xlabel=literal(parameter), ylabel="score")
+    return ax
+
+
+def profile(
+    found: Sequence[Estimate],
+    grid: np.ndarray,
+    fit: _Search,
+    parameter: str | int,
+    ax: Axes | None = None,
+    *,
+    level: float = 0.95,
+) -> Axes:
+    """Log likelihoods at values of a parameter, with their intervals.
+
+    Where the fit holds the information, the parabola that its error of the data stands for is
+    drawn as well.
+    """
+    k = position(fit.theta.names, parameter, "profile")
+    value = np.array([float(est.value) for est in found])
+    lower, upper = np.array([est.interval(level) for est in found]).T
+    ax = open_axes(ax)
+    ax.vlines(grid, lower, upper, color=BLUE, lw=2)
+    ax.plot(grid, value, "o", color=BLUE, ms=4)
+    error = fit.diagnostics.get("statistical_error", np.full(len(fit.theta.names), np.nan))[k]
+    if np.isfinite(error):
+        fine = np.linspace(grid.min(), grid.max(), 200)
+        centre = fit.maximiser.value[k]
+        parabola = -0.5 * ((grid - centre) / error) ** 2
+        top = np.average(value - parabola, weights=np.exp(parabola))
+        ax.plot(fine, top - 0.5 * ((fine - centre) / error) ** 2, color=GREY, lw=1)
+    ax.set(xlabel=literal(fit.theta.names[k]), ylabel="log likelihood")
+    return ax
+
+
+def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -> Axes:
+    """Filtered means over time, with a band of two standard deviations of the state.
+
+    Parameters
+    ----------
+    result : smcweights.FilterResult
+    ax : matplotlib axes, optional
+    component : int, default 0
+        Which component of a state of several.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        There is no such component.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(10, seed=1)[1]
+    >>> filtered(smw.particle_filter(model, y, 50, seed=1)).get_xlabel()
+    'time'
+    """
+    means, variances = (part.reshape(len(part), -1) for part in (result.means, result.variances))
+    if not 0 <= component < means.shape[1]:
+        raise ValueError(f"plots.filtered: component {component} of {means.shape[1]}")
+    at, mean = np.arange(len(means)), means[:, component]
+    half = 2 * np.sqrt(variances[:, component])
+    ax = open_axes(ax)
+    ax.fill_between(at, mean - half, mean + half, color=BLUE, alpha=0.25, linewidth=0)
+    ax.plot(at, mean, color=BLUE, lw=1.2)
+    ax.set(xlabel="time", ylabel="state given the observations so far, 2 standard deviations")
+    return ax

@@ -1,0 +1,123 @@
+"""Figures of importance sampling: what they draw is what the estimate says."""
+
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+from smcweights.importance import figures
+
+FIGURES = ("stages", "weights", "controls", "gains", "mixture")
+
+
+@pytest.fixture(scope="module")
+def run():
+    def integrand(x):
+        return np.stack([x[:, 0] + 2, x[:, 0] > 3], axis=1)
+
+    return smw.adaptive_importance_sampling(
+        integrand, [stats.norm()], 4_000, names=["mean", "tail, $3"], seed=1
+    )
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+def rows_of(ax):
+    """Ends of the horizontal lines, (J, 2)."""
+    return np.array([path.vertices[:, 0] for path in ax.collections[0].get_paths()])
+
+
+def notes_of(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_labels_its_axes_and_takes_axes(run, name):
+    ax = getattr(figures, name)(run)
+    ax.figure.canvas.draw()
+    assert ax.get_xlabel()
+    assert getattr(figures, name)(run, ax=ax) is ax
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_an_estimate_without_the_diagnostics_is_told(name):
+    with pytest.raises(ValueError, match=rf"plots\.{name}: the estimate (has|holds) no"):
+        getattr(figures, name)(smw.Estimate(1.0, 0.1))
+
+
+def test_stages_show_the_largest_relative_error_and_mark_what_was_not_seen():
+    rows = [
+        {"draws": 100, "criterion": np.inf, "variance": [1.0, np.inf], "estimate": [1.0, 0.0]},
+        {"draws": 100, "criterion": 0.25, "variance": [4.0, 0.01], "estimate": [4.0, 0.5]},
+        {"draws": 300, "criterion": 0.04, "variance": [0.64, 0.001], "estimate": [4.0, 0.5]},
+    ]
+    ax = figures.stages(smw.Estimate([1.0, 0.5], np.eye(2), diagnostics={"stages": rows}))
+    seen, unseen = (line.get_xydata() for line in ax.lines)
+    np.testing.assert_allclose(seen, [[200, 0.5], [500, 0.2]])
+    np.testing.assert_allclose(unseen, [[100, 1.0]])
+    assert notes_of(ax)[:2] == ["0.25", "0.04"]
+    with pytest.raises(ValueError, match="without adaptation"):
+        figures.stages(smw.Estimate(1.0, 0.1, diagnostics={"stages": []}))
+
+
+def test_weights_count_every_draw_and_say_their_number(run):
+    ax = figures.weights(run)
+    log_w = np.asarray(run.sample["log_weight"])
+    assert sum(bar.get_height() for bar in ax.patches) == np.isfinite(log_w).sum()
+    size = np.exp(2 * np.logaddexp.reduce(log_w) - np.logaddexp.reduce(2 * log_w))
+    worth = int(re.search(r"worth ([\d,]+)", ax.get_title())[1].replace(",", ""))
+    assert abs(worth - size) <= 0.51
+    assert "weights bounded" in ax.get_title() or "k-hat" in ax.get_title()
+
+
+def test_ratios_start_at_one_and_an_unseen_expectation_is_named():
+    known = {
+        "gain_over_monte_carlo": np.array([0.5, 12_345.0, np.nan]),
+        "control_variance_reduction": np.array([1.0, 3.0, np.nan]),
+        "control_variate": ["none", "own component", "none"],
+    }
+    est = smw.Estimate([1.0, 2.0, 0.0], np.eye(3), diagnostics=known)
+    ax = figures.gains(est)
+    np.testing.assert_allclose(rows_of(ax)[:2], [[1, 0.5], [1, 12_345]])
+    assert notes_of(ax) == ["0.5 x", "12,300 x", "never seen"]
+    assert ax.get_xscale() == "log"
+    ax = figures.controls(est)
+    ax.figure.canvas.draw()
+    assert notes_of(ax) == ["1 x: none", "3 x: own component", "never seen"]
+    assert ax.get_xscale() == "linear"
+
+
+def test_components_go_by_the_names_of_what_they_serve():
+    known = {
+        "mixture_weights": np.array([0.1, 0.3, 0.2, 0.4]),
+        "components": [
+            "input law",
+            "expectations 1, 3",
+            "leading function",
+            "exploration at 1.4 times the scale",
+        ],
+    }
+    est = smw.Estimate(np.ones(3), np.eye(3), names=["a", "b", "2 c"], diagnostics=known)
+    ax = figures.mixture(est)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["input law", "for a, 2 c", *known["components"][2:]]
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], known["mixture_weights"])
+
+
+def test_the_gains_of_thousands_of_expectations_fit_a_page():
+    j = 3_000
+    est = smw.Estimate(
+        np.ones(j), factor=np.full((j, 1), 0.1), diagnostics={"gain_over_monte_carlo": np.ones(j)}
+    )
+    ax = figures.gains(est)
+    ax.figure.canvas.draw()
+    assert ax.figure.get_size_inches()[1] < 10
+    assert not notes_of(ax)
