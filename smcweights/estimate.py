@@ -12,14 +12,10 @@ can't promise, ``cautions`` say why and a `PrecisionWarning` was raised for each
 from __future__ import annotations
 
 import contextlib
-import datetime
-import hashlib
 import html
 import json
 import math
 import os
-import re
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,22 +24,22 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _compat
+from . import _compat, arguments, randomness, storage
+from .arguments import finite, real
 from .cautions import Caution, tell
 from .errors import ModelError
+from .storage import packed, unpacked
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-__all__ = ["Estimate", "combine", "digest", "provenance"]
+__all__ = ["Estimate", "combine"]
 
 Array = NDArray[np.float64]
 
-# ends every file, followed by the checksum; the number is that of the format. In format 1
-# warnings, columns and bounds were diagnostics
-_SEAL = b"smcweights estimate 2 sha256 "
-_EARLIER_SEAL = b"smcweights estimate 1 sha256 "
+# of the files; in format 1 warnings, columns and bounds were diagnostics
+_FORMATS = ("smcweights estimate 2", "smcweights estimate 1")
 # components of an estimate that __repr__ prints at most
 _SHOWN = 12
 
@@ -154,10 +150,9 @@ class Estimate:
         provenance: Mapping[str, Any] | None = None,
         sample: xarray.Dataset | Mapping[str, tuple] | None = None,
     ) -> None:
-        v = _real("value", value)
+        v = finite("value", value)
         if v.ndim > 1 or v.size == 0:
             raise ValueError(f"value: got shape {v.shape}; expected () or (J,) with J >= 1")
-        _require_finite("value", v)
         if (covariance is None) == (factor is None):
             given = "neither" if covariance is None else "both"
             raise TypeError(f"covariance and factor: got {given}; expected exactly one of them")
@@ -171,7 +166,7 @@ class Estimate:
             "value": v,
             "factor": None if factor is None else _check_factor(factor, v, no_hit),
             "_covariance": None if covariance is None else _check_covariance(covariance, v, no_hit),
-            "names": _check_names(names, v),
+            "names": component_names(names, v),
             "method": method,
             "degrees_of_freedom": _check_degrees_of_freedom(degrees_of_freedom, v),
             "trials": no_hit_trials,
@@ -263,7 +258,7 @@ class Estimate:
         """
         from scipy.special import stdtrit
 
-        _check_level(level)
+        level = arguments.level(level)
         half = stdtrit(self.degrees_of_freedom, (1 + level) / 2) * self.standard_error
         lower, upper = self.value - half, self.value + half
         if self.trials is not None:
@@ -457,13 +452,12 @@ class Estimate:
         if callable(f):
             result, jacobian, curvature = _linearise(f, self.value, self.standard_error)
         else:
-            jacobian = _real("linear map", f)
+            jacobian = finite("linear map", f)
             if jacobian.ndim not in (1, 2) or jacobian.shape[-1] != len(self):
                 raise ValueError(
                     f"linear map: got shape {jacobian.shape}; expected (K, {len(self)}) or "
                     f"({len(self)},)"
                 )
-            _require_finite("linear map", jacobian)
             result, curvature = jacobian @ np.atleast_1d(self.value), np.zeros(jacobian.shape)
         matters = jacobian != 0
         missing = np.isnan(np.atleast_1d(self.variance))
@@ -482,7 +476,7 @@ class Estimate:
         unseen: Any = np.zeros(len(root), dtype=bool)
         if self.trials is not None:
             unseen = np.atleast_2d(matters)[:, np.atleast_1d(self.trials > 0)].any(axis=1)
-        names = _check_names(names, result)
+        names = component_names(names, result)
         found = [
             Caution(code, f"{name}: {text}; its interval is not to be trusted")
             for code, text, flags in (
@@ -600,8 +594,6 @@ class Estimate:
         import xarray
         from scipy.special import gammaincinv
 
-        from . import randomness
-
         known = np.flatnonzero(~np.isnan(np.atleast_1d(self.variance)))
         if known.size == 0:
             raise ValueError("no component has a standard error; nothing to draw from")
@@ -674,11 +666,11 @@ class Estimate:
             "cautions": [(caution.code, caution.text) for caution in self.cautions],
             "columns": self.columns,
             "bounds": self.bounds,
-            "diagnostics": _without_arrays(
+            "diagnostics": packed(
                 {k: d for k, d in self.diagnostics.items() if k != "warnings"}, arrays
             ),
-            "cost": _without_arrays(self.cost, arrays),
-            "provenance": _without_arrays(self.provenance, arrays),
+            "cost": packed(self.cost, arrays),
+            "provenance": packed(self.provenance, arrays),
         }
         main = self.to_xarray()
         groups: dict[str, xarray.Dataset] = {}
@@ -689,7 +681,7 @@ class Estimate:
                 for name, v in self.sample.variables.items()
             }
             attributes = {"": _plain(self.sample.attrs, "attributes of sample"), **variables}
-            document["sample"] = _without_arrays(attributes, arrays)
+            document["sample"] = packed(attributes, arrays)
             groups["sample"] = self.sample.drop_attrs().drop_encoding()
         groups["arrays"] = xarray.Dataset(
             {
@@ -699,23 +691,14 @@ class Estimate:
         )
         # as a variable: HDF5 attributes end at 64 KiB
         main["document"] = ((), json.dumps(document))
-        target = os.path.realpath(os.fspath(path))
-        folder, name = os.path.split(target)
-        if not os.path.isdir(folder):
-            raise FileNotFoundError(f"path: there is no folder {folder} to write {name} to")
-        partial = os.path.join(folder, f".{name}.{secrets.token_hex(8)}.partial")
-        try:
-            main.to_netcdf(partial, mode="w", engine="h5netcdf")
+
+        def fill(name: str) -> None:
+            main.to_netcdf(name, mode="w", engine="h5netcdf")
             for group, data in groups.items():
-                data.to_netcdf(partial, mode="a", group=group, engine="h5netcdf")
-            _seal(partial)
-            _flush(partial)
-            os.replace(partial, target)
-        except BaseException:
-            if os.path.exists(partial):
-                os.unlink(partial)
-            raise
-        _flush(folder)
+                data.to_netcdf(name, mode="a", group=group, engine="h5netcdf")
+            storage.seal(name, _FORMATS[0])
+
+        storage.write(storage.check_place(path), fill)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Estimate:
@@ -742,7 +725,7 @@ class Estimate:
         name = os.fspath(path)
         if os.path.isdir(name):
             raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
-        _check_seal(name)
+        storage.check_seal(name, *_FORMATS)
 
         def read(group: str | None) -> xarray.Dataset:
             with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
@@ -754,7 +737,7 @@ class Estimate:
         sample = None
         if "sample" in document:
             sample = read("sample").drop_encoding()
-            attributes = _with_arrays(document["sample"], arrays)
+            attributes = unpacked(document["sample"], arrays)
             sample.attrs = attributes[""]
             for variable, content in sample.variables.items():
                 content.attrs = attributes[str(variable)]
@@ -766,12 +749,12 @@ class Estimate:
             method=document["method"],
             degrees_of_freedom=main["degrees_of_freedom"].values,
             trials=main["trials"].values if "trials" in main else None,
-            diagnostics=_with_arrays(document["diagnostics"], arrays),
+            diagnostics=unpacked(document["diagnostics"], arrays),
             cautions=[Caution(code, text) for code, text in document.get("cautions", ())],
             columns=document.get("columns", ()),
             bounds=document.get("bounds"),
-            cost=_with_arrays(document["cost"], arrays),
-            provenance=_with_arrays(document["provenance"], arrays),
+            cost=unpacked(document["cost"], arrays),
+            provenance=unpacked(document["provenance"], arrays),
             sample=sample,
         )
 
@@ -943,87 +926,6 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def provenance(
-    method: str, root: np.random.SeedSequence, arguments: Mapping[str, Any], data: Any = None
-) -> dict[str, Any]:
-    """Where an estimate comes from, in plain types that JSON can hold.
-
-    Parameters
-    ----------
-    method : str
-        What computes it.
-    root : numpy.random.SeedSequence
-        What the run draws from; `Estimate.provenance["seed"]` is accepted as a seed again.
-    arguments : mapping of str
-        Arguments of the call. Numbers, strings, lists and dicts stay as they are, arrays are
-        replaced by shape and SHA-256, functions by their qualified names, objects that have a
-        method `describe` by what it says, all else by its repr.
-    data : array_like, or sequence or mapping of these, optional
-        The data the estimate is about.
-
-    Returns
-    -------
-    dict
-        Keys method, seed, arguments, versions, data (SHA-256 or None), time (UTC).
-
-    Examples
-    --------
-    >>> root = np.random.SeedSequence(7)
-    >>> provenance("demo", root, {"budget": 100, "integrand": np.sin})["arguments"]
-    {'budget': 100, 'integrand': 'numpy.sin'}
-    """
-    from . import randomness
-
-    return {
-        "method": method,
-        "seed": randomness.describe(root),
-        "arguments": {str(name): _described(value) for name, value in arguments.items()},
-        "versions": dict(_compat.versions()),
-        "data": None if data is None else digest(data),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def digest(data: Any) -> str:
-    """SHA-256 of arrays: of their dtypes, shapes and elements, whatever their memory layout.
-
-    Parameters
-    ----------
-    data : array_like, or sequence or mapping of these
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> digest(np.arange(6).reshape(2, 3)) == digest(np.arange(6).reshape(3, 2))
-    False
-    """
-    total = hashlib.sha256()
-
-    def add(name: str, part: Any) -> None:
-        if isinstance(part, Mapping):
-            for key, inner in part.items():
-                add(f"{name}.{key}", inner)
-        elif isinstance(part, list | tuple) and any(isinstance(p, np.ndarray) for p in part):
-            for i, inner in enumerate(part):
-                add(f"{name}.{i}", inner)
-        else:
-            array = np.asarray(part)
-            if array.dtype.kind in "OUST":
-                text = json.dumps([str(entry) for entry in array.ravel().tolist()])
-                total.update(f"{name} text {array.shape} {text}".encode())
-            else:
-                little = array.dtype.newbyteorder("<")
-                total.update(f"{name} {little.str} {array.shape}".encode())
-                total.update(np.ascontiguousarray(array, dtype=little).data)
-
-    add("", data)
-    return total.hexdigest()
-
-
 def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[Array, Array, Array]:
     """Value of f, its Jacobian (..., J), and second differences over one standard error."""
 
@@ -1168,52 +1070,15 @@ def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _sources(inner)
 
 
-def _check_level(level: float) -> None:
-    if not (isinstance(level, int | float | np.floating) and 0 < level < 1):
-        raise ValueError(f"level: got {level!r}; expected a number between 0 and 1")
-
-
-def _real(name: str, given: ArrayLike) -> Array:
-    array = np.asarray(given)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
-    return np.array(array, dtype=np.float64)
-
-
-def _require_finite(name: str, array: Array) -> None:
-    if not np.isfinite(array).all():
-        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-        raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
-
-
-def given_names(names: Any) -> tuple[str, ...] | None:
-    """Names as a tuple, before any call is spent on a run that they would end."""
-    if names is None:
-        return None
-    given = (names,) if isinstance(names, str) else names
-    if not isinstance(given, Iterable):
-        raise TypeError(f"names: got {given!r}; expected strings")
-    given = tuple(given)
-    for name in given:
-        if not isinstance(name, str):
-            raise TypeError(f"names: got {name!r} among {given!r}; expected strings")
-    return tuple(map(str, given))
-
-
-def _check_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
-    checked = given_names(names)
-    if checked is None:
-        return tuple(f"E{j + 1}" for j in range(value.size)) if value.ndim else ("estimate",)
-    if len(checked) != value.size:
-        raise ValueError(f"names: got {len(checked)}; expected {value.size}, one per component")
-    if len(set(checked)) < len(checked):
-        twice = next(name for name in checked if checked.count(name) > 1)
-        raise ValueError(f"names: {twice!r} occurs twice; expected different names")
-    return checked
+def component_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
+    """Names of the components of a value, checked, or the default."""
+    if names is None and value.ndim == 0:
+        return ("estimate",)
+    return arguments.names_of(names, value.size)
 
 
 def _check_degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
-    freedom = _real("degrees_of_freedom", given)
+    freedom = real("degrees_of_freedom", given)
     if freedom.shape not in ((), value.shape):
         raise ValueError(
             f"degrees_of_freedom: got shape {freedom.shape}; expected () or {value.shape}"
@@ -1226,10 +1091,9 @@ def _check_degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
 def _check_trials(given: ArrayLike | None, value: Array) -> Array | None:
     if given is None:
         return None
-    trials = _real("trials", given)
+    trials = finite("trials", given)
     if trials.shape != value.shape:
         raise ValueError(f"trials: got shape {trials.shape}; expected {value.shape}")
-    _require_finite("trials", trials)
     if (trials < 0).any():
         raise ValueError(f"trials: smallest is {trials.min()}; expected none below 0")
     if (value[trials > 0] != 0).any():
@@ -1238,7 +1102,7 @@ def _check_trials(given: ArrayLike | None, value: Array) -> Array | None:
 
 
 def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
-    c = _real("covariance", given)
+    c = real("covariance", given)
     if c.shape != value.shape * 2:
         raise ValueError(f"covariance: got shape {c.shape}; expected {value.shape * 2}")
     if value.size == 1 and no_hit is None and 0 <= c.item() < math.inf:
@@ -1284,7 +1148,7 @@ def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] 
 
 
 def _check_factor(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
-    factor = _real("factor", given)
+    factor = real("factor", given)
     if value.ndim == 0:
         raise ValueError("factor: given for a scalar value; expected its covariance")
     if factor.ndim != 2 or len(factor) != len(value):
@@ -1422,84 +1286,6 @@ def _take(column: Any, index: int | list[int]) -> Any:
     if isinstance(column, np.ndarray):
         return column[index]
     return column[index] if isinstance(index, int) else [column[i] for i in index]
-
-
-def _without_arrays(plain: Any, arrays: list[NDArray]) -> Any:
-    """The same with every array moved to the list and replaced by its place there."""
-    if isinstance(plain, dict):
-        return {key: _without_arrays(inner, arrays) for key, inner in plain.items()}
-    if isinstance(plain, list):
-        return [_without_arrays(inner, arrays) for inner in plain]
-    if isinstance(plain, np.ndarray):
-        arrays.append(plain)
-        return {"$array": len(arrays) - 1}
-    return plain
-
-
-def _with_arrays(document: Any, arrays: list[NDArray]) -> Any:
-    if isinstance(document, dict):
-        if "$array" in document:
-            return arrays[document["$array"]]
-        return {key: _with_arrays(inner, arrays) for key, inner in document.items()}
-    if isinstance(document, list):
-        return [_with_arrays(inner, arrays) for inner in document]
-    return document
-
-
-def _seal(path: str) -> None:
-    """Append the checksum of a file, which readers of HDF5 pass over."""
-    with open(path, "r+b") as file:
-        checksum = hashlib.file_digest(file, "sha256")
-        file.seek(0, os.SEEK_END)
-        file.write(_SEAL + checksum.hexdigest().encode())
-
-
-def _check_seal(name: str) -> None:
-    """Before HDF5 gets to see the file: its own checks leave many a changed byte unseen."""
-    with open(name, "rb") as file:
-        unread = max(os.path.getsize(name) - len(_SEAL) - 64, 0)
-        checksum = hashlib.sha256()
-        while unread and (chunk := file.read(min(unread, 2**20))):
-            checksum.update(chunk)
-            unread -= len(chunk)
-        seal = file.read()
-    if not seal.startswith((_SEAL, _EARLIER_SEAL)):
-        raise ValueError(f"{name}: not a whole file that Estimate.save of this version wrote")
-    if seal[len(_SEAL) :] != checksum.hexdigest().encode():
-        raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
-
-
-def _flush(path: str) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if os.path.isdir(path) and os.name != "posix":
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _described(value: Any) -> Any:
-    """An argument of a call in types that JSON can hold."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return _described(value.item()) if value.dtype.kind in "biufSU" else str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _described(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_described(inner) for inner in value]
-    if callable(getattr(value, "describe", None)):
-        return _described(value.describe())
-    if hasattr(value, "__array__"):
-        array = np.asarray(value)
-        return {"shape": list(array.shape), "sha256": digest(array)}
-    if hasattr(value, "__qualname__"):
-        module = getattr(value, "__module__", None)
-        return f"{module}.{value.__qualname__}" if module else value.__qualname__
-    # an address says nothing and differs from run to run
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def _number_format(value: float, error: float) -> Callable[[float], str]:

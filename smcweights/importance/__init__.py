@@ -20,7 +20,7 @@ What the standard errors rest on
 Adaptation ends before the final draws begin, so these are independent given the past, and the
 variance of their mean is a sample variance, within the components of the mixture (the draws are
 stratified). Control variates enter with coefficients from other draws than the ones they correct
-(`smcweights.controls`), which keeps the mean exactly unbiased. Intervals are Student's, with
+(`smcweights.regression`), which keeps the mean exactly unbiased. Intervals are Student's, with
 Satterthwaite's degrees of freedom from the fourth moments of the corrected terms. A share of every
 mixture is the input law itself, so weights are bounded by 20; the Pareto k-hat of integrand times
 weight, and the number of equal draws it is worth, tell where a tail is too heavy for an interval to

@@ -24,9 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import names as given_names
 from ..errors import ModelError
-from ..estimate import Estimate, given_names, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import generator
 from ..regression import Choice, Moments, coefficients, moments, select
 from ..stopping import Budget, Precision, stopping_rule

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DegeneracyError, PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
+from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from .laws import as_law
 from .sensitivity import MOST_FITTED, ORDERS, Plan, SobolIndices, output_names, parts_of

@@ -27,9 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import names as given_names
 from ..errors import ModelError
-from ..estimate import Estimate, given_names, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
 from .adaptive import (

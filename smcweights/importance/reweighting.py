@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import DegeneracyError, PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
+from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from ..regression import Choice
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold

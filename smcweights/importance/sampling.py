@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import names as given_names
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
-from ..estimate import Estimate, given_names
+from ..estimate import Estimate
 from ..execution import batches
+from ..provenance import signature
 from ..randomness import generator
 from ..regression import Choice, Moments, cross_fit, estimated_mean_covariance, moments, select
-from ..signatures import signature
 from ..stopping import Budget, Precision
 from ..weights import (
     effective_sample_size,

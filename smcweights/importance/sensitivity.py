@@ -43,9 +43,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import names as given_names
 from ..errors import DegeneracyError, ModelError, PrecisionWarning
-from ..estimate import Estimate, given_names, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import generator
 from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k

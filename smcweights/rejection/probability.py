@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from ..cautions import Caution, tell
 from ..errors import ModelError
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
+from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, stopping_rule
 from ..weights import pareto_k

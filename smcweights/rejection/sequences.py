@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError, PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance, signature
 from ..randomness import generator, seed_sequence
 from ..resampling import resample
-from ..signatures import signature
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal, normalise
 from . import kernels as kn
 from .constraints import Automaton, predicate, size_of, truth

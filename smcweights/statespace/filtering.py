@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import SCHEMES
 from ..weights import log_mean_exp, log_mean_normal

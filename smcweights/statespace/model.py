@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DegeneracyError, ModelError
-from ..estimate import digest, provenance
+from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
 
 __all__ = ["Functional", "Proposal", "StateSpaceModel", "check_model"]

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from ..stopping import Budget, Precision, stopping_rule

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ModelError
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import SCHEMES
 from .filtering import Cloud, check_common, online_rows, small_samples, tell_once

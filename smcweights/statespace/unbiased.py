@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DegeneracyError, PrecisionWarning
-from ..estimate import Estimate, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from .chains import estimate_from_chains, sweep
 from .filtering import Cloud, check_common

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..estimate import Estimate, digest, provenance
+from ..estimate import Estimate
+from ..provenance import digest, provenance
 from ..randomness import describe as describe_seed
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, positive_count

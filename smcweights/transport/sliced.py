@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import PrecisionWarning
-from ..estimate import Estimate, digest, provenance
+from ..estimate import Estimate
 from ..execution import open_run
+from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
 from ..stopping import Budget, Precision, positive_count, stopping_rule
 from .controls import (

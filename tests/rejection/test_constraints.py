@@ -202,7 +202,7 @@ def test_molecules_are_valid_and_begun_ones_go_on():
 
 
 def test_constraints_are_told_apart():
-    from smcweights.signatures import signature
+    from smcweights.provenance import signature
 
     made = [
         C.regex("a", "ab"),

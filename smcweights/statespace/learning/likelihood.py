@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
 from ...errors import DegeneracyError, PrecisionWarning
-from ...estimate import Estimate, provenance
+from ...estimate import Estimate
 from ...execution import open_run
+from ...provenance import provenance
 from ...randomness import generator, seed_sequence
 from ...stopping import Budget, Precision, stopping_rule
 from ..chains import estimate_from_chains

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
 from ...errors import ModelError
-from ...estimate import Estimate, provenance
+from ...estimate import Estimate
+from ...provenance import provenance
 from ...randomness import generator, seed_sequence
 from ...resampling import SCHEMES
 from ..differentiation import check_laws, gradients

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
+from ...arguments import names_of
 from ...errors import DegeneracyError, ModelError, PrecisionWarning
-from ...estimate import _check_names, provenance
 from ...execution import open_run
+from ...provenance import provenance
 from ...randomness import generator, seed_sequence
 from ...stopping import Budget, Precision, stopping_rule
 from ...weights import pareto_k
@@ -227,7 +228,7 @@ def markov_score_climbing(
         raise ValueError(f"budget: got {size}; expected at least 20 iterations")
     states: list[dict[str, Any]] = [{"u": phi} for phi in np.broadcast_to(starts, (chains, k))]
     labels = [f"phi[{j}]" for j in range(k)] if names is None else [str(name) for name in names]
-    _check_names(labels, np.empty(k))
+    names_of(labels, k)
     kinds = ("identity",) * k
     arguments = {
         "target": target, "n_particles": n, "budget": budget, "chains": chains, "start": starts,

@@ -24,9 +24,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
+from ...arguments import names_of
 from ...errors import ModelError, PrecisionWarning
-from ...estimate import Estimate, _check_names, provenance
+from ...estimate import Estimate
 from ...execution import open_run
+from ...provenance import provenance
 from ...randomness import describe, generator, seed_sequence
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
@@ -285,7 +287,7 @@ def score(
         model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
         densities, proposal,
     )  # fmt: skip
-    labels = _check_names(p.names if names is None else names, np.empty(len(p.free)))
+    labels = names_of(p.names if names is None else names, len(p.free))
     if budget is None and precision is None:
         budget = DEFAULT_SWEEPS
     means, _, diagnostics, root = _run_chains(

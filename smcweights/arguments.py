@@ -1,0 +1,209 @@
+"""Checks of arguments that rooms share: each returns its argument clean, or says what is wrong.
+
+An error says what was wrong, where, and what was expected; a wrong kind is a `TypeError`, a wrong
+value of the right kind a `ValueError`. What only one room knows is checked there.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "count",
+    "finite",
+    "flag",
+    "function",
+    "level",
+    "names",
+    "names_of",
+    "number",
+    "one_of",
+    "real",
+]
+
+Array = NDArray[np.float64]
+Called = TypeVar("Called", bound=Callable)
+Chosen = TypeVar("Chosen")
+
+
+def flag(name: str, given: object) -> bool:
+    """True or False.
+
+    Examples
+    --------
+    >>> flag("pooled", 1)
+    Traceback (most recent call last):
+    TypeError: pooled: got 1; expected True or False
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise TypeError(f"{name}: got {given!r}; expected True or False")
+    return bool(given)
+
+
+def count(name: str, given: object, least: int = 1) -> int:
+    """A whole number from ``least``; a float equal to one will do.
+
+    Examples
+    --------
+    >>> count("n_particles", 1e4)
+    10000
+    """
+    expected = f"expected a whole number from {least}"
+    if isinstance(given, bool | np.bool_):
+        raise TypeError(f"{name}: got {given!r}; {expected}, not a bool")
+    if isinstance(given, float | np.floating):
+        if not given.is_integer():
+            raise ValueError(f"{name}: got {given!r}; {expected}")
+        given = int(given)
+    try:
+        whole = operator.index(given)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: got {given!r}; {expected}") from None
+    if whole < least:
+        raise ValueError(f"{name}: got {whole}; {expected}")
+    return whole
+
+
+def number(
+    name: str, given: object, low: float = -math.inf, high: float = math.inf, *, ends: bool = False
+) -> float:
+    """A finite real number between two ends, which count where ``ends`` says so.
+
+    Examples
+    --------
+    >>> number("ess_threshold", 0.5, 0, 1, ends=True)
+    0.5
+    >>> number("scale", 0, 0)
+    Traceback (most recent call last):
+    ValueError: scale: got 0; expected a number above 0
+    """
+    expected = _between(low, high, ends)
+    wrong = isinstance(given, bool | np.bool_) or np.ndim(given) != 0  # type: ignore[arg-type]
+    kind = np.asarray(given).dtype.kind
+    if wrong or kind not in "iuf":
+        raise TypeError(f"{name}: got {given!r}; {expected}")
+    value = float(given)  # type: ignore[arg-type]
+    if not (math.isfinite(value) and (low <= value <= high if ends else low < value < high)):
+        raise ValueError(f"{name}: got {given!r}; {expected}")
+    return value
+
+
+def _between(low: float, high: float, ends: bool) -> str:
+    if low == -math.inf and high == math.inf:
+        return "expected a finite number"
+    if high == math.inf:
+        return f"expected a number {'from' if ends else 'above'} {low:g}"
+    within = f"from {low:g} to {high:g}" if ends else f"between {low:g} and {high:g}"
+    return f"expected a number {within}"
+
+
+def level(given: object, name: str = "level") -> float:
+    """Nominal coverage of an interval, between 0 and 1."""
+    return number(name, given, 0, 1)
+
+
+def one_of(name: str, given: Chosen, allowed: Sequence[Chosen]) -> Chosen:
+    """One of the allowed values.
+
+    Examples
+    --------
+    >>> one_of("scheme", "random", ("stratified", "systematic"))
+    Traceback (most recent call last):
+    ValueError: scheme: got 'random'; expected one of 'stratified', 'systematic'
+    """
+    if not any(given is one or (type(given) is type(one) and given == one) for one in allowed):
+        listed = ", ".join(map(repr, allowed))
+        raise ValueError(f"{name}: got {given!r}; expected one of {listed}")
+    return given
+
+
+def function(name: str, given: Called, of: str = "") -> Called:
+    """Something to call; ``of`` says with what.
+
+    Examples
+    --------
+    >>> function("callback", 3, "of the step and the points")
+    Traceback (most recent call last):
+    TypeError: callback: got int; expected a function of the step and the points
+    """
+    if not callable(given):
+        expected = f"expected a function {of}".rstrip()
+        raise TypeError(f"{name}: got {type(given).__name__}; {expected}")
+    return given
+
+
+def names(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
+    """Names as a tuple, or None; at the door, before any call is spent on a run.
+
+    Examples
+    --------
+    >>> names("mean"), names(["a", "b"])
+    (('mean',), ('a', 'b'))
+    """
+    if given is None:
+        return None
+    listed = (given,) if isinstance(given, str) else given
+    if not isinstance(listed, Iterable):
+        raise TypeError(f"names: got {listed!r}; expected strings")
+    listed = tuple(listed)
+    for name in listed:
+        if not isinstance(name, str):
+            raise TypeError(f"names: got {name!r} among {listed!r}; expected strings")
+    twice = next((name for name in listed if listed.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"names: {twice!r} occurs twice; expected different names")
+    return tuple(map(str, listed))
+
+
+def names_of(given: Iterable[str] | str | None, size: int, prefix: str = "E") -> tuple[str, ...]:
+    """Names of so many components, by default numbered.
+
+    Examples
+    --------
+    >>> names_of(None, 2)
+    ('E1', 'E2')
+    """
+    listed = names(given)
+    if listed is None:
+        return tuple(f"{prefix}{j + 1}" for j in range(size))
+    if len(listed) != size:
+        raise ValueError(f"names: got {len(listed)}; expected {size}, one per component")
+    return listed
+
+
+def real(name: str, given: ArrayLike) -> Array:
+    """A copy as array of floats, nothing of it lost in silence: no strings, bools, masks.
+
+    Examples
+    --------
+    >>> real("x", [1, 2])
+    array([1., 2.])
+    """
+    if np.ma.is_masked(given):
+        raise TypeError(f"{name}: some entries are masked; expected numbers only")
+    array = np.asarray(given)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
+    return np.array(array, dtype=np.float64)
+
+
+def finite(name: str, given: ArrayLike) -> Array:
+    """As `real`, and finite throughout; the message names the first index that is not.
+
+    Examples
+    --------
+    >>> finite("x", [1.0, float("nan")])
+    Traceback (most recent call last):
+    ValueError: x: nan at index [1]; expected finite numbers
+    """
+    array = real(name, given)
+    if not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
+    return array
