@@ -124,8 +124,9 @@ def speed_of_particles(quick):
 
 def speed(arguments):
     import smcweights as smw
-    from smcweights.statespace.filtering import Cloud
-    from smcweights.statespace.model import compiled, compiled_functional
+    from smcweights.statespace.cloud import Cloud
+    from smcweights.statespace.model import compiled_functional
+    from smcweights.statespace.series import Series
 
     scalar = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     models = {
@@ -140,24 +141,21 @@ def speed(arguments):
         for n, n_steps in SIZES.items():
             y, vector = series(n_steps)
             rows = vector if model.state_dim else y[:, None].copy()
-            functions = compiled(model, model.state_dim is not None)
+            given = Series(model, rows, model.state_dim is not None, n, threshold=1.0)
 
-            def run(model=model, rows=rows, functions=functions, n=n):
-                rng = np.random.default_rng(1)
-                Cloud(model, functions, n, rng=rng, threshold=1.0).advance(rows)
+            def run(given=given):
+                Cloud(given, np.random.default_rng(1)).advance(given.rows)
 
             ours[f"{name}, N = {n}"] = best_time(run) / n / n_steps * 1e9
     sums = compiled_functional(scalar, smw.functionals.sum_of_products, None, 1)[:3]
-    functions = compiled(scalar, False)
     for n, n_steps in SIZES.items():
         y, _ = series(n_steps)
 
-        def run(y=y, n=n):
-            rng = np.random.default_rng(1)
-            cloud = Cloud(
-                scalar, functions, n, rng=rng, threshold=1.0, sums=sums, draws=2, method=1
-            )
-            cloud.advance(y[:, None].copy())
+        given = Series(scalar, y[:, None].copy(), False, n, threshold=1.0)
+
+        def run(given=given):
+            cloud = Cloud(given, np.random.default_rng(1), sums=sums, draws=2, method=1)
+            cloud.advance(given.rows)
 
         ours[f"PaRIS, N = {n}"] = best_time(run, 3) / n / n_steps * 1e9
     script = (

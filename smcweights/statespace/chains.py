@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _compat
 from ..estimate import Estimate
 from ..stopping import Budget, Precision
-from .filtering import Cloud
+from .cloud import Cloud
 from .model import StateSpaceModel, count, raise_status
 
 __all__ = ["estimate_from_chains", "initial_paths", "mixing", "sweep", "sweeps_dropped"]

@@ -10,8 +10,6 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,21 +22,17 @@ from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
-from ..resampling import SCHEMES
 from ..weights import log_mean_exp, log_mean_normal
+from .cloud import Cloud
 from .model import (
-    Compiled,
     Proposal,
     StateSpaceModel,
-    check_functions,
-    check_series,
     choice,
     compiled,
     count,
-    observations,
     raise_status,
-    scheme_code,
 )
+from .series import Series, arrived, checked_series
 
 __all__ = ["FilterResult", "OnlineFilter", "backward_simulation", "particle_filter"]
 
@@ -47,106 +41,6 @@ FEW_ANCESTORS = 20  # of time 0, below which their spread says little about an e
 FEW_REPEATS = 100  # up to which the normal law of log likelihoods tells more than their mean
 EFFECTIVE_REPEATS = 50  # of more than these, for the error of their mean
 SMALL_SAMPLE = 10.0  # an effective sample size that is too small to see the truth from
-
-
-class Cloud:
-    """Particles on their way through time: the arrays that the kernels fill.
-
-    Rows of time t are at t % depth. `advance` takes the observations of the times from `t` on.
-    """
-
-    def __init__(
-        self,
-        model: StateSpaceModel,
-        functions: Compiled,
-        n: int,
-        *,
-        rng: np.random.Generator,
-        scheme: str = "systematic",
-        threshold: float = 0.5,
-        depth: int = 2,
-        sums: tuple[Any, Any, int] | None = None,
-        draws: int = 0,
-        method: int = 0,
-        backward_depth: int = 1,
-        roots: bool = False,
-        moments: bool = False,
-    ) -> None:
-        from . import kernels
-
-        dim = model.dim
-        self.functions, self.rng, self.threshold = functions, rng, threshold
-        add_first, add, size = sums or (kernels.add_nothing_first, kernels.add_nothing, 0)
-        f = functions
-        self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
-        self.theta = model.theta.copy()
-        self.options = np.zeros(10, dtype=np.int64)
-        self.options[kernels.SCHEME] = scheme_code(scheme)
-        self.options[kernels.DRAWS] = draws
-        self.options[kernels.METHOD] = method
-        self.options[kernels.CAP] = n
-        self.options[kernels.FROZEN] = -1
-        self.options[kernels.LOOKAHEAD] = functions.lookahead
-        self.x = np.zeros((depth, n, dim))
-        self.log_w = np.empty((depth, n))
-        self.ancestors = np.zeros((depth, n), dtype=np.int32)
-        self.backward = np.zeros((backward_depth, n), dtype=np.int32)
-        self.tau = np.zeros((2, n, size))
-        self.roots = np.zeros((2, n) if roots else (0, 0), dtype=np.int32)
-        self.tally = np.zeros(3, dtype=np.int64)
-        self.status = np.zeros(4, dtype=np.int64)
-        self.moments = moments
-        self.t = 0
-
-    def advance(self, y: Array) -> tuple[Array, Array, Array]:
-        """Moments (T, 2d), effective sample sizes (T,) and log likelihood increments (T,)."""
-        from . import kernels
-
-        n_steps, dim = len(y), self.x.shape[2]
-        moments = np.empty((n_steps, 2 * dim) if self.moments else (0, 0))
-        ess, increments = np.full(n_steps, np.nan), np.empty(n_steps)
-        self.options[kernels.FIRST] = self.options[kernels.OFFSET] = self.t
-        self.options[kernels.END] = self.t + n_steps
-        kernels.advance(
-            *self.loops, self.rng, y, self.theta, self.options, self.threshold, np.empty((0, dim)),
-            self.x, self.log_w, self.ancestors, self.backward, self.tau, self.roots, moments, ess,
-            increments, self.tally, self.status,
-        )  # fmt: skip
-        if self.status[0]:
-            padded = np.concatenate([np.full((self.t, y.shape[1]), np.nan), y])
-            before = np.concatenate([np.full(self.t, np.nan), ess])
-            if 0 < self.t == self.status[1]:
-                before[self.t - 1] = 1 / (self.weights**2).sum()
-            raise_status(self.status, padded, self.x, before)
-        self.t += n_steps
-        return moments, ess, increments
-
-    @contextmanager
-    def kept_on_error(self, n_steps: int) -> Iterator[None]:
-        """What an error leaves as it was: the particles, their generator, everything."""
-        # one step writes into the rows of its own time, but for the roots
-        names = ["roots", "tally", "status"]
-        if n_steps > 1:
-            names += ["x", "log_w", "ancestors", "backward", "tau"]
-        kept = {name: getattr(self, name).copy() for name in names}
-        t, state = self.t, self.rng.bit_generator.state
-        try:
-            yield
-        except BaseException:
-            for name, array in kept.items():
-                getattr(self, name)[...] = array
-            self.t, self.rng.bit_generator.state = t, state
-            raise
-
-    @property
-    def weights(self) -> Array:
-        """Normalised weights of the last time."""
-        return np.exp(self.log_w[(self.t - 1) % len(self.log_w)])
-
-    @property
-    def sums(self) -> Array:
-        """Estimated smoothed sums at the last time, shape (J,)."""
-        return self.weights @ self.tau[(self.t - 1) % 2]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,26 +116,6 @@ def _stored(result: FilterResult, what: str) -> tuple[Array, Array]:
     if result.particles is None or result.log_weights is None:
         raise ValueError(f"{what}: the particles were not stored; expected store=True")
     return result.particles, result.log_weights
-
-
-def check_common(
-    model: Any, y: ArrayLike, n_particles: Any, theta: Any, ess_threshold: Any,
-    proposal: Any = None,
-) -> tuple[StateSpaceModel, Array, bool, int]:  # fmt: skip
-    """The model with its parameters, y of shape (T, p), whether y is a vector, and N."""
-    if not isinstance(model, StateSpaceModel):
-        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
-    model = model if theta is None else model.with_theta(theta)
-    if not 0 <= ess_threshold <= 1:
-        raise ValueError(f"ess_threshold: got {ess_threshold}; expected a number from 0 to 1")
-    if proposal is not None and not isinstance(proposal, Proposal):
-        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
-    n = count("n_particles", n_particles, 2)
-    rows, vector = observations(y), np.ndim(y) == 2
-    if len(rows) > 1:
-        check_series(model, rows)
-    check_functions(model, rows, vector, proposal)
-    return model, rows, vector, n
 
 
 def particle_filter(
@@ -324,25 +198,23 @@ def particle_filter(
     ((50,), True)
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
-    choice("resampling", resampling, SCHEMES)
+    series = checked_series(
+        model, y, n_particles, theta=theta, resampling=resampling, ess_threshold=ess_threshold,
+        proposal=proposal,
+    )  # fmt: skip
     repeats = count("repeats", repeats)
     root = seed_sequence(seed)
-    compiled(model, vector, proposal, rejection=False)
+    series.functions(rejection=False)
     with open_run(
-        partial(
-            _one_filter, model, rows, vector, n, resampling, float(ess_threshold), proposal,
-            bool(store), describe(root),
-        ),
-        executor=executor, progress=progress, seed=root, total=repeats, unit="filters",
-        description="particle_filter",
+        partial(_filtered, series, bool(store), describe(root)), executor=executor,
+        progress=progress, seed=root, total=repeats, unit="filters", description="particle_filter",
     ) as run:  # fmt: skip
         runs = run.map("filters", [(r,) for r in range(repeats)])
     first = runs[0]
     cautions = small_samples(first["ess"])
     if repeats == 1:
         error, freedom, diagnostics, more = _from_genealogy(
-            first["roots"], first["weights"], len(rows), resampling, ess_threshold
+            first["roots"], first["weights"], series, len(series.rows)
         )
         value = float(first["increments"].sum())
         cautions += more
@@ -352,11 +224,6 @@ def particle_filter(
         cautions += more
     for text in cautions:
         warnings.warn(f"particle_filter: {text}", PrecisionWarning, stacklevel=2)
-    arguments = {
-        "model": model, "n_particles": n, "resampling": resampling,
-        "ess_threshold": float(ess_threshold), "repeats": repeats,
-        "proposal": None if proposal is None else "given",
-    }  # fmt: skip
     estimate = Estimate(
         value,
         error**2,
@@ -365,36 +232,39 @@ def particle_filter(
         degrees_of_freedom=freedom,
         diagnostics={**diagnostics, "smallest_ess": float(first["ess"].min()),
                      "warnings": cautions},
-        cost={"evaluations": n * len(rows) * repeats, "seconds": time.perf_counter() - began},
-        provenance=provenance("particle_filter", root, arguments, rows),
+        cost={"evaluations": series.n * len(series.rows) * repeats,
+              "seconds": time.perf_counter() - began},
+        provenance=provenance(
+            "particle_filter", root, series.arguments(repeats=repeats), series.rows
+        ),
     )  # fmt: skip
-    shape = (lambda a: a[..., 0]) if model.state_dim is None else (lambda a: a)
-    dim = model.dim
+    dim = series.model.dim
     return FilterResult(
         estimate,
-        shape(first["moments"][:, :dim]),
-        shape(first["moments"][:, dim:]),
+        series.shaped(first["moments"][:, :dim]),
+        series.shaped(first["moments"][:, dim:]),
         first["ess"],
         first["increments"],
-        shape(first["x"]) if store else None,
+        series.shaped(first["x"]) if store else None,
         first["log_w"] if store else None,
         first["ancestors"] if store else None,
-        model,
-        rows if vector else rows[:, 0],
+        series.model,
+        series.y,
         root,
     )
 
 
-def _one_filter(model, rows, vector, n, scheme, threshold, proposal, store, root, r):
+def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict[str, Array]:
+    """One filter of several; the first keeps its particles where they are wanted."""
+    store = store and r == 0
     cloud = Cloud(
-        model, compiled(model, vector, proposal, rejection=False), n,
-        rng=generator(seed_sequence(root), "filter", r), scheme=scheme, threshold=threshold,
-        depth=len(rows) if store and r == 0 else 2, roots=True, moments=True,
+        series, generator(seed_sequence(root), "filter", r), depth=len(series.rows) if store else 2,
+        roots=True, moments=True, backward=False,
     )  # fmt: skip
-    moments, ess, increments = cloud.advance(rows)
+    moments, ess, increments = cloud.advance(series.rows)
     found = {"moments": moments, "ess": ess, "increments": increments, "weights": cloud.weights,
              "roots": cloud.roots[0]}  # fmt: skip
-    if store and r == 0:
+    if store:
         found |= {"x": cloud.x, "log_w": cloud.log_w, "ancestors": cloud.ancestors}
     return found
 
@@ -411,14 +281,14 @@ def small_samples(ess: Array, first: int = 0) -> list[str]:
 
 
 def _from_genealogy(
-    roots: NDArray[np.int32], weights: Array, n_steps: int, scheme: str, threshold: float
+    roots: NDArray[np.int32], weights: Array, series: Series, n_steps: int
 ) -> tuple[float, float, dict[str, Any], list[str]]:
     """Error of the log likelihood from the weights that stem from each particle of time 0."""
     n = len(weights)
     shares = np.bincount(roots, weights=weights, minlength=n)
     survivors = len(np.unique(roots[weights > 0]))
     squares = float((shares**2).sum())
-    if scheme == "multinomial" and threshold == 1:
+    if series.scheme == "multinomial" and series.threshold == 1:
         relative = 1 - (n / (n - 1)) ** n_steps * (1 - squares)
     else:
         relative = (squares - 1 / n) * n / (n - 1)
@@ -533,14 +403,12 @@ class OnlineFilter:
         proposal: Proposal | None = None,
         seed: Any = None,
     ) -> None:
-        self._model, _, _, self._n = check_common(
-            model, [0.0], n_particles, theta, ess_threshold, proposal
-        )
-        self._scheme = choice("resampling", resampling, SCHEMES)
-        self._threshold, self._proposal = float(ess_threshold), proposal
+        self._series = checked_series(
+            model, [0.0], n_particles, theta=theta, resampling=resampling,
+            ess_threshold=ess_threshold, proposal=proposal,
+        )  # fmt: skip
         self._root = seed_sequence(seed)
         self._cloud: Cloud | None = None
-        self._columns = 0
         self._log_z = self._seconds = 0.0
         self._smallest = (math.inf, 0)
         self._told: set[str] = set()
@@ -572,33 +440,22 @@ class OnlineFilter:
             As `particle_filter`, once for each cause.
         """
         began = time.perf_counter()
-        rows, vector = online_rows(np.expand_dims(y_t, 0), self._columns)
-        cloud = self._cloud
-        if cloud is None:
-            check_functions(self._model, np.repeat(rows, 2, axis=0), vector, self._proposal)
-            functions = compiled(self._model, vector, self._proposal, rejection=False)
-            cloud = Cloud(
-                self._model, functions, self._n, rng=generator(self._root, "filter", 0),
-                scheme=self._scheme, threshold=self._threshold, roots=True, moments=True,
-            )  # fmt: skip
-        check_series(self._model, rows, self.t)
+        series = arrived(self._series, np.expand_dims(y_t, 0), self.t)
+        cloud = self._cloud or Cloud(
+            series, generator(self._root, "filter", 0), roots=True, moments=True, backward=False
+        )
         with cloud.kept_on_error(1):
-            moments, ess, increments = cloud.advance(rows)
-        self._cloud, self._columns = cloud, rows.shape[1]
+            moments, ess, increments = cloud.advance(series.rows)
+        self._cloud, self._series = cloud, series
         self._log_z += float(increments[0])
         self._smallest = min(self._smallest, (float(ess[0]), self.t))
         self.t += 1
         self._seconds += time.perf_counter() - began
         error, freedom, diagnostics, cautions = _from_genealogy(
-            cloud.roots[0], cloud.weights, self.t, self._scheme, self._threshold
+            cloud.roots[0], cloud.weights, series, self.t
         )
         cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + cautions
         tell_once("OnlineFilter", cautions, self._told, 2)
-        arguments = {
-            "model": self._model, "n_particles": self._n, "resampling": self._scheme,
-            "ess_threshold": self._threshold,
-            "proposal": None if self._proposal is None else "given",
-        }  # fmt: skip
         estimate = Estimate(
             self._log_z,
             error**2,
@@ -606,27 +463,15 @@ class OnlineFilter:
             method="OnlineFilter",
             degrees_of_freedom=freedom,
             diagnostics={**diagnostics, "smallest_ess": self._smallest[0], "warnings": cautions},
-            cost={"evaluations": self._n * self.t, "seconds": self._seconds},
-            provenance=provenance("OnlineFilter", self._root, arguments),
+            cost={"evaluations": series.n * self.t, "seconds": self._seconds},
+            provenance=provenance("OnlineFilter", self._root, series.arguments()),
         )
-        now, dim = (self.t - 1) % 2, self._model.dim
-
-        def shape(a: Array) -> Array:
-            return a[..., 0] if self._model.state_dim is None else a
-
+        now, dim, shaped = (self.t - 1) % 2, series.model.dim, series.shaped
         return FilterResult(
-            estimate, shape(moments[:, :dim]), shape(moments[:, dim:]), ess, increments,
-            shape(cloud.x[now : now + 1].copy()), cloud.log_w[now : now + 1].copy(),
-            model=self._model, root=self._root,
+            estimate, shaped(moments[:, :dim]), shaped(moments[:, dim:]), ess, increments,
+            shaped(cloud.x[now : now + 1].copy()), cloud.log_w[now : now + 1].copy(),
+            model=series.model, root=self._root,
         )  # fmt: skip
-
-
-def online_rows(y: ArrayLike, columns: int) -> tuple[Array, bool]:
-    """Observations as rows, and whether they are vectors; `columns` of those before, or 0."""
-    rows = observations(y)
-    if columns and rows.shape[1] != columns:
-        raise ValueError(f"y: got {rows.shape[1]} components; expected {columns}")
-    return rows, np.ndim(y) == 2
 
 
 def backward_simulation(

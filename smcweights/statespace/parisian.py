@@ -27,7 +27,7 @@ from .chains import (
     sweep,
     sweeps_dropped,
 )
-from .filtering import Cloud, check_common
+from .cloud import Cloud
 from .model import (
     Functional,
     Proposal,
@@ -39,6 +39,7 @@ from .model import (
     count,
     proposal_parts,
 )
+from .series import Series, check_common
 from .smoothing import backward_method, functional_error
 
 __all__ = ["parisian_particle_gibbs", "recommend_particles"]
@@ -288,10 +289,9 @@ def _chain(
 
     def begin() -> Cloud:
         return Cloud(
-            model, compiled(model, vector, proposal), n,
-            rng=generator(seed_sequence(root), "chain", chain, stage), scheme=scheme,
-            threshold=threshold, depth=len(rows), sums=sums, draws=draws, method=method,
-            backward_depth=len(rows),
+            Series(model, rows, vector, n, scheme, threshold, proposal),
+            generator(seed_sequence(root), "chain", chain, stage), depth=len(rows), sums=sums,
+            draws=draws, method=method, backward_depth=len(rows),
         )  # fmt: skip
 
     found = sweep(begin(), rows, path, sweeps + (path is None), kernels.BY_BACKWARD)

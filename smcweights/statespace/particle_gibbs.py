@@ -16,8 +16,9 @@ from ..execution import open_run
 from ..randomness import describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
-from .filtering import Cloud, check_common
+from .cloud import Cloud
 from .model import StateSpaceModel, choice, compiled, compiled_path_density, count
+from .series import Series, check_common
 
 __all__ = ["particle_gibbs", "random_walk_metropolis"]
 
@@ -152,8 +153,8 @@ def _gibbs_chain(
     source = seed_sequence(root)
     way = kernels.BY_SAMPLING if backward == "sampling" else kernels.BY_ANCESTORS
     cloud = Cloud(
-        model, compiled(model, vector), n, rng=generator(source, "chain", chain), scheme=scheme,
-        threshold=threshold, depth=len(rows),
+        Series(model, rows, vector, n, scheme, threshold), generator(source, "chain", chain),
+        depth=len(rows),
     )  # fmt: skip
     cloud.options[kernels.REDRAW] = backward == "ancestor"
     if path is None:

@@ -27,18 +27,10 @@ from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
-from ..resampling import SCHEMES
-from .filtering import Cloud, check_common, online_rows, small_samples, tell_once
-from .model import (
-    Functional,
-    StateSpaceModel,
-    check_functions,
-    check_series,
-    choice,
-    compiled,
-    compiled_functional,
-    count,
-)
+from .cloud import Cloud
+from .filtering import small_samples, tell_once
+from .model import Functional, StateSpaceModel, choice, compiled_functional, count
+from .series import Series, arrived, checked_series
 
 __all__ = ["OnlineSmoother", "paris"]
 
@@ -144,28 +136,24 @@ def paris(
     ()
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
-    choice("resampling", resampling, SCHEMES)
+    series = checked_series(
+        model, y, n_particles, theta=theta, resampling=resampling, ess_threshold=ess_threshold
+    )
     draws, repeats = count("n_backward", n_backward), count("repeats", repeats)
     method = backward_method(model, backward)
-    compiled(model, vector)
+    series.functions()
     given = (functional, initial_functional)
-    *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
+    *_, scalar, own_names = compiled_functional(series.model, *given, len(series.rows))
     root = seed_sequence(seed)
     with open_run(
-        partial(
-            _one_run, model, rows, vector, n, resampling, float(ess_threshold), draws, method,
-            given, describe(root),
-        ),
-        executor=executor, progress=progress, seed=root, total=repeats, unit="runs",
-        description="paris",
+        partial(_smoothed, series, given, (draws, method), describe(root)), executor=executor,
+        progress=progress, seed=root, total=repeats, unit="runs", description="paris",
     ) as run:  # fmt: skip
         runs = run.map("runs", [(r,) for r in range(repeats)])
-    arguments = {
-        "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "n_backward": draws, "resampling": resampling,
-        "ess_threshold": float(ess_threshold), "backward": backward, "repeats": repeats,
-    }  # fmt: skip
+    arguments = series.arguments(
+        functional=functional, initial_functional=initial_functional, n_backward=draws,
+        backward=backward, repeats=repeats,
+    )  # fmt: skip
     return _pooled(
         np.array([entry["sums"] for entry in runs]),
         np.array([entry["log_z"] for entry in runs]),
@@ -174,24 +162,28 @@ def paris(
         method="paris",
         scalar=scalar,
         names=own_names if names is None else names,
-        cost={"evaluations": n * len(rows) * repeats, "seconds": time.perf_counter() - began},
-        source=provenance("paris", root, arguments, rows),
+        cost={
+            "evaluations": series.n * len(series.rows) * repeats,
+            "seconds": time.perf_counter() - began,
+        },
+        source=provenance("paris", root, arguments, series.rows),
     )
 
 
-def _one_run(model, rows, vector, n, scheme, threshold, draws, method, given, root, r):
-    sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
+def _smoothed(
+    series: Series, given: tuple[Any, Any], draws: tuple[int, int], root: dict[str, Any], r: int
+) -> dict[str, Any]:
+    """One run of several: `draws` are their number and how they are made."""
+    sums = compiled_functional(series.model, *given, len(series.rows))[:3]
 
     def begin() -> Cloud:
-        return Cloud(
-            model, compiled(model, vector), n, rng=generator(seed_sequence(root), "paris", r),
-            scheme=scheme, threshold=threshold, sums=sums, draws=draws, method=method,
-        )  # fmt: skip
+        rng = generator(seed_sequence(root), "paris", r)
+        return Cloud(series, rng, sums=sums, draws=draws[0], method=draws[1])
 
     cloud = begin()
-    _, ess, increments = cloud.advance(rows)
+    _, ess, increments = cloud.advance(series.rows)
     if not np.isfinite(cloud.sums).all():
-        raise functional_error(begin(), rows)
+        raise functional_error(begin(), series.rows)
     return {"sums": cloud.sums, "log_z": np.array(increments.sum()), "ess": ess,
             "tally": cloud.tally}  # fmt: skip
 
@@ -305,14 +297,14 @@ class OnlineSmoother:
         names: list[str] | None = None,
         seed: Any = None,
     ) -> None:
-        self._model, _, _, self._n = check_common(model, [0.0], n_particles, None, ess_threshold)
-        choice("resampling", resampling, SCHEMES)
+        self._series = checked_series(
+            model, [0.0], n_particles, resampling=resampling, ess_threshold=ess_threshold
+        )
         if isinstance(functional, Functional) and functional.size(7, 1) == 7:
             raise ValueError("functional: its size grows with T; expected one of fixed size")
         self._repeats = count("repeats", repeats)
         self._draws = count("n_backward", n_backward)
         self._method = backward_method(model, backward)
-        self._settings = (resampling, float(ess_threshold))
         *self._sums, self._scalar, own_names = compiled_functional(
             model, functional, initial_functional, n_steps=1
         )
@@ -322,14 +314,11 @@ class OnlineSmoother:
         self._log_z = np.zeros(self._repeats)
         self._smallest = (math.inf, 0)
         self._seconds = 0.0
-        self._columns = 0
         self._told: set[str] = set()
-        self._arguments = {
-            "model": model, "functional": functional, "initial_functional": initial_functional,
-            "n_particles": self._n, "n_backward": self._draws, "resampling": resampling,
-            "ess_threshold": float(ess_threshold), "backward": backward,
-            "repeats": self._repeats,
-        }  # fmt: skip
+        self._arguments = self._series.arguments(
+            functional=functional, initial_functional=initial_functional,
+            n_backward=self._draws, backward=backward, repeats=self._repeats,
+        )  # fmt: skip
         self.t = 0
 
     @property
@@ -370,27 +359,19 @@ class OnlineSmoother:
         An error leaves no trace of any of them.
         """
         began = time.perf_counter()
-        rows, vector = online_rows(y, self._columns)
-        clouds = self._clouds
-        if not clouds:
-            twice = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)
-            check_functions(self._model, twice, vector)
-            scheme, threshold = self._settings
-            functions = compiled(self._model, vector)
-            clouds = [
-                Cloud(
-                    self._model, functions, self._n, rng=generator(self._root, "paris", r),
-                    scheme=scheme, threshold=threshold, sums=tuple(self._sums),
-                    draws=self._draws, method=self._method,
-                )
-                for r in range(self._repeats)
-            ]  # fmt: skip
-        check_series(self._model, rows, self.t)
+        series = arrived(self._series, y, self.t)
+        clouds = self._clouds or [
+            Cloud(
+                series, generator(self._root, "paris", r), sums=tuple(self._sums),
+                draws=self._draws, method=self._method,
+            )
+            for r in range(self._repeats)
+        ]  # fmt: skip
         log_z, smallest = self._log_z.copy(), self._smallest
         with ExitStack() as kept:
             for r, cloud in enumerate(clouds):
-                kept.enter_context(cloud.kept_on_error(len(rows)))
-                _, ess, increments = cloud.advance(rows)
+                kept.enter_context(cloud.kept_on_error(len(series.rows)))
+                _, ess, increments = cloud.advance(series.rows)
                 if not np.isfinite(cloud.sums).all():
                     raise ModelError(
                         f"functional: sum of {cloud.sums} up to time {cloud.t - 1}; expected "
@@ -399,9 +380,9 @@ class OnlineSmoother:
                 log_z[r] += increments.sum()
                 at = int(ess.argmin())
                 smallest = min(smallest, (float(ess[at]), self.t + at))
-        self._clouds, self._columns = clouds, rows.shape[1]
+        self._clouds, self._series = clouds, series
         self._log_z, self._smallest = log_z, smallest
-        self.t += len(rows)
+        self.t += len(series.rows)
         self._seconds += time.perf_counter() - began
 
     def estimate(self) -> Estimate:
@@ -429,7 +410,7 @@ class OnlineSmoother:
             method="OnlineSmoother",
             scalar=self._scalar,
             names=self._names,
-            cost={"evaluations": self._n * self.t * self._repeats, "seconds": self._seconds},
+            cost={"evaluations": self._series.n * self.t * self._repeats, "seconds": self._seconds},
             source=provenance("OnlineSmoother", self._root, self._arguments),
             times=self._smallest[1],
             told=self._told,

@@ -17,7 +17,7 @@ from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from .chains import estimate_from_chains, sweep
-from .filtering import Cloud, check_common
+from .cloud import Cloud
 from .model import (
     Functional,
     StateSpaceModel,
@@ -27,6 +27,7 @@ from .model import (
     count,
     raise_status,
 )
+from .series import Series, check_common
 from .smoothing import backward_method, functional_error
 
 __all__ = ["unbiased_smoothing"]
@@ -176,13 +177,12 @@ def _pair_of_chains(
 
     source = seed_sequence(root)
     sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
-    functions = compiled(model, vector)
+    series = Series(model, rows, vector, n, "multinomial", 1.0)
 
     def cloud(stream: str, *index: int) -> Cloud:
         return Cloud(
-            model, functions, n, rng=generator(source, f"{name} {stream}", replicate, *index),
-            scheme="multinomial", threshold=1.0, depth=len(rows), sums=sums, draws=draws,
-            method=method, backward_depth=len(rows),
+            series, generator(source, f"{name} {stream}", replicate, *index), depth=len(rows),
+            sums=sums, draws=draws, method=method, backward_depth=len(rows),
         )  # fmt: skip
 
     ahead, behind = cloud("ahead"), cloud("behind")

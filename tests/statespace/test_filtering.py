@@ -11,8 +11,9 @@ import pytest
 
 import smcweights as smw
 from smcweights.statespace import kernels
-from smcweights.statespace.filtering import Cloud
-from smcweights.statespace.model import compiled, observations
+from smcweights.statespace.cloud import Cloud
+from smcweights.statespace.model import observations
+from smcweights.statespace.series import Series
 
 from . import tiny
 
@@ -28,13 +29,11 @@ PLANE = smw.models.linear_gaussian(
 
 
 def likelihoods(scheme, threshold, n, runs):
-    functions = compiled(tiny.MODEL, False)
-    rows = tiny.Y[:, None].copy()
+    series = Series(tiny.MODEL, tiny.Y[:, None].copy(), False, n, scheme, threshold)
     rng = np.random.default_rng(1)
     found = np.empty(runs)
     for r in range(runs):
-        cloud = Cloud(tiny.MODEL, functions, n, rng=rng, scheme=scheme, threshold=threshold)
-        found[r] = np.exp(cloud.advance(rows)[2].sum())
+        found[r] = np.exp(Cloud(series, rng).advance(series.rows)[2].sum())
     return found
 
 

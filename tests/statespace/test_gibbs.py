@@ -16,8 +16,9 @@ from scipy.stats import binom, chi2
 import smcweights as smw
 from smcweights.statespace import kernels
 from smcweights.statespace.chains import sweep
-from smcweights.statespace.filtering import Cloud
-from smcweights.statespace.model import compiled, compiled_functional
+from smcweights.statespace.cloud import Cloud
+from smcweights.statespace.model import compiled_functional
+from smcweights.statespace.series import Series
 
 from . import tiny
 from .test_filtering import LINEAR, Y
@@ -28,12 +29,11 @@ H = smw.functionals.sum_of_products
 
 def stationary_sweeps(n, scheme, threshold, method, sweeps, way=0, redraw=False, seed=1):
     """Means of PaRIS and paths along a chain that starts at an exact draw of the tiny model."""
-    functions = compiled(tiny.MODEL, False)
     sums = compiled_functional(tiny.MODEL, tiny.functional, tiny.initial_functional, 4)[:3]
     rng = np.random.default_rng(seed)
     path = tiny.PATHS[rng.choice(16, p=tiny.JOINT / tiny.LIKELIHOOD)]
     cloud = Cloud(
-        tiny.MODEL, functions, n, rng=rng, scheme=scheme, threshold=threshold, depth=4,
+        Series(tiny.MODEL, tiny.Y[:, None].copy(), False, n, scheme, threshold), rng, depth=4,
         sums=sums, draws=2, method=method, backward_depth=4,
     )  # fmt: skip
     cloud.options[9] = redraw

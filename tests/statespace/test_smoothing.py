@@ -13,8 +13,9 @@ import smcweights as smw
 from smcweights import _compat
 from smcweights.statespace import kernels
 from smcweights.statespace.chains import sweep
-from smcweights.statespace.filtering import Cloud
+from smcweights.statespace.cloud import Cloud
 from smcweights.statespace.model import compiled, compiled_functional
+from smcweights.statespace.series import Series
 
 from . import tiny
 from .test_filtering import EXACT, LINEAR, Y
@@ -54,12 +55,11 @@ def test_several_sums_of_the_users():
 
 
 def tiny_runs(n, runs, method, scheme="multinomial"):
-    functions = compiled(tiny.MODEL, False)
     sums = compiled_functional(tiny.MODEL, tiny.functional, tiny.initial_functional, 4)[:3]
     rows = tiny.Y[:, None].copy()
     cloud = Cloud(
-        tiny.MODEL, functions, n, rng=np.random.default_rng(1), scheme=scheme, threshold=1.0,
-        depth=4, sums=sums, draws=2, method=method, backward_depth=4,
+        Series(tiny.MODEL, rows, False, n, scheme, 1.0), np.random.default_rng(1), depth=4,
+        sums=sums, draws=2, method=method, backward_depth=4,
     )  # fmt: skip
     return np.array([sweep(cloud, rows, None, 1, 0)["means"][0, 0] for _ in range(runs)])
 

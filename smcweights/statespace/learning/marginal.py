@@ -16,7 +16,7 @@ from ...errors import DegeneracyError, ModelError, PrecisionWarning
 from ...execution import open_run
 from ...randomness import describe, generator, seed_sequence
 from ...resampling import SCHEMES
-from ..filtering import Cloud, check_common
+from ..cloud import Cloud
 from ..model import (
     Proposal,
     StateSpaceModel,
@@ -26,6 +26,7 @@ from ..model import (
     count,
     proposal_parts,
 )
+from ..series import Series, check_common
 from .ascent import STAGE
 from .parameters import (
     check_searchable,
@@ -219,7 +220,7 @@ def _marginal_chain(
 ):  # fmt: skip
     """Steps of a random walk over parameters, with a fresh filter for every proposal."""
     rng = generator(seed_sequence(root), "marginal", chain, begin)
-    functions = compiled(model, vector, proposal)
+    series = Series(model, rows, vector, n, scheme, threshold, proposal)
     u = np.array(state["u"])
     k = len(u)
     theta = model.theta.copy()
@@ -245,7 +246,7 @@ def _marginal_chain(
             raise ModelError(f"log_prior: {prior} at theta = {theta}; expected a number or -inf")
         if prior == -math.inf:
             return prior, prior, prior
-        cloud = Cloud(model, functions, n, rng=rng, scheme=scheme, threshold=threshold)
+        cloud = Cloud(series, rng)
         cloud.theta = theta.copy()
         try:
             log_z = float(cloud.advance(rows)[2].sum())

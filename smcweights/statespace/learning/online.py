@@ -17,9 +17,10 @@ from ...estimate import Estimate
 from ...provenance import provenance
 from ...randomness import generator, seed_sequence
 from ...resampling import SCHEMES
+from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..filtering import Cloud, check_common
-from ..model import StateSpaceModel, choice, compiled, count, observations, raise_status
+from ..model import StateSpaceModel, choice, count, observations, raise_status
+from ..series import Series, check_common
 from ..smoothing import backward_method
 from .ascent import regularised, search_average
 from .parameters import (
@@ -204,9 +205,7 @@ class _Follower:
         n, draws, self.method, scheme, threshold, places, self.transforms, densities = settings
         self.places, self.u, self.columns = places, u.copy(), rows.shape[1]
         self.gradients = gradients(model, rows, vector, densities)
-        self.cloud = Cloud(
-            model, compiled(model, vector), n, rng=rng, scheme=scheme, threshold=threshold
-        )
+        self.cloud = Cloud(Series(model, rows, vector, n, scheme, threshold), rng)
         self.picks = np.zeros((n, draws), dtype=np.int32)
         self.tau = np.zeros((n, model.theta.size))
         self.total = np.zeros(model.theta.size)

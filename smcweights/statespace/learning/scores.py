@@ -33,9 +33,10 @@ from ...randomness import describe, generator, seed_sequence
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
 from ..chains import estimate_from_chains, initial_paths, mixing, sweep, sweeps_dropped
+from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..filtering import Cloud, check_common
 from ..model import Proposal, StateSpaceModel, choice, compiled, count, raise_status
+from ..series import Series, check_common
 from ..smoothing import backward_method
 from .parameters import free_places, parameter_names
 
@@ -125,7 +126,7 @@ class ScoreChain:
         p = problem
         self.problem, self.rng, self.path = p, rng, path
         self.cloud = Cloud(
-            p.model, p.functions, p.n, rng=rng, scheme=p.scheme, threshold=p.threshold,
+            Series(p.model, p.rows, p.vector, p.n, p.scheme, p.threshold, p.proposal), rng,
             depth=len(p.rows),
         )  # fmt: skip
         self.gradients = gradients(p.model, p.rows, p.vector, p.densities)

@@ -1,0 +1,143 @@
+"""A model and the observations it is held against, checked: what every job of the room knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..resampling import SCHEMES
+from .model import (
+    Compiled,
+    Proposal,
+    StateSpaceModel,
+    check_functions,
+    check_series,
+    choice,
+    compiled,
+    count,
+    observations,
+)
+
+__all__ = ["Series", "arrived", "checked_series"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """What filters are told; jobs of executors are functions of it and of what tells them apart.
+
+    Attributes
+    ----------
+    model : StateSpaceModel
+        With the parameters that count.
+    rows : ndarray, shape (T, p)
+        Observations, NaN where nothing was seen.
+    vector : bool
+        Whether the model is shown a row as an array; else p is 1, and it is shown a float.
+    n : int
+        Particles.
+    scheme : str
+        How they are resampled,
+    threshold : float
+        and below which share of effective particles.
+    proposal : Proposal or None
+        Where they are drawn from.
+    """
+
+    model: StateSpaceModel
+    rows: Array
+    vector: bool
+    n: int
+    scheme: str = "systematic"
+    threshold: float = 0.5
+    proposal: Proposal | None = None
+
+    def functions(self, *, rejection: bool = True) -> Compiled:
+        """What the kernels call; without `rejection` where nothing is drawn backward."""
+        return compiled(self.model, self.vector, self.proposal, rejection=rejection)
+
+    @property
+    def y(self) -> Array:
+        """Observations as they were given, shape (T,) or (T, p)."""
+        return self.rows if self.vector else self.rows[:, 0]
+
+    def shaped(self, states: Array) -> Array:
+        """States, of components along the last axis, without that axis where they are floats."""
+        return states[..., 0] if self.model.state_dim is None else states
+
+    def arguments(self, **more: Any) -> dict[str, Any]:
+        """What provenance says of it."""
+        return {
+            "model": self.model, "n_particles": self.n, "resampling": self.scheme,
+            "ess_threshold": self.threshold,
+            "proposal": None if self.proposal is None else "given", **more,
+        }  # fmt: skip
+
+
+def checked_series(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    n_particles: int,
+    *,
+    theta: ArrayLike | None = None,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    proposal: Proposal | None = None,
+    schemes: tuple[str, ...] = SCHEMES,
+) -> Series:
+    """Check what all filters are given; of the schemes those that the caller knows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as `particle_filter` says.
+    ModelError
+        A function of the model raises, or does not belong to these observations.
+    """
+    if not isinstance(model, StateSpaceModel):
+        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
+    model = model if theta is None else model.with_theta(theta)
+    if not 0 <= ess_threshold <= 1:
+        raise ValueError(f"ess_threshold: got {ess_threshold}; expected a number from 0 to 1")
+    if proposal is not None and not isinstance(proposal, Proposal):
+        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
+    n = count("n_particles", n_particles, 2)
+    rows, vector = observations(y), np.ndim(y) == 2
+    if len(rows) > 1:
+        check_series(model, rows)
+    check_functions(model, rows, vector, proposal)
+    choice("resampling", resampling, schemes)
+    return Series(model, rows, vector, n, resampling, float(ess_threshold), proposal)
+
+
+def check_common(
+    model: Any, y: ArrayLike, n_particles: Any, theta: Any, ess_threshold: Any,
+    proposal: Any = None,
+) -> tuple[StateSpaceModel, Array, bool, int]:  # fmt: skip
+    """Parts of a checked series: for callers that are yet to take it whole."""
+    s = checked_series(
+        model, y, n_particles, theta=theta, ess_threshold=ess_threshold, proposal=proposal
+    )
+    return s.model, s.rows, s.vector, s.n
+
+
+def arrived(series: Series, y: ArrayLike, t: int) -> Series:
+    """The series with observations (T,) or (T, p) that arrive at time `t` in place of its own.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError
+        As for a series that is given at once; another number of components than before.
+    """
+    rows, vector = observations(y), np.ndim(y) == 2
+    if t == 0:
+        twice = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)
+        check_functions(series.model, twice, vector, series.proposal)
+    elif rows.shape[1] != series.rows.shape[1]:
+        raise ValueError(f"y: got {rows.shape[1]} components; expected {series.rows.shape[1]}")
+    check_series(series.model, rows, t)
+    return replace(series, rows=rows, vector=vector)
