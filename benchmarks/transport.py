@@ -28,8 +28,10 @@ import numpy as np
 
 import smcweights as smw
 from smcweights import problems
-from smcweights.transport import sliced
-from smcweights.transport.directions import Plan, draw
+from smcweights.transport.clouds import pair_of
+from smcweights.transport.costs import chunk_rows
+from smcweights.transport.directions import Directions, draw
+from smcweights.transport.sliced import Question, along
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -95,8 +97,8 @@ def one(x, y, n, seed, **keywords):
 def plain(x, y):
     """Mean and variance of the cost of one uniform direction."""
     d = x.shape[1]
-    theta = draw(Plan("uniform", d, 1, 20_000, 1), 1, np.random.default_rng(7))[0]
-    costs = sliced._costs(sliced.pair_of(x, y, None, None), (), theta, 2.0)[:, 0]
+    theta = draw(Directions("uniform", d, 1, 20_000, 1), 1, np.random.default_rng(7))[0]
+    costs = along(Question(pair_of(x, y), 2.0), theta)[:, 0]
     return costs.mean(), costs.var()
 
 
@@ -251,7 +253,7 @@ def speed(quick):
 
             def floor(x=x, y=y, d=d, dtype=dtype, n=n):
                 theta = np.random.default_rng(1).normal(size=(100, d)).astype(dtype)
-                step = sliced.chunk_rows(d, 2 * n, np.dtype(dtype).itemsize)
+                step = chunk_rows(d, 2 * n, np.dtype(dtype).itemsize)
                 both = [np.empty((min(step, 100), n), dtype) for _ in range(2)]
                 for a in range(0, 100, step):
                     for cloud, rows in zip((x, y), both, strict=True):
@@ -302,17 +304,17 @@ def memory(quick):
 
 def bias(quick):
     """Bias over standard deviation at ten directions, and its z, for the upper bound as control."""
-    from smcweights.transport.controls import fit
+    from smcweights.transport.control_variates import fit
 
     runs = 4_000 if quick else 10_000
     x, y = mixture(60, 3, 11), mixture(60, 3, 12)
     truth = one(x, y, 200_000, 5, directions="rule").value
     rng = np.random.default_rng(1)
-    theta = draw(Plan("uniform", 3, runs, 10, 1), runs, rng)
-    pair = sliced.pair_of(x, y, None, None)
+    theta = draw(Directions("uniform", 3, runs, 10, 1), runs, rng)
+    pair = pair_of(x, y)
     rows = theta.reshape(-1, 3)
-    costs = sliced._costs(pair, (), rows, 2.0)[:, 0].reshape(runs, 10)
-    v_x, v_y = pair.projected_variances(rows, rows @ pair.x.points.T, rows @ pair.y.points.T)
+    costs = along(Question(pair, 2.0), rows)[:, 0].reshape(runs, 10)
+    v_x, v_y = (c.projected_variance(rows, rows @ c.points.T) for c in (pair.x, pair.y))
     h = (rows @ pair.shift) ** 2 + v_x + v_y
     h = h.reshape(runs, 10) - (pair.shift @ pair.shift + pair.x.spread + pair.y.spread) / 3
     centred = costs - costs.mean(1, keepdims=True)

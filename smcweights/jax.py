@@ -68,7 +68,7 @@ def sliced_wasserstein(
     >>> bool(jax.jit(loss)(x) > 0), jax.grad(loss)(x).shape
     (True, (50, 3))
     """
-    from .transport.sliced import checked_order
+    from .transport.costs import checked_order
 
     x, y = jnp.asarray(x), jnp.asarray(y)
     if x.ndim == 1 and y.ndim == 1:
@@ -101,7 +101,7 @@ def sliced_wasserstein(
 
 def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> tuple[Any, Any]:
     from .stopping import positive_count
-    from .transport.directions import _degree_five, _lebedev, plan
+    from .transport.directions import plan
 
     if not isinstance(directions, str):
         if not isinstance(directions, jax.core.Tracer):
@@ -125,13 +125,13 @@ def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> t
         angle = jax.random.uniform(key, (rule.blocks, 1), dtype) + jnp.arange(rule.lines)
         angle = (angle * (jnp.pi / rule.lines)).ravel()
         return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1), weights
-    rows = rule.lines if rule.kind == "orthogonal" else d
+    turned = rule.turned_rule
+    rows = rule.lines if turned is None else d
     q, r = jnp.linalg.qr(jax.random.normal(key, (rule.blocks, d, rows), dtype))
     turn = jnp.swapaxes(q * jnp.sign(jnp.diagonal(r, axis1=1, axis2=2))[:, None, :], 1, 2)
-    if rule.kind == "orthogonal":
-        return turn.reshape(-1, d), weights
-    nodes = (_lebedev(rule.degree) if rule.kind == "lebedev" else _degree_five(d))[0]
-    return (jnp.asarray(nodes, dtype) @ turn).reshape(-1, d), weights
+    if turned is not None:
+        turn = jnp.asarray(turned[0], dtype) @ turn
+    return turn.reshape(-1, d), weights
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -1,8 +1,14 @@
 """Sliced Wasserstein distances between clouds of points, their gradients and flows.
 
-directions.py   independent blocks of directions, each a rule on the sphere turned at random
-controls.py     functions of the direction with known means, and coefficients without bias
-sliced.py       the distance, all pairs of several clouds, a fixed reference, a two-sample test
-flow.py         closed-form gradients and gradient flows
-kernels.py      merges of sorted projections, and the exact sweep in the plane
+sliced.py            the distance of two clouds
+several.py           all pairs of several clouds, and a fixed reference
+two_samples.py       a permutation test
+gradient.py          closed-form gradients
+flow.py              flows along them
+sphere.py            means over the sphere in closed form, and the distance of Gaussian laws
+clouds.py            points with weights, checked and moved to where no digits are lost
+directions.py        independent blocks of directions, each a rule on the sphere turned at random
+costs.py             transport on the line, and around the whole plane
+control_variates.py  functions of the direction with known means, and coefficients without bias
+kernels.py           merges of sorted projections, and the sweep in the plane
 """

@@ -12,28 +12,28 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LEBEDEV_LINES", "Plan", "draw", "haar_rows", "plan", "wider"]
+from ..stopping import positive_count
+
+__all__ = ["Directions", "check_name", "draw", "haar_rows", "plan", "plan_within", "wider"]
 
 Array = NDArray[np.float64]
 
 NAMES = ("auto", "uniform", "orthogonal", "sobol", "rule", "exact")
-# lines of Lebedev's rules by degree, without those that have negative weights
-LEBEDEV_DEGREES = (
-    3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31, 35, 41, 47, 53, 59, 65, 71, 77, 83
-)  # fmt: skip
-LEBEDEV_LINES = (
-    3, 7, 13, 19, 25, 43, 55, 73, 85, 97, 151, 175, 217, 295, 385, 487, 601, 727, 865, 1015, 1177
+# lines and degrees of Lebedev's rules, without those that have negative weights
+LEBEDEV = (
+    (3, 3), (7, 5), (13, 7), (19, 9), (25, 11), (43, 15), (55, 17), (73, 19), (85, 21), (97, 23),
+    (151, 29), (175, 31), (217, 35), (295, 41), (385, 47), (487, 53), (601, 59), (727, 65),
+    (865, 71), (1015, 77), (1177, 83),
 )  # fmt: skip
 LARGEST_ANGLES = 1024  # lines of one block in the plane
 
 
 @dataclass(frozen=True)
-class Plan:
+class Directions:
     """What the blocks are made of.
 
     Attributes
@@ -73,16 +73,32 @@ class Plan:
     @property
     def weights(self) -> Array:
         """Weights of the directions of a block, shape (lines,), of sum 1."""
+        rule = self.turned_rule
+        return np.full(self.lines, 1 / self.lines) if rule is None else rule[1]
+
+    @property
+    def turned_rule(self) -> tuple[Array, Array] | None:
+        """Nodes (lines, dimension) and weights (lines,) of a rule that every block turns anew."""
         if self.kind == "lebedev":
-            return _lebedev(self.degree)[1]
-        if self.kind == "degree 5":
-            return _degree_five(self.dimension)[1]
-        return np.full(self.lines, 1 / self.lines)
+            return _lebedev(self.degree)
+        return _degree_five(self.dimension) if self.kind == "degree 5" else None
+
+    def describe(self) -> dict[str, str | int]:
+        """What diagnostics say of them."""
+        return {
+            "directions": self.kind,
+            "blocks": self.blocks,
+            "lines_per_block": self.lines,
+            "degree": self.degree,
+        }
+
+
+ON_THE_LINE = Directions("uniform", 1, 1, 1, 1, np.ones((1, 1, 1)))
 
 
 def plan(
     directions: str | ArrayLike, dimension: int, budget: int | None, *, fewest: int = 5
-) -> Plan:
+) -> Directions:
     """Blocks for a budget: a rule that depends on the arguments only.
 
     Parameters
@@ -97,12 +113,13 @@ def plan(
 
     Returns
     -------
-    Plan
+    Directions
 
     Raises
     ------
     ValueError, TypeError
-        Unknown name, or an array that is not of unit vectors in this dimension.
+        A name that is unknown or "exact", or an array that is not of unit vectors in this
+        dimension.
 
     Examples
     --------
@@ -113,33 +130,55 @@ def plan(
     """
     if not isinstance(directions, str):
         return _given(directions, dimension, budget)
-    if directions not in NAMES:
-        raise ValueError(f"directions: got {directions!r}; expected one of {NAMES} or an array")
+    check_name(directions)
+    if directions == "exact":
+        raise ValueError(
+            "directions: 'exact' serves sliced_wasserstein alone; expected 'auto' or 'rule'"
+        )
     d = dimension
     if budget is None:
         return _first_round(directions, d)
     if directions in ("auto", "rule") and d == 2:
         lines = min(max(budget // _blocks_of(budget, fewest), 1), LARGEST_ANGLES)
-        return Plan("angles", 2, budget // lines, lines, 2 * lines - 1)
-    if directions in ("auto", "rule") and d == 3 and budget >= LEBEDEV_LINES[0]:
-        share = budget // _blocks_of(budget, fewest)
-        fits = [i for i, lines in enumerate(LEBEDEV_LINES) if lines <= max(share, 3)]
-        return _lebedev_plan(fits[-1], budget // LEBEDEV_LINES[fits[-1]])
+        return Directions("angles", 2, budget // lines, lines, 2 * lines - 1)
+    if directions in ("auto", "rule") and d == 3 and budget >= LEBEDEV[0][0]:
+        share = max(budget // _blocks_of(budget, fewest), LEBEDEV[0][0])
+        lines, degree = [rule for rule in LEBEDEV if rule[0] <= share][-1]
+        return Directions("lebedev", 3, budget // lines, lines, degree)
     if directions == "rule" and d > 3 and budget >= fewest * d * d:
-        return Plan("degree 5", d, budget // (d * d), d * d, 5)
+        return Directions("degree 5", d, budget // (d * d), d * d, 5)
     if directions == "sobol":
         lines = 2 ** int(math.log2(max(budget // _blocks_of(budget, fewest), 1)))
-        return Plan("sobol", d, budget // lines, lines, 1)
+        return Directions("sobol", d, budget // lines, lines, 1)
     if directions == "uniform" or budget < 2:
-        return Plan("uniform", d, budget, 1, 1)
+        return Directions("uniform", d, budget, 1, 1)
     # whole blocks where there are enough of them; else fewer rows in each
     lines = d if budget >= fewest * d else min(max(budget // max(fewest, 8), 1), d)
     if lines == 1:
-        return Plan("uniform", d, budget, 1, 1)
-    return Plan("orthogonal", d, budget // lines, lines, 3 if lines == d else 1)
+        return Directions("uniform", d, budget, 1, 1)
+    return Directions("orthogonal", d, budget // lines, lines, 3 if lines == d else 1)
 
 
-def wider(current: Plan) -> Plan | None:
+def plan_within(
+    directions: str | ArrayLike, dimension: int, budget: int, *, fewest: int = 5
+) -> Directions:
+    """`plan` for a budget that has a default, of which given directions know nothing.
+
+    On the line there is one direction.
+    """
+    total = positive_count(budget, "budget") if isinstance(directions, str) else None
+    if dimension == 1:
+        return ON_THE_LINE
+    return plan(directions, dimension, total, fewest=fewest)
+
+
+def check_name(directions: str | ArrayLike) -> None:
+    """Raise for a name that no directions have."""
+    if isinstance(directions, str) and directions not in NAMES:
+        raise ValueError(f"directions: got {directions!r}; expected one of {NAMES} or an array")
+
+
+def wider(current: Directions) -> Directions | None:
     """The next larger rule for a run by precision, or None: eight blocks about four times as wide.
 
     Examples
@@ -149,19 +188,19 @@ def wider(current: Plan) -> Plan | None:
     """
     if current.kind == "angles" and 4 * current.lines <= LARGEST_ANGLES:
         lines = 4 * current.lines
-        return Plan("angles", 2, 8, lines, 2 * lines - 1)
+        return Directions("angles", 2, 8, lines, 2 * lines - 1)
     if current.kind == "lebedev":
-        fits = [i for i, lines in enumerate(LEBEDEV_LINES) if lines >= 4 * current.lines]
-        return _lebedev_plan(fits[0], 8) if fits else None
+        larger = (rule for rule in LEBEDEV if rule[0] >= 4 * current.lines)
+        return next((Directions("lebedev", 3, 8, *rule) for rule in larger), None)
     return None
 
 
-def draw(current: Plan, blocks: int, rng: np.random.Generator, first: int = 0) -> Array:
+def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int = 0) -> Array:
     """Directions of some blocks.
 
     Parameters
     ----------
-    current : Plan
+    current : Directions
     blocks : int
         How many.
     rng : numpy.random.Generator
@@ -190,10 +229,10 @@ def draw(current: Plan, blocks: int, rng: np.random.Generator, first: int = 0) -
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     if current.kind == "sobol":
         return np.stack([_sobol(lines, d, rng) for _ in range(blocks)])
-    if current.kind == "orthogonal":
+    rule = current.turned_rule
+    if rule is None:
         return haar_rows(blocks, lines, d, rng)
-    nodes = _lebedev(current.degree)[0] if current.kind == "lebedev" else _degree_five(d)[0]
-    return nodes @ haar_rows(blocks, d, d, rng)
+    return rule[0] @ haar_rows(blocks, d, d, rng)
 
 
 def haar_rows(blocks: int, rows: int, dimension: int, rng: np.random.Generator) -> Array:
@@ -214,26 +253,22 @@ def _blocks_of(budget: int, fewest: int) -> int:
     return fewest if fewest < 5 else max(5 if budget < 200 else 8, fewest)
 
 
-def _lebedev_plan(index: int, blocks: int) -> Plan:
-    return Plan("lebedev", 3, blocks, LEBEDEV_LINES[index], LEBEDEV_DEGREES[index])
-
-
-def _first_round(directions: str, d: int) -> Plan:
+def _first_round(directions: str, d: int) -> Directions:
     if directions in ("auto", "rule") and d == 2:
-        return Plan("angles", 2, 8, 16, 31)
+        return Directions("angles", 2, 8, 16, 31)
     if directions in ("auto", "rule") and d == 3:
-        return _lebedev_plan(LEBEDEV_LINES.index(19), 8)
+        return Directions("lebedev", 3, 8, 19, 9)
     if directions == "uniform":
-        return Plan("uniform", d, 64, 1, 1)
+        return Directions("uniform", d, 64, 1, 1)
     if directions == "sobol":
-        return Plan("sobol", d, 8, 16, 1)
+        return Directions("sobol", d, 8, 16, 1)
     if directions == "rule" and d <= 10:
-        return Plan("degree 5", d, 8, d * d, 5)
+        return Directions("degree 5", d, 8, d * d, 5)
     lines = min(d, 32)
-    return Plan("orthogonal", d, 8, lines, 3 if lines == d else 1)
+    return Directions("orthogonal", d, 8, lines, 3 if lines == d else 1)
 
 
-def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Plan:
+def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Directions:
     try:
         theta = np.array(directions, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -259,7 +294,7 @@ def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Plan:
             f"budget: got {budget} with {theta.shape[0] * theta.shape[1]} directions given; "
             "leave it out, all of them are used"
         )
-    return Plan("given", dimension, theta.shape[0], theta.shape[1], 1, theta)
+    return Directions("given", dimension, theta.shape[0], theta.shape[1], 1, theta)
 
 
 def _sobol(lines: int, d: int, rng: np.random.Generator) -> Array:
@@ -300,13 +335,3 @@ def _degree_five(d: int) -> tuple[Array, Array]:
     w = np.full(d * d, 2 / (d * (d + 2)))
     w[:d] = (4 - d) / (d * (d + 2))
     return np.concatenate(rows), w
-
-
-def describe(current: Plan) -> dict[str, Any]:
-    """What the diagnostics say about the directions."""
-    return {
-        "directions": current.kind,
-        "blocks": current.blocks,
-        "lines_per_block": current.lines,
-        "degree": current.degree,
-    }

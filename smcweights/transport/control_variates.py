@@ -12,7 +12,7 @@ With Dm the difference of the means and v_x, v_y the variances of the projected 
 ``(function, mean)``       the user's: (L, d) -> (L,) or (L, k), and its mean over the sphere
 
 `fit` has the coefficients: every block is corrected by those of the other blocks, so that the
-mean is unbiased.
+mean is unbiased. `take_off` centres controls by their means first.
 
 References: Nguyen and Ho (2024), arXiv 2305.00402; Leluc et al. (2024), arXiv 2402.01493.
 """
@@ -22,24 +22,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import ModelError
+from .clouds import Cloud, Pair
+from .sphere import absolute_moment, mean_squared_gap
 
 __all__ = [
+    "BLOCKS_PER_CONTROL",
     "Control",
-    "Fit",
-    "absolute_moment",
+    "Corrected",
+    "Request",
+    "affordable",
     "build",
     "check_means",
     "fit",
-    "mean_squared_gap",
-    "projection_skewness",
+    "take_off",
 ]
 
 Array = NDArray[np.float64]
+Function = Callable[[Array], ArrayLike]
+Named = str | tuple[str, int] | tuple[Function, ArrayLike]
+Request = bool | Named | Sequence[Named] | None
 
 NAMES = ("lower", "upper", "parts", "gaussian", "power", "point_mass")
 # control by control, the ones that are kept first when blocks are few
@@ -72,153 +79,36 @@ class Control:
 
     name: str
     count: int
-    values: Callable[[Array, Any, Any], Array]
+    values: Callable[[Array, Array, Array], Array]
     means: Callable[[float], tuple[Array, float]]
     order: float
     label: str = ""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Corrected blocks.
+class Corrected:
+    """Block means with controls taken off.
 
     Attributes
     ----------
     blocks : ndarray, shape (B,)
-        Block means with the controls taken off.
     fitted : int
         Number of coefficients that were.
     coefficients : ndarray, shape (k,)
         From all blocks; 0 for a column that was dropped.
+    error : float
+        Bound of what means of the controls that are computed numerically leave in the mean.
     """
 
     blocks: Array
     fitted: int
     coefficients: Array
+    error: float = 0.0
 
 
-def absolute_moment(dimension: int, p: float) -> float:
-    """E abs(theta.v)^p for a unit vector v and theta uniform on the sphere.
-
-    Examples
-    --------
-    >>> round(absolute_moment(3, 1.0), 12), round(absolute_moment(7, 2.0), 12) == round(1 / 7, 12)
-    (0.5, True)
-    """
-    return math.exp(_log_absolute_moment(dimension, p))
-
-
-def _log_absolute_moment(dimension: int, p: float) -> float:
-    log_ratio = math.lgamma((p + 1) / 2) + math.lgamma(dimension / 2)
-    return log_ratio - math.lgamma((p + dimension) / 2) - 0.5 * math.log(math.pi)
-
-
-def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float:
-    """Skewness of abs(theta.v)^p, as the costs of a shifted cloud have it.
-
-    ``fitted``: of what a regression on (theta.v)^2 leaves of it, if that is more.
-
-    Examples
-    --------
-    >>> [round(projection_skewness(100, p), 1) for p in (1.0, 2.0, 4.0, 6.0)]
-    [1.0, 2.7, 9.0, 25.9]
-    """
-    # moments of higher powers leave the range of numbers
-    p = min(p, 50.0)
-
-    def moment(k: float) -> float:
-        # of sqrt(d) theta.v, which are those of a normal variable in many dimensions
-        return math.exp(_log_absolute_moment(dimension, k) + k / 2 * math.log(dimension))
-
-    def skewness(slope: float) -> float:
-        # of abs(theta.v)^p - slope (theta.v)^2
-        first, second, third = (
-            sum(math.comb(k, j) * (-slope) ** j * moment((k - j) * p + 2 * j) for j in range(k + 1))
-            for k in (1, 2, 3)
-        )
-        variance = second - first**2
-        return abs(third - 3 * first * second + 2 * first**3) / variance**1.5
-
-    raw = skewness(0.0)
-    # near p = 2 nothing but rounding is left
-    if not fitted or abs(p - 2) < 0.01:
-        return raw
-    slope = (moment(p + 2) - moment(p) * moment(2)) / (moment(4) - moment(2) ** 2)
-    return max(raw, skewness(slope))
-
-
-def mean_squared_gap(
-    a: Array, b: Array, dimension: int | None = None, tolerance: float = 1e-12
-) -> float:
-    """E (sqrt(theta'A theta) - sqrt(theta'B theta))^2 over the sphere, by a double integral.
-
-    Parameters
-    ----------
-    a, b : ndarray, shape (r, r)
-        Symmetric and positive semi-definite.
-    dimension : int, optional
-        Of the sphere's space, where A and B are blocks of larger matrices that are zero elsewhere.
-    tolerance : float, default 1e-12
-        Largest relative error.
-
-    Returns
-    -------
-    float
-        The mean; nothing cancels where A and B are close.
-
-    Notes
-    -----
-    With D = A - B, C = cos(f)^2 A + sin(f)^2 B and R = (I + 2 r C)^-1 the mean is 4/(pi d) times
-    the integral over 0 < f < pi/2 and r > 0 of
-
-        cos(f)^2 sin(f)^2 det(I + 2 r C)^(-1/2) (tr(DR)^2 + 2 tr(DRDR)),
-
-    because (sqrt a - sqrt b)^2 is 4/pi times the integral of cos^2 sin^2 (a - b)^2/(a cos^2 +
-    b sin^2) over f, 1/q that of exp(-r q), and what is left a mean over a Gaussian vector. In
-    log tan f and log r the integrand is analytic in strips of half-width pi/2 whatever the
-    matrices are, and falls exponentially: equidistant nodes err by exp(-pi^2/step).
-
-    Examples
-    --------
-    >>> round(mean_squared_gap(np.eye(3), 4 * np.eye(3)), 10)
-    1.0
-    >>> round(mean_squared_gap(np.eye(3), (1 + 1e-6) ** 2 * np.eye(3)), 20)
-    1e-12
-    """
-    d = len(a) if dimension is None else dimension
-    trace_a, trace_b = float(np.trace(a)), float(np.trace(b))
-    if trace_a <= 0 or trace_b <= 0 or not (a - b).any():
-        return abs(trace_a - trace_b) / d
-    # in units of their own, so that the nodes are the same in any
-    size = trace_a + trace_b
-    a, b, gap = a / size, b / size, (a - b) / size
-    digits = -math.log(tolerance)
-    # six more, because poles of higher order stand on the edges of the strips
-    step = math.pi**2 / (digits + 6)
-    balance = math.log(trace_a / trace_b) / 2
-    total = 0.0
-    for angle in _nodes(min(balance, 0) - digits / 2, max(balance, 0) + digits / 2, step):
-        c, s = 1 / (1 + math.exp(2 * angle)), 1 / (1 + math.exp(-2 * angle))
-        values, vectors = np.linalg.eigh(c * a + s * b)
-        values = np.maximum(values, 0.0)
-        rotated = vectors.T @ gap @ vectors
-        # smaller eigenvalues are rounding
-        least = values[values > 1e-17 * values[-1]][0]
-        log_r = _nodes(-digits - math.log(values.sum()), 2 * digits / 3 - math.log(least), step)
-        r = np.exp(log_r)
-        shrink = 1 / (1 + 2 * np.outer(r, values))
-        traces = (shrink @ np.diag(rotated)) ** 2
-        traces += 2 * np.einsum("ri,ri->r", shrink @ rotated**2, shrink)
-        root = np.exp(np.log(shrink).sum(axis=1) / 2)
-        total += (c * s) ** 1.5 * float((r * root) @ traces)
-    return 4 / (math.pi * d) * step**2 * size * total
-
-
-def _nodes(low: float, high: float, step: float) -> Array:
-    """Multiples of the step, a little further than needed."""
-    return step * np.arange(
-        math.floor((low - 3) / step), math.ceil((high + 3) / step) + 1, dtype=np.float64
-    )
+def _known(*means: float) -> Callable[[float], tuple[Array, float]]:
+    """`Control.means` without an error."""
+    return lambda tolerance: (np.array(means), 0.0)
 
 
 def harmonics(dimension: int, degree: int) -> Control:
@@ -254,7 +144,7 @@ def harmonics(dimension: int, degree: int) -> Control:
         [0.0 if (row % 2).any() else math.prod(odd[a] for a in row) / below for row in table]
     )
 
-    def values(theta: Array, x: Any, y: Any) -> Array:
+    def values(theta: Array, x: Array, y: Array) -> Array:
         powers = theta[:, :, None] ** np.arange(degree + 1)
         out = np.ones((len(theta), len(table)))
         for i in range(dimension):
@@ -264,17 +154,14 @@ def harmonics(dimension: int, degree: int) -> Control:
     return Control("harmonics", count, values, lambda tolerance: (means, 0.0), 0)
 
 
-def build(request: Any, pair: Any, p: float) -> list[Control]:
+def build(request: Request, pair: Pair, p: float) -> list[Control]:
     """Controls by name.
 
     Parameters
     ----------
     request : False, str, tuple or list of these
         As on this module's page.
-    pair : object
-        With ``dimension``, ``shift`` (Dm), ``x`` and ``y``: clouds with ``weights``, ``mean``,
-        ``spread`` (trace of the covariance), ``power_around(c, p)``, and ``spectra()`` (both
-        covariances in one basis).
+    pair : Pair
     p : float
 
     Returns
@@ -300,107 +187,82 @@ def build(request: Any, pair: Any, p: float) -> list[Control]:
     return sorted(found, key=lambda control: PREFERENCE.index(control.name))
 
 
-def _one(entry: Any, pair: Any, p: float) -> Control:
-    d = pair.dimension
-    shift = pair.shift
-    squared = float(shift @ shift)
-
-    def exactly(*means: float) -> Callable[[float], tuple[Array, float]]:
-        return lambda tolerance: (np.array(means), 0.0)
-
+def _one(entry: Named, pair: Pair, p: float) -> Control:
+    d, shift = pair.dimension, pair.shift
     if isinstance(entry, tuple) and len(entry) == 2:
         first, second = entry
         if isinstance(first, str) and first == "harmonics":
             return harmonics(d, second)
         if callable(first):
             return _own(first, second)
-    if entry == "lower":
-        return Control(
-            "lower", 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, exactly(squared / d), 2
-        )
-    if entry == "power":
-        return Control(
-            "power",
-            1,
-            lambda theta, x, y: np.abs(theta @ shift)[:, None] ** p,
-            exactly(absolute_moment(d, p) * squared ** (p / 2)),
-            p,
-        )
-    if entry in ("upper", "parts", "gaussian"):
-        return _of_second_moments(entry, pair)
     if entry == "point_mass":
         return _point_mass(pair, p)
+    # squares of the shift and variances along directions, and their means over the sphere
+    squared = float(shift @ shift)
+    means = squared / d, pair.x.spread / d, pair.y.spread / d
+
+    def parts(theta: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        v_x, v_y = pair.x.projected_variance(theta, x), pair.y.projected_variance(theta, y)
+        return (theta @ shift) ** 2, v_x, v_y
+
+    def gaussian(theta: Array, x: Array, y: Array) -> Array:
+        shifted, v_x, v_y = parts(theta, x, y)
+        return (shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2)[:, None]
+
+    def mean_of_gaussian(tolerance: float) -> tuple[Array, float]:
+        most = max(pair.x.spread + pair.y.spread, 1e-300) / d
+        # a power of ten, so that rounding doesn't move the nodes when the units change
+        share = min(max(tolerance / most, 1e-10), 1e-3)
+        relative = 10.0 ** -math.ceil(-math.log10(share))
+        gap = mean_squared_gap(*pair.spectra(), d, relative)
+        return np.array([squared / d + gap]), relative * gap
+
+    match entry:
+        case "lower":
+            return Control(
+                entry, 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, _known(means[0]), 2
+            )
+        case "upper":
+            return Control(
+                entry,
+                1,
+                lambda theta, x, y: np.add.reduce(parts(theta, x, y))[:, None],
+                _known(sum(means)),
+                2,
+            )
+        case "parts":
+            return Control(entry, 3, lambda *at: np.stack(parts(*at), axis=1), _known(*means), 2)
+        case "gaussian":
+            return Control(entry, 1, gaussian, mean_of_gaussian, 2)
+        case "power":
+            mean = absolute_moment(d, p) * squared ** (p / 2)
+            return Control(
+                entry, 1, lambda theta, x, y: np.abs(theta @ shift)[:, None] ** p, _known(mean), p
+            )
     raise ValueError(
         f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
         "(function, mean)"
     )
 
 
-def _of_second_moments(name: str, pair: Any) -> Control:
-    d, shift = pair.dimension, pair.shift
-    squared = float(shift @ shift)
-
-    def spread(theta: Array, x: Any, y: Any) -> tuple[Array, Array, Array]:
-        v_x, v_y = pair.projected_variances(theta, x, y)
-        return (theta @ shift) ** 2, v_x, v_y
-
-    def sums() -> tuple[float, float, float]:
-        return squared / d, pair.x.spread / d, pair.y.spread / d
-
-    if name == "upper":
-        return Control(
-            "upper",
-            1,
-            lambda theta, x, y: np.add.reduce(spread(theta, x, y))[:, None],
-            lambda tolerance: (np.array([sum(sums())]), 0.0),
-            2,
-        )
-    if name == "parts":
-        return Control(
-            "parts",
-            3,
-            lambda theta, x, y: np.stack(spread(theta, x, y), axis=1),
-            lambda tolerance: (np.array(sums()), 0.0),
-            2,
-        )
-
-    def gaussian(theta: Array, x: Any, y: Any) -> Array:
-        shifted, v_x, v_y = spread(theta, x, y)
-        return (shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2)[:, None]
-
-    def mean(tolerance: float) -> tuple[Array, float]:
-        a, b = pair.spectra()
-        most = max(pair.x.spread + pair.y.spread, 1e-300) / d
-        # a power of ten, so that rounding doesn't move the nodes when the units change
-        share = min(max(tolerance / most, 1e-10), 1e-3)
-        digits = math.ceil(-math.log10(share))
-        relative = 10.0**-digits
-        gap = mean_squared_gap(a, b, d, relative)
-        return np.array([squared / d + gap]), relative * gap
-
-    return Control("gaussian", 1, gaussian, mean, 2)
-
-
-def _point_mass(pair: Any, p: float) -> Control:
-    moment = absolute_moment(pair.dimension, p)
-
-    def column(theta: Array, rows: Any, cloud: Any, centre: Array) -> Array:
+def _point_mass(pair: Pair, p: float) -> Control:
+    def column(theta: Array, rows: Array, cloud: Cloud, centre: Array) -> Array:
         gaps = np.abs(rows - (theta @ centre)[:, None]) ** p
         return gaps.mean(axis=1) if cloud.weights is None else gaps @ cloud.weights
 
-    def values(theta: Array, x: Any, y: Any) -> Array:
+    def values(theta: Array, x: Array, y: Array) -> Array:
         return np.stack(
             [column(theta, x, pair.x, pair.y.mean), column(theta, y, pair.y, pair.x.mean)], axis=1
         )
 
     def means(tolerance: float) -> tuple[Array, float]:
-        known = (pair.x.power_around(pair.y.mean, p), pair.y.power_around(pair.x.mean, p))
-        return moment * np.array(known), 0.0
+        known = pair.x.power_around(pair.y.mean, p), pair.y.power_around(pair.x.mean, p)
+        return absolute_moment(pair.dimension, p) * np.array(known), 0.0
 
     return Control("point_mass", 2, values, means, p)
 
 
-def _own(function: Callable[[Array], Any], mean: Any) -> Control:
+def _own(function: Function, mean: ArrayLike) -> Control:
     try:
         known = np.atleast_1d(np.asarray(mean, dtype=np.float64))
     except (TypeError, ValueError):
@@ -411,9 +273,7 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
             "per function"
         )
 
-    def values(theta: Array, x: Any, y: Any) -> Array:
-        from ..errors import ModelError
-
+    def values(theta: Array, x: Array, y: Array) -> Array:
         try:
             given = function(theta.copy())
         except Exception as error:
@@ -438,13 +298,84 @@ def _own(function: Callable[[Array], Any], mean: Any) -> Control:
     return Control("own", len(known), values, lambda tolerance: (known, 0.0), 0, label)
 
 
-def check_means(control: Control, values: Array, weights: Array, stated: Array) -> None:
-    """Raise where values (B, lines, k) of a control refute the means (k,) stated for it.
+def affordable(controls: Sequence[Control], blocks: int) -> list[bool]:
+    """Which controls so many blocks allow: one function for every eight, the first ones first."""
+    left, kept = blocks // BLOCKS_PER_CONTROL, []
+    for control in controls:
+        kept.append(control.count <= left)
+        left -= control.count * kept[-1]
+    return kept
 
-    Six standard errors: of independent directions, which the blocks of a rule stay within, and of
-    the blocks as they are. Few directions say little of the mean of a skewed function, and may
-    show half of its skewness. A column that `fit` drops because it doesn't vary does no harm.
+
+def take_off(
+    controls: Sequence[Control], costs: Array, rows: Array, scale: float, fixed: bool = False
+) -> Corrected:
+    """Block means with controls taken off whose means are known.
+
+    Parameters
+    ----------
+    controls : sequence of Control
+    costs : ndarray, shape (B,)
+        Block means.
+    rows : ndarray, shape (B, k)
+        Block means of the controls.
+    scale : float
+        Mean square of the points of both clouds.
+    fixed : bool, default False
+        The one control has the coefficient 1; else they are fitted.
+
+    Returns
+    -------
+    Corrected
     """
+    if not controls:
+        return Corrected(costs, 0, np.zeros(0))
+    counts = [control.count for control in controls]
+    orders = np.repeat([control.order for control in controls], counts)
+    sizes = np.where(orders > 0, scale ** (orders / 2), np.abs(rows).max(axis=0))
+
+    def with_means(means: Array) -> Corrected:
+        if fixed:
+            return Corrected(costs - (rows - means)[:, 0], 0, np.ones(1))
+        return fit(costs, rows - means, sizes)
+
+    # the error of what is left hardly changes with the means, which are needed to a hundredth of it
+    first, count = with_means(rows.mean(axis=0)), len(costs)
+    left = first.blocks.std(ddof=1) / math.sqrt(count) if count > 1 else abs(costs[0])
+    largest = np.maximum.reduceat(np.abs(first.coefficients), np.cumsum([0, *counts[:-1]]))
+    allowed = 0.01 * float(left) / np.maximum(largest, 1e-300 * max(float(left), 1.0))
+    known = [c.means(float(most)) for c, most in zip(controls, allowed, strict=True)]
+    error = float(sum(largest * [error for _, error in known]))
+    return replace(with_means(np.concatenate([mean for mean, _ in known])), error=error)
+
+
+def check_means(
+    controls: Sequence[Control], table: Array, columns: NDArray[np.intp], weights: Array
+) -> None:
+    """Raise where the means stated for functions of the user's are refuted by their values.
+
+    Parameters
+    ----------
+    controls : sequence of Control
+    table : ndarray, shape (B, lines, ...)
+        In its last axis, at ``columns``, the values of the controls.
+    columns : ndarray of int
+    weights : ndarray, shape (lines,)
+    """
+    ends = np.cumsum([control.count for control in controls], dtype=int)
+    for control, own in zip(controls, np.split(columns, ends), strict=False):
+        if control.name == "own":
+            _check_means(control, table[..., own], weights)
+
+
+def _check_means(control: Control, values: Array, weights: Array) -> None:
+    """The check of one function by six standard errors.
+
+    Of independent directions, which the blocks of a rule stay within, and of the blocks as they
+    are. Few directions say little of the mean of a skewed function, and may show half of its
+    skewness. A column that `fit` drops because it doesn't vary does no harm.
+    """
+    stated, _ = control.means(0.0)
     singles = values.reshape(-1, values.shape[-1])
     rows = np.einsum("blk,l->bk", values, weights)
     sizes = np.abs(rows).max(axis=0)
@@ -466,7 +397,7 @@ def check_means(control: Control, values: Array, weights: Array, stated: Array) 
         )
 
 
-def fit(values: Array, centred: Array, sizes: Array) -> Fit:
+def fit(values: Array, centred: Array, sizes: Array) -> Corrected:
     """Blocks corrected with coefficients from the other blocks.
 
     Parameters
@@ -481,7 +412,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
 
     Returns
     -------
-    Fit
+    Corrected
         Its mean is exactly unbiased: no block is corrected by a coefficient it helped to find.
         In closed form, with X = [1, h], residuals e and leverages q,
         t_b = W_b - h_b'beta + (h_b'(X'X)^-1_h. X_b) e_b / (1 - q_b).
@@ -497,7 +428,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     kept = np.flatnonzero(spread > SEEN_VARYING * sizes)
     coefficients = np.zeros(k)
     if kept.size == 0:
-        return Fit(values, 0, coefficients)
+        return Corrected(values, 0, coefficients)
     design = np.column_stack([np.ones(count), centred[:, kept] / spread[kept]])
     q, r, pivots = _pivoted(design)
     rank = int((np.abs(np.diag(r)) > 1e-9 * abs(r[0, 0])).sum())
@@ -519,7 +450,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Fit:
     corrected = values - h @ solution[1:] + cross * residual / left
     places = kept[columns[1:] - 1]
     coefficients[places] = solution[1:] / spread[places]
-    return Fit(corrected, len(columns) - 1, coefficients)
+    return Corrected(corrected, len(columns) - 1, coefficients)
 
 
 def _pivoted(design: Array) -> tuple[Array, Array, NDArray[np.intp]]:

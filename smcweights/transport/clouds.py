@@ -1,0 +1,291 @@
+"""Clouds of points with weights: checked, and moved together to where no digits are lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+__all__ = ["Cloud", "Pair", "as_cloud", "centre_of", "clouds_of", "moved", "numbers", "pair_of"]
+
+Array = NDArray[Any]
+
+DIGEST_BYTES = 2**16  # larger clouds are told apart by a sample of their rows and a sum of all bits
+SOME = 2**16  # numbers that say roughly how large a cloud is
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal.
+
+    `mark` tells the points as they were given from others.
+    """
+
+    points: Array
+    weights: Array | None
+    mark: int = 0
+
+    @cached_property
+    def mean(self) -> Array:
+        """(d,), float64."""
+        if self.weights is None:
+            return self.points.mean(axis=0, dtype=np.float64)
+        return self.weights @ self.points
+
+    @cached_property
+    def size(self) -> float:
+        """Mean square of the points."""
+        squares = np.einsum("nd,nd->n", self.points, self.points, dtype=np.float64)
+        return float(self.masses @ squares)
+
+    @cached_property
+    def spread(self) -> float:
+        """Trace of the covariance (divided by the sum of the weights)."""
+        return max(self.size - float(self.mean @ self.mean), 0.0)
+
+    @cached_property
+    def rough(self) -> tuple[Array, float]:
+        """Mean (d,) and mean square of about a thousand points, fewer of many coordinates."""
+        n, d = self.points.shape
+        count = min(max(SOME // d, 50), 1000)
+        some = self.points[:: max(n // count, 1)].astype(np.float64)
+        return np.add.reduce(some) / len(some), float(np.vdot(some, some)) / len(some)
+
+    @cached_property
+    def masses(self) -> Array:
+        """Weights (n,) in any case."""
+        n = len(self.points)
+        return np.full(n, 1 / n) if self.weights is None else self.weights
+
+    @cached_property
+    def covariance(self) -> Array:
+        """(d, d), float64."""
+        return _covariance(self.points, self.weights, self.mean)
+
+    def power_around(self, centre: Array, p: float) -> float:
+        """Weighted mean of |x - centre|^p."""
+        gaps = np.linalg.norm(self.points - centre, axis=1) ** p
+        return float(gaps.mean() if self.weights is None else self.weights @ gaps)
+
+    def projected_variance(self, theta: Array, rows: Array) -> Array:
+        """Variances (L,) along directions (L, d), on which the points are projected to (L, n)."""
+        # a product of matrices takes a thirtieth of the time of elementwise ones
+        if self.points.shape[1] ** 2 <= 30 * len(self.points):
+            v = np.einsum("ld,ld->l", theta @ self.covariance, theta)
+        else:
+            centred = rows - (theta @ self.mean)[:, None]
+            v = np.einsum("ln,ln,n->l", centred, centred, self.masses).astype(np.float64)
+        return np.maximum(v, 0.0)
+
+    def fingerprint(self) -> list[Array]:
+        """What tells it from others: its points, or some of them and a sum of all bits."""
+        points = self.points
+        if points.nbytes > DIGEST_BYTES:
+            points = points[:: math.ceil(points.nbytes / DIGEST_BYTES)]
+        parts = [points, np.array([len(self.points), self.mark])]
+        return parts if self.weights is None else [*parts, self.weights]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two clouds with one vector subtracted from both, which changes no distance."""
+
+    x: Cloud
+    y: Cloud
+
+    @property
+    def dimension(self) -> int:
+        """Of the space."""
+        return self.x.points.shape[1]
+
+    @property
+    def points(self) -> int:
+        """Of both clouds."""
+        return len(self.x.points) + len(self.y.points)
+
+    @property
+    def matched(self) -> bool:
+        """Whether points meet one to one: clouds of the same size without weights."""
+        unweighted = self.x.weights is None and self.y.weights is None
+        return unweighted and len(self.x.points) == len(self.y.points)
+
+    @cached_property
+    def shift(self) -> Array:
+        """Difference of the means (d,)."""
+        return self.x.mean - self.y.mean
+
+    @property
+    def scale(self) -> float:
+        """Size of what a squared distance is the small or large difference of."""
+        return self.x.size + self.y.size
+
+    def rounding(self, p: float, cost: float) -> float:
+        """What rounding leaves unknown of a cost: about p delta g^(p-1), with g^p the cost.
+
+        Projections err by delta, and gaps between them with them; where these are all there is,
+        delta^p.
+        """
+        gap = max(cost, 0.0) ** (1 / p)
+        eps = float(np.finfo(self.x.points.dtype).eps)
+        delta = 8 * eps * max(math.sqrt(self.scale), gap)
+        return float(delta**p + p * delta * gap ** (p - 1))
+
+    def spectra(self) -> tuple[Array, Array]:
+        """Covariances of both clouds in one orthonormal basis of all the directions they have."""
+        if self.dimension <= self.points:
+            return self.x.covariance, self.y.covariance
+        clouds = self.x, self.y
+        centred = [c.points - c.mean for c in clouds]
+        basis, _ = np.linalg.qr(np.concatenate(centred).T.astype(np.float64))
+        zero = np.zeros(basis.shape[1])
+        a, b = (
+            _covariance(rows @ basis, cloud.weights, zero)
+            for rows, cloud in zip(centred, clouds, strict=True)
+        )
+        return a, b
+
+    def fingerprint(self) -> list[Array]:
+        """What tells the two from others."""
+        return self.x.fingerprint() + self.y.fingerprint()
+
+
+def _covariance(points: Array, weights: Array | None, mean: Array) -> Array:
+    d = points.shape[1]
+    total = np.zeros((d, d))
+    step = max(2**21 // d, 1)
+    for first in range(0, len(points), step):
+        block = points[first : first + step].astype(np.float64) - mean
+        if weights is None:
+            total += block.T @ block / len(points)
+        else:
+            total += block.T @ (block * weights[first : first + step, None])
+    return total
+
+
+def as_cloud(
+    points: ArrayLike, weights: ArrayLike | None = None, name: str = "x", p: float = 2.0
+) -> Cloud:
+    """A cloud, checked; points without weight are left out.
+
+    float32 and float64 are kept, anything else becomes float64; a vector is a cloud on the line.
+    """
+    found = numbers(name, points, "(n, d)")
+    if found.ndim == 1:
+        found = found[:, None]
+    if found.ndim != 2 or found.size == 0:
+        raise ValueError(f"{name}: got shape {found.shape}; expected (n, d), or (n,) on the line")
+    found = np.ascontiguousarray(found)
+    size, mark = _scan(found)
+    if size == math.inf:
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
+        raise ValueError(
+            f"{name}: point {row} has {found[row, column]} as coordinate {column}; expected finite "
+            "numbers"
+        )
+    a = _masses(weights, len(found), name)
+    if a is not None and not a.all():
+        found, a = found[a > 0], a[a > 0]
+        size, _ = _scan(found)
+    largest = 10 ** (140 / max(p, 2))
+    if size > 0 and not 1 / largest < size < largest:
+        raise ValueError(
+            f"{name}: has coordinates of size {size:.3g}; expected sizes from {1 / largest:.0e} to "
+            f"{largest:.0e}, whose powers are numbers still: use other units"
+        )
+    return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark)
+
+
+def numbers(name: str, given: ArrayLike, shape: str) -> Array:
+    """Numbers as float32 where they are, else as float64."""
+    try:
+        found = np.asarray(given)
+        if found.dtype not in (np.float32, np.float64):
+            if np.iscomplexobj(found):
+                raise TypeError("they are complex")
+            found = np.asarray(found, dtype=np.float64)
+        if np.ma.is_masked(given):
+            raise TypeError("some are masked; leave them out")
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers, shape {shape} ({error})") from None
+    return found
+
+
+def _scan(points: Array) -> tuple[float, int]:
+    """Largest size of a coordinate (infinity for NaN, too), and a sum that tells clouds apart."""
+    from . import kernels
+
+    integer = np.int64 if points.dtype == np.float64 else np.int32
+    bits, mark = kernels.scan(points.reshape(-1).view(integer), integer(np.iinfo(integer).max))
+    size = float(np.array(bits, dtype=integer).view(points.dtype))
+    return (math.inf if math.isnan(size) else size), int(mark)
+
+
+def _masses(weights: ArrayLike | None, count: int, name: str) -> Array | None:
+    """Weights of sum 1, checked."""
+    if weights is None:
+        return None
+    where = f"weights_{name}"
+    a = numbers(where, weights, f"({count},)").astype(np.float64)
+    if a.shape != (count,):
+        raise ValueError(f"{where}: got shape {a.shape}; expected ({count},)")
+    if not np.isfinite(a).all() or (a < 0).any():
+        i = int(np.argmax(~np.isfinite(a) | (a < 0)))
+        raise ValueError(f"{where}: entry {i} is {a[i]}; expected finite numbers from 0")
+    if not a.any():
+        raise ValueError(f"{where}: all are 0; expected a positive sum")
+    # the sum itself may be too large a number
+    a /= a.max()
+    return a / a.sum()
+
+
+def centre_of(clouds: Sequence[Cloud]) -> Array | None:
+    """A vector to subtract from all of them, or None where they are near the origin."""
+    centre = np.add.reduce([cloud.rough[0] for cloud in clouds]) / len(clouds)
+    length = float(centre @ centre)
+    spread = sum(
+        square - 2 * float(mean @ centre) + length for mean, square in (c.rough for c in clouds)
+    )
+    return centre if length > 4 * spread else None
+
+
+def moved(cloud: Cloud, dtype: DTypeLike, centre: Array | None) -> Cloud:
+    """The cloud with its points in another type, a vector subtracted."""
+    if centre is None and cloud.points.dtype == dtype:
+        return cloud
+    points = cloud.points.astype(dtype, copy=False)
+    if centre is not None:
+        points = (points - centre).astype(dtype)
+    return Cloud(points, cloud.weights, cloud.mark)
+
+
+def clouds_of(
+    given: Sequence[tuple[ArrayLike, ArrayLike | None, str]], p: float = 2.0
+) -> list[Cloud]:
+    """Clouds from (points, weights, name) with one vector subtracted from all of them."""
+    found = [as_cloud(*entry, p) for entry in given]
+    dimension = found[0].points.shape[1]
+    for cloud, (_, _, name) in zip(found, given, strict=True):
+        if cloud.points.shape[1] != dimension:
+            raise ValueError(
+                f"{name}: has points in {cloud.points.shape[1]} dimensions, {given[0][2]} in "
+                f"{dimension}"
+            )
+    dtype = np.result_type(*(cloud.points.dtype for cloud in found))
+    centre = centre_of(found)
+    return [moved(cloud, dtype, centre) for cloud in found]
+
+
+def pair_of(
+    x: ArrayLike,
+    y: ArrayLike,
+    weights_x: ArrayLike | None = None,
+    weights_y: ArrayLike | None = None,
+    p: float = 2.0,
+) -> Pair:
+    """Two checked clouds."""
+    return Pair(*clouds_of([(x, weights_x, "x"), (y, weights_y, "y")], p))

@@ -1,0 +1,111 @@
+"""What moving one cloud onto another costs: on the line, along directions, around the plane."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .clouds import Cloud, Pair
+
+__all__ = ["checked_order", "chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep"]
+
+Array = NDArray[Any]
+
+ROWS_BYTES = 2**27  # rows projected at once
+
+
+def checked_order(p: float) -> float:
+    """The order of a distance."""
+    if isinstance(p, bool) or not isinstance(p, int | float | np.integer | np.floating):
+        raise TypeError(f"p: got {p!r}; expected a number from 1")
+    if not 1 <= p < math.inf:
+        raise ValueError(f"p: got {p!r}; expected a finite number from 1")
+    return float(p)
+
+
+def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
+    """Rows that are projected at once: thin blocks starve matrix products, thick ones caches."""
+    if dimension <= 10:
+        base = min(max(2**15 // points, 8), 64)
+    else:
+        base = 64 if dimension <= 100 else 128
+    return int(min(base, max(ROWS_BYTES // (points * itemsize), 1)))
+
+
+def sorted_rows(cloud: Cloud, theta: Array) -> Array:
+    """The cloud projected onto directions (L, d): rows (L, n), sorted if it has no weights."""
+    rows = theta.astype(cloud.points.dtype) @ cloud.points.T
+    if cloud.weights is None:
+        rows.sort(axis=1)
+    return rows
+
+
+def row_costs(x: Cloud, y: Cloud, rows_x: Array, rows_y: Array, p: float) -> Array:
+    """One-dimensional transport costs (L,) of projected rows (L, n) and (L, m).
+
+    Rows of unweighted clouds have to be sorted.
+    """
+    from . import kernels
+
+    out = np.empty(len(rows_x))
+    if x.weights is None and y.weights is None:
+        same = rows_x.shape[1] == rows_y.shape[1]
+        (kernels.equal_rows if same else kernels.unequal_rows)(rows_x, rows_y, p, out)
+        return out
+    orders = rows_x.argsort(axis=1), rows_y.argsort(axis=1)
+    kernels.weighted_rows(rows_x, rows_y, *orders, x.masses, y.masses, p, out)
+    return out
+
+
+def slopes(pair: Pair, theta: Array, p: float) -> tuple[Array, Array]:
+    """Costs (L,) along directions (L, d), and their derivatives (L, n) by projected points of x."""
+    from . import kernels
+
+    narrow = theta.astype(pair.x.points.dtype)
+    a, b = narrow @ pair.x.points.T, narrow @ pair.y.points.T
+    orders = a.argsort(axis=1), b.argsort(axis=1)
+    out, slope_a, slope_b = np.empty(len(theta)), np.empty(a.shape), np.empty(b.shape)
+    if pair.matched:
+        kernels.equal_slopes(a, b, *orders, p, out, slope_a, slope_b)
+    else:
+        kernels.slopes(a, b, *orders, pair.x.masses, pair.y.masses, p, out, slope_a, slope_b)
+    return out, slope_a
+
+
+def sweep(pair: Pair) -> float:
+    """SW_2^2 in the plane by all angles at which the order of a projected cloud changes."""
+    from . import kernels
+
+    clouds = [np.asarray(c.points, dtype=np.float64) for c in (pair.x, pair.y)]
+    n = len(clouds[0])
+    angles, first, second, orders = [], [], [], []
+    i, j = np.triu_indices(n, 1)
+    for k, points in enumerate(clouds):
+        gap = points[j] - points[i]
+        differ = (gap != 0).any(axis=1)
+        angle = np.mod(np.arctan2(gap[differ, 1], gap[differ, 0]) + math.pi / 2, math.pi)
+        angles.append(angle)
+        first.append(i[differ] + k * n)
+        second.append(j[differ] + k * n)
+        # the order just after angle 0
+        orders.append(np.lexsort((points[:, 1], points[:, 0])))
+    angle = np.concatenate(angles)
+    tolerance = 1e-13
+    inside = (angle > tolerance) & (angle < math.pi - tolerance)
+    angle = angle[inside]
+    order = np.argsort(angle)
+    total = kernels.sweep_plane(
+        clouds[0],
+        clouds[1],
+        orders[0],
+        orders[1],
+        angle[order],
+        np.concatenate(first)[inside][order],
+        np.concatenate(second)[inside][order],
+        tolerance,
+    )
+    squares = sum(float((points**2).sum()) for points in clouds)
+    return max(squares / (2 * n) - 2 * total / (math.pi * n), 0.0)

@@ -1,0 +1,154 @@
+"""JAX distances against NumPy's, under jit, grad and vmap."""
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+
+RNG = np.random.default_rng(3)
+X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3)) + 1
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("m", [20, 13])
+def test_jax_agrees_under_jit_grad_and_vmap(p, m):
+    import jax
+
+    from smcweights._compat import enable_x64
+
+    theta = np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    with enable_x64():
+
+        def loss(x):
+            return smw.jax.sliced_wasserstein(x, Y[:m], directions=theta, p=p, root=False)
+
+        value, gradient = jax.jit(jax.value_and_grad(loss))(X)
+        many = jax.vmap(loss)(np.stack([X, X + 1]))
+    with pytest.warns(smw.PrecisionWarning):
+        truth = smw.sliced_gradient(X, Y[:m], directions=theta, p=p)
+        later = smw.sliced_gradient(X + 1, Y[:m], directions=theta, p=p)
+    assert float(value) == pytest.approx(truth.distance.value, rel=1e-12)
+    np.testing.assert_allclose(gradient, truth.value, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(many, [truth.distance.value, later.distance.value], rtol=1e-12)
+
+
+@pytest.mark.parametrize("m", [20, 13])
+def test_what_runs_on_other_devices_agrees_with_the_host(m):
+    import jax
+
+    from smcweights import jax as ours
+    from smcweights._compat import enable_x64
+
+    a, b = RNG.normal(size=(4, 20)), RNG.normal(size=(4, m))
+    for p in (1.0, 2.0, 3.0):
+        with enable_x64():
+            there = jax.jit(ours._on_device, static_argnums=0)(p, a, b)
+        for one, other in zip(ours._on_host(p, a, b), there, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (3, "auto"), (5, "auto"), (5, "rule")])
+def test_jax_directions_are_unbiased(d, directions):
+    """400 keys: |z| < 4.5."""
+    import jax
+
+    x, y = RNG.normal(size=(15, d)), 2 * RNG.normal(size=(15, d)) + 1
+    truth = smw.sliced_wasserstein(x, y, 40_000, root=False, seed=1)
+
+    @jax.jit
+    def one(key):
+        return smw.jax.sliced_wasserstein(x, y, 125, key=key, directions=directions, root=False)
+
+    values = np.array([one(k) for k in jax.random.split(jax.random.key(1), 400)], dtype=float)
+    error = np.hypot(values.std() / 20, truth.standard_error)
+    assert abs(values.mean() - truth.value) < 4.5 * error + 1e-5 * truth.value
+
+
+def test_jax_has_no_nan_at_the_fixed_point():
+    import jax
+
+    gradient = jax.grad(lambda x: smw.jax.sliced_wasserstein(x, X, key=jax.random.key(1)))(X)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("root", [True, False])
+def test_jax_keeps_what_is_no_number(p, wrong, root):
+    import jax
+
+    def loss(x, y):
+        return smw.jax.sliced_wasserstein(x, y, 40, key=jax.random.key(1), p=p, root=root)
+
+    bad = X.copy()
+    bad[3, 1] = wrong
+    for x, y in ((bad, Y), (X, bad), (np.full_like(X, wrong), Y)):
+        assert np.isnan(loss(x, y)) and np.isnan(jax.jit(loss)(x, y))
+    assert np.isnan(jax.value_and_grad(loss)(bad, Y)[0])
+
+
+@pytest.mark.parametrize("unit", [1e25, 1e-25])
+def test_jax_in_float32_of_any_size(unit):
+    import jax
+
+    def loss(x):
+        return smw.jax.sliced_wasserstein(x, unit * Y, 40, key=jax.random.key(1))
+
+    value, slope = jax.value_and_grad(loss)(unit * X)
+    truth = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
+    assert float(value) / unit == pytest.approx(float(truth), rel=1e-5)
+    assert float(np.abs(slope).sum()) > 0.1
+
+
+def test_jax_computes_half_precision_in_single():
+    import jax
+    import jax.numpy as jnp
+
+    single = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
+    for dtype in (jnp.float16, jnp.bfloat16):
+        x, y = jnp.asarray(X, dtype), jnp.asarray(Y, dtype)
+        value, slope = jax.value_and_grad(smw.jax.sliced_wasserstein)(
+            x, y, 40, key=jax.random.key(1)
+        )
+        assert float(value) == pytest.approx(float(single), rel=0.01)
+        assert slope.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"budget": 0}, ValueError, "budget: got 0"),
+        ({"budget": -5}, ValueError, "budget: got -5"),
+        ({"budget": 20.5}, ValueError, "budget: got 20.5"),
+        ({"directions": np.ones((2, 3))}, ValueError, "directions: row 0 has length 1.73"),
+        ({"x": np.zeros((0, 3))}, ValueError, "expected at least one point"),
+        ({"x": X + 1j}, TypeError, "they are complex"),
+        ({"key": None}, ValueError, "key: expected a JAX key"),
+    ],
+)
+def test_jax_tells_bad_arguments(change, error, said):
+    import jax
+
+    with pytest.raises(error, match=said):
+        smw.jax.sliced_wasserstein(**{"x": X, "y": Y, "key": jax.random.key(1), **change})
+
+
+def test_jax_trains_a_map_on_digits():
+    """Threes are drawn to eights."""
+    import jax
+
+    three, eight = (cloud[:60] / 16 for cloud in smw.problems.digits())
+    key = jax.random.key(1)
+
+    @jax.jit
+    def step(x, key):
+        loss, slope = jax.value_and_grad(
+            lambda x: smw.jax.sliced_wasserstein(x, eight, 64, key=key, root=False)
+        )(x)
+        return x - 64 * 60 / 4 * slope, loss
+
+    x, losses = three, []
+    for k in jax.random.split(key, 80):
+        x, loss = step(x, k)
+        losses.append(float(loss))
+    assert losses[-1] < losses[0] / 20

@@ -1,0 +1,66 @@
+"""Clouds in any units, with any weights."""
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+
+from .truths import SPACE, mixture
+
+
+@pytest.mark.parametrize("size", [1e308, 5e-324])
+def test_weights_of_any_size(size):
+    x, y = SPACE
+    same = smw.sliced_wasserstein(x, y, 100, weights_x=np.full(60, size), seed=1)
+    assert same.value == smw.sliced_wasserstein(x, y, 100, seed=1).value
+    a = np.r_[np.full(30, size), np.zeros(30)]
+    half = smw.sliced_wasserstein(x, y, 100, weights_x=a, seed=1)
+    assert half.value == smw.sliced_wasserstein(x[:30], y, 100, seed=1).value
+
+
+def test_clouds_of_one_point_and_of_extreme_sizes():
+    one = np.ones((5, 3))
+    with pytest.warns(smw.PrecisionWarning, match="can't be told from equal ones"):
+        same = smw.sliced_wasserstein(one, np.ones((7, 3)), 50, seed=1)
+    assert same.value == 0 and same.standard_error == 0
+    x = np.random.default_rng(1).normal(size=(30, 3))
+    small = smw.sliced_wasserstein(x * 1e-60, (x + 1) * 1e-60, 50, seed=1)
+    assert small.value == pytest.approx(
+        1e-60 * smw.sliced_wasserstein(x, x + 1, 50, seed=1).value, rel=1e-9
+    )
+    for factor in (1e-200, 1e200):
+        with pytest.raises(ValueError, match=r"x: has coordinates of size .* use other units"):
+            smw.sliced_wasserstein(x * factor, x, 50, seed=1)
+
+
+@pytest.mark.parametrize(("p", "unit"), [(2, 1e19), (2, 1e25), (2, 1e-25), (4, 1e12), (1, 1e30)])
+def test_float32_of_any_size(p, unit):
+    x, y = mixture(60, 3, 1), mixture(45, 3, 2)
+    base = smw.sliced_wasserstein(x, y, 100, p=p, seed=1)
+    narrow = smw.sliced_wasserstein(
+        (unit * x).astype(np.float32), (unit * y).astype(np.float32), 100, p=p, seed=1
+    )
+    assert narrow.value == pytest.approx(unit * base.value, rel=1e-5)
+    assert narrow.standard_error == pytest.approx(unit * base.standard_error, rel=1e-2)
+
+
+def test_invariances():
+    x, y, rng = mixture(60, 3, 1), mixture(45, 3, 2), np.random.default_rng(1)
+
+    def distance(x, y, **keywords):
+        return smw.sliced_wasserstein(x, y, 100, seed=3, **keywords).value
+
+    base = distance(x, y)
+    assert distance(x + 1e6, y + 1e6) == pytest.approx(base, rel=1e-9)
+    assert distance(rng.permutation(x), y) == pytest.approx(base, rel=1e-12)
+    assert distance(y, x) == pytest.approx(base, rel=1e-12)
+    assert distance(-3 * x, -3 * y) == pytest.approx(3 * base, rel=1e-12)
+    assert distance(np.repeat(x, 2, axis=0), y) == pytest.approx(base, rel=1e-12)
+    zero = np.concatenate([x, x + 100])
+    a = np.r_[np.ones(60), np.zeros(60)]
+    assert distance(zero, y, weights_x=a) == pytest.approx(base, rel=1e-12)
+    assert distance(x, y, weights_x=np.full(60, 7.0)) == pytest.approx(base, rel=1e-12)
+    integers = rng.integers(-5, 5, (30, 3))
+    assert distance(integers, integers + 2) == pytest.approx(2.0, rel=1e-9)
+    narrow = distance(x.astype(np.float32), y.astype(np.float32))
+    assert narrow == pytest.approx(base, rel=1e-5) and narrow != base

@@ -1,0 +1,67 @@
+"""Costs on the line and around the plane against quantile functions and dense angles."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+
+from .truths import line_cost, mixture, quietly
+
+
+@pytest.mark.parametrize("p", [1, 2.5])
+def test_on_the_line_it_is_exact(p):
+    rng = np.random.default_rng(1)
+    x, y, a = rng.normal(size=31), rng.gamma(2, size=44), rng.random(31)
+    estimate = smw.sliced_wasserstein(x, y, p=p, weights_x=a)
+    assert estimate.value == pytest.approx(line_cost(x, y, p, a) ** (1 / p), rel=1e-12)
+    assert estimate.standard_error == 0
+    if p == 1:
+        assert estimate.value == pytest.approx(stats.wasserstein_distance(x, y, a), rel=1e-12)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3.5])
+@pytest.mark.parametrize("sizes", [(50, 50), (50, 33)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_costs_of_given_directions(p, sizes, weighted):
+    rng = np.random.default_rng(1)
+    x, y = mixture(sizes[0], 3, 1), mixture(sizes[1], 3, 2)
+    a = rng.random(sizes[0]) if weighted else None
+    theta = rng.normal(size=(7, 3))
+    theta /= np.linalg.norm(theta, axis=1)[:, None]
+    estimate = quietly(x, y, p=p, weights_x=a, directions=theta, root=False)
+    truth = np.mean([line_cost(x @ t, y @ t, p, a) for t in theta])
+    assert estimate.value == pytest.approx(truth, rel=1e-12)
+    assert np.isnan(estimate.standard_error)
+
+
+@pytest.mark.parametrize("case", ["smooth", "grid with ties", "collinear", "duplicates", "equal"])
+def test_in_the_plane_the_sweep_is_exact(case):
+    rng = np.random.default_rng(5)
+    x, y = mixture(60, 2, 1), mixture(60, 2, 2)
+    if case == "grid with ties":
+        x, y = rng.integers(0, 4, (2, 60, 2)).astype(float)
+    elif case == "collinear":
+        x = np.outer(rng.normal(size=60), [1.0, 2.0])
+    elif case == "duplicates":
+        x = np.repeat(x[:20], 3, axis=0)
+    elif case == "equal":
+        y = x[::-1].copy()
+    angle = (np.arange(20_000) + 0.3) * math.pi / 20_000
+    theta = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    costs = ((np.sort(theta @ x.T) - np.sort(theta @ y.T)) ** 2).mean(axis=1)
+    estimate = smw.sliced_wasserstein(x, y, root=False)
+    assert estimate.diagnostics["directions"] == "exact"
+    assert estimate.value == pytest.approx(costs.mean(), rel=1e-7, abs=1e-12)
+
+
+def test_a_point_far_from_the_others_in_the_plane():
+    """One pair is 1 apart, the other shared: SW_2^2 = 1/4, of squares of 1e14."""
+    x, y = np.array([[0.0, 0.0], [1e7, 0.0]]), np.array([[1.0, 0.0], [1e7, 0.0]])
+    with pytest.warns(smw.PrecisionWarning, match="far from the others"):
+        found = smw.sliced_wasserstein(x, y, root=False)
+    assert abs(found.value - 0.25) < 4 * found.standard_error < 1
+    by_angles = smw.sliced_wasserstein(x, y, 200, root=False, seed=1)
+    assert abs(by_angles.value - 0.25) < 1e-6

@@ -1,0 +1,69 @@
+"""All pairs of several clouds, and a reference that is kept."""
+
+import math
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+
+from .truths import mixture, truth_in_space
+
+
+def test_all_pairs_share_directions():
+    clouds = {"a": mixture(60, 3, 1), "b": mixture(50, 3, 2), "c": mixture(60, 3, 3)}
+    joint = smw.sliced_wasserstein_matrix(clouds, 400, seed=1, root=False)
+    for name in joint.names:
+        first, second = name.split(", ")
+        truth = truth_in_space(clouds[first], clouds[second], 2, nodes=30)
+        assert abs(joint[name].value - truth) < 6 * joint[name].standard_error + 1e-4 * truth
+    matrix = joint.diagnostics["matrix"]
+    np.testing.assert_array_equal(matrix, matrix.T)
+    runs = [smw.sliced_wasserstein_matrix(clouds, 100, seed=s, root=False) for s in range(300)]
+    said = np.mean([run.covariance for run in runs], axis=0)
+    # 300 runs: relative errors of (co)variances of some 0.1
+    seen = np.cov(np.transpose([run.value for run in runs]))
+    np.testing.assert_allclose(seen, said, atol=0.4 * said.diagonal().max())
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e9])
+def test_the_error_of_a_pair_is_its_own(far):
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(60, 3)) * [1, 2, 5] + 1, rng.gamma(2, size=(80, 3))
+    alone = smw.sliced_wasserstein_matrix([x, y, x], 200, seed=1)["1, 2"]
+    joint = smw.sliced_wasserstein_matrix([x, y, far * x], 200, seed=1)["1, 2"]
+    assert joint.value == pytest.approx(alone.value, rel=1e-6)
+    assert joint.standard_error == pytest.approx(alone.standard_error, rel=1e-3)
+
+
+def test_clouds_with_names_have_weights_with_names():
+    x, y, a = mixture(30, 3, 1), mixture(20, 3, 2), np.arange(1.0, 31.0)
+    named = smw.sliced_wasserstein_matrix({"a": x, "b": y}, 50, weights={"a": a}, seed=1)
+    listed = smw.sliced_wasserstein_matrix((c for c in (x, y)), 50, weights=[a, None], seed=1)
+    assert named.value == listed.value
+    for clouds, weights, said in [
+        ({"a": x, "b": y}, {"c": a}, r"weights: got names \['c'\]; expected some of"),
+        ([x, y], {"a": a}, "which have no names"),
+        ([x, y], [a], "weights: got 1; expected one entry per cloud, 2"),
+        ([x], None, "clouds: got 1"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            smw.sliced_wasserstein_matrix(clouds, 50, weights=weights)
+    with pytest.raises(TypeError, match="clouds: got int"):
+        smw.sliced_wasserstein_matrix(3)
+
+
+def test_a_reference_is_kept():
+    y = mixture(80, 4, 1)
+    reference = smw.SlicedReference(y, 400, seed=5)
+    for x in (mixture(80, 4, 2), mixture(33, 4, 3)):
+        own = reference.distance(x)
+        other = smw.sliced_wasserstein(x, y, 4_000, seed=6)
+        gap = abs(own.value - other.value)
+        assert gap < 5 * math.hypot(own.standard_error, other.standard_error)
+
+
+def test_a_reference_warns_by_its_own_name():
+    x = mixture(30, 3, 1)
+    with pytest.warns(smw.PrecisionWarning, match=r"^SlicedReference\.distance: the clouds can't"):
+        smw.SlicedReference(x, 100, seed=1).distance(x[::-1].copy())
