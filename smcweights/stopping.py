@@ -1,23 +1,27 @@
 """When a run ends: after so many calls, or once its intervals are as narrow as asked.
 
 Estimators take exactly one of ``budget`` and ``precision``; `stopping_rule` turns the two
-arguments into one rule. A run with a `Precision` goes by stages: `Precision.next_size` plans the
-next one from the error so far. It stops at a moment that depends on estimated errors, which are
-by chance too small when it stops early; stages that at most quintuple the draws so far and aim
-5 % beyond the target keep the effect on coverage small.
+arguments into one rule, and `until_precise` runs the stages of a method by it:
+`Precision.next_size` plans the next one from the error so far. A run stops at a moment that depends
+on estimated errors, which are by chance too small when it stops early; stages that at most
+quintuple the draws so far and aim 5 % beyond the target keep the effect on coverage small.
 """
 
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Budget", "Precision", "positive_count", "stopping_rule"]
+from .arguments import count, level, number
+from .cautions import Caution
+from .estimate import Estimate
+
+__all__ = ["Budget", "Precision", "Standing", "positive_count", "stopping_rule", "until_precise"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,12 @@ class Budget:
     total: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", positive_count(self.total, "budget"))
+        object.__setattr__(self, "total", count("budget", self.total))
+
+    @property
+    def most(self) -> int:
+        """Largest number of calls, whatever the rule."""
+        return self.total
 
 
 @dataclass(frozen=True)
@@ -85,9 +94,14 @@ class Precision:
             raise ValueError("precision: expected absolute or relative, or both; got neither")
         for name in ("absolute", "relative"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _between(getattr(self, name), name, math.inf))
-        object.__setattr__(self, "level", _between(self.level, "level", 1.0))
-        object.__setattr__(self, "max_budget", positive_count(self.max_budget, "max_budget"))
+                object.__setattr__(self, name, number(name, getattr(self, name), 0))
+        object.__setattr__(self, "level", level(self.level))
+        object.__setattr__(self, "max_budget", count("max_budget", self.max_budget))
+
+    @property
+    def most(self) -> int:
+        """Largest number of calls, whatever the rule."""
+        return self.max_budget
 
     def half_widths(self, value: ArrayLike) -> NDArray[np.float64]:
         """Half-widths allowed at these values.
@@ -105,7 +119,7 @@ class Precision:
         share = (self.relative or 0.0) * np.abs(np.asarray(value, dtype=np.float64))
         return np.maximum(self.absolute or 0.0, share)
 
-    def reached(self, estimate: Any) -> bool:
+    def reached(self, estimate: Estimate) -> bool:
         """Whether all of an estimate's components are precise enough.
 
         Parameters
@@ -118,10 +132,8 @@ class Precision:
         -------
         bool
         """
-        value = np.asarray(estimate.value)
-        lower, upper = estimate.interval(self.level)
-        reach = np.maximum(upper - value, value - lower)
-        return bool((reach <= self.half_widths(value)).all())
+        now = Standing.of(estimate, self.level, 1, 1)
+        return bool((now.half_widths <= self.half_widths(now.value)).all())
 
     def next_size(
         self, value: ArrayLike, half_widths: ArrayLike, n: int, used: int | None = None
@@ -155,7 +167,7 @@ class Precision:
         >>> Precision(absolute=0.1).next_size(3.0, 0.15, 1_000)
         1313
         """
-        n = positive_count(n, "n")
+        n = count("n", n)
         half, allowed = np.asarray(half_widths, dtype=np.float64), self.half_widths(value)
         if (half <= allowed).all():
             return 0
@@ -165,6 +177,88 @@ class Precision:
         worst = float(ratio.max())
         wanted = 1.05 * n * max(worst - 1, 0.1) if math.isfinite(worst) else math.inf
         return max(math.ceil(min(wanted, 4 * n, left)), 0)
+
+
+class Standing(NamedTuple):
+    """How precise a run is after its stages so far.
+
+    Attributes
+    ----------
+    value, half_widths : ndarray, same shape
+        Estimated values, and how far their intervals reach.
+    n : int
+        Draws behind them.
+    used : int
+        Calls spent, of ``max_budget``.
+    least : int, default 1
+        What another stage costs at the least.
+    final : str, default ""
+        Why another stage would tell nothing new, if so.
+    """
+
+    value: NDArray[np.float64]
+    half_widths: NDArray[np.float64]
+    n: int
+    used: int
+    least: int = 1
+    final: str = ""
+
+    @classmethod
+    def of(
+        cls, estimate: Estimate, level: float, n: int, used: int, least: int = 1, final: str = ""
+    ) -> Standing:
+        """Where an estimate stands: its own intervals count, their longer sides."""
+        value = np.asarray(estimate.value)
+        lower, upper = estimate.interval(level)
+        return cls(value, np.maximum(upper - value, value - lower), n, used, least, final)
+
+
+def until_precise(
+    rule: Budget | Precision,
+    first: int,
+    stage: Callable[[int], object],
+    standing: Callable[[float], Standing],
+    unit: str,
+) -> list[Caution]:
+    """Run a stage; with a `Precision`, run more until it is reached or the budget used up.
+
+    Parameters
+    ----------
+    rule : Budget or Precision
+        With a budget there is one stage.
+    first : int
+        Size of the first stage.
+    stage : callable
+        Runs a stage of about this size.
+    standing : callable
+        Takes the level of the intervals and says how precise the run is now.
+    unit : str
+        What ``max_budget`` counts, in the plural.
+
+    Returns
+    -------
+    list of Caution
+        Empty, or that the precision was not reached.
+
+    Examples
+    --------
+    >>> sizes = []
+    >>> def standing(level):
+    ...     n = sum(sizes)
+    ...     return Standing(np.array(3.0), np.array(2 / n**0.5), n, n)
+    >>> until_precise(Precision(absolute=0.1), 300, sizes.append, standing, "draws"), sizes
+    ([], [300, 105])
+    """
+    stage(first)
+    while isinstance(rule, Precision):
+        now = standing(rule.level)
+        if (now.half_widths <= rule.half_widths(now.value)).all():
+            break
+        if now.final or rule.max_budget - now.used < now.least:
+            why = f": {now.final}" if now.final else f" within max_budget={rule.max_budget} {unit}"
+            return [Caution("precision-not-reached", f"the precision was not reached{why}")]
+        stage(rule.next_size(now.value, now.half_widths, now.n, now.used))
+    return []
 
 
 def stopping_rule(budget: Any = None, precision: Precision | None = None) -> Budget | Precision:
@@ -208,33 +302,6 @@ def stopping_rule(budget: Any = None, precision: Precision | None = None) -> Bud
     return precision
 
 
-def positive_count(value: Any, name: str) -> int:
+def positive_count(value: object, name: str) -> int:
     """A whole number from 1, checked; a float equal to one will do."""
-    expected = "a positive whole number"
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name}: got {value!r}; expected {expected}, not a bool")
-    if isinstance(value, float | np.floating):
-        if not math.isfinite(value) or value != math.floor(value):
-            raise ValueError(f"{name}: got {value!r}; expected {expected}")
-        value = int(value)
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{name}: got {value!r} of type {type(value).__name__}; expected {expected}"
-        ) from None
-    if count < 1:
-        raise ValueError(f"{name}: got {count}; expected {expected}")
-    return count
-
-
-def _between(value: Any, name: str, end: float) -> float:
-    wrong = isinstance(value, bool | np.bool_) or not isinstance(
-        value, int | float | np.integer | np.floating
-    )
-    if wrong:
-        raise TypeError(f"{name}: got {value!r} of type {type(value).__name__}; expected a number")
-    if not 0 < value < end:
-        limit = "a finite positive number" if end == math.inf else f"a number between 0 and {end:g}"
-        raise ValueError(f"{name}: got {value!r}; expected {limit}")
-    return float(value)
+    return count(name, value)

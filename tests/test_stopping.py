@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from smcweights.estimate import Estimate
-from smcweights.stopping import Budget, Precision, stopping_rule
+from smcweights.stopping import Budget, Precision, Standing, stopping_rule, until_precise
 
 
 def test_exactly_one_of_budget_and_precision():
@@ -45,7 +45,7 @@ def test_whole_budgets_become_ints(budget):
     ],
 )
 def test_other_budgets_are_refused(budget, error):
-    with pytest.raises(error, match=r"budget: got .*expected a positive whole number"):
+    with pytest.raises(error, match=r"budget: got .*expected a whole number from 1"):
         stopping_rule(budget)
     with pytest.raises(error, match="max_budget: got"):
         Precision(relative=0.1, max_budget=budget)
@@ -55,7 +55,7 @@ def test_other_budgets_are_refused(budget, error):
     ("arguments", "error", "words"),
     [
         ({}, ValueError, "absolute or relative"),
-        ({"absolute": 0.0}, ValueError, "absolute: got 0.0; expected a finite positive number"),
+        ({"absolute": 0.0}, ValueError, "absolute: got 0.0; expected a number above 0"),
         ({"relative": -0.1}, ValueError, "relative"),
         ({"relative": math.nan}, ValueError, "relative"),
         ({"absolute": math.inf}, ValueError, "absolute"),
@@ -141,8 +141,64 @@ def test_next_stage_without_a_standard_error_grows_as_fast_as_allowed(half):
     ("n", "error"), [(0, ValueError), (-5, ValueError), (2.5, ValueError), (True, TypeError)]
 )
 def test_next_stage_needs_a_number_of_draws(n, error):
-    with pytest.raises(error, match=r"n: got .*; expected a positive whole number"):
+    with pytest.raises(error, match=r"n: got .*; expected a whole number from 1"):
         Precision(absolute=0.1).next_size(1.0, 0.2, n)
+
+
+class Run:
+    """Stages of draws whose half-width is 2 over the square root of their number."""
+
+    def __init__(self):
+        self.sizes = []
+
+    def standing(self, level):
+        assert level == 0.9
+        n = sum(self.sizes)
+        return Standing(np.array([3.0]), np.array([2 / math.sqrt(n)]), n, n)
+
+
+def test_stages_go_on_until_it_is_precise():
+    run = Run()
+    rule = Precision(absolute=0.1, level=0.9)
+    assert until_precise(rule, 10, run.sizes.append, run.standing, "draws") == []
+    # at most four times the draws so far; the last stage aims 5 % beyond the 400 that are needed
+    assert run.sizes == [10, 40, 200, 158]
+
+
+def test_stages_end_with_the_budget_and_say_so_in_its_unit():
+    run = Run()
+    rule = Precision(absolute=0.1, level=0.9, max_budget=300)
+    (caution,) = until_precise(rule, 10, run.sizes.append, run.standing, "sweeps")
+    assert sum(run.sizes) == 300
+    assert caution.code == "precision-not-reached"
+    assert caution.text == "the precision was not reached within max_budget=300 sweeps"
+
+
+def test_a_stage_that_the_budget_has_no_room_for_is_not_begun_nor_one_that_tells_nothing():
+    rule = Precision(absolute=0.1, level=0.9, max_budget=300)
+    for more, words in (({"least": 251}, "within max_budget=300"), ({"final": "why"}, ": why")):
+        run = Run()
+
+        def standing(level, run=run, more=more):
+            return run.standing(level)._replace(**more)
+
+        (caution,) = until_precise(rule, 10, run.sizes.append, standing, "draws")
+        assert words in caution.text
+        assert run.sizes == [10, 40] if "least" in more else run.sizes == [10]
+
+
+def test_a_budget_is_one_stage_and_nobody_looks_at_the_error():
+    run = Run()
+    assert until_precise(Budget(70), 70, run.sizes.append, None, "draws") == []
+    assert run.sizes == [70]
+
+
+def test_an_estimate_stands_by_the_longer_side_of_its_intervals():
+    est = Estimate([1.0, 0.0], np.diag([0.01, 0.0]), trials=[0.0, 1000.0])
+    now = Standing.of(est, 0.95, 5, 7)
+    lower, upper = est.interval(0.95)
+    np.testing.assert_array_equal(now.half_widths, [max(upper[0] - 1, 1 - lower[0]), upper[1]])
+    assert (now.n, now.used, now.least, now.final) == (5, 7, 1, "")
 
 
 @pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])

@@ -16,7 +16,7 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import generator, seed_sequence
-from ..stopping import Budget, Precision, stopping_rule
+from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..weights import pareto_k
 from . import kernels as kn
 from .draw import Answers, Context, Seed, ask, check_logits, decided, plan, prepare
@@ -155,21 +155,23 @@ def constraint_probability(
 
 
 def _until_precise(seen: Inspections, accepts: int, rule: Precision) -> Estimate:
-    runs = min(FEWEST, rule.max_budget)
-    seen.go_on(accepts * runs)
-    result = _result(seen, runs)
-    while not rule.reached(result):
-        # an error that no float holds can't be told to be small enough
-        held = math.isfinite(result.standard_error)
-        half = np.abs(np.subtract(result.interval(rule.level), result.value)).max()
-        more = rule.next_size(result.value, half, runs) if held else 0
-        if more <= 0:
-            missed = f"precision not reached within {rule.max_budget} runs"
-            return _result(seen, runs, [Caution("precision-not-reached", missed)] if held else [])
-        runs += more
+    runs = 0
+
+    def stage(size: int) -> None:
+        nonlocal runs
+        runs += size
         seen.go_on(accepts * runs)
-        result = _result(seen, runs)
-    return result
+
+    def standing(level: float) -> Standing:
+        now = _result(seen, runs)
+        # an error that no float holds can't be told to be small enough
+        final = "" if math.isfinite(now.standard_error) else "the error is below floats"
+        return Standing.of(now, level, runs, runs, final=final)
+
+    cautions = until_precise(rule, min(FEWEST, rule.max_budget), stage, standing, "runs")
+    result = _result(seen, runs)
+    # one without an error says why itself
+    return _result(seen, runs, cautions) if math.isfinite(result.standard_error) else result
 
 
 def _result(seen: Inspections, runs: int, cautions: Sequence[Caution] = ()) -> Estimate:
