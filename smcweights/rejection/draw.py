@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import arguments as check
 from ..errors import ModelError
 from ..randomness import generator, seed_sequence
 from . import kernels as kn
@@ -130,10 +131,7 @@ class Plan:
 
 
 def plan(
-    n_accepts: int,
-    method: str,
-    max_evaluations: int | None,
-    after_first: str | int | None,
+    n_accepts: int, method: str, max_evaluations: int | None, after_first: str | int | None
 ) -> Plan:
     """Checked options of a run."""
     try:
@@ -145,24 +143,20 @@ def plan(
 
 @lru_cache(typed=True)
 def _plan(
-    n_accepts: int,
-    method: str,
-    max_evaluations: int | None,
-    after_first: str | int | None,
+    n_accepts: int, method: str, max_evaluations: int | None, after_first: str | int | None
 ) -> Plan:
-    if method not in METHODS:
-        raise ValueError(f"method: got {method!r}; expected one of {METHODS}")
-    accepts = _whole(n_accepts, "n_accepts", 2)
+    check.one_of("method", method, METHODS)
+    accepts = check.count("n_accepts", n_accepts, 2)
     base, slope = (4, 2) if after_first == "4+2j" else (0, 0)
     if after_first is not None and after_first != "4+2j":
-        base = _whole(after_first, "after_first", 1)
+        base = check.count("after_first", after_first)
     budget = most = -1
     if method == "one-probe":
         accepts, base, slope = 2, 1, 0
     if method == "two-loop":
         accepts = 2
     if max_evaluations is not None:
-        limit = _whole(max_evaluations, "max_evaluations", 1)
+        limit = check.count("max_evaluations", max_evaluations)
         if method in (*REDRAW, "exact"):
             raise ValueError(f"max_evaluations: method {method!r} has no unbiased weight for it")
         if method == "set":
@@ -541,18 +535,8 @@ def decided(method: str, constraint: Answers, limited: bool = False) -> str:
 
 def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
     """Logits as a C-ordered array of floats of one or two dimensions."""
-    x = np.asarray(logits)
-    if x.dtype.kind not in "fiu":
-        raise TypeError(f"logits: got an array of {x.dtype}; expected real numbers")
+    x = check.real("logits", logits)
     if not 1 <= x.ndim <= most_dimensions or x.size == 0:
         shapes = "(V,)" if most_dimensions == 1 else "(V,) or (rows, V)"
         raise ValueError(f"logits: got shape {x.shape}; expected {shapes} with V >= 1")
-    return np.ascontiguousarray(x, dtype=np.float64)
-
-
-def _whole(value: object, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}: got {value!r}; expected a whole number from {least}")
-    if value < least:
-        raise ValueError(f"{name}: got {value}; expected a whole number from {least}")
-    return int(value)
+    return np.ascontiguousarray(x)

@@ -340,7 +340,7 @@ ANY = smw.constraints.automaton([[0, 0]], [0])
             "the language has 2 and no end was given",
         ),
         ({"end": "x"}, TypeError, "end: got 'x'"),
-        ({"ess_threshold": "half"}, ValueError, "ess_threshold: got 'half'"),
+        ({"ess_threshold": "half"}, TypeError, "ess_threshold: got 'half'"),
         ({"potential": 3}, TypeError, "potential: got int"),
         ({"twist": 3}, TypeError, "twist: got int"),
         ({"weights": "no"}, TypeError, "weights: got 'no'"),

@@ -1,0 +1,396 @@
+"""One island of particles: items of a language drawn under a constraint, one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import ModelError
+from ..randomness import generator
+from ..resampling import resample
+from ..weights import log_mean_exp, normalise
+from . import kernels as kn
+from .constraints import Automaton, Constraint, size_of, truth
+from .draw import FAR, Context, Plan, context_of, run
+from .languages import Language
+
+__all__ = ["TRACES", "Setup", "island"]
+
+RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
+TRACES = {  # by time
+    "ess": float,
+    "dead": int,
+    "evaluations": int,
+    "chi_square": float,
+    "rare_chi_square": float,
+    "relative_variance": float,
+}
+
+Prefix = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all islands share."""
+
+    language: Language
+    constraint: Constraint
+    n: int  # particles of an island
+    islands: int
+    length: int
+    end: int | None
+    ess_threshold: float
+    how: Plan
+    proposal: Language | None
+    potential: Callable[[Prefix], float] | None
+    twist: Callable[[Prefix], float] | None
+    weighted: bool
+
+    @property
+    def table(self) -> Automaton | None:
+        """The automaton whose masks are taken whole."""
+        if isinstance(self.constraint, Automaton) and self.how.method == "exact":
+            return self.constraint
+        return None
+
+    def guide(self, prefix: Prefix, over: bool) -> float:
+        """Log of what multiplies a weight: the potential for good, the twist on the way."""
+        total = 0.0
+        if self.potential is not None:
+            total = _number("potential", self.potential(prefix), prefix)
+            if total == math.inf:
+                raise ModelError(f"potential: returned {total} for {prefix}; expected less")
+        if self.twist is not None and not over:
+            guess = _number("twist", self.twist(prefix), prefix)
+            if math.isinf(guess):
+                raise ModelError(f"twist: returned {guess} for {prefix}; expected a finite number")
+            total += guess
+        return total
+
+
+@dataclass
+class Particles:
+    """The particles of an island, one a row in every array."""
+
+    # a prefix is told by the number of the one before it and its last item, whatever its length
+    key: np.ndarray
+    states: np.ndarray  # of the constraint
+    sequences: np.ndarray
+    over: np.ndarray
+    log_w: np.ndarray
+    guess: np.ndarray  # what the guide said last
+    ancestors: np.ndarray
+
+    def chosen(self, which: np.ndarray) -> Particles:
+        """Copies of some of them."""
+        return Particles(*(getattr(self, f.name)[which] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """The living particles at a time: their prefixes, each of which is asked about once."""
+
+    active: np.ndarray
+    prefixes: list[Prefix]
+    node: np.ndarray  # the prefix of each
+    first: list[int]  # a particle for each prefix
+    final: bool
+
+
+@dataclass
+class Node:
+    """A prefix at one step: its distribution, and what is known about its next items."""
+
+    context: Context
+    state: Any
+    constraint: Constraint
+    end: int | None
+    final: bool
+    after: dict[int, Any] = field(default_factory=dict)
+    calls: int = 0
+
+    def allows(self, item: int) -> bool:
+        """Whether an item may come next."""
+        self.calls += 1
+        if item == self.end:
+            return truth(self.constraint.complete(self.state), "constraint", self.state)
+        c = self.constraint
+        new = c.step(self.state, item)
+        if new is None or (self.final and not truth(c.complete(new), "constraint", new)):
+            return False
+        self.after[item] = new
+        return True
+
+    def state_after(self, item: int) -> Any:
+        """State with one item more; after the end there is none."""
+        if item != self.end and item not in self.after:
+            self.after[item] = self.constraint.step(self.state, item)
+        return self.after.get(item)
+
+
+def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str, np.ndarray]:
+    """Sequences of an island, their log weights and log mean, and the traces of the run."""
+    rng = generator(root, "island", number)
+    n, length = setup.n, setup.length
+    p, log_block = _begun(setup), 0.0
+    trace: dict[str, np.ndarray] = {name: np.zeros(length, kind) for name, kind in TRACES.items()}
+    prefixes: list[Prefix] = [()]
+    size = 0
+    for t in range(length):
+        final = t == length - 1
+        active = np.flatnonzero(~p.over & (p.log_w > -np.inf))
+        if not active.size:
+            trace["ess"][t:], trace["dead"][t:] = trace["ess"][t - 1], trace["dead"][t - 1]
+            break
+        step = _step(p, active, prefixes, size, final)
+        prefixes = step.prefixes
+        target, drawn = _laws(setup, prefixes, size)
+        size = target.shape[1]
+        items, log_steps, spread, trace["evaluations"][t] = _draw(setup, rng, p, step, drawn)
+        if setup.weighted:
+            before = p.log_w[active]
+            p.log_w[active] += log_steps
+            if setup.proposal is not None:
+                ratios, *chi_squares = _correct(setup, step, target, drawn, items, before)
+                p.log_w[active] += ratios
+                trace["chi_square"][t], trace["rare_chi_square"][t] = chi_squares
+        p.log_w[active[items < 0]] = -np.inf
+        p.sequences[active, t] = items
+        p.key[active] = step.node * size + items
+        p.over[active] = final | (items == setup.end)
+        _guide(setup, p, step, items)
+        trace["dead"][t] = np.count_nonzero(p.log_w == -np.inf)
+        if trace["dead"][t] == n:
+            trace["dead"][t:] = n
+            break
+        w = normalise(p.log_w)
+        trace["ess"][t] = 1.0 / (w @ w)
+        trace["relative_variance"][t] = w[active] ** 2 @ spread
+        if not final and trace["ess"][t] < setup.ess_threshold * n:
+            log_block += log_mean_exp(p.log_w)
+            p = p.chosen(resample(w, seed=rng))
+            p.log_w[:] = 0.0
+    log_w = np.where(p.over, p.log_w, -np.inf) + log_block
+    log_z = log_mean_exp(log_w) if (log_w > -np.inf).any() else -math.inf
+    return {
+        "log_z": np.array(log_z),
+        "log_w": log_w,
+        "sequences": p.sequences,
+        "ancestors": p.ancestors,
+        **trace,
+    }
+
+
+def _begun(setup: Setup) -> Particles:
+    n = setup.n
+    start, states = setup.constraint.start(), np.empty(n, np.int64 if setup.table else object)
+    for i in range(n):
+        states[i] = start
+    return Particles(
+        key=np.zeros(n, np.int64),
+        states=states,
+        sequences=np.full((n, setup.length), -1, np.int64),
+        over=np.zeros(n, bool),
+        log_w=np.zeros(n),
+        guess=np.zeros(n),
+        ancestors=np.arange(n),
+    )
+
+
+def _step(p: Particles, active: np.ndarray, before: list[Prefix], size: int, final: bool) -> Step:
+    numbers: dict[int, int] = {}
+    node = [numbers.setdefault(one, len(numbers)) for one in p.key[active].tolist()]
+    first = list(dict(zip(node, active.tolist(), strict=True)).values())
+    prefixes = [(*before[one // size], one % size) for one in numbers] if size else before
+    return Step(active, prefixes, np.array(node), first, final)
+
+
+def _laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of the language, and those that items are drawn by."""
+    target = _logits("language", setup.language, prefixes, setup.end)
+    if not size:
+        _check_size(size_of(setup.constraint), target.shape[1], setup.end)
+    elif target.shape[1] != size:
+        raise ModelError(
+            f"language: logits of {target.shape[1]} items after {prefixes[0]}; there were {size} "
+            "before"
+        )
+    if setup.proposal is None:
+        return target, target
+    drawn = _logits("proposal", setup.proposal, prefixes, setup.end)
+    if drawn.shape != target.shape:
+        raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
+    return target, drawn
+
+
+def _check_size(size: int | None, of_language: int, end: int | None) -> None:
+    """The end, as the last item, needs no text of its own."""
+    if size in (None, of_language) or (size == end == of_language - 1):
+        return
+    raise ValueError(
+        f"constraint: it is over {size} items; the language has {of_language}"
+        + (" and no end was given" if end is None and size == of_language - 1 else "")
+    )
+
+
+def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None) -> np.ndarray:
+    table = np.asarray(source.logits(prefixes))
+    if table.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: logits are an array of {table.dtype}; expected real numbers")
+    table = table.astype(np.float64, copy=False)
+    if table.ndim != 2 or len(table) != len(prefixes):
+        raise ModelError(f"{name}: logits have shape {table.shape}; expected ({len(prefixes)}, V)")
+    if end is not None and not 0 <= end < table.shape[1]:
+        raise ValueError(f"end: got {end}; expected an item from 0 to {table.shape[1] - 1}")
+    # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
+    top = np.maximum.reduce(table, axis=1)
+    if (np.abs(top) <= FAR).all():
+        return np.ascontiguousarray(table)
+    if not np.isfinite(top).all():
+        m = int(np.flatnonzero(~np.isfinite(top))[0])
+        bad = np.flatnonzero(np.isnan(table[m]) | (table[m] == np.inf))
+        what = f"{table[m, bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
+        raise ModelError(
+            f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
+        )
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(table - top[:, None])
+
+
+def _draw(
+    setup: Setup, rng: np.random.Generator, p: Particles, step: Step, logits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Items (-1: none was found), log weights and their relative variances, calls."""
+    constraint, end, final = setup.constraint, setup.end, step.final
+    size = step.active.size
+    if setup.table is not None:
+        states = p.states[step.first]
+        items, log_steps = _by_table(rng, setup.table, states, logits, step.node, end, final)
+        p.states[step.active] = setup.table.table[p.states[step.active], items]
+        return items, log_steps, np.zeros(size), 0
+    last = final and end is not None
+    how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if last else setup.how
+    nodes = [
+        Node(_known(setup, p.states[i], logits[m], final), p.states[i], constraint, end, final)
+        for m, i in enumerate(step.first)
+    ]
+    items, log_steps, spread = np.full(size, -1), np.full(size, -np.inf), np.zeros(size)
+    for i, m in enumerate(step.node.tolist()):
+        found = run(rng, nodes[m].context, nodes[m].allows, how)
+        if found.index >= 0:
+            items[i], log_steps[i], spread[i] = (
+                found.index,
+                found.log_weight,
+                found.relative_variance,
+            )
+            p.states[step.active[i]] = nodes[m].state_after(found.index)
+    # some methods can't tell the variance
+    return items, log_steps, np.nan_to_num(spread), sum(node.calls for node in nodes)
+
+
+def _known(setup: Setup, state: Any, logits: np.ndarray, final: bool) -> Context:
+    """What is known without asking: at the last place only the end; a row of an automaton."""
+    context = context_of(logits)
+    context.learn_nothing(False)
+    if final and setup.end is not None:
+        context.known[:] = kn.REJECTED
+        context.known[setup.end] = kn.UNKNOWN
+    elif isinstance(setup.constraint, Automaton):
+        context.learn_all(_allowed(setup.constraint, np.array(state), setup.end, final))
+    return context
+
+
+def _by_table(
+    rng: np.random.Generator,
+    constraint: Automaton,
+    states: np.ndarray,
+    logits: np.ndarray,
+    node: np.ndarray,
+    end: int | None,
+    final: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
+    allowed = _allowed(constraint, states, end, final)
+    w = np.exp(logits - np.maximum.reduce(logits, axis=1)[:, None])
+    total = np.add.reduce(w, axis=1)
+    w *= allowed
+    cumulated = np.add.accumulate(w, axis=1)
+    inside = cumulated[:, -1]
+    with np.errstate(divide="ignore"):
+        # what is left when nearly everything is allowed is not more than everything
+        log_steps = np.log(np.minimum(inside / total, 1.0))[node]
+    u = rng.random(node.size) * inside[node]
+    items = np.add.reduce(cumulated[node] <= u[:, None], axis=1)
+    size = allowed.shape[1]
+    if (items == size).any():
+        # a sum rounded up must not point behind the last item allowed
+        last = size - 1 - (w > 0)[:, ::-1].argmax(axis=1)
+        items = np.where(inside[node] > 0, np.minimum(items, last[node]), -1)
+    return items, log_steps
+
+
+def _allowed(constraint: Automaton, states: np.ndarray, end: int | None, final: bool) -> np.ndarray:
+    after = constraint.table[states]
+    allowed = after >= 0
+    if final:
+        allowed &= constraint.accepting[after] if end is None else False
+    if end is not None:
+        allowed[..., end] = constraint.accepting[states]
+    return allowed
+
+
+def _correct(
+    setup: Setup,
+    step: Step,
+    target: np.ndarray,
+    drawn: np.ndarray,
+    items: np.ndarray,
+    log_w: np.ndarray,
+) -> tuple[np.ndarray, float, float]:
+    """Log ratios of language and proposal; chi-square between them, of all items and rare ones."""
+    log_p = target - np.logaddexp.reduce(target, axis=1)[:, None]
+    log_q = drawn - np.logaddexp.reduce(drawn, axis=1)[:, None]
+    share = np.bincount(step.node, np.exp(log_w - log_w.max()), len(step.prefixes))
+    share = share / share.sum()
+    rare = log_q < math.log(RARE / (setup.n * setup.islands))
+    some = items >= 0
+    at = step.node[some], items[some]
+    ratios = np.zeros(items.size)
+    ratios[some] = log_p[at] - log_q[at]
+    return (
+        ratios,
+        float((_second_moment(log_p, log_q) - 1.0) @ share),
+        float(_second_moment(np.where(rare, log_p, -np.inf), log_q) @ share),
+    )
+
+
+def _second_moment(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """Of p/q under q, row by row: known in full, unlike that of a sample."""
+    with np.errstate(invalid="ignore"):
+        terms = np.where(log_p > -np.inf, 2 * log_p - log_q, -np.inf)
+    return np.exp(np.minimum(np.logaddexp.reduce(terms, axis=1), 700.0))
+
+
+def _guide(setup: Setup, p: Particles, step: Step, items: np.ndarray) -> None:
+    """Multiply the weights by what potential and twist say anew."""
+    if setup.potential is None and setup.twist is None:
+        return
+    for i, m, item in zip(step.active.tolist(), step.node.tolist(), items.tolist(), strict=True):
+        if item >= 0:
+            new = setup.guide((*step.prefixes[m], item), bool(p.over[i]))
+            p.log_w[i] += new - p.guess[i]
+            p.guess[i] = new
+
+
+def _number(name: str, value: object, prefix: Prefix) -> float:
+    try:
+        number = float(cast(float, value))
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise ModelError(f"{name}: returned {value!r} for {prefix}; expected a number")
+    return number
