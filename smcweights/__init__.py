@@ -12,7 +12,7 @@ from typing import Any
 
 _HOME = {
     "Estimate": "estimate",
-    "combine": "estimate",
+    "combine": "pooling",
     "Precision": "stopping",
     "PrecisionWarning": "errors",
     "ModelError": "errors",

@@ -3,7 +3,7 @@
 An estimate is a value with the covariance of its ERROR, so that intervals, sums, ratios and
 rankings of its components follow from it (`Estimate.interval`, `Estimate.apply`); it carries its
 diagnostics, cost and provenance, and it can be stored and read back without loss. Independent
-runs are pooled by `combine`.
+runs are pooled by `smcweights.combine`.
 
 Every estimator promises that the nominal interval covers the truth as often as it says. Where it
 can't promise, ``cautions`` say why and a `PrecisionWarning` was raised for each.
@@ -11,12 +11,9 @@ can't promise, ``cautions`` say why and a `PrecisionWarning` was raised for each
 
 from __future__ import annotations
 
-import contextlib
 import html
-import json
 import math
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
@@ -27,14 +24,13 @@ from numpy.typing import ArrayLike, NDArray
 from . import _compat, arguments, randomness, storage
 from .arguments import finite, real
 from .cautions import Caution, tell
-from .errors import ModelError
-from .storage import packed, unpacked
+from .delta_method import linearised
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
-__all__ = ["Estimate", "combine"]
+__all__ = ["Estimate"]
 
 Array = NDArray[np.float64]
 
@@ -160,7 +156,7 @@ class Estimate:
             raise TypeError(f"method: got {type(method).__name__}; expected str")
         no_hit_trials = _check_trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0
-        plain = _plain({} if diagnostics is None else diagnostics, "diagnostics")
+        plain = storage.plain({} if diagnostics is None else diagnostics, "diagnostics")
         cautions, columns, bounds = _lifted(plain, cautions, columns, bounds)
         checked = {
             "value": v,
@@ -174,8 +170,8 @@ class Estimate:
             "columns": _check_columns(columns, plain, v),
             "bounds": None if bounds is None else _check_bounds(bounds),
             "diagnostics": plain,
-            "cost": _plain({} if cost is None else cost, "cost"),
-            "provenance": _plain({} if provenance is None else provenance, "provenance"),
+            "cost": storage.plain({} if cost is None else cost, "cost"),
+            "provenance": storage.plain({} if provenance is None else provenance, "provenance"),
             "_sample": _check_sample(sample),
         }
         for name, content in checked.items():
@@ -449,34 +445,25 @@ class Estimate:
         >>> est.apply(np.log, names=["log a", "log b"]).variance.round(6)
         array([0.02  , 0.0075])
         """
-        if callable(f):
-            result, jacobian, curvature = _linearise(f, self.value, self.standard_error)
-        else:
-            jacobian = finite("linear map", f)
-            if jacobian.ndim not in (1, 2) or jacobian.shape[-1] != len(self):
-                raise ValueError(
-                    f"linear map: got shape {jacobian.shape}; expected (K, {len(self)}) or "
-                    f"({len(self)},)"
-                )
-            result, curvature = jacobian @ np.atleast_1d(self.value), np.zeros(jacobian.shape)
-        matters = jacobian != 0
+        names = arguments.names(names)
+        result, slopes, curvature = linearised(f, self.value, self.standard_error)
+        names = component_names(names, result)
+        matters = np.atleast_2d(slopes != 0)
         missing = np.isnan(np.atleast_1d(self.variance))
-        root = np.atleast_2d(jacobian) @ np.where(missing[:, None], 0.0, self._root())
-        root[np.atleast_2d(matters)[:, missing].any(axis=1)] = np.nan
+        root = np.atleast_2d(slopes) @ np.where(missing[:, None], 0.0, self.root())
+        root[matters[:, missing].any(axis=1)] = np.nan
         if result.ndim == 0:
             spread: dict[str, Any] = {"covariance": np.sum(root**2)}
         elif self.factor is not None and len(result) > root.shape[1]:
             spread = {"factor": root}
         else:
             spread = {"covariance": root @ root.T}
-        freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=-1)
+        freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=1)
         # half the curvature is the bias that the straight line leaves out
         bias, error = np.atleast_1d(curvature.max(axis=-1) / 2), np.sqrt((root**2).sum(axis=1))
         bent = (bias > np.nan_to_num(error) / 4) & ~np.isnan(error)
-        unseen: Any = np.zeros(len(root), dtype=bool)
-        if self.trials is not None:
-            unseen = np.atleast_2d(matters)[:, np.atleast_1d(self.trials > 0)].any(axis=1)
-        names = component_names(names, result)
+        no_hit = np.zeros(len(self), bool) if self.trials is None else self.trials > 0
+        unseen = matters[:, np.atleast_1d(no_hit)].any(axis=1)
         found = [
             Caution(code, f"{name}: {text}; its interval is not to be trusted")
             for code, text, flags in (
@@ -493,7 +480,7 @@ class Estimate:
             value=result,
             **spread,
             names=names,
-            degrees_of_freedom=freedom,
+            degrees_of_freedom=freedom if result.ndim else freedom[0],
             trials=None,
             diagnostics=kept,
             cautions=(*self.cautions, *found),
@@ -502,26 +489,26 @@ class Estimate:
             sample=None,
         )
 
-    def _own_root(self) -> Array:
-        """R, shape (J, r), with covariance = R R' but for components without a hit (0 there).
+    def root(self, *, hits_only: bool = False) -> Array:
+        """R, shape (J, r), with covariance = R R'; NaN rows where there is no standard error.
 
-        NaN rows where there is no standard error.
+        Parameters
+        ----------
+        hits_only : bool
+            Leaves out what components without a hit have: 0 there.
         """
         if self.factor is not None:
-            return self.factor
-        whole = np.atleast_2d(cast(Array, self._covariance))
-        missing = np.isnan(whole.diagonal())
-        squares, axes = np.linalg.eigh(np.where(np.isnan(whole), 0.0, whole))
-        root = axes * np.sqrt(np.maximum(squares, 0.0))
-        root[missing] = np.nan
-        return root
-
-    def _root(self) -> Array:
-        """R, shape (J, r), with covariance = R R'; NaN rows where there is no standard error."""
-        if self.trials is None:
-            return self._own_root()
+            root = self.factor
+        else:
+            whole = np.atleast_2d(cast(Array, self._covariance))
+            missing = np.isnan(whole.diagonal())
+            squares, axes = np.linalg.eigh(np.where(np.isnan(whole), 0.0, whole))
+            root = axes * np.sqrt(np.maximum(squares, 0.0))
+            root[missing] = np.nan
+        if hits_only or self.trials is None:
+            return root
         no_hit = np.diag(np.sqrt(np.atleast_1d(self._no_hit_variance)))
-        return np.hstack([self._own_root(), no_hit[:, no_hit.any(axis=0)]])
+        return np.hstack([root, no_hit[:, no_hit.any(axis=0)]])
 
     def to_xarray(self) -> xarray.Dataset:
         """Labelled arrays: value, standard_error, covariance, degrees_of_freedom, trials.
@@ -600,7 +587,7 @@ class Estimate:
         est = self if known.size == len(self) else self[known.tolist()]
         root = randomness.seed_sequence(self.provenance.get("seed", 0))
         rng = randomness.generator(root, "confidence distribution")
-        axes = est._root()
+        axes = est.root()
         values = rng.standard_normal((chains * draws, axes.shape[1])) @ axes.T
         half = np.atleast_1d(est.degrees_of_freedom)[None, :] / 2
         # one quantile for all components: with equal degrees of freedom the multivariate law
@@ -657,48 +644,17 @@ class Estimate:
         >>> Estimate.load(path).method
         'demo'
         """
-        import xarray
-
-        arrays: list[NDArray] = []
-        document: dict[str, Any] = {
+        document = {
             "names": self.names,
             "method": self.method,
             "cautions": [(caution.code, caution.text) for caution in self.cautions],
             "columns": self.columns,
             "bounds": self.bounds,
-            "diagnostics": packed(
-                {k: d for k, d in self.diagnostics.items() if k != "warnings"}, arrays
-            ),
-            "cost": packed(self.cost, arrays),
-            "provenance": packed(self.provenance, arrays),
+            "diagnostics": {k: d for k, d in self.diagnostics.items() if k != "warnings"},
+            "cost": self.cost,
+            "provenance": self.provenance,
         }
-        main = self.to_xarray()
-        groups: dict[str, xarray.Dataset] = {}
-        if self.sample is not None:
-            # attributes of any type go into the document: NetCDF has neither bools nor dicts
-            variables = {
-                str(name): _plain(v.attrs, f"attributes of {name}")
-                for name, v in self.sample.variables.items()
-            }
-            attributes = {"": _plain(self.sample.attrs, "attributes of sample"), **variables}
-            document["sample"] = packed(attributes, arrays)
-            groups["sample"] = self.sample.drop_attrs().drop_encoding()
-        groups["arrays"] = xarray.Dataset(
-            {
-                f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
-                for i, a in enumerate(arrays)
-            }
-        )
-        # as a variable: HDF5 attributes end at 64 KiB
-        main["document"] = ((), json.dumps(document))
-
-        def fill(name: str) -> None:
-            main.to_netcdf(name, mode="w", engine="h5netcdf")
-            for group, data in groups.items():
-                data.to_netcdf(name, mode="a", group=group, engine="h5netcdf")
-            storage.seal(name, _FORMATS[0])
-
-        storage.write(storage.check_place(path), fill)
+        storage.write_netcdf(path, _FORMATS[0], self.to_xarray(), document, self.sample)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Estimate:
@@ -720,27 +676,7 @@ class Estimate:
         ValueError
             The file is damaged, or is not one that `save` wrote.
         """
-        import xarray
-
-        name = os.fspath(path)
-        if os.path.isdir(name):
-            raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
-        storage.check_seal(name, *_FORMATS)
-
-        def read(group: str | None) -> xarray.Dataset:
-            with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
-                return data.load()
-
-        main, extra = read(None), read("arrays")
-        arrays = [extra[f"array_{i}"].values for i in range(len(extra))]
-        document = json.loads(main["document"].item())
-        sample = None
-        if "sample" in document:
-            sample = read("sample").drop_encoding()
-            attributes = unpacked(document["sample"], arrays)
-            sample.attrs = attributes[""]
-            for variable, content in sample.variables.items():
-                content.attrs = attributes[str(variable)]
+        main, document, sample = storage.read_netcdf(path, *_FORMATS)
         held = "factor" if "factor" in main else "covariance"
         return cls(
             main["value"].values,
@@ -749,12 +685,12 @@ class Estimate:
             method=document["method"],
             degrees_of_freedom=main["degrees_of_freedom"].values,
             trials=main["trials"].values if "trials" in main else None,
-            diagnostics=unpacked(document["diagnostics"], arrays),
+            diagnostics=document["diagnostics"],
             cautions=[Caution(code, text) for code, text in document.get("cautions", ())],
             columns=document.get("columns", ()),
             bounds=document.get("bounds"),
-            cost=unpacked(document["cost"], arrays),
-            provenance=unpacked(document["provenance"], arrays),
+            cost=document["cost"],
+            provenance=document["provenance"],
             sample=sample,
         )
 
@@ -804,270 +740,6 @@ class Estimate:
         notes = "".join(f"<p>warning: {html.escape(caution.text)}</p>" for caution in self.cautions)
         title = f"<p>{html.escape(self._title())}</p>"
         return f"<div>{title}<table>{head}{body}</table>{notes}</div>"
-
-
-def combine(estimates: Sequence[Estimate]) -> Estimate:
-    """Pool independent runs of one method into one estimate.
-
-    Runs are weighted by ``cost["evaluations"]``, never by their estimated variances: these are
-    correlated with the values, and weighting by them is biased (a run that missed the tail claims
-    the smallest variance). Degrees of freedom are Welch and Satterthwaite's. Whether the runs
-    contradict one another is judged by Welch's test of equal means.
-
-    Parameters
-    ----------
-    estimates : sequence of Estimate
-        Same names and method, different seeds.
-
-    Returns
-    -------
-    Estimate
-        Without sample. Diagnostics: ``runs``, ``run_weights`` (shape (R,)), ``heterogeneity``
-        (p-value per component: how likely the runs differ this much by chance; NaN with one run
-        or without standard errors). The cautions of the runs come along, and their provenances
-        under ``"combined"``.
-
-    Raises
-    ------
-    ValueError
-        No runs; names, method, data, law or integrand differ; a run has no number of evaluations;
-        two runs share a seed and are not independent.
-
-    Warns
-    -----
-    PrecisionWarning
-        The runs contradict one another (a p-value times the number of components is below 1e-4),
-        or some runs saw hits of a component and others none.
-
-    References
-    ----------
-    Welch (1951), On the comparison of several mean values, Biometrika 38.
-
-    Examples
-    --------
-    >>> a = Estimate(1.0, 0.04, cost={"evaluations": 100})
-    >>> b = Estimate(1.3, 0.02, cost={"evaluations": 300})
-    >>> combine([a, b])
-    Estimate, 400 evaluations
-      estimate  1.23 +- 0.12  [1.00, 1.45]
-    """
-    if isinstance(estimates, Estimate):
-        raise TypeError("estimates: got one Estimate; expected a list of independent runs")
-    runs = list(estimates)
-    _check_runs(runs)
-    evaluations = np.array([run.cost["evaluations"] for run in runs], dtype=np.float64)
-    share = evaluations / evaluations.sum()
-    values = np.array([np.atleast_1d(run.value) for run in runs])
-    no_hit = np.array(
-        [np.zeros(len(run)) if run.trials is None else np.atleast_1d(run.trials) for run in runs]
-    )
-    none_hit, some_hit = (no_hit > 0).all(axis=0), (no_hit > 0).any(axis=0)
-    # a run without a hit adds nothing to the pooled variance where others have hits: sample
-    # variances, zeros included, are unbiased for the variance of the pooled mean
-    own = np.array(
-        [np.atleast_1d(r.variance - (0 if r.trials is None else r._no_hit_variance)) for r in runs]
-    )
-    parts = share[:, None] ** 2 * own
-    freedom = np.array([np.atleast_1d(run.degrees_of_freedom) for run in runs])
-    total = parts.sum(axis=0)
-    fractions = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
-    scatter = (fractions**2 / freedom).sum(axis=0)
-    pooled_freedom = np.divide(1.0, scatter, out=np.full_like(scatter, math.inf), where=scatter > 0)
-    scalar = runs[0].value.ndim == 0
-    if any(run.factor is not None for run in runs):
-        root = np.hstack([w * run._own_root() for w, run in zip(share, runs, strict=True)])
-        root[np.isnan(root).any(axis=1)] = np.nan
-        spread: dict[str, Any] = {"factor": root}
-    else:
-        covariances = [cast(Array, run._covariance) for run in runs]
-        spread = {"covariance": sum(w**2 * c for w, c in zip(share, covariances, strict=True))}
-    every = np.array([np.atleast_1d(run.variance) for run in runs])
-    heterogeneity = _welch_test(values, every, freedom)
-    names = runs[0].names
-    diagnostics: dict[str, Any] = {
-        "runs": len(runs),
-        "run_weights": share,
-        "heterogeneity": heterogeneity,
-    }
-    cost: dict[str, Any] = {}
-    for run in runs:
-        for key, amount in run.cost.items():
-            if isinstance(amount, int | float):
-                cost[key] = cost.get(key, 0) + amount
-    trials = np.where(none_hit, no_hit.sum(axis=0), 0.0)
-    value = share @ values
-    found = [
-        Caution(
-            "contradiction",
-            f"{names[j]}: the runs contradict one another (p = {heterogeneity[j]:.1g}); their "
-            "standard errors can't all be right",
-        )
-        for j in np.flatnonzero(heterogeneity * len(names) < 1e-4)
-    ] + [
-        Caution(
-            "missed-hits",
-            f"{names[j]}: {int((no_hit[:, j] > 0).sum())} of {len(runs)} runs saw no hit",
-        )
-        for j in np.flatnonzero(some_hit & ~none_hit)
-    ]
-    tell("combine", found)
-    return Estimate(
-        value[0] if scalar else value,
-        **spread,
-        names=names,
-        method=runs[0].method,
-        degrees_of_freedom=pooled_freedom[0] if scalar else pooled_freedom,
-        trials=(trials[0] if scalar else trials) if none_hit.any() else None,
-        diagnostics=diagnostics,
-        cautions=[*dict.fromkeys(c for run in runs for c in run.cautions), *found],
-        columns=["heterogeneity"],
-        cost=cost,
-        provenance={"combined": [run.provenance for run in runs]},
-    )
-
-
-def _linearise(f: Callable[[Array], Any], value: Array, error: Array) -> tuple[Array, Array, Array]:
-    """Value of f, its Jacobian (..., J), and second differences over one standard error."""
-
-    def call(at: Array) -> Array:
-        result = np.asarray(f(at), dtype=np.float64)
-        if result.ndim > 1 or result.size == 0:
-            raise ModelError(f"f: returned shape {result.shape}; expected () or (K,) with K >= 1")
-        return result
-
-    def probe(j: int, step: float) -> Array:
-        at = value.copy()
-        at.reshape(-1)[j] += step
-        try:
-            with np.errstate(all="ignore"):
-                result = call(at)
-        except ModelError:
-            raise
-        except (ValueError, ArithmeticError):
-            # the math module raises where NumPy returns NaN
-            return np.full(centre.shape, np.nan)
-        if result.shape != centre.shape:
-            raise ModelError(f"f: returned shape {centre.shape}, then {result.shape}")
-        return result
-
-    def require_finite(what: str, content: Array) -> None:
-        if not np.isfinite(content).all():
-            where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
-            raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
-
-    with _compat.enable_x64() if "jax" in sys.modules else contextlib.nullcontext():
-        raw = f(value.copy())
-    traced = type(raw).__module__.partition(".")[0] in ("jax", "jaxlib")
-    with _compat.enable_x64() if traced else contextlib.nullcontext():
-        centre = call(value.copy())
-        require_finite("value", centre)
-        if traced:
-            import jax
-
-            jacobian = np.asarray(jax.jacfwd(f)(jax.numpy.asarray(value)), dtype=np.float64)
-            jacobian = jacobian.reshape((*centre.shape, value.size))
-        else:
-            jacobian = _central_differences(probe, value, error)
-        require_finite("derivative", jacobian)
-        curvature = np.zeros(jacobian.shape)
-        for j, step in enumerate(np.atleast_1d(error)):
-            if step > 0:
-                curvature[..., j] = np.abs(probe(j, step) + probe(j, -step) - 2 * centre)
-    # one standard error further the function is not even defined
-    curvature[np.isnan(curvature)] = np.inf
-    # rounding is that of the terms, which may cancel in the value
-    size = np.maximum(np.abs(centre), np.abs(jacobian * value.reshape(-1)).max(axis=-1))
-    curvature[curvature <= 16 * np.finfo(float).eps * size[..., None]] = 0.0
-    return centre, jacobian, curvature
-
-
-def _central_differences(
-    probe: Callable[[int, float], Array], value: Array, error: Array
-) -> NDArray[np.float64]:
-    """Derivatives by each component, shape (..., J), of the function that `probe` moves."""
-    columns = []
-    for j, (v, s) in enumerate(
-        zip(np.atleast_1d(np.abs(value)), np.atleast_1d(np.nan_to_num(error)), strict=True)
-    ):
-        # the slope is wanted at the scale of the error; below it, rounding in a large f would hide
-        # a small component. A second, shorter step is for functions that end near the value.
-        small = np.cbrt(np.finfo(float).eps)
-        for step in (max(1e-3 * s, small * v) or 1.0, small * v or small):
-            column = (probe(j, step) - probe(j, -step)) / (2 * step)
-            if np.isfinite(column).all():
-                break
-        columns.append(column)
-    return np.stack(columns, axis=-1)
-
-
-def _welch_test(values: Array, variances: Array, freedom: Array) -> Array:
-    """p-value, shape (J,), of equal means of R runs, from arrays of shape (R, J)."""
-    from scipy.special import fdtrc
-
-    n = len(values)
-    if n == 1:
-        return np.full(values.shape[1], np.nan)
-    # a variance of 0 is exact knowledge, up to rounding
-    floor = 1e-24 * np.maximum(values**2, np.nan_to_num(variances)).max(axis=0)
-    precision = 1 / np.maximum(variances, np.where(floor > 0, floor, 1.0))
-    share = precision / precision.sum(axis=0)
-    between = (precision * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0) / (n - 1)
-    uncertainty = ((1 - share) ** 2 / freedom).sum(axis=0)
-    ratio = between / (1 + 2 * (n - 2) / (n**2 - 1) * uncertainty)
-    # from 1e9 denominator degrees of freedom on, the F law is a chi-square law
-    denominator = (n**2 - 1) / (3 * np.maximum(uncertainty, 1e-9))
-    return fdtrc(n - 1, denominator, ratio)
-
-
-def _check_runs(runs: list[Estimate]) -> None:
-    if not runs:
-        raise ValueError("estimates: got none; expected at least one")
-    seen: dict[str, int] = {}
-    data: dict[str, int] = {}
-    posed: dict[str, dict[str, int]] = {"law": {}, "integrand": {}}
-    for i, run in enumerate(runs):
-        if not isinstance(run, Estimate):
-            raise TypeError(f"estimates: item {i} is a {type(run).__name__}; expected Estimate")
-        for what in ("names", "method"):
-            first, here = getattr(runs[0], what), getattr(run, what)
-            if first != here or run.value.shape != runs[0].value.shape:
-                raise ValueError(f"estimates: {what} of item 0 is {first!r}, of item {i} {here!r}")
-        evaluations = run.cost.get("evaluations")
-        if not (isinstance(evaluations, int | float) and 0 < evaluations < math.inf):
-            raise ValueError(
-                f"estimates: cost['evaluations'] of item {i} is {evaluations!r}; expected a "
-                "positive number to weight it by"
-            )
-        for source in _sources(run.provenance):
-            if source.get("seed") is not None:
-                seed = json.dumps(source["seed"], sort_keys=True)
-                if seed in seen:
-                    raise ValueError(
-                        f"estimates: items {seen[seed]} and {i} have the same seed; they are not "
-                        "independent"
-                    )
-                seen[seed] = i
-            if source.get("data") is not None:
-                data.setdefault(source["data"], i)
-            for what, known in posed.items():
-                asked = source.get("arguments", {}).get(what)
-                if asked is not None:
-                    known.setdefault(json.dumps(asked, sort_keys=True), i)
-    if len(data) > 1:
-        first, other = list(data.values())[:2]
-        raise ValueError(f"estimates: items {first} and {other} are about different data")
-    for what, known in posed.items():
-        if len(known) > 1:
-            first, other = list(known.values())[:2]
-            raise ValueError(f"estimates: items {first} and {other} have a different {what}")
-
-
-def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The provenance of every single run behind an estimate, pooled or not."""
-    if "combined" not in provenance:
-        yield provenance
-    for inner in provenance.get("combined", ()):
-        yield from _sources(inner)
 
 
 def component_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
@@ -1244,42 +916,6 @@ def _check_sample(sample: Any) -> Any:
         view.flags.writeable = False
         checked[name] = (dims, view)
     return checked
-
-
-def _plain(given: Any, where: str) -> Any:
-    """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
-    if given is None or isinstance(given, bool | np.bool_):
-        return given if given is None else bool(given)
-    if isinstance(given, int | np.integer):
-        return int(given)
-    if isinstance(given, float | np.floating):
-        return float(given)
-    if isinstance(given, str):
-        return str(given)
-    if isinstance(given, Mapping):
-        strange = [key for key in given if not isinstance(key, str) or key == "$array"]
-        if strange:
-            raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
-        return {str(key): _plain(inner, f"{where}[{key!r}]") for key, inner in given.items()}
-    if isinstance(given, list | tuple):
-        return [_plain(inner, f"{where}[{i}]") for i, inner in enumerate(given)]
-    if hasattr(given, "__array__"):
-        array = np.asarray(given)
-        if array.dtype.kind in "US":
-            return array.astype(str).tolist()
-        if array.dtype.kind in "biuf":
-            # NetCDF has neither half nor extended precision
-            keep = array.dtype.kind != "f" or array.dtype.itemsize in (4, 8)
-            copy = np.array(array, dtype=array.dtype.newbyteorder("=") if keep else np.float64)
-            copy.flags.writeable = False
-            return copy
-        raise TypeError(
-            f"{where}: array of dtype {array.dtype}; expected numbers, bools or strings"
-        )
-    raise TypeError(
-        f"{where}: got {type(given).__name__}; expected a number, str, bool, None, array, or a "
-        "list or dict of these"
-    )
 
 
 def _take(column: Any, index: int | list[int]) -> Any:

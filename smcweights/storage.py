@@ -4,8 +4,9 @@ A file appears under its name only when complete: it is written beside it, flush
 and renamed (`write`). Whatever happens, the name holds the old file or the new one, and nothing
 else is left behind. `check_place` finds out before any work whether that will be possible.
 
-Two formats stand on it: an archive of arrays under a header (`write_archive`), for checkpoints;
-and any file that ends with a seal (`seal`), the checksum of what stands before it.
+Two formats stand on it: an archive of arrays under a header (`write_archive`), for checkpoints,
+and labelled arrays with a document (`write_netcdf`), for results. The latter ends with a seal,
+the checksum of what stands before it.
 """
 
 from __future__ import annotations
@@ -18,20 +19,22 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import xarray
+
 __all__ = [
     "check_place",
-    "check_seal",
-    "packed",
+    "plain",
     "read_archive",
-    "seal",
-    "unpacked",
+    "read_netcdf",
     "write",
     "write_archive",
+    "write_netcdf",
 ]
 
 
@@ -130,7 +133,119 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, np.ndarra
     return json.loads(arrays.pop("header").tobytes()), arrays
 
 
-def seal(path: str, mark: str) -> None:
+def write_netcdf(
+    path: str | os.PathLike[str],
+    mark: str,
+    main: xarray.Dataset,
+    document: Mapping[str, Any],
+    sample: xarray.Dataset | None,
+) -> None:
+    """Write labelled arrays, a document in plain types, and a sample, under a seal."""
+    import xarray
+
+    arrays: list[NDArray] = []
+    whole = {name: _packed(part, arrays) for name, part in document.items()}
+    groups: dict[str, xarray.Dataset] = {}
+    if sample is not None:
+        # attributes of any type go into the document: NetCDF has neither bools nor dicts
+        variables = {
+            str(name): plain(v.attrs, f"attributes of {name}")
+            for name, v in sample.variables.items()
+        }
+        attributes = {"": plain(sample.attrs, "attributes of sample"), **variables}
+        whole["sample"] = _packed(attributes, arrays)
+        groups["sample"] = sample.drop_attrs().drop_encoding()
+    groups["arrays"] = xarray.Dataset(
+        {
+            f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
+            for i, a in enumerate(arrays)
+        }
+    )
+    # as a variable: HDF5 attributes end at 64 KiB
+    main = main.assign(document=((), json.dumps(whole)))
+
+    def fill(name: str) -> None:
+        main.to_netcdf(name, mode="w", engine="h5netcdf")
+        for group, data in groups.items():
+            data.to_netcdf(name, mode="a", group=group, engine="h5netcdf")
+        _seal(name, mark)
+
+    write(check_place(path), fill)
+
+
+def read_netcdf(
+    path: str | os.PathLike[str], *marks: str
+) -> tuple[xarray.Dataset, dict[str, Any], xarray.Dataset | None]:
+    """What `write_netcdf` wrote under one of these marks, all of one length.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is damaged, or is none of ours.
+    """
+    import xarray
+
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
+    _check_seal(name, marks)
+
+    def read(group: str | None) -> xarray.Dataset:
+        with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
+            return data.load()
+
+    main, extra = read(None), read("arrays")
+    arrays = [extra[f"array_{i}"].values for i in range(len(extra))]
+    document = _unpacked(json.loads(main["document"].item()), arrays)
+    attributes = document.pop("sample", None)
+    if attributes is None:
+        return main, document, None
+    sample = read("sample").drop_encoding()
+    sample.attrs = attributes[""]
+    for variable, content in sample.variables.items():
+        content.attrs = attributes[str(variable)]
+    return main, document, sample
+
+
+def plain(given: Any, where: str) -> Any:
+    """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
+    if given is None or isinstance(given, bool | np.bool_):
+        return given if given is None else bool(given)
+    if isinstance(given, int | np.integer):
+        return int(given)
+    if isinstance(given, float | np.floating):
+        return float(given)
+    if isinstance(given, str):
+        return str(given)
+    if isinstance(given, Mapping):
+        strange = [key for key in given if not isinstance(key, str) or key == "$array"]
+        if strange:
+            raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
+        return {str(key): plain(inner, f"{where}[{key!r}]") for key, inner in given.items()}
+    if isinstance(given, list | tuple):
+        return [plain(inner, f"{where}[{i}]") for i, inner in enumerate(given)]
+    if hasattr(given, "__array__"):
+        array = np.asarray(given)
+        if array.dtype.kind in "US":
+            return array.astype(str).tolist()
+        if array.dtype.kind in "biuf":
+            # NetCDF has neither half nor extended precision
+            keep = array.dtype.kind != "f" or array.dtype.itemsize in (4, 8)
+            copy = np.array(array, dtype=array.dtype.newbyteorder("=") if keep else np.float64)
+            copy.flags.writeable = False
+            return copy
+        raise TypeError(
+            f"{where}: array of dtype {array.dtype}; expected numbers, bools or strings"
+        )
+    raise TypeError(
+        f"{where}: got {type(given).__name__}; expected a number, str, bool, None, array, or a "
+        "list or dict of these"
+    )
+
+
+def _seal(path: str, mark: str) -> None:
     """Append a mark and the checksum of a file, which readers of HDF5 pass over."""
     with open(path, "r+b") as file:
         checksum = hashlib.file_digest(file, "sha256")
@@ -138,7 +253,7 @@ def seal(path: str, mark: str) -> None:
         file.write(f"{mark} sha256 {checksum.hexdigest()}".encode())
 
 
-def check_seal(path: str, *marks: str) -> None:
+def _check_seal(path: str, marks: tuple[str, ...]) -> None:
     """Refuse a file that doesn't end with one of these marks, all of one length, or was changed.
 
     Before HDF5 gets to see it: its own checks leave many a changed byte unseen.
@@ -157,26 +272,26 @@ def check_seal(path: str, *marks: str) -> None:
         raise ValueError(f"{path}: the file is damaged (its content doesn't fit its checksum)")
 
 
-def packed(plain: object, arrays: list[NDArray]) -> Any:
+def _packed(plain: object, arrays: list[NDArray]) -> Any:
     """The same with every array moved to the list, and replaced by its place there."""
     if isinstance(plain, dict):
-        return {key: packed(inner, arrays) for key, inner in plain.items()}
+        return {key: _packed(inner, arrays) for key, inner in plain.items()}
     if isinstance(plain, list):
-        return [packed(inner, arrays) for inner in plain]
+        return [_packed(inner, arrays) for inner in plain]
     if isinstance(plain, np.ndarray):
         arrays.append(plain)
         return {"$array": len(arrays) - 1}
     return plain
 
 
-def unpacked(document: object, arrays: list[NDArray]) -> Any:
+def _unpacked(document: object, arrays: list[NDArray]) -> Any:
     """What `packed` was given."""
     if isinstance(document, dict):
         if "$array" in document:
             return arrays[document["$array"]]
-        return {key: unpacked(inner, arrays) for key, inner in document.items()}
+        return {key: _unpacked(inner, arrays) for key, inner in document.items()}
     if isinstance(document, list):
-        return [unpacked(inner, arrays) for inner in document]
+        return [_unpacked(inner, arrays) for inner in document]
     return document
 
 

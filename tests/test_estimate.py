@@ -1,48 +1,23 @@
 import copy
 import dataclasses
-import json
 import math
 import os
 import pickle
-import signal
 import subprocess
 import sys
-import time
-import warnings
 
 import numpy as np
 import pytest
 import scipy.stats
 import xarray
+from estimates import COVARIANCE, FACTOR, NAMES, VALUE, example
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from smcweights import _compat
 from smcweights.cautions import Caution
-from smcweights.errors import ModelError, PrecisionWarning
-from smcweights.estimate import Estimate, combine
-from smcweights.provenance import digest, provenance
-
-# asymmetric on purpose: no two components, variances or covariances are alike
-VALUE = np.array([2.0, -0.5, 3.0])
-COVARIANCE = np.array([[0.04, 0.01, -0.02], [0.01, 0.09, 0.03], [-0.02, 0.03, 0.25]])
-NAMES = ("mean", "lowest", "third")
-FACTOR = np.linalg.cholesky(COVARIANCE)
-
-
-def example(**changes):
-    arguments = {"names": NAMES, "method": "demo", "cost": {"evaluations": 100}} | changes
-    if "factor" not in arguments:
-        arguments.setdefault("covariance", COVARIANCE)
-    return Estimate(arguments.pop("value", VALUE), arguments.pop("covariance", None), **arguments)
-
-
-def coverage_bounds(n, level, false_alarm=1e-7):
-    return scipy.stats.binom.interval(1 - false_alarm, n, level)
-
-
-# construction ------------------------------------------------------------------------------------
+from smcweights.estimate import Estimate
 
 
 @pytest.mark.parametrize(
@@ -161,9 +136,6 @@ def test_building_one_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
-# intervals ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
 def test_intervals_agree_with_scipy_stats(level):
     freedom = np.array([3.0, np.inf, 12.5])
@@ -224,9 +196,6 @@ def test_relative_error():
     assert Estimate(0.0, 1.0).relative_error == np.inf
 
 
-# marginals ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("how", ["covariance", "factor"])
 def test_marginals_by_name_position_list_and_slice(how):
     spread = {"covariance": COVARIANCE} if how == "covariance" else {"factor": FACTOR}
@@ -271,314 +240,6 @@ def test_wrong_components_say_which_there_are():
         est[1.5]
     with pytest.raises(KeyError, match="no component"):
         est[[]]
-
-
-# delta method ------------------------------------------------------------------------------------
-
-
-def test_linear_maps_are_exact():
-    matrix = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
-    for est in (example(), example(factor=FACTOR)):
-        derived = est.apply(matrix, names=["p", "q"])
-        np.testing.assert_allclose(derived.value, matrix @ VALUE, rtol=1e-14)
-        np.testing.assert_allclose(derived.covariance, matrix @ COVARIANCE @ matrix.T, rtol=1e-12)
-        assert derived.names == ("p", "q")
-        total = est.apply([1, 1, 1])
-        assert total.value.shape == ()
-        assert total.variance == pytest.approx(COVARIANCE.sum(), rel=1e-12)
-
-
-def closed_forms():
-    a, b, c = VALUE
-    yield "ratio", lambda v: v[1] / v[0], [-b / a**2, 1 / a, 0]
-    yield "product", lambda v: v[0] * v[2], [c, 0, a]
-    yield "power", lambda v: v[0] ** 3, [3 * a**2, 0, 0]
-    yield "vector", lambda v: v**2, np.diag(2 * VALUE)
-    yield "scaled", lambda v: 1e5 + v[0] - 2 * v[1], [1, -2, 0]
-
-
-@pytest.mark.parametrize(("name", "f", "jacobian"), list(closed_forms()))
-@pytest.mark.parametrize("how", ["numpy", "jax"])
-def test_delta_method_agrees_with_closed_forms(name, f, jacobian, how):
-    if how == "jax":
-        import jax.numpy as jnp
-
-        f_given = lambda v: f(jnp.asarray(v))
-    else:
-        f_given = f
-    # errors so small that every one of these functions is a straight line over them
-    est = example(covariance=COVARIANCE * 1e-4)
-    derived = est.apply(f_given)
-    jacobian = np.asarray(jacobian)
-    expected = jacobian @ (COVARIANCE * 1e-4) @ jacobian.T
-    tolerance = 1e-12 if how == "jax" else 3e-5
-    if how == "jax" and name == "scaled":
-        tolerance = 1e-9
-    np.testing.assert_allclose(derived.value, f(VALUE), rtol=1e-14)
-    np.testing.assert_allclose(derived.covariance, expected, rtol=tolerance)
-
-
-def test_functions_of_scalars_and_of_numbers_far_apart():
-    est = Estimate(1e-9, 1e-20, names="p")
-    assert est.apply(np.log10).standard_error == pytest.approx(0.1 / math.log(10), rel=1e-6)
-    assert est.apply(lambda p: math.log(p), names="log p").names == ("log p",)
-    pair = est.apply(lambda p: np.array([p, 1 - p]))
-    assert pair.covariance[0, 1] == pytest.approx(-1e-20, rel=1e-6)
-    # a value near the end of the domain, closer than the first step of the differences
-    with pytest.warns(PrecisionWarning, match="bends"):
-        near_end = Estimate(1e-9, 1.0).apply(np.log)
-    assert near_end.standard_error == pytest.approx(1e9, rel=1e-4)
-    # a small component beside a huge one keeps its share of the error
-    both = Estimate([1e10, 1e-8], np.diag([0.0, 1.0])).apply(lambda v: v[0] + v[1])
-    assert both.standard_error == pytest.approx(1.0, rel=0.01)
-
-
-def test_degrees_of_freedom_follow_the_components_that_matter():
-    est = example(degrees_of_freedom=[30, 7, 12])
-    assert est.apply([1, 0, 1]).degrees_of_freedom == 12
-    np.testing.assert_array_equal(
-        est.apply(lambda v: np.stack([v[0], v[1] + v[2]])).degrees_of_freedom, [30, 7]
-    )
-
-
-def test_a_function_with_a_bend_at_the_scale_of_the_error_is_flagged():
-    est = Estimate([0.01, 5.0], np.diag([1.0, 0.01]))
-    with pytest.warns(PrecisionWarning, match="E1: the function bends") as record:
-        derived = est.apply(lambda v: np.stack([v[0] ** 2, v[1] ** 2]))
-    assert len(record) == 1
-    assert record[0].filename == __file__
-    (caution,) = derived.cautions
-    assert str(record[0].message) == f"Estimate.apply: {caution.text} [{caution.code}]"
-    assert derived.diagnostics["warnings"] == [caution.text]
-    assert "warnings" not in est.diagnostics
-    assert "warning: E1: the function bends" in repr(derived)
-    with pytest.warns(PrecisionWarning):
-        Estimate(0.5, 1.0).apply(np.log)
-    # the mean of a ratio known to 10 % is no reason to warn
-    Estimate([1.0, 2.0], np.diag([0.01, 0.04])).apply(lambda v: v[1] / v[0])
-
-
-def test_a_function_of_a_component_without_hit_is_flagged():
-    est = example(value=[2.0, 0.0, 3.0], trials=[0, 1000, 0])
-    with pytest.warns(PrecisionWarning, match="p: depends on a component without a hit"):
-        derived = est.apply([[1, 1, 0], [1, 0, 1]], names=["p", "q"])
-    assert len(derived.diagnostics["warnings"]) == 1
-    assert derived.variance[0] == pytest.approx(0.04 + 1e-6)
-
-
-def test_large_estimates_keep_their_factor():
-    rng = np.random.default_rng(1)
-    factor = rng.standard_normal((5000, 4)) * 0.01
-    est = Estimate(rng.standard_normal(5000), factor=factor)
-    double = est[:50].apply(lambda v: 2 * v)
-    np.testing.assert_allclose(double.factor, 2 * factor[:50], rtol=1e-4, atol=1e-9)
-    assert est.apply(np.ones(5000)).variance == pytest.approx((factor.sum(axis=0) ** 2).sum())
-    assert est.variance.shape == (5000,)
-    assert "(4989 more)" in repr(est)
-
-
-def test_apply_drops_columns_and_keeps_the_rest():
-    est = example(
-        diagnostics={"k": [1, 2, 3], "ess": 12.0},
-        columns=["k"],
-        bounds=[0, 1],
-        cautions=[Caution("few", "w")],
-    )
-    assert est.apply([1, 1, 1]).bounds is None
-    assert est.apply([1, 1, 1]).diagnostics == {"ess": 12.0, "warnings": ["w"]}
-
-
-@pytest.mark.parametrize(
-    ("f", "error", "message"),
-    [
-        (np.eye(2), ValueError, r"linear map: got shape \(2, 2\)"),
-        ([1, np.nan, 1], ValueError, r"linear map: nan at index \[1\]"),
-        (lambda v: np.outer(v, v), ModelError, r"returned shape \(3, 3\)"),
-        (lambda v: np.array([]), ModelError, r"returned shape \(0,\)"),
-        (lambda v: v[1] * np.nan, ModelError, "value at the estimate is not finite"),
-        (lambda v: np.array([1.0, np.inf]), ModelError, r"not finite at index \[1\]"),
-        (lambda v: v[: 2 + (v[0] > 2)], ModelError, r"returned shape \(2,\), then \(3,\)"),
-    ],
-)
-def test_bad_functions_say_what_is_wrong(f, error, message):
-    with pytest.raises(error, match=message):
-        example().apply(f)
-
-
-def test_interval_of_a_ratio_covers_4000_runs_sees_shortfall_of_2_points():
-    rng = np.random.default_rng(11)
-    truth = np.array([2.0, 5.0])
-    covariance = np.array([[0.01, 0.012], [0.012, 0.04]])
-    hits = 0
-    for value in rng.multivariate_normal(truth, covariance, 4000):
-        lower, upper = Estimate(value, covariance).apply(lambda v: v[1] / v[0]).interval()
-        hits += lower <= 2.5 <= upper
-    low, high = coverage_bounds(4000, 0.95)
-    assert low <= hits <= high
-
-
-# pooling -----------------------------------------------------------------------------------------
-
-
-def runs_of(values, covariances, evaluations, **common):
-    return [
-        Estimate(v, c, cost={"evaluations": n, "seconds": 1.5}, **common)
-        for v, c, n in zip(values, covariances, evaluations, strict=True)
-    ]
-
-
-def test_runs_are_weighted_by_evaluations():
-    values = [VALUE, VALUE + 0.1, VALUE - 0.05]
-    covariances = [COVARIANCE, COVARIANCE * 2, COVARIANCE / 3]
-    pooled = combine(runs_of(values, covariances, [100, 300, 600], degrees_of_freedom=7))
-    np.testing.assert_allclose(pooled.value, VALUE + 0.3 * 0.1 - 0.6 * 0.05)
-    np.testing.assert_allclose(
-        pooled.covariance, COVARIANCE * (0.1**2 + 2 * 0.3**2 + 0.6**2 / 3), rtol=1e-12
-    )
-    parts = np.array([0.1**2, 2 * 0.3**2, 0.6**2 / 3])
-    np.testing.assert_allclose(pooled.degrees_of_freedom, 7 * parts.sum() ** 2 / (parts**2).sum())
-    assert pooled.cost == {"evaluations": 1000, "seconds": 4.5}
-    assert pooled.diagnostics["runs"] == 3
-    factors = [
-        Estimate(v, factor=np.linalg.cholesky(c), cost={"evaluations": n})
-        for v, c, n in zip(values, covariances, [100, 300, 600], strict=True)
-    ]
-    np.testing.assert_allclose(combine(factors).covariance, pooled.covariance, rtol=1e-12)
-    mixed = [factors[0], *runs_of(values, covariances, [100, 300, 600])[1:]]
-    np.testing.assert_allclose(combine(mixed).covariance, pooled.covariance, rtol=1e-9)
-    assert combine(runs_of([1.0], [0.5], [10])).value.shape == ()
-
-
-def test_a_component_without_standard_error_in_one_run_has_none_in_the_pool():
-    covariance = np.diag([np.nan, 0.04])
-    covariance[0, 1] = covariance[1, 0] = np.nan
-    missing = Estimate([1.0, 2.0], covariance, cost={"evaluations": 5})
-    whole = Estimate([1.0, 2.0], np.eye(2), cost={"evaluations": 5})
-    factored = Estimate([1.0, 2.0], factor=np.eye(2), cost={"evaluations": 5})
-    for other in (whole, factored):
-        pooled = combine([missing, other])
-        np.testing.assert_allclose(pooled.variance, [np.nan, 0.26])
-        assert np.isnan(pooled.diagnostics["heterogeneity"][0])
-
-
-def test_tiny_variances_keep_their_degrees_of_freedom():
-    pooled = combine(runs_of([0.0, 0.0], [1e-200, 1e-200], [1, 1], degrees_of_freedom=4))
-    assert pooled.degrees_of_freedom == pytest.approx(8)
-
-
-def test_pooled_interval_covers_5000_times_sees_shortfall_of_2_points():
-    # three runs of 6, 9 and 15 batches of different spread: the normal quantile would cover 0.92
-    rng = np.random.default_rng(12)
-    hits = contradictions = 0
-    sizes, spreads = (6, 9, 15), (3.0, 1.0, 2.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrecisionWarning)
-        for _ in range(5000):
-            runs = []
-            for n, spread in zip(sizes, spreads, strict=True):
-                batches = 1.0 + spread * rng.standard_normal(n)
-                runs.append(
-                    Estimate(
-                        batches.mean(),
-                        batches.var(ddof=1) / n,
-                        degrees_of_freedom=n - 1,
-                        cost={"evaluations": n},
-                    )
-                )
-            pooled = combine(runs)
-            lower, upper = pooled.interval()
-            hits += lower <= 1.0 <= upper
-            contradictions += pooled.diagnostics["heterogeneity"][0] < 0.01
-    low, high = coverage_bounds(5000, 0.95)
-    assert low <= hits <= high
-    low, high = coverage_bounds(5000, 0.01)
-    assert low <= contradictions <= high
-
-
-def test_heterogeneity_is_welchs_test_for_two_and_chi_square_for_many_draws():
-    rng = np.random.default_rng(13)
-    a, b = rng.standard_normal(5) * 2, rng.standard_normal(12) + 1
-    runs = [
-        Estimate(
-            x.mean(),
-            x.var(ddof=1) / len(x),
-            degrees_of_freedom=len(x) - 1,
-            cost={"evaluations": len(x)},
-        )
-        for x in (a, b)
-    ]
-    expected = scipy.stats.ttest_ind(a, b, equal_var=False).pvalue
-    assert combine(runs).diagnostics["heterogeneity"][0] == pytest.approx(expected, rel=1e-9)
-    values, variances = np.array([1.0, 1.5, 0.2]), np.array([0.04, 0.09, 0.16])
-    mean = np.average(values, weights=1 / variances)
-    statistic = ((values - mean) ** 2 / variances).sum()
-    pooled = combine(runs_of(values, variances, [1, 1, 1]))
-    assert pooled.diagnostics["heterogeneity"][0] == pytest.approx(
-        scipy.stats.chi2(2).sf(statistic), rel=1e-6
-    )
-
-
-def test_contradicting_runs_are_flagged():
-    with pytest.warns(PrecisionWarning, match="E2: the runs contradict one another") as record:
-        pooled = combine(runs_of([[1.0, 2.0], [1.1, 9.0]], [np.diag([0.1, 0.1])] * 2, [10, 10]))
-    assert len(record) == 1
-    assert record[0].filename == __file__
-    assert "contradict" in pooled.diagnostics["warnings"][0]
-    assert "contradict" in repr(pooled)
-    # a run that claims to know exactly, and is elsewhere
-    with pytest.warns(PrecisionWarning, match="contradict"):
-        combine(runs_of([0.0, 1.0], [0.0, 0.01], [10, 10]))
-    exact = combine(runs_of([0.3, 0.3], [0.0, 0.0], [10, 10]))
-    assert exact.diagnostics["heterogeneity"][0] == 1
-
-
-def test_runs_without_hits():
-    none = combine([Estimate(0.0, 0.0, trials=n, cost={"evaluations": n}) for n in (1000, 3000)])
-    assert none.trials == 4000
-    assert none.interval(0.95)[1] == pytest.approx(-math.log(0.05) / 4000)
-    with pytest.warns(PrecisionWarning, match="1 of 2 runs saw no hit"):
-        some = combine(
-            [
-                Estimate(0.0, 0.0, trials=1000, cost={"evaluations": 1000}),
-                Estimate(0.001, 1e-6, cost={"evaluations": 1000}),
-            ]
-        )
-    assert some.trials is None
-    assert some.value == 0.0005
-    assert some.standard_error == pytest.approx(0.0005)
-
-
-def test_warnings_of_the_runs_are_kept_once():
-    runs = [example(cautions=[Caution("heavy-tails", "heavy tail")]) for _ in range(2)]
-    assert combine(runs).cautions == (Caution("heavy-tails", "heavy tail"),)
-
-
-def test_runs_that_cannot_be_pooled_are_refused():
-    def seeded(seed, **more):
-        source = {"seed": {"entropy": seed, "spawn_key": []}, **more}
-        return Estimate(1.0, 1.0, provenance=source, cost={"evaluations": 5})
-
-    with pytest.raises(ValueError, match="got none"):
-        combine([])
-    with pytest.raises(TypeError, match="item 1 is a float"):
-        combine([example(), 1.0])
-    with pytest.raises(ValueError, match="names of item 0"):
-        combine([example(), example(names=["a", "b", "c"])])
-    with pytest.raises(ValueError, match="method of item 0 is 'demo', of item 1 'other'"):
-        combine([example(), example(method="other")])
-    with pytest.raises(ValueError, match=r"cost\['evaluations'\] of item 1 is None"):
-        combine([example(), example(cost={})])
-    with pytest.raises(ValueError, match="items 0 and 2 have the same seed"):
-        combine([seeded(1), seeded(2), seeded(1)])
-    pair = combine([seeded(1), seeded(2)])
-    with pytest.raises(ValueError, match="items 0 and 1 have the same seed"):
-        combine([pair, seeded(2)])
-    assert combine([pair, seeded(3)]).cost["evaluations"] == 15
-    with pytest.raises(ValueError, match="different data"):
-        combine([seeded(1, data="aa"), seeded(2, data="bb")])
-
-
-# tables and other tools --------------------------------------------------------------------------
 
 
 def test_summary_has_the_columns_asked_for():
@@ -676,9 +337,6 @@ def test_plot_hands_over_to_the_canvas(monkeypatch):
     assert est.plot("axes", level=0.9) == (est, "axes", 0.9)
 
 
-# text --------------------------------------------------------------------------------------------
-
-
 def test_repr_is_aligned_and_shows_two_digits_of_the_error():
     est = Estimate(
         [123456.0, 1.35e-3, 1.35e-12, 0.0, 2.0],
@@ -707,50 +365,6 @@ def test_html_is_escaped():
     assert "x &lt; y" in page
     assert "1.00 &plusmn; 0.20" in page
     assert "<a&b>" not in page
-
-
-# provenance --------------------------------------------------------------------------------------
-
-
-def test_provenance_fits_json_and_tells_calls_apart():
-    class Law:
-        def describe(self):
-            return {"kind": "normal", "mean": np.float64(1.5)}
-
-    root = np.random.SeedSequence(2**100, spawn_key=(3,))
-    arguments = {
-        "budget": np.int64(10),
-        "x": np.arange(3),
-        "f": math.sin,
-        "g": lambda v: v,
-        "law": Law(),
-        "options": [None, True, {"a": (1, 2.5)}],
-        "thing": object(),
-    }
-    found = provenance("demo", root, arguments, data={"y": np.arange(4.0)})
-    assert json.loads(json.dumps(found)) == found
-    assert found["seed"] == {"entropy": 2**100, "spawn_key": [3]}
-    assert found["arguments"]["budget"] == 10
-    assert found["arguments"]["x"] == {"shape": [3], "sha256": digest(np.arange(3))}
-    assert found["arguments"]["f"] == "math.sin"
-    assert found["arguments"]["law"] == {"kind": "normal", "mean": 1.5}
-    assert found["arguments"]["thing"] == "<object object>"
-    assert found["versions"] == _compat.versions()
-    assert found["data"] == digest({"y": np.arange(4.0)})
-    assert found["time"].endswith("+00:00")
-    assert provenance("demo", root, {})["data"] is None
-
-
-def test_digest_sees_content_dtype_shape_and_name_but_not_layout():
-    base = np.arange(6.0).reshape(2, 3)
-    assert digest(base) == digest(np.asfortranarray(base)) == digest(base.astype(">f8"))
-    others = [base.ravel(), base.astype(np.float32), base + 1e-15, base[::-1], {"x": base}]
-    assert len({digest(other) for other in [base, *others]}) == 6
-    assert digest({"a": base, "b": 1}) != digest({"a": 1, "b": base})
-    assert digest(["ab", "c"]) != digest(["a", "bc"])
-
-
-# files -------------------------------------------------------------------------------------------
 
 
 def assert_same_plain(a, b):
@@ -884,137 +498,13 @@ plain_values = st.recursive(
 
 
 @settings(
-    max_examples=25,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(st.dictionaries(st.text(max_size=8).map("x".__add__), plain_values, max_size=4))
+@given(st.dictionaries(st.text(max_size=8).map("x".__add__), plain_values, max_size=12))
 def test_any_diagnostics_survive_the_disk(tmp_path, diagnostics):
     est = example(diagnostics=diagnostics)
     est.save(tmp_path / "a.nc")
     assert_same(Estimate.load(tmp_path / "a.nc"), est)
-
-
-def test_files_that_are_not_ours_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"absent\.nc"):
-        Estimate.load(tmp_path / "absent.nc")
-    (tmp_path / "text.nc").write_text("hello")
-    (tmp_path / "empty.nc").touch()
-    foreign = xarray.Dataset({"value": ("component", [1.0])})
-    foreign.to_netcdf(tmp_path / "foreign.nc", engine="h5netcdf")
-    for name in ("text.nc", "empty.nc", "foreign.nc"):
-        with pytest.raises(ValueError, match=rf"{name}: not a whole file that Estimate\.save"):
-            Estimate.load(tmp_path / name)
-
-
-def test_no_damage_goes_unseen(tmp_path):
-    path, damaged = tmp_path / "good.nc", tmp_path / "damaged.nc"
-    example(sample={"x": ("i", np.arange(200.0))}).save(path)
-    content = path.read_bytes()
-    rng = np.random.default_rng(4)
-    for length in rng.integers(0, len(content), 20):
-        damaged.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"damaged\.nc: not a whole file"):
-            Estimate.load(damaged)
-    for position in rng.integers(0, len(content), 100):
-        wrong = bytearray(content)
-        wrong[position] ^= 1 << rng.integers(8)
-        damaged.write_bytes(wrong)
-        with pytest.raises(ValueError, match=r"damaged\.nc"):
-            Estimate.load(damaged)
-        assert damaged.read_bytes() == wrong
-
-
-def test_other_programs_read_the_file(tmp_path):
-    path = tmp_path / "a.nc"
-    example(sample={"x": ("i", np.arange(3.0))}).save(path)
-    with xarray.open_dataset(path, engine="h5netcdf") as data:
-        assert float(data.standard_error.sel(component="mean")) == pytest.approx(0.2)
-    import h5py
-
-    with h5py.File(path) as file:
-        np.testing.assert_array_equal(file["sample/x"], [0, 1, 2])
-
-
-def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
-    path = tmp_path / "a.nc"
-    example().save(path)
-    before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        example(value=VALUE + 1).save(path)
-    assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["a.nc"]
-
-
-def test_saving_through_a_symbolic_link_replaces_its_target(tmp_path):
-    (tmp_path / "real").mkdir()
-    link = tmp_path / "link.nc"
-    link.symlink_to(tmp_path / "real" / "a.nc")
-    example().save(link)
-    assert link.is_symlink()
-    assert_same(Estimate.load(tmp_path / "real" / "a.nc"), example())
-
-
-WRITER = """
-import os
-import sys
-import numpy as np
-from smcweights.estimate import Estimate
-sample = {"x": (("i",), np.arange(200_000.0))}
-Estimate(0.0, 1.0, sample=sample).save(sys.argv[1])
-for _ in sys.stdin:
-    # a process of its own for every kill, all imports done
-    if pid := os.fork():
-        os.waitpid(pid, 0)
-        print("ended", flush=True)
-        continue
-    print(os.getpid(), flush=True)
-    number = 0
-    while True:
-        number += 1
-        Estimate(float(number), 1.0, sample=sample).save(sys.argv[1])
-"""
-
-
-@pytest.mark.slow
-def test_killed_20_times_while_writing_the_file_is_always_whole(tmp_path):
-    path = tmp_path / "a.nc"
-    rng = np.random.default_rng(5)
-    interrupted = 0
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    for _ in range(20):
-        writer.stdin.write("again\n")
-        writer.stdin.flush()
-        pid = int(writer.stdout.readline())
-        time.sleep(rng.uniform(0.0, 0.1))
-        os.kill(pid, signal.SIGKILL)
-        assert writer.stdout.readline() == "ended\n"
-        loaded = Estimate.load(path)
-        assert loaded.sample.sizes["i"] == 200_000
-        litter = [name for name in os.listdir(tmp_path) if name != "a.nc"]
-        interrupted += bool(litter)
-        for name in litter:
-            os.unlink(tmp_path / name)
-    writer.communicate()
-    # most of a round is writing: without an interrupted write the test would have seen nothing
-    assert interrupted >= 3
-
-
-def test_rounding_of_terms_that_cancel_is_no_curvature():
-    """a + b - c is straight: second differences of 1e-16 beside an error of 1e-15 are rounding."""
-    est = Estimate([0.3, 0.4, 0.7], np.eye(3) * 1e-32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        derived = est.apply(lambda m: np.array([m[0] + m[1] - m[2], (m[0] + m[1] - m[2]) / m[2]]))
-    assert "warnings" not in derived.diagnostics

@@ -1,0 +1,134 @@
+"""The delta method: a function of estimated values as a straight line at the estimate."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _compat
+from .arguments import finite
+from .errors import ModelError
+
+__all__ = ["Line", "linearised"]
+
+Array = NDArray[np.float64]
+
+
+class Line(NamedTuple):
+    """A function at J estimated values.
+
+    Attributes
+    ----------
+    value : ndarray, shape () or (K,)
+    slopes : ndarray, shape (J,) or (K, J)
+        Derivatives by each of the values.
+    curvature : ndarray, same shape
+        Second differences over one standard error; infinite where the function ends before it.
+    """
+
+    value: Array
+    slopes: Array
+    curvature: Array
+
+
+def linearised(f: Callable[[Array], Any] | ArrayLike, value: Array, error: Array) -> Line:
+    """A linear map or a smooth function, as a line at a value with a standard error.
+
+    Derivatives are those of `jax.jacfwd`, in 64 bits, where the function returns a JAX array, and
+    central differences otherwise.
+
+    Examples
+    --------
+    >>> linearised(lambda v: v[0] * v[1], np.array([2.0, 3.0]), np.array([0.1, 0.1])).slopes
+    array([3., 2.])
+    """
+    if not callable(f):
+        slopes = finite("linear map", f)
+        if slopes.ndim not in (1, 2) or slopes.shape[-1] != value.size:
+            raise ValueError(
+                f"linear map: got shape {slopes.shape}; expected (K, {value.size}) or "
+                f"({value.size},)"
+            )
+        return Line(slopes @ np.atleast_1d(value), slopes, np.zeros(slopes.shape))
+    with _compat.enable_x64() if "jax" in sys.modules else contextlib.nullcontext():
+        raw = f(value.copy())
+    traced = type(raw).__module__.partition(".")[0] in ("jax", "jaxlib")
+    with _compat.enable_x64() if traced else contextlib.nullcontext():
+        centre = _called(f, value.copy())
+        _require_finite("value", centre)
+        probe = partial(_moved, f, value, centre.shape)
+        if traced:
+            import jax
+
+            slopes = np.asarray(jax.jacfwd(f)(jax.numpy.asarray(value)), dtype=np.float64)
+            slopes = slopes.reshape((*centre.shape, value.size))
+        else:
+            slopes = _central_differences(probe, value, error)
+        _require_finite("derivative", slopes)
+        curvature = np.zeros(slopes.shape)
+        for j, step in enumerate(np.atleast_1d(error)):
+            if step > 0:
+                curvature[..., j] = np.abs(probe(j, step) + probe(j, -step) - 2 * centre)
+    # one standard error further the function is not even defined
+    curvature[np.isnan(curvature)] = np.inf
+    # rounding is that of the terms, which may cancel in the value
+    size = np.maximum(np.abs(centre), np.abs(slopes * value.reshape(-1)).max(axis=-1))
+    curvature[curvature <= 16 * np.finfo(float).eps * size[..., None]] = 0.0
+    return Line(centre, slopes, curvature)
+
+
+def _called(f: Callable[[Array], Any], at: Array) -> Array:
+    result = np.asarray(f(at), dtype=np.float64)
+    if result.ndim > 1 or result.size == 0:
+        raise ModelError(f"f: returned shape {result.shape}; expected () or (K,) with K >= 1")
+    return result
+
+
+def _moved(
+    f: Callable[[Array], Any], value: Array, shape: tuple[int, ...], j: int, step: float
+) -> Array:
+    """The function a step beside the value, in the direction of component j."""
+    at = value.copy()
+    at.reshape(-1)[j] += step
+    try:
+        with np.errstate(all="ignore"):
+            result = _called(f, at)
+    except ModelError:
+        raise
+    except (ValueError, ArithmeticError):
+        # the math module raises where NumPy returns NaN
+        return np.full(shape, np.nan)
+    if result.shape != shape:
+        raise ModelError(f"f: returned shape {shape}, then {result.shape}")
+    return result
+
+
+def _require_finite(what: str, content: Array) -> None:
+    if not np.isfinite(content).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
+        raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
+
+
+def _central_differences(
+    probe: Callable[[int, float], Array], value: Array, error: Array
+) -> NDArray[np.float64]:
+    """Derivatives by each component, shape (..., J), of the function that `probe` moves."""
+    columns = []
+    for j, (v, s) in enumerate(
+        zip(np.atleast_1d(np.abs(value)), np.atleast_1d(np.nan_to_num(error)), strict=True)
+    ):
+        # the slope is wanted at the scale of the error; below it, rounding in a large f would hide
+        # a small component. A second, shorter step is for functions that end near the value.
+        small = np.cbrt(np.finfo(float).eps)
+        for step in (max(1e-3 * s, small * v) or 1.0, small * v or small):
+            column = (probe(j, step) - probe(j, -step)) / (2 * step)
+            if np.isfinite(column).all():
+                break
+        columns.append(column)
+    return np.stack(columns, axis=-1)

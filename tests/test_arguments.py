@@ -1,0 +1,71 @@
+"""Checks of arguments return them clean, or say which, what and what was expected."""
+
+import numpy as np
+import pytest
+
+from smcweights import arguments as check
+
+
+@pytest.mark.parametrize("given", [3, 3.0, np.int8(3), np.float32(3), np.array(3)])
+def test_whole_numbers(given):
+    number = check.count("n", given, 3)
+    assert number == 3 and type(number) is int
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [(2, ValueError), (3.5, ValueError), (np.inf, ValueError), (np.nan, ValueError),
+     (True, TypeError), ("3", TypeError), (None, TypeError), ([3], TypeError)],
+)  # fmt: skip
+def test_what_is_no_whole_number(given, error):
+    with pytest.raises(error, match=r"n: got .*; expected a whole number from 3"):
+        check.count("n", given, 3)
+
+
+def test_numbers_between_ends():
+    assert check.number("x", np.float32(0.5), 0, 1) == 0.5
+    assert check.number("x", 1, 0, 1, ends=True) == 1.0
+    for given, error in ((1, ValueError), (np.nan, ValueError), ("a", TypeError), (True, TypeError),
+                         ([0.5], TypeError), (0.5j, TypeError), (None, TypeError)):  # fmt: skip
+        with pytest.raises(error, match=r"x: got .*; expected a number between 0 and 1"):
+            check.number("x", given, 0, 1)
+    with pytest.raises(ValueError, match="x: got inf; expected a finite number"):
+        check.number("x", np.inf)
+    with pytest.raises(ValueError, match="x: got 2; expected a number from 0 to 1"):
+        check.number("x", 2, 0, 1, ends=True)
+    with pytest.raises(ValueError, match="level: got 95; expected a number between 0 and 1"):
+        check.level(95)
+
+
+def test_choices_do_not_take_a_flag_for_a_number():
+    assert check.one_of("backward", None, ("sampling", None)) is None
+    for given in (1, "Sampling", np.ones(2)):
+        with pytest.raises(ValueError, match=r"backward: got .*; expected one of 'sampling', True"):
+            check.one_of("backward", given, ("sampling", True))
+
+
+def test_names():
+    assert check.names(None) is None
+    assert check.names(name for name in "ab") == ("a", "b")
+    assert check.names_of("mean", 1) == ("mean",)
+    assert check.names_of(None, 2, "Y") == ("Y1", "Y2")
+    for given, error, message in (
+        (7, TypeError, "names: got 7; expected strings"),
+        (["a", 7], TypeError, "names: got 7 among"),
+        (["a", "a"], ValueError, "'a' occurs twice"),
+        (["a"], ValueError, "names: got 1; expected 2, one per component"),
+    ):
+        with pytest.raises(error, match=message):
+            check.names_of(given, 2)
+
+
+def test_arrays_lose_nothing_in_silence():
+    given = np.arange(3.0)
+    assert check.real("x", given) is not given
+    unmasked = check.finite("x", np.ma.array([1, 2], mask=[False, False]))
+    assert type(unmasked) is np.ndarray and unmasked.tolist() == [1.0, 2.0]
+    for wrong in (["a"], [True], [1j], [None], np.ma.array([1.0, 2.0], mask=[True, False])):
+        with pytest.raises(TypeError, match="x: "):
+            check.real("x", wrong)
+    with pytest.raises(ValueError, match=r"x: inf at index \[1, 0\]"):
+        check.finite("x", [[1.0], [np.inf]])

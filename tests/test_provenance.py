@@ -1,0 +1,118 @@
+"""What ran, with what: told apart where it differs, and by nothing else."""
+
+import json
+import math
+from functools import partial
+
+import numpy as np
+import pytest
+
+from smcweights import _compat
+from smcweights.provenance import described, digest, fingerprint, provenance, signature
+from smcweights.stopping import Precision
+
+
+def test_provenance_fits_json_and_tells_calls_apart():
+    class Law:
+        def describe(self):
+            return {"kind": "normal", "mean": np.float64(1.5)}
+
+    root = np.random.SeedSequence(2**100, spawn_key=(3,))
+    arguments = {
+        "budget": np.int64(10),
+        "x": np.arange(3),
+        "f": math.sin,
+        "g": lambda v: v,
+        "law": Law(),
+        "options": [None, True, {"a": (1, 2.5)}],
+        "thing": object(),
+    }
+    found = provenance("demo", root, arguments, data={"y": np.arange(4.0)})
+    assert json.loads(json.dumps(found)) == found
+    assert found["seed"] == {"entropy": 2**100, "spawn_key": [3]}
+    assert found["arguments"]["budget"] == 10
+    assert found["arguments"]["x"] == {"shape": [3], "sha256": digest(np.arange(3))}
+    assert found["arguments"]["f"] == "math.sin"
+    assert found["arguments"]["law"] == {"kind": "normal", "mean": 1.5}
+    assert found["arguments"]["thing"] == "<object object>"
+    assert found["versions"] == _compat.versions()
+    assert found["data"] == digest({"y": np.arange(4.0)})
+    assert found["time"].endswith("+00:00")
+    assert provenance("demo", root, {})["data"] is None
+
+
+def test_digest_sees_content_dtype_shape_and_name_but_not_layout():
+    base = np.arange(6.0).reshape(2, 3)
+    assert digest(base) == digest(np.asfortranarray(base)) == digest(base.astype(">f8"))
+    others = [base.ravel(), base.astype(np.float32), base + 1e-15, base[::-1], {"x": base}]
+    assert len({digest(other) for other in [base, *others]}) == 6
+    assert digest({"a": base, "b": 1}) != digest({"a": 1, "b": base})
+    assert digest(["ab", "c"]) != digest(["a", "bc"])
+
+
+def test_functions_are_told_apart_by_code_and_what_they_hold():
+    def made(threshold, table):
+        inner = lambda s: s > threshold
+        return lambda x: inner(x.sum()) + table[0]
+
+    def slope(x, a):
+        return a * x
+
+    first = signature(made(1.0, np.ones(2)))
+    assert first == signature(made(1.0, np.ones(2)))
+    assert first.startswith(f"{__name__}.")
+    others = [
+        made(2.0, np.ones(2)),
+        made(1.0, np.zeros(2)),
+        partial(slope, a=1),
+        partial(slope, a=2),
+    ]
+    assert len({first, *map(signature, others)}) == 5
+    assert signature(partial(slope, a=1)).startswith(f"{slope.__module__}.{slope.__qualname__} ")
+    assert described(slope) == signature(slope)
+    # constants that only together read alike
+    assert signature(lambda: (1, 23)) != signature(lambda: (12, 3))
+
+
+def test_functions_and_objects_that_count_stay_who_they_are():
+    calls = 0
+
+    def counting(x):
+        nonlocal calls
+        calls += 1
+        return x
+
+    class Model:
+        def __init__(self, slope):
+            self.slope, self.calls = slope, 0
+
+        def fit(self, slope):
+            self.slope = slope
+            return self
+
+        def __call__(self, x):
+            self.calls += 1
+            return self.slope * x
+
+    model = Model(2.0)
+    before = signature(counting), signature(model)
+    counting(1), model(1)
+    assert before == (signature(counting), signature(model))
+    # what is set, and not added to, is told apart
+    assert signature(model) != signature(Model(2.0).fit(3.0))
+
+
+def test_jobs_are_told_apart_by_kind_and_content():
+    a = np.arange(6.0)
+    distinct = [(a,), ([a],), ((a,),), (a, None), ({"a": a},), (1,), (1.0,), (True,), ("1",)]
+    distinct += [(np.random.SeedSequence(1),), (np.random.default_rng(1),), (a.reshape(2, 3),)]
+    assert len(set(map(fingerprint, distinct))) == len(distinct)
+    assert fingerprint((a[::2],)) == fingerprint((a[::2].copy(),))
+    with pytest.raises(TypeError, match="jobs: got object; with a checkpoint expected arrays"):
+        fingerprint((object(),))
+
+
+def test_dataclasses_are_described_by_their_fields():
+    assert described(Precision(relative=0.01)) == {
+        "absolute": None, "relative": 0.01, "level": 0.95, "max_budget": 10_000_000
+    }  # fmt: skip
