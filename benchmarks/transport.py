@@ -97,7 +97,7 @@ def one(x, y, n, seed, **keywords):
 def plain(x, y):
     """Mean and variance of the cost of one uniform direction."""
     d = x.shape[1]
-    theta = draw(Directions("uniform", d, 1, 20_000, 1), 1, np.random.default_rng(7))[0]
+    theta = draw(Directions("uniform", d, 1, 20_000), 1, np.random.default_rng(7))[0]
     costs = along(Question(pair_of(x, y), 2.0), theta)[:, 0]
     return costs.mean(), costs.var()
 
@@ -310,7 +310,7 @@ def bias(quick):
     x, y = mixture(60, 3, 11), mixture(60, 3, 12)
     truth = one(x, y, 200_000, 5, directions="rule").value
     rng = np.random.default_rng(1)
-    theta = draw(Directions("uniform", 3, runs, 10, 1), runs, rng)
+    theta = draw(Directions("uniform", 3, runs, 10), runs, rng)
     pair = pair_of(x, y)
     rows = theta.reshape(-1, 3)
     costs = along(Question(pair, 2.0), rows)[:, 0].reshape(runs, 10)

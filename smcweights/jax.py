@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arguments import number
+
 __all__ = ["sliced_wasserstein"]
 
 
@@ -68,8 +70,6 @@ def sliced_wasserstein(
     >>> bool(jax.jit(loss)(x) > 0), jax.grad(loss)(x).shape
     (True, (50, 3))
     """
-    from .transport.costs import checked_order
-
     x, y = jnp.asarray(x), jnp.asarray(y)
     if x.ndim == 1 and y.ndim == 1:
         x, y = x[:, None], y[:, None]
@@ -83,7 +83,7 @@ def sliced_wasserstein(
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.asarray(0.0).dtype
     x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
-    p = checked_order(p)
+    p = number("p", p, 1, ends=True)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own
     # no power leaves the range of numbers
@@ -100,7 +100,6 @@ def sliced_wasserstein(
 
 
 def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> tuple[Any, Any]:
-    from .stopping import positive_count
     from .transport.directions import plan
 
     if not isinstance(directions, str):
@@ -116,7 +115,7 @@ def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> t
         raise ValueError("key: expected a JAX key, such as jax.random.key(1), to draw directions")
     if directions in ("sobol", "exact"):
         raise ValueError(f"directions: got {directions!r}, which needs smcweights itself")
-    rule = plan(directions, d, positive_count(budget, "budget"))
+    rule = plan(directions, d, budget)
     weights = jnp.asarray(np.tile(rule.weights, rule.blocks) / rule.blocks, dtype)
     if rule.kind == "uniform":
         z = jax.random.normal(key, (rule.total, d), dtype)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["Cloud", "Pair", "as_cloud", "centre_of", "clouds_of", "moved", "numbers", "pair_of"]
+__all__ = ["Cloud", "Pair", "as_cloud", "centre_of", "clouds_of", "moved", "pair_of"]
 
 Array = NDArray[Any]
 
@@ -174,7 +174,7 @@ def as_cloud(
 
     float32 and float64 are kept, anything else becomes float64; a vector is a cloud on the line.
     """
-    found = numbers(name, points, "(n, d)")
+    found = _numbers(name, points, "(n, d)")
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2 or found.size == 0:
@@ -200,7 +200,7 @@ def as_cloud(
     return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark)
 
 
-def numbers(name: str, given: ArrayLike, shape: str) -> Array:
+def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     """Numbers as float32 where they are, else as float64."""
     try:
         found = np.asarray(given)
@@ -230,7 +230,7 @@ def _masses(weights: ArrayLike | None, count: int, name: str) -> Array | None:
     if weights is None:
         return None
     where = f"weights_{name}"
-    a = numbers(where, weights, f"({count},)").astype(np.float64)
+    a = _numbers(where, weights, f"({count},)").astype(np.float64)
     if a.shape != (count,):
         raise ValueError(f"{where}: got shape {a.shape}; expected ({count},)")
     if not np.isfinite(a).all() or (a < 0).any():

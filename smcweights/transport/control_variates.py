@@ -187,7 +187,7 @@ def build(request: Request, pair: Pair, p: float) -> list[Control]:
     return sorted(found, key=lambda control: PREFERENCE.index(control.name))
 
 
-def _one(entry: Named, pair: Pair, p: float) -> Control:
+def _one(entry: object, pair: Pair, p: float) -> Control:
     d, shift = pair.dimension, pair.shift
     if isinstance(entry, tuple) and len(entry) == 2:
         first, second = entry
@@ -217,32 +217,20 @@ def _one(entry: Named, pair: Pair, p: float) -> Control:
         gap = mean_squared_gap(*pair.spectra(), d, relative)
         return np.array([squared / d + gap]), relative * gap
 
-    match entry:
-        case "lower":
-            return Control(
-                entry, 1, lambda theta, x, y: (theta @ shift)[:, None] ** 2, _known(means[0]), 2
-            )
-        case "upper":
-            return Control(
-                entry,
-                1,
-                lambda theta, x, y: np.add.reduce(parts(theta, x, y))[:, None],
-                _known(sum(means)),
-                2,
-            )
-        case "parts":
-            return Control(entry, 3, lambda *at: np.stack(parts(*at), axis=1), _known(*means), 2)
-        case "gaussian":
-            return Control(entry, 1, gaussian, mean_of_gaussian, 2)
-        case "power":
-            mean = absolute_moment(d, p) * squared ** (p / 2)
-            return Control(
-                entry, 1, lambda theta, x, y: np.abs(theta @ shift)[:, None] ** p, _known(mean), p
-            )
-    raise ValueError(
-        f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
-        "(function, mean)"
-    )
+    power = absolute_moment(d, p) * squared ** (p / 2)
+    simple = {
+        "lower": (1, lambda theta, *_: (theta @ shift)[:, None] ** 2, _known(means[0]), 2),
+        "upper": (1, lambda *at: np.add.reduce(parts(*at))[:, None], _known(sum(means)), 2),
+        "parts": (3, lambda *at: np.stack(parts(*at), axis=1), _known(*means), 2),
+        "gaussian": (1, gaussian, mean_of_gaussian, 2),
+        "power": (1, lambda theta, *_: np.abs(theta @ shift)[:, None] ** p, _known(power), p),
+    }
+    if not isinstance(entry, str) or entry not in simple:
+        raise ValueError(
+            f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
+            "(function, mean)"
+        )
+    return Control(entry, *simple[entry])
 
 
 def _point_mass(pair: Pair, p: float) -> Control:

@@ -10,20 +10,11 @@ from numpy.typing import NDArray
 
 from .clouds import Cloud, Pair
 
-__all__ = ["checked_order", "chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep"]
+__all__ = ["chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep"]
 
 Array = NDArray[Any]
 
 ROWS_BYTES = 2**27  # rows projected at once
-
-
-def checked_order(p: float) -> float:
-    """The order of a distance."""
-    if isinstance(p, bool) or not isinstance(p, int | float | np.integer | np.floating):
-        raise TypeError(f"p: got {p!r}; expected a number from 1")
-    if not 1 <= p < math.inf:
-        raise ValueError(f"p: got {p!r}; expected a finite number from 1")
-    return float(p)
 
 
 def chunk_rows(dimension: int, points: int, itemsize: int) -> int:

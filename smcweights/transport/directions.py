@@ -16,19 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..stopping import positive_count
+from ..arguments import count
 
-__all__ = ["Directions", "check_name", "draw", "haar_rows", "plan", "plan_within", "wider"]
+__all__ = ["Directions", "check_name", "draw", "haar_rows", "pilot", "plan", "wider"]
 
 Array = NDArray[np.float64]
 
 NAMES = ("auto", "uniform", "orthogonal", "sobol", "rule", "exact")
-# lines and degrees of Lebedev's rules, without those that have negative weights
-LEBEDEV = (
-    (3, 3), (7, 5), (13, 7), (19, 9), (25, 11), (43, 15), (55, 17), (73, 19), (85, 21), (97, 23),
-    (151, 29), (175, 31), (217, 35), (295, 41), (385, 47), (487, 53), (601, 59), (727, 65),
-    (865, 71), (1015, 77), (1177, 83),
-)  # fmt: skip
+# degrees of Lebedev's rules by lines, without those that have negative weights
+LEBEDEV = {
+    3: 3, 7: 5, 13: 7, 19: 9, 25: 11, 43: 15, 55: 17, 73: 19, 85: 21, 97: 23, 151: 29, 175: 31,
+    217: 35, 295: 41, 385: 47, 487: 53, 601: 59, 727: 65, 865: 71, 1015: 77, 1177: 83,
+}  # fmt: skip
 LARGEST_ANGLES = 1024  # lines of one block in the plane
 
 
@@ -42,8 +41,6 @@ class Directions:
         "uniform", "orthogonal", "sobol", "angles", "lebedev", "degree 5" or "given".
     dimension, blocks, lines : int
         Dimension of the space, number of blocks and directions in each.
-    degree : int
-        Even polynomials up to this degree are integrated without error; 1 for single directions.
     given : ndarray, shape (blocks, lines, dimension), or None
         The user's directions.
     """
@@ -52,8 +49,18 @@ class Directions:
     dimension: int
     blocks: int
     lines: int
-    degree: int
     given: Array | None = None
+
+    @property
+    def degree(self) -> int:
+        """Even polynomials up to this degree are integrated without error; 1: nothing special."""
+        if self.kind == "angles":
+            return 2 * self.lines - 1
+        if self.kind == "orthogonal":
+            return 3 if self.lines == self.dimension else 1
+        return (
+            LEBEDEV[self.lines] if self.kind == "lebedev" else 5 if self.kind == "degree 5" else 1
+        )
 
     @property
     def total(self) -> int:
@@ -93,7 +100,7 @@ class Directions:
         }
 
 
-ON_THE_LINE = Directions("uniform", 1, 1, 1, 1, np.ones((1, 1, 1)))
+ON_THE_LINE = Directions("uniform", 1, 1, 1, np.ones((1, 1, 1)))
 
 
 def plan(
@@ -104,22 +111,18 @@ def plan(
     Parameters
     ----------
     directions : {"auto", "uniform", "orthogonal", "sobol", "rule"} or array_like
-        As for `smcweights.sliced_wasserstein`.
-    dimension : int, at least 2
-    budget : int or None
-        Most directions; None for the first round of a run by precision.
+        As for `smcweights.sliced_wasserstein`. Given ones are all used.
+    dimension : int
+        On the line there is one direction.
+    budget : int
+        Most directions that are drawn.
     fewest : int, default 5
         Blocks that are wanted at least, for the standard error; 1 for as few as possible.
-
-    Returns
-    -------
-    Directions
 
     Raises
     ------
     ValueError, TypeError
-        A name that is unknown or "exact", or an array that is not of unit vectors in this
-        dimension.
+        A name that is unknown or "exact", or an array of other than unit vectors.
 
     Examples
     --------
@@ -128,48 +131,36 @@ def plan(
     >>> plan("orthogonal", 50, 200, fewest=8).lines  # of orthonormal rows
     25
     """
+    d = dimension
     if not isinstance(directions, str):
-        return _given(directions, dimension, budget)
+        return _given(directions, d) if d > 1 else ON_THE_LINE
     check_name(directions)
     if directions == "exact":
         raise ValueError(
             "directions: 'exact' serves sliced_wasserstein alone; expected 'auto' or 'rule'"
         )
-    d = dimension
-    if budget is None:
-        return _first_round(directions, d)
+    budget = count("budget", budget)
+    if d == 1:
+        return ON_THE_LINE
     if directions in ("auto", "rule") and d == 2:
         lines = min(max(budget // _blocks_of(budget, fewest), 1), LARGEST_ANGLES)
-        return Directions("angles", 2, budget // lines, lines, 2 * lines - 1)
-    if directions in ("auto", "rule") and d == 3 and budget >= LEBEDEV[0][0]:
-        share = max(budget // _blocks_of(budget, fewest), LEBEDEV[0][0])
-        lines, degree = [rule for rule in LEBEDEV if rule[0] <= share][-1]
-        return Directions("lebedev", 3, budget // lines, lines, degree)
+        return Directions("angles", 2, budget // lines, lines)
+    if directions in ("auto", "rule") and d == 3 and budget >= min(LEBEDEV):
+        share = max(budget // _blocks_of(budget, fewest), min(LEBEDEV))
+        lines = max(rule for rule in LEBEDEV if rule <= share)
+        return Directions("lebedev", 3, budget // lines, lines)
     if directions == "rule" and d > 3 and budget >= fewest * d * d:
-        return Directions("degree 5", d, budget // (d * d), d * d, 5)
+        return Directions("degree 5", d, budget // (d * d), d * d)
     if directions == "sobol":
         lines = 2 ** int(math.log2(max(budget // _blocks_of(budget, fewest), 1)))
-        return Directions("sobol", d, budget // lines, lines, 1)
+        return Directions("sobol", d, budget // lines, lines)
     if directions == "uniform" or budget < 2:
-        return Directions("uniform", d, budget, 1, 1)
+        return Directions("uniform", d, budget, 1)
     # whole blocks where there are enough of them; else fewer rows in each
     lines = d if budget >= fewest * d else min(max(budget // max(fewest, 8), 1), d)
     if lines == 1:
-        return Directions("uniform", d, budget, 1, 1)
-    return Directions("orthogonal", d, budget // lines, lines, 3 if lines == d else 1)
-
-
-def plan_within(
-    directions: str | ArrayLike, dimension: int, budget: int, *, fewest: int = 5
-) -> Directions:
-    """`plan` for a budget that has a default, of which given directions know nothing.
-
-    On the line there is one direction.
-    """
-    total = positive_count(budget, "budget") if isinstance(directions, str) else None
-    if dimension == 1:
-        return ON_THE_LINE
-    return plan(directions, dimension, total, fewest=fewest)
+        return Directions("uniform", d, budget, 1)
+    return Directions("orthogonal", d, budget // lines, lines)
 
 
 def check_name(directions: str | ArrayLike) -> None:
@@ -183,34 +174,19 @@ def wider(current: Directions) -> Directions | None:
 
     Examples
     --------
-    >>> wider(plan("rule", 3, None)).lines
+    >>> wider(pilot("rule", 3)).lines
     85
     """
     if current.kind == "angles" and 4 * current.lines <= LARGEST_ANGLES:
-        lines = 4 * current.lines
-        return Directions("angles", 2, 8, lines, 2 * lines - 1)
+        return Directions("angles", 2, 8, 4 * current.lines)
     if current.kind == "lebedev":
-        larger = (rule for rule in LEBEDEV if rule[0] >= 4 * current.lines)
-        return next((Directions("lebedev", 3, 8, *rule) for rule in larger), None)
+        larger = (lines for lines in LEBEDEV if lines >= 4 * current.lines)
+        return next((Directions("lebedev", 3, 8, lines) for lines in larger), None)
     return None
 
 
 def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int = 0) -> Array:
-    """Directions of some blocks.
-
-    Parameters
-    ----------
-    current : Directions
-    blocks : int
-        How many.
-    rng : numpy.random.Generator
-    first : int, default 0
-        Number of the first of them, for given directions.
-
-    Returns
-    -------
-    ndarray, shape (blocks, lines, dimension)
-        Unit vectors.
+    """Unit vectors (blocks, lines, dimension) of some blocks; of given ones from the `first` on.
 
     Examples
     --------
@@ -253,22 +229,22 @@ def _blocks_of(budget: int, fewest: int) -> int:
     return fewest if fewest < 5 else max(5 if budget < 200 else 8, fewest)
 
 
-def _first_round(directions: str, d: int) -> Directions:
+def pilot(directions: str, d: int) -> Directions:
+    """The first blocks of a run by precision."""
     if directions in ("auto", "rule") and d == 2:
-        return Directions("angles", 2, 8, 16, 31)
+        return Directions("angles", 2, 8, 16)
     if directions in ("auto", "rule") and d == 3:
-        return Directions("lebedev", 3, 8, 19, 9)
+        return Directions("lebedev", 3, 8, 19)
     if directions == "uniform":
-        return Directions("uniform", d, 64, 1, 1)
+        return Directions("uniform", d, 64, 1)
     if directions == "sobol":
-        return Directions("sobol", d, 8, 16, 1)
+        return Directions("sobol", d, 8, 16)
     if directions == "rule" and d <= 10:
-        return Directions("degree 5", d, 8, d * d, 5)
-    lines = min(d, 32)
-    return Directions("orthogonal", d, 8, lines, 3 if lines == d else 1)
+        return Directions("degree 5", d, 8, d * d)
+    return Directions("orthogonal", d, 8, min(d, 32))
 
 
-def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Directions:
+def _given(directions: ArrayLike, dimension: int) -> Directions:
     try:
         theta = np.array(directions, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -289,12 +265,7 @@ def _given(directions: ArrayLike, dimension: int, budget: int | None) -> Directi
     theta /= length[..., None]
     if theta.ndim == 2:
         theta = theta[None]
-    if budget is not None and budget != theta.shape[0] * theta.shape[1]:
-        raise ValueError(
-            f"budget: got {budget} with {theta.shape[0] * theta.shape[1]} directions given; "
-            "leave it out, all of them are used"
-        )
-    return Directions("given", dimension, theta.shape[0], theta.shape[1], 1, theta)
+    return Directions("given", dimension, theta.shape[0], theta.shape[1], theta)
 
 
 def _sobol(lines: int, d: int, rng: np.random.Generator) -> Array:

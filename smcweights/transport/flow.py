@@ -16,20 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import count, flag, function, number, one_of
 from ..errors import ModelError
 from ..execution import _Ledger as Ledger
 from ..execution import _progress_bar as progress_bar
 from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
-from ..stopping import positive_count
 from .clouds import Cloud, Pair, pair_of
-from .costs import checked_order
 from .directions import Directions, draw
 from .gradient import (
     Control,
     block_gradients,
-    check_control,
-    check_masses,
+    check,
     controlled,
     plan_gradient,
     root_slope,
@@ -147,33 +145,30 @@ def sliced_gradient_flow(
     >>> bool(flow.distances[-1] < 1e-6 < 1 < flow.distances[0])
     True
     """
-    p = checked_order(p)
-    count = positive_count(steps, "steps")
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback: got {type(callback).__name__}; expected a function")
-    check_control(control_variates, p)
-    check_masses(weights_x)
+    p, root = number("p", p, 1, ends=True), flag("root", root)
+    steps = count("steps", steps)
+    if callback is not None:
+        function("callback", callback, "of step, points and power")
+    one_of("trace", trace, ("sliced", "exact", None))
+    check(control_variates, p, weights_x)
     pair = pair_of(x0, y, weights_x, weights_y, p)
-    if trace not in ("sliced", "exact", None):
-        raise ValueError(f"trace: got {trace!r}; expected 'sliced', 'exact' or None")
     if trace == "exact" and not pair.matched:
         raise ValueError("trace: 'exact' serves two clouds of the same size without weights")
-    sizes, traced = _step_sizes(step_size, count), _traced(trace_at, count)
+    sizes, traced = _step_sizes(step_size, steps), _traced(trace_at, steps)
     # no standard error is asked for here: one rule of a high degree is worth more than several
     rule = plan_gradient(directions, pair.dimension, budget, control_variates, fewest=1)
-    moves = _Moves(pair, rule, p, bool(root), control_variates, sizes, trace, traced)
+    moves = _Moves(pair, rule, p, root, control_variates, sizes, trace, traced)
     arguments = {
-        "steps": count,
+        "steps": steps,
         "budget": rule.total,
         "p": p,
-        "root": bool(root),
+        "root": root,
         "trace": trace,
         "control_variates": control_variates,
         "directions": rule.kind,
         "step_size": digest(sizes) if callable(step_size) else float(step_size),
         "trace_at": traced.tolist(),
-        "x0": digest(pair.x.points),
-        "y": digest(pair.y.points),
+        **{name: digest(cloud.points) for name, cloud in (("x0", pair.x), ("y", pair.y))},
         "weights_x": digest(pair.x.masses),
         "weights_y": digest(pair.y.masses),
     }
@@ -185,7 +180,7 @@ def sliced_gradient_flow(
     state = first = _State(0, pair.x.points.astype(np.float64))
     if ledger is not None and ledger.holds("flow", 0, ""):
         state = first = _State.of(*ledger.result("flow", 0))
-    bar = progress_bar(progress, count, "steps", "sliced gradient flow")
+    bar = progress_bar(progress, steps, "steps", "sliced gradient flow")
     try:
         for state in _states(moves, first, seeds, offset, callback):
             if bar is not None:

@@ -18,21 +18,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from .clouds import Pair, pair_of
-from .costs import checked_order, chunk_rows, slopes
-from .directions import Directions, draw, plan_within
+from .costs import chunk_rows, slopes
+from .directions import Directions, draw, plan
 from .sliced import SINGLE_BLOCK
 
 __all__ = [
     "Control",
     "SlicedGradient",
     "block_gradients",
-    "check_control",
-    "check_masses",
+    "check",
     "controlled",
     "plan_gradient",
     "root_slope",
@@ -66,7 +66,7 @@ class SlicedGradient:
     standard_error: Array
     distance: Estimate
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """The derivative."""
         return np.array(self.value, dtype=dtype)
 
@@ -125,9 +125,8 @@ def sliced_gradient(
     True
     """
     began = time.perf_counter()
-    p = checked_order(p)
-    check_control(control_variates, p)
-    check_masses(weights_x)
+    p, root = number("p", p, 1, ends=True), flag("root", root)
+    check(control_variates, p, weights_x)
     pair = pair_of(x, y, weights_x, weights_y, p)
     rule = plan_gradient(directions, pair.dimension, budget, control_variates)
     seeds = seed_sequence(seed)
@@ -148,7 +147,7 @@ def sliced_gradient(
         value, slope = max(power, 0.0) ** (1 / p), root_slope(pair, p, power)
         gradient, error, spread = gradient * slope, error * slope, spread * slope
     tell("sliced_gradient", cautions)
-    arguments = {"budget": budget, "p": p, "control_variates": control_variates, "root": bool(root)}
+    arguments = {"budget": budget, "p": p, "control_variates": control_variates, "root": root}
     distance = Estimate(
         value,
         spread**2,
@@ -164,16 +163,12 @@ def sliced_gradient(
     return SlicedGradient(gradient, error, distance)
 
 
-def check_control(control: Control, p: float) -> None:
-    """Raise for a control that gradients don't have, or not of this order."""
+def check(control: Control, p: float, weights_x: ArrayLike | None) -> None:
+    """Raise for a control that gradients don't have, or a point that has no gradient."""
     if not any(control is known or control == known for known in CONTROLS):
         raise ValueError(f"control_variates: got {control!r}; expected one of {CONTROLS}")
     if control and p != 2:
         raise ValueError(f"control_variates: {control!r} serves p = 2; got p = {p:g}")
-
-
-def check_masses(weights_x: ArrayLike | None) -> None:
-    """Raise for a point without weight."""
     if weights_x is not None and (np.asarray(weights_x) == 0).any():
         raise ValueError(
             "weights_x: a point has weight 0; leave it out, it has no gradient and would not move"
@@ -186,7 +181,7 @@ def plan_gradient(
     """Directions of a gradient: single ones where there is a control."""
     if control and isinstance(directions, str) and directions == "auto":
         directions = "uniform"
-    rule = plan_within(directions, d, budget, fewest=fewest)
+    rule = plan(directions, d, budget, fewest=fewest)
     if control and rule.lines > 1:
         raise ValueError("control_variates: the paper's go with directions='uniform'")
     return rule

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, moved
-from .costs import checked_order, chunk_rows, row_costs, sorted_rows
-from .directions import Directions, draw, plan_within
+from .costs import chunk_rows, row_costs, sorted_rows
+from .directions import Directions, draw, plan
 from .sliced import SINGLE_BLOCK, Question, exact_estimate, mean_of_blocks, too_few
 
 __all__ = ["SlicedReference", "sliced_wasserstein_matrix"]
@@ -100,12 +101,12 @@ def sliced_wasserstein_matrix(
     (('a, b', 'a, c', 'b, c'), (3, 3))
     """
     began = time.perf_counter()
-    p = checked_order(p)
+    p, root = number("p", p, 1, ends=True), flag("root", root)
     names, found = _clouds(clouds, weights, p)
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
     seeds = seed_sequence(seed)
     d, itemsize = found[0].points.shape[1], found[0].points.dtype.itemsize
-    current = plan_within(directions, d, budget)
+    current = plan(directions, d, budget)
     step = chunk_rows(d, sum(len(c.points) for c in found), itemsize)
     each = max(step // current.lines, 1)
     jobs = [(a, min(each, current.blocks - a)) for a in range(0, current.blocks, each)]
@@ -149,7 +150,7 @@ def sliced_wasserstein_matrix(
         provenance=provenance(
             "sliced_wasserstein_matrix",
             seeds,
-            {"budget": budget, "p": p, "root": bool(root)},
+            {"budget": budget, "p": p, "root": root},
             data=[part for c in found for part in (c.points[:1000], c.mean)],
         ),
     )
@@ -239,13 +240,13 @@ class SlicedReference:
         directions: str | ArrayLike = "auto",
         seed: Any = None,
     ) -> None:
-        self.p = checked_order(p)
+        self.p = number("p", p, 1, ends=True)
         given = as_cloud(y, weights, "y", self.p)
         self._centre = centre_of([given])
         self.cloud = moved(given, given.points.dtype, self._centre)
         self.dimension = given.points.shape[1]
         self._seed = seed_sequence(seed)
-        self.plan = plan_within(directions, self.dimension, budget)
+        self.plan = plan(directions, self.dimension, budget)
 
     @cached_property
     def directions(self) -> Array:
@@ -270,6 +271,7 @@ class SlicedReference:
             The cloud or its weights are wrong.
         """
         began = time.perf_counter()
+        root = flag("root", root)
         given = as_cloud(x, weights, "x", self.p)
         if given.points.shape[1] != self.dimension:
             raise ValueError(
@@ -285,10 +287,10 @@ class SlicedReference:
             costs[a : a + step] = row_costs(cloud, self.cloud, rows, kept, self.p)
         method, question = (
             "SlicedReference.distance",
-            Question(Pair(cloud, self.cloud), self.p, bool(root)),
+            Question(Pair(cloud, self.cloud), self.p, root),
         )
         source = provenance(
-            method, self._seed, {"p": self.p, "root": bool(root)}, data=question.pair.fingerprint()
+            method, self._seed, {"p": self.p, "root": root}, data=question.pair.fingerprint()
         )
         cost = {"evaluations": self.plan.total, "seconds": time.perf_counter() - began}
         if self.dimension == 1:

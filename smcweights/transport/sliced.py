@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
@@ -42,8 +43,8 @@ from .control_variates import (
     check_means,
     take_off,
 )
-from .costs import checked_order, chunk_rows, row_costs, sweep
-from .directions import Directions, check_name, draw, plan, wider
+from .costs import chunk_rows, row_costs, sweep
+from .directions import Directions, check_name, draw, pilot, plan, wider
 from .sphere import projection_skewness
 
 __all__ = ["SINGLE_BLOCK", "MeanCost", "Question", "along", "mean_of_blocks", "sliced_wasserstein"]
@@ -137,19 +138,9 @@ def task_blocks(pair: Pair, directions: Directions) -> int:
 
 @dataclass(frozen=True)
 class MeanCost:
-    """SW_p^p as a mean of blocks of directions.
+    """SW_p^p as a mean of blocks, its standard error (NaN of a single one) and their freedom.
 
-    Attributes
-    ----------
-    question : Question
-    power, error : float
-        The mean and its standard error; NaN of a single block.
-    freedom : float
-        Degrees of freedom of the error.
-    only_rounding : bool
-        Whether no direction shows more than rounding.
-    diagnostics : dict
-    cautions : tuple of Caution
+    `only_rounding`: no direction shows more than that.
     """
 
     question: Question
@@ -378,17 +369,15 @@ def sliced_wasserstein(
     True
     """
     began = time.perf_counter()
-    p = checked_order(p)
-    if not isinstance(root, bool | np.bool_):
-        raise TypeError(f"root: got {root!r}; expected True or False")
-    question = Question(pair_of(x, y, weights_x, weights_y, p), p, bool(root))
+    p, root = number("p", p, 1, ends=True), flag("root", root)
+    question = Question(pair_of(x, y, weights_x, weights_y, p), p, root)
     pair, seeds = question.pair, seed_sequence(seed)
     arguments = {
         "budget": budget,
         "p": p,
         "control_variates": repr(control_variates),
         "directions": directions if isinstance(directions, str) else digest(directions),
-        "root": bool(root),
+        "root": root,
     }
     source = provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
     closed = _closed_form(pair, p, directions, budget is not None or precision is not None)
@@ -412,7 +401,7 @@ def sliced_wasserstein(
 
 
 def _with_controls(question: Question, request: Request) -> Question:
-    """The question with the controls asked for; the exact mean of W_2^2 needs no coefficient."""
+    """The question with controls; W_2^2 of the fitted Gaussians needs no coefficient at p = 2."""
     if isinstance(request, str) and request == "auto":
         request = "gaussian" if question.pair.dimension > 3 else False
     controls = tuple(build(request, question.pair, question.p))
@@ -427,18 +416,23 @@ def _planned(
     precision: Precision | None,
 ) -> Directions:
     """The first directions: all of a budget, or a pilot."""
-    given = not isinstance(directions, str)
-    if given and precision is not None:
+    drawn, d = isinstance(directions, str), question.pair.dimension
+    if drawn or budget is not None or precision is not None:
         stopping_rule(budget, precision)
-        raise ValueError("precision: goes with directions drawn here, not with given ones")
-    total = None
-    if not given or budget is not None:
-        rule = stopping_rule(budget, precision)
-        total = None if isinstance(rule, Precision) else rule.total
+    if precision is not None:
+        if not isinstance(directions, str):
+            raise ValueError("precision: goes with directions drawn here, not with given ones")
+        return pilot(directions, d)
     fewest = 5
     if question.controls and not question.fixed:
         fewest = BLOCKS_PER_CONTROL * min(sum(c.count for c in question.controls), 4)
-    return plan(directions, question.pair.dimension, total, fewest=fewest)
+    first = plan(directions, d, budget, fewest=fewest)
+    if budget is not None and not drawn and budget != first.total:
+        raise ValueError(
+            f"budget: got {budget} with {first.total} directions given; leave it out, all of them "
+            "are used"
+        )
+    return first
 
 
 def _by_stages(

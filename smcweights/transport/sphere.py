@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .clouds import numbers
+from ..arguments import finite
 
 __all__ = [
     "absolute_moment",
@@ -193,15 +193,13 @@ def sliced_wasserstein_gaussian(
 
 def _gaussian_law(name: str, mean: ArrayLike, cov: ArrayLike) -> tuple[Array, Array]:
     """Mean (d,) and covariance (d, d), checked."""
-    m = np.atleast_1d(numbers(f"mean_{name}", mean, "(d,)")).astype(np.float64)
-    c = np.atleast_2d(numbers(f"cov_{name}", cov, "(d, d)")).astype(np.float64)
+    m = np.atleast_1d(finite(f"mean_{name}", mean))
+    c = np.atleast_2d(finite(f"cov_{name}", cov))
     if m.ndim != 1 or m.size == 0 or c.shape != (len(m), len(m)):
         raise ValueError(
             f"cov_{name}: got shape {c.shape} with a mean of shape {m.shape}; expected (d, d) "
             "and (d,), d from 1"
         )
-    if not (np.isfinite(m).all() and np.isfinite(c).all()):
-        raise ValueError(f"mean_{name}, cov_{name}: expected finite numbers")
     size = max(float(np.trace(c)), 1e-300)
     if np.abs(c - c.T).max() > 1e-9 * size:
         raise ValueError(f"cov_{name}: not symmetric")

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import count, number
 from ..randomness import generator, seed_sequence
-from ..stopping import positive_count
 from .clouds import pair_of
-from .costs import checked_order
-from .directions import draw, plan_within
+from .directions import draw, plan
 
 __all__ = ["SlicedTest", "sliced_test"]
 
@@ -77,11 +76,10 @@ def sliced_test(
     """
     from . import kernels
 
-    p = checked_order(p)
-    count = positive_count(permutations, "permutations")
+    p, permutations = number("p", p, 1, ends=True), count("permutations", permutations)
     pair = pair_of(x, y, p=p)
     seeds = seed_sequence(seed)
-    rule = plan_within(directions, pair.dimension, budget)
+    rule = plan(directions, pair.dimension, budget)
     theta = draw(rule, rule.blocks, generator(seeds, "directions")).reshape(-1, pair.dimension)
     weights = np.tile(rule.weights, rule.blocks) / rule.blocks
     pooled = np.concatenate([pair.x.points, pair.y.points]).astype(np.float64)
@@ -90,10 +88,10 @@ def sliced_test(
     rows.sort(axis=1)
     rng, n = generator(seeds, "permutations"), len(pair.x.points)
     labels = np.arange(len(pooled)) < n
-    out, found = np.empty(len(theta)), np.empty(count + 1)
-    for k in range(count + 1):
+    out, found = np.empty(len(theta)), np.empty(1 + permutations)
+    for k in range(1 + permutations):
         kernels.split_rows(rows, order, labels if k == 0 else rng.permutation(labels), n, p, out)
         found[k] = weights @ out
     # equal up to rounding counts as at least as large
     larger = int((found[1:] >= found[0] * (1 - 1e-12)).sum())
-    return SlicedTest(float(found[0]), (1 + larger) / (1 + count), found[1:])
+    return SlicedTest(float(found[0]), (1 + larger) / (1 + permutations), found[1:])
