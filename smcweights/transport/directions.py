@@ -104,7 +104,7 @@ ON_THE_LINE = Directions("uniform", 1, 1, 1, np.ones((1, 1, 1)))
 
 
 def plan(
-    directions: str | ArrayLike, dimension: int, budget: int | None, *, fewest: int = 5
+    directions: str | ArrayLike, dimension: int, budget: int | None = None, *, fewest: int = 5
 ) -> Directions:
     """Blocks for a budget: a rule that depends on the arguments only.
 
@@ -115,7 +115,7 @@ def plan(
     dimension : int
         On the line there is one direction.
     budget : int
-        Most directions that are drawn.
+        Most directions; of drawn ones only.
     fewest : int, default 5
         Blocks that are wanted at least, for the standard error; 1 for as few as possible.
 

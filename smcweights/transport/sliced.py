@@ -32,7 +32,7 @@ from ..estimate import Estimate
 from ..execution import Run, open_run
 from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
-from ..stopping import Precision, stopping_rule
+from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .clouds import Pair, pair_of
 from .control_variates import (
     BLOCKS_PER_CONTROL,
@@ -385,19 +385,19 @@ def sliced_wasserstein(
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         return exact_estimate(question, *closed, "sliced_wasserstein", cost, source)
     question = _with_controls(question, control_variates)
-    first = _planned(question, directions, budget, precision)
+    rule, first = _planned(question, directions, budget, precision)
     with open_run(
         _Blocks(question, seeds),
         executor=executor,
         progress=progress,
         seed=seeds,
-        total=None if precision else first.total,
+        total=first.total if precision is None else None,
         unit="directions",
         description="sliced Wasserstein",
     ) as run:
-        found, used, stages = _by_stages(run, question, first, precision)
-    cost = {"evaluations": used, "seconds": time.perf_counter() - began, "stages": stages}
-    return found.estimate("sliced_wasserstein", cost, source, _not_reached(found, precision))
+        found, spent, cautions = _by_stages(run, question, first, rule)
+    cost = {**spent, "seconds": time.perf_counter() - began}
+    return found.estimate("sliced_wasserstein", cost, source, cautions)
 
 
 def _with_controls(question: Question, request: Request) -> Question:
@@ -414,77 +414,64 @@ def _planned(
     directions: str | ArrayLike,
     budget: int | None,
     precision: Precision | None,
-) -> Directions:
-    """The first directions: all of a budget, or a pilot."""
-    drawn, d = isinstance(directions, str), question.pair.dimension
-    if drawn or budget is not None or precision is not None:
-        stopping_rule(budget, precision)
-    if precision is not None:
-        if not isinstance(directions, str):
-            raise ValueError("precision: goes with directions drawn here, not with given ones")
-        return pilot(directions, d)
+) -> tuple[Budget | Precision, Directions]:
+    """When it ends, and the first directions: all of a budget, or a pilot."""
+    d, controls = question.pair.dimension, question.controls
     fewest = 5
-    if question.controls and not question.fixed:
-        fewest = BLOCKS_PER_CONTROL * min(sum(c.count for c in question.controls), 4)
-    first = plan(directions, d, budget, fewest=fewest)
-    if budget is not None and not drawn and budget != first.total:
+    if controls and not question.fixed:
+        fewest = BLOCKS_PER_CONTROL * min(sum(control.count for control in controls), 4)
+    if isinstance(directions, str):
+        rule = stopping_rule(budget, precision)
+        if isinstance(rule, Precision):
+            return rule, pilot(directions, d)
+        return rule, plan(directions, d, rule.total, fewest=fewest)
+    if precision is not None:
+        raise ValueError("precision: goes with directions drawn here, not with given ones")
+    given = plan(directions, d)
+    if budget not in (None, given.total):
         raise ValueError(
-            f"budget: got {budget} with {first.total} directions given; leave it out, all of them "
+            f"budget: got {budget} with {given.total} directions given; leave it out, all of them "
             "are used"
         )
-    return first
+    return Budget(given.total), given
 
 
 def _by_stages(
-    run: Run, question: Question, directions: Directions, precision: Precision | None
-) -> tuple[MeanCost, int, int]:
-    """The mean once it is precise enough, directions spent on it, and stages."""
-    table = _table(run, question.pair, directions, 1)
-    used, stages = directions.total, 1
-    found = mean_of_blocks(question, directions, table)
-    while precision is not None and not found.only_rounding:
-        half = found.half_width(precision.level)
-        size = precision.next_size(found.value, half, len(table) * directions.lines, used)
-        more = _next_blocks(directions, size, precision.max_budget - used, stages)
-        if more is None:
-            break
-        stages += 1
-        used += more.total
-        fresh = _table(run, question.pair, more, stages)
-        if more.lines == directions.lines:
-            table = np.concatenate([table, fresh])
-        else:
-            directions, table = more, fresh
+    run: Run, question: Question, directions: Directions, rule: Budget | Precision
+) -> tuple[MeanCost, dict[str, int], list[Caution]]:
+    """The mean at the end of a run, and what was spent on it."""
+    stages = used = 0
+    table: Array
+    found: MeanCost
+
+    def stage(size: int) -> None:
+        nonlocal directions, table, found, stages, used
+        more = _next_blocks(directions, size, rule.most - used, stages) if stages else directions
+        fresh = _table(run, question.pair, more, stages + 1)
+        # a wider rule leaves out what came before
+        pooled = stages > 0 and more.lines == directions.lines
+        table = np.concatenate([table, fresh]) if pooled else fresh
+        directions = directions if pooled else more
+        stages, used = stages + 1, used + more.total
         found = mean_of_blocks(question, directions, table)
-    return found, used, stages
+
+    def standing(level: float) -> Standing:
+        final = "no direction shows more than rounding" if found.only_rounding else ""
+        value, half = np.array(found.value), np.array(found.half_width(level))
+        n, least = len(table) * directions.lines, directions.lines
+        return Standing(value, half, n, used, least, final)
+
+    cautions = until_precise(rule, directions.total, stage, standing, "directions")
+    return found, {"evaluations": used, "stages": stages}, cautions
 
 
-def _next_blocks(directions: Directions, size: int, left: int, stages: int) -> Directions | None:
-    """Blocks of the next stage, about `size` directions of those that are `left`; None at the end.
-
-    A rule of higher degree gains more than more blocks; what came before is then left out.
-    """
+def _next_blocks(directions: Directions, size: int, left: int, stages: int) -> Directions:
+    """Blocks of the next stage, of about `size` directions: of a wider rule if it fits, or more."""
     larger = wider(directions) if size > 2 * directions.total and stages < 5 else None
     if larger is not None and larger.total <= left:
         return larger
     blocks = min(math.ceil(size / directions.lines), left // directions.lines)
-    return replace(directions, blocks=blocks) if blocks > 0 else None
-
-
-def _not_reached(found: MeanCost, precision: Precision | None) -> list[Caution]:
-    if precision is None or found.half_width(precision.level) <= precision.half_widths(found.value):
-        return []
-    return [
-        Caution(
-            "precision-not-reached",
-            "the precision was not reached"
-            + (
-                ": no direction shows more than rounding"
-                if found.only_rounding
-                else f" within max_budget={precision.max_budget} directions"
-            ),
-        )
-    ]
+    return replace(directions, blocks=blocks)
 
 
 def _closed_form(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.storage import read_archive
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3)) + 1
@@ -146,9 +147,9 @@ def test_a_killed_flow_goes_on_to_the_same_numbers(tmp_path):
     path = tmp_path / "b.npz"
     process = start(path, "slowly")
     deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
+    # until the file holds the state of a step
+    while not (path.exists() and read_archive(path)[1]) and time.monotonic() < deadline:
         time.sleep(0.02)
-    time.sleep(1)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     first, resumed = start(path).communicate()[0].split()
