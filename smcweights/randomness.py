@@ -20,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["describe", "generator", "jax_key", "seed_sequence"]
+__all__ = ["Seed", "describe", "generator", "jax_key", "seed_sequence"]
+
+Seed = int | np.random.SeedSequence | np.random.Generator | Mapping[str, Any] | None
 
 _POOL_SIZE = 4  # NumPy's default
 
 
-def seed_sequence(seed: Any = None) -> np.random.SeedSequence:
+def seed_sequence(seed: Seed = None) -> np.random.SeedSequence:
     """Root of a tree of streams.
 
     Parameters

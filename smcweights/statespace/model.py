@@ -9,7 +9,6 @@ NaNs is missing: it weighs nothing.
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import math
 import operator
@@ -19,14 +18,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import CodeType, FunctionType, NoneType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DegeneracyError, ModelError
-from ..provenance import digest, provenance
+from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
 __all__ = ["Functional", "Proposal", "StateSpaceModel", "check_model"]
@@ -210,13 +209,10 @@ class StateSpaceModel:
 
     def describe(self) -> dict[str, Any]:
         """What provenance says of the model."""
-        names = {name: getattr(self, name) for name in _ARGUMENTS}
-        functions = {
-            name: getattr(function, "__qualname__", repr(type(function)))
-            for name, function in names.items()
-            if function is not None
-        }
-        return {"functions": functions, "theta": self.theta, "state_dim": self.state_dim}
+        named = {name: getattr(self, name) for name in _ARGUMENTS}
+        functions = {name: function for name, function in named.items() if function is not None}
+        theta = None if self.theta is None else np.asarray(self.theta).tolist()
+        return {"functions": functions, "theta": theta, "state_dim": self.state_dim}
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,9 +288,9 @@ class Functional:
     add: Callable[..., Any]
     size: Callable[[int, int], int]
 
-    def describe(self) -> str:
+    def describe(self) -> list[Callable[..., Any]]:
         """What provenance says of it."""
-        return self.add.__qualname__
+        return [self.add_first, self.add]
 
 
 _PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -357,60 +353,14 @@ def observations(y: ArrayLike) -> Array:
 def checkpointed(
     arguments: dict[str, Any], rows: Array | None, code: dict[str, Any]
 ) -> dict[str, Any]:
-    """Arguments of a call in plain types, with digests of the observations and of all code.
-
-    A name would not tell a function from its edited version, nor one lambda from another.
-    """
-    plain = provenance("", seed_sequence(0), arguments)["arguments"]
-    for name, thing in code.items():
-        plain[name] = [plain.get(name), _digest(thing)]
-    if rows is not None:
-        plain["y"] = digest(rows)
-    if "model" in arguments:
-        functions = [getattr(arguments["model"], name) for name in _ARGUMENTS]
-        plain["functions"] = _digest(functions)
-    return plain
+    """Arguments of a call in plain types, with digests of the observations and of all code."""
+    found = {name: described(value) for name, value in {**arguments, **code}.items()}
+    return found if rows is None else {**found, "y": digest(rows)}
 
 
 def proposal_parts(proposal: Proposal | None) -> list[Any]:
     """The functions of a proposal, for a digest."""
     return [getattr(proposal, name, None) for name in _PROPOSAL_ARGUMENTS]
-
-
-def _digest(*things: Any) -> str:
-    found = hashlib.sha256()
-    _digest_into(found, things, set())
-    return found.hexdigest()
-
-
-def _digest_into(found: Any, thing: Any, seen: set[int]) -> None:
-    """Code with its constants, and what it reads from closures and globals, if numba can."""
-    thing = _python(thing)
-    if isinstance(thing, FunctionType) and id(thing) not in seen:
-        seen.add(id(thing))
-        cells = [cell.cell_contents for cell in thing.__closure__ or ()]
-        read = sorted(_names_in(thing.__code__) & set(thing.__globals__))
-        inner = [thing.__globals__[name] for name in read]
-        _digest_into(found, [thing.__code__, thing.__defaults__, cells, read, inner], seen)
-    elif isinstance(thing, CodeType):
-        _digest_into(found, [thing.co_code, thing.co_names, thing.co_consts], seen)
-    elif isinstance(thing, np.ndarray):
-        found.update(digest(thing).encode())
-    elif isinstance(thing, tuple | list):
-        found.update(f"{len(thing)}".encode())
-        for inner in thing:
-            _digest_into(found, inner, seen)
-    elif isinstance(thing, Functional):
-        _digest_into(found, [thing.add_first, thing.add], seen)
-    elif isinstance(thing, str | bytes | int | float | complex | np.generic | NoneType):
-        found.update(f"{type(thing).__name__} {thing!r}".encode())
-    else:
-        found.update(getattr(thing, "__name__", type(thing).__name__).encode())
-
-
-def _names_in(code: CodeType) -> set[str]:
-    inner = (_names_in(part) for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*inner)
 
 
 def _check_function(name: str, function: Any, arguments: Sequence[str]) -> None:

@@ -192,10 +192,10 @@ def parisian_particle_gibbs(
     paths = initial_paths(model, rows, initial_path, chains)
     arguments = {
         "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "budget": budget, "burn_in": drop, "n_backward": draws,
+        "n_particles": n, "budget": budget, "burn_in": burn_in, "n_backward": draws,
         "chains": chains, "resampling": resampling, "ess_threshold": float(ess_threshold),
         "backward": backward, "precision": None if precision is None else repr(precision),
-        "proposal": None if proposal is None else "given",
+        "proposal": proposal,
     }  # fmt: skip
     first = rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
     kept: list[Array] = []

@@ -74,7 +74,7 @@ class Series:
         return {
             "model": self.model, "n_particles": self.n, "resampling": self.scheme,
             "ess_threshold": self.threshold,
-            "proposal": None if self.proposal is None else "given", **more,
+            "proposal": self.proposal, **more,
         }  # fmt: skip
 
 

@@ -140,7 +140,6 @@ def unbiased_smoothing(
             first = max(int(entry["meeting"]) for entry in pilot)
         first = count("first", first, 0)
         last = 5 * first + 5 if last is None else count("last", last, first)
-        arguments |= {"first": first, "last": last}
         found = run.map(
             "replicates", [(describe(root), "pair", r, first, last) for r in range(replicates)]
         )

@@ -163,7 +163,7 @@ def maximum_likelihood(
     arguments = p.arguments(
         budget=budget, chains=chains, starts=free_starts, backward=backward,
         precision=None if precision is None else repr(precision),
-        optimiser=None if optimiser is None else "given",
+        optimiser=optimiser,
     )  # fmt: skip
     code = {
         "optimiser": optimiser, "densities": sorted((densities or {}).items()),

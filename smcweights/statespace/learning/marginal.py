@@ -163,7 +163,7 @@ def particle_marginal_metropolis_hastings(
     arguments = {
         "model": model, "n_particles": n, "n_draws": kept, "warm_up": warm, "chains": chains,
         "free": names, "starts": np.array(u0), "scales": first, "resampling": resampling,
-        "ess_threshold": float(ess_threshold), "proposal": None if proposal is None else "given",
+        "ess_threshold": float(ess_threshold), "proposal": proposal,
     }  # fmt: skip
     total, blocks = warm + kept, []
     states: list[dict[str, Any]] = [{"u": u} for u in u0]

@@ -78,8 +78,7 @@ class Problem:
         return {
             "model": self.model, "n_particles": self.n, "n_paths": self.n_paths,
             "free": self.names, "resampling": self.scheme, "ess_threshold": self.threshold,
-            "densities": sorted(self.densities or ()),
-            "proposal": None if self.proposal is None else "given", **more,
+            "densities": self.densities or {}, "proposal": self.proposal, **more,
         }  # fmt: skip
 
 
@@ -302,7 +301,7 @@ def score(
         warnings.warn(f"score: {text}", PrecisionWarning, stacklevel=2)
     done = diagnostics["sweeps"]
     arguments = p.arguments(
-        method=method, budget=budget, burn_in=diagnostics["burn_in"], chains=len(means),
+        method=method, budget=budget, burn_in=burn_in, chains=len(means),
         backward=backward, precision=None if precision is None else repr(precision),
     )  # fmt: skip
     return estimate_from_chains(
@@ -489,7 +488,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
         warnings.warn(f"observed_information: {text}", PrecisionWarning, stacklevel=2)
     done = diagnostics["sweeps"]
     arguments = p.arguments(
-        budget=budget, burn_in=diagnostics["burn_in"], chains=len(means), backward=backward
+        budget=budget, burn_in=burn_in, chains=len(means), backward=backward
     )
     return estimate_from_chains(
         matrices[:, lower[0], lower[1]], False, "observed_information",
