@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, function, number, one_of
 from ..errors import ModelError
-from ..execution import _Ledger as Ledger
-from ..execution import _progress_bar as progress_bar
+from ..execution.checkpoint import Ledger
+from ..execution.progress import progress_bar
 from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
 from .clouds import Cloud, Pair, pair_of

@@ -1,0 +1,404 @@
+"""A run: a function evaluated on numbered batches, stage by stage.
+
+`open_run` puts together where it is evaluated (`pools`), what is kept (`checkpoint`) and what is
+shown (`progress`); `Run.stream` hands out the results in the order of the jobs.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from contextlib import contextmanager, suppress
+from itertools import repeat
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from .. import randomness
+from .checkpoint import Ledger
+from .pools import Job, Outcome, Pool
+from .progress import Bar, progress_bar
+
+__all__ = ["Run", "batches", "open_run"]
+
+MOST_DEATHS = 3  # of workers at a batch that ran alone
+
+Result = TypeVar("Result")
+
+
+def batches(n: int, *, vectorized: bool = True) -> list[tuple[int, int]]:
+    """Row ranges in which n rows are evaluated.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows, at least 0.
+    vectorized : bool, default True
+        Whether the function takes many rows at once; if not, a batch may have a single row.
+
+    Returns
+    -------
+    list of (int, int)
+        Starts and ends: about n/32 rows each, at least 16 (or 1), at most 8192. They depend on
+        the arguments only, because the same row in a batch of another size may differ in its last
+        bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        ``n`` is not a whole number from 0.
+
+    Examples
+    --------
+    >>> batches(40)
+    [(0, 16), (16, 32), (32, 40)]
+    """
+    n = operator.index(n)
+    if n < 0:
+        raise ValueError(f"n: got {n}; expected a number of rows from 0")
+    size = min(max(math.ceil(n / 32), 16 if vectorized else 1), 8192)
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+@contextmanager
+def open_run(
+    function: Callable[..., Result],
+    *,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    arguments: Mapping[str, object] | None = None,
+    seed: randomness.Seed = None,
+    total: int | None = None,
+    unit: str = "calls",
+    description: str = "",
+) -> Iterator[Run[Result]]:
+    """Open a run: where a function is evaluated, how that is shown, and where it is kept.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the entries of a job; returns an array, or a tuple or dict of arrays.
+    executor : None, "threads", "processes" or concurrent.futures.Executor, default None
+        Where it is called, see the page of this module. An executor of the user's is left open.
+    progress : bool, optional
+        Whether a progress bar is shown; by default in a terminal or notebook, after 2 s.
+    checkpoint : path, optional
+        File of results; created if missing, taken up if not.
+    arguments : mapping, optional
+        All that the results depend on, in types that JSON can hold. A checkpoint made with other
+        arguments is refused.
+    seed : None, int, SeedSequence, Generator or dict, optional
+        Root of the run's random streams; None takes the checkpoint's, or fresh entropy.
+    total : int, optional
+        Expected sum of the sizes of all batches, for the progress bar.
+    unit : str, default "calls"
+        What the sizes count.
+    description : str, default ""
+        Title of the progress bar.
+
+    Yields
+    ------
+    Run
+
+    Raises
+    ------
+    TypeError
+        An argument is of the wrong kind, or the function can't be sent to other processes.
+    ValueError
+        The executor's name is unknown; or the checkpoint is damaged, or of a run with other
+        arguments or another seed. The file is left as it is.
+
+    Examples
+    --------
+    >>> with open_run(lambda x: x**2, executor="threads", seed=1) as run:
+    ...     run.map("squares", [(np.arange(3),), (np.arange(3, 5),)])
+    [array([0, 1, 4]), array([ 9, 16])]
+    """
+    if not callable(function):
+        raise TypeError(f"function: got {type(function).__name__}; expected a callable")
+    pool = Pool(function, executor)
+    bar = progress_bar(progress, total, unit, description)
+    root = None if seed is None else randomness.seed_sequence(seed)
+    ledger = None if checkpoint is None else Ledger(checkpoint, arguments or {}, root)
+    root = root or randomness.seed_sequence() if ledger is None else ledger.root
+    try:
+        yield Run(root, pool, ledger, bar, description)
+    except BaseException as error:
+        # an interrupt doesn't wait for what still runs
+        pool.close(at_once=not isinstance(error, Exception))
+        raise
+    else:
+        pool.close()
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+class Run(Generic[Result]):
+    """An open run; `open_run` makes it.
+
+    Attributes
+    ----------
+    root : numpy.random.SeedSequence
+        Root of the run's random streams, see `smcweights.randomness.generator`.
+    """
+
+    def __init__(
+        self,
+        root: np.random.SeedSequence,
+        pool: Pool[Result],
+        ledger: Ledger | None,
+        bar: Bar | None,
+        description: str,
+    ) -> None:
+        self.root = root
+        self._pool = pool
+        self._ledger = ledger
+        self._bar = bar
+        self._description = description
+        self._stages: set[str] = set()
+        self._id = secrets.token_hex(8)
+
+    def map(
+        self, stage: str, jobs: Sequence[Job], sizes: Sequence[int] | None = None
+    ) -> list[Result]:
+        """Results of ``function(*job)`` for all jobs of a stage, in their order.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage, unlike those before it.
+        jobs : sequence of tuple
+            The function's arguments, batch by batch.
+        sizes : sequence of int, optional
+            By how much each batch advances the progress bar; 1 by default.
+
+        Returns
+        -------
+        list
+
+        Raises
+        ------
+        Exception
+            What the function raised, with a note that names the stage and the batch; of several
+            failing batches the first.
+        concurrent.futures.BrokenExecutor
+            Workers died: the message says how to go on.
+        ValueError
+            The stage's name is taken, or its jobs differ from those in the checkpoint.
+        RuntimeError
+            The run is closed.
+        """
+        return list(self.stream(stage, jobs, sizes))
+
+    def stream(
+        self,
+        stage: str,
+        jobs: Iterable[Job],
+        sizes: Iterable[int] | None = None,
+    ) -> Generator[Result, None, None]:
+        """Results one by one, in the order of the jobs, which are taken as they are needed.
+
+        Parameters
+        ----------
+        stage, jobs, sizes
+            As for `map`, but any iterables.
+
+        Yields
+        ------
+        object
+            At most twice as many batches as there are workers are in flight, and at most eight
+            times as many computed or in flight but not yet yielded.
+
+        Raises
+        ------
+        Exception
+            As for `map`.
+        """
+        if stage in self._stages:
+            raise ValueError(f"stage {stage!r} has been run already; every stage needs its name")
+        self._stages.add(stage)
+        if self._bar is not None:
+            title = f"{self._description}, {stage}" if self._description else stage
+            self._bar.set_description_str(title, refresh=False)
+        sized = zip(jobs, repeat(1)) if sizes is None else zip(jobs, sizes, strict=True)
+        work = _Stage((self._id, stage), self._pool, self._ledger, sized)
+        return work.results(self._bar)
+
+
+class _Stage(Generic[Result]):
+    """The batches of one stage, from their jobs to their results."""
+
+    def __init__(
+        self,
+        address: tuple[str, str],
+        pool: Pool[Result],
+        ledger: Ledger | None,
+        jobs: Iterator[tuple[Job, int]],
+    ) -> None:
+        self.address, self.name = address, address[1]
+        self.pool = pool
+        self.ledger = ledger
+        self.jobs = jobs
+        self.more = True  # jobs may be left
+        self.taken = self.head = 0  # jobs begun, and results handed out
+        self.sizes: dict[int, int] = {}
+        self.inputs: dict[int, tuple[Job, str]] = {}  # job and digest of batches without a result
+        self.running: dict[Future[Outcome], int] = {}
+        self.ready: dict[int, Result] = {}
+        self.lost: list[int] = []  # batches in flight in a pool that has broken
+        self.again: list[int] = []  # those of earlier pools, still to be repeated
+        self.deaths: dict[int, int] = {}  # of workers, by batch, while it ran alone
+
+    def results(self, bar: Bar | None) -> Generator[Result, None, None]:
+        """Results in the order of the jobs; what was finished is kept, however this ends."""
+        try:
+            while True:
+                if self.pool.closed:
+                    # a pool started now would be closed by nobody
+                    raise RuntimeError("the run is closed; take its results inside the with block")
+                self.begin()
+                if self.head in self.ready:
+                    size, result = self.sizes.pop(self.head), self.ready.pop(self.head)
+                    self.head += 1
+                    if bar is not None:
+                        bar.update(size)
+                    yield result
+                    continue
+                if not self.running:
+                    break
+                self.collect()
+                if self.lost and not self.running:
+                    self.start_again()
+        except BaseException as error:
+            self.abandon(awaited=isinstance(error, Exception))
+            raise
+        finally:
+            if self.ledger is not None:
+                self.ledger.write()
+
+    def begin(self) -> None:
+        """Submit as many batches as may be in flight."""
+        window = self.pool.window()
+        # batches that saw a death are repeated one at a time, which tells the one that kills its
+        # worker from those that merely ran beside it
+        alone = bool(self.again) or any(number in self.deaths for number in self.running.values())
+        if self.again and not self.running:
+            self.submit(self.again.pop(0))
+        while (
+            self.more
+            and not alone
+            and len(self.running) < window
+            and self.taken - self.head < 4 * window
+        ):
+            self.take()
+
+    def take(self) -> None:
+        """Begin the next job, unless the checkpoint has its result."""
+        found = next(self.jobs, None)
+        if found is None:
+            self.more = False
+            return
+        number, self.taken = self.taken, self.taken + 1
+        job, self.sizes[number] = found
+        if not isinstance(job, tuple):
+            raise TypeError(f"jobs: got {type(job).__name__}; expected tuples")
+        digest = "" if self.ledger is None else self.ledger.fingerprint(job)
+        if self.ledger is not None and self.ledger.holds(self.name, number, digest):
+            self.ready[number] = self.ledger.result(self.name, number)
+        else:
+            self.inputs[number] = (job, digest)
+            self.submit(number)
+
+    def submit(self, number: int, whole: bool = False) -> None:
+        job, _ = self.inputs[number]
+        self.running[self.pool.submit((*self.address, number), job, whole)] = number
+
+    def keep(self, number: int, result: Result) -> None:
+        _, digest = self.inputs.pop(number)
+        self.ready[number] = result
+        if self.ledger is not None:
+            self.ledger.keep(self.name, number, digest, result)
+
+    def collect(self) -> None:
+        """Wait for a batch to end, and take what has ended."""
+        wait(self.running, return_when=ALL_COMPLETED if self.lost else FIRST_COMPLETED)
+        for future in [f for f in self.running if f.done()]:
+            number = self.running[future]
+            try:
+                status, result = self.pool.outcome(future)
+            except (BrokenExecutor, CancelledError) as error:
+                if not self.pool.mine:
+                    raise BrokenExecutor(self.advice()) from error
+                self.lost.append(number)
+            except BaseException as error:
+                error.add_note(self.place(number))
+                raise
+            else:
+                if status == "failed":
+                    result.add_note(self.place(number))
+                    raise result
+                if status == "done":
+                    self.keep(number, result)
+                else:
+                    self.submit(number, whole=True)
+            del self.running[future]
+
+    def start_again(self) -> None:
+        """Put a new pool in place of one that broke, unless a batch breaks every one."""
+        for number in self.lost:
+            self.deaths[number] = self.deaths.get(number, -1) + 1
+        worst = max(self.lost, key=self.deaths.__getitem__)
+        if self.deaths[worst] == MOST_DEATHS:
+            raise BrokenExecutor(
+                f"stage {self.name!r}, batch {worst + 1}: its worker process died "
+                f"{MOST_DEATHS} times while nothing else ran, perhaps for lack of "
+                "memory or by a crash in compiled code; with executor=None the "
+                "function runs in this process, where a debugger can follow it"
+            )
+        self.pool.renew()
+        self.again = sorted(self.again + self.lost)
+        self.lost = []
+
+    def abandon(self, awaited: bool) -> None:
+        """Cancel what waits, and keep what is done; ``awaited`` waits for what runs."""
+        for future in self.running:
+            future.cancel()
+        if awaited:
+            wait([f for f in self.running if not f.cancelled()])
+        for future, number in self.running.items():
+            if number in self.inputs and future.done():
+                with suppress(BaseException):
+                    status, result = self.pool.outcome(future)
+                    if status == "done":
+                        self.keep(number, result)
+
+    def place(self, number: int) -> str:
+        return f"in stage {self.name!r}, batch {number + 1}"
+
+    def advice(self) -> str:
+        """How to go on after the user's executor broke."""
+        if self.ledger is None:
+            kept = (
+                "its results are lost: with checkpoint= finished batches would be kept, and with "
+                "executor='processes' a dead worker costs no more than its batch"
+            )
+        else:
+            kept = (
+                f"finished batches are kept in {self.ledger.path}: call again with the same "
+                "arguments and a new executor to go on from there"
+            )
+        return f"the executor broke in stage {self.name!r}, a worker died or was shut down; {kept}"

@@ -1,0 +1,415 @@
+"""A checkpoint: whole or not there, and the same numbers when taken up again."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from smcweights import storage
+from smcweights.execution import batches, checkpoint, open_run
+from smcweights.provenance import fingerprint
+from smcweights.randomness import describe, generator
+from smcweights.stopping import Standing
+
+from .support import lines, numbered, posix, saved, square
+
+
+def three_stages(path, function, *, seed=None, executor=None, arguments=None, scale=1.0):
+    with open_run(
+        function, checkpoint=path, seed=seed, executor=executor, arguments=arguments
+    ) as run:
+        total, results = 0.0, []
+        for stage in range(3):
+            # later stages depend on the results of earlier ones, as adaptation does
+            x = generator(run.root, "stage", stage).standard_normal((40, 2)) * scale + total
+            parts = run.map(f"stage {stage}", [(x[a:b],) for a, b in batches(40)])
+            total = float(sum(part[0].sum() for part in parts))
+            results += parts
+        return results, run.root
+
+
+def mixed(x):
+    return x.sum(1), {"big": x[:, 0] > 0, "n": np.array(len(x)), "t": x.T.astype(np.float32)}
+
+
+def test_a_finished_checkpoint_replays_without_a_call(tmp_path):
+    path = tmp_path / "run.npz"
+    first, root = three_stages(path, mixed, arguments={"budget": 120, "law": [1, math_nan()]})
+
+    def never(x):
+        raise AssertionError("called")
+
+    content = path.read_bytes()
+    again, root_again = three_stages(path, never, arguments={"law": (1, math_nan()), "budget": 120})
+    assert describe(root_again) == describe(root)  # seed=None takes the checkpoint's
+    for (a, rest), (b, rest_again) in zip(first, again, strict=True):
+        assert a.tobytes() == b.tobytes()
+        assert list(rest) == list(rest_again)
+        for key in rest:
+            assert rest[key].dtype == rest_again[key].dtype
+            assert rest[key].shape == rest_again[key].shape
+            assert rest[key].strides == rest_again[key].strides
+            assert rest[key].tobytes() == rest_again[key].tobytes()
+    assert path.read_bytes() == content
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.npz"]
+
+
+def math_nan():
+    return float("nan")
+
+
+def test_what_the_caller_does_with_results_stays_out_of_the_checkpoint(tmp_path):
+    path = tmp_path / "run.npz"
+    for k in range(3):
+        with open_run(lambda i: np.ones(3), checkpoint=path) as run:
+            for result in run.stream("a", numbered(3)):
+                assert (result == 1).all()
+                result *= 5
+            # something new, so that the file is written again
+            run.map(f"b{k}", numbered(1))
+
+
+def test_other_arguments_seeds_and_inputs_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    arguments = {"budget": 100, "law": {"names": ["a"]}}
+    three_stages(path, mixed, seed=1, arguments=arguments)
+    content = path.read_bytes()
+    for other, words in [
+        ({**arguments, "budget": 200}, "budget was 100 and is 200 now"),
+        ({"budget": 100}, r"law was \{.*\} and is nothing now"),
+        ({**arguments, "more": None}, "more was nothing and is null now"),
+        ({**arguments, "law": {"names": ["b" * 500]}}, r"law was .* and is .* \.\.\. .* now"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            three_stages(path, mixed, seed=1, arguments=other)
+    with pytest.raises(ValueError, match=r"another seed: it was .*1.* and is .*2.* now"):
+        three_stages(path, mixed, seed=2, arguments=arguments)
+    with pytest.raises(ValueError, match="stage 'stage 0', batch 1, for other inputs"):
+        three_stages(path, mixed, seed=1, arguments=arguments, scale=1 + 1e-15)
+    with pytest.raises(TypeError, match="arguments: expected what JSON can hold"):
+        three_stages(path, mixed, seed=1, arguments={"law": object()})
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b"",
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:-1],
+        lambda b: b[: len(b) // 3] + bytes([b[len(b) // 3] ^ 1]) + b[len(b) // 3 + 1 :],
+        lambda b: b"not a checkpoint",
+        lambda b: npz(x=np.arange(3)),
+        lambda b: npz(header=np.frombuffer(b'{"format": "another"}', np.uint8)),
+        lambda b: npz(header=np.frombuffer(b'{"format"', np.uint8)),
+        lambda b: npz(header=np.array([{}], dtype=object)),
+    ],
+    ids=["empty", "half", "cut", "flipped", "text", "foreign", "format", "json", "pickle"],
+)
+def test_a_damaged_or_foreign_file_is_refused_and_left_alone(damage, tmp_path):
+    path = tmp_path / "run.npz"
+    three_stages(path, mixed, seed=1)
+    content = damage(path.read_bytes())
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"run\.npz can't be read as a checkpoint .*left as it is"):
+        three_stages(path, mixed, seed=1)
+    assert path.read_bytes() == content
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("none/run.npz", FileNotFoundError),
+        ("", IsADirectoryError),
+        ("locked/run.npz", PermissionError),
+        (3, TypeError),
+    ],
+    ids=["missing", "folder", "read-only", "number"],
+)
+def test_a_path_that_cannot_be_written_is_found_out_before_the_first_call(
+    place, error, tmp_path, monkeypatch
+):
+    (tmp_path / "locked").mkdir()
+    monkeypatch.chdir(tmp_path)
+    if error is PermissionError:
+        # whoever runs the tests may be allowed to write everywhere
+        def refused(file, *rest, **named):
+            if "locked" in str(file):
+                raise PermissionError(13, "Permission denied")
+            return open(file, *rest, **named)
+
+        monkeypatch.setattr(storage, "open", refused, raising=False)
+
+    def never(i):
+        raise AssertionError("called")
+
+    with pytest.raises(error), open_run(never, checkpoint=place) as run:
+        run.map("a", numbered(1))
+    assert [p.name for p in tmp_path.rglob("*")] == ["locked"]
+
+
+def test_records_of_the_package_come_back_as_such_and_no_others(tmp_path):
+    path, record = tmp_path / "run.npz", Standing(np.ones(2), np.zeros(2), np.array(3), np.array(4))
+    record = record._replace(least=np.array(1), final=np.array(0))
+    for _ in range(2):
+        with open_run(lambda i: (record, {"deep": record}), checkpoint=path) as run:
+            ((first, second),) = run.map("a", numbered(1))
+        assert type(first) is type(second["deep"]) is Standing
+        np.testing.assert_array_equal(first.value, [1, 1])
+        assert int(second["deep"].used) == 4
+    header, arrays = storage.read_archive(path)
+    for name in ("os:system", "smcweights.cautions:Caution", "smcweights.none:None"):
+        header["entries"] = [["a", 0, "", {checkpoint.RECORD: name, "parts": []}]]
+        storage.write_archive(path, header, arrays)
+        with pytest.raises(ValueError, match="can't be read"), open_run(square, checkpoint=path):
+            pass
+
+
+@pytest.mark.parametrize("result", [None, 1.0, [np.ones(2)], np.array([{}]), {1: np.ones(2)}])
+def test_a_checkpoint_holds_arrays_only(result, tmp_path):
+    with (
+        pytest.raises(TypeError, match=r"function: returned .*a checkpoint holds arrays"),
+        open_run(lambda i: result, checkpoint=tmp_path / "run.npz") as run,
+    ):
+        run.map("a", numbered(1))
+
+
+def test_a_checkpoint_tells_jobs_apart(tmp_path):
+    path = tmp_path / "run.npz"
+    a = np.arange(6.0)
+    distinct = [
+        (a,),
+        (a.reshape(2, 3),),
+        (a.astype(np.float32),),
+        ([a],),
+        ((a,),),
+        (a, None),
+        ({"a": a},),
+        (1,),
+        (1.0,),
+        (True,),
+        ("1",),
+        (np.random.SeedSequence(1),),
+        (np.random.default_rng(1),),
+        (np.random.default_rng(2),),
+    ]
+    assert len({fingerprint(job) for job in distinct}) == len(distinct)
+    assert fingerprint((a[::2],)) == fingerprint((a[::2].copy(),))
+    with (
+        pytest.raises(TypeError, match="jobs: got object; with a checkpoint expected arrays"),
+        open_run(lambda x: np.ones(1), checkpoint=path) as run,
+    ):
+        run.map("a", [(object(),)])
+
+
+@pytest.mark.parametrize(("seconds_per_write", "between"), [(0.0, 4), (4.0, 9)])
+def test_a_long_stage_is_saved_in_between(seconds_per_write, between, tmp_path, monkeypatch):
+    # a batch takes 10 s: there are writes after more than 30 s, and 20 times what a write takes
+    path, now, seen, fsync = tmp_path / "run.npz", [0.0], [], os.fsync
+
+    def slow_fsync(descriptor):
+        now[0] += seconds_per_write / 2  # of the file, and of its folder
+        fsync(descriptor)
+
+    def function(i):
+        seen.append(len(saved(path)))
+        now[0] += 10.0
+        return square(i)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    monkeypatch.setattr(checkpoint, "time", clock)
+    monkeypatch.setattr(os, "fsync", slow_fsync)
+    with open_run(function, checkpoint=path) as run:
+        run.map("a", numbered(20))
+    assert seen == [i // between * between for i in range(20)]
+    assert len(saved(path)) == 20
+
+
+def test_the_file_is_replaced_in_one_step_after_it_is_on_the_disk(tmp_path, monkeypatch):
+    path, steps = tmp_path / "run.npz", []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor):
+        # a kill now would leave the ledger as it was
+        steps.append(("fsync", len(saved(path)) if path.exists() else None))
+        fsync(descriptor)
+
+    def watched_replace(source, target):
+        steps.append(("replace", len(saved(source))))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    with open_run(square, checkpoint=path) as run:
+        run.map("a", numbered(3))
+        run.map("b", numbered(2))
+    # the file before it gets its name, the folder after that
+    expected = [("fsync", None), ("replace", 0), ("fsync", 0)]
+    expected += [("fsync", 0), ("replace", 3), ("fsync", 3)]
+    assert steps == [*expected, ("fsync", 3), ("replace", 5), ("fsync", 5)]
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"), open_run(square, checkpoint=path) as run:
+        run.map("a", numbered(3))
+        run.map("c", numbered(3))
+    assert len(saved(path)) == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_old_remains_of_kills_are_swept_and_young_ones_left(tmp_path):
+    path = tmp_path / "run.npz"
+    old, young = tmp_path / ".run.npz.1f.partial", tmp_path / ".run.npz.2f.partial"
+    other = tmp_path / ".another.npz.1f.partial"
+    for remains in (old, young, other):
+        remains.touch()
+    for remains in (old, other):
+        os.utime(remains, (time.time() - 7200,) * 2)
+    with open_run(square, checkpoint=path):
+        pass
+    assert not old.exists() and young.exists() and other.exists()
+
+
+LONG_RUN = """
+    import sys, time
+    import numpy as np
+    from smcweights.execution import batches, open_run
+    from smcweights.randomness import generator
+
+    path, log, pause = sys.argv[1], sys.argv[2], float(sys.argv[3])
+
+    def note(text):
+        with open(log, "a") as file:
+            file.write(text + "\\n")
+
+    def function(stage, x):
+        note(f"call {stage}")
+        time.sleep(pause)
+        return np.exp(x @ x.T).sum(1)
+
+    if __name__ == "__main__":
+        total = 0.0
+        note("start")
+        with open_run(function, checkpoint=path, seed=5, arguments={"n": 1}) as run:
+            for stage in range(12):
+                x = generator(run.root, "stage", stage).standard_normal((64, 3)) + np.sin(total)
+                jobs = [(stage, x[a:b]) for a, b in batches(64)]
+                total += float(np.concatenate(run.map(f"stage {stage}", jobs)).sum())
+                note(f"done {stage}")
+        print(total.hex())
+    """
+
+
+@pytest.mark.slow
+@posix
+def test_killed_at_any_moment_and_taken_up_again_it_gives_the_same_bits(tmp_path):
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(textwrap.dedent(LONG_RUN))
+
+    def start(path, pause):
+        return subprocess.Popen(
+            [sys.executable, script, path, log, str(pause)], stdout=subprocess.PIPE, text=True
+        )
+
+    expected = start(tmp_path / "whole.npz", 0).communicate(timeout=60)[0]
+    assert expected.strip()
+    log.unlink()
+    path, rng, kills, text = tmp_path / "run.npz", np.random.default_rng(3), 0, ""
+    for _ in range(100):
+        process = start(path, 0.002)
+        # a moment at random in the run's own pace, whatever else the machine is doing
+        written = len(lines(log)) + rng.integers(5, 50)
+        while process.poll() is None and len(lines(log)) < written:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.01))
+        process.kill()
+        text = process.communicate()[0]
+        if process.returncode == 0:
+            break
+        kills += 1
+    assert process.returncode == 0 and text == expected
+    assert kills >= 3
+    # a stage that was finished is never computed again
+    finished, runs = set(), log.read_text().split("start\n")[1:]
+    for run in runs:
+        called = {line.split()[1] for line in run.splitlines() if line.startswith("call")}
+        assert not called & finished
+        finished |= {line.split()[1] for line in run.splitlines() if line.startswith("done")}
+    assert len(finished) == 12
+
+
+INTERRUPTED = """
+    import signal, sys, time
+    # tests may run in the background of a shell, where interrupts are ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    import numpy as np
+    from smcweights.execution import open_run
+
+    def function(i):
+        if i > 2:
+            time.sleep(60)
+        return np.array(i)
+
+    if __name__ == "__main__":
+        with open_run(function, checkpoint=sys.argv[1], executor=sys.argv[2]) as run:
+            stream = run.stream("a", [(i,) for i in range(4)])  # one worker is left idle
+            print([int(next(stream)) for _ in range(3)], flush=True)
+            next(stream)
+    """
+
+
+def session_ends(pid, seconds=15):
+    """Whether all processes of a session that started with pid end in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        table = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True).stdout
+        rows = [row.split() for row in table.splitlines()]
+        if not any(int(group) == pid and not state.startswith("Z") for group, state in rows):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@posix
+@pytest.mark.parametrize(
+    ("executor", "number"),
+    [("processes:2", signal.SIGINT), ("processes:2", signal.SIGKILL)],
+    ids=["interrupt", "kill"],
+)
+def test_interrupted_or_killed_it_leaves_no_process_and_its_checkpoint(executor, number, tmp_path):
+    script, path = tmp_path / "script.py", tmp_path / "run.npz"
+    script.write_text(textwrap.dedent(INTERRUPTED))
+    process = subprocess.Popen(
+        [sys.executable, script, path, executor],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline().strip() == "[0, 1, 2]"
+    time.sleep(0.3)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as Ctrl-C in a terminal: all processes get it
+    else:
+        os.kill(process.pid, number)
+    _, text = process.communicate(timeout=60)
+    if number == signal.SIGINT:
+        assert text.rstrip().endswith("KeyboardInterrupt")
+        assert "ForkServerProcess" not in text, "workers report the interrupt as well"
+        assert {("a", 0), ("a", 1), ("a", 2)} <= saved(path)
+    assert session_ends(process.pid), "processes are left"
