@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.transport.clouds import pair_of
 
 from .truths import SPACE, mixture
 
@@ -64,3 +65,21 @@ def test_invariances():
     assert distance(integers, integers + 2) == pytest.approx(2.0, rel=1e-9)
     narrow = distance(x.astype(np.float32), y.astype(np.float32))
     assert narrow == pytest.approx(base, rel=1e-5) and narrow != base
+
+
+@pytest.mark.parametrize("n", [40, 2])
+def test_moments_of_clouds_along_directions(n):
+    """Few points of many dimensions take another path."""
+    rng = np.random.default_rng(n)
+    x, a = rng.normal(size=(n, 9)), rng.random(n)
+    pair, theta = pair_of(x, 3 * x[:, ::-1] + 1, a), rng.normal(size=(4, 9))
+    for cloud, w in ((pair.x, a / a.sum()), (pair.y, np.full(n, 1 / n))):
+        rows = theta @ cloud.points.T
+        seen = cloud.projected_variance(theta, rows)
+        truth = (rows - (rows @ w)[:, None]) ** 2 @ w
+        np.testing.assert_allclose(seen, truth, rtol=1e-10)
+        assert cloud.spread == pytest.approx(np.trace(cloud.covariance), rel=1e-10)
+    # in the basis of all directions that the clouds have, eigenvalues stay
+    for small, cloud in zip(pair.spectra(), (pair.x, pair.y), strict=True):
+        kept = np.linalg.eigvalsh(small)[-1]
+        assert kept == pytest.approx(np.linalg.eigvalsh(cloud.covariance)[-1], rel=1e-10)

@@ -1,0 +1,92 @@
+"""Rules integrate what they say, and blocks are unbiased and independent."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from smcweights.transport.directions import LEBEDEV, Directions, draw, haar_rows, pilot, plan, wider
+
+RULES = [
+    *(Directions("lebedev", 3, 2, lines) for lines in list(LEBEDEV)[:8]),
+    *(Directions("degree 5", d, 2, d * d) for d in (4, 7)),
+    *(Directions("angles", 2, 2, lines) for lines in (3, 8)),
+    *(Directions("orthogonal", d, 2, d) for d in (2, 6)),
+]
+
+
+def mean_of_monomial(powers):
+    """E prod theta_i^(a_i) over the sphere: prod (a_i - 1)!! / (d (d+2) ... ), 0 if one is odd."""
+    if any(a % 2 for a in powers):
+        return 0.0
+    d = len(powers)
+    below = math.prod(d + 2 * i for i in range(sum(powers) // 2))
+    return math.prod(math.prod(range(1, a, 2)) for a in powers) / below
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_every_block_integrates_even_polynomials_up_to_its_degree(rule):
+    """And one degree beyond it shows an error, so that the test can see one."""
+    theta = draw(rule, 2, np.random.default_rng(1))
+    np.testing.assert_allclose(np.linalg.norm(theta, axis=-1), 1, rtol=1e-12)
+    assert theta.shape == (2, rule.lines, rule.dimension)
+    assert rule.weights.sum() == pytest.approx(1, rel=1e-12)
+
+    def errors(degree):
+        chosen = itertools.combinations_with_replacement(range(rule.dimension), degree)
+        for which in itertools.islice(chosen, 60):
+            powers = np.bincount(which, minlength=rule.dimension)
+            seen = (theta**powers).prod(axis=-1) @ rule.weights
+            yield np.abs(seen - mean_of_monomial(powers)).max()
+
+    even = rule.degree - rule.degree % 2
+    assert max(errors(even)) < 1e-12
+    assert max(errors(even + 2)) > 1e-9
+
+
+@pytest.mark.parametrize("kind", ["uniform", "sobol", "orthogonal", "rule"])
+@pytest.mark.parametrize("d", [2, 3, 5])
+def test_nodes_are_uniform_on_the_sphere(kind, d):
+    """E theta_1^4 = 3/(d (d + 2)) and E theta = 0, over 4,000 blocks: |z| < 5."""
+    rule = plan(kind, d, 150)
+    theta = draw(rule, 4_000 // rule.lines + 8, np.random.default_rng(2))
+    for values, truth in ((theta[..., 0] ** 4, 3 / d / (d + 2)), (theta[..., 0] ** 2, 1 / d)):
+        blocks = values @ rule.weights
+        error = blocks.std() / math.sqrt(len(blocks))
+        assert abs(blocks.mean() - truth) < 5 * error + 1e-12
+
+
+def test_haar_rows_are_orthonormal_with_signs_of_chance():
+    rows = haar_rows(500, 2, 3, np.random.default_rng(3))
+    np.testing.assert_allclose(
+        rows @ np.swapaxes(rows, 1, 2), np.tile(np.eye(2), (500, 1, 1)), atol=1e-12
+    )
+    # without the signs of the factorisation one half of the sphere would be empty
+    assert np.abs(rows.mean(axis=0)).max() < 5 / math.sqrt(3 * 500)
+
+
+def test_plans_keep_to_the_budget_and_have_blocks_enough():
+    for kind, d, budget in itertools.product(
+        ("auto", "uniform", "orthogonal", "sobol", "rule"), (2, 3, 4, 20), (1, 2, 7, 60, 500)
+    ):
+        found = plan(kind, d, budget)
+        assert 1 <= found.total <= budget
+        assert found.blocks >= min(budget, 5) or found.kind == "lebedev"
+        assert found == plan(kind, d, float(budget))
+    first = pilot("rule", 3)
+    while (larger := wider(first)) is not None:
+        assert larger.lines >= 4 * first.lines and larger.blocks == 8
+        first = larger
+    assert first.lines == 385
+
+
+def test_names_and_arrays_that_are_no_directions_are_told():
+    with pytest.raises(ValueError, match="directions: got 'any'; expected one of"):
+        plan("any", 3, 10)
+    with pytest.raises(ValueError, match="'exact' serves sliced_wasserstein alone"):
+        plan("exact", 3, 10)
+    with pytest.raises(ValueError, match="directions: row 1 has length 2; expected unit vectors"):
+        plan(np.diag([1.0, 2.0]), 2)
+    with pytest.raises(ValueError, match="budget: got 0"):
+        plan("auto", 1, 0)
