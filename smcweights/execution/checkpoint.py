@@ -101,12 +101,17 @@ class Ledger:
         """Copy of the result of a batch."""
         return copied(self.entries[stage, number].result)
 
+    @property
+    def due(self) -> bool:
+        """Whether the file is to be replaced, though the stage goes on."""
+        return time.monotonic() - self.written > max(SECONDS_BETWEEN_WRITES, 20 * self.cost)
+
     def keep(self, stage: str, number: int, digest: str, result: object) -> None:
         """Take down a result; now and then in the file, in the middle of a long stage."""
         _structure(result, [])
         self.entries[stage, number] = _Entry(digest, copied(result))
         self.changed = True
-        if time.monotonic() - self.written > max(SECONDS_BETWEEN_WRITES, 20 * self.cost):
+        if self.due:
             self.write()
 
     def write(self) -> None:

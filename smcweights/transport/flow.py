@@ -24,14 +24,7 @@ from ..provenance import digest, provenance
 from ..randomness import generator, seed_sequence
 from .clouds import Cloud, Pair, pair_of
 from .directions import Directions, draw
-from .gradient import (
-    Control,
-    block_gradients,
-    check,
-    controlled,
-    plan_gradient,
-    root_slope,
-)
+from .gradient import Control, block_gradients, check, controlled, plan_gradient, root_slope
 
 __all__ = ["SlicedFlow", "sliced_gradient_flow"]
 
@@ -165,18 +158,19 @@ def sliced_gradient_flow(
         "root": root,
         "trace": trace,
         "control_variates": control_variates,
-        "directions": rule.kind,
+        "directions": rule.kind if rule.given is None else digest(rule.given),
         "step_size": digest(sizes) if callable(step_size) else float(step_size),
         "trace_at": traced.tolist(),
-        **{name: digest(cloud.points) for name, cloud in (("x0", pair.x), ("y", pair.y))},
+        "x0": digest(pair.x.points),
+        "y": digest(pair.y.points),
         "weights_x": digest(pair.x.masses),
         "weights_y": digest(pair.y.masses),
     }
     # distances are those of clouds moved together; points are given back where they were
     offset = np.asarray(x0, dtype=np.float64).reshape(pair.x.points.shape)[0] - pair.x.points[0]
-    root_seed = None if seed is None else seed_sequence(seed)
-    ledger = None if checkpoint is None else Ledger(checkpoint, arguments, root_seed)
-    seeds = (root_seed or seed_sequence()) if ledger is None else ledger.root
+    seeds = None if seed is None else seed_sequence(seed)
+    ledger = None if checkpoint is None else Ledger(checkpoint, arguments, seeds)
+    seeds = ledger.root if ledger is not None else seeds or seed_sequence()
     state = first = _State(0, pair.x.points.astype(np.float64))
     if ledger is not None and ledger.holds("flow", 0, ""):
         state = first = _State.of(*ledger.result("flow", 0))
@@ -185,12 +179,13 @@ def sliced_gradient_flow(
         for state in _states(moves, first, seeds, offset, callback):
             if bar is not None:
                 bar.update(state.step - bar.n)
-            if ledger is not None:
+            if ledger is not None and ledger.due:
                 ledger.keep("flow", 0, "", state.arrays())
     finally:
         if bar is not None:
             bar.close()
-        if ledger is not None:
+        if ledger is not None and state is not first:
+            ledger.keep("flow", 0, "", state.arrays())
             ledger.write()
     return SlicedFlow(
         state.points + offset,
