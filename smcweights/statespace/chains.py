@@ -105,16 +105,11 @@ def mixing(sweeps: Array, chain_means: Array) -> tuple[dict[str, Any], list[str]
     if kept < 10:
         cautions.append(f"only {kept} sweeps kept: too few to see whether the chains mix")
         return {"kept": kept}, cautions
-    import xarray
-
-    az = _compat.arviz()
     # constant sums, such as a term that is known, have no autocorrelation
     moving = sweeps.std(axis=(0, 1)) > 1e-12 * np.abs(sweeps).max(axis=(0, 1), initial=1e-300)
     ess, r_hat = np.full(j, float(chains * kept)), np.ones(j)
     if moving.any():
-        data = xarray.Dataset({"h": (("chain", "draw", "j"), sweeps[..., moving])})
-        ess[moving] = az.ess(data)["h"].values
-        r_hat[moving] = az.rhat(data)["h"].values
+        ess[moving], r_hat[moving] = _compat.chain_diagnostics(sweeps[..., moving])
     autocorrelation = chains * kept / ess
     diagnostics = {
         "kept": kept,
