@@ -86,22 +86,6 @@ def _texts(items: Any) -> tuple[str, ...]:
     return texts
 
 
-def _checked(constraints: Sequence[Any]) -> int | None:
-    """That all of them are constraints; the number of their items, where it is known."""
-    if not constraints:
-        raise TypeError("constraints: got none; expected at least one")
-    for one in constraints:
-        if not all(hasattr(one, name) for name in ("start", "step", "complete")):
-            raise TypeError(
-                f"constraints: got {type(one).__name__}; expected objects of smcweights.constraints"
-                " (predicate makes one of a function)"
-            )
-    sizes = {size for size in map(size_of, constraints) if size is not None}
-    if len(sizes) > 1:
-        raise ValueError(f"constraints: they are over {sorted(sizes)} items; expected one number")
-    return sizes.pop() if sizes else None
-
-
 def truth(value: Any, name: str, asked: Any) -> bool:
     """An answer that is yes or no; anything else is refused, with what was asked."""
     if value is True or value is False:
@@ -233,24 +217,7 @@ def both(*constraints: Constraint) -> Constraint:
     >>> both(odd, small).step(((), ()), 5) is None
     True
     """
-    size = _checked(constraints)
-
-    def step(states: tuple, item: int) -> tuple | None:
-        after = []
-        for c, s in zip(constraints, states, strict=True):
-            new = c.step(s, item)
-            if new is None:
-                return None
-            after.append(new)
-        return tuple(after)
-
-    def complete(states: tuple) -> bool:
-        return all(
-            truth(c.complete(s), "constraint", s) for c, s in zip(constraints, states, strict=True)
-        )
-
-    first = tuple(c.start() for c in constraints)
-    return _Functions(first, step, complete, constraints, size)
+    return _together(constraints, True)
 
 
 def either(*constraints: Constraint) -> Constraint:
@@ -263,22 +230,37 @@ def either(*constraints: Constraint) -> Constraint:
     >>> either(odd, small).step(((), ()), 5)
     ((5,), None)
     """
-    size = _checked(constraints)
+    return _together(constraints, False)
+
+
+def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
+    if not constraints:
+        raise TypeError("constraints: got none; expected at least one")
+    for one in constraints:
+        if not all(hasattr(one, name) for name in ("start", "step", "complete")):
+            raise TypeError(
+                f"constraints: got {type(one).__name__}; expected objects of smcweights.constraints"
+                " (predicate makes one of a function)"
+            )
+    sizes = {size for size in map(size_of, constraints) if size is not None}
+    if len(sizes) > 1:
+        raise ValueError(f"constraints: they are over {sorted(sizes)} items; expected one number")
 
     def step(states: tuple, item: int) -> tuple | None:
-        after = tuple(
-            None if s is None else c.step(s, item) for c, s in zip(constraints, states, strict=True)
-        )
-        return None if all(s is None for s in after) else after
+        after = []
+        for c, s in zip(constraints, states, strict=True):
+            after.append(None if s is None else c.step(s, item))
+            if every and after[-1] is None:
+                return None
+        return None if all(s is None for s in after) else tuple(after)
 
     def complete(states: tuple) -> bool:
-        return any(
-            s is not None and truth(c.complete(s), "constraint", s)
-            for c, s in zip(constraints, states, strict=True)
-        )
+        pairs = zip(constraints, states, strict=True)
+        whole = (s is not None and truth(c.complete(s), "constraint", s) for c, s in pairs)
+        return all(whole) if every else any(whole)
 
     first = tuple(c.start() for c in constraints)
-    return _Functions(first, step, complete, constraints, size)
+    return _Functions(first, step, complete, constraints, *sizes)
 
 
 def regex(pattern: str, items: Sequence[str]) -> Constraint:
@@ -308,13 +290,22 @@ def regex(pattern: str, items: Sequence[str]) -> Constraint:
         raise ValueError(f"pattern: {error}") from error
     texts = _texts(items)
 
+    def reads(text: str, partial: bool) -> bool:
+        return compiled.fullmatch(text, partial=partial) is not None
+
+    return _of_text(texts, reads, (pattern, texts))
+
+
+def _of_text(
+    texts: tuple[str, ...], reads: Callable[[str, bool], bool], made_of: tuple
+) -> Constraint:
+    """A constraint whose state is the text, of a function that reads a part or a whole."""
+
     def step(text: str, item: int) -> str | None:
         longer = text + texts[item]
-        return longer if compiled.fullmatch(longer, partial=True) else None
+        return longer if reads(longer, True) else None
 
-    return _Functions(
-        "", step, lambda text: compiled.fullmatch(text) is not None, (pattern, texts), len(texts)
-    )
+    return _Functions("", step, lambda text: reads(text, False), made_of, len(texts))
 
 
 def smiles(items: Sequence[str]) -> Constraint:
@@ -342,13 +333,9 @@ def smiles(items: Sequence[str]) -> Constraint:
             partialsmiles.ParseSmiles(text, partial=partial)
         except partialsmiles.Error:
             return False
-        return True
+        return partial or bool(text)
 
-    def step(text: str, item: int) -> str | None:
-        longer = text + texts[item]
-        return longer if reads(longer, True) else None
-
-    return _Functions("", step, lambda text: bool(text) and reads(text, False), texts, len(texts))
+    return _of_text(texts, reads, texts)
 
 
 def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constraint:

@@ -17,37 +17,13 @@ from ..randomness import generator, seed_sequence
 from . import kernels as kn
 from .constraints import truth
 
-__all__ = [
-    "METHODS",
-    "Answers",
-    "Context",
-    "Plan",
-    "Seed",
-    "WeightedDraw",
-    "ask",
-    "check_logits",
-    "context_of",
-    "decided",
-    "plan",
-    "prepare",
-    "run",
-    "weighted_rejection",
-]
+__all__ = ["METHODS", "WeightedDraw", "weighted_rejection"]
 
-METHODS = (
-    "auto",
-    "rao-blackwell",
-    "harmonic",
-    "unordered",
-    "two-loop",
-    "one-probe",
-    "set",
-    "exact",
-)
+REDRAW = ("harmonic", "unordered", "two-loop")
+METHODS = ("auto", "rao-blackwell", *REDRAW, "one-probe", "set", "exact")
 # yes or no, or soft values, by a function of an item (of many, in batches) or as an array
 Answers = Callable[[Any], object] | ArrayLike
 Seed = int | np.random.SeedSequence | np.random.Generator | None
-REDRAW = ("harmonic", "unordered", "two-loop")
 PEEK = 32  # most items offered at once
 UNIFORMS = 8  # draws of a run to begin with
 FAR = 1024.0  # size of logits from which an offset would cost digits
@@ -109,36 +85,22 @@ class Plan:
     budget: int
     most: int
 
-    @property
-    def redraw(self) -> bool:
-        """Whether accepted items may come again."""
-        return self.method in REDRAW
-
     @cached_property
     def start(self) -> np.ndarray:
         """State of a new run, and what ends it, as the kernels read them."""
+        rule = self.accepts, self.base, self.slope, self.budget, self.most, self.method in REDRAW
         state = np.zeros(kn.ENTRIES, np.int64)
-        state[kn.PENDING] = -1
-        state[kn.ACCEPTS :] = (
-            self.accepts,
-            self.base,
-            self.slope,
-            self.budget,
-            self.most,
-            self.redraw,
-        )
+        state[kn.PENDING], state[kn.ACCEPTS :] = -1, rule
         return state
 
 
-def plan(
-    n_accepts: int, method: str, max_evaluations: int | None, after_first: str | int | None
-) -> Plan:
-    """Checked options of a run."""
+def plan(*options: object) -> Plan:
+    """Checked options of a run: n_accepts, method, max_evaluations, after_first."""
     try:
-        return _plan(n_accepts, method, max_evaluations, after_first)
+        return _plan(*options)
     except TypeError:
         # what can't be hashed is refused with its name
-        return _plan.__wrapped__(n_accepts, method, max_evaluations, after_first)
+        return _plan.__wrapped__(*options)
 
 
 @lru_cache(typed=True)
@@ -215,9 +177,7 @@ def context_of(logits: np.ndarray, where: str = "logits") -> Context:
     """Masses of the items; nothing is known about answers."""
     top = float(np.maximum.reduce(logits))
     if not math.isfinite(top):
-        bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
-        found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
-        raise ValueError(f"{where}: {found}; expected finite numbers or -inf, not all -inf")
+        raise ValueError(f"{where}: {wrong_with(logits)}")
     if abs(top) > FAR:
         with np.errstate(over="ignore"):
             logits, top = logits - top, 0.0
@@ -232,19 +192,16 @@ def context_of(logits: np.ndarray, where: str = "logits") -> Context:
         w[: whole * kn.BLOCK].reshape(whole, kn.BLOCK).sum(1, out=sums[:whole])
         sums[whole:] = w[whole * kn.BLOCK :].sum()
         total = float(sums.sum())
-    return Context(
-        logits,
-        top,
-        w,
-        sums,
-        total,
-        log_total=top + math.log(total),
-        known=NOTHING,
-        values=None,
-        order=np.empty(logits.size + 64, np.int64),
-        state=np.empty(kn.ENTRIES, np.int64),
-        scales=np.empty(3),
-    )
+    order, state = np.empty(logits.size + 64, np.int64), np.empty(kn.ENTRIES, np.int64)
+    log_total, scales = top + math.log(total), np.empty(3)
+    return Context(logits, top, w, sums, total, log_total, NOTHING, None, order, state, scales)
+
+
+def wrong_with(logits: np.ndarray) -> str:
+    """Why the largest logit isn't finite."""
+    bad = np.flatnonzero(np.isnan(logits) | (logits == np.inf))
+    found = f"{logits[bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
+    return f"{found}; expected finite numbers or -inf, not all -inf"
 
 
 def prepare(logits: np.ndarray, constraint: Answers, soft: bool, where: str = "logits") -> Context:
@@ -365,7 +322,7 @@ STATUS = {kn.BY_ACCEPT: "ok", kn.BY_CAP: "ok", kn.BY_BUDGET: "budget", kn.EXHAUS
 
 def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
     code = WEIGHTS.get(how.method, kn.AVERAGED)
-    index, weight, spread, inside, upper, log_rest, n_evaluations, n_rejected, ended = kn.weigh(
+    index, weight, spread, inside, upper, log_rest, calls, rejects, ended = kn.weigh(
         c.logits, c.log_total, c.known, c.order, c.state, c.scales, code
     )
     children = None
@@ -373,30 +330,16 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
     if index < 0:
         status = "dead" if log_rest == -math.inf else "budget"
     elif how.method == "set":
-        order = c.order[: c.dirty]
-        log_p = c.logits[order] - c.log_total
-        index, weight, children = _set_draw(rng, c, order, log_p, log_rest, ended)
-    return WeightedDraw(
-        index,
-        weight,
-        (inside, upper),
-        n_evaluations,
-        n_evaluations - n_rejected,
-        n_rejected,
-        status,
-        spread,
-        children,
-    )
+        index, weight, children = _set_draw(rng, c, log_rest, ended)
+    bounds, accepts = (inside, upper), calls - rejects
+    return WeightedDraw(index, weight, bounds, calls, accepts, rejects, status, spread, children)
 
 
 def _set_draw(
-    rng: np.random.Generator,
-    c: Context,
-    order: np.ndarray,
-    log_p: np.ndarray,
-    log_rest: float,
-    ended: int,
+    rng: np.random.Generator, c: Context, log_rest: float, ended: int
 ) -> tuple[int, float, tuple[np.ndarray, np.ndarray] | None]:
+    order = c.order[: c.dirty]
+    log_p = c.logits[order] - c.log_total
     if ended != kn.EXHAUSTED:
         # the item that ended the run carries no weight
         log_rest = float(np.logaddexp(log_rest, log_p[-1]))
@@ -503,27 +446,25 @@ def weighted_rejection(
     method = decided(method, constraint, max_evaluations is not None)
     how = plan(n_accepts, method, max_evaluations, after_first)
     soft = how.method in ("set", "exact")
-    one = x.ndim == 1
-    rows = x[None] if one else x
-    answers: Any = constraint
+    rows = x.reshape(-1, x.shape[-1])
+    own: list[Answers] = [constraint] * len(rows)
     if not callable(constraint):
-        answers = np.asarray(constraint)
-        if answers.shape not in (x.shape, x.shape[-1:]):
+        given = np.asarray(constraint)
+        if given.shape not in (x.shape, x.shape[-1:]):
             raise ValueError(
-                f"constraint: got shape {answers.shape}; expected a function of an item, or "
-                f"answers of shape {x.shape}"
+                f"constraint: got shape {given.shape}; expected a function of an item, or answers "
+                f"of shape {x.shape}"
             )
+        own = list(np.broadcast_to(given, rows.shape))
     out = []
     root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
-    for r, row in enumerate(rows):
+    for r, (row, answers) in enumerate(zip(rows, own, strict=True)):
         rng = root
         if not isinstance(rng, np.random.Generator):
             rng = generator(rng, "weighted_rejection", r)
-        where = "logits" if one else f"logits: row {r}"
-        own = answers if callable(answers) or answers.ndim == 1 else answers[r]
-        context = prepare(row, own, soft, where)
-        out.append(run(rng, context, own if callable(own) else None, how, batch))
-    return out[0] if one else out
+        context = prepare(row, answers, soft, "logits" if x.ndim == 1 else f"logits: row {r}")
+        out.append(run(rng, context, answers if callable(answers) else None, how, batch))
+    return out[0] if x.ndim == 1 else out
 
 
 def decided(method: str, constraint: Answers, limited: bool = False) -> str:

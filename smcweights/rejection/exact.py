@@ -58,29 +58,25 @@ def constrained_markov_chain(
     if chain.length is not None and max_length > chain.length:
         raise ValueError(f"max_length: got {max_length}; the chain has {chain.length} items")
     v, states = chain.log_initial.size, len(constraint.accepting)
+    after = np.full((states, v), -1)
+    after[:, : constraint.table.shape[1]] = constraint.table
+    if end is not None:
+        after[:, end] = -1
+    state, item = np.nonzero(after >= 0)
     forward = np.zeros((max_length, states, v))  # after item t, state and last item
     ended = np.zeros(max_length)
     scale = np.zeros(max_length + 1)
-    steps = []
+    steps = [np.exp(chain.log_initial)[None, :]]
+    before = np.zeros((states, 1))
+    before[constraint.initial, 0] = 1.0
     for t in range(max_length):
-        p = (
-            np.exp(chain.log_initial)[None, :]
-            if t == 0
-            else np.exp(chain.log_transition[min(t - 1, len(chain.log_transition) - 1)])
-        )
-        steps.append(p)
-        before = np.zeros((states, len(p)))
-        if t == 0:
-            before[constraint.initial, 0] = 1.0
-        else:
+        if t:
+            steps.append(np.exp(chain.log_transition[min(t, len(chain.log_transition)) - 1]))
             before = forward[t - 1]
-        reach = before @ p
-        for s in range(states):
-            for x in range(v):
-                if x == end:
-                    ended[t] += reach[s, x] * constraint.accepting[s]
-                elif constraint.table[s, x] >= 0:
-                    forward[t, constraint.table[s, x], x] += reach[s, x]
+        reach = before @ steps[t]
+        np.add.at(forward[t], (after[state, item], item), reach[state, item])
+        if end is not None:
+            ended[t] = sum(reach[:, end] * constraint.accepting)
         size = forward[t].sum()
         size = size if size > 0 else 1.0
         forward[t] /= size
@@ -96,14 +92,10 @@ def constrained_markov_chain(
     marginals = np.zeros((max_length, v))
     for t in range(max_length - 1, -1, -1):
         if t < max_length - 1:
-            value = np.zeros((states, v))
-            for x in range(v):
-                if x == end:
-                    # on the scale of the later values, relative to exp(shift)
-                    value[:, x] = constraint.accepting * math.exp(-shift[t + 1])
-                else:
-                    after = constraint.table[:, x]
-                    value[:, x] = np.where(after >= 0, backward[t + 1][after, x], 0.0)
+            value = np.where(after >= 0, backward[t + 1][after, np.arange(v)], 0.0)
+            if end is not None:
+                # on the scale of the later values, relative to exp(shift)
+                value[:, end] = constraint.accepting * math.exp(-shift[t + 1])
             backward[t] = value @ steps[t + 1].T
             top = backward[t].max()
             top = top if top > 0 else 1.0

@@ -15,10 +15,10 @@ from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
 from .constraints import Automaton, Constraint, size_of, truth
-from .draw import FAR, Context, Plan, context_of, run
+from .draw import FAR, Context, Plan, context_of, run, wrong_with
 from .languages import Language
 
-__all__ = ["TRACES", "Setup", "island"]
+__all__ = ["TRACES", "Prefix", "Setup", "island"]
 
 RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
 TRACES = {  # by time
@@ -252,11 +252,7 @@ def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None
         return np.ascontiguousarray(table)
     if not np.isfinite(top).all():
         m = int(np.flatnonzero(~np.isfinite(top))[0])
-        bad = np.flatnonzero(np.isnan(table[m]) | (table[m] == np.inf))
-        what = f"{table[m, bad[0]]} at item {bad[0]}" if bad.size else "-inf at every item"
-        raise ModelError(
-            f"{name}: after {prefixes[m]}: {what}; expected finite numbers or -inf, not all -inf"
-        )
+        raise ModelError(f"{name}: after {prefixes[m]}: {wrong_with(table[m])}")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(table - top[:, None])
 

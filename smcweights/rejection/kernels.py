@@ -183,13 +183,10 @@ def advance(uniforms, logits, w, sums, known, order, state, scales):
         else:
             state[N_REJECTED] += 1
             n, j = state[N_REJECTED], state[FIRST]
+            cap = state[BASE] + state[SLOPE] * j
             if n == state[BUDGET]:
                 state[ENDED] = BY_BUDGET
-            elif (
-                state[BASE] > 0
-                and state[N_ACCEPTED] > 0
-                and n - j == state[BASE] + state[SLOPE] * j
-            ):
+            elif state[BASE] > 0 and state[N_ACCEPTED] > 0 and n - j == cap:
                 state[ENDED] = BY_CAP
         if state[MOST] > 0 and state[SEEN] == state[MOST] and state[ENDED] == RUNNING:
             state[ENDED] = BY_BUDGET
@@ -561,31 +558,14 @@ def weigh(logits, log_total, known, order, state, scales, method):
     elif state[ENDED] == EXHAUSTED:
         weight, spread = min(inside, 0.0), 0.0
     else:
-        weight, spread = averaged(
-            log_r,
-            log_a,
-            log_rest,
-            state[ACCEPTS],
-            state[ENDED],
-            state[BASE],
-            state[SLOPE],
-            state[BUDGET],
-        )
+        k, base, slope, budget = state[ACCEPTS], state[BASE], state[SLOPE], state[BUDGET]
+        weight, spread = averaged(log_r, log_a, log_rest, k, state[ENDED], base, slope, budget)
     upper = inside if state[ENDED] == EXHAUSTED else log_rest
     if not redraw and state[ENDED] != EXHAUSTED:
         upper = log_add(inside, log_rest)
     upper = min(upper, 0.0)
-    return (
-        first,
-        weight,
-        spread,
-        min(inside, upper),
-        upper,
-        log_rest,
-        state[EVALUATIONS],
-        state[N_REJECTED],
-        state[ENDED],
-    )
+    lower, calls, rejects = min(inside, upper), state[EVALUATIONS], state[N_REJECTED]
+    return first, weight, spread, lower, upper, log_rest, calls, rejects, state[ENDED]
 
 
 @njit(cache=True, nogil=True)
@@ -620,13 +600,8 @@ def masked(logits, w, top, log_total, known, values, u):
                 if left < mass:
                     break
                 left -= mass
-        return (
-            item,
-            top + math.log(total) - log_total,
-            top + math.log(inside) - log_total,
-            n,
-            accepts,
-        )
+        mean, mass = top + math.log(total) - log_total, top + math.log(inside) - log_total
+        return item, mean, mass, n, accepts
     # masses too small or too large for sums as they are
     log_mass, log_w = np.full(logits.size, -math.inf), np.full(logits.size, -math.inf)
     for i in range(logits.size):

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import arguments as check
+
 __all__ = [
     "Language",
     "MarkovChain",
@@ -85,10 +87,7 @@ def _items(given: list, real: np.ndarray, size: int) -> np.ndarray:
 
 
 def _law(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    try:
-        p = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}: expected an array of probabilities ({error})") from None
+    p = check.real(name, given)
     if shape is not None and p.shape != shape:
         raise ValueError(f"{name}: got shape {p.shape}; expected {shape}")
     if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-9)):
@@ -137,9 +136,9 @@ def hidden_markov(
     array([[0.9, 0.1],
            [0.2, 0.8]])
     """
-    p, q = _law("initial", initial), np.asarray(transition, dtype=np.float64)
-    q = _law("transition", q, (p.size, p.size))
-    b = np.asarray(log_likelihoods, dtype=np.float64)
+    p = _law("initial", initial)
+    q = _law("transition", transition, (p.size, p.size))
+    b = check.real("log_likelihoods", log_likelihoods)
     if b.ndim != 2 or b.shape[1] != p.size or np.isnan(b).any() or (b == np.inf).any():
         raise ValueError(f"log_likelihoods: shape {b.shape}; expected (L, {p.size}) of numbers")
     with np.errstate(divide="ignore"):
@@ -251,15 +250,13 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     >>> np.exp(model.logits([(0,)])).argmax() == model.items.index("b")
     np.True_
     """
-    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 1:
-        raise ValueError(f"order: got {order!r}; expected a whole number from 1")
+    order = check.count("order", order)
     if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
         raise TypeError(
             f"sequences: got {type(sequences).__name__}; expected a sequence of texts, or of "
             "sequences of items"
         )
-    if not 0 < discount < 1:
-        raise ValueError(f"discount: got {discount}; expected a number between 0 and 1")
+    discount = check.number("discount", discount, 0, 1)
     if not len(sequences) or any(len(s) == 0 for s in sequences):
         raise ValueError("sequences: expected at least one, none of them empty")
     try:

@@ -126,18 +126,14 @@ def constraint_probability(
         raise ValueError(f"budget: got {rule.total}; expected at least {FEWEST} runs")
     how = plan(n_accepts, decided(method, constraint), None, "4+2j")
     root = seed_sequence(seed)
-    rng = generator(root, "constraint_probability")
     began = time.perf_counter()
     rng, soft = generator(root, "constraint_probability"), how.method in ("set", "exact")
     seen = inspections(rng, x, constraint, soft, batch)
     if how.method == "exact":
         seen.finish()
-        result = _result(seen, 1)
-    elif isinstance(rule, Budget):
-        seen.go_on(how.accepts * rule.total)
-        result = _result(seen, rule.total)
+        result = _result(seen)
     else:
-        result = _until_precise(seen, how.accepts, rule)
+        result = _result(seen, _inspect(seen, how.accepts, rule))
     tell(NAME, result.cautions)
     arguments = {
         "logits": x,
@@ -154,41 +150,39 @@ def constraint_probability(
     )
 
 
-def _until_precise(seen: Inspections, accepts: int, rule: Precision) -> Estimate:
-    runs = 0
+def _inspect(seen: Inspections, accepts: int, rule: Budget | Precision) -> list[Caution]:
+    """Inspect stage by stage; why the precision was not reached."""
 
     def stage(size: int) -> None:
-        nonlocal runs
-        runs += size
-        seen.go_on(accepts * runs)
+        seen.runs += size
+        seen.go_on(accepts * seen.runs)
 
     def standing(level: float) -> Standing:
-        now = _result(seen, runs)
+        now = _result(seen)
         # an error that no float holds can't be told to be small enough
         final = "" if math.isfinite(now.standard_error) else "the error is below floats"
-        return Standing.of(now, level, runs, runs, final=final)
+        return Standing.of(now, level, seen.runs, seen.runs, final=final)
 
-    cautions = until_precise(rule, min(FEWEST, rule.max_budget), stage, standing, "runs")
-    result = _result(seen, runs)
-    # one without an error says why itself
-    return _result(seen, runs, cautions) if math.isfinite(result.standard_error) else result
+    first = rule.total if isinstance(rule, Budget) else min(FEWEST, rule.max_budget)
+    return until_precise(rule, first, stage, standing, "runs")
 
 
-def _result(seen: Inspections, runs: int, cautions: Sequence[Caution] = ()) -> Estimate:
+def _result(seen: Inspections, missed: Sequence[Caution] = ()) -> Estimate:
     """What the inspections so far say."""
     log_value, log_error, log_lower, log_upper = seen.estimate()
     complete = seen.complete
     value, error = math.exp(log_value), math.exp(log_error)
     if not complete and log_error < SMALLEST:
-        error = math.nan
+        # which says why the precision was missed, too
+        error, missed = math.nan, ()
     return Estimate(
         value,
         error**2,
         names=["probability"],
-        cautions=[*cautions, *_cautions(seen, log_value, log_error)],
+        cautions=[*missed, *_cautions(seen, log_value, log_error)],
         bounds=(math.exp(log_lower), math.exp(log_upper)),
         diagnostics={
-            "runs": runs,
+            "runs": seen.runs,
             "accepted": seen.hits,
             "rejected": seen.evaluations - seen.hits,
             "unknown_mass": math.exp(seen.log_unknown),
@@ -196,7 +190,7 @@ def _result(seen: Inspections, runs: int, cautions: Sequence[Caution] = ()) -> E
             "relative_error": 0.0 if complete else math.exp(log_error - log_value),
             "complete": complete,
         },
-        cost={"evaluations": seen.evaluations, "runs": runs},
+        cost={"evaluations": seen.evaluations, "runs": seen.runs},
     )
 
 
@@ -239,6 +233,7 @@ class Inspections:
     stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     log_accepted: float = -math.inf
     accepts: float = 0.0  # of draws with replacement, in expectation
+    runs: int = 0
     evaluations: int = 0
     hits: int = 0
 
@@ -269,8 +264,8 @@ class Inspections:
             self._inspect(max(int(wanted), self.evaluations // 100, 1))
 
     def finish(self) -> None:
-        """Inspect everything."""
-        c = self.context
+        """Inspect everything, in a run."""
+        self.runs, c = 1, self.context
         items = np.flatnonzero(c.logits > -np.inf)
         self._record(items, c.logits[items] - c.log_total, np.zeros(items.size))
 

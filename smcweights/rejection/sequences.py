@@ -37,6 +37,7 @@ NAME = "constrained sequences"
 ENOUGH = 30  # islands, by their weights, whose mean is normal
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
 UNSEEN = 3.0  # events that may be missing by chance: exp(-3) is 5 %
+GIVEN = ("language", "constraint", "proposal", "potential", "twist")
 LARGEST = 340.0  # log of the largest evidence whose square is a float
 
 
@@ -318,12 +319,9 @@ def constrained_sequences(
         twist=_of_prefix("twist", twist),
         weighted=check.flag("weights", weights),
     )
+    given = {name: getattr(setup, name) for name in GIVEN}
     arguments = {
-        "language": signature(language),
-        "constraint": signature(constraint),
-        "proposal": None if proposal is None else signature(proposal),
-        "potential": None if potential is None else signature(potential),
-        "twist": None if twist is None else signature(twist),
+        **{name: None if one is None else signature(one) for name, one in given.items()},
         "n_particles": setup.n,
         "max_length": setup.length,
         "end": setup.end,
@@ -411,21 +409,12 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], end: int | N
         raise TypeError("constraint: expected a function of (prefix, item)") from None
     except ValueError:
         pass  # built-in functions have no signature
-    return _FromPredicate(given, end)
+    allows = given
 
+    def complete(prefix: Prefix) -> bool:
+        return end is None or truth(allows(prefix, end), "constraint", (prefix, end))
 
-class _FromPredicate:
-    """A function of prefix and item, which is asked about the end as well."""
-
-    def __init__(self, allows: Callable[[Prefix, int], bool], end: int | None) -> None:
-        base: Any = predicate(allows)
-        self._allows, self._end = allows, end
-        self.start, self.step = base.start, base.step
-
-    def complete(self, prefix: Prefix) -> bool:
-        if self._end is None:
-            return True
-        return truth(self._allows(prefix, self._end), "constraint", (prefix, self._end))
+    return predicate(allows, complete)
 
 
 def _log_evidence(out: WeightedSequences, setup: Setup, log_z: np.ndarray) -> Estimate:

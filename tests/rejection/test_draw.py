@@ -26,7 +26,7 @@ def paths(p, c, how):
 
     def go(order, probability, accepted, rejected, since):
         left = [i for i in range(len(p)) if i not in order]
-        if how.redraw:
+        if how.method in dr.REDRAW:
             left = [i for i in range(len(p)) if i not in order or c[i]]
         rest = math.fsum(p[i] for i in left)
         if not left:
@@ -49,7 +49,7 @@ def paths(p, c, how):
             if ended is None:
                 yield from go(now, q, a, n, s)
             else:
-                after = [m for m in left if m != i or (how.redraw and c[i])]
+                after = [m for m in left if m != i or (how.method in dr.REDRAW and c[i])]
                 yield q, now, math.fsum(p[m] for m in after), ended
 
     yield from go((), 1.0, 0, 0, None)
