@@ -7,11 +7,12 @@ Sorting is NumPy's through a callback on the CPU, where it is many times faster 
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
 
 from .arguments import number
 
@@ -19,15 +20,15 @@ __all__ = ["sliced_wasserstein"]
 
 
 def sliced_wasserstein(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     budget: int = 100,
     *,
-    key: Any = None,
+    key: Array | None = None,
     p: float = 2,
-    directions: Any = "auto",
+    directions: str | ArrayLike = "auto",
     root: bool = True,
-) -> Any:
+) -> Array:
     """Sliced Wasserstein distance of two clouds as a differentiable JAX function.
 
     Parameters
@@ -99,7 +100,9 @@ def sliced_wasserstein(
     return jnp.where(vanishes, 0.0, jnp.where(vanishes, 1.0, power) ** (1 / p)) * size
 
 
-def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> tuple[Any, Any]:
+def _directions(
+    directions: str | ArrayLike, d: int, budget: int, key: Array | None, dtype: DTypeLike
+) -> tuple[Array, Array]:
     from .transport.directions import plan
 
     if not isinstance(directions, str):
@@ -134,12 +137,12 @@ def _directions(directions: Any, d: int, budget: int, key: Any, dtype: Any) -> t
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _costs(p: float, a: Any, b: Any) -> Any:
+def _costs(p: float, a: Array, b: Array) -> Array:
     """Costs (L,) of projected clouds (n, L) and (m, L)."""
     return _forward(p, a, b)[0]
 
 
-def _forward(p: float, a: Any, b: Any) -> tuple[Any, tuple[Any, Any]]:
+def _forward(p: float, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
     a, b = a.T, b.T
     if jax.default_backend() == "cpu":
         shapes = (
@@ -154,7 +157,7 @@ def _forward(p: float, a: Any, b: Any) -> tuple[Any, tuple[Any, Any]]:
     return costs, (slope_a, slope_b)
 
 
-def _backward(p: float, slopes: tuple[Any, Any], weight: Any) -> tuple[Any, Any]:
+def _backward(p: float, slopes: tuple[Array, Array], weight: Array) -> tuple[Array, Array]:
     slope_a, slope_b = slopes
     return (slope_a * weight[:, None]).T, (slope_b * weight[:, None]).T
 
@@ -162,7 +165,7 @@ def _backward(p: float, slopes: tuple[Any, Any], weight: Any) -> tuple[Any, Any]
 _costs.defvjp(_forward, _backward)
 
 
-def _on_host(p: float, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _on_host(p: float, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Costs and slopes of rows (..., L, n) and (..., L, m) by NumPy and compiled merges."""
     from .transport import kernels
 
@@ -184,7 +187,7 @@ def _on_host(p: float, a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarr
     )
 
 
-def _on_device(p: float, a: Any, b: Any) -> tuple[Any, Any, Any]:
+def _on_device(p: float, a: Array, b: Array) -> tuple[Array, Array, Array]:
     """The same by XLA's sort: pieces of mass between the jumps of both distribution functions."""
     n, m = a.shape[1], b.shape[1]
     order_a, order_b = jnp.argsort(a, axis=1), jnp.argsort(b, axis=1)

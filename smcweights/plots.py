@@ -110,18 +110,9 @@ def sliced(
     >>> sliced(x, 2 * x + 1, budgets=[50, 100]).get_xlabel()
     'directions'
     """
-    from .transport.sliced import sliced_wasserstein
+    from .transport.sliced import by_budget
 
-    if methods is None:
-        methods = {
-            "independent": {"directions": "uniform", "control_variates": False},
-            "default": {},
-        }
-    found = {
-        name: [sliced_wasserstein(x, y, n, seed=seed, **keywords) for n in budgets]
-        for name, keywords in methods.items()
-    }
-    return distances.sliced(found, budgets, ax)
+    return distances.sliced(by_budget(x, y, budgets, methods, seed), budgets, ax)
 
 
 def scores(

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .clouds import Cloud, Pair
+from .directions import Directions
 
-__all__ = ["chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep"]
+__all__ = ["chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep", "task_blocks"]
 
 Array = NDArray[Any]
 
 ROWS_BYTES = 2**27  # rows projected at once
+TASK_NUMBERS = 2**20  # projected numbers that are worth a task of their own
 
 
 def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
@@ -24,6 +26,17 @@ def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
     else:
         base = 64 if dimension <= 100 else 128
     return int(min(base, max(ROWS_BYTES // (points * itemsize), 1)))
+
+
+def task_blocks(pair: Pair, directions: Directions) -> int:
+    """Blocks of a task: enough to be worth one, in tasks of about the same size."""
+    n = pair.points
+    chunk = chunk_rows(pair.dimension, n, pair.x.points.dtype.itemsize)
+    rows = max(chunk, min(TASK_NUMBERS // n, 1024))
+    tasks = math.ceil(directions.blocks / max(rows // directions.lines, 1))
+    if directions.total * n > TASK_NUMBERS:
+        tasks = max(tasks, min(2, directions.blocks))
+    return math.ceil(directions.blocks / tasks)
 
 
 def sorted_rows(cloud: Cloud, theta: Array) -> Array:

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,10 +21,13 @@ from ..errors import ModelError
 from ..execution.checkpoint import Ledger
 from ..execution.progress import progress_bar
 from ..provenance import digest, provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from .clouds import Cloud, Pair, pair_of
 from .directions import Directions, draw
 from .gradient import Control, block_gradients, check, controlled, plan_gradient, root_slope
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["SlicedFlow", "sliced_gradient_flow"]
 
@@ -54,7 +57,7 @@ class SlicedFlow:
     frames: Array
     provenance: dict[str, Any]
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Traced distances by step, see `smcweights.plots.flow`."""
         from .figures import flow
 
@@ -77,7 +80,7 @@ def sliced_gradient_flow(
     trace: str | None = "sliced",
     trace_at: Sequence[int] | None = None,
     callback: Callable[[int, Array, float], bool | None] | None = None,
-    seed: Any = None,
+    seed: Seed = None,
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> SlicedFlow:

@@ -22,11 +22,10 @@ from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..provenance import provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from .clouds import Pair, pair_of
 from .costs import chunk_rows, slopes
-from .directions import Directions, draw, plan
-from .sliced import SINGLE_BLOCK
+from .directions import SINGLE_BLOCK, Directions, draw, plan
 
 __all__ = [
     "Control",
@@ -82,7 +81,7 @@ def sliced_gradient(
     directions: str | ArrayLike = "auto",
     control_variates: Control = False,
     root: bool = False,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> SlicedGradient:
     """Derivative of a sliced Wasserstein distance by the points of the first cloud.
 

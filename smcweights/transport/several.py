@@ -18,11 +18,11 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, moved
 from .costs import chunk_rows, row_costs, sorted_rows
-from .directions import Directions, draw, plan
-from .sliced import SINGLE_BLOCK, Question, exact_estimate, mean_of_blocks, too_few
+from .directions import SINGLE_BLOCK, Directions, draw, plan, too_few
+from .sliced import Question, exact_estimate, mean_of_blocks
 
 __all__ = ["SlicedReference", "sliced_wasserstein_matrix"]
 
@@ -62,7 +62,7 @@ def sliced_wasserstein_matrix(
     weights: Weights = None,
     directions: str | ArrayLike = "auto",
     root: bool = True,
-    seed: Any = None,
+    seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Estimate:
@@ -122,17 +122,12 @@ def sliced_wasserstein_matrix(
         parts = run.map("directions", jobs, [job[1] * current.lines for job in jobs])
     table = np.concatenate(parts).reshape(current.blocks, current.lines, len(pairs))
     power = np.einsum("blk,l->bk", table, current.weights).mean(axis=0)
-    floor = np.array(
-        [
-            Pair(found[i], found[j]).rounding(p, float(cost))
-            for (i, j), cost in zip(pairs, power, strict=True)
-        ]
-    )
+    both = [Pair(found[i], found[j]) for i, j in pairs]
+    floor = np.array([pair.rounding(p, cost) for pair, cost in zip(both, power, strict=True)])
     factor, cautions = _joint_factor(current, p, table, floor)
-    if root and current.blocks > 1:
-        factor = factor * (np.maximum(power, 1e-300) ** (1 / p - 1) / p)[:, None]
     if current.blocks > 1:
-        factor[power <= 0] = 0.0
+        slope = np.maximum(power, 1e-300) ** (1 / p - 1) / p if root else np.ones(len(pairs))
+        factor = np.where(power[:, None] > 0, factor * slope[:, None], 0.0)
     value = power ** (1 / p) if root else power
     matrix = np.zeros((len(found), len(found)))
     for (i, j), distance in zip(pairs, value, strict=True):
@@ -238,7 +233,7 @@ class SlicedReference:
         p: float = 2,
         weights: ArrayLike | None = None,
         directions: str | ArrayLike = "auto",
-        seed: Any = None,
+        seed: Seed = None,
     ) -> None:
         self.p = number("p", p, 1, ends=True)
         given = as_cloud(y, weights, "y", self.p)

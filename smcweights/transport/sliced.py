@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -31,7 +31,7 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
 from ..provenance import digest, provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .clouds import Pair, pair_of
 from .control_variates import (
@@ -43,22 +43,34 @@ from .control_variates import (
     check_means,
     take_off,
 )
-from .costs import chunk_rows, row_costs, sweep
-from .directions import Directions, check_name, draw, pilot, plan, wider
-from .sphere import projection_skewness
+from .costs import chunk_rows, row_costs, sweep, task_blocks
+from .directions import (
+    SINGLE_BLOCK,
+    Directions,
+    check_name,
+    draw,
+    pilot,
+    plan,
+    too_few,
+    wider,
+)
 
-__all__ = ["SINGLE_BLOCK", "MeanCost", "Question", "along", "mean_of_blocks", "sliced_wasserstein"]
+__all__ = [
+    "MeanCost",
+    "Question",
+    "along",
+    "by_budget",
+    "exact_estimate",
+    "mean_of_blocks",
+    "sliced_wasserstein",
+]
 
 Array = NDArray[Any]
 
 LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n (n - 1)
-TASK_NUMBERS = 2**20  # projected numbers that are worth a task of their own
-FEWEST_SINGLE = 50  # directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75
-SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
-SINGLE_BLOCK = Caution(
-    "single-block",
-    "one block of directions has no standard error: its directions depend on each other. More "
-    "directions, or given ones of shape (blocks, lines, d), would have one",
+EQUAL_CLOUDS = Caution(
+    "equal-clouds",
+    "the clouds can't be told from equal ones: SW_p^p is within three standard errors of 0",
 )
 
 
@@ -125,17 +137,6 @@ def _table(run: Run, pair: Pair, directions: Directions, stage: int) -> Array:
     return np.concatenate(parts).reshape(directions.blocks, directions.lines, -1)
 
 
-def task_blocks(pair: Pair, directions: Directions) -> int:
-    """Blocks of a task: enough to be worth one, in tasks of about the same size."""
-    n = pair.points
-    chunk = chunk_rows(pair.dimension, n, pair.x.points.dtype.itemsize)
-    rows = max(chunk, min(TASK_NUMBERS // n, 1024))
-    tasks = math.ceil(directions.blocks / max(rows // directions.lines, 1))
-    if directions.total * n > TASK_NUMBERS:
-        tasks = max(tasks, min(2, directions.blocks))
-    return math.ceil(directions.blocks / tasks)
-
-
 @dataclass(frozen=True)
 class MeanCost:
     """SW_p^p as a mean of blocks, its standard error (NaN of a single one) and their freedom.
@@ -182,13 +183,7 @@ class MeanCost:
                 error = error * self.power ** (1 / p - 1) / p
             else:
                 error = self.half_width(0.95) / stdtrit(self.freedom, 0.975)
-                cautions += (
-                    Caution(
-                        "equal-clouds",
-                        "the clouds can't be told from equal ones: SW_p^p is within three standard "
-                        "errors of 0",
-                    ),
-                )
+                cautions = (*cautions, EQUAL_CLOUDS)
         tell(method, cautions)
         return Estimate(
             self.value,
@@ -259,32 +254,6 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     return MeanCost(question, power, error, freedom, only_rounding, diagnostics, tuple(cautions))
 
 
-def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False) -> list[Caution]:
-    """A caution where directions without a rule are few for costs (N,) as skewed as these.
-
-    An interval over N directions loses some 0.2 skewness^2/N of its coverage, a little more where
-    the coefficients of controls are fitted: 0.02 are let be. A sample that is too small for a long
-    tail shows only a part of its skewness; no more than that of a shifted cloud is expected. Less
-    than a block too few is what budgets lose to whole blocks.
-    """
-    if directions.kind not in ("uniform", "orthogonal", "sobol"):
-        return []
-    gaps = costs - costs.mean()
-    spread = math.sqrt(float(np.mean(gaps**2)))
-    seen = abs(float(np.mean((gaps / spread) ** 3))) if spread > 0 else 0.0
-    skewness = min(SEEN_SKEWNESS * seen, projection_skewness(directions.dimension, p, fitted))
-    enough = max(FEWEST_SINGLE, (15 if fitted else 10) * skewness**2)
-    if costs.size + directions.lines > enough:
-        return []
-    return [
-        Caution(
-            "few-directions",
-            f"the interval may cover less than it says: {costs.size} directions are few for skewed "
-            f"costs, {enough:.0f} would do for p = {p:g}",
-        )
-    ]
-
-
 def sliced_wasserstein(
     x: ArrayLike,
     y: ArrayLike,
@@ -297,7 +266,7 @@ def sliced_wasserstein(
     control_variates: Request = "auto",
     directions: str | ArrayLike = "auto",
     root: bool = True,
-    seed: Any = None,
+    seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Estimate:
@@ -530,3 +499,23 @@ def exact_estimate(
         cost=cost,
         provenance=source,
     )
+
+
+def by_budget(
+    x: ArrayLike,
+    y: ArrayLike,
+    budgets: Sequence[int],
+    methods: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: Seed = None,
+) -> dict[str, list[Estimate]]:
+    """Distances as directions grow, by method: arguments of `sliced_wasserstein` by their name.
+
+    By default independent directions beside what "auto" does.
+    """
+    if methods is None:
+        alone = {"directions": "uniform", "control_variates": False}
+        methods = {"independent": alone, "default": {}}
+    return {
+        name: [sliced_wasserstein(x, y, n, seed=seed, **keywords) for n in budgets]
+        for name, keywords in methods.items()
+    }

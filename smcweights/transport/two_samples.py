@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, number
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from .clouds import pair_of
 from .directions import draw, plan
 
@@ -43,7 +42,7 @@ def sliced_test(
     permutations: int = 999,
     p: float = 2,
     directions: str | ArrayLike = "auto",
-    seed: Any = None,
+    seed: Seed = None,
 ) -> SlicedTest:
     """Permutation test of whether two samples come from one law, by their sliced distance.
 
