@@ -4,7 +4,7 @@ A run has one root, `seed_sequence`; everything random in it asks for the stream
 ``generator(root, "stage 3")`` or ``generator(root, "chain", 7)``. A stream depends on the root and
 on its address only: not on what was drawn before, in which order, or by how many workers. That is
 what makes results repeat bit for bit on any executor, and a resumed run equal to an uninterrupted
-one.
+one. A worker is handed the root and the address of its stream, never a generator.
 
 The addresses are spawn keys of NumPy's `SeedSequence`, whose hashing makes streams at different
 addresses independent for all practical purposes. `SeedSequence.spawn` is never used: it counts its
@@ -165,12 +165,12 @@ def _at(root: np.random.SeedSequence, name: str, index: tuple[int, ...]) -> np.r
     )
 
 
-def _whole(value: Any, name: str, end: int | None = None) -> int:
+def _whole(value: object, name: str, end: int | None = None) -> int:
     expected = "an integer from 0" if end is None else f"an integer from 0 to below {end}"
     if isinstance(value, bool | np.bool_):
         raise TypeError(f"{name}: got {value!r}; expected {expected}, not a bool")
     try:
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         kinds = ", None, a SeedSequence or a Generator" if name == "seed" else ""
         raise TypeError(

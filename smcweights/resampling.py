@@ -1,9 +1,15 @@
 """Resampling: indices drawn so that index l is expected n W_l times among n.
 
-All schemes are unbiased; they differ in variance. `systematic` uses one uniform and is the default
-everywhere; `stratified` has proofs behind it that systematic lacks; `residual` copies the whole
-part of n W_l and draws the rest; `multinomial` is the textbook scheme, with the largest variance
-and the simplest theory.
+All schemes are unbiased; they differ in variance and in what is proved of them:
+
+==============  ==============================================================================
+systematic      one uniform for all: the default everywhere, usually the smallest variance
+stratified      a uniform in each stratum: nearly as small, never above multinomial, and with the
+                proofs (consistency, central limit theorem) that systematic lacks
+residual        whole parts of n W_l are copied, the rest is drawn: for weights near equality
+multinomial     independent draws: the simplest theory and the largest variance; where a proof,
+                a coupling or a comparison asks for independence
+==============  ==============================================================================
 
 `conditional_resample` draws the other indices GIVEN that one slot has a certain one, so that
 together they have the law of the scheme: what conditional particle filters need. Overwriting one
@@ -17,23 +23,24 @@ residual; Chopin & Singh (2015), Bernoulli 21, for conditional resampling.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .randomness import generator, seed_sequence
+from .arguments import one_of
+from .randomness import Seed, generator, seed_sequence
 
 __all__ = ["SCHEMES", "conditional_resample", "resample"]
 
 SCHEMES = ("multinomial", "residual", "stratified", "systematic")
 CONDITIONAL_SCHEMES = ("multinomial", "stratified", "systematic")
 
+Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
 def resample(
-    weights: ArrayLike, n: int | None = None, *, scheme: str = "systematic", seed: Any = None
+    weights: ArrayLike, n: int | None = None, *, scheme: str = "systematic", seed: Seed = None
 ) -> Indices:
     """Indices of n particles drawn by their weights.
 
@@ -64,25 +71,48 @@ def resample(
     array([0, 0, 2, 3])
     """
     w = _weights(weights)
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: got {scheme!r}; expected one of {SCHEMES}")
+    draw = _SCHEMES[one_of("scheme", scheme, SCHEMES)]
     n = w.size if n is None else n
     if n < 1:
         raise ValueError(f"n: got {n}; expected at least 1")
-    rng = _rng(seed)
-    if scheme == "multinomial":
-        return _sorted_draws(rng, np.cumsum(w), n)
-    total = w.sum()
-    if scheme == "residual":
-        share = n * w / total
-        copies = share.astype(np.int64)
-        first = np.repeat(np.arange(w.size), copies)[:n]
-        return np.concatenate(
-            [first, _sorted_draws(rng, np.cumsum(share - copies), n - first.size)]
-        )
-    u = rng.random(n) if scheme == "stratified" else np.full(n, rng.random())
-    teeth = (np.arange(n) + u) / n * total
-    return np.minimum(np.searchsorted(np.cumsum(w), teeth, side="right"), w.size - 1)
+    return draw(w, n, _rng(seed))
+
+
+def _multinomial(w: Array, n: int, rng: np.random.Generator) -> Indices:
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    # partial sums of exponentials are ordered uniforms
+    gaps = np.cumsum(rng.standard_exponential(n + 1))
+    cumulative = np.cumsum(w)
+    return _at(cumulative, gaps[:-1] * (cumulative[-1] / gaps[-1]))
+
+
+def _residual(w: Array, n: int, rng: np.random.Generator) -> Indices:
+    share = n * w / w.sum()
+    copies = share.astype(np.int64)
+    first = np.repeat(np.arange(w.size), copies)[:n]
+    return np.concatenate([first, _multinomial(share - copies, n - first.size, rng)])
+
+
+def _stratified(w: Array, n: int, rng: np.random.Generator) -> Indices:
+    return _at(np.cumsum(w), (np.arange(n) + rng.random(n)) / n * w.sum())
+
+
+def _systematic(w: Array, n: int, rng: np.random.Generator) -> Indices:
+    return _at(np.cumsum(w), (np.arange(n) + rng.random()) / n * w.sum())
+
+
+def _at(cumulative: Array, places: Array) -> Indices:
+    """Which index each place on the line of cumulative weights belongs to."""
+    return np.minimum(np.searchsorted(cumulative, places, side="right"), cumulative.size - 1)
+
+
+_SCHEMES = {
+    "multinomial": _multinomial,
+    "residual": _residual,
+    "stratified": _stratified,
+    "systematic": _systematic,
+}
 
 
 def conditional_resample(
@@ -92,7 +122,7 @@ def conditional_resample(
     n: int | None = None,
     *,
     scheme: str = "systematic",
-    seed: Any = None,
+    seed: Seed = None,
 ) -> Indices:
     """Indices of n particles given that `slot` has the index `frozen`.
 
@@ -127,8 +157,7 @@ def conditional_resample(
     array([3, 0, 0, 0])
     """
     w = _weights(weights)
-    if scheme not in CONDITIONAL_SCHEMES:
-        raise ValueError(f"scheme: got {scheme!r}; expected one of {CONDITIONAL_SCHEMES}")
+    one_of("scheme", scheme, CONDITIONAL_SCHEMES)
     n = w.size if n is None else n
     if not 0 <= slot < n:
         raise ValueError(f"slot: got {slot}; expected a number from 0 to {n - 1}")
@@ -137,23 +166,26 @@ def conditional_resample(
             f"frozen: got {frozen}; expected an index from 0 to {w.size - 1} of positive weight"
         )
     rng = _rng(seed)
-    cumulative = np.cumsum(w)
-    out = np.empty(n, dtype=np.int64)
-    out[slot] = frozen
-    others = np.arange(n) != slot
     if scheme == "multinomial":
-        out[others] = _sorted_draws(rng, cumulative, n - 1)
-        return out
+        drawn = _multinomial(w, n - 1, rng)
+    else:
+        drawn = _turned_comb(w, frozen, n, rng, stratified=scheme == "stratified")
+    return np.concatenate([drawn[:slot], [frozen], drawn[slot:]])
+
+
+def _turned_comb(
+    w: Array, frozen: int, n: int, rng: np.random.Generator, *, stratified: bool
+) -> Indices:
+    """The n - 1 other indices of a comb with a tooth in the interval of the frozen one."""
+    cumulative = np.cumsum(w)
     total = cumulative[-1]
     start = (cumulative[frozen] - w[frozen] + rng.random() * w[frozen]) / total
     shifts = np.zeros(n - 1)
-    if scheme == "stratified":
+    if stratified:
         start -= rng.random() / n
         shifts = rng.random(n - 1)
     teeth = start + (np.arange(1, n) + shifts) / n
-    found = np.searchsorted(cumulative, (teeth - np.floor(teeth)) * total, side="right")
-    out[others] = np.minimum(found, w.size - 1)
-    return out
+    return _at(cumulative, (teeth - np.floor(teeth)) * total)
 
 
 def _weights(weights: ArrayLike) -> NDArray[np.float64]:
@@ -165,16 +197,7 @@ def _weights(weights: ArrayLike) -> NDArray[np.float64]:
     return w
 
 
-def _rng(seed: Any) -> np.random.Generator:
+def _rng(seed: Seed) -> np.random.Generator:
     if isinstance(seed, np.random.Generator):
         return seed
     return generator(seed_sequence(seed), "resample")
-
-
-def _sorted_draws(rng: np.random.Generator, cumulative: NDArray[np.float64], n: int) -> Indices:
-    """Independent draws in increasing order: partial sums of exponentials are ordered uniforms."""
-    if n == 0:
-        return np.empty(0, dtype=np.int64)
-    gaps = np.cumsum(rng.standard_exponential(n + 1))
-    u = gaps[:-1] * (cumulative[-1] / gaps[-1])
-    return np.minimum(np.searchsorted(cumulative, u, side="right"), cumulative.size - 1)

@@ -44,24 +44,27 @@ def test_conditional_after_marginal_is_the_scheme(scheme):
     # the index of slot 0 from the weights, the rest given it: the counts have the law of the
     # scheme itself, with strata that begin anywhere for the stratified one
     rng = np.random.default_rng(3)
-    runs, n = 40_000, 3
+    runs, many, n = 20_000, 500_000, 3
     w = np.array([0.15, 0.5, 0.35])
 
-    def law(draw):
-        keys = [tuple(np.bincount(draw(), minlength=3)) for _ in range(runs)]
-        return {key: keys.count(key) / runs for key in set(keys)}
+    def law(drawn):
+        counts = (drawn[..., None] == np.arange(3)).sum(axis=1)
+        keys, times = np.unique(counts, axis=0, return_counts=True)
+        return {tuple(key): t / len(drawn) for key, t in zip(keys.tolist(), times, strict=True)}
 
-    def turned():
-        teeth = (rng.random() + (np.arange(n) + rng.random(n)) / n) % 1
-        return np.searchsorted(np.cumsum(w), teeth, side="right")
-
-    plain = law(
-        turned if scheme == "stratified" else lambda: resample(w, n, scheme=scheme, seed=rng)
-    )
-    both = law(lambda: conditional_resample(w, 0, rng.choice(3, p=w), n, scheme=scheme, seed=rng))
+    comb = rng.random((many, 1)) + np.arange(n) / n
+    teeth = {
+        "multinomial": lambda: rng.random((many, n)),
+        "systematic": lambda: comb % 1,
+        "stratified": lambda: (comb + rng.random((many, n)) / n) % 1,
+    }[scheme]()
+    plain = law(np.searchsorted(np.cumsum(w), teeth, side="right"))
+    slots = rng.choice(3, p=w, size=runs).tolist()
+    draws = [conditional_resample(w, 0, slot, n, scheme=scheme, seed=rng) for slot in slots]
+    both = law(np.array(draws))
     for key in plain.keys() | both.keys():
         p, q = plain.get(key, 0.0), both.get(key, 0.0)
-        assert abs(p - q) < 5.5 * np.sqrt(2 * max(p, q, 1e-4) / runs), (key, p, q)
+        assert abs(p - q) < 5.5 * np.sqrt(max(p, q, 1e-4) * (1 / runs + 1 / many)), (key, p, q)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
