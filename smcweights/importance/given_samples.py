@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
-from ..errors import DegeneracyError, PrecisionWarning
+from ..cautions import Caution, tell
+from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..provenance import provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
+from .indices import SobolIndices, parts_of
 from .laws import as_law
-from .sensitivity import MOST_FITTED, ORDERS, Plan, SobolIndices, output_names, parts_of
+from .marginals import default_names
+from .pairs import ORDERS, PickFreeze, output_names
+from .replicates import MOST_FITTED
 from .sparse_polynomials import Rows, fit_sparse, product_basis
 
 __all__ = ["sobol_from_sample"]
@@ -31,7 +34,7 @@ def sobol_from_sample(
     order: str | Sequence[str] = ("first", "total"),
     inputs: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> SobolIndices:
     """Sobol' indices from a sample of independent inputs and their outputs, without a model call.
 
@@ -94,16 +97,7 @@ def sobol_from_sample(
     began = time.perf_counter()
     points, outcomes, scalar = _sample(x, y)
     n, d = points.shape
-    labels = tuple(f"X{i + 1}" for i in range(d)) if inputs is None else tuple(map(str, inputs))
-    if len(labels) != d or len(set(labels)) < d:
-        raise ValueError(f"inputs: got {labels}; expected {d} different names")
-    plan = Plan(labels, np.eye(d, dtype=bool), ())
-    order = (order,) if isinstance(order, str) else tuple(order)
-    if not order or set(order) - {"first", "total"}:
-        raise ValueError(f"order: got {order}; a given sample has 'first' and 'total' indices only")
-    if "total" in order and d < 2:
-        raise ValueError("order: with a single input its total index is 1; ask for 'first'")
-    plan = replace(plan, order=tuple(kind for kind in ORDERS if kind in order))
+    plan = _plan(d, inputs, order)
     outputs = output_names(names, outcomes.shape[1])
     root = seed_sequence(seed)
     centre = outcomes.mean(0)
@@ -111,59 +105,47 @@ def sobol_from_sample(
     variance = (outcomes**2).mean(0)
     if not (variance > (1e-13 * np.abs(centre)) ** 2).all():
         raise DegeneracyError(f"output {outputs[int(np.argmin(variance))]!r} does not vary")
-    ties = generator(root, "ties")
-    rank = np.empty((n, d), dtype=np.int64)
-    for i in range(d):
-        shuffled = ties.permutation(n)
-        rank[shuffled[np.argsort(points[shuffled, i], kind="stable")], i] = np.arange(n)
-    parts = []
-    if "first" in order:
-        parts.append(
-            [_by_ranks(rank, outcomes[:, k], variance[k]) for k in range(outcomes.shape[1])]
-        )
-    values = [v for part in parts for one in part for v in one[0]]
-    influence = [one[1] for part in parts for one in part]
-    noise = [v for part in parts for one in part for v in one[2]]
-    cautions = _dependence(rank, labels)
-    if "total" in order:
-        values += [v for k in range(len(outputs)) for v in _by_neighbours(rank, outcomes[:, k])]
-        cautions.append(
+    rank = _ranks(points, generator(root, "ties"))
+    cautions = _dependence(rank, plan.inputs)
+    values: list[float] = []
+    influence, noise = [np.empty((n, 0))], [np.empty(0)]
+    if "first" in plan.order:
+        for y_k, v_k in zip(outcomes.T, variance, strict=True):
+            value, of_rows, extra = _by_ranks(rank, y_k, v_k)
+            values.extend(value)
+            influence.append(of_rows)
+            noise.append(extra)
+    if "total" in plan.order:
+        for y_k in outcomes.T:
+            values.extend(_by_neighbours(rank, y_k))
+        text = (
             "total indices from a given sample have no standard error: the distance between "
             "neighbours biases them by an unknown amount; calls of the model (sobol_indices) give "
             "intervals"
         )
+        cautions.append(Caution("total-without-error", text))
     covariance = np.full((len(values),) * 2, np.nan)
-    if influence:
-        table = np.hstack(influence)
-        j = table.shape[1]
-        covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(noise) / n
-    for text in cautions:
-        warnings.warn(text, PrecisionWarning, stacklevel=2)
-    told: dict[str, Any] = {
-        "method": "Sobol' indices from a given sample",
+    table = np.hstack(influence)
+    j = table.shape[1]
+    if j:
+        covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(np.concatenate(noise)) / n
+    method = "Sobol' indices from a given sample"
+    data = [points, outcomes + centre]
+    said: dict[str, Any] = {
+        "method": method,
         "cost": {"evaluations": n, "seconds": time.perf_counter() - began},
-        "provenance": provenance(
-            "Sobol' indices from a given sample",
-            root,
-            {"order": list(plan.order)},
-            [points, outcomes + centre],
-        ),
+        "provenance": provenance(method, root, {"order": plan.order}, data),
     }
-    joint = Estimate(
-        values,
-        covariance,
-        names=plan.joint_names(outputs),
-        diagnostics={"warnings": cautions} if cautions else {},
-        **told,
-    )
+    indices = plan.joint_names(outputs)
+    joint = Estimate(values, covariance, names=indices, cautions=cautions, **said)
 
     def plain(value: Array, terms: Array, name: str) -> Estimate:
         spread = np.atleast_2d(np.cov(terms.T)) / n
         if scalar:
-            return Estimate(value[0], spread[0, 0], names=name, **told)
-        return Estimate(value, spread, names=outputs, **told)
+            return Estimate(value[0], spread[0, 0], names=name, **said)
+        return Estimate(value, spread, names=outputs, **said)
 
-    return SobolIndices(
+    found = SobolIndices(
         indices=joint,
         **parts_of(joint, plan, outputs),
         mean=plain(centre, outcomes, "mean"),
@@ -172,12 +154,36 @@ def sobol_from_sample(
         outputs=outputs,
         method="ranks and nearest neighbours of a given sample",
     )
+    tell("sobol_from_sample", found.cautions)
+    return found
 
 
-def _dependence(rank: Array, labels: Sequence[str]) -> list[str]:
+def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> PickFreeze:
+    """Which indices of which inputs are asked for."""
+    labels = default_names(d) if inputs is None else tuple(map(str, inputs))
+    if len(labels) != d or len(set(labels)) < d:
+        raise ValueError(f"inputs: got {labels}; expected {d} different names")
+    order = (order,) if isinstance(order, str) else tuple(order)
+    if not order or set(order) - {"first", "total"}:
+        raise ValueError(f"order: got {order}; a given sample has 'first' and 'total' indices only")
+    if "total" in order and d < 2:
+        raise ValueError("order: with a single input its total index is 1; ask for 'first'")
+    kinds = tuple(kind for kind in ORDERS if kind in order)
+    return PickFreeze(labels, np.eye(d, dtype=bool), kinds)
+
+
+def _ranks(points: Array, ties: np.random.Generator) -> Array:
+    """Ranks (n, d) of the inputs, equal values in random order."""
+    n, d = points.shape
+    rank = np.empty((n, d), dtype=np.int64)
+    for i in range(d):
+        shuffled = ties.permutation(n)
+        rank[shuffled[np.argsort(points[shuffled, i], kind="stable")], i] = np.arange(n)
+    return rank
+
+
+def _dependence(rank: Array, labels: Sequence[str]) -> list[Caution]:
     """What to say of inputs (n, d) whose ranks are correlated; false alarms once in 10,000."""
-    from scipy.special import ndtri
-
     n, d = rank.shape
     if d < 2:
         return []
@@ -186,11 +192,12 @@ def _dependence(rank: Array, labels: Sequence[str]) -> list[str]:
     limit = -ndtri(1e-4 / (d * (d - 1))) / np.sqrt(n)
     if abs(correlation[i, j]) <= limit:
         return []
-    return [
+    text = (
         f"inputs {labels[i]!r} and {labels[j]!r} have a rank correlation of "
         f"{correlation[i, j]:.2f}: Sobol' indices share out the variance of independent inputs "
         "only; of dependent ones each index counts what it has in common with others"
-    ]
+    )
+    return [Caution("dependent-inputs", text)]
 
 
 def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
@@ -252,7 +259,6 @@ def _by_ranks(rank: Array, y: Array, variance: float) -> tuple[Array, Array, Arr
 def _by_neighbours(rank: Array, y: Array) -> Array:
     """Total indices (d,) from nearest neighbours in the other inputs."""
     from scipy.spatial import cKDTree
-    from scipy.special import ndtri
     from scipy.stats import uniform
 
     n, d = rank.shape

@@ -15,10 +15,22 @@ import numpy as np
 
 from ..weights import pareto_k
 from .fits import fit_directional, fit_grid, fit_mixtures
+from .laws import Law, aligned, as_law
 from .proposals import Component, Elliptical, Mixture
 from .working_space import WorkingSpace
 
-__all__ = ["Components", "criterion", "fit_components", "mixture_weights", "starting_components"]
+__all__ = [
+    "FEW_HITS",
+    "Components",
+    "criterion",
+    "family_of",
+    "fit_components",
+    "mixture_weights",
+    "proposal_law",
+    "starting_components",
+]
+
+FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 
 FEW_HITS = 10  # below this many non-zero values an expectation has nothing to fit
 MOST_TARGETS = 12
@@ -343,3 +355,33 @@ def mixture_weights(
         if (variance > crude).any():
             _, alpha = descend(alpha, value)
     return alpha
+
+
+def family_of(proposal: object, law: Law) -> tuple[str, tuple[Law, ...]]:
+    """Family name and the user's starting density, if ``proposal`` is one."""
+    if isinstance(proposal, str):
+        if proposal not in FAMILIES:
+            raise ValueError(
+                f"proposal: got {proposal!r}; expected one of {', '.join(FAMILIES)}, or a law to "
+                "start from"
+            )
+        if proposal == "grid" and law.dimension > 4:
+            raise ValueError(f"proposal: 'grid' serves up to 4 inputs; the law has {law.dimension}")
+        if proposal in ("grid", "rank-one", "vmfn") and not law.mapped:
+            raise ValueError(
+                f"proposal: {proposal!r} needs a law with an isoprobabilistic map (independent "
+                "marginals, a Gaussian copula or a multivariate normal law)"
+            )
+        return proposal, ()
+    return "auto", (proposal_law(proposal, law),)
+
+
+def proposal_law(proposal: object, law: Law) -> Law:
+    """A density given by the user, with the inputs of the law."""
+    try:
+        start = as_law(proposal)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"proposal: {error}") from error
+    if start.dimension != law.dimension:
+        raise ValueError(f"proposal: has {start.dimension} inputs, the law has {law.dimension}")
+    return aligned(start, law.names, "proposal")

@@ -18,50 +18,36 @@ arXiv 2212.00568.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import ndtr
 
-from ..arguments import names as given_names
+from .. import arguments
+from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance
-from ..randomness import generator
+from ..provenance import described, provenance
+from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, stopping_rule
-from .adaptive import (
-    MOST_ADAPTATION,
-    MOST_STAGE,
-    _adapt,
-    _answer,
-    _check_integrand,
-    _family,
-    _finish,
-    _Goal,
-    _prepared,
-)
-from .fits import em, fit_directional, starts
+from .adaptation import MOST_ADAPTATION, Adaptation, Goal, prepared
+from .control_variates import Asked
+from .failure_regions import FEW_INPUTS, MANY_INPUTS, densities_towards, fit_regions, smoothed
+from .final_draws import Final, finish
+from .integrand import Integrand, call_integrand, expectation_names, units_of
 from .laws import as_law
-from .mixing import fit_components, starting_components
-from .proposals import Component, Elliptical, log_densities
-from .sampling import (
-    History,
-    Sampler,
-    Stage,
-    Units,
-    arguments_of,
-    call_integrand,
-    check_flags,
-    expectation_names,
-    pooled_mean,
-    split,
-    units_of,
-)
+from .mixing import family_of, fit_components, starting_components
+from .proposals import Component, Elliptical
+from .stages import History, joined, split
+from .verdict import listed, report
 from .working_space import WorkingSpace
 
 __all__ = ["failure_probability"]
@@ -69,12 +55,7 @@ __all__ = ["failure_probability"]
 MOST_LEVELS = 0.4  # share of the budget that may go into the approach
 MOST_SEARCH = 0.5  # the same with the search for what it may have lost
 ENOUGH = 0.3  # draws of a level's size that its smoothed indicators have to be worth
-FEW_INPUTS = 12  # up to here regions are fitted in all inputs
-MOST_AXES = 12  # directions to fit regions in, above
 MOST_REGIONS = 20
-MANY_INPUTS = 20  # above, single draws with large weights pass for regions
-FAR = 1.5  # mean square along a direction that counts then, 1 under the input law
-EM_DRAWS = 1000  # as many as EM needs to see
 ENOUGH_DRAWS = 60.0  # that a smoothed indicator away from the regions is worth, for a fit,
 FEW_DRAWS = 20.0  # and for a bound in few inputs, where draws get everywhere
 AWAY = 0.6  # farther towards a region than this part of its distance is its own
@@ -102,146 +83,16 @@ class _Events:
         """Zeros and ones (n, J) of g (n, C)."""
         return (self.margins(g) <= 0).astype(np.float64)
 
+    def count(self, columns: int) -> int:
+        """Number J of events of so many limit states."""
+        return (columns + (self.system is not None)) * len(self.thresholds)
+
     def names(self, columns: int, scalar: bool) -> list[str]:
         """Default names of the J events."""
         states = ["g"] if scalar else [f"g{i + 1}" for i in range(columns)]
         if self.system is not None:
             states.append(f"{self.system} system")
         return [f"P({state} <= {t + 0.0:g})" for state in states for t in self.thresholds]
-
-
-def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[float, np.ndarray]:
-    """The smallest s for which weight * Phi(-margin/s) is worth ``need`` draws, and these (n,).
-
-    Their largest is 1: far from failure all of them would underflow.
-    """
-    from scipy.special import log_ndtr
-
-    def at(s: float) -> tuple[float, np.ndarray]:
-        with np.errstate(divide="ignore"):
-            log_t = np.log(weight) + log_ndtr(-margin / s)
-        t = np.exp(log_t - log_t.max())
-        return t.sum() ** 2 / (t @ t), t
-
-    t = weight * (margin <= 0)
-    if t.sum() ** 2 >= need * (t @ t) and t.any():
-        return 0.0, t / t.max()
-    centre = np.median(margin)
-    # a limit state that only says whether it failed shows no way there: nothing is smoothed then
-    size = np.abs(margin - centre).mean() or abs(centre) or 1.0
-    low, high = -12.0, 4.0  # powers of ten of the margin's own spread
-    for _ in range(30):
-        middle = (low + high) / 2
-        if at(size * 10**middle)[0] >= need:
-            high = middle
-        else:
-            low = middle
-    return size * 10**high, at(size * 10**high)[1]
-
-
-def _regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple[Elliptical, ...]:
-    """Normal laws for the failure regions that draws u (n, d) with weights t (n,) tell apart.
-
-    The mixture is fitted in the few directions along which the weighted draws are farther from
-    the centre than chance explains, and is standard normal across them: the regions of a limit
-    state of many inputs have few parameters then, and none cancels another as in a mean direction.
-    Akaike's criterion, unlike that of Bayes, rather keeps a region too many.
-    """
-    w = t / t.sum()
-    d, size = u.shape[1], 1 / (w @ w)
-    axes = np.eye(d)
-    if d > FEW_INPUTS:
-        if d > MANY_INPUTS:
-            w = np.minimum(w, 2 / size)
-            w = w / w.sum()
-            size = 1 / (w @ w)
-        squares, vectors = np.linalg.eigh((u * w[:, None]).T @ u)
-        vectors = vectors[:, ::-1]
-        if d > MANY_INPUTS:
-            # a direction counts that one half of the draws points out and the other confirms
-            half = np.linalg.eigh((u[::2] * w[::2, None]).T @ u[::2])[1][:, : -1 - MOST_AXES : -1]
-            there = w[1::2] @ (u[1::2] @ half) ** 2 / w[1::2].sum()
-            vectors = vectors[:, : (there > FAR).sum()]
-        else:
-            # Marchenko & Pastur's edge: the largest square of so many draws without any direction
-            far = squares[::-1] > (1 + np.sqrt(d / size)) ** 2
-            vectors = vectors[:, far][:, : int(np.clip(size / 20, 1, MOST_AXES))]
-        axes = np.linalg.qr(np.column_stack([w @ u, vectors]))[0]
-    a, q = u @ axes, axes.shape[1]
-    some, times = _resampled(w, rng)
-    a, w = a[some], times / EM_DRAWS
-    mean = w @ a
-    covariance = (a - mean).T @ ((a - mean) * w[:, None])
-    best, found, idle = np.inf, [], 0
-    for c in (1, 2, 3, 4, 6, 8, 10, 12, 16, 20):
-        if (c > 1 and size < c * (q + 2)) or idle == 2:
-            break
-        tries = 1 if c == 1 else 3
-        means, cholesky, shares, fit = em(
-            a,
-            np.repeat(w[:, None], tries, axis=1),
-            np.full(tries, size),
-            np.stack([starts(a, w, c, rng) for _ in range(tries)], axis=1),
-            np.broadcast_to(covariance / c, (c, tries, q, q)),
-            np.full((c, tries), 1 / c),
-            np.inf,
-            15,
-        )
-        top = int(fit.argmax())
-        # what shrinkage leaves free of a covariance matrix
-        free = q * (q + 1) / 2 * size / (size + c * (2 * q + 1))
-        score = 2 * (c * (q + 1 + free) - 1 - size * fit[top])
-        idle += 1
-        if score < best:
-            best, idle = score, 0
-            order = np.argsort(-shares[:, top])
-            found = [(means[k, top], cholesky[k, top]) for k in order if shares[k, top] > 1e-4]
-    return tuple(
-        Elliptical(axes @ m, np.linalg.cholesky(np.eye(d) + axes @ (g @ g.T - np.eye(q)) @ axes.T))
-        for m, g in found
-    )
-
-
-def _towards(
-    space: WorkingSpace,
-    given: tuple[Component, ...],
-    regions: tuple[Elliptical, ...],
-    u: np.ndarray,
-    t: np.ndarray,
-    rng: np.random.Generator,
-) -> tuple[tuple[Component, ...], np.ndarray]:
-    """What the next level is drawn from: densities and their shares.
-
-    Beside the regions the input law, a normal law as wide as the weighted draws t (n, J) are far,
-    and, for limit states without directions, von Mises-Fisher laws.
-    """
-    d = u.shape[1]
-    w = (t / t.sum(0)).sum(1)
-    width = max(1.0, np.sqrt((w / w.sum()) @ (u**2).sum(1) / d))
-    others: tuple[Component, ...] = (*given, Elliptical(np.zeros(d), width * np.eye(d)))
-    shares = [0.1] + [0.1] * len(others)
-    if d > FEW_INPUTS:
-        polar = fit_directional(u, w, rng, "vmfn").components
-        others += polar
-        shares += [0.2 / len(polar)] * len(polar)
-    shares += [max(0.3, 1 - sum(shares)) / len(regions)] * len(regions)
-    densities, share = (space, *others, *regions), np.array(shares) / sum(shares)
-    if d <= MANY_INPUTS:
-        return densities, share
-    # which of the families serves is told by the draws, and half believed
-    some, times = _resampled(w / w.sum(), rng)
-    g = log_densities(densities, u[some])
-    g = np.exp(g - g.max(1, keepdims=True))
-    learned = share
-    for _ in range(20):
-        learned = learned * (times @ (g / (g @ learned)[:, None])) / times.sum()
-    return densities, (share + learned) / 2
-
-
-def _resampled(w: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Systematic resampling by weights w (n,) of sum 1, as many as EM needs: rows, how often."""
-    place = np.searchsorted(np.cumsum(w), (np.arange(EM_DRAWS) + rng.random()) / EM_DRAWS)
-    return np.unique(np.minimum(place, len(w) - 1), return_counts=True)
 
 
 @dataclass(frozen=True)
@@ -252,175 +103,180 @@ class _Seen:
     weight: np.ndarray  # (n,)
     margins: np.ndarray  # (n, J)
 
+    @property
+    def failed(self) -> np.ndarray:
+        """Which draws are failures, (n, J)."""
+        return self.margins <= 0
+
+    def outside(self, regions: tuple[Elliptical, ...]) -> np.ndarray:
+        """Weights (n,) of the draws away from the regions, 0 elsewhere."""
+        directions = np.array([r.mean for r in regions]).reshape(-1, self.u.shape[1])
+        return self.weight * (self.u @ directions.T < AWAY * (directions**2).sum(1)).all(1)
+
+    def bound(self, weight: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Twice the means (J,) of the smoothed indicators, and those of the indicators."""
+        pairs = zip(self.margins.T, scales, strict=True)
+        tables = [2 * ndtr(-m / s) if s > 0 else m <= 0 for m, s in pairs]
+        return (
+            np.array([float((weight * table).mean()) for table in tables]),
+            (weight[:, None] * self.failed).mean(0),
+        )
+
 
 def _seen(history: History, events: _Events) -> _Seen:
-    raw = history.gather("raw")
-    weight = np.exp(history.gather("log_f") - history.log_h)
+    raw = joined(history.stages, "raw")
+    weight = np.exp(history.log_f - history.log_h)
     weight = np.where(np.isnan(raw).any(1), 0.0, weight)
-    return _Seen(history.gather("u"), weight, events.margins(np.nan_to_num(raw)))
+    return _Seen(history.u, weight, events.margins(np.nan_to_num(raw)))
 
 
-def _approach(
-    sampler: Sampler,
-    events: _Events,
-    most: int,
-    family: str,
-    given: tuple[Component, ...],
-    size: int,
-    by_region: bool,
-) -> tuple[History, list[dict[str, Any]], tuple[Elliptical, ...]]:
-    """Stages towards the events with ever narrower smoothing, until each was hit often enough.
+@dataclass
+class _Hunt:
+    """Stages towards the events, and the regions of failure that these found.
 
-    Returns them, what is said of them, and laws of the regions found, if these were fitted one by
-    one; else stages come from the family's mixtures.
+    ``levels`` and ``searches`` are what is said of the stages; ``further`` regions are those that
+    the approach had lost.
     """
-    space = sampler.space
-    d = space.law.dimension
-    history, levels = History(), []
+
+    adaptation: Adaptation
+    events: _Events
+    history: History = field(default_factory=History)
+    levels: list[dict[str, Any]] = field(default_factory=list)
+    searches: list[dict[str, Any]] = field(default_factory=list)
     regions: tuple[Elliptical, ...] = ()
-    densities: tuple[Component, ...] = (space, *given)
-    weights = starting_components(space, given, 1).share
-    need = float(np.clip(12 * (d + 1), 60, 150))
-    if by_region:
-        need = max(need, ENOUGH * size)
-    for number in range(1, 100):
-        stage = sampler.draw(f"level {number}", densities, split(size, weights))
-        history.add(stage)
-        seen = _seen(history, events)
-        smooth = [_smoothed(m, seen.weight, need) for m in seen.margins.T]
-        scales = np.array([s for s, _ in smooth])
-        levels.append(
-            {"draws": size, "scales": scales.tolist(), "failures": stage.values.mean(0).tolist()}
-        )
-        t = np.stack([t for _, t in smooth], axis=1)
-        rng = generator(sampler.run.root, "level fit", number)
-        if by_region:
-            regions = _regions(seen.u, (t / t.sum(0)).sum(1), rng)
-        if not scales.any() or len(history.log_total) + size > most:
-            break
-        if by_region:
-            densities, weights = _towards(space, given, regions, seen.u, t, rng)
-            continue
-        components = fit_components(
-            space,
-            seen.u,
-            t,
-            seen.weight,
-            1 / np.maximum(t.mean(0), 1e-300) ** 2,
-            family=family,
-            shared=False,
-            given=given,
-            fixed=np.zeros(t.shape[1], dtype=bool),
-            round_number=number,
-            rng=rng,
-        )
-        densities, weights = components.densities, np.maximum(components.share, components.least)
-        weights = weights / weights.sum()
-        size = max(size, 4 * len(densities))
-    return history, levels, regions
-
-
-def _search(
-    sampler: Sampler,
-    events: _Events,
-    most: int,
-    history: History,
-    regions: tuple[Elliptical, ...],
-    size: int,
-) -> tuple[list[dict[str, Any]], tuple[Elliptical, ...]]:
-    """Stages towards failures away from the regions found, which the approach may have lost.
-
-    P(g <= 0) is at most 2 E[Phi(-g/s)] for every s: narrower smoothing goes on, away from the
-    regions, until this bound is small beside the probability found. Adds to the history; returns
-    what is said of the stages, and laws of further regions.
-    """
-    rounds: list[dict[str, Any]] = []
     further: tuple[Elliptical, ...] = ()
-    for number in range(1, 100):
-        seen = _seen(history, events)
-        outside = _outside(seen, regions)
-        if not outside.any():
-            break
-        smooth = [_smoothed(m, outside, ENOUGH_DRAWS) for m in seen.margins.T]
-        scales = np.array([s for s, _ in smooth])
-        t = np.stack([t for _, t in smooth], axis=1)
-        pairs = zip(seen.margins.T, scales, strict=True)
-        bound = np.array([_bound(m, outside, s) for m, s in pairs])
-        value = (seen.weight[:, None] * (seen.margins <= 0)).mean(0)
-        open_ = bound > NEGLIGIBLE * value
-        known = (outside[:, None] * (seen.margins <= 0)).mean(0)
-        rounds.append({"scales": scales.tolist(), "bound": bound.tolist(), "known": known.tolist()})
-        failed = open_ & (scales == 0)
-        if not open_.any():
-            break
-        t = t[:, open_]
-        rng = generator(sampler.run.root, "search fit", number)
-        found = _regions(seen.u, (t / t.sum(0)).sum(1), rng)
-        if failed.any():
-            further = found
-        if not scales[open_].any() or len(history.log_total) + size > most:
-            break
-        if sampler.space.law.dimension > MANY_INPUTS and len(rounds) > 1:
-            # what draws can't close they need not be spent on
-            before = np.array(rounds[-2]["bound"])
-            if (bound > 0.7 * before)[open_].any():
+
+    @property
+    def found(self) -> tuple[Elliptical, ...]:
+        """All regions."""
+        return self.further + self.regions
+
+    @property
+    def space(self) -> WorkingSpace:
+        """Where the draws are."""
+        return self.adaptation.sampler.space
+
+    @property
+    def by_region(self) -> bool:
+        """Whether regions are fitted one by one; else stages come from the family's mixtures."""
+        return self.adaptation.family == "auto" and self.space.law.mapped
+
+    def draw(
+        self, name: str, densities: tuple[Component, ...], weights: np.ndarray, size: int
+    ) -> None:
+        """Add a stage."""
+        self.history.add(self.adaptation.sampler.draw(name, densities, split(size, weights)))
+
+    def rng(self, name: str, number: int) -> np.random.Generator:
+        """Random numbers for a fit."""
+        return generator(self.adaptation.sampler.run.root, name, number)
+
+    def approach(self, size: int, most: int) -> None:
+        """Stages with ever narrower smoothing, until each event was hit often enough."""
+        space, given = self.space, self.adaptation.given
+        densities: tuple[Component, ...] = (space, *given)
+        weights = starting_components(space, given, 1).share
+        need = float(np.clip(12 * (space.law.dimension + 1), 60, 150))
+        if self.by_region:
+            need = max(need, ENOUGH * size)
+        for number in range(1, 100):
+            self.draw(f"level {number}", densities, weights, size)
+            seen = _seen(self.history, self.events)
+            scales, t = smoothed(seen.margins, seen.weight, need)
+            failures = self.history.stages[-1].values.mean(0)
+            self.levels.append(
+                {"draws": size, "scales": scales.tolist(), "failures": failures.tolist()}
+            )
+            rng = self.rng("level fit", number)
+            if self.by_region:
+                self.regions = fit_regions(seen.u, (t / t.sum(0)).sum(1), rng)
+            if not scales.any() or len(self.history) + size > most:
                 break
-        densities, weights = _towards(sampler.space, (), found, seen.u, t, rng)
-        history.add(sampler.draw(f"search {number}", densities, split(size, weights)))
-    return rounds, further
+            if self.by_region:
+                densities, weights = densities_towards(space, given, self.regions, seen.u, t, rng)
+                continue
+            components = fit_components(
+                space,
+                seen.u,
+                t,
+                seen.weight,
+                1 / np.maximum(t.mean(0), 1e-300) ** 2,
+                family=self.adaptation.family,
+                shared=False,
+                given=given,
+                fixed=np.zeros(t.shape[1], dtype=bool),
+                round_number=number,
+                rng=rng,
+            )
+            densities = components.densities
+            weights = np.maximum(components.share, components.least)
+            weights = weights / weights.sum()
+            size = max(size, 4 * len(densities))
 
+    def search(self, size: int, most: int) -> None:
+        """Stages towards failures away from the regions found, which the approach may have lost.
 
-def _outside(seen: _Seen, regions: tuple[Elliptical, ...]) -> np.ndarray:
-    """Weights (n,) of the draws away from the regions, 0 elsewhere."""
-    directions = np.array([r.mean for r in regions]).reshape(-1, seen.u.shape[1])
-    return seen.weight * (seen.u @ directions.T < AWAY * (directions**2).sum(1)).all(1)
+        P(g <= 0) is at most 2 E[Phi(-g/s)] for every s: narrower smoothing goes on, away from the
+        regions, until this bound is small beside the probability found.
+        """
+        for number in range(1, 100):
+            seen = _seen(self.history, self.events)
+            outside = seen.outside(self.regions)
+            if not outside.any():
+                break
+            scales, t = smoothed(seen.margins, outside, ENOUGH_DRAWS)
+            bound, known = seen.bound(outside, scales)
+            value = (seen.weight[:, None] * seen.failed).mean(0)
+            open_ = bound > NEGLIGIBLE * value
+            self.searches.append(
+                {"scales": scales.tolist(), "bound": bound.tolist(), "known": known.tolist()}
+            )
+            if not open_.any():
+                break
+            t, rng = t[:, open_], self.rng("search fit", number)
+            found = fit_regions(seen.u, (t / t.sum(0)).sum(1), rng)
+            if (open_ & (scales == 0)).any():
+                self.further = found
+            if not scales[open_].any() or len(self.history) + size > most:
+                break
+            if self.space.law.dimension > MANY_INPUTS and number > 1:
+                # what draws can't close they need not be spent on
+                before = np.array(self.searches[-2]["bound"])
+                if (bound > 0.7 * before)[open_].any():
+                    break
+            densities, weights = densities_towards(self.space, (), found, seen.u, t, rng)
+            self.draw(f"search {number}", densities, weights, size)
 
-
-def _bound(margin: np.ndarray, weight: np.ndarray, s: float) -> float:
-    from scipy.special import ndtr
-
-    return float((weight * (2 * ndtr(-margin / s) if s > 0 else margin <= 0)).mean())
-
-
-def _doubts(
-    searches: list[dict[str, Any]],
-    history: History,
-    final: list[Stage],
-    events: _Events,
-    regions: tuple[Elliptical, ...],
-    value: np.ndarray,
-    names: Sequence[str],
-) -> list[str]:
-    """What to say where too much of an event's probability (J,) is unexplored after all draws."""
-    if not searches:
-        return []
-    last = searches[-1]
-    if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
-        return []
-    # the search wants regions it can fit; few draws tell that there is none to fit
-    every = History(list(history.stages), history.log_total)
-    for stage in final:
-        every.add(stage)
-    seen = _seen(every, events)
-    need = FEW_DRAWS if seen.u.shape[1] <= FEW_INPUTS else ENOUGH_DRAWS
-    outside = _outside(seen, regions)
-    bound, known = np.zeros_like(value), np.zeros_like(value)
-    if outside.any():
-        scales = [_smoothed(m, outside, need)[0] for m in seen.margins.T]
-        pairs = zip(seen.margins.T, scales, strict=True)
-        bound = np.array([_bound(m, outside, s) for m, s in pairs])
-        known = (outside[:, None] * (seen.margins <= 0)).mean(0)
-    last |= {"bound": bound.tolist(), "known": known.tolist()}
-    unsure = _unsure(bound, known, value)
-    if not unsure.any():
-        return []
-    listed = ", ".join(names[i] for i in np.flatnonzero(unsure)[:5])
-    ratio = float((bound / np.maximum(value, 1e-300))[unsure].max())
-    share = f"{ratio:.0%} of" if ratio < 10 else "many times"
-    return [
-        f"{listed}: calls for the search of further failure regions ran out; one that was missed "
-        f"may add up to {share} the probability found. More calls would help"
-    ]
+    def doubts(self, final: Final, names: Sequence[str]) -> list[Caution]:
+        """What to say where too much of an event's probability is unexplored after all draws."""
+        if not self.searches:
+            return []
+        last = self.searches[-1]
+        value = np.abs(self.history.common.original(final.mean.value))
+        if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
+            return []
+        # the search wants regions it can fit; few draws tell that there is none to fit
+        every = replace(self.history, stages=list(self.history.stages))
+        for stage in final.rounds:
+            every.add(stage)
+        seen = _seen(every, self.events)
+        outside = seen.outside(self.found)
+        bound, known = np.zeros_like(value), np.zeros_like(value)
+        if outside.any():
+            need = FEW_DRAWS if seen.u.shape[1] <= FEW_INPUTS else ENOUGH_DRAWS
+            bound, known = seen.bound(outside, smoothed(seen.margins, outside, need)[0])
+        last |= {"bound": bound.tolist(), "known": known.tolist()}
+        unsure = _unsure(bound, known, value)
+        if not unsure.any():
+            return []
+        ratio = float((bound / np.maximum(value, 1e-300))[unsure].max())
+        share = f"{ratio:.0%} of" if ratio < 10 else "many times"
+        text = (
+            f"{listed(names, unsure)}: calls for the search of further failure regions ran out; "
+            f"one that was missed may add up to {share} the probability found. More calls would "
+            "help"
+        )
+        return [Caution("unexplored-regions", text)]
 
 
 def _unsure(bound: np.ndarray, known: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -434,7 +290,7 @@ def _design_points(
     """Of every event: the most likely failure found as inputs and as reliability index, and the
     squared cosines of its direction; NaN for events without failures.
     """
-    u, values = history.gather("u"), history.gather("values")
+    u, values = history.u, history.values
     t = history.targets()
     j, d = values.shape[1], u.shape[1]
     point, index, factors = np.full((j, d), np.nan), np.full(j, np.nan), np.full((j, d), np.nan)
@@ -458,22 +314,46 @@ def _design_points(
     return point, index, factors
 
 
+def _found_regions(adaptation: Adaptation, events: _Events) -> _Hunt:
+    """Approach and search, within their shares of the budget."""
+    hunt, goal = _Hunt(adaptation, events), adaptation.goal
+    budgeted = goal.most if isinstance(goal.rule, Budget) else min(goal.most, 50_000)
+    # adaptation wants a stage of its own afterwards
+    room = int(MOST_ADAPTATION * budgeted) - adaptation.size
+    size = min(int(np.clip(budgeted // 20, 100, 1_000)), room)
+    hunt.approach(size, min(int(MOST_LEVELS * budgeted), room))
+    if hunt.by_region:
+        hunt.search(size, min(int(MOST_SEARCH * budgeted), room))
+    return hunt
+
+
+def _checked_thresholds(threshold: ArrayLike) -> np.ndarray:
+    thresholds = np.asarray(threshold, dtype=np.float64)
+    if thresholds.ndim > 1 or thresholds.size == 0 or not np.isfinite(thresholds).all():
+        raise ValueError(
+            f"threshold: got {threshold!r}; expected a finite number or a sequence of these"
+        )
+    if len(np.unique(thresholds)) < thresholds.size:
+        raise ValueError(f"threshold: got {threshold!r}; expected different numbers")
+    return thresholds
+
+
 def failure_probability(
-    limit_state: Callable[[np.ndarray], np.ndarray],
-    law: Any,
+    limit_state: Integrand,
+    law: object,
     budget: int | None = None,
     *,
     threshold: ArrayLike = 0.0,
     system: str | None = None,
     precision: Precision | None = None,
-    proposal: Any = "auto",
-    control_variates: Any = True,
+    proposal: object = "auto",
+    control_variates: Asked = True,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Probability that a limit state is at or below its threshold: P(limit_state(X) <= threshold).
 
@@ -540,111 +420,94 @@ def failure_probability(
     >>> bool(lower < stats.norm.sf(6) < upper)
     True
     """
-    _check_integrand(limit_state, "limit_state")
-    check_flags(vectorized=vectorized)
+    arguments.function("limit_state", limit_state, "of an array of inputs")
+    vectorized = arguments.flag("vectorized", vectorized)
     law = as_law(law)
-    names = given_names(names)
-    rule = stopping_rule(budget, precision)
-    goal = _Goal(rule, "max-relative", Units(np.zeros(1), np.ones(1)))
+    names = arguments.names(names)
+    goal = Goal(stopping_rule(budget, precision))
     if goal.most < 200:
         raise ValueError(f"budget: got {goal.most}; expected at least 200 calls")
-    thresholds = np.asarray(threshold, dtype=np.float64)
-    if thresholds.ndim > 1 or thresholds.size == 0 or not np.isfinite(thresholds).all():
-        raise ValueError(
-            f"threshold: got {threshold!r}; expected a finite number or a sequence of these"
-        )
-    if len(np.unique(thresholds)) < thresholds.size:
-        raise ValueError(f"threshold: got {threshold!r}; expected different numbers")
-    if system is not None and system not in SYSTEMS:
-        raise ValueError(f"system: got {system!r}; expected None, 'series' or 'parallel'")
+    thresholds = _checked_thresholds(threshold)
+    arguments.one_of("system", system, (None, *SYSTEMS))
     events = _Events(thresholds.reshape(-1), system)
-    family, start = _family(proposal, law)
-    method = "failure probability"
-    arguments = arguments_of(
-        law,
-        integrand=limit_state,
-        threshold=thresholds.tolist(),
-        system=system,
-        budget=rule if budget is not None else None,
-        precision=precision,
-        proposal=start[0] if start else proposal,
-        control_variates=control_variates,
-        vectorized=bool(vectorized),
-        names=names,
-    )
+    family, start = family_of(proposal, law)
+    name, method = "failure_probability", "failure probability"
+    asked_for = {
+        "law": law,
+        "integrand": limit_state,
+        "threshold": thresholds.tolist(),
+        "system": system,
+        "budget": goal.most if precision is None else None,
+        "precision": precision,
+        "proposal": start[0] if start else proposal,
+        "control_variates": control_variates,
+        "vectorized": vectorized,
+        "names": names,
+    }
+
+    def check(columns: int, scalar: bool) -> None:
+        if system is not None and columns < 2:
+            raise ModelError(
+                f"limit_state: returned one value per input; a {system} system needs several"
+            )
+        expectation_names(names, events.count(columns), scalar and thresholds.ndim == 0)
+
     began = time.perf_counter()
     with open_run(
         partial(call_integrand, limit_state, vectorized),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=arguments,
+        arguments=described(asked_for),
         seed=seed,
-        total=rule.total if isinstance(rule, Budget) else None,
+        total=goal.most if precision is None else None,
         description=method,
     ) as run:
-        root = run.root
-        remedy = "expected a normalised one"
-        sampler, controls, given = _prepared(
-            run, law, start, remedy, control_variates, goal.most, vectorized, events.indicators
+        adaptation = prepared(
+            run,
+            law,
+            goal,
+            family,
+            start,
+            control_variates,
+            remedy="expected a normalised one",
+            vectorized=vectorized,
+            check=check,
+            derived=events.indicators,
         )
-        budgeted = goal.most if isinstance(rule, Budget) else min(goal.most, 50_000)
-        # adaptation wants a stage of its own afterwards
-        stage_size = min(goal.first_stage(law.dimension), MOST_STAGE)
-        room = int(MOST_ADAPTATION * budgeted) - stage_size
-        size = min(int(np.clip(budgeted // 20, 100, 1_000)), room)
-        most = min(int(MOST_LEVELS * budgeted), room)
-        by_region = family == "auto" and law.mapped
-        history, levels, regions = _approach(sampler, events, most, family, given, size, by_region)
-        searches: list[dict[str, Any]] = []
-        further: tuple[Elliptical, ...] = ()
-        if by_region:
-            most = min(int(MOST_SEARCH * budgeted), room)
-            searches, further = _search(sampler, events, most, history, regions, size)
-        # a stage has to hold these and those that adaptation fits
-        found = further + regions
-        regions = found[: max(0, min(MOST_REGIONS, stage_size // 4 - 28))]
-        first = history.stages[0]
-        columns = first.raw.shape[1] if first.raw is not None else 0
-        if system is not None and columns < 2:
-            raise ModelError(
-                f"limit_state: returned one value per input; a {system} system needs several"
-            )
-        scalar = first.scalar and thresholds.ndim == 0
-        if names is None and not scalar:
-            names = events.names(columns, first.scalar)
+        hunt = _found_regions(adaptation, events)
+        history, first = hunt.history, hunt.history.stages[0]
         # only draws of the input law tell which outcome is the usual one
-        units = units_of(first.values[: first.counts[0]])
-        sampler, goal = replace(sampler, units=units), replace(goal, units=units)
-        for i, stage in enumerate(history.stages):
-            history.stages[i] = replace(units.apply(stage), scalar=scalar)
-        adapted = _adapt(sampler, controls, goal, family, False, given + regions, names, history)
-        adapted, rounds, means, used, reached = _finish(sampler, controls, goal, adapted)
-    names = expectation_names(names, len(units.unit), scalar)
-    rounds = [replace(stage, scalar=scalar) for stage in rounds]
-    point, index, factors = _design_points(history, sampler.space)
-    mean = pooled_mean(means, controls.mean_covariance)
-    value = np.abs(units.original(mean.value))
-    cautions = _doubts(searches, adapted.history, rounds, events, found, value, names)
-    return _answer(
-        adapted,
-        rounds,
-        used,
-        reached,
-        mean,
-        names,
-        rule,
+        history.settle(units_of(first.values[: first.counts[0]]))
+        # a stage has to hold these and those that adaptation fits
+        kept = hunt.found[: max(0, min(MOST_REGIONS, adaptation.size // 4 - 28))]
+        adaptation = replace(adaptation, given=adaptation.given + kept)
+        final = finish(adaptation, adaptation.adapt(history))
+        source = provenance(method, run.root, asked_for)
+    scalar = first.scalar and thresholds.ndim == 0
+    if names is None and not scalar:
+        assert first.raw is not None
+        names = tuple(events.names(first.raw.shape[1], first.scalar))
+    names = expectation_names(names, first.values.shape[1], scalar)
+    final = replace(final, rounds=[replace(stage, scalar=scalar) for stage in final.rounds])
+    point, index, factors = _design_points(history, hunt.space)
+    cautions = [*hunt.doubts(final, names), *final.cautions]
+    estimate = report(
+        final.evidence(names),
+        cautions,
         method=method,
+        evaluations=final.evaluations,
         began=began,
-        source=provenance(method, root, arguments),
-        space=sampler.space,
-        cautions=cautions,
-        more={
-            "bounds": [0.0, 1.0],
-            "levels": levels,
-            "searches": searches,
+        source=source,
+        diagnostics={
+            **final.diagnostics,
+            "levels": hunt.levels,
+            "searches": hunt.searches,
             "design_points": point,
             "design_index": index,
             "importance_factors": factors,
         },
+        bounds=(0.0, 1.0),
     )
+    tell(name, estimate.cautions)
+    return estimate

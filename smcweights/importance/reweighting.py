@@ -2,9 +2,8 @@
 
 The stored draws came from a density h and carry log f/h and the model's values. Under another law
 f_p the weights are f_p/h: `reweight` turns one sample into expectations under any number of laws,
-with their joint covariance. `perturbation_study` does so for every input, shifted or widened over
-a grid. Laws that are known beforehand can be served by the adaptation itself: `under_laws` makes
-one integrand of an integrand and several laws.
+with their joint covariance. `perturbation` does so for every input, shifted or widened; laws that
+are known beforehand can be served by the adaptation itself, see `under_laws`.
 
 Reference: reverse importance sampling, as in Demange-Chryst, Bachoc & Morio (2023), arXiv
 2212.00568, section 5; Lemaitre et al. (2015), J. Stat. Comput. Simul. 85, for perturbed laws.
@@ -13,89 +12,58 @@ Reference: reverse importance sampling, as in Demange-Chryst, Bachoc & Morio (20
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ..errors import DegeneracyError, PrecisionWarning
+from ..cautions import Caution, tell
+from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..provenance import provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import seed_sequence
 from ..regression import Choice
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
-from .laws import Law, aligned, as_law, perturbed
-from .sampling import Controls, call_integrand, corrected_mean
+from .indices import SobolIndices
+from .laws import Law
+from .means import Mean, Regression, corrected_mean
+from .pairs import Pairs, doubled_law
+from .under_laws import check_within, several_laws
+from .verdict import listed
 
-if TYPE_CHECKING:
-    import pandas
-
-    from .sensitivity import SobolIndices
-
-__all__ = ["PerturbationStudy", "perturbation_study", "reweight", "under_laws"]
+__all__ = ["Stored", "reweight", "stored"]
 
 METHOD = "reweighting"
-LOST = 1e-12  # probability that a law may have where the first one has none
-SUPPORT = 4_096  # draws of a law that tell whether another covers it
 
 
-def _laws(laws: Any, inputs: Sequence[str]) -> dict[str, Law]:
-    """One law, or several in a dict or list, by name; their inputs in this order."""
-    dimension = len(inputs)
-    try:
-        one = as_law(laws)
-    except (TypeError, ValueError):
-        one = None
-    if one is not None and one.dimension == dimension:
-        return {"": aligned(one, inputs, "laws")}
-    if isinstance(laws, Mapping):
-        found = {str(name): law for name, law in laws.items()}
-    elif isinstance(laws, list | tuple):
-        found = {f"law {i + 1}": law for i, law in enumerate(laws)}
-    else:
-        raise TypeError(
-            f"laws: got {type(laws).__name__}; expected a law, or a dict or list of laws"
-        )
-    if not found:
-        raise ValueError("laws: got none; expected at least one")
-    made = {}
-    for name, law in found.items():
-        try:
-            made[name] = as_law(law)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"laws: {name!r}: {error}") from error
-        if made[name].dimension != dimension:
+@dataclass(frozen=True)
+class Stored:
+    """The sample that an estimate keeps, stratum by stratum."""
+
+    inputs: tuple[str, ...]
+    x: np.ndarray  # (n, d)
+    values: np.ndarray  # (n, J)
+    log_w: np.ndarray  # log f/h
+    log_f: np.ndarray
+    counts: np.ndarray
+    lower: np.ndarray  # (d,) where the inputs begin
+    upper: np.ndarray
+
+    def log_ratio(self, law: Law, said: str) -> np.ndarray:
+        """Log f_p/h of the draws under another law, refused where it reaches farther."""
+        check_within(law, self.lower, self.upper, said)
+        log_p = law.log_density(self.x)
+        outside = (log_p > -np.inf) & (self.log_f == -np.inf)
+        if outside.any():
             raise ValueError(
-                f"laws: {name!r} has {made[name].dimension} inputs; the sample has {dimension}"
+                f"{said}: has a density at {self.x[outside][0].tolist()}, where the first law has "
+                "none; expected a law on the same support"
             )
-        made[name] = aligned(made[name], inputs, f"laws: {name!r}")
-    return made
+        with np.errstate(invalid="ignore"):
+            return np.where(log_p > -np.inf, log_p - self.log_f + self.log_w, -np.inf)
 
 
-def _within(law: Law, lower: np.ndarray, upper: np.ndarray, said: str) -> None:
-    """Refuse a law with mass outside the ranges (d,) of the first law's inputs."""
-    if law.marginals is not None:
-        lost = [
-            float(m.cdf(low) * (low > -np.inf) + m.sf(high) * (high < np.inf))
-            for m, low, high in zip(law.marginals, lower, upper, strict=True)
-        ]
-    else:
-        x = law.sample(generator(seed_sequence(0), "support"), SUPPORT)
-        lost = ((x < lower) | (x > upper)).mean(0).tolist()
-    i = int(np.argmax(lost))
-    if lost[i] > LOST:
-        raise ValueError(
-            f"{said}: {lost[i]:.3g} of input {law.names[i]!r} lies outside [{lower[i]:.6g}, "
-            f"{upper[i]:.6g}], where the first law has no density; expected a law on the same "
-            "support"
-        )
-
-
-def _stored(estimate: Any) -> tuple[np.ndarray, ...]:
-    """Inputs, values, log f/h, log f and strata of an estimate's sample, stratum by stratum."""
+def stored(estimate: object) -> Stored:
+    """The sample of an estimate whose draws are independent, from a normalised law."""
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate: got {type(estimate).__name__}; expected an Estimate")
     sample = estimate.sample
@@ -112,11 +80,58 @@ def _stored(estimate: Any) -> tuple[np.ndarray, ...]:
     stratum = np.asarray(sample["component"])
     order = np.argsort(stratum, kind="stable")
     x, values, log_w, log_f = (np.asarray(sample[name])[order] for name in needed[:4])
-    return x, values, log_w, log_f, np.bincount(stratum)
+    inputs = tuple(str(name) for name in sample["input"].values)
+    lower, upper = np.full(len(inputs), -np.inf), np.full(len(inputs), np.inf)
+    if "lower" in sample:
+        lower, upper = (np.asarray(sample[end]) for end in ("lower", "upper"))
+    return Stored(inputs, x, values, log_w, log_f, np.bincount(stratum), lower, upper)
+
+
+@dataclass(frozen=True)
+class _Worth:
+    """What weights are worth under each of P laws: effective draws, and Pareto k-hat."""
+
+    ess: np.ndarray
+    shape: np.ndarray
+    cautions: list[Caution]
+
+    @property
+    def diagnostics(self) -> dict[str, np.ndarray]:
+        """As estimates keep it."""
+        return {"law_effective_sample_size": self.ess, "law_pareto_k": self.shape}
+
+
+def _worth(log_ratios: dict[str, np.ndarray], least: float, what: str, remedy: str) -> _Worth:
+    """What weights, by law, are worth; a law for which that is too little is refused."""
+    ess, shape, cautions = np.empty(len(log_ratios)), np.empty(len(log_ratios)), list[Caution]()
+    for p, (name, log_ratio) in enumerate(log_ratios.items()):
+        ess[p] = effective_sample_size(log_ratio) if (log_ratio > -np.inf).any() else 0.0
+        if ess[p] < least:
+            raise DegeneracyError(
+                f"{_said(name)}: the stored {what} are worth {ess[p]:.1f} of this law; expected at "
+                f"least {least:g}. A law nearer to the first, or {remedy}, would do"
+            )
+        shape[p], limit = pareto_k(log_ratio), pareto_k_threshold(len(log_ratio))
+        if shape[p] > limit:
+            text = (
+                f"{_said(name)}: Pareto k-hat of the weights is {shape[p]:.2f} (limit {limit:.2f}):"
+                " the standard errors can't be promised"
+            )
+            cautions.append(Caution("heavy-weights", text))
+    return _Worth(ess, shape, cautions)
+
+
+def _said(name: str) -> str:
+    return f"laws: {name!r}" if name else "laws"
+
+
+def _under(names: tuple[str, ...], laws: dict[str, Law]) -> list[str]:
+    """Names under each law in turn."""
+    return [f"{base} | {name}" if name else base for name in laws for base in names]
 
 
 def reweight(
-    estimate: Estimate | SobolIndices, laws: Any, *, least_effective: float = 50.0
+    estimate: Estimate | SobolIndices, laws: object, *, least_effective: float = 50.0
 ) -> Estimate:
     """Expectations or Sobol' indices under other input laws, from the stored sample.
 
@@ -167,167 +182,125 @@ def reweight(
     >>> bool(abs(other.value - 1.25) < 4 * other.standard_error)
     True
     """
-    if hasattr(estimate, "pairs"):
-        return _sobol(cast("SobolIndices", estimate), laws, least_effective)
+    if isinstance(estimate, SobolIndices):
+        return _sobol(estimate, laws, least_effective)
     began = time.perf_counter()
-    x, values, log_w, log_f, counts = _stored(estimate)
-    assert isinstance(estimate, Estimate)
-    assert estimate.sample is not None
-    found = _laws(laws, [str(name) for name in estimate.sample["input"].values])
-    n, j = values.shape
-    weights = np.empty((n, len(found)))
-    ess, shape = np.empty(len(found)), np.empty(len(found))
-    cautions: list[str] = []
-    limit = pareto_k_threshold(n)
-    for p, (name, law) in enumerate(found.items()):
-        said = f"laws: {name!r}" if name else "laws"
-        if "lower" in estimate.sample:
-            lower, upper = (np.asarray(estimate.sample[end]) for end in ("lower", "upper"))
-            _within(law, lower, upper, said)
-        log_p = law.log_density(x)
-        outside = (log_p > -np.inf) & (log_f == -np.inf)
-        if outside.any():
-            raise ValueError(
-                f"{said}: has a density at {x[outside][0].tolist()}, where the first law has none; "
-                "expected a law on the same support"
-            )
-        with np.errstate(invalid="ignore"):
-            log_ratio = np.where(log_p > -np.inf, log_p - log_f + log_w, -np.inf)
-        ess[p] = effective_sample_size(log_ratio) if (log_ratio > -np.inf).any() else 0.0
-        if ess[p] < least_effective:
-            raise DegeneracyError(
-                f"{said}: the stored draws are worth {ess[p]:.1f} of this law; expected at least "
-                f"{least_effective:g}. A law nearer to the first, or a sample drawn for both "
-                "(under_laws), would do"
-            )
-        shape[p] = pareto_k(log_ratio)
-        if shape[p] > limit:
-            cautions.append(
-                f"{said}: Pareto k-hat of the weights is {shape[p]:.2f} (limit {limit:.2f}): the "
-                "standard errors can't be promised"
-            )
-        weights[:, p] = w = np.exp(log_ratio)
-        # mass of the law where nothing was ever drawn shows in the mean weight
-        if abs(w.mean() - 1) > 5 * w.std() / np.sqrt(n) + 1e-6 and abs(w.mean() - 1) > 0.01:
-            raise ValueError(
-                f"{said}: the stored draws cover {w.mean():.3g} of it where 1 is expected; is it "
-                "normalised, and positive only where the first law is?"
-            )
-    # f_p/h - 1 and f/h - 1 have mean zero
-    own = np.concatenate([weights, np.exp(log_w)[:, None]], axis=1) - 1
-    width = own.shape[1]
-    direction = np.zeros((width, j * len(found)))
-    direction[np.repeat(np.arange(len(found)), j), np.arange(j * len(found))] = 1.0
-    choices = [Choice("none"), Choice("own law", direction=direction)]
-    terms = (weights[:, :, None] * values[:, None, :]).reshape(n, -1)
-    mean = corrected_mean(
-        np.ones(n),
-        terms,
-        lambda a, b: own[a:b],
-        counts,
-        None,
-        choices,
-        None,
-        terms.mean(0),
-        Controls(True, (), np.empty(0), np.empty((0, 0)), ()),
-    )
-    names = [f"{base} | {name}" if name else base for name in found for base in estimate.names]
-    unseen = mean.hits == 0
+    sample = stored(estimate)
+    found = several_laws(laws, sample.inputs)
+    log_ratios = {name: sample.log_ratio(law, _said(name)) for name, law in found.items()}
+    remedy = "a sample drawn for both (under_laws)"
+    worth = _worth(log_ratios, least_effective, "draws", remedy)
+    weights = np.exp(np.stack(list(log_ratios.values()), axis=1))
+    _check_cover(weights, list(found))
+    mean, used = _mean_under(sample, weights)
+    names, cautions, unseen = _under(estimate.names, found), worth.cautions, mean.hits == 0
     if unseen.any():
-        missed = ", ".join(names[i] for i in np.flatnonzero(unseen)[:5])
-        cautions.append(f"{missed}: no draw gave a value other than 0: there is no standard error")
-    keywords: dict[str, Any] = {}
-    if mean.factor is not None:
-        keywords["factor"] = np.where(unseen[:, None], np.nan, mean.factor)
-    else:
-        assert mean.covariance is not None
-        covariance = (mean.covariance + mean.covariance.T) / 2
-        # what rounding leaves of a value that is the same in every draw
-        least = (4 * np.finfo(float).eps * np.abs(mean.value)) ** 2
-        np.fill_diagonal(covariance, np.maximum(mean.variance, least))
-        covariance[unseen] = covariance[:, unseen] = np.nan
-        keywords["covariance"] = covariance
+        text = f"{listed(names, unseen)}: no draw gave a value other than 0: "
+        cautions = [*cautions, Caution("no-hit", text + "there is no standard error")]
+    source = provenance(METHOD, seed_sequence(0), {"laws": found}, [sample.x, sample.values])
     scalar = estimate.value.ndim == 0 and "" in found
-    if scalar and "covariance" in keywords:
-        keywords["covariance"] = keywords["covariance"].reshape(())
-    if cautions:
-        warnings.warn(f"{METHOD}: " + "; ".join(cautions), PrecisionWarning, stacklevel=2)
-    freedom = mean.degrees_of_freedom
-    source = provenance(
-        METHOD,
-        seed_sequence(0),
-        {"laws": {name: law.describe() for name, law in found.items()}},
-        [x, values],
-    )
-    return Estimate(
+    covariance, factor = _errors(mean)
+    result = Estimate(
         mean.value[0] if scalar else np.where(unseen, 0.0, mean.value),
-        names=tuple(names),
+        covariance.reshape(()) if scalar and covariance is not None else covariance,
+        factor=factor,
+        names=names,
         method=METHOD,
-        degrees_of_freedom=freedom[0] if scalar else freedom,
-        diagnostics={
-            "law_effective_sample_size": ess,
-            "law_pareto_k": shape,
-            "control_variate": [choices[c].name for c in mean.chosen],
-            "columns": ["control_variate"],
-            "warnings": cautions,
-        },
+        degrees_of_freedom=mean.degrees_of_freedom[0] if scalar else mean.degrees_of_freedom,
+        diagnostics={**worth.diagnostics, "control_variate": used},
+        cautions=cautions,
+        columns=["control_variate"],
         # it repeats no call; what it rests on did
         cost={**estimate.cost, "seconds": time.perf_counter() - began},
         provenance={**source, "seed": estimate.provenance.get("seed")},
-        **keywords,
     )
+    tell("reweight", cautions)
+    return result
 
 
-def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
+def _check_cover(weights: np.ndarray, names: list[str]) -> None:
+    """Refuse a law with mass where nothing was ever drawn, which shows in the mean weight."""
+    for name, w in zip(names, weights.T, strict=True):
+        off = abs(w.mean() - 1)
+        if off > 5 * w.std() / np.sqrt(len(w)) + 1e-6 and off > 0.01:
+            raise ValueError(
+                f"{_said(name)}: the stored draws cover {w.mean():.3g} of it where 1 is expected; "
+                "is it normalised, and positive only where the first law is?"
+            )
+
+
+def _mean_under(sample: Stored, weights: np.ndarray) -> tuple[Mean, list[str]]:
+    """Means of the values times weights (n, P), law by law, and how each was corrected."""
+    (n, j), p = sample.values.shape, weights.shape[1]
+    # f_p/h - 1 and f/h - 1 have mean zero
+    own = np.concatenate([weights, np.exp(sample.log_w)[:, None]], axis=1) - 1
+    direction = np.zeros((p + 1, j * p))
+    direction[np.repeat(np.arange(p), j), np.arange(j * p)] = 1.0
+    choices = [Choice("none"), Choice("own law", direction=direction)]
+    terms = (weights[:, :, None] * sample.values[:, None, :]).reshape(n, -1)
+    regression = Regression(choices, terms.mean(0))
+    mean = corrected_mean(np.ones(n), terms, lambda a, b: own[a:b], sample.counts, regression)
+    return mean, [choices[c].name for c in mean.chosen]
+
+
+def _errors(mean: Mean) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Covariance of the mean, or a factor of it; none for what was never seen."""
+    unseen = mean.hits == 0
+    if mean.factor is not None:
+        return None, np.where(unseen[:, None], np.nan, mean.factor)
+    assert mean.covariance is not None
+    covariance = (mean.covariance + mean.covariance.T) / 2
+    # what rounding leaves of a value that is the same in every draw
+    least = (4 * np.finfo(float).eps * np.abs(mean.value)) ** 2
+    np.fill_diagonal(covariance, np.maximum(mean.variance, least))
+    covariance[unseen] = covariance[:, unseen] = np.nan
+    return covariance, None
+
+
+def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimate:
     """Sobol' indices under other laws of independent inputs, from the pairs of a result."""
-    from .sensitivity import doubled_law
-
-    began = time.perf_counter()
     pairs = found.pairs
     if pairs is None:
         raise ValueError("estimate: keeps no model calls; expected a result of sobol_indices")
-    named = _laws(laws, pairs.law.names)
+    named = several_laws(laws, pairs.law.names)
     for name, law in named.items():
-        if not law.independent or law.marginals is None:
+        if not law.independent:
             raise ValueError(
                 f"laws: {name!r}: its inputs are dependent; Sobol' indices need independent ones"
             )
-    names = [f"{base} | {name}" if name else base for name in named for base in pairs.names]
-    count = len(named)
-    if pairs.means is not None:
-        moved = reweight(
-            pairs.means,
-            {name or "law": doubled_law(law) for name, law in named.items()},
-            least_effective=least_effective,
-        )
+    names, count = _under(tuple(pairs.names), named), len(named)
+    if pairs.means is None:
+        return _sobol_of_points(found, pairs, named, names, least_effective)
+    doubled = {name or "law": doubled_law(law) for name, law in named.items()}
+    moved = reweight(pairs.means, doubled, least_effective=least_effective)
 
-        def indices(means: np.ndarray) -> np.ndarray:
-            return np.concatenate([pairs.indices(m) for m in np.split(means, count)])
+    def indices(means: np.ndarray) -> np.ndarray:
+        return np.concatenate([pairs.indices(m) for m in np.split(means, count)])
 
-        return moved.apply(indices, names=names)
+    return moved.apply(indices, names=names)
+
+
+def _sobol_of_points(
+    found: SobolIndices,
+    pairs: Pairs,
+    laws: dict[str, Law],
+    names: list[str],
+    least_effective: float,
+) -> Estimate:
+    """The same where the pairs are replicated points: the spread of their weighted means."""
+    began = time.perf_counter()
     assert pairs.a is not None and pairs.b is not None
     replicates, n, d = pairs.a.shape
-    terms = pairs.terms()
-    table, ess, shape, cautions = [], np.empty(count), np.empty(count), []
     a, b = (pairs.law.to_inputs(u.reshape(-1, d)) for u in (pairs.a, pairs.b))
     log_f = pairs.law.log_density(a) + pairs.law.log_density(b)
-    for p, (name, law) in enumerate(named.items()):
-        said = f"laws: {name!r}" if name else "laws"
-        _within(law, *pairs.law.ranges, said)
-        log_w = law.log_density(a) + law.log_density(b) - log_f
-        ess[p] = effective_sample_size(log_w) if (log_w > -np.inf).any() else 0.0
-        if ess[p] < least_effective:
-            raise DegeneracyError(
-                f"{said}: the stored pairs are worth {ess[p]:.1f} of this law; expected at least "
-                f"{least_effective:g}. A law nearer to the first, or more calls, would do"
-            )
-        shape[p] = pareto_k(log_w)
-        if shape[p] > pareto_k_threshold(len(log_w)):
-            cautions.append(
-                f"{said}: Pareto k-hat of the weights is {shape[p]:.2f}: the standard errors can't "
-                "be promised"
-            )
-        w = np.exp(log_w).reshape(replicates, n, 1)
+    log_ratios = {}
+    for name, law in laws.items():
+        check_within(law, *pairs.law.ranges, _said(name))
+        log_ratios[name] = law.log_density(a) + law.log_density(b) - log_f
+    worth = _worth(log_ratios, least_effective, "pairs", "more calls")
+    terms, table = pairs.terms(), []
+    for log_ratio in log_ratios.values():
+        w = np.exp(log_ratio).reshape(replicates, n, 1)
         table.append(np.concatenate([w.mean(1), (w * terms).mean(1)], axis=1))
     means = np.stack(table, axis=1).reshape(replicates, -1)
     centre = means.mean(0)
@@ -336,238 +309,20 @@ def _sobol(found: SobolIndices, laws: Any, least_effective: float) -> Estimate:
         factor=(means - centre).T / np.sqrt(replicates * (replicates - 1)),
         degrees_of_freedom=replicates - 1,
         method=f"Sobol' indices by {METHOD}",
-        diagnostics={
-            "law_effective_sample_size": ess,
-            "law_pareto_k": shape,
-            "warnings": cautions,
-        },
+        diagnostics=worth.diagnostics,
+        cautions=worth.cautions,
         cost={**found.indices.cost, "seconds": time.perf_counter() - began},
         provenance={
             **found.indices.provenance,
             "method": METHOD,
-            "laws": {name: law.describe() for name, law in named.items()},
+            "laws": {name: law.describe() for name, law in laws.items()},
         },
     )
-    if cautions:
-        warnings.warn(f"{METHOD}: " + "; ".join(cautions), PrecisionWarning, stacklevel=3)
 
     def ratios(v: np.ndarray) -> np.ndarray:
         # the weights' own mean is 1: dividing by it takes most of their noise away
-        return np.concatenate([pairs.indices(m[1:] / m[0]) for m in np.split(v, count)])
+        return np.concatenate([pairs.indices(m[1:] / m[0]) for m in np.split(v, len(laws))])
 
-    return together.apply(ratios, names=names)
-
-
-@dataclass(frozen=True)
-class UnderLaws:
-    """An integrand times density ratios: (n, d) -> (n, J P)."""
-
-    integrand: Callable[[np.ndarray], np.ndarray]
-    vectorized: bool
-    law: Law
-    laws: tuple[Law, ...]
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Values under each law in turn, for the inputs x (n, d)."""
-        values = call_integrand(self.integrand, self.vectorized, x)
-        values = values.reshape(len(x), -1)
-        log_f = self.law.log_density(x)
-        ratios = np.stack([np.exp(p.log_density(x) - log_f) for p in self.laws], axis=1)
-        return (ratios[:, :, None] * values[:, None, :]).reshape(len(x), -1)
-
-
-def under_laws(
-    integrand: Callable[[np.ndarray], np.ndarray], law: Any, laws: Any, *, vectorized: bool = True
-) -> UnderLaws:
-    """An integrand whose expectations under ``law`` are those of ``integrand`` under each law.
-
-    Hand it to `adaptive_importance_sampling` with the same ``law``: one sample then serves all P
-    laws, and adaptation and control variates see each of them.
-
-    Parameters
-    ----------
-    integrand : callable
-        (n, d) -> (n,) or (n, J).
-    law : law
-        The law that will be given to the estimator; positive wherever one of the others is.
-    laws : dict or list of laws
-        P laws of the same inputs.
-    vectorized : bool, default True
-        Whether the integrand takes many inputs at once.
-
-    Returns
-    -------
-    callable
-        (n, d) -> (n, J P): expectations under the first law, then under the second, ...
-
-    Raises
-    ------
-    ValueError
-        A law doesn't fit, or lies in part where ``law`` has no density.
-
-    Examples
-    --------
-    >>> import smcweights as smw
-    >>> from scipy import stats
-    >>> law, others = stats.norm(), [stats.norm(1, 1), stats.norm(0, 0.5)]
-    >>> integrand = smw.under_laws(lambda x: x[:, 0] ** 2, law, others)
-    >>> estimate = smw.adaptive_importance_sampling(integrand, law, 5_000, seed=1)
-    >>> [bool(abs(e.value - t) < 4 * e.standard_error) for e, t in zip(estimate, [2, 0.25])]
-    [True, True]
-    """
-    reference = as_law(law)
-    named = _laws(laws, reference.names)
-    for name, other in named.items():
-        _within(other, *reference.ranges, f"laws: {name!r}")
-        x = other.sample(generator(seed_sequence(0), "support"), SUPPORT)
-        outside = reference.log_density(x) == -np.inf
-        if outside.any():
-            raise ValueError(
-                f"laws: {name!r}: {outside.mean():.2%} of it lies where the law has no density, "
-                f"such as {x[outside][0].tolist()}; expected a law on the same support"
-            )
-    return UnderLaws(integrand, vectorized, reference, tuple(named.values()))
-
-
-@dataclass(frozen=True)
-class PerturbationStudy:
-    """How expectations move when one input's law is shifted or widened.
-
-    Attributes
-    ----------
-    estimate : Estimate
-        All values with their joint covariance: expectations within grid points within inputs.
-    inputs : tuple of str
-        The inputs perturbed.
-    kind : {"shift", "scale"}
-    grid : ndarray, shape (G,)
-        Shifts in standard deviations, or factors of the scale.
-    expectations : tuple of str
-    """
-
-    estimate: Estimate
-    inputs: tuple[str, ...]
-    kind: str
-    grid: np.ndarray
-    expectations: tuple[str, ...]
-
-    def table(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values, lower and upper ends, each of shape (inputs, G, J)."""
-        lower, upper = self.estimate.interval(level)
-        shape = (len(self.inputs), len(self.grid), len(self.expectations))
-        return (
-            np.reshape(self.estimate.value, shape),
-            np.reshape(lower, shape),
-            np.reshape(upper, shape),
-        )
-
-    def summary(self, level: float = 0.95) -> pandas.DataFrame:
-        """A row per input, grid point and expectation."""
-        import pandas
-
-        value, lower, upper = self.table(level)
-        rows = pandas.MultiIndex.from_product(
-            [self.inputs, self.grid, self.expectations], names=["input", self.kind, "expectation"]
-        )
-        columns = {"value": value.ravel(), "lower": lower.ravel(), "upper": upper.ravel()}
-        return pandas.DataFrame(columns, index=rows)
-
-    def plot(self, ax: Any = None, *, expectation: int = 0, level: float = 0.95) -> Any:
-        """Curves with bands, one per input: see `plots.perturbation`."""
-        from .figures import perturbation
-
-        return perturbation(self, ax, expectation=expectation, level=level)
-
-
-def perturbation_study(
-    estimate: Estimate,
-    law: Any,
-    *,
-    shifts: ArrayLike | None = None,
-    scales: ArrayLike | None = None,
-    inputs: Sequence[str] | None = None,
-    least_effective: float = 50.0,
-) -> PerturbationStudy:
-    """Move the law of each input in turn, and follow the estimates from one stored sample.
-
-    An input X = F^-1(Phi(Z)) becomes F^-1(Phi(shift + scale Z)): for a normal input its mean moves
-    by ``shift`` standard deviations, or its standard deviation is multiplied by ``scale``; bounded
-    and skewed inputs keep their support. The ranks of correlated inputs keep their correlation.
-
-    Parameters
-    ----------
-    estimate : Estimate
-        With its sample, as for `reweight`.
-    law : law
-        The law the estimate was made with: independent inputs or a Gaussian copula.
-    shifts, scales : array_like of shape (G,), optional
-        Give one of them; by default shifts from -1 to 1 in nine steps.
-    inputs : sequence of str, optional
-        Names of the inputs to perturb; all of them by default.
-    least_effective : float, default 50
-        As for `reweight`.
-
-    Returns
-    -------
-    PerturbationStudy
-
-    Raises
-    ------
-    DegeneracyError, TypeError, ValueError
-        As for `reweight`; or the law has no map, an input is unknown, a scale is not positive.
-
-    References
-    ----------
-    Lemaitre, Sergienko, Arnaud, Bousquet, Gamboa & Iooss (2015), Density modification-based
-    reliability sensitivity analysis, J. Stat. Comput. Simul. 85, arXiv 1210.1074.
-
-    Examples
-    --------
-    >>> import smcweights as smw
-    >>> from scipy import stats
-    >>> law = {"a": stats.norm(), "b": stats.norm()}
-    >>> estimate = smw.adaptive_importance_sampling(lambda x: 2 * x[:, 0], law, 5_000, seed=1)
-    >>> study = smw.perturbation_study(estimate, law, shifts=[-0.5, 0.5])
-    >>> study.table()[0][:1, :, 0].round(1).tolist()
-    [[-1.0, 1.0]]
-    """
-    x, _, _, log_f, _ = _stored(estimate)
-    assert estimate.sample is not None
-    called = tuple(str(n) for n in estimate.sample["input"].values)
-    reference = replace(aligned(as_law(law), called, "law"), names=called)
-    here = reference.log_density(x)
-    with np.errstate(invalid="ignore"):
-        other = ~((here == log_f) | (np.abs(here - log_f) < 1e-6 * (1 + np.abs(log_f))))
-    if other.any():
-        raise ValueError(
-            f"law: is not the one the estimate was made with: its log density at "
-            f"{x[other][0].tolist()} is {here[other][0]:.6g}, that one's {log_f[other][0]:.6g}"
-        )
-    if reference.marginals is None:
-        raise ValueError("law: a joint density has no inputs to perturb one at a time")
-    if shifts is not None and scales is not None:
-        raise ValueError("scales: give shifts or scales, not both")
-    kind = "shift" if scales is None else "scale"
-    if scales is None:
-        grid = np.linspace(-1, 1, 9) if shifts is None else np.asarray(shifts, dtype=np.float64)
-    else:
-        grid = np.asarray(scales, dtype=np.float64)
-    if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
-        raise ValueError(f"{kind}s: expected finite numbers of shape (G,)")
-    if kind == "scale" and (grid <= 0).any():
-        raise ValueError(f"scales: smallest is {grid.min()}; expected positive factors")
-    chosen = tuple(reference.names if inputs is None else inputs)
-    unknown = [name for name in chosen if name not in reference.names]
-    if unknown:
-        raise ValueError(f"inputs: no input is named {unknown[0]!r}; the law has {reference.names}")
-    laws = {}
-    for name in chosen:
-        for g in grid:
-            try:
-                laws[f"{name} {kind} {g:g}"] = perturbed(reference, name, **{kind: float(g)})
-            except ValueError as error:
-                raise ValueError(
-                    f"{kind}s: {g:g} moves input {name!r} to where numbers end: {error}"
-                ) from error
-    moved = reweight(estimate, laws, least_effective=least_effective)
-    return PerturbationStudy(moved, chosen, kind, grid, estimate.names)
+    moved = together.apply(ratios, names=names)
+    tell("reweight", worth.cautions)
+    return moved

@@ -13,15 +13,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
+from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
-
-if TYPE_CHECKING:
-    from .sensitivity import Plan
 
 __all__ = ["ProductBasis", "Rows", "SparsePolynomial", "fit_sparse", "product_basis"]
 
@@ -58,8 +57,8 @@ class SparsePolynomial:
         """Values (n,) from tables (d, degrees, n) of the functions of each input."""
         return self.constant + self.coefficient @ _products(self.exponents, tables)
 
-    def shares(self, plan: Plan) -> tuple[Array, Array]:
-        """Which terms (J, terms), and whether the constant (J,), enter each of `Plan.terms`."""
+    def shares(self, plan: PickFreeze) -> tuple[Array, Array]:
+        """Which terms (J, terms), and whether the constant (J,), enter `PickFreeze.terms`."""
         touched = np.array([self.exponents[:, m].any(1) for m in plan.members])
         order = touched.sum(0)
         none, every = np.zeros_like(order, dtype=bool), np.ones_like(order, dtype=bool)
@@ -74,15 +73,15 @@ class SparsePolynomial:
         constant[3 + len(closed) : 3 + 2 * len(closed)] = False
         return terms, constant
 
-    def means(self, plan: Plan) -> Array:
-        """Exact means of `Plan.terms` for the polynomial itself, shape (J,)."""
+    def means(self, plan: PickFreeze) -> Array:
+        """Exact means of `PickFreeze.terms` for the polynomial itself, shape (J,)."""
         terms, constant = self.shares(plan)
         found = terms @ self.coefficient**2 + constant * self.constant**2
         found[0] = self.constant
         return found
 
-    def corrected(self, plan: Plan, at_a: Array, at_b: Array, y: Array) -> Array:
-        """Estimates (R, J) of the means of `Plan.terms` from outputs y (calls, R, n) of R designs.
+    def corrected(self, plan: PickFreeze, at_a: Array, at_b: Array, y: Array) -> Array:
+        """Estimates (R, J) of means of `PickFreeze.terms` from outputs y (calls, R, n), R designs.
 
         With P the polynomial and e = Y - P, every mean is that of P, known, and that of e, and
         twice an inner product of e and some terms of P, which needs no pairs: E[P(X) e(X_u, X'_-u)]
@@ -149,8 +148,6 @@ class _Functions:
 
 def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> Array:
     """Functions of one input (m, n), not yet orthonormal."""
-    from scipy.special import erf, ndtr
-
     smooth: Sequence[Array] | Array
     if bounded is not None:
         smooth = bounded.of_input(0, u, x, HIGHEST_DEGREE)
@@ -174,8 +171,6 @@ def _log(x: Array) -> Array:
 
 def _functions_of(marginal: Any) -> _Functions:
     """All functions of an input with this law."""
-    from scipy.special import ndtri
-
     v, weight = probability_rule()
     u = np.concatenate([ndtri(v), -ndtri(v)])
     x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)

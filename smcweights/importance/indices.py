@@ -1,0 +1,230 @@
+"""Sobol' indices as a result: estimates that share one covariance, and tables of them.
+
+They follow from the means over pairs by the delta method, so that sums, differences and rankings
+have intervals too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..cautions import Caution
+from ..errors import DegeneracyError
+from ..estimate import Estimate
+from .pairs import ORDERS, Pairs, PickFreeze
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+__all__ = ["SobolIndices", "indices_of", "joint_indices", "parts_of"]
+
+Array = np.ndarray
+SETTLED = 0.01  # half-width at which an index near zero is as good as zero
+
+
+@dataclass(frozen=True)
+class SobolIndices:
+    """Sobol' indices, as estimates that share one covariance.
+
+    Attributes
+    ----------
+    indices : Estimate, shape (J,)
+        All indices under names like "first X1", "total X1", "second X1 X2" (with "output: " in
+        front where the model has several outputs), with their joint covariance: sums,
+        differences and rankings by `Estimate.apply`.
+    first, total, second : Estimate or None
+        Parts of it, named after the inputs; None where they were not asked for.
+    mean, variance : Estimate, shape () or (outputs,)
+        Of the model's output.
+    inputs, outputs : tuple of str
+        Inputs or groups of inputs, and outputs.
+    method : str
+        What was used.
+    pairs : Pairs or None
+        The model calls behind it, for `smcweights.reweight`; not kept in files.
+    """
+
+    indices: Estimate
+    first: Estimate | None
+    total: Estimate | None
+    second: Estimate | None
+    mean: Estimate
+    variance: Estimate
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    method: str
+    pairs: Pairs | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What can't be promised of the indices, the mean or the variance."""
+        parts = (self.indices, self.mean, self.variance)
+        return tuple(dict.fromkeys(caution for part in parts for caution in part.cautions))
+
+    def summary(self, level: float = 0.95) -> str:
+        """Table of all indices with intervals, followed by what there is to say about them.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Level of the intervals.
+
+        Returns
+        -------
+        str
+            Every negative estimate has a line that says what it means and about how many calls
+            would settle it.
+        """
+        import pandas
+
+        lower, upper = self.indices.interval(level)
+        table = pandas.DataFrame(
+            {
+                "value": self.indices.value,
+                "standard_error": self.indices.standard_error,
+                "lower": lower,
+                "upper": upper,
+            },
+            index=list(self.indices.names),
+        )
+        calls = int(self.indices.cost["evaluations"])
+        lines = [f"Sobol' indices by {self.method}, {calls:,} model calls", table.to_string()]
+        lines += _negatives(self.indices, level)
+        lines += [f"warning: {caution.text}" for caution in self.indices.cautions]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def to_df(self) -> Any:
+        """Tables laid out as SALib's ``to_df``, to be used in its place.
+
+        Returns
+        -------
+        list of pandas.DataFrame
+            Total (columns ST, ST_conf), first (S1, S1_conf) and, if estimated, second (S2, S2_conf,
+            indexed by pairs); those not asked for are left out. ``conf`` is the half-width of the
+            95 % interval. With several outputs a dict of such lists.
+        """
+        found = {o: self._tables(k) for k, o in enumerate(self.outputs)}
+        return found if len(found) > 1 else found[self.outputs[0]]
+
+    def _tables(self, output: int) -> list[pandas.DataFrame]:
+        import pandas
+
+        pairs = [(a, b) for i, a in enumerate(self.inputs) for b in self.inputs[i + 1 :]]
+        parts = (
+            ("ST", self.total, list(self.inputs)),
+            ("S1", self.first, list(self.inputs)),
+            ("S2", self.second, pairs),
+        )
+        tables = []
+        for column, part, index in parts:
+            if part is None:
+                continue
+            rows = slice(output * len(index), (output + 1) * len(index))
+            half = (part.interval()[1] - part.value)[rows]
+            tables.append(
+                pandas.DataFrame(
+                    {column: part.value[rows], f"{column}_conf": half},
+                    # a list of tuples would otherwise become a MultiIndex
+                    index=pandas.Index(index, tupleize_cols=False),
+                )
+            )
+        return tables
+
+    def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
+        """Bars of the indices with intervals, see `smcweights.plots.sobol`."""
+        from .figures import sobol
+
+        return sobol(self, ax, level=level)
+
+
+def _negatives(indices: Estimate, level: float) -> list[str]:
+    """A line for every negative estimate: what it means, and what would settle it."""
+    _, upper = indices.interval(level)
+    lines = []
+    for name, value, end in zip(indices.names, indices.value, upper, strict=True):
+        if value >= 0:
+            continue
+        shown = f"{name} = {value:.2g}: "
+        half = end - value
+        if name.split(": ")[-1].startswith("second"):
+            shown += "a true index is never negative; this one is a difference of others, and "
+        else:
+            shown += "a true index is never negative, its unbiased estimate is when "
+        shown += "the error exceeds the index; "
+        if not np.isfinite(half):
+            lines.append(shown + "its standard error is unknown")
+        elif end < 0:
+            lines.append(
+                shown + f"but its {level:.0%} interval lies below zero, which happens to a valid "
+                "interval by chance; if it persists with another seed, look for noise in the model"
+            )
+        elif indices.cautions:
+            lines.append(shown + "its interval is not to be trusted, see the warnings")
+        elif half <= SETTLED:
+            lines.append(shown + f"the {level:.0%} interval says it is below {end:.1g}: settled")
+        else:
+            more = indices.cost["evaluations"] * ((half / SETTLED) ** 2 - 1)
+            lines.append(
+                shown + f"zero is within its {level:.0%} interval, and about "
+                f"{float(f'{more:.2g}'):,.0f} more calls would narrow that to +-{SETTLED:g}"
+            )
+    return lines
+
+
+def indices_of(means: Estimate, pairs: Pairs, scalar: bool, method: str) -> SobolIndices:
+    """Indices, mean and variance from the estimated means of the pairs' terms."""
+    plan, outputs, centre = pairs.plan, pairs.outputs, pairs.centre
+    k = len(outputs)
+    joint = joint_indices(means, pairs)
+
+    def mean_of(v: Array) -> Any:
+        found = v.reshape(k, -1)[:, 0] + centre
+        return found[0] if scalar else found
+
+    def variance_of(v: Array) -> Any:
+        m = v.reshape(k, -1)
+        found = m[:, 1] - m[:, 0] ** 2
+        return found[0] if scalar else found
+
+    return SobolIndices(
+        indices=joint,
+        **parts_of(joint, plan, outputs),
+        mean=means.apply(mean_of, names="mean" if scalar else outputs),
+        variance=means.apply(variance_of, names="variance" if scalar else outputs),
+        inputs=plan.inputs,
+        outputs=outputs,
+        method=method,
+        pairs=pairs,
+    )
+
+
+def joint_indices(means: Estimate, pairs: Pairs) -> Estimate:
+    """All indices from the estimated means, by the delta method."""
+    outputs, centre = pairs.outputs, pairs.centre
+    values = means.value.reshape(len(outputs), -1)
+    variance = values[:, 1] - values[:, 0] ** 2
+    if not (variance > 1e-13 * np.maximum(values[:, 1], (1e-8 * centre) ** 2)).all():
+        at = int(np.argmin(variance))
+        raise DegeneracyError(
+            f"output {outputs[at]!r} has no variance that could be shared out after "
+            f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
+        )
+    return means.apply(pairs.indices, names=pairs.names)
+
+
+def parts_of(joint: Estimate, plan: PickFreeze, outputs: tuple[str, ...]) -> dict[str, Any]:
+    """First, total and second out of all indices."""
+    found: dict[str, Estimate | None] = dict.fromkeys(ORDERS)
+    start = 0
+    for kind in plan.order:
+        own = plan.names(kind, outputs)
+        found[kind] = joint.apply(np.eye(len(joint))[start : start + len(own)], names=own)
+        start += len(own)
+    return found

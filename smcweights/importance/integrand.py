@@ -1,0 +1,188 @@
+"""The user's function: called, checked, and measured in units whose squares are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arguments import names_of
+from ..errors import ModelError
+
+__all__ = [
+    "LARGEST",
+    "Integrand",
+    "Units",
+    "call_integrand",
+    "checked_first",
+    "checked_table",
+    "expectation_names",
+    "units_of",
+]
+
+LARGEST = 1e150  # sizes whose squares are still numbers
+
+Integrand = Callable[[np.ndarray], Any]
+
+
+def call_integrand(
+    integrand: Integrand, vectorized: bool, x: np.ndarray, named: str = "integrand"
+) -> np.ndarray:
+    """The integrand at the rows of x as float64, shape (n,) or (n, J); ``named`` in errors."""
+    at = "a batch that begins with"
+    row = x[0]
+    try:
+        # copies: what an integrand does to its argument must not reach the draws
+        if vectorized:
+            return _real(integrand(x.copy()), named)
+        values = []
+        for row in x:
+            at = "the"
+            values.append(_real(integrand(row.copy()), named))
+            if values[-1].shape != values[0].shape:
+                raise ModelError(
+                    f"{named}: returned shape {values[-1].shape} after shape {values[0].shape}; "
+                    "expected as many values for each input"
+                )
+        return np.array(values)
+    except Exception as error:
+        error.add_note(f"smcweights: the {named} failed at {at} input {np.asarray(row).tolist()}")
+        raise
+
+
+def _real(values: ArrayLike, named: str) -> np.ndarray:
+    """What a function returned as float64, nothing of it lost in silence."""
+    if values is None:
+        raise ModelError(f"{named}: returned None; is a return missing?")
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.getmaskarray(values).any():
+            raise ModelError(f"{named}: returned masked values; expected a number for every input")
+        values = values.data
+    if np.iscomplexobj(values):
+        raise ModelError(f"{named}: returned complex numbers; expected real ones")
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{named}: returned {type(values).__name__} that is no array of numbers ({error})"
+        ) from error
+
+
+def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -> np.ndarray:
+    """Integrand values as (n, J), or what is wrong with them, with the input concerned."""
+    if values.ndim not in (1, 2) or len(values) != len(x) or values.size == 0:
+        raise ModelError(
+            f"{named}: returned shape {values.shape} for inputs of shape {x.shape}; expected "
+            f"({len(x)},) or ({len(x)}, J); for a function of one input vector pass "
+            "vectorized=False"
+            + ("; J arrays are joined by np.stack(..., axis=1)" if values.ndim == 2 else "")
+        )
+    table = values.reshape(len(x), -1)
+    bad = np.argwhere(~np.isfinite(table))
+    if len(bad):
+        i, j = bad[0]
+        raise ModelError(
+            f"{named}: value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
+            f"finite number ({len(np.unique(bad[:, 0]))} of {len(x)} inputs of this batch failed)"
+        )
+    large = np.argwhere(np.abs(table) > LARGEST)
+    if len(large):
+        i, j = large[0]
+        raise ModelError(
+            f"{named}: value {j + 1} is {table[i, j]:g} at input {x[i].tolist()}; expected sizes "
+            f"up to {LARGEST:g}, whose squares are numbers still: use other units, if the "
+            "expectation exists at all"
+        )
+    return table
+
+
+def checked_first(
+    blocks: Generator[np.ndarray, None, None], check: Callable[[np.ndarray], object]
+) -> list[np.ndarray]:
+    """All of a function's answers; ``check`` may end the run after the first."""
+    found: list[np.ndarray] = []
+    with closing(blocks):
+        for block in blocks:
+            if not found:
+                check(block)
+            found.append(block)
+    return found
+
+
+@dataclass(frozen=True)
+class Units:
+    """The integrand as everything here sees it: (integrand - offset) / unit.
+
+    Attributes
+    ----------
+    offset : ndarray, shape (J,)
+        What draws of the input law gave, if it was nearly always the same; the rest is what has
+        to be integrated.
+    unit : ndarray, shape (J,)
+        1, or a power of 2 where fourth powers would not be numbers.
+    usual : ndarray of bool, shape (J,), default False
+        Where the offset is the very value of most draws: how often the rest was seen is what an
+        error rests on.
+    """
+
+    offset: np.ndarray
+    unit: np.ndarray
+    usual: np.ndarray | bool = False
+
+    @property
+    def centre(self) -> np.ndarray:
+        """The offset, measured in units: (J,)."""
+        return self.offset / self.unit
+
+    @property
+    def level(self) -> np.ndarray:
+        """The value of most draws, measured in units, or 0: (J,)."""
+        return np.where(self.usual, self.centre, 0.0)
+
+    def original(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., J) in the user's units."""
+        return values * self.unit + self.offset
+
+    def measured(self, values: np.ndarray) -> np.ndarray:
+        """The user's values (..., J) in these units."""
+        return (values - self.offset) / self.unit
+
+    def fitted(self, size: np.ndarray) -> Units:
+        """Units in which the largest values, of ``size`` (J,) in the present ones, are ordinary."""
+        extreme = (size > 1e30) | ((size > 0) & (size < 1e-30) & (self.unit > 1e-250))
+        if not extreme.any():
+            return self
+        return replace(self, unit=self.unit * np.where(extreme, _power_of_2(size), 1.0))
+
+
+def units_of(values: np.ndarray, shifted: bool = True) -> Units:
+    """Units for an integrand with these values (n, J); no offset unless ``shifted``."""
+    n, j = values.shape
+    offset, usual = np.zeros(j), np.zeros(j, dtype=bool)
+    if shifted:
+        # a value taken by most is the median as well
+        middle = np.partition(values, n // 2, axis=0)[n // 2]
+        usual = ((values == middle).sum(0) > n / 2) & (middle != 0)
+        # small differences of large numbers would drown in what rounding does to the large ones
+        flat = np.abs(values - middle).max(0) < np.abs(middle) / 1000
+        offset = np.where(usual | flat, middle, 0.0)
+    size = np.abs(values - offset).max(0)
+    size = np.where(size > 0, size, np.abs(offset))
+    size = np.where(size > 0, size, size.max())
+    extreme = (size > 1e30) | ((size > 0) & (size < 1e-30))
+    return Units(offset, np.where(extreme, _power_of_2(size), 1.0), usual)
+
+
+def _power_of_2(size: np.ndarray) -> np.ndarray:
+    return 2.0 ** np.round(np.log2(np.maximum(size, 1e-300)))
+
+
+def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:
+    """The names given, as many as values of the integrand, or E1, E2, ..."""
+    if names is None and scalar:
+        return ("estimate",)
+    return names_of(names, count)

@@ -1,0 +1,258 @@
+"""Independent scramblings of Sobol' points for pairs (X, X'), and means over them.
+
+The spread of the scramblings is the standard error. A sparse polynomial learned for each fold of
+them from the others takes away what it explains, whose part in every mean is known exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from scipy.special import ndtri
+
+from ..errors import ModelError
+from ..execution import Run
+from ..randomness import generator
+from ..weights import pareto_k
+from .integrand import Integrand, call_integrand, checked_first, checked_table
+from .laws import Law
+from .pairs import PickFreeze
+from .sparse_polynomials import (
+    ROWS_PER_TABLE,
+    ProductBasis,
+    Rows,
+    SparsePolynomial,
+    fit_sparse,
+)
+
+__all__ = [
+    "MOST_FITTED",
+    "Replicates",
+    "SobolPoints",
+    "corrected_means",
+    "outputs_of",
+    "sobol_points",
+]
+
+Array = np.ndarray
+REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
+FOLDS = 4  # of replicates, for the polynomial
+ROWS_PER_CALL = 8192
+MOST_FITTED = 12_000  # rows behind a polynomial
+
+
+def outputs_of(model: Integrand, vectorized: bool, plan: PickFreeze, a: Array, b: Array) -> Array:
+    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K)."""
+    x = plan.points(a, b)
+    rows = x.reshape(-1, a.shape[1])
+    y = call_integrand(model, vectorized, rows, "model")
+    checked_table(y, rows, "model")
+    return np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1)
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """Points of R scramblings and the model's outputs there.
+
+    ``a``, ``b`` (R, n, d) standard normals; ``y`` (R, n, calls, K); ``scalar`` where the model
+    returned one number per input.
+    """
+
+    law: Law
+    plan: PickFreeze
+    a: Array
+    b: Array
+    y: Array
+    scalar: bool = True
+
+    @property
+    def count(self) -> int:
+        """Scramblings, R."""
+        return self.a.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Points of each."""
+        return self.a.shape[1]
+
+    @property
+    def calls(self) -> int:
+        """Model calls."""
+        return self.count * self.size * self.plan.calls
+
+    def means(self, centre: Array) -> tuple[Array, float]:
+        """Mean terms of each replicate, (R, K, J), and to how many equal pairs V is due."""
+        y = np.moveaxis(self.y - centre, 2, 1)
+        table = np.stack([self.plan.terms(one).mean(0) for one in y])
+        squares = self._squares(centre)
+        fourth = (squares**2).sum(0)
+        effective = np.divide(
+            squares.sum(0) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0
+        )
+        return table, float(effective.min())
+
+    def _squares(self, centre: Array) -> Array:
+        """Squared outputs of each pair, (R n, K)."""
+        squares = self.y[:, :, :2] - centre
+        return (squares**2).sum(2).reshape(-1, self.y.shape[3])
+
+    def tail(self, centre: Array) -> float:
+        """Largest Pareto k-hat of the squared outputs; -inf where the inputs are bounded."""
+        if np.isfinite(self.law.ranges).all():
+            return -math.inf
+        outputs = self.y[:, :, :2].reshape(-1, self.y.shape[3])
+        shapes = [
+            pareto_k(np.log(np.maximum(column, 1e-300)))
+            for column, output in zip(self._squares(centre).T, outputs.T, strict=True)
+            # an output of few values has no tail
+            if len(np.unique(output)) > len(output) / 10
+        ]
+        # infinite: too few values to fit a tail to, as of an indicator
+        return max((k for k in shapes if np.isfinite(k)), default=-math.inf)
+
+    def at_most(self, calls: int, size: int) -> tuple[Replicates, int]:
+        """Points per scrambling, at most ``size``, that keep within the calls.
+
+        Replicates beyond the least number go first, then points.
+        """
+        fitting = calls // (size * self.plan.calls)
+        if fitting >= self.count:
+            return self, size
+        if fitting < REPLICATES:
+            return self, size // 2
+        return replace(self, a=self.a[:fitting], b=self.b[:fitting], y=self.y[:fitting]), size
+
+
+@dataclass(frozen=True)
+class SobolPoints:
+    """Where replicates get their next points, and the run in which the model is called there.
+
+    ``check`` is told the number of outputs before the second batch is called.
+    """
+
+    law: Law
+    plan: PickFreeze
+    run: Run
+    draw: tuple[Callable[[int], Array], ...]
+    check: Callable[[int], object]
+
+    def extended(self, before: Replicates | None, n: int) -> Replicates:
+        """Go on to ``n`` points, a power of two, per scrambling."""
+        count = len(self.draw) if before is None else before.count
+        size = 0 if before is None else before.size
+        d, calls = self.law.dimension, self.plan.calls
+        v = np.stack([draw(n - size) for draw in self.draw[:count]])
+        u = ndtri(np.clip(v, 1e-17, 1 - 2.0**-53))
+        a, b = u[:, :, :d], u[:, :, d:]
+        xa, xb = (self.law.to_inputs(half.reshape(-1, d)) for half in (a, b))
+        step = max(1, min(math.ceil(len(xa) / 32), ROWS_PER_CALL // calls))
+        cuts = [(s, min(s + step, len(xa))) for s in range(0, len(xa), step)]
+        blocks = self.run.stream(
+            f"points {size} to {n}",
+            [(xa[s:e], xb[s:e]) for s, e in cuts],
+            [(e - s) * calls for s, e in cuts],
+        )
+        y = np.concatenate(checked_first(blocks, lambda y: self.check(y[0, 0].size)))
+        scalar = y.ndim == 2
+        y = y.reshape(count, n - size, calls, -1)
+        if before is None:
+            return Replicates(self.law, self.plan, a, b, y, scalar)
+        if y.shape[3] != before.y.shape[3]:
+            raise ModelError(
+                f"model: returned {y.shape[3]} outputs, {before.y.shape[3]} before; expected as "
+                "many at every call"
+            )
+        a, b = np.concatenate([before.a, a], axis=1), np.concatenate([before.b, b], axis=1)
+        y = np.concatenate([before.y, y], axis=1)
+        return Replicates(self.law, self.plan, a, b, y, scalar)
+
+
+def sobol_points(
+    law: Law, plan: PickFreeze, run: Run, count: int, check: Callable[[int], object]
+) -> SobolPoints:
+    """So many scramblings, on random streams of the run."""
+    from scipy.stats import qmc
+
+    d = law.dimension
+    if 2 * d > qmc.Sobol.MAXDIM:
+        raise ValueError(f"law: {d} inputs; Sobol' points allow {qmc.Sobol.MAXDIM // 2}")
+
+    def draw(engine: qmc.Sobol, jitter: np.random.Generator, n: int) -> Array:
+        # points have 30 bits; with the rest at random each one is exactly uniform
+        return engine.random(n) + 2.0**-30 * jitter.random((n, 2 * d))
+
+    draws = tuple(
+        partial(
+            draw,
+            qmc.Sobol(2 * d, scramble=True, seed=generator(run.root, "scrambling", r)),
+            generator(run.root, "jitter", r),
+        )
+        for r in range(count)
+    )
+    return SobolPoints(law, plan, run, draws, check)
+
+
+def _data(
+    replicates: Replicates, which: Array, most: int, root: np.random.SeedSequence
+) -> tuple[Array, Array]:
+    """Up to ``most`` points u (n, d) of some replicates, independent ones first, and outputs."""
+    plan, d = replicates.plan, replicates.law.dimension
+    a, b = (v[which].reshape(-1, d) for v in (replicates.a, replicates.b))
+    y = replicates.y[which].reshape(len(a), plan.calls, -1)
+    u, values = [a, b], [y[:, 0], y[:, 1]]
+    room = most - 2 * len(a)
+    # the other points repeat coordinates of these two: every so many pairs will do
+    mixed = max(room // (plan.calls - 2), 0)
+    if mixed:
+        rows = np.arange(0, len(a), max(math.ceil(len(a) / mixed), 1))
+        u += list(plan.points(a[rows], b[rows])[2:])
+        values += list(np.moveaxis(y[rows], 1, 0)[2:])
+    u_all, y_all = np.concatenate(u), np.concatenate(values)
+    if len(u_all) > most:
+        rows = np.arange(most) * len(u_all) // most
+        u_all, y_all = u_all[rows], y_all[rows]
+    # in random order, for those who take the first rows
+    order = generator(root, "order of rows").permutation(len(u_all))
+    return u_all[order], y_all[order]
+
+
+def corrected_means(
+    replicates: Replicates, centre: Array, basis: ProductBasis, root: np.random.SeedSequence
+) -> tuple[Array, list[list[SparsePolynomial]]]:
+    """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
+    plan, law, count = replicates.plan, replicates.law, replicates.count
+    means = replicates.means(centre)[0]
+    fold_of = np.arange(count) % FOLDS
+    used: list[list[SparsePolynomial]] = [[] for _ in range(means.shape[1])]
+    for f in range(FOLDS):
+        inside, rest = np.flatnonzero(fold_of == f), np.flatnonzero(fold_of != f)
+        judges = rest[::4]
+        sets = []
+        for which, most in ((np.setdiff1d(rest, judges), MOST_FITTED), (judges, MOST_FITTED // 3)):
+            u, y = _data(replicates, which, most, root)
+            x = law.to_inputs(u)
+            sets.append((Rows(u, x, basis.tables(u, x)), y - centre))
+        (rows, y), (rows_out, y_out) = sets
+        learned = [
+            fit_sparse(basis, (rows, y[:, k]), (rows_out, y_out[:, k]))
+            for k in range(means.shape[1])
+        ]
+        for k, (polynomial, _) in enumerate(learned):
+            used[k].append(polynomial)
+        if all(polynomial.empty for polynomial, _ in learned):
+            continue
+        # a few replicates at a time: tables are large
+        step = max(ROWS_PER_TABLE // replicates.size, 1)
+        for r in (inside[s : s + step] for s in range(0, len(inside), step)):
+            halves = [v[r].reshape(-1, law.dimension) for v in (replicates.a, replicates.b)]
+            points = [(u, law.to_inputs(u)) for u in halves]
+            for k, (polynomial, own) in enumerate(learned):
+                if not polynomial.empty:
+                    y = np.moveaxis(replicates.y[r, :, :, k] - centre[k], 2, 0)
+                    at_a, at_b = (own.tables(u, x) for u, x in points)
+                    means[r, k] = polynomial.corrected(plan, at_a, at_b, y)
+    return means, used

@@ -1,0 +1,478 @@
+"""Sobol' indices with their joint covariance, from model calls.
+
+`sobol_indices` estimates the means over pairs that they follow from (`pairs`) together, and carries
+their covariance to the indices. Three ways to estimate them:
+
+"qmc"
+    Sixteen to thirty-one independent scramblings of Sobol' points; the standard error is their
+    spread, the intervals are Student's.
+"surrogate"
+    The same points, and a sparse polynomial P, whose indices are known exactly: what is
+    estimated is how the residual Y - P changes them. For each fold of scramblings P is learned from
+    the others, so that its errors cost precision, never bias: the means stay exactly unbiased.
+"importance"
+    Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
+    small, nearly everywhere.
+
+References: Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for
+the pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
+sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
+sampling.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .. import arguments
+from ..cautions import Caution, tell
+from ..errors import DegeneracyError, PrecisionWarning
+from ..estimate import Estimate
+from ..execution import open_run
+from ..provenance import described, provenance
+from ..randomness import Seed, generator
+from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from .adaptive import adaptive_importance_sampling
+from .indices import SobolIndices, indices_of, joint_indices
+from .integrand import Integrand
+from .pairs import (
+    Groups,
+    Pairs,
+    PickFreeze,
+    doubled_law,
+    independent_law,
+    output_names,
+    pick_freeze,
+)
+from .replicates import (
+    REPLICATES,
+    Replicates,
+    SobolPoints,
+    corrected_means,
+    outputs_of,
+    sobol_points,
+)
+from .sparse_polynomials import ProductBasis, SparsePolynomial, product_basis
+
+__all__ = ["sobol_indices"]
+
+Array = np.ndarray
+Result = TypeVar("Result")
+METHODS = ("auto", "qmc", "surrogate", "importance")
+CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
+FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
+IDLE = 0.1  # share of the pairs to which the variance is due
+EXPLAINED = 0.9  # share of every output's variance from which polynomials need no rival
+HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised,
+HEAVY_KNOWN = 0.7  # and where polynomials explain this share of it
+KNOWN = 0.99
+LEAST_ROWS = 120  # pairs that importance sampling needs
+
+
+def sobol_indices(
+    model: Integrand,
+    law: object,
+    budget: int | None = None,
+    *,
+    order: str | Sequence[str] = ("first", "total"),
+    precision: Precision | None = None,
+    method: str = "auto",
+    groups: Groups = None,
+    vectorized: bool = True,
+    names: Sequence[str] | None = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> SobolIndices:
+    """Sobol' indices of a model with independent inputs, with intervals that cover.
+
+    Parameters
+    ----------
+    model : callable, (n, d) -> (n,) or (n, K)
+        K outputs have indices of their own each.
+    law : law of d independent inputs
+        A list or dict of univariate distributions, a SALib problem, or what else
+        `smcweights.importance.laws.as_law` takes; a SALib problem's "groups" are respected.
+    budget : int
+        MODEL CALLS: d + 2 for each pair of points, 2 d + 2 with second order; give this or
+        ``precision``. At least 16 pairs. Points come in powers of two, and a few per cent of the
+        calls may be left.
+    order : some of "first", "total", "second", default ("first", "total")
+        Which indices.
+    precision : Precision, optional
+        Half-width every index is to have.
+    method : {"auto", "surrogate", "qmc", "importance"}
+        See this module's page. "auto": a pilot of the first eighth of the points tells whether the
+        output is concentrated on few of them, and polynomials don't explain it: on so few that no
+        interval could be promised, and importance sampling is taken; on somewhat more, and a pilot
+        of importance sampling tells by the variance per call. Otherwise it is "surrogate", whose
+        polynomial is left out where it explains under a tenth of the variance of data held out.
+    groups : dict of str to sequence of str, or sequence of str, length d, optional
+        Groups of inputs, which then have indices as one: names to inputs, or a name per input.
+    vectorized : bool, default True
+        Whether the model takes many inputs at once.
+    names : sequence of str, length K, optional
+        Names of the outputs.
+    seed, executor, progress, checkpoint
+        As for `smcweights.adaptive_importance_sampling`.
+
+    Returns
+    -------
+    SobolIndices
+        Negative estimates are reported as they are; ``summary()`` says what they mean.
+
+    Raises
+    ------
+    ModelError
+        The model returned a wrong shape, NaN or infinity; the message names the input.
+    DegeneracyError
+        The output did not vary.
+    ValueError, TypeError
+        An argument is wrong, or the inputs are dependent.
+
+    Warns
+    -----
+    PrecisionWarning
+        The precision was not reached, or a standard error can't be promised.
+
+    References
+    ----------
+    Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> problem = smw.problems.ishigami()
+    >>> found = smw.sobol_indices(problem.function, problem.law, 5_000, seed=1)
+    >>> found.total.value.round(4).tolist(), bool((found.total.standard_error < 1e-4).all())
+    ([0.5576, 0.4424, 0.2437], True)
+    """
+    arguments.function("model", model, "of an array of inputs")
+    vectorized = arguments.flag("vectorized", vectorized)
+    if groups is None and isinstance(law, Mapping) and "num_vars" in law:
+        groups = law.get("groups")
+    law = independent_law(law)
+    names = arguments.names(names)
+    plan = pick_freeze(law, groups, order)
+    rule = stopping_rule(budget, precision)
+    arguments.one_of("method", method, METHODS)
+    most, per = rule.most, plan.calls
+    least = LEAST_ROWS if method == "importance" else REPLICATES
+    if most < least * per:
+        raise ValueError(
+            f"budget: got {most}; expected at least {least * per}: {least} pairs of points of "
+            f"{per} model calls each"
+        )
+    asked_for = {
+        "law": law,
+        "integrand": model,
+        "budget": most if precision is None else None,
+        "precision": precision,
+        "order": plan.order,
+        "method": method,
+        "groups": [list(np.flatnonzero(m).astype(str)) for m in plan.members],
+        "vectorized": vectorized,
+        "names": names,
+    }
+    began = time.perf_counter()
+    title = "Sobol' indices"
+    with open_run(
+        partial(outputs_of, model, vectorized, plan),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=described(asked_for),
+        seed=seed,
+        total=most if precision is None else None,
+        description=title,
+    ) as run:
+        count, pilot, size = _planned(rule, per, method)
+        points = sobol_points(law, plan, run, count, partial(output_names, names))
+        replicates = points.extended(None, pilot)
+        centre = replicates.y[:, :, :2].mean((0, 1, 2))
+        outputs = output_names(names, replicates.y.shape[3])
+
+        def importance(rows: int, number: int) -> Estimate:
+            """Means of the terms from one adaptive sample over the doubled law."""
+            at = None if checkpoint is None else f"{os.fspath(checkpoint)}.importance-{number}"
+            return adaptive_importance_sampling(
+                partial(_terms, model, vectorized, plan, centre),
+                doubled_law(law),
+                rows,
+                seed=generator(run.root, "importance", number),
+                executor=executor,
+                progress=progress,
+                checkpoint=at,
+            )
+
+        work = _Work(
+            rule=rule,
+            source=provenance(title, run.root, asked_for),
+            began=began,
+            importance=importance,
+            root=run.root,
+            points=points,
+            pairs=Pairs(plan, law, centre, outputs),
+            replicates=replicates,
+        )
+        found = None
+        if method == "importance" or (method == "auto" and work.concentrated()):
+            found = work.by_importance()
+        if found is None:
+            found = work.by_points(size, polynomial=method != "qmc")
+    tell("sobol_indices", found.cautions)
+    return found
+
+
+def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int, int]:
+    """Scramblings, points of each in the pilot, and in all; 0 with a precision."""
+    pairs, size = rule.most // per, 0
+    if method == "importance":
+        # the points serve as the pilot that centres
+        return 4, max(1, 2 ** int(math.log2(max(pairs // 40, 4) // 4))), size
+    if isinstance(rule, Precision):
+        most = min(16, rule.most // (REPLICATES * per))
+        return REPLICATES, 2 ** int(math.log2(max(most, 1))), size
+    size = 2 ** int(math.log2(pairs // REPLICATES))
+    return pairs // size, max(size // 8, 1), size
+
+
+def _terms(
+    model: Integrand, vectorized: bool, plan: PickFreeze, centre: Array, inputs: Array
+) -> Array:
+    """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J)."""
+    d = inputs.shape[1] // 2
+    y = outputs_of(model, vectorized, plan, inputs[:, :d], inputs[:, d:])
+    y = np.moveaxis(y.reshape(len(inputs), plan.calls, -1) - centre, 1, 0)
+    return plan.terms(y).reshape(len(inputs), -1)
+
+
+def _quietly(make: Callable[..., Result], *given: Any) -> Result:
+    """What is made on the way: its cautions are told once, of the result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        return make(*given)
+
+
+@dataclass
+class _Work:
+    """One run of `sobol_indices`: what it knows and what it has measured.
+
+    ``pairs`` is the result's, without its draws; ``lost`` are calls that don't enter the result.
+    """
+
+    rule: Budget | Precision
+    source: dict[str, Any]
+    began: float
+    importance: Callable[[int, int], Estimate]
+    root: np.random.SeedSequence
+    points: SobolPoints
+    pairs: Pairs
+    replicates: Replicates
+    lost: int = 0
+    variances: dict[str, float] = field(default_factory=dict)
+    concentration: float = math.nan
+    learned: dict[tuple[int, int], tuple[Array, list[list[SparsePolynomial]]]] = field(
+        default_factory=dict
+    )
+
+    @cached_property
+    def basis(self) -> ProductBasis:
+        """Of the polynomials."""
+        return product_basis(self.pairs.law)
+
+    def corrected(self) -> tuple[Array, list[list[SparsePolynomial]]]:
+        """Mean terms with polynomials at the points there are; asked for more than once."""
+        at = self.replicates.count, self.replicates.size
+        if at not in self.learned:
+            found = corrected_means(self.replicates, self.pairs.centre, self.basis, self.root)
+            self.learned = {at: found}
+        return self.learned[at]
+
+    def said(self, method: str, calls: int, **diagnostics: Any) -> dict[str, Any]:
+        """What an estimate is told of the run."""
+        return {
+            "method": f"Sobol' indices, {method}",
+            "diagnostics": {
+                "variance_per_call": self.variances,
+                "concentration": self.concentration,
+                **diagnostics,
+            },
+            "cost": {"evaluations": calls, "seconds": time.perf_counter() - self.began},
+            "provenance": self.source,
+        }
+
+    def by_points(self, size: int, polynomial: bool) -> SobolIndices:
+        """Result of replicated points, with or without polynomials."""
+        found: SobolIndices | None = None
+
+        def stage(_: int) -> None:
+            nonlocal found
+            wanted = size
+            if size:
+                left = self.rule.most - self.lost
+                self.replicates, wanted = self.replicates.at_most(left, size)
+            elif found is not None:
+                wanted = 2 * self.replicates.size
+            if self.replicates.size < wanted:
+                self.replicates = self.points.extended(self.replicates, wanted)
+            found = _quietly(self.at_points, polynomial)
+
+        def standing(level: float) -> Standing:
+            assert found is not None
+            pairs, calls = self.replicates.count * self.replicates.size, self.replicates.calls
+            # points double
+            return Standing.of(found.indices, level, pairs, calls + self.lost, calls)
+
+        cautions = until_precise(self.rule, size, stage, standing, "calls")
+        assert found is not None
+        return _quietly(self.at_points, polynomial, cautions) if cautions else found
+
+    def at_points(self, polynomial: bool, cautions: Sequence[Caution] = ()) -> SobolIndices:
+        """Result of the points there are."""
+        replicates, pairs = self.replicates, self.pairs
+        r, calls = replicates.count, replicates.calls + self.lost
+        plain, effective = replicates.means(pairs.centre)
+        method, table, extra = f"{r} scramblings of Sobol' points", plain, {}
+        explained = 0.0
+        if polynomial:
+            table, used = self.corrected()
+            explained = min(p.explained for one in used for p in one)
+            extra = {
+                "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
+                "polynomial_explains": [[p.explained for p in one] for one in used],
+            }
+            self.variances["qmc"] = self.largest_variance(plain) * calls
+            self.variances["surrogate"] = self.largest_variance(table) * calls
+            if any(not p.empty for one in used for p in one):
+                method += " with polynomials as control variates"
+        told = list(cautions)
+        if effective < min(FEW_PAIRS, IDLE * r * replicates.size) and not explained > 0.5:
+            text = (
+                f"the variance of the output is due to {effective:.2g} pairs of points in effect: "
+                "intervals are not to be trusted; method='importance' is made for such models"
+            )
+            told.append(Caution("idle-pairs", text))
+        k = replicates.tail(pairs.centre)
+        if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY):
+            text = (
+                f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
+                "been seen may matter more than the standard error says"
+            )
+            told.append(Caution("heavy-tails", text))
+        said = self.said(method, calls, replicates=r, points=replicates.size, **extra)
+        means = _spread_of(table, cautions=told, **said)
+        kept = replace(pairs, a=replicates.a, b=replicates.b, y=replicates.y)
+        return indices_of(means, kept, replicates.scalar, method)
+
+    def largest_variance(self, table: Array) -> float:
+        """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""
+        try:
+            joint = _quietly(joint_indices, _spread_of(table, **self.said("", 1)), self.pairs)
+        except DegeneracyError:
+            return math.inf
+        return float(joint.variance.max())
+
+    def by_importance(self) -> SobolIndices:
+        """Result of importance sampling; the points at hand serve as the pilot that centres."""
+        self.lost += self.replicates.calls
+        per, left = self.pairs.plan.calls, self.rule.most - self.lost
+        rows, number, means = 0, 0, None
+        first = left // per if isinstance(self.rule, Budget) else min(2_000, left // per)
+
+        def stage(more: int) -> None:
+            nonlocal rows, number, means
+            # a run is used alone or not at all: what stopped the one before says nothing about it
+            if means is not None:
+                self.lost, number = self.lost + rows * per, number + 1
+                more = min(max(rows + more, 100), (self.rule.most - self.lost) // per)
+            rows = more
+            means = _quietly(self.importance, rows, number)
+
+        def standing(level: float) -> Standing:
+            assert means is not None
+            found = _quietly(self.of_importance, means).indices
+            return Standing.of(found, level, rows, self.lost + rows * per, 100 * per)
+
+        cautions = until_precise(self.rule, first, stage, standing, "calls")
+        assert means is not None
+        return _quietly(self.of_importance, means, cautions)
+
+    def of_importance(self, means: Estimate, cautions: Sequence[Caution] = ()) -> SobolIndices:
+        """Result of the means that importance sampling found."""
+        calls = self.lost + int(means.cost["evaluations"]) * self.pairs.plan.calls
+        method = "adaptive importance sampling of pairs"
+        of_means = dict(means.diagnostics)
+        ours = Estimate(
+            means.value,
+            means.covariance,
+            names=means.names,
+            degrees_of_freedom=means.degrees_of_freedom,
+            cautions=[*means.cautions, *cautions],
+            **self.said(method, calls, means=of_means),
+        )
+        kept = replace(self.pairs, means=means)
+        return indices_of(ours, kept, self.replicates.scalar, method)
+
+    def concentrated(self) -> bool:
+        """Whether the output is so concentrated on few points that importance sampling wins."""
+        replicates, pairs, most = self.replicates, self.pairs, self.rule.most
+        per = pairs.plan.calls
+        t = np.moveaxis(replicates.y - pairs.centre, 2, 0).reshape(per, -1, len(pairs.outputs))
+        terms = pairs.plan.terms(t)[..., 1:]
+        terms = terms.reshape(len(terms), -1)
+        size, square = np.abs(terms).mean(0), (terms**2).mean(0)
+        self.concentration = float(
+            np.divide(square, size**2, out=np.full_like(size, 1e9), where=size > 0).max()
+        )
+        share = replicates.means(pairs.centre)[1] * per / replicates.calls
+        few = share < IDLE and share * most / per < FEW_PAIRS
+        if not few and self.concentration < CONCENTRATED:
+            return False
+        if min(p.explained for one in self.corrected()[1] for p in one) > EXPLAINED:
+            return False
+        if few and most - replicates.calls >= LEAST_ROWS * per:
+            return True
+        rows = max(most // per // 6, LEAST_ROWS)
+        if 3 * rows * per > most:
+            return False
+        return self.won(min(rows, 2_000))
+
+    def won(self, rows: int) -> bool:
+        """Whether a pilot of importance sampling beats that of the points by the variance."""
+        pilot = _quietly(self.importance, rows, 100)
+        # few of the pilot's points may carry the output: the weighted sample knows better
+        # what plain draws would give
+        gain = np.asarray(pilot.diagnostics["gain_over_monte_carlo"], dtype=float)
+        gain = gain.reshape(len(self.pairs.outputs), -1)[:, 1:]
+        gain = np.delete(gain, 1, axis=1).ravel()
+        ratio = float(np.median(gain[np.isfinite(gain)])) if np.isfinite(gain).any() else 0.0
+        calls = rows * self.pairs.plan.calls
+        try:
+            trial = _quietly(self.of_importance, pilot)
+            size = float(trial.indices.variance.max()) * calls
+        except DegeneracyError:
+            size = ratio = 0.0
+        self.variances = {"importance": size, "points": size * ratio}
+        self.lost += calls
+        return ratio > 2
+
+
+def _spread_of(table: Array, **said: Any) -> Estimate:
+    """Means and their covariance from independent replicates (R, K, J)."""
+    r = len(table)
+    flat = table.reshape(r, -1)
+    mean = flat.mean(0)
+    factor = (flat - mean).T / math.sqrt(r * (r - 1))
+    return Estimate(mean, factor=factor, degrees_of_freedom=r - 1, **said)

@@ -1,0 +1,219 @@
+"""Draws, stage by stage: points of the working space, their densities, and the integrand there.
+
+A `Stage` is a stratified set of draws from one mixture; the `Sampler` makes them; the `History` is
+all of them together, under the deterministic mixture of the stages, in units that fit their values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..errors import DegeneracyError, ModelError
+from ..execution import Run, batches
+from ..randomness import generator
+from .integrand import Units, checked_first, checked_table, units_of
+from .proposals import Component, Mixture, log_densities, log_mixture
+from .working_space import WorkingSpace
+
+__all__ = ["History", "Sampler", "Stage", "effective_draws", "joined", "split"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Draws from one mixture, in the order of its components, and the integrand there.
+
+    Attributes
+    ----------
+    u, x : ndarray, shape (n, d)
+        Points of the working space, and the inputs they stand for.
+    values : ndarray, shape (n, J)
+        The integrand.
+    log_f, log_h : ndarray, shape (n,)
+        Log densities of the input law and of the mixture.
+    log_g : ndarray, shape (n, K)
+        Log densities of the components.
+    mixture : Mixture
+    counts : ndarray of int, shape (K,)
+        Draws from each component.
+    scalar : bool
+        Whether the integrand returned one number per input.
+    raw : ndarray, shape (n, C), optional
+        What the function returned, where ``values`` derive from it; NaN where it wasn't called.
+    """
+
+    u: np.ndarray
+    x: np.ndarray
+    values: np.ndarray
+    log_f: np.ndarray
+    log_g: np.ndarray
+    log_h: np.ndarray
+    mixture: Mixture
+    counts: np.ndarray
+    scalar: bool
+    raw: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Draws stages: what stays the same from one to the next.
+
+    ``derived`` turns what the function returned, (n, C), into the integrand, (n, J); ``check``
+    is told the number C, and whether it was one without an axis, before the second batch is called.
+    """
+
+    run: Run
+    space: WorkingSpace
+    vectorized: bool
+    check: Callable[[int, bool], object]
+    derived: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def draw(self, name: str, densities: tuple[Component, ...], counts: np.ndarray) -> Stage:
+        """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
+        mixture = Mixture(counts / counts.sum(), densities)
+        u = mixture.sample(generator(self.run.root, name), counts)
+        x, log_f = self.space.to_inputs(u), self.space.log_density(u)
+        # where the input law has no density the integrand may not even be defined
+        inside = log_f > -np.inf
+        called = x if inside.all() else x[inside]
+        if len(called) == 0:
+            raise DegeneracyError(f"{name}: every draw has density zero under the input law")
+        returned, scalar = self._returned(name, called)
+        values, raw = returned, None
+        if self.derived is not None:
+            raw = np.full((len(x), returned.shape[1]), np.nan)
+            raw[inside] = returned
+            values = self.derived(returned)
+        if len(called) < len(x):
+            values, known = np.zeros((len(x), values.shape[1])), values
+            values[inside] = known
+        log_g = log_densities(densities, u)
+        log_h = log_mixture(log_g, mixture.weights)
+        return Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar, raw)
+
+    def _returned(self, name: str, x: np.ndarray) -> tuple[np.ndarray, bool]:
+        """What the function returns at inputs x as (n, C), and whether it was a number each."""
+        jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
+        blocks = self.run.stream(name, jobs, [len(job[0]) for job in jobs])
+        found = checked_first(
+            blocks, lambda b: self.check(checked_table(b, jobs[0][0]).shape[1], b.ndim == 1)
+        )
+        tables = [checked_table(block, job[0]) for block, job in zip(found, jobs, strict=True)]
+        _check_widths({table.shape[1] for table in tables})
+        return np.concatenate(tables), found[0].ndim == 1
+
+
+def _check_widths(widths: set[int]) -> None:
+    if len(widths) > 1:
+        raise ModelError(
+            f"integrand: returned {' and '.join(map(str, sorted(widths)))} values per input in "
+            "different batches; expected as many in each"
+        )
+
+
+def effective_draws(t: np.ndarray) -> np.ndarray:
+    """How many equal draws those of t (n, J) are worth in absolute value: (J,)."""
+    return np.abs(t).sum(0) ** 2 / np.maximum((t**2).sum(0), 1e-300)
+
+
+def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
+    """Counts near n * weights: multiples of ``multiple``, none zero, summing to n rounded down."""
+    parts = n // multiple
+    if parts < len(weights):
+        raise ValueError(f"{n} draws are too few for {len(weights)} mixture components")
+    exact = weights / weights.sum() * (parts - len(weights))
+    counts = 1 + np.floor(exact).astype(np.int64)
+    rest = parts - counts.sum()
+    counts[np.argsort(np.floor(exact) - exact, kind="stable")[:rest]] += 1
+    return counts * multiple
+
+
+def joined(stages: Sequence[Stage], name: str) -> np.ndarray:
+    """One field of the stages, along the draws."""
+    parts = [getattr(stage, name) for stage in stages]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@dataclass
+class History:
+    """All draws so far, under the deterministic mixture of the stages that made them.
+
+    ``units`` are those of its values and of whatever else is measured beside them; None while
+    they are the user's.
+    """
+
+    stages: list[Stage] = field(default_factory=list)
+    log_total: np.ndarray = field(default_factory=lambda: np.empty(0))  # log sum_s n_s h_s
+    units: Units | None = None
+
+    def __len__(self) -> int:
+        return len(self.log_total)
+
+    @property
+    def common(self) -> Units:
+        """The units, once there are any."""
+        assert self.units is not None
+        return self.units
+
+    def settle(self, units: Units) -> None:
+        """Measure all stages, so far in the user's units, in these."""
+        self.units = units
+        self.stages = [replace(s, values=units.measured(s.values)) for s in self.stages]
+
+    def measured(self, stage: Stage, refit: bool = True) -> Stage:
+        """A new stage in the units of the history, which follow it if it outgrows them."""
+        if self.units is None:
+            self.units = units_of(stage.values)
+        _check_widths({len(self.units.unit), stage.values.shape[1]})
+        stage = replace(stage, values=self.units.measured(stage.values))
+        sizes = [np.abs(one.values).max(0) for one in (*self.stages, stage)]
+        fitted = self.units.fitted(np.max(sizes, axis=0))
+        if fitted is self.units or not refit:
+            return stage
+        ratio, self.units = self.units.unit / fitted.unit, fitted
+        self.stages = [replace(s, values=s.values * ratio) for s in self.stages]
+        return replace(stage, values=stage.values * ratio)
+
+    def add(self, stage: Stage) -> None:
+        """Append a stage; the joint mixture of all draws changes with it."""
+        terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in self.stages]
+        new = np.logaddexp.reduce([*terms, np.log(len(stage)) + stage.log_h], axis=0)
+        if self.stages:
+            old = np.log(len(stage)) + stage.mixture.log_density(self.u)
+            new = np.concatenate([np.logaddexp(self.log_total, old), new])
+        self.log_total = new
+        self.stages.append(stage)
+
+    @property
+    def u(self) -> np.ndarray:
+        """Points, (n, d)."""
+        return joined(self.stages, "u")
+
+    @property
+    def x(self) -> np.ndarray:
+        """Inputs, (n, d)."""
+        return joined(self.stages, "x")
+
+    @property
+    def values(self) -> np.ndarray:
+        """The integrand, (n, J)."""
+        return joined(self.stages, "values")
+
+    @property
+    def log_f(self) -> np.ndarray:
+        """Log density of the input law, (n,)."""
+        return joined(self.stages, "log_f")
+
+    def targets(self) -> np.ndarray:
+        """Integrand times weight under the joint mixture, (n, J)."""
+        return self.values * np.exp(self.log_f - self.log_h)[:, None]
+
+    @property
+    def log_h(self) -> np.ndarray:
+        """Log density of the joint mixture at all draws, (n,)."""
+        return self.log_total - np.log(len(self.log_total))
