@@ -31,9 +31,8 @@ from .mixing import (
     mixture_weights,
     starting_components,
 )
-from .proposals import Component, log_densities
+from .proposals import Component, Given, check_normalised, log_densities, working_space
 from .stages import History, Sampler, Stage, effective_draws, split
-from .working_space import Given, check_normalised, working_space
 
 __all__ = [
     "MOST_ADAPTATION",
@@ -167,33 +166,16 @@ class _Trial:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The mixture adaptation ended with, and how it came about.
-
-    Attributes
-    ----------
-    components, weights
-        The mixture.
-    expected : float
-        Criterion per draw.
-    hardly : ndarray of bool, shape (J,)
-        Expectations hardly seen.
-    trials : ndarray, shape (J,)
-        Draws of the input law, for expectations never seen.
-    history : History
-    stages : list of dict
-        What is said of each stage.
-    stopped : str
-        Why there was no other.
-    """
+    """The mixture adaptation ended with, and how it came about."""
 
     components: Components
     weights: np.ndarray
-    expected: float
-    hardly: np.ndarray
-    trials: np.ndarray
+    expected: float  # criterion per draw
+    hardly: np.ndarray  # (J,): expectations hardly seen
+    trials: np.ndarray  # (J,): draws of the input law, for expectations never seen
     history: History
-    stages: list[dict[str, Any]]
-    stopped: str
+    stages: list[dict[str, Any]]  # what is said of each stage
+    stopped: str  # why there was no other
 
     @property
     def doubted(self) -> np.ndarray:

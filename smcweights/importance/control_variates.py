@@ -19,9 +19,8 @@ from .integrand import Integrand, checked_table
 from .laws import Law
 from .mixing import Components
 from .polynomials import PolynomialBasis, polynomial_basis
-from .proposals import ROWS
+from .proposals import ROWS, WorkingSpace
 from .stages import History, Stage
-from .working_space import WorkingSpace
 
 __all__ = ["Asked", "Controls", "Ratios", "choices_of", "prepare_controls", "ratios_of"]
 
@@ -33,25 +32,14 @@ Asked = bool | str | Integrand | Sequence[bool | str | Integrand]
 
 @dataclass(frozen=True)
 class Controls:
-    """Control variates asked for.
+    """Control variates asked for."""
 
-    Attributes
-    ----------
-    components : bool
-        Whether the mixture components serve.
-    functions : tuple
-        Functions (u, x) -> (n, k); their columns less ``means`` integrate to zero under the law.
-    means : ndarray, shape (E,)
-    mean_covariance : ndarray, shape (E, E)
-        Covariance of the means; zero where they are exact.
-    prefixes : tuple of int
-        Numbers of leading columns that make sense on their own, such as polynomial degrees.
-    """
-
-    components: bool
+    components: bool  # whether the mixture components serve
+    # functions (u, x) -> (n, k); their columns less ``means`` integrate to zero under the law
     functions: tuple[Function, ...]
-    means: np.ndarray
-    mean_covariance: np.ndarray
+    means: np.ndarray  # (E,)
+    mean_covariance: np.ndarray  # (E, E): covariance of the means; zero where they are exact
+    # numbers of leading columns that make sense on their own, such as polynomial degrees
     prefixes: tuple[int, ...]
 
     def values(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:

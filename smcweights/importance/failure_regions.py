@@ -10,8 +10,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from .fits import em, fit_directional, starts
-from .proposals import Component, Elliptical, log_densities
-from .working_space import WorkingSpace
+from .proposals import Component, Elliptical, WorkingSpace, log_densities
 
 __all__ = ["FEW_INPUTS", "MANY_INPUTS", "densities_towards", "fit_regions", "smoothed"]
 

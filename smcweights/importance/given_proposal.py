@@ -35,10 +35,10 @@ from .integrand import (
 from .laws import Law, as_law
 from .means import FOLDS, Mean, Regression, mean_of, pooled_mean, self_normalized_mean
 from .mixing import Components, proposal_law
+from .proposals import Given, WorkingSpace, check_normalised
 from .stages import Sampler, Stage, split
 from .under_laws import check_reference
 from .verdict import Evidence, listed, report, unreached
-from .working_space import Given, WorkingSpace, check_normalised
 
 __all__ = ["importance_sampling"]
 

@@ -115,22 +115,12 @@ def checked_first(
 
 @dataclass(frozen=True)
 class Units:
-    """The integrand as everything here sees it: (integrand - offset) / unit.
+    """The integrand as everything here sees it: (integrand - offset) / unit."""
 
-    Attributes
-    ----------
-    offset : ndarray, shape (J,)
-        What draws of the input law gave, if it was nearly always the same; the rest is what has
-        to be integrated.
-    unit : ndarray, shape (J,)
-        1, or a power of 2 where fourth powers would not be numbers.
-    usual : ndarray of bool, shape (J,), default False
-        Where the offset is the very value of most draws: how often the rest was seen is what an
-        error rests on.
-    """
-
+    # (J,): what draws of the input law nearly always gave; the rest is what has to be integrated
     offset: np.ndarray
-    unit: np.ndarray
+    unit: np.ndarray  # (J,): 1, or a power of 2 where fourth powers would not be numbers
+    # (J,): where the offset is the very value of most draws: an error rests on how often it wasn't
     usual: np.ndarray | bool = False
 
     @property

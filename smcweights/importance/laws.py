@@ -18,6 +18,7 @@ from .marginals import (
     ACCEPTED,
     Marginal,
     Perturbed,
+    Truncated,
     checked_names,
     default_names,
     describe_marginal,
@@ -30,7 +31,6 @@ from .marginals import (
 )
 from .normal_maps import NormalMap, normal_map
 from .openturns_laws import OpenTURNSJoint, is_openturns, openturns_joint
-from .salib_problems import salib_marginals
 
 __all__ = ["GaussianCopula", "Law", "aligned", "as_law", "perturbed"]
 
@@ -398,7 +398,7 @@ def as_law(law: Any) -> Law:
         names, marginals = named_marginals(law.marginals, "GaussianCopula marginals")
         return _mapped(names, marginals, np.asarray(law.correlation))
     if isinstance(law, Mapping) and "num_vars" in law:
-        return _mapped(*salib_marginals(law))
+        return _from_salib(law)
     if isinstance(law, (Mapping, list, tuple)):
         names, marginals = named_marginals(law, "law")
         return _mapped(names, marginals)
@@ -552,3 +552,50 @@ def _from_draws_and_density(law: Any) -> Law:
 def _describe_source(source: _DrawsAndDensity | OpenTURNSJoint) -> dict[str, Any]:
     x = np.asarray(source.rvs(size=11, random_state=np.random.default_rng(0)), dtype=float)
     return {"type": type(source.law).__name__, "fingerprint": fingerprint(x, source.logpdf(x))}
+
+
+def _from_salib(problem: Mapping[str, Any]) -> Law:
+    from scipy import stats
+
+    d = problem["num_vars"]
+    names = checked_names(problem.get("names") or default_names(d))
+    bounds = problem.get("bounds")
+    dists = problem.get("dists") or ["unif"] * d
+    for key, value in (("names", names), ("bounds", bounds), ("dists", dists)):
+        if value is None or len(value) != d:
+            found = "is missing" if value is None else f"has {len(value)} entries"
+            raise ValueError(f"SALib problem: {key} {found}, expected num_vars = {d}")
+    marginals = []
+    for name, dist, numbers in zip(names, dists, bounds, strict=True):  # type: ignore[arg-type]
+        where = f"SALib problem: input {name!r}"
+        if dist not in _SALIB_MARGINALS:
+            raise ValueError(
+                f"{where} has the distribution {dist!r}, expected one of "
+                f"{', '.join(_SALIB_MARGINALS)}"
+            )
+        numbers = [float(b) for b in numbers]
+        try:
+            marginal = _SALIB_MARGINALS[dist](stats, *numbers)
+        except TypeError:
+            raise ValueError(
+                f"{where}: {dist} has bounds {numbers}, a wrong number of them"
+            ) from None
+        marginals.append(univariate(marginal, f"{where}: {dist} with bounds {numbers}"))
+    return _mapped(names, tuple(marginals))
+
+
+def _triangular(stats: Any, *bounds: float) -> Any:
+    """Lower end, upper end and the mode as a fraction of the width; two values: lower end 0."""
+    lower, upper, mode = bounds if len(bounds) == 3 else (0.0, *bounds)
+    return stats.triang(mode, lower, upper - lower)
+
+
+_SALIB_MARGINALS: dict[str, Callable[..., Any]] = {
+    "unif": lambda stats, lower, upper: stats.uniform(lower, upper - lower),
+    "logunif": lambda stats, lower, upper: stats.loguniform(lower, upper),
+    "triang": _triangular,
+    "norm": lambda stats, mean, sd: stats.norm(mean, sd),
+    "truncnorm": lambda stats, a, b, mean, sd: Truncated(stats.norm(mean, sd), a, b),
+    "lognorm": lambda stats, mean, sd: stats.lognorm(sd, scale=np.exp(mean)),
+    "weibull": lambda stats, shape, scale, at=0.0: stats.weibull_min(shape, at, scale),
+}

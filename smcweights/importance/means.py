@@ -69,23 +69,13 @@ class Mean:
 
 @dataclass(frozen=True)
 class Regression:
-    """How targets are regressed on controls.
-
-    Attributes
-    ----------
-    choices : sequence of Choice
-    shift : ndarray, shape (J,)
-        A guess of the expectations, subtracted for accuracy only.
-    chosen : ndarray of int, shape (J,), or None
-        Which of ``choices``; None: decided for every fold on the others.
-    earlier : Moments, optional
-        Of independent earlier draws.
-    """
+    """How targets are regressed on controls."""
 
     choices: Sequence[Choice]
-    shift: np.ndarray
+    shift: np.ndarray  # (J,): a guess of the expectations, subtracted for accuracy only
+    # (J,): which of ``choices``; None: decided for every fold on the others
     chosen: np.ndarray | None = None
-    earlier: Moments | None = None
+    earlier: Moments | None = None  # of independent earlier draws
 
     @property
     def needed(self) -> bool:

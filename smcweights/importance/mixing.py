@@ -16,8 +16,7 @@ import numpy as np
 from ..weights import pareto_k
 from .fits import fit_directional, fit_grid, fit_mixtures
 from .laws import Law, aligned, as_law
-from .proposals import Component, Elliptical, Mixture
-from .working_space import WorkingSpace
+from .proposals import Component, Elliptical, Mixture, WorkingSpace
 
 __all__ = [
     "FEW_HITS",
@@ -42,22 +41,13 @@ SHARPNESS = 8  # the power that stands for a maximum in the objective
 
 @dataclass(frozen=True)
 class Components:
-    """Densities to mix, the input law first.
-
-    Attributes
-    ----------
-    densities : tuple of Component, length K
-    direction : ndarray, shape (K, J)
-        For every expectation the combination of densities nearest to its own integrand.
-    share, least : ndarray, shape (K,)
-        First guess of the mixture weights, and how low each may fall.
-    serves : tuple of str, length K
-    """
+    """Densities to mix, the input law first."""
 
     densities: tuple[Component, ...]
+    # (K, J): for every expectation the combination of densities nearest to its own integrand
     direction: np.ndarray
-    share: np.ndarray
-    least: np.ndarray
+    share: np.ndarray  # (K,): first guess of the mixture weights,
+    least: np.ndarray  # and how low each may fall
     serves: tuple[str, ...]
 
 

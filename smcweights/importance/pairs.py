@@ -40,21 +40,11 @@ ORDERS = ("first", "total", "second")
 
 @dataclass(frozen=True)
 class PickFreeze:
-    """Which model calls a pair (X, X') needs, and how indices follow from means over pairs.
+    """Which model calls a pair (X, X') needs, and how indices follow from means over pairs."""
 
-    Attributes
-    ----------
-    inputs : tuple of str, length G
-        Names of the groups.
-    members : ndarray of bool, shape (G, d)
-        Which inputs are in which group.
-    order : tuple of str
-        What is wanted.
-    """
-
-    inputs: tuple[str, ...]
-    members: Array
-    order: tuple[str, ...]
+    inputs: tuple[str, ...]  # names of the groups
+    members: Array  # (G, d): which inputs are in which group
+    order: tuple[str, ...]  # what is wanted
 
     @property
     def both(self) -> bool:

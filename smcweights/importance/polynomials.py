@@ -67,26 +67,15 @@ def multi_indices(dimension: int, most: int, highest: int = 12) -> tuple[np.ndar
 
 @dataclass(frozen=True)
 class PolynomialBasis:
-    """Products of one-dimensional orthonormal polynomials.
+    """Products of one-dimensional orthonormal polynomials."""
 
-    Attributes
-    ----------
-    exponents : ndarray of int, shape (terms, d)
-    sizes : tuple of int
-        Number of terms up to each degree.
-    centre, spread : ndarray, shape (d,)
-        Bounded coordinates are (x - centre) / spread.
-    bounded : ndarray of bool, shape (d,)
-        Which coordinates use the input itself rather than its standard-normal image.
-    recurrence : ndarray, shape (2, d, highest degree + 1)
-        a_k and b_k of p_{k+1} = ((z - a_k) p_k - b_k p_{k-1}) / b_{k+1}.
-    """
-
-    exponents: np.ndarray
-    sizes: tuple[int, ...]
-    centre: np.ndarray
+    exponents: np.ndarray  # (terms, d)
+    sizes: tuple[int, ...]  # number of terms up to each degree
+    centre: np.ndarray  # (d,): bounded coordinates are (x - centre) / spread
     spread: np.ndarray
+    # (d,): which coordinates use the input itself rather than its standard-normal image
     bounded: np.ndarray
+    # (2, d, highest degree + 1): a_k and b_k of p_{k+1} = ((z - a_k) p_k - b_k p_{k-1}) / b_{k+1}
     recurrence: np.ndarray
 
     def __call__(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Densities to draw from, alone and mixed.
 
-Everything here lives in a `working_space.WorkingSpace`, where the input law has zero mean and unit
+Everything here lives in a `WorkingSpace`, where the input law has zero mean and unit
 scale. A component is a frozen dataclass with ``sample(rng, n)`` and ``log_density(u)``; a `Mixture`
 of them, the input law among them, is what draws are taken from. Every component is normalised, so
 each one's density ratio is a control variate of known mean.
@@ -9,24 +9,31 @@ each one's density ratio is a control variate of known mean.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import gammaln, ive, ndtr, ndtri
 
+from ..randomness import generator
+from .laws import Law
+
 __all__ = [
     "Component",
     "Elliptical",
+    "Given",
     "Grid",
     "Mixture",
     "Polar",
+    "WorkingSpace",
+    "check_normalised",
     "features",
     "form_table",
     "log_densities",
     "log_mixture",
     "product_places",
+    "working_space",
 ]
 
 ROWS = 8192  # rows per block of draws
@@ -48,20 +55,11 @@ class Component(Protocol):
 
 @dataclass(frozen=True)
 class Elliptical:
-    """A multivariate normal law, or a Student law when the degrees of freedom are finite.
+    """A multivariate normal law, or a Student law when the degrees of freedom are finite."""
 
-    Attributes
-    ----------
-    mean : ndarray, shape (d,)
-    cholesky : ndarray, shape (d, d)
-        Lower triangular factor of the scale matrix.
-    degrees_of_freedom : float
-        Infinity is the normal law.
-    """
-
-    mean: np.ndarray
-    cholesky: np.ndarray
-    degrees_of_freedom: float = np.inf
+    mean: np.ndarray  # (d,)
+    cholesky: np.ndarray  # (d, d): lower triangular factor of the scale matrix
+    degrees_of_freedom: float = np.inf  # infinity is the normal law
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
@@ -86,21 +84,12 @@ class Polar:
 
     Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling with a
     flexible mixture model, Reliab. Eng. Syst. Saf. 191.
-
-    Attributes
-    ----------
-    direction : ndarray, shape (d,)
-        Unit vector.
-    concentration : float
-        0 is uniform on the sphere.
-    shape, square : float
-        Of the Nakagami law: the squared radius is a Gamma law with this shape and mean.
     """
 
-    direction: np.ndarray
-    concentration: float
-    shape: float
-    square: float
+    direction: np.ndarray  # (d,): unit vector
+    concentration: float  # 0 is uniform on the sphere
+    shape: float  # the squared radius has a Gamma law of this shape
+    square: float  # and this mean
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
@@ -155,17 +144,10 @@ def _log_bessel(order: float, x: float) -> float:
 
 @dataclass(frozen=True)
 class Grid:
-    """A product of histograms in the probability scale v = Phi(u) of every coordinate.
+    """A product of histograms in the probability scale v = Phi(u) of every coordinate."""
 
-    Attributes
-    ----------
-    edges : ndarray, shape (d, bins + 1)
-        From 0 to 1.
-    heights : ndarray, shape (d, bins)
-        Densities with respect to the standard-normal law; each row integrates to 1.
-    """
-
-    edges: np.ndarray
+    edges: np.ndarray  # (d, bins + 1): from 0 to 1
+    # (d, bins): densities with respect to the standard-normal law; each row integrates to 1
     heights: np.ndarray
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -283,15 +265,9 @@ def form_table(means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mixture:
-    """A finite mixture; component 0 is the input law itself in every mixture built here.
+    """A finite mixture; component 0 is the input law itself in every mixture built here."""
 
-    Attributes
-    ----------
-    weights : ndarray, shape (K,)
-    components : tuple of Component
-    """
-
-    weights: np.ndarray
+    weights: np.ndarray  # (K,)
     components: tuple[Component, ...]
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
@@ -318,3 +294,129 @@ def log_mixture(log_g: np.ndarray, weights: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             out[a : a + ROWS] = top + np.log(np.exp(terms - top[:, None]).sum(1))
     return out
+
+
+@dataclass(frozen=True)
+class WorkingSpace:
+    """Coordinates in which the input law has zero mean and unit scale.
+
+    Standard-normal space where the law has an isoprobabilistic map; otherwise the inputs
+    themselves, centred and scaled.
+    """
+
+    law: Law
+    centre: np.ndarray | None = None  # (d,): None where the law is mapped
+    # (d, d): inputs are then centre + factor u
+    factor: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+
+    def to_inputs(self, u: np.ndarray) -> np.ndarray:
+        """Inputs (n, d) of the points u (n, d)."""
+        if self.centre is None:
+            return self.law.to_inputs(u)
+        return self.centre + u @ self.factor.T
+
+    def from_inputs(self, x: np.ndarray) -> np.ndarray:
+        """Points (n, d) of the inputs x (n, d)."""
+        if self.centre is None:
+            return self.law.from_inputs(x)
+        return np.linalg.solve(self.factor, (x - self.centre).T).T
+
+    def log_volume(self, u: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Log of |dx/du| at the points u, whose inputs are x: (n,)."""
+        if self.centre is None:
+            return self._standard_log_density(u) - self.law.log_density(x)
+        return np.full(len(u), np.log(np.abs(np.linalg.det(self.factor))))
+
+    def input_log_density(self, x: np.ndarray, log_f: np.ndarray) -> np.ndarray:
+        """Log density of the law at inputs x, given that at their points: (n,)."""
+        if self.centre is None:
+            return self.law.log_density(x)
+        # a user's density may be dear: it has been called already
+        return log_f - self.log_volume(x, x)
+
+    def _standard_log_density(self, u: np.ndarray) -> np.ndarray:
+        """Standard-normal log density, (n,)."""
+        return -0.5 * (np.einsum("nd,nd->n", u, u) + u.shape[1] * LOG_2PI)
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draws of the input law, shape (n, d)."""
+        if self.centre is None:
+            return rng.standard_normal((n, self.law.dimension))
+        return self.from_inputs(self.law.sample(rng, n))
+
+    def log_density(self, u: np.ndarray) -> np.ndarray:
+        """Log density of the input law at the points u, (n,)."""
+        if self.centre is None:
+            return self._standard_log_density(u)
+        x = self.to_inputs(u)
+        return self.law.log_density(x) + self.log_volume(u, x)
+
+
+def working_space(law: Law, rng: np.random.Generator) -> WorkingSpace:
+    """The working space of a `laws.Law`; an unmapped law is scaled by 4096 draws of its own."""
+    if law.mapped:
+        return WorkingSpace(law)
+    x = law.sample(rng, 4096)
+    low, centre, high = np.quantile(x, [0.02, 0.5, 0.98], axis=0)
+    x = x[((x >= low) & (x <= high)).all(1)]
+    spread = np.maximum(high - low, 1e-300) / 4
+    correlation = np.corrcoef(x.T).reshape(law.dimension, law.dimension)
+    correlation = 0.99 * np.nan_to_num(correlation) + 0.01 * np.eye(law.dimension)
+    np.fill_diagonal(correlation, 1.0)
+    return WorkingSpace(law, centre, spread[:, None] * np.linalg.cholesky(correlation))
+
+
+@dataclass(frozen=True)
+class Given:
+    """A law of the user's (a `laws.Law` on the inputs), seen from a working space."""
+
+    law: Law
+    space: WorkingSpace
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draws, shape (n, d)."""
+        x = self.law.sample(rng, n)
+        try:
+            return self.space.from_inputs(x)
+        except ValueError as error:
+            raise ValueError(f"proposal: draws outside the support of the law: {error}") from error
+
+    def log_density(self, u: np.ndarray) -> np.ndarray:
+        """Log density at the rows of u, shape (n,)."""
+        x = self.space.to_inputs(u)
+        return self.law.log_density(x) + self.space.log_volume(u, x)
+
+
+def check_normalised(law: Law, root: np.random.SeedSequence, argument: str, remedy: str) -> None:
+    """Refuse a law whose density doesn't integrate to one, or isn't that of its draws.
+
+    For densities f and q the mean of q/(f + q) over draws of f is that of f/(f + q) over draws of
+    q; both are bounded, whatever the tails. q is a Student law of about the same scale.
+    """
+    if law.mapped:
+        return
+    space = working_space(law, generator(root, "scale", 1))
+    other = Elliptical(np.zeros(law.dimension), np.eye(law.dimension), 3.0)
+    rng, n = generator(root, "normalised"), 4096
+    u, v = space.sample(rng, n), other.sample(rng, n)
+    with np.errstate(invalid="ignore"):
+        ours = space.log_density(u) - other.log_density(u)
+        theirs = space.log_density(v) - other.log_density(v)
+
+    def balance(log_constant: float) -> tuple[float, float, float]:
+        a = 1 / (1 + np.exp(np.clip(ours - log_constant, -700, 700)))
+        b = 1 / (1 + np.exp(np.clip(log_constant - theirs, -700, 700)))
+        return a.mean(), b.mean(), np.sqrt((a.var() + b.var()) / n)
+
+    a, b, error = balance(0.0)
+    # six standard errors of bounded terms; the second condition is for their discreteness
+    if abs(a - b) > 6 * error and abs(a - b) * n > 50:
+        low, high = -700.0, 700.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            a, b, _ = balance(middle)
+            low, high = (middle, high) if b > a else (low, middle)
+        raise ValueError(
+            f"{argument}: its density integrates to about exp({middle:.3g}) where 1 is expected, "
+            f"or is not the density of its draws; {remedy}"
+        )

@@ -45,10 +45,9 @@ from .final_draws import Final, finish
 from .integrand import Integrand, call_integrand, expectation_names, units_of
 from .laws import as_law
 from .mixing import family_of, fit_components, starting_components
-from .proposals import Component, Elliptical
+from .proposals import Component, Elliptical, WorkingSpace
 from .stages import History, joined, split
 from .verdict import listed, report
-from .working_space import WorkingSpace
 
 __all__ = ["failure_probability"]
 

@@ -15,44 +15,25 @@ from ..errors import DegeneracyError, ModelError
 from ..execution import Run, batches
 from ..randomness import generator
 from .integrand import Units, checked_first, checked_table, units_of
-from .proposals import Component, Mixture, log_densities, log_mixture
-from .working_space import WorkingSpace
+from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture
 
 __all__ = ["History", "Sampler", "Stage", "effective_draws", "joined", "split"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Draws from one mixture, in the order of its components, and the integrand there.
+    """Draws from one mixture, in the order of its components, and the integrand there."""
 
-    Attributes
-    ----------
-    u, x : ndarray, shape (n, d)
-        Points of the working space, and the inputs they stand for.
-    values : ndarray, shape (n, J)
-        The integrand.
-    log_f, log_h : ndarray, shape (n,)
-        Log densities of the input law and of the mixture.
-    log_g : ndarray, shape (n, K)
-        Log densities of the components.
-    mixture : Mixture
-    counts : ndarray of int, shape (K,)
-        Draws from each component.
-    scalar : bool
-        Whether the integrand returned one number per input.
-    raw : ndarray, shape (n, C), optional
-        What the function returned, where ``values`` derive from it; NaN where it wasn't called.
-    """
-
-    u: np.ndarray
-    x: np.ndarray
-    values: np.ndarray
-    log_f: np.ndarray
-    log_g: np.ndarray
-    log_h: np.ndarray
+    u: np.ndarray  # (n, d): points of the working space,
+    x: np.ndarray  # and the inputs they stand for
+    values: np.ndarray  # (n, J): the integrand
+    log_f: np.ndarray  # (n,): log densities of the input law,
+    log_g: np.ndarray  # (n, K): of the components,
+    log_h: np.ndarray  # (n,): and of the mixture
     mixture: Mixture
-    counts: np.ndarray
-    scalar: bool
+    counts: np.ndarray  # (K,): draws from each component
+    scalar: bool  # whether the integrand returned one number per input
+    # (n, C): what the function returned, if the values derive from it; NaN where not called
     raw: np.ndarray | None = None
 
     def __len__(self) -> int:

@@ -26,45 +26,27 @@ from ..weights import (
 )
 from .integrand import LARGEST, Units
 from .means import Mean
+from .proposals import WorkingSpace
 from .stages import Stage, joined
-from .working_space import WorkingSpace
 
 __all__ = ["Evidence", "listed", "report", "unreached"]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Final draws, their corrected mean, and what was known before them.
-
-    Attributes
-    ----------
-    mean : Mean
-    stages : sequence of Stage
-        The draws behind it, in ``units`` as the mean is.
-    log_h : ndarray, shape (n,)
-        Their log density.
-    names : tuple of str, length J
-    units : Units
-    space : WorkingSpace
-    defensive : float
-        Share of the input law among the draws.
-    doubted : ndarray, shape (J,)
-        What adaptation found where it saw little, NaN elsewhere.
-    trials : ndarray, shape (J,)
-        Draws of the input law that adaptation spent on expectations without any hit.
-    pull : ndarray, shape (J,)
-        A bias found, whose square is added to the variance; NaN where it can't be told.
-    """
+    """Final draws, their corrected mean, and what was known before them."""
 
     mean: Mean
-    stages: Sequence[Stage]
-    log_h: np.ndarray
+    stages: Sequence[Stage]  # the draws behind it, in ``units`` as the mean is
+    log_h: np.ndarray  # (n,): their log density
     names: tuple[str, ...]
     units: Units
     space: WorkingSpace
-    defensive: float
-    doubted: np.ndarray
+    defensive: float  # share of the input law among the draws
+    doubted: np.ndarray  # (J,): what adaptation found where it saw little, NaN elsewhere
+    # (J,): draws of the input law that adaptation spent on expectations without any hit
     trials: np.ndarray
+    # (J,): a bias found, whose square is added to the variance; NaN where it can't be told
     pull: np.ndarray
 
     @property

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 import smcweights as smw
+from smcweights.importance.control_variates import prepare_controls
 from smcweights.importance.laws import as_law
-from smcweights.importance.sampling import mean_of
-from smcweights.importance.sampling import prepare_controls as controls_of
-from smcweights.importance.working_space import Given, WorkingSpace
+from smcweights.importance.means import Regression, mean_of
+from smcweights.importance.proposals import Given, WorkingSpace
 
 NORMAL = [stats.norm()] * 2
 TRUTH = np.array([2.0, 5.0, stats.norm.sf(2.5)])
@@ -94,7 +94,7 @@ def test_the_optimal_components_leave_no_variance():
     # phi = x, x^2 under Exp(1): g* are Gamma(2) and Gamma(3), I = 1 and 2
     best = [Given(as_law([stats.gamma(k)]), space) for k in (2, 3)]
     from smcweights.importance.proposals import Mixture, log_densities, log_mixture
-    from smcweights.importance.sampling import Stage
+    from smcweights.importance.stages import Stage
     from smcweights.regression import Choice
 
     rng = np.random.default_rng(6)
@@ -106,11 +106,9 @@ def test_the_optimal_components_leave_no_variance():
         log_g = log_densities(best, u)
         log_h = log_mixture(log_g, mixture.weights)
         stage = Stage(u, u, values, space.log_density(u), log_g, log_h, mixture, counts, False)
-        none = controls_of(True, space, 1000, np.random.SeedSequence(0))
-        choice = [Choice("all", 2, 1e-6)]
-        mean = mean_of(
-            [stage], log_g, log_h, counts, none, choice, np.zeros(2, int), None, np.zeros(2)
-        )
+        none = prepare_controls(True, space, 1000, np.random.SeedSequence(0))
+        regression = Regression([Choice("all", 2, 1e-6)], np.zeros(2), np.zeros(2, int))
+        mean = mean_of(stage, log_g, counts, none, regression)
         np.testing.assert_allclose(mean.value, [1, 2], atol=1e-8)
         # a term deviates by a ten-millionth at most: what a rank-deficient regression leaves
         np.testing.assert_allclose(np.sqrt(mean.variance * 1000), 0, atol=1e-7)

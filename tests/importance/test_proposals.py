@@ -10,8 +10,14 @@ from smcweights.importance.fits import fit_grid, fit_mixtures, fit_rank_one
 from smcweights.importance.laws import as_law
 from smcweights.importance.mixing import criterion, mixture_weights
 from smcweights.importance.polynomials import multi_indices, polynomial_basis
-from smcweights.importance.proposals import Elliptical, Grid, Mixture, log_densities
-from smcweights.importance.working_space import Given, working_space
+from smcweights.importance.proposals import (
+    Elliptical,
+    Given,
+    Grid,
+    Mixture,
+    log_densities,
+    working_space,
+)
 
 RNG = np.random.default_rng(0)
 
