@@ -59,22 +59,12 @@ FEWEST_TOLD = 200  # directions; of 100, one run in thousands is six standard er
 
 @dataclass(frozen=True)
 class Control:
-    """One request: functions of a batch of directions, and their means.
+    """One request: `count` functions of a batch of directions, and their means.
 
-    Attributes
-    ----------
-    name : str
-    count : int
-        Number of functions.
-    values : callable
-        (theta of shape (L, d), projected x of shape (L, n), projected y) -> (L, count).
-    means : callable
-        (error allowed) -> means of shape (count,) and a bound of their error.
-    order : float
-        Of its unit: values grow with this power of the clouds' size; 0 for functions of the
-        direction alone.
-    label : str
-        What messages call a function of the user's.
+    `values` takes directions (L, d) and the projected clouds, and returns (L, count); `means` takes
+    the error allowed, and returns means (count,) and a bound of their error. Values grow with the
+    power `order` of the clouds' size, 0 for functions of the direction alone. Messages call a
+    function of the user's by its `label`.
     """
 
     name: str
@@ -87,17 +77,10 @@ class Control:
 
 @dataclass(frozen=True)
 class Corrected:
-    """Block means with controls taken off.
+    """Block means (B,) with controls taken off.
 
-    Attributes
-    ----------
-    blocks : ndarray, shape (B,)
-    fitted : int
-        Number of coefficients that were.
-    coefficients : ndarray, shape (k,)
-        From all blocks; 0 for a column that was dropped.
-    error : float
-        Bound of what means of the controls that are computed numerically leave in the mean.
+    So many coefficients were `fitted`; those here are from all blocks, 0 where a column was
+    dropped. `error` bounds what is left by means of controls that are computed numerically.
     """
 
     blocks: Array
@@ -132,17 +115,12 @@ def harmonics(dimension: int, degree: int) -> Control:
             f"control_variates: harmonics up to degree {degree} in {dimension} dimensions are "
             f"{count} functions; expected at most {MOST_HARMONICS}"
         )
-    exponents = [
-        np.bincount(which, minlength=dimension)
-        for which in itertools.combinations_with_replacement(range(dimension), degree)
-    ][:-1]
-    table = np.array(exponents)
+    chosen = list(itertools.combinations_with_replacement(range(dimension), degree))[:-1]
+    table = np.array([np.bincount(which, minlength=dimension) for which in chosen])
     # E prod theta_i^(a_i) = prod (a_i - 1)!! / (d (d+2) ... (d + degree - 2))
     below = math.prod(dimension + 2 * i for i in range(degree // 2))
     odd = [math.prod(range(1, a, 2)) for a in range(degree + 1)]
-    means = np.array(
-        [0.0 if (row % 2).any() else math.prod(odd[a] for a in row) / below for row in table]
-    )
+    means = [0.0 if (row % 2).any() else math.prod(odd[a] for a in row) / below for row in table]
 
     def values(theta: Array, x: Array, y: Array) -> Array:
         powers = theta[:, :, None] ** np.arange(degree + 1)
@@ -151,29 +129,11 @@ def harmonics(dimension: int, degree: int) -> Control:
             out *= powers[:, i, table[:, i]]
         return out
 
-    return Control("harmonics", count, values, lambda tolerance: (means, 0.0), 0)
+    return Control("harmonics", count, values, _known(*means), 0)
 
 
 def build(request: Request, pair: Pair, p: float) -> list[Control]:
-    """Controls by name.
-
-    Parameters
-    ----------
-    request : False, str, tuple or list of these
-        As on this module's page.
-    pair : Pair
-    p : float
-
-    Returns
-    -------
-    list of Control
-        In the order in which they are kept when blocks are few.
-
-    Raises
-    ------
-    ValueError, TypeError
-        Something else was asked for.
-    """
+    """Controls as on this module's page, in the order in which they are kept if blocks are few."""
     if request is False or request is None:
         return []
     if isinstance(request, str | tuple):
@@ -283,7 +243,7 @@ def _own(function: Function, mean: ArrayLike) -> Control:
         return out
 
     label = getattr(function, "__name__", type(function).__name__)
-    return Control("own", len(known), values, lambda tolerance: (known, 0.0), 0, label)
+    return Control("own", len(known), values, _known(*known), 0, label)
 
 
 def affordable(controls: Sequence[Control], blocks: int) -> list[bool]:
@@ -298,23 +258,10 @@ def affordable(controls: Sequence[Control], blocks: int) -> list[bool]:
 def take_off(
     controls: Sequence[Control], costs: Array, rows: Array, scale: float, fixed: bool = False
 ) -> Corrected:
-    """Block means with controls taken off whose means are known.
+    """Block means of costs (B,) without what those of controls, rows (B, k), say of their errors.
 
-    Parameters
-    ----------
-    controls : sequence of Control
-    costs : ndarray, shape (B,)
-        Block means.
-    rows : ndarray, shape (B, k)
-        Block means of the controls.
-    scale : float
-        Mean square of the points of both clouds.
-    fixed : bool, default False
-        The one control has the coefficient 1; else they are fitted.
-
-    Returns
-    -------
-    Corrected
+    `scale` is the mean square of the points of both clouds. Coefficients are fitted, but for that
+    of a single control which is `fixed` to 1.
     """
     if not controls:
         return Corrected(costs, 0, np.zeros(0))
@@ -340,16 +287,7 @@ def take_off(
 def check_means(
     controls: Sequence[Control], table: Array, columns: NDArray[np.intp], weights: Array
 ) -> None:
-    """Raise where the means stated for functions of the user's are refuted by their values.
-
-    Parameters
-    ----------
-    controls : sequence of Control
-    table : ndarray, shape (B, lines, ...)
-        In its last axis, at ``columns``, the values of the controls.
-    columns : ndarray of int
-    weights : ndarray, shape (lines,)
-    """
+    """Raise where means stated by the user are refuted by values, `columns` of (B, lines, ...)."""
     ends = np.cumsum([control.count for control in controls], dtype=int)
     for control, own in zip(controls, np.split(columns, ends), strict=False):
         if control.name == "own":
@@ -357,7 +295,7 @@ def check_means(
 
 
 def _check_means(control: Control, values: Array, weights: Array) -> None:
-    """The check of one function by six standard errors.
+    """Six standard errors are enough to refute a mean.
 
     Of independent directions, which the blocks of a rule stay within, and of the blocks as they
     are. Few directions say little of the mean of a skewed function, and may show half of its
@@ -411,6 +349,8 @@ def fit(values: Array, centred: Array, sizes: Array) -> Corrected:
     >>> np.ptp(fit(3 + 2 * h[:, 0], h, np.ones(1)).blocks) < 1e-12
     np.True_
     """
+    from scipy.linalg import qr
+
     count, k = centred.shape
     spread = centred.std(axis=0)
     kept = np.flatnonzero(spread > SEEN_VARYING * sizes)
@@ -418,7 +358,7 @@ def fit(values: Array, centred: Array, sizes: Array) -> Corrected:
     if kept.size == 0:
         return Corrected(values, 0, coefficients)
     design = np.column_stack([np.ones(count), centred[:, kept] / spread[kept]])
-    q, r, pivots = _pivoted(design)
+    _, r, pivots = qr(design, mode="economic", pivoting=True)
     rank = int((np.abs(np.diag(r)) > 1e-9 * abs(r[0, 0])).sum())
     # collinear columns add nothing; the constant always stays
     columns = np.sort(pivots[:rank])
@@ -439,10 +379,3 @@ def fit(values: Array, centred: Array, sizes: Array) -> Corrected:
     places = kept[columns[1:] - 1]
     coefficients[places] = solution[1:] / spread[places]
     return Corrected(corrected, len(columns) - 1, coefficients)
-
-
-def _pivoted(design: Array) -> tuple[Array, Array, NDArray[np.intp]]:
-    from scipy.linalg import qr
-
-    q, r, pivots = qr(design, mode="economic", pivoting=True)
-    return q, r, pivots

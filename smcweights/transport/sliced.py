@@ -30,7 +30,7 @@ from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
-from ..provenance import digest, provenance
+from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .clouds import Pair, pair_of
@@ -344,8 +344,8 @@ def sliced_wasserstein(
     arguments = {
         "budget": budget,
         "p": p,
-        "control_variates": repr(control_variates),
-        "directions": directions if isinstance(directions, str) else digest(directions),
+        "control_variates": control_variates,
+        "directions": directions,
         "root": root,
     }
     source = provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
