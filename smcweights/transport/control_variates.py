@@ -285,13 +285,14 @@ def take_off(
 
 
 def check_means(
-    controls: Sequence[Control], table: Array, columns: NDArray[np.intp], weights: Array
+    controls: Sequence[Control], table: Array, columns: Sequence[int], weights: Array
 ) -> None:
     """Raise where means stated by the user are refuted by values, `columns` of (B, lines, ...)."""
-    ends = np.cumsum([control.count for control in controls], dtype=int)
-    for control, own in zip(controls, np.split(columns, ends), strict=False):
+    at = 0
+    for control in controls:
         if control.name == "own":
-            _check_means(control, table[..., own], weights)
+            _check_means(control, table[..., columns[at : at + control.count]], weights)
+        at += control.count
 
 
 def _check_means(control: Control, values: Array, weights: Array) -> None:

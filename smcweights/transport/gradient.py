@@ -155,9 +155,7 @@ def sliced_gradient(
         diagnostics={"directions": rule.kind},
         cautions=cautions,
         cost={"evaluations": rule.total, "seconds": time.perf_counter() - began},
-        provenance=provenance(
-            "sliced_gradient", seeds, arguments, data=[pair.x.points, pair.y.points]
-        ),
+        provenance=provenance("sliced_gradient", seeds, arguments, data=pair.fingerprint()),
     )
     return SlicedGradient(gradient, error, distance)
 

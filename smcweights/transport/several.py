@@ -146,7 +146,7 @@ def sliced_wasserstein_matrix(
             "sliced_wasserstein_matrix",
             seeds,
             {"budget": budget, "p": p, "root": root},
-            data=[part for c in found for part in (c.points[:1000], c.mean)],
+            data=[part for cloud in found for part in cloud.fingerprint()],
         ),
     )
 

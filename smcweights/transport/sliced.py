@@ -209,8 +209,8 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     used = [True] if fixed else affordable(controls, count)
     kept = list(compress(controls, used))
     dropped = [c.name for c, whether in zip(controls, used, strict=True) if not whether]
-    counts = np.array([control.count for control in controls], dtype=int)
-    columns = np.flatnonzero(np.repeat(used, counts)) + 1
+    wide = [flag for flag, c in zip(used, controls, strict=True) for _ in range(c.count)]
+    columns = [1 + i for i, flag in enumerate(wide) if flag]
     check_means(kept, table, columns, weights)
     found = take_off(kept, costs, blocks[:, columns], pair.scale, fixed)
     cautions = []
