@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import sys
@@ -11,25 +10,17 @@ import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from . import __version__, study
 from .errors import PrecisionWarning
 
-if TYPE_CHECKING:
-    from .estimate import Estimate
-    from .report import Section
-
 __all__ = ["main"]
-
-BUDGET = 20_000  # calls of the model in the demonstration
 
 
 class _Refused(Exception):
@@ -45,172 +36,6 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def _monte_carlo(problem: Any, calls: int, seed: int) -> Estimate:
-    """Plain Monte Carlo with the same number of calls, from a stream of its own."""
-    from .estimate import Estimate
-    from .importance.laws import as_law
-    from .randomness import generator, seed_sequence
-
-    x = as_law(problem.law).sample(generator(seed_sequence(seed), "plain Monte Carlo"), calls)
-    values = problem.integrand(x)
-    hits = (values != 0).sum(0)
-    value, covariance = values.mean(0), np.cov(values.T) / calls
-    return Estimate(
-        value,
-        covariance,
-        names=problem.names,
-        method="plain Monte Carlo",
-        trials=np.where(hits == 0, float(calls), 0.0),
-        cost={"evaluations": calls},
-    )
-
-
-def _flood(seed: int, progress: bool | None) -> Section:
-    import smcweights
-
-    from .report import Section
-
-    problem = smcweights.problems.flood()
-    est = smcweights.adaptive_importance_sampling(
-        problem.integrand, problem.law, BUDGET, names=problem.names, seed=seed, progress=progress
-    )
-    text = (
-        "Overflow of a river over a low dyke: mean, second moment and four probabilities, all from "
-        f"one sample of {est.cost['evaluations']:,} model calls. The truth is a quadrature; "
-        "plain Monte Carlo had the same number of calls, and gain is the number of its calls that "
-        "one call here is worth."
-    )
-    return Section(
-        "Flood: many expectations from one sample",
-        text,
-        est,
-        problem.expectations,
-        _monte_carlo(problem, est.cost["evaluations"], seed),
-    )
-
-
-def _nile(seed: int, progress: bool | None) -> Section:
-    import smcweights
-
-    from .problems.series import nile
-    from .report import Section
-
-    _, volume = nile()
-    model = smcweights.models.linear_gaussian(
-        1.0, 1469.1, 1.0, 15099.0, initial_mean=1000.0, initial_covariance=1e5
-    )
-    est = smcweights.parisian_particle_gibbs(
-        model,
-        volume,
-        smcweights.functionals.sum_of_states,
-        100,
-        40,
-        seed=seed,
-        progress=progress,
-    ).apply(np.array([[1 / len(volume)]]), names=["mean level"])
-    exact = smcweights.kalman_smoother(model, volume)
-    text = (
-        "Mean level of the Nile over a hundred years, given noisy yearly volumes: a local level "
-        "model, smoothed by Parisian particle Gibbs with 8 chains. The truth is Kalman's smoother."
-    )
-    return Section("Nile: smoothing", text, est, [float(np.mean(exact.means))])
-
-
-def _euro(seed: int, progress: bool | None) -> Section:
-    import smcweights
-
-    from .problems.series import euro_dollar
-    from .report import Section
-
-    persistence, volatility, scale = 0.99, 0.1, 0.5
-    returns = 100 * np.diff(np.log(euro_dollar()[1]))
-    model = smcweights.models.stochastic_volatility(persistence, volatility, scale)
-    est = smcweights.particle_filter(
-        model, returns, 2_000, repeats=8, seed=seed, progress=progress
-    ).log_likelihood
-    grid = np.linspace(-5, 5, 401)  # of log variances, seven standard deviations of their law
-    move = np.exp(-0.5 * ((grid - persistence * grid[:, None]) / volatility) ** 2)
-    move /= move.sum(axis=1, keepdims=True)
-    law = np.exp(-0.5 * grid**2 * (1 - persistence**2) / volatility**2)
-    law, exact = law / law.sum(), 0.0
-    for y in returns:
-        law = law * np.exp(-0.5 * (y / scale) ** 2 * np.exp(-grid) - 0.5 * grid)
-        exact += float(np.log(law.sum() / (scale * np.sqrt(2 * np.pi))))
-        law = law / law.sum() @ move
-    text = (
-        "Daily returns of the euro in dollars, 2006 to 2009, under a stochastic volatility model: "
-        "its log likelihood, from 8 particle filters of 2,000 particles. The truth is a sum over a "
-        "grid of log variances."
-    )
-    return Section("Euro: a particle filter", text, est, [exact])
-
-
-def _places(seed: int, progress: bool | None) -> Section:
-    import smcweights
-
-    from .problems import place_names
-    from .rejection.exact import constrained_markov_chain
-    from .report import Section
-
-    names = place_names()
-    letters = sorted(set("".join(names)))
-    number = {letter: i for i, letter in enumerate(letters)}
-    pairs = np.full((len(letters), len(letters)), 0.1)
-    first = np.full(len(letters), 0.1)
-    for name in names:
-        first[number[name[0]]] += 1
-        for a, b in itertools.pairwise(name):
-            pairs[number[a], number[b]] += 1
-    chain = smcweights.languages.markov_chain(
-        first / first.sum(), pairs / pairs.sum(axis=1, keepdims=True)
-    )
-    vowels = {number[letter] for letter in "aeiou" if letter in number}
-    table = [
-        [1 if i in vowels else 2 for i in range(len(letters))],
-        [-1 if i in vowels else 2 for i in range(len(letters))],
-        [1 if i in vowels else -1 for i in range(len(letters))],
-    ]
-    machine = smcweights.constraints.automaton(table, accepting=[1, 2])
-    found = smcweights.constrained_sequences(
-        chain, machine, 200, 10, islands=8, seed=seed, progress=progress
-    )
-    exact = constrained_markov_chain(chain, machine, 10)
-    text = (
-        "Ten letters drawn from a Markov chain of the letters of place names, vowels and other "
-        "letters by turns: the logarithm of the probability that the chain does so by itself, from "
-        "particles that draw under the constraint. The truth is dynamic programming."
-    )
-    est = found.log_evidence.apply(lambda v: v, names="log evidence")
-    return Section("Place names: sequences under a constraint", text, est, [exact.log_evidence])
-
-
-def _colours(seed: int, progress: bool | None) -> Section:
-    import smcweights
-
-    from .report import Section
-
-    portrait, parcel = smcweights.problems.colours()
-    est = smcweights.sliced_wasserstein(portrait, parcel, 200, seed=seed, progress=progress)
-    long = smcweights.sliced_wasserstein(portrait, parcel, 10_000, seed=seed + 1, progress=False)
-    text = (
-        "Sliced Wasserstein distance between the colours of two pictures, a thousand pixels each, "
-        "from 200 directions in turned rules. The truth is a run of "
-        f"{long.cost['evaluations']:,} directions."
-    )
-    est = est.apply(lambda v: v, names="distance")
-    return Section("Colours: a distance between clouds", text, est, [float(long.value)])
-
-
-# by the name of the saved result; every method adds one
-DEMONSTRATIONS: dict[str, Callable[[int, bool | None], Section]] = {
-    "demo": _flood,
-    "smoothing": _nile,
-    "filtering": _euro,
-    "sequences": _places,
-    "distance": _colours,
-}
 
 
 @contextmanager
@@ -244,6 +69,7 @@ def _folder(path: str | Path) -> Path:
 
 def _demo(options: argparse.Namespace) -> int:
     from . import report
+    from .problems.demonstrations import DEMONSTRATIONS
 
     out = _folder(options.out)
     began = time.perf_counter()
@@ -324,8 +150,14 @@ def _from_arguments(error: BaseException) -> bool:
 
 def _show(options: argparse.Namespace) -> int:
     from .estimate import Estimate
+    from .execution.checkpoint import overview
 
     try:
+        with open(options.result, "rb") as file:
+            archive = file.read(2) == b"PK"
+        if archive:
+            print(overview(options.result))
+            return 0
         est = Estimate.load(options.result)
     except OSError as error:
         raise _Refused(f"{options.result}: {error.strerror or error}") from error
@@ -387,8 +219,10 @@ def _parser() -> argparse.ArgumentParser:
             help="progress bar; default: on a terminal, for runs over 2 s",
         )
 
-    show = commands.add_parser("show", help="print a saved result")
-    show.add_argument("result", help="NetCDF file written by run, demo or Estimate.save")
+    show = commands.add_parser("show", help="print a saved result, or a checkpoint of a run")
+    show.add_argument(
+        "result", help="NetCDF file written by run, demo or Estimate.save, or a checkpoint"
+    )
     show.set_defaults(call=_show)
     return parser
 

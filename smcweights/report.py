@@ -8,15 +8,16 @@ import io
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import storage
 from .canvas import height, in_short
 from .estimate import Estimate
 
@@ -321,27 +322,16 @@ def write(path: str | os.PathLike[str], title: str, sections: Sequence[Section])
 
     Examples
     --------
+    >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "page.html")
     >>> write(path, "A page", [Section("One", "A number.", Estimate(1.0, 0.01))])
     >>> os.listdir(os.path.dirname(path))
     ['page.html']
     """
-    target = os.path.abspath(os.fspath(path))
     text = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{html.escape(title)}</h1>\n" + "\n".join(map(_section, sections)) + "</body></html>\n"
     )
-    folder, name = os.path.split(target)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    storage.write(path, lambda name: Path(name).write_text(text, encoding="utf-8"))

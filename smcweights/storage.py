@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-def write(path: str | os.PathLike[str], fill: Callable[[str], None]) -> None:
+def write(path: str | os.PathLike[str], fill: Callable[[str], object]) -> None:
     """Make or replace a file in one step.
 
     Parameters
@@ -57,7 +57,7 @@ def write(path: str | os.PathLike[str], fill: Callable[[str], None]) -> None:
     --------
     >>> import pathlib, tempfile
     >>> folder = pathlib.Path(tempfile.mkdtemp())
-    >>> write(folder / "a.txt", lambda name: pathlib.Path(name).write_text("whole") and None)
+    >>> write(folder / "a.txt", lambda name: pathlib.Path(name).write_text("whole"))
     >>> [file.name for file in folder.iterdir()]
     ['a.txt']
     """

@@ -42,6 +42,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .storage import check_place
+
 __all__ = ["METHODS", "Study", "StudyError", "read"]
 
 # public functions of (model, law, ...), the first of them the default
@@ -184,10 +186,7 @@ def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]
         study["proposal"] = _law(file, "study.proposal", study["proposal"])
     if "checkpoint" in study:
         study["checkpoint"] = file.parent / study["checkpoint"]
-        if not study["checkpoint"].parent.is_dir():
-            raise StudyError(
-                f"{file}: study.checkpoint: there is no folder {study['checkpoint'].parent}"
-            )
+        _made(file, "study", check_place, study["checkpoint"], "checkpoint")
     return study
 
 
@@ -207,7 +206,7 @@ def _known(file: Path, where: str, table: Any, allowed: Any) -> None:
 def _made(file: Path, where: str, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         return make(*args, **kwargs)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         raise StudyError(f"{file}: {where}: {error}") from error
 
 

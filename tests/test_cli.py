@@ -13,6 +13,7 @@ from scipy import stats
 
 import smcweights as smw
 from smcweights import cli, study
+from smcweights.execution import open_run
 
 MODEL = """
 import numpy as np
@@ -216,13 +217,16 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert page.count("data:image/png;base64") >= 9
 
 
-def test_demo_says_plainly_where_plain_monte_carlo_saw_nothing():
-    problem = smw.problems.flood()
-    crude = cli._monte_carlo(problem, 2_000, seed=4)
-    assert crude.value[-1] == 0
-    assert crude.interval()[1][-1] == pytest.approx(-np.log(0.05) / 2_000)
-    assert (np.abs(crude.value - problem.expectations) < 6 * np.sqrt(
-        problem.expectations / 2_000)).all()  # fmt: skip
+def test_show_looks_into_a_checkpoint_while_the_run_goes_on(tmp_path, capsys):
+    path = tmp_path / "run.npz"
+    with open_run(np.sin, checkpoint=path, seed=7, arguments={"budget": 40}) as run:
+        for stage in ("one", "two"):
+            run.map(stage, [(np.ones(2),)] * 3)
+            assert cli.main(["show", str(path)]) == 0
+            assert f"{stage}     3 batches" in capsys.readouterr().out
+    assert cli.main(["show", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "seed    7" in text and "budget  40" in text and "Checkpoint of 2 stages" in text
 
 
 def replaced(path, old, new):
@@ -258,7 +262,7 @@ def replaced(path, old, new):
         ("seed = 5", 'proposal = {load = {distribution = "norm"}}', "proposal: has 1 inputs"),
         ("seed = 5", 'proposal = {load = {distribution = "nor"}}', "study.proposal.load"),
         ("seed = 5", 'control_variates = "poly"', "control_variates: got 'poly'"),
-        ("seed = 5", 'checkpoint = "no/such/file.npz"', "study.checkpoint: there is no folder"),
+        ("seed = 5", 'checkpoint = "no/such/file.npz"', "study: checkpoint: there is no folder"),
         ("seed = 5", "pooled = 3", "study.pooled: got 3; expected true or false"),
         ("seed = 5", "seed = -5", "[study]: seed"),
         ("seed = 5", "seed = true", "study.seed: got True; expected a whole number"),

@@ -129,7 +129,11 @@ def test_results_of_every_origin_make_a_page(tmp_path):
 def test_a_page_that_cant_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "page.html"
     path.write_text("old")
-    monkeypatch.setattr(report.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+
+    def full(*_):
+        raise OSError("disk")
+
+    monkeypatch.setattr(report.storage.os, "replace", full)
     with pytest.raises(OSError, match="disk"):
         report.write(path, "t", [])
     assert path.read_text() == "old"

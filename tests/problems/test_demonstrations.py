@@ -1,0 +1,21 @@
+"""Demonstrations: what stands beside the estimates."""
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+from smcweights.problems.demonstrations import DEMONSTRATIONS, plain_monte_carlo
+
+
+def test_plain_monte_carlo_says_plainly_where_it_saw_nothing():
+    problem = smw.problems.flood()
+    crude = plain_monte_carlo(problem, 2_000, seed=4)
+    assert crude.value[-1] == 0
+    assert crude.interval()[1][-1] == pytest.approx(-np.log(0.05) / 2_000)
+    deviation = np.abs(crude.value - problem.expectations)
+    assert (deviation < 6 * np.sqrt(problem.expectations / 2_000)).all()
+
+
+def test_a_demonstration_has_a_truth_near_its_estimate():
+    section = DEMONSTRATIONS["distance"](1, False)
+    assert abs(section.estimate.value - section.truth[0]) < 5 * section.estimate.standard_error
