@@ -1,148 +1,16 @@
-import itertools
-import json
+"""Constraints on sequences, item by item."""
 
-import numpy as np
+import itertools
+
 import pytest
 
 import smcweights as smw
+from smcweights.provenance import signature
+from smcweights.rejection.exact import constrained_markov_chain
+
+from .texts import follow, words
 
 C = smw.constraints
-
-
-def follow(constraint, items, text):
-    state = constraint.start()
-    for at, ch in enumerate(text):
-        state = constraint.step(state, items.index(ch))
-        if state is None:
-            return at
-    return constraint.complete(state)
-
-
-ITEMS = list('{}[]":,.-+ eEtrufalsn01235b\\')
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['{"a": [1, 2.5e3, {"b": null}], "n": "u\\n"}', "[]", "[[], [[1]]]", "-0.2e-1", ' {"a":true} '],
-)
-def test_json_is_followed_to_its_end(text):
-    c = C.json_schema({}, ITEMS)
-    assert follow(c, ITEMS, text) is True
-    json.loads(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "where"), [("[1,,", 3), ("{1", 1), ("[}", 1), ("tru0", 3), ("01", 1), ('{"a",', 4)]
-)
-def test_json_without_a_completion_is_refused(text, where):
-    got = follow(C.json_schema({}, ITEMS), ITEMS, text)
-    assert got is not True and got is not False and got == where
-
-
-SCHEMAS = {
-    "members": {
-        "type": "object",
-        "properties": {"a": {"type": "integer", "minimum": 2}, "b": {"enum": ["", "ab"]}},
-        "required": ["a"],
-        "additionalProperties": False,
-    },
-    "items": {
-        "type": "array",
-        "items": {"type": ["integer", "null"]},
-        "minItems": 2,
-        "maxItems": 3,
-    },
-    "reference": {
-        "$defs": {"tree": {"type": "array", "items": {"$ref": "#/$defs/tree"}, "maxItems": 1}},
-        "$ref": "#/$defs/tree",
-    },
-    "old reference": {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "definitions": {"n": {"maxLength": 1}},
-        "items": [{"$ref": "#/definitions/n", "type": "array"}, {"const": 1}],
-        "additionalItems": {"type": "string"},
-    },
-    "all and any": {
-        "allOf": [{"maxProperties": 1}, {"type": ["object", "string"]}],
-        "anyOf": [{"patternProperties": {"^b": {"type": "array"}}}, {"const": "a"}],
-    },
-    "never": {"additionalProperties": {"not": {}}, "items": False, "type": ["object", "array"]},
-}
-
-
-def words(constraint, items, longest):
-    """All texts up to a length that the constraint calls whole."""
-    found, pending = set(), [("", constraint.start())]
-    while pending:
-        text, state = pending.pop()
-        if constraint.complete(state):
-            found.add(text)
-        if len(text) < longest:
-            for i, item in enumerate(items):
-                after = constraint.step(state, i)
-                if after is not None:
-                    pending.append((text + item, after))
-    return found
-
-
-def is_json(text):
-    def unique(pairs):
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError
-        return dict(pairs)
-
-    try:
-        json.loads(text, object_pairs_hook=unique)
-    except ValueError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("alphabet", ['{}[]",:a', '0-1.e+[,"', '"\\\\u0n\x01', "true nul"])
-def test_json_is_what_python_reads(alphabet):
-    longest = 5
-    every = map("".join, itertools.chain.from_iterable(
-        itertools.product(alphabet, repeat=n) for n in range(1, longest + 1)
-    ))  # fmt: skip
-    truth = {text for text in every if is_json(text)}
-    if "u" in alphabet and "0" in alphabet:
-        truth.add('"\\u0000"')
-        assert follow(C.json_schema(True, alphabet), list(alphabet), '"\\u0000"') is True
-        truth.remove('"\\u0000"')
-    assert truth and words(C.json_schema(True, alphabet), alphabet, longest) == truth
-
-
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_texts_of_a_schema_are_those_its_validator_accepts(name):
-    import jsonschema
-
-    schema = SCHEMAS[name]
-    alphabet = '{}",:a2' if name == "members" else '{}[]",:ab12'
-    validator = jsonschema.validators.validator_for(schema)(schema)
-    longest = 7 if name == "members" else 6
-    every = words(C.json_schema(True, alphabet), alphabet, longest)
-    truth = {text for text in every if validator.is_valid(json.loads(text))}
-    assert 0 < len(truth) < len(every)
-    assert words(C.json_schema(schema, alphabet), alphabet, longest) == truth
-
-
-@pytest.mark.parametrize(
-    ("schema", "text", "where"),
-    [
-        ({"properties": {"size": {}}, "additionalProperties": False}, '{"st', 3),
-        ({"properties": {"n": {"maximum": 5}}}, '{"n": 12,', 8),
-        ({"items": {"enum": ["red", "blue"]}}, '["ra', 3),
-        ({"items": {"type": "string"}}, "[1", 1),
-        ({"maxItems": 1}, "[1,", 2),
-        ({"type": "array", "minItems": 2}, "[1]", 2),
-        ({"properties": {"a": {"required": ["b"]}}}, '{"a": {}', 7),
-        ({"maxLength": 2}, '"abs"', 3),
-    ],
-    ids=range(8),
-)
-def test_a_schema_is_followed_while_the_text_grows(schema, text, where):
-    items = sorted(set(text))
-    assert follow(C.json_schema(schema, items), items, text) == where
 
 
 def test_grammar_and_combinations():
@@ -202,7 +70,6 @@ def test_molecules_are_valid_and_begun_ones_go_on():
 
 
 def test_constraints_are_told_apart():
-    from smcweights.provenance import signature
 
     made = [
         C.regex("a", "ab"),
@@ -223,22 +90,37 @@ def test_a_regular_expression_equals_its_automaton():
     chain = smw.languages.markov_chain([0.7, 0.3], [[0.7, 0.3], [0.4, 0.6]])
     expression = C.regex("(a*ba*b)*a*", items)
     table = C.automaton([[0, 1], [1, 0]], accepting=[0])
-    from smcweights.rejection.exact import constrained_markov_chain
 
     truth = constrained_markov_chain(chain, table, 9).log_evidence
     e = smw.constrained_sequences(chain, expression, 100, 9, seed=1).log_evidence
     assert abs(e.value - truth) < 6 * e.standard_error
 
 
-def test_ngram_probabilities():
-    model = smw.languages.ngram(["ab", "abb", "ba"], order=3)
-    p = np.exp(model.logits([(), (0,), (0, 1), (1, 1, 1)]))
-    assert np.allclose(p.sum(1), 1) and (p > 0).all()
-    # beginnings: a twice, b once; by hand with discount 0.75
-    one = np.array([3, 4, 3]) / 10
-    uni = (np.array([3, 4, 3]) - 0.75) / 10 + 0.75 * 3 / 10 / 3
-    assert one.sum() == pytest.approx(1)
-    begin = np.array([2 - 0.75, 1 - 0.75, 0]) / 3 + 0.75 * 2 / 3 * uni
-    begin = np.array([2 - 0.75, 1 - 0.75, 0]) / 3 + 0.75 * 2 / 3 * begin
-    assert np.allclose(p[0], begin)
-    assert "".join(model.decode(model.encode("abba"))) == "abba"
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [
+        (lambda c, of: c.regex("(", ["a"]), ValueError, "pattern: missing"),
+        (lambda c, of: c.regex(3, ["a"]), TypeError, "pattern: got int"),
+        (lambda c, of: c.regex("a", [1]), TypeError, "items: entry 0 is 1"),
+        (lambda c, of: c.regex("a", []), ValueError, "items: got none"),
+        (lambda c, of: c.predicate(3), TypeError, "allows: got int"),
+        (lambda c, of: c.automaton([[0.5]], [0]), TypeError, "table: expected whole numbers"),
+        (lambda c, of: c.automaton([[0]], [3]), ValueError, "accepting: got 3"),
+        (lambda c, of: c.both(), TypeError, "constraints: got none"),
+        (lambda c, of: c.either("a"), TypeError, "constraints: got str"),
+        (
+            lambda c, of: c.both(c.regex("a", ["a"]), c.regex("b", ["a", "b"])),
+            ValueError,
+            r"over \[1, 2\] items",
+        ),
+        (lambda c, of: of.ngram("abc"), TypeError, "sequences: got str"),
+        (lambda c, of: of.ngram(None), TypeError, "sequences: got NoneType"),
+        (lambda c, of: of.ngram([["a", 1]]), TypeError, "items of one kind"),
+        (lambda c, of: of.ngram(["a"], order=1.5), ValueError, "order: got 1.5"),
+        (lambda c, of: of.markov_chain("a", "b"), TypeError, "initial: got dtype <U1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_constraints_and_languages_are_told(make, error, said):
+    with pytest.raises(error, match=said):
+        make(smw.constraints, smw.languages)
