@@ -33,27 +33,14 @@ Chosen = TypeVar("Chosen")
 
 
 def flag(name: str, given: object) -> bool:
-    """True or False.
-
-    Examples
-    --------
-    >>> flag("pooled", 1)
-    Traceback (most recent call last):
-    TypeError: pooled: got 1; expected True or False
-    """
+    """True or False."""
     if not isinstance(given, bool | np.bool_):
         raise TypeError(f"{name}: got {given!r}; expected True or False")
     return bool(given)
 
 
 def count(name: str, given: object, least: int = 1) -> int:
-    """A whole number from ``least``; a float equal to one will do.
-
-    Examples
-    --------
-    >>> count("n_particles", 1e4)
-    10000
-    """
+    """A whole number from ``least``; a float equal to one will do."""
     expected = f"expected a whole number from {least}"
     if isinstance(given, bool | np.bool_):
         raise TypeError(f"{name}: got {given!r}; {expected}, not a bool")
@@ -73,16 +60,7 @@ def count(name: str, given: object, least: int = 1) -> int:
 def number(
     name: str, given: object, low: float = -math.inf, high: float = math.inf, *, ends: bool = False
 ) -> float:
-    """A finite real number between two ends, which count where ``ends`` says so.
-
-    Examples
-    --------
-    >>> number("ess_threshold", 0.5, 0, 1, ends=True)
-    0.5
-    >>> number("scale", 0, 0)
-    Traceback (most recent call last):
-    ValueError: scale: got 0; expected a number above 0
-    """
+    """A finite real number between two ends, which count where ``ends`` says so."""
     expected = _between(low, high, ends)
     wrong = isinstance(given, bool | np.bool_) or np.ndim(given) != 0  # type: ignore[arg-type]
     kind = np.asarray(given).dtype.kind
@@ -109,14 +87,7 @@ def level(given: object, name: str = "level") -> float:
 
 
 def one_of(name: str, given: Chosen, allowed: Sequence[Chosen]) -> Chosen:
-    """One of the allowed values.
-
-    Examples
-    --------
-    >>> one_of("scheme", "random", ("stratified", "systematic"))
-    Traceback (most recent call last):
-    ValueError: scheme: got 'random'; expected one of 'stratified', 'systematic'
-    """
+    """One of the allowed values."""
     if not any(given is one or (type(given) is type(one) and given == one) for one in allowed):
         listed = ", ".join(map(repr, allowed))
         raise ValueError(f"{name}: got {given!r}; expected one of {listed}")
@@ -124,14 +95,7 @@ def one_of(name: str, given: Chosen, allowed: Sequence[Chosen]) -> Chosen:
 
 
 def function(name: str, given: Called, of: str = "") -> Called:
-    """Something to call; ``of`` says with what.
-
-    Examples
-    --------
-    >>> function("callback", 3, "of the step and the points")
-    Traceback (most recent call last):
-    TypeError: callback: got int; expected a function of the step and the points
-    """
+    """Something to call; ``of`` says with what."""
     if not callable(given):
         expected = f"expected a function {of}".rstrip()
         raise TypeError(f"{name}: got {type(given).__name__}; {expected}")
@@ -139,13 +103,7 @@ def function(name: str, given: Called, of: str = "") -> Called:
 
 
 def names(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
-    """Names as a tuple, or None; at the door, before any call is spent on a run.
-
-    Examples
-    --------
-    >>> names("mean"), names(["a", "b"])
-    (('mean',), ('a', 'b'))
-    """
+    """Names as a tuple, or None; at the door, before any call is spent on a run."""
     if given is None:
         return None
     listed = (given,) if isinstance(given, str) else given
@@ -162,13 +120,7 @@ def names(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
 
 
 def names_of(given: Iterable[str] | str | None, size: int, prefix: str = "E") -> tuple[str, ...]:
-    """Names of so many components, by default numbered.
-
-    Examples
-    --------
-    >>> names_of(None, 2)
-    ('E1', 'E2')
-    """
+    """Names of so many components, by default numbered."""
     listed = names(given)
     if listed is None:
         return tuple(f"{prefix}{j + 1}" for j in range(size))
@@ -178,13 +130,7 @@ def names_of(given: Iterable[str] | str | None, size: int, prefix: str = "E") ->
 
 
 def real(name: str, given: ArrayLike) -> Array:
-    """A copy as array of floats, nothing of it lost in silence: no strings, bools, masks.
-
-    Examples
-    --------
-    >>> real("x", [1, 2])
-    array([1., 2.])
-    """
+    """A copy as array of floats, nothing of it lost in silence: no strings, bools, masks."""
     if np.ma.is_masked(given):
         raise TypeError(f"{name}: some entries are masked; expected numbers only")
     array = np.asarray(given)
@@ -194,14 +140,7 @@ def real(name: str, given: ArrayLike) -> Array:
 
 
 def finite(name: str, given: ArrayLike) -> Array:
-    """As `real`, and finite throughout; the message names the first index that is not.
-
-    Examples
-    --------
-    >>> finite("x", [1.0, float("nan")])
-    Traceback (most recent call last):
-    ValueError: x: nan at index [1]; expected finite numbers
-    """
+    """As `real`, and finite throughout; the message names the first index that is not."""
     array = real(name, given)
     if not np.isfinite(array).all():
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]

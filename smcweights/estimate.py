@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _compat, arguments, randomness, storage
-from .arguments import finite, real
+from . import _compat, arguments, parts, randomness, storage
 from .cautions import Caution, tell
 from .delta_method import linearised
 
@@ -146,33 +145,31 @@ class Estimate:
         provenance: Mapping[str, Any] | None = None,
         sample: xarray.Dataset | Mapping[str, tuple] | None = None,
     ) -> None:
-        v = finite("value", value)
-        if v.ndim > 1 or v.size == 0:
-            raise ValueError(f"value: got shape {v.shape}; expected () or (J,) with J >= 1")
         if (covariance is None) == (factor is None):
             given = "neither" if covariance is None else "both"
             raise TypeError(f"covariance and factor: got {given}; expected exactly one of them")
         if not isinstance(method, str):
             raise TypeError(f"method: got {type(method).__name__}; expected str")
-        no_hit_trials = _check_trials(trials, v)
+        v = parts.value(value)
+        no_hit_trials = parts.trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0
-        plain = storage.plain({} if diagnostics is None else diagnostics, "diagnostics")
-        cautions, columns, bounds = _lifted(plain, cautions, columns, bounds)
+        plain = storage.plain(diagnostics or {}, "diagnostics")
+        cautions, columns, bounds = parts.lifted(plain, cautions, columns, bounds)
         checked = {
             "value": v,
-            "factor": None if factor is None else _check_factor(factor, v, no_hit),
-            "_covariance": None if covariance is None else _check_covariance(covariance, v, no_hit),
-            "names": component_names(names, v),
+            "factor": parts.factor(factor, v, no_hit),
+            "names": parts.names(names, v),
             "method": method,
-            "degrees_of_freedom": _check_degrees_of_freedom(degrees_of_freedom, v),
+            "degrees_of_freedom": parts.degrees_of_freedom(degrees_of_freedom, v),
             "trials": no_hit_trials,
-            "cautions": _check_cautions(cautions, plain),
-            "columns": _check_columns(columns, plain, v),
-            "bounds": None if bounds is None else _check_bounds(bounds),
+            "cautions": parts.cautions(cautions, plain),
+            "columns": parts.columns(columns, plain, v),
+            "bounds": parts.bounds(bounds),
             "diagnostics": plain,
-            "cost": storage.plain({} if cost is None else cost, "cost"),
-            "provenance": storage.plain({} if provenance is None else provenance, "provenance"),
-            "_sample": _check_sample(sample),
+            "cost": storage.plain(cost or {}, "cost"),
+            "provenance": storage.plain(provenance or {}, "provenance"),
+            "_covariance": parts.covariance(covariance, v, no_hit),
+            "_sample": parts.sample(sample),
         }
         for name, content in checked.items():
             if isinstance(content, np.ndarray):
@@ -336,7 +333,7 @@ class Estimate:
             raise KeyError(f"{key!r} selects no component")
         if self.value.ndim == 0:
             return self
-        taken = {name: _take(self.diagnostics[name], index) for name in self.columns}
+        taken = {name: parts.taken(self.diagnostics[name], index) for name in self.columns}
         one = isinstance(index, int)
         covariance = factor = None
         if self._covariance is not None:
@@ -447,7 +444,7 @@ class Estimate:
         """
         names = arguments.names(names)
         result, slopes, curvature = linearised(f, self.value, self.standard_error)
-        names = component_names(names, result)
+        labels = parts.names(names, result)
         matters = np.atleast_2d(slopes != 0)
         missing = np.isnan(np.atleast_1d(self.variance))
         root = np.atleast_2d(slopes) @ np.where(missing[:, None], 0.0, self.root())
@@ -463,14 +460,14 @@ class Estimate:
         bias, error = np.atleast_1d(curvature.max(axis=-1) / 2), np.sqrt((root**2).sum(axis=1))
         bent = (bias > np.nan_to_num(error) / 4) & ~np.isnan(error)
         no_hit = np.zeros(len(self), bool) if self.trials is None else self.trials > 0
-        unseen = matters[:, np.atleast_1d(no_hit)].any(axis=1)
+        unseen: Any = matters[:, np.atleast_1d(no_hit)].any(axis=1)
         found = [
             Caution(code, f"{name}: {text}; its interval is not to be trusted")
             for code, text, flags in (
                 ("curvature", "the function bends within one standard error", bent),
                 ("unseen-component", "depends on a component without a hit", unseen),
             )
-            for name, flag in zip(names, flags, strict=True)
+            for name, flag in zip(labels, flags, strict=True)
             if flag
         ]
         tell("Estimate.apply", found)
@@ -479,7 +476,7 @@ class Estimate:
         return self.revised(
             value=result,
             **spread,
-            names=names,
+            names=labels,
             degrees_of_freedom=freedom if result.ndim else freedom[0],
             trials=None,
             diagnostics=kept,
@@ -740,188 +737,6 @@ class Estimate:
         notes = "".join(f"<p>warning: {html.escape(caution.text)}</p>" for caution in self.cautions)
         title = f"<p>{html.escape(self._title())}</p>"
         return f"<div>{title}<table>{head}{body}</table>{notes}</div>"
-
-
-def component_names(names: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
-    """Names of the components of a value, checked, or the default."""
-    if names is None and value.ndim == 0:
-        return ("estimate",)
-    return arguments.names_of(names, value.size)
-
-
-def _check_degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
-    freedom = real("degrees_of_freedom", given)
-    if freedom.shape not in ((), value.shape):
-        raise ValueError(
-            f"degrees_of_freedom: got shape {freedom.shape}; expected () or {value.shape}"
-        )
-    if not (freedom > 0).all():
-        raise ValueError(f"degrees_of_freedom: smallest is {freedom.min()}; expected above 0")
-    return np.broadcast_to(freedom, value.shape).copy()
-
-
-def _check_trials(given: ArrayLike | None, value: Array) -> Array | None:
-    if given is None:
-        return None
-    trials = finite("trials", given)
-    if trials.shape != value.shape:
-        raise ValueError(f"trials: got shape {trials.shape}; expected {value.shape}")
-    if (trials < 0).any():
-        raise ValueError(f"trials: smallest is {trials.min()}; expected none below 0")
-    if (value[trials > 0] != 0).any():
-        raise ValueError("trials: positive for a component that is not 0; expected 0 there")
-    return trials if trials.any() else None
-
-
-def _check_covariance(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
-    c = real("covariance", given)
-    if c.shape != value.shape * 2:
-        raise ValueError(f"covariance: got shape {c.shape}; expected {value.shape * 2}")
-    if value.size == 1 and no_hit is None and 0 <= c.item() < math.inf:
-        return c
-    c = c.reshape(value.size, value.size)
-    if no_hit is not None:
-        c[no_hit.ravel()] = 0.0
-        c[:, no_hit.ravel()] = 0.0
-        c[np.ix_(np.isnan(c.diagonal()), no_hit.ravel())] = np.nan
-        c[np.ix_(no_hit.ravel(), np.isnan(c.diagonal()))] = np.nan
-    missing = np.isnan(c.diagonal())
-    nan_expected = missing[:, None] | missing
-    wrong = np.isinf(c) | (np.isnan(c) != nan_expected)
-    if wrong.any():
-        where = [int(i) for i in np.argwhere(wrong)[0]]
-        raise ValueError(
-            f"covariance: {c[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
-            "the whole row and column of a component without standard error"
-        )
-    known = c[~missing][:, ~missing]
-    variance = known.diagonal()
-    if (variance < 0).any():
-        raise ValueError(f"covariance: variance {variance.min()}; expected none below 0")
-    scale = np.sqrt(variance)
-    if known[scale == 0].any():
-        raise ValueError("covariance: a component of variance 0 has covariances; expected 0")
-    scale[scale == 0] = 1.0
-    correlation = known / scale[:, None] / scale
-    if (np.abs(correlation - correlation.T) > 1e-8).any():
-        where = [int(i) for i in np.argwhere(np.abs(correlation - correlation.T) > 1e-8)[0]]
-        raise ValueError(f"covariance: not symmetric at index {where} (components with an error)")
-    # the slack covers what rounding does to a singular matrix
-    correlation[np.diag_indices(len(known))] += 1e-8 * len(known)
-    try:
-        np.linalg.cholesky(correlation)
-    except np.linalg.LinAlgError:
-        lowest = np.linalg.eigvalsh(correlation)[0]
-        raise ValueError(
-            f"covariance: not positive semi-definite (smallest eigenvalue of the correlations "
-            f"{lowest:.3g})"
-        ) from None
-    return ((c + c.T) / 2).reshape(value.shape * 2)
-
-
-def _check_factor(given: ArrayLike, value: Array, no_hit: NDArray[np.bool_] | None) -> Array:
-    factor = real("factor", given)
-    if value.ndim == 0:
-        raise ValueError("factor: given for a scalar value; expected its covariance")
-    if factor.ndim != 2 or len(factor) != len(value):
-        raise ValueError(f"factor: got shape {factor.shape}; expected ({len(value)}, r)")
-    if no_hit is not None:
-        factor[no_hit] = 0.0
-    missing = np.isnan(factor)
-    wrong = np.isinf(factor) | (missing != missing.all(axis=1, keepdims=True))
-    if wrong.any():
-        where = [int(i) for i in np.argwhere(wrong)[0]]
-        raise ValueError(
-            f"factor: {factor[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
-            "the whole row of a component without standard error"
-        )
-    return factor
-
-
-def _lifted(
-    diagnostics: dict[str, Any],
-    cautions: Iterable[Caution],
-    columns: Sequence[str],
-    bounds: Sequence[float] | None,
-) -> tuple[Iterable[Caution], Sequence[str], Sequence[float] | None]:
-    """Cautions, columns and bounds, also those that older files hold among the diagnostics."""
-    cautions = list(cautions)
-    texts = {caution.text for caution in cautions if isinstance(caution, Caution)}
-    cautions += [
-        Caution("unclassified", text)
-        for text in diagnostics.get("warnings", ())
-        if text not in texts
-    ]
-    return cautions, diagnostics.pop("columns", columns), diagnostics.pop("bounds", bounds)
-
-
-def _check_cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Caution, ...]:
-    cautions = tuple(given)
-    for caution in cautions:
-        if not (isinstance(caution, Caution) and isinstance(caution.text, str)):
-            raise TypeError(f"cautions: got {caution!r} among them; expected Caution(code, text)")
-    if cautions:
-        diagnostics["warnings"] = [caution.text for caution in cautions]
-    return cautions
-
-
-def _check_columns(
-    given: Sequence[str], diagnostics: dict[str, Any], value: Array
-) -> tuple[str, ...]:
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"columns: got {given!r}; expected names of diagnostics")
-    for name in given:
-        if name not in diagnostics:
-            raise ValueError(f"columns: names {name!r}, which is no diagnostic")
-        shape = np.shape(diagnostics[name])
-        if shape != (value.size,) and (value.ndim or shape != ()):
-            raise ValueError(
-                f"diagnostics[{name!r}]: got shape {shape}; expected ({value.size},) of a column"
-            )
-    return tuple(given)
-
-
-def _check_bounds(given: Sequence[float]) -> tuple[float, float]:
-    if not (np.shape(given) == (2,) and given[0] <= given[1]):
-        raise TypeError(f"bounds: got {given!r}; expected (lower, upper)")
-    return float(given[0]), float(given[1])
-
-
-def _check_sample(sample: Any) -> Any:
-    # asked by attribute: an isinstance test would import xarray
-    if sample is None:
-        return None
-    if hasattr(sample, "data_vars"):
-        return sample.copy(deep=False)
-    if not isinstance(sample, Mapping):
-        raise TypeError(
-            f"sample: got {type(sample).__name__}; expected an xarray.Dataset or a mapping of "
-            "names to (dims, array)"
-        )
-    checked: dict[str, tuple[tuple[str, ...], NDArray]] = {}
-    lengths: dict[str, int] = {}
-    for name, entry in sample.items():
-        if not (isinstance(entry, tuple | list) and len(entry) == 2):
-            raise TypeError(f"sample[{name!r}]: expected (dims, array)")
-        dims = (entry[0],) if isinstance(entry[0], str) else tuple(entry[0])
-        array = np.asarray(entry[1])
-        if len(dims) != array.ndim:
-            raise ValueError(f"sample[{name!r}]: dims {dims} don't fit shape {array.shape}")
-        for dim, length in zip(dims, array.shape, strict=True):
-            if lengths.setdefault(dim, length) != length:
-                raise ValueError(
-                    f"sample[{name!r}]: {length} along {dim!r}, but {lengths[dim]} elsewhere"
-                )
-        view = array.view()
-        view.flags.writeable = False
-        checked[name] = (dims, view)
-    return checked
-
-
-def _take(column: Any, index: int | list[int]) -> Any:
-    if isinstance(column, np.ndarray):
-        return column[index]
-    return column[index] if isinstance(index, int) else [column[i] for i in index]
 
 
 def _number_format(value: float, error: float) -> Callable[[float], str]:

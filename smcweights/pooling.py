@@ -123,7 +123,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def _pooled_spread(runs: list[Estimate], share: Array, unseen: Array) -> dict[str, Array]:
+def _pooled_spread(runs: list[Estimate], share: Array, unseen: Array) -> dict[str, Any]:
     """Covariance of the weighted mean of what was hit, or a factor of it where a run has one."""
     if any(run.factor is not None for run in runs):
         roots = [run.root(hits_only=True) for run in runs]

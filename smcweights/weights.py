@@ -3,7 +3,8 @@
 Weights live on the log scale from the density to the last sum, so that a density which
 underflows is ``-inf`` (a weight of zero) and never 0/0. Every function takes one vector of log
 weights, in double precision whatever the dtype handed in, known up to an additive constant
-except in `log_sum_exp` and `log_mean_exp`.
+except in `log_sum_exp` and `log_mean_exp`. What is no non-empty vector, or has NaN or +inf
+somewhere, is a `ValueError` that names the index; weights that are all zero a `DegeneracyError`.
 
 Which number answers which question:
 
@@ -50,13 +51,6 @@ def log_sum_exp(log_w: ArrayLike) -> float:
     float
         log(sum_i exp(log_w_i)).
 
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
-
     Examples
     --------
     >>> round(log_sum_exp([-1000.0, -1000.0]), 4)
@@ -78,13 +72,6 @@ def log_mean_exp(log_w: ArrayLike) -> float:
     -------
     float
         log((1/n) sum_i exp(log_w_i)).
-
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
 
     Examples
     --------
@@ -141,13 +128,6 @@ def normalise(log_w: ArrayLike) -> NDArray[np.float64]:
     ndarray, shape (n,)
         exp(log_w_i) / sum_j exp(log_w_j).
 
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
-
     Examples
     --------
     >>> normalise([-2000.0, -2000.0, -np.inf])
@@ -169,13 +149,6 @@ def effective_sample_size(log_w: ArrayLike) -> float:
     -------
     float
         Between 1 (one draw has all the weight) and n (equal weights).
-
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
 
     References
     ----------
@@ -202,13 +175,6 @@ def perplexity(log_w: ArrayLike) -> float:
     -------
     float
         exp(-sum_i W_i log W_i) / n, between 1/n and 1.
-
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
 
     References
     ----------
@@ -237,13 +203,6 @@ def largest_weight(log_w: ArrayLike) -> float:
     -------
     float
         Between 1/n and 1.
-
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
 
     Examples
     --------
@@ -274,13 +233,6 @@ def pareto_k(log_w: ArrayLike) -> float:
         k-hat. -inf when the whole tail equals the largest weight (the bound of the weights is
         reached: there is no tail); inf when fewer than 5 weights lie above the cut, so that
         nothing can be fitted and nothing promised (always so for n below 21).
-
-    Raises
-    ------
-    ValueError
-        Not a non-empty vector, or NaN or +inf somewhere; the message names the index.
-    DegeneracyError
-        All weights are zero.
 
     References
     ----------

@@ -1,0 +1,217 @@
+"""The parts of an estimate, each checked and copied; an error says which, what, and what for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import finite, names_of, real
+from .cautions import Caution
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def value(given: ArrayLike) -> Array:
+    """One number or a vector of them, finite."""
+    v = finite("value", given)
+    if v.ndim > 1 or v.size == 0:
+        raise ValueError(f"value: got shape {v.shape}; expected () or (J,) with J >= 1")
+    return v
+
+
+def names(given: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
+    """Different names of the components, or the default."""
+    return ("estimate",) if given is None and value.ndim == 0 else names_of(given, value.size)
+
+
+def degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
+    """Positive numbers, perhaps infinite, shaped like the value."""
+    freedom = real("degrees_of_freedom", given)
+    if freedom.shape not in ((), value.shape):
+        raise ValueError(
+            f"degrees_of_freedom: got shape {freedom.shape}; expected () or {value.shape}"
+        )
+    if not (freedom > 0).all():
+        raise ValueError(f"degrees_of_freedom: smallest is {freedom.min()}; expected above 0")
+    return np.broadcast_to(freedom, value.shape).copy()
+
+
+def trials(given: ArrayLike | None, value: Array) -> Array | None:
+    """Trials behind components that are 0; None where every component had hits."""
+    if given is None:
+        return None
+    n = finite("trials", given)
+    if n.shape != value.shape:
+        raise ValueError(f"trials: got shape {n.shape}; expected {value.shape}")
+    if (n < 0).any():
+        raise ValueError(f"trials: smallest is {n.min()}; expected none below 0")
+    if (value[n > 0] != 0).any():
+        raise ValueError("trials: positive for a component that is not 0; expected 0 there")
+    return n if n.any() else None
+
+
+def covariance(given: ArrayLike | None, value: Array, no_hit: Mask | None) -> Array | None:
+    """A symmetric, positive semi-definite matrix, 0 where there was no hit; or None."""
+    if given is None:
+        return None
+    c = real("covariance", given)
+    if c.shape != value.shape * 2:
+        raise ValueError(f"covariance: got shape {c.shape}; expected {value.shape * 2}")
+    if value.size == 1 and no_hit is None and 0 <= c.item() < math.inf:
+        return c
+    c = c.reshape(value.size, value.size)
+    if no_hit is not None:
+        c[no_hit.ravel()] = 0.0
+        c[:, no_hit.ravel()] = 0.0
+        c[np.ix_(np.isnan(c.diagonal()), no_hit.ravel())] = np.nan
+        c[np.ix_(no_hit.ravel(), np.isnan(c.diagonal()))] = np.nan
+    missing = np.isnan(c.diagonal())
+    nan_expected = missing[:, None] | missing
+    wrong = np.isinf(c) | (np.isnan(c) != nan_expected)
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise ValueError(
+            f"covariance: {c[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
+            "the whole row and column of a component without standard error"
+        )
+    known = c[~missing][:, ~missing]
+    variance = known.diagonal()
+    if (variance < 0).any():
+        raise ValueError(f"covariance: variance {variance.min()}; expected none below 0")
+    scale = np.sqrt(variance)
+    if known[scale == 0].any():
+        raise ValueError("covariance: a component of variance 0 has covariances; expected 0")
+    scale[scale == 0] = 1.0
+    correlation = known / scale[:, None] / scale
+    if (np.abs(correlation - correlation.T) > 1e-8).any():
+        where = [int(i) for i in np.argwhere(np.abs(correlation - correlation.T) > 1e-8)[0]]
+        raise ValueError(f"covariance: not symmetric at index {where} (components with an error)")
+    # the slack covers what rounding does to a singular matrix
+    correlation[np.diag_indices(len(known))] += 1e-8 * len(known)
+    try:
+        np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        lowest = np.linalg.eigvalsh(correlation)[0]
+        raise ValueError(
+            f"covariance: not positive semi-definite (smallest eigenvalue of the correlations "
+            f"{lowest:.3g})"
+        ) from None
+    return ((c + c.T) / 2).reshape(value.shape * 2)
+
+
+def factor(given: ArrayLike | None, value: Array, no_hit: Mask | None) -> Array | None:
+    """A factor of the covariance, (J, r), 0 where there was no hit; or None."""
+    if given is None:
+        return None
+    root = real("factor", given)
+    if value.ndim == 0:
+        raise ValueError("factor: given for a scalar value; expected its covariance")
+    if root.ndim != 2 or len(root) != len(value):
+        raise ValueError(f"factor: got shape {root.shape}; expected ({len(value)}, r)")
+    if no_hit is not None:
+        root[no_hit] = 0.0
+    missing = np.isnan(root)
+    wrong = np.isinf(root) | (missing != missing.all(axis=1, keepdims=True))
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise ValueError(
+            f"factor: {root[tuple(where)]} at index {where}; expected finite numbers, or NaN in "
+            "the whole row of a component without standard error"
+        )
+    return root
+
+
+def lifted(
+    diagnostics: dict[str, Any],
+    cautions: Iterable[Caution],
+    columns: Sequence[str],
+    bounds: Sequence[float] | None,
+) -> tuple[Iterable[Caution], Sequence[str], Sequence[float] | None]:
+    """Cautions, columns and bounds, also those that older files hold among the diagnostics."""
+    cautions = list(cautions)
+    texts = {caution.text for caution in cautions if isinstance(caution, Caution)}
+    cautions += [
+        Caution("unclassified", text)
+        for text in diagnostics.get("warnings", ())
+        if text not in texts
+    ]
+    return cautions, diagnostics.pop("columns", columns), diagnostics.pop("bounds", bounds)
+
+
+def cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Caution, ...]:
+    """Cautions, whose texts join the diagnostics."""
+    told = tuple(given)
+    for caution in told:
+        if not (isinstance(caution, Caution) and isinstance(caution.text, str)):
+            raise TypeError(f"cautions: got {caution!r} among them; expected Caution(code, text)")
+    if told:
+        diagnostics["warnings"] = [caution.text for caution in told]
+    return told
+
+
+def columns(given: Sequence[str], diagnostics: dict[str, Any], value: Array) -> tuple[str, ...]:
+    """Names of diagnostics with one entry per component."""
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"columns: got {given!r}; expected names of diagnostics")
+    for name in given:
+        if name not in diagnostics:
+            raise ValueError(f"columns: names {name!r}, which is no diagnostic")
+        shape = np.shape(diagnostics[name])
+        if shape != (value.size,) and (value.ndim or shape != ()):
+            raise ValueError(
+                f"diagnostics[{name!r}]: got shape {shape}; expected ({value.size},) of a column"
+            )
+    return tuple(given)
+
+
+def bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
+    """Two numbers in order, or None."""
+    if given is None:
+        return None
+    if not (np.shape(given) == (2,) and given[0] <= given[1]):
+        raise TypeError(f"bounds: got {given!r}; expected (lower, upper)")
+    return float(given[0]), float(given[1])
+
+
+def sample(given: Any) -> Any:
+    """A dataset, or a dict of names to (dims, read-only view)."""
+    # asked by attribute: an isinstance test would import xarray
+    if given is None:
+        return None
+    if hasattr(given, "data_vars"):
+        return given.copy(deep=False)
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"sample: got {type(given).__name__}; expected an xarray.Dataset or a mapping of "
+            "names to (dims, array)"
+        )
+    checked: dict[str, tuple[tuple[str, ...], NDArray]] = {}
+    lengths: dict[str, int] = {}
+    for name, entry in given.items():
+        if not (isinstance(entry, tuple | list) and len(entry) == 2):
+            raise TypeError(f"sample[{name!r}]: expected (dims, array)")
+        dims = (entry[0],) if isinstance(entry[0], str) else tuple(entry[0])
+        array = np.asarray(entry[1])
+        if len(dims) != array.ndim:
+            raise ValueError(f"sample[{name!r}]: dims {dims} don't fit shape {array.shape}")
+        for dim, length in zip(dims, array.shape, strict=True):
+            if lengths.setdefault(dim, length) != length:
+                raise ValueError(
+                    f"sample[{name!r}]: {length} along {dim!r}, but {lengths[dim]} elsewhere"
+                )
+        view = array.view()
+        view.flags.writeable = False
+        checked[name] = (dims, view)
+    return checked
+
+
+def taken(column: NDArray | list, index: int | list[int]) -> Any:
+    """Entries of a column."""
+    if isinstance(column, np.ndarray):
+        return column[index]
+    return column[index] if isinstance(index, int) else [column[i] for i in index]
