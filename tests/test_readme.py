@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
+
 import smcweights as smw
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +38,25 @@ def test_the_distance_of_two_pictures_is_what_is_written():
     # the value, its error and its interval, up to a unit of the last digit
     assert len(said) == len(found) == 4
     assert max(abs(a - b) for a, b in zip(said, found, strict=True)) < 1.5e-3
+
+
+def test_the_estimator_that_contributing_shows_is_one():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S).group(1)
+    module = {
+        "__name__": "smcweights.importance.antithetic",
+        "__package__": "smcweights.importance",
+    }
+    exec(code, module)
+
+    def integrand(z):
+        return np.stack([np.exp(z[:, 0]), z[:, 0] ** 2 + z[:, 1]], axis=1)
+
+    mean, truth = module["antithetic_mean"], [np.exp(0.5), 1.0]
+    one, two = (mean(integrand, 2, 4_000, seed=1, executor=where) for where in (None, "threads"))
+    np.testing.assert_array_equal(one.value, two.value)
+    precise = mean(integrand, 2, precision=smw.Precision(absolute=0.05), names=["a", "b"], seed=2)
+    for est in (one, precise):
+        # 6 standard errors of 2,000 pairs and more: false alarm under 1e-7
+        assert (abs(est.value - truth) < 6 * est.standard_error).all()
+    lower, upper = precise.interval()
+    assert ((upper - lower) / 2 <= 0.05).all() and precise.names == ("a", "b")
