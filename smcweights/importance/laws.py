@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..provenance import digest
 from .marginals import (
     ACCEPTED,
     Marginal,
@@ -22,7 +23,6 @@ from .marginals import (
     checked_names,
     default_names,
     describe_marginal,
-    fingerprint,
     is_univariate,
     kind_of,
     named_marginals,
@@ -551,7 +551,7 @@ def _from_draws_and_density(law: Any) -> Law:
 
 def _describe_source(source: _DrawsAndDensity | OpenTURNSJoint) -> dict[str, Any]:
     x = np.asarray(source.rvs(size=11, random_state=np.random.default_rng(0)), dtype=float)
-    return {"type": type(source.law).__name__, "fingerprint": fingerprint(x, source.logpdf(x))}
+    return {"type": type(source.law).__name__, "fingerprint": digest([x, source.logpdf(x)])}
 
 
 def _from_salib(problem: Mapping[str, Any]) -> Law:

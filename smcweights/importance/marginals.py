@@ -7,7 +7,6 @@ or any object with the same five methods, and refuses what has no density.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from ..provenance import digest
 from .openturns_laws import is_openturns, openturns_marginal
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "checked_names",
     "default_names",
     "describe_marginal",
-    "fingerprint",
     "is_univariate",
     "kind_of",
     "named_marginals",
@@ -425,12 +424,4 @@ def describe_marginal(marginal: Marginal) -> dict[str, Any]:
     kind = "ContinuousDistribution"
     if not isinstance(marginal, _NewStyle):
         kind = type(getattr(marginal, "distribution", marginal)).__name__
-    return {"distribution": kind, "fingerprint": fingerprint(x, marginal.logpdf(x))}
-
-
-def fingerprint(*arrays: ArrayLike) -> str:
-    """Digest of numbers."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array, dtype=float).tobytes())
-    return digest.hexdigest()
+    return {"distribution": kind, "fingerprint": digest([x, marginal.logpdf(x)])}
