@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _compat, arguments, parts, randomness, storage
 from .cautions import Caution, tell
 from .delta_method import linearised
+from .provenance import described
 
 if TYPE_CHECKING:
     import pandas
@@ -418,9 +419,10 @@ class Estimate:
         Returns
         -------
         Estimate
-            With the cost, provenance, cautions and diagnostics of this one, but no sample. A
-            result whose function has no straight line at the scale of the standard errors, or
-            that depends on a component without a hit, gets a caution.
+            With the cost, cautions, diagnostics and provenance of this one (to which f is added
+            under ``"applied"``), but no sample. A result whose function has no straight line at
+            the scale of the standard errors, or that depends on a component without a hit, gets a
+            caution.
 
         Raises
         ------
@@ -471,6 +473,7 @@ class Estimate:
             if flag
         ]
         tell("Estimate.apply", found)
+        applied = self.provenance.get("applied", [])
         # what is said of the components isn't true of their functions
         kept = {k: d for k, d in self.diagnostics.items() if k not in self.columns}
         return self.revised(
@@ -481,6 +484,7 @@ class Estimate:
             trials=None,
             diagnostics=kept,
             cautions=(*self.cautions, *found),
+            provenance=self.provenance | {"applied": [*applied, described(f)]},
             columns=(),
             bounds=None,
             sample=None,

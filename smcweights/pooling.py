@@ -203,18 +203,21 @@ def _check_runs(runs: list[Estimate]) -> None:
 
 
 def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The provenance of every single run behind an estimate, pooled or not."""
+    """The provenance of every single run behind an estimate, with all that was applied to it."""
     if "combined" not in provenance:
         yield provenance
     for inner in provenance.get("combined", ()):
-        yield from _sources(inner)
+        for source in _sources(inner):
+            after = source.get("applied", []) + provenance.get("applied", [])
+            yield source | {"applied": after}
 
 
 def _require_one_question(sources: list[tuple[int, dict[str, Any]]]) -> None:
     """Refuse runs about different data, or with different arguments; the number is the item's."""
     asked: dict[str, tuple[int, str, Any]] = {}
     for i, source in sources:
-        question = {"data": source.get("data"), **source.get("arguments", {})}
+        question = {"data": source.get("data"), "applied": source.get("applied", [])}
+        question |= source.get("arguments", {})
         for name in question.keys() - HOW_FAR:
             if name == "data" and question[name] is None:
                 continue

@@ -177,7 +177,7 @@ def test_runs_that_cannot_be_pooled_are_refused():
 
 def answer(seed, **arguments):
     source = provenance("demo", np.random.SeedSequence(seed), arguments)
-    return Estimate(1.0, 1.0, provenance=source, cost={"evaluations": 5})
+    return Estimate(1.0, 0.01, provenance=source, cost={"evaluations": 5})
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,18 @@ def test_answers_to_different_questions_are_refused_by_name(one, other, name):
     # also when they were pooled before
     with pytest.raises(ValueError, match=f"items 0 and 1 have a different {name}"):
         combine([combine([answer(1, **one), answer(2, **one)]), answer(3, **other)])
+
+
+def test_functions_of_answers_are_told_apart():
+    one, other = answer(1), answer(2)
+    assert combine([one.apply([2.0]), other.apply([2.0])]).value == 2
+    for a, b in (([2.0], [3.0]), (np.sqrt, np.square), (lambda v: v, lambda v: v + 1)):
+        with pytest.raises(ValueError, match="items 0 and 1 have a different applied: "):
+            combine([one.apply(a), other.apply(b)])
+    both = combine([one, other])
+    assert combine([both.apply([2.0]), answer(3).apply([2.0])]).value == 2
+    with pytest.raises(ValueError, match="different applied"):
+        combine([both.apply([2.0]), answer(3)])
 
 
 def test_how_far_and_where_a_run_goes_is_no_part_of_the_question():

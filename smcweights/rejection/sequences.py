@@ -185,7 +185,7 @@ class WeightedSequences:
             },
             cautions=cautions,
             cost=self.cost,
-            provenance=self.provenance,
+            provenance=self.provenance | {"applied": [signature(function)]},
         )
 
     def _returned(self, function: Callable[[Prefix], ArrayLike], alive: np.ndarray) -> np.ndarray:

@@ -231,14 +231,14 @@ def markov_score_climbing(
     names_of(labels, k)
     kinds = ("identity",) * k
     arguments = {
-        "target": target, "n_particles": n, "budget": budget, "chains": chains, "start": starts,
+        "target": target, "family": family, "optimiser": optimiser, "n_particles": n,
+        "budget": budget, "chains": chains, "start": starts,
         "precision": None if precision is None else repr(precision),
     }  # fmt: skip
-    code = {"target": target, "family": [family.sample, family.logpdf], "optimiser": optimiser}
     with open_run(
         partial(_climb, target, family, n, optimiser), executor=executor, progress=progress,
         checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, None, code),
+        arguments=None if checkpoint is None else checkpointed(arguments, None, {}),
         seed=seed, total=chains * size, unit="iterations", description="markov_score_climbing",
     ) as run:  # fmt: skip
         root = run.root
