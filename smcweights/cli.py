@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TextIO
 
 from . import __version__, study
 from .errors import PrecisionWarning
@@ -45,11 +45,18 @@ def _plain_warnings() -> Iterator[None]:
         warnings.simplefilter("always", PrecisionWarning)
         previous = warnings.showwarning
 
-        def show(message: Any, category: Any, *rest: Any, **named: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if issubclass(category, PrecisionWarning):
                 print(f"not promised: {message}", file=sys.stderr)
             else:
-                previous(message, category, *rest, **named)
+                previous(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show
         yield

@@ -43,6 +43,7 @@ from .importance.figures import (
     stages,
     weights,
 )
+from .randomness import Seed
 from .rejection.figures import sequences
 from .statespace import figures as searches
 from .statespace.figures import filtered, iterates
@@ -85,7 +86,7 @@ def sliced(
     *,
     budgets: Sequence[int] = (50, 100, 200, 500, 1000),
     methods: Mapping[str, Mapping[str, Any]] | None = None,
-    seed: Any = 1,
+    seed: Seed = 1,
 ) -> Axes:
     """Sliced Wasserstein distance with its 95 % interval as directions grow, by method.
 
@@ -125,7 +126,7 @@ def scores(
     ax: Axes | None = None,
     *,
     level: float = 0.95,
-    seed: Any = 1,
+    seed: Seed = 1,
     **arguments: Any,
 ) -> Axes:
     """The score along one parameter with its intervals as a band; it crosses zero at a maximum.
@@ -184,7 +185,7 @@ def profile(
     *,
     repeats: int = 8,
     level: float = 0.95,
-    seed: Any = 1,
+    seed: Seed = 1,
 ) -> Axes:
     """Log likelihood along one parameter, the other free ones maximised, with intervals.
 

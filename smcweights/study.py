@@ -36,12 +36,13 @@ import math
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+from .estimate import Estimate
 from .storage import check_place
 
 __all__ = ["METHODS", "Study", "StudyError", "read"]
@@ -58,6 +59,8 @@ EXPECTED: dict[str, tuple[type, str]] = {
     "seed": (int, "a whole number from 0"),
     "precision": (dict, "a table such as {relative = 0.01}"),
 }
+
+Made = TypeVar("Made")
 
 
 class StudyError(ValueError):
@@ -86,7 +89,7 @@ class Study:
     law: Any
     arguments: dict[str, Any]
 
-    def run(self, **more: Any) -> Any:
+    def run(self, **more: object) -> Estimate:
         """Call the method; ``more`` adds keyword arguments or replaces them."""
         import smcweights
 
@@ -152,7 +155,7 @@ def read(path: str | os.PathLike[str]) -> Study:
                 f"{file}: model.vectorized: got {model['vectorized']!r}; expected true or false"
             )
         arguments["vectorized"] = model["vectorized"]
-    law = _law(file, "law", document["law"])
+    law: Any = _law(file, "law", document["law"])
     if "copula" in document:
         _known(file, "copula", document["copula"], ("correlation",))
         if "correlation" not in document["copula"]:
@@ -190,7 +193,7 @@ def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]
     return study
 
 
-def _known(file: Path, where: str, table: Any, allowed: Any) -> None:
+def _known(file: Path, where: str, table: object, allowed: Sequence[str]) -> None:
     if not isinstance(table, dict):
         raise StudyError(f"{file}: {where}: got {table!r}; expected a table")
     for key in table:
@@ -203,7 +206,9 @@ def _known(file: Path, where: str, table: Any, allowed: Any) -> None:
             )
 
 
-def _made(file: Path, where: str, make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _made(
+    file: Path, where: str, make: Callable[..., Made], *args: object, **kwargs: object
+) -> Made:
     try:
         return make(*args, **kwargs)
     except (TypeError, ValueError, OSError) as error:
@@ -216,7 +221,7 @@ def _law(file: Path, where: str, tables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _marginal(file, f"{where}.{name}", table) for name, table in tables.items()}
 
 
-def _marginal(file: Path, where: str, table: Any) -> Any:
+def _marginal(file: Path, where: str, table: object) -> Any:
     from scipy import stats
 
     if not isinstance(table, dict) or not isinstance(table.get("distribution"), str):
@@ -254,7 +259,7 @@ def _marginal(file: Path, where: str, table: Any) -> Any:
     return frozen
 
 
-def _function(file: Path, named: Any) -> Callable[..., Any]:
+def _function(file: Path, named: object) -> Callable[..., Any]:
     where = f"{file}: model.function"
     home, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
     from_file = home.endswith(".py")

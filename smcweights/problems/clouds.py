@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .series import _columns
+from .series import columns
 
 __all__ = ["colours", "digits"]
 
@@ -35,7 +35,7 @@ def digits() -> Pair:
     >>> threes.shape, eights.shape
     ((183, 64), (174, 64))
     """
-    table = _columns("digits.csv")
+    table = columns("digits.csv")
     return table[table[:, 0] == 3, 1:], table[table[:, 0] == 8, 1:]
 
 
@@ -52,5 +52,5 @@ def colours() -> Pair:
     >>> portrait.shape, parcel.shape
     ((1000, 3), (1000, 3))
     """
-    table = _columns("colours.csv")
+    table = columns("colours.csv")
     return table[table[:, 0] == 0, 1:], table[table[:, 0] == 1, 1:]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 __all__ = ["euro_dollar", "nile", "nutria", "us_inflation"]
 
 
-def _columns(name: str) -> NDArray[np.float64]:
+def columns(name: str) -> NDArray[np.float64]:
     text = resources.files(__package__).joinpath(name).read_text(encoding="ascii")
     return np.loadtxt(text.splitlines(), delimiter=",", skiprows=1)
 
@@ -47,7 +47,7 @@ def nile() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> int(year[0]), float(volume[0])
     (1871, 1120.0)
     """
-    table = _columns("nile.csv")
+    table = columns("nile.csv")
     return table[:, 0], table[:, 1]
 
 
@@ -64,7 +64,7 @@ def us_inflation() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> float(time[0]), float(inflation[0])
     (1959.25, 2.34)
     """
-    table = _columns("us_inflation.csv")
+    table = columns("us_inflation.csv")
     return table[:, 0] + (table[:, 1] - 1) / 4, table[:, 2]
 
 
@@ -83,7 +83,7 @@ def euro_dollar() -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
     >>> str(day[0]), float(dollars[0])
     ('2006-01-02', 1.1826)
     """
-    table = _columns("euro_dollar.csv")
+    table = columns("euro_dollar.csv")
     year, month, number = table[:, :3].astype(int).T
     months = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
     return months.astype("datetime64[D]") + (number - 1), table[:, 3]
@@ -102,5 +102,5 @@ def nutria() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     >>> int(month[-1]), float(thousands.max())
     (120, 5.55)
     """
-    table = _columns("nutria.csv")
+    table = columns("nutria.csv")
     return table[:, 0], table[:, 1]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..canvas import position
 from ..estimate import Estimate
-from ..randomness import generator, seed_sequence
+from ..randomness import Seed, generator, seed_sequence
 from .filtering import particle_filter
 from .learning.ascent import Fit
 from .learning.likelihood import maximum_likelihood
@@ -27,7 +27,7 @@ def scores_along(
     n_particles: int,
     budget: int,
     *,
-    seed: Any = None,
+    seed: Seed = None,
     **arguments: Any,
 ) -> list[Estimate]:
     """Scores for one parameter at increasing values of it, the others held: see `plots.scores`."""
@@ -50,7 +50,7 @@ def profile_likelihood(
     budget: int,
     *,
     repeats: int = 8,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> list[Estimate]:
     """Log likelihoods at values of one parameter, the others maximised: see `plots.profile`."""
     names = list(fit.theta.names)
