@@ -21,7 +21,7 @@ from .arguments import count, level, number
 from .cautions import Caution
 from .estimate import Estimate
 
-__all__ = ["Budget", "Precision", "Standing", "positive_count", "stopping_rule", "until_precise"]
+__all__ = ["Budget", "Precision", "Standing", "stopping_rule", "until_precise"]
 
 
 @dataclass(frozen=True)
@@ -300,8 +300,3 @@ def stopping_rule(budget: Any = None, precision: Precision | None = None) -> Bud
             "Precision(relative=0.01)"
         )
     return precision
-
-
-def positive_count(value: object, name: str) -> int:
-    """A whole number from 1, checked; a float equal to one will do."""
-    return count(name, value)

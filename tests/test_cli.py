@@ -185,7 +185,7 @@ def test_a_model_file_hides_no_module_of_its_name(beam):
 def test_what_cant_be_promised_is_one_line(beam, tmp_path):
     done = smcweights_command("run", replaced(beam, ":displacement", ":never"), cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.startswith("not promised: adaptive importance sampling: mean displacement:")
+    assert done.stderr.startswith("not promised: adaptive_importance_sampling: mean displacement:")
     assert done.stderr.count("\n") == 1
     assert "Not promised" in (tmp_path / "beam.html").read_text()
 
