@@ -16,10 +16,10 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _compat, arguments, parts, randomness, storage
 from .cautions import Caution, tell
@@ -29,6 +29,7 @@ from .provenance import described
 if TYPE_CHECKING:
     import pandas
     import xarray
+    from matplotlib.axes import Axes
 
 __all__ = ["Estimate"]
 
@@ -299,13 +300,13 @@ class Estimate:
         table = {name: np.atleast_1d(column) for name, column in columns.items()}
         return pandas.DataFrame(table, index=list(self.names))
 
-    def __array_ufunc__(self, ufunc: Any, *_: Any, **__: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, *_: object, **__: object) -> NoReturn:
         raise TypeError(
             f"an Estimate takes no {ufunc.__name__}: its covariance would be lost; use "
             "estimate.apply(function), which carries it along"
         )
 
-    def _no_arithmetic(self, *_: Any) -> Any:
+    def _no_arithmetic(self, *_: object) -> NoReturn:
         raise TypeError(
             "Estimates take no arithmetic, because correlations would be lost; use "
             "estimate.apply(function), for the components of one estimate, or estimate.value. "
@@ -381,7 +382,7 @@ class Estimate:
             raise TypeError(f"float: the estimate has {self.value.size} components; take one")
         return float(self.value.reshape(()))
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """The value, so that NumPy functions take an estimate for it."""
         return np.array(self.value, dtype=dtype)
 
@@ -608,7 +609,7 @@ class Estimate:
         positions = {"chain": np.arange(chains), "draw": np.arange(draws)}
         return xarray.Dataset({"value": (dims, shaped)}, {**positions, **names})
 
-    def plot(self, ax: Any = None, *, level: float = 0.95) -> Any:
+    def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
         """Intervals of the components (`smcweights.plots.estimate`).
 
         Parameters

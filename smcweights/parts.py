@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import finite, names_of, real
 from .cautions import Caution
+
+if TYPE_CHECKING:
+    import xarray
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -178,7 +181,7 @@ def bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
     return float(given[0]), float(given[1])
 
 
-def sample(given: Any) -> Any:
+def sample(given: Any) -> xarray.Dataset | dict[str, tuple] | None:
     """A dataset, or a dict of names to (dims, read-only view)."""
     # asked by attribute: an isinstance test would import xarray
     if given is None:
@@ -190,7 +193,7 @@ def sample(given: Any) -> Any:
             f"sample: got {type(given).__name__}; expected an xarray.Dataset or a mapping of "
             "names to (dims, array)"
         )
-    checked: dict[str, tuple[tuple[str, ...], NDArray]] = {}
+    checked: dict[str, tuple] = {}
     lengths: dict[str, int] = {}
     for name, entry in given.items():
         if not (isinstance(entry, tuple | list) and len(entry) == 2):

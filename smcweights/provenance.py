@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
-from types import CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -190,7 +190,7 @@ def signature(thing: object) -> str:
     return f"{getattr(named, '__module__', '')}.{name} {total.hexdigest()[:12]}"
 
 
-def _add(total: Any, thing: Any, seen: dict[int, Any] | None) -> None:
+def _add(total: hashlib._Hash, thing: Any, seen: dict[int, Any] | None) -> None:
     """Add a thing to a hash. ``seen`` holds the objects met before; None allows data only."""
     if seen is not None and callable(thing):
         thing = _python(thing)
@@ -237,7 +237,7 @@ def _add(total: Any, thing: Any, seen: dict[int, Any] | None) -> None:
             _add(total, tuple(item for item in vars(thing).items() if item[0] not in counts), seen)
 
 
-def _add_function(total: Any, function: Any, seen: dict[int, Any]) -> None:
+def _add_function(total: hashlib._Hash, function: FunctionType, seen: dict[int, Any]) -> None:
     code = function.__code__
     assigned = {s.argval for s in _steps(code) if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
@@ -276,7 +276,7 @@ def _python(function: Any) -> Any:
     return inspect.unwrap(getattr(function, "py_func", function))
 
 
-def _filled(cell: Any) -> bool:
+def _filled(cell: CellType) -> bool:
     try:
         return cell.cell_contents is not None
     except ValueError:  # a name that was not assigned yet

@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, sub
 
 import numpy as np
 
@@ -71,24 +71,13 @@ class Moments:
     tt: np.ndarray
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.weight + other.weight,
-            self.z + other.z,
-            self.t + other.t,
-            self.zz + other.zz,
-            self.zt + other.zt,
-            self.tt + other.tt,
-        )
+        return Moments(*map(add, self._sums(), other._sums()))
 
     def __sub__(self, other: Moments) -> Moments:
-        return Moments(
-            self.weight - other.weight,
-            self.z - other.z,
-            self.t - other.t,
-            self.zz - other.zz,
-            self.zt - other.zt,
-            self.tt - other.tt,
-        )
+        return Moments(*map(sub, self._sums(), other._sums()))
+
+    def _sums(self) -> tuple[float | np.ndarray, ...]:
+        return self.weight, self.z, self.t, self.zz, self.zt, self.tt
 
 
 @dataclass(frozen=True)

@@ -209,7 +209,7 @@ def read_netcdf(
     return main, document, sample
 
 
-def plain(given: Any, where: str) -> Any:
+def plain(given: object, where: str) -> Any:
     """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
     if given is None or isinstance(given, bool | np.bool_):
         return given if given is None else bool(given)
