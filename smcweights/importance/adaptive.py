@@ -33,12 +33,12 @@ from ..randomness import Seed
 from ..stopping import Precision, stopping_rule
 from .adaptation import Goal, prepared
 from .control_variates import Asked
-from .final_draws import finish, mean_of_all
+from .final_draws import Final, finish, mean_of_all
 from .integrand import Integrand, call_integrand, expectation_names
 from .laws import as_law
 from .mixing import family_of
 from .under_laws import check_reference
-from .verdict import report
+from .verdict import Evidence, report
 
 __all__ = ["adaptive_importance_sampling"]
 
@@ -64,6 +64,21 @@ def _objective(objective: str | ArrayLike) -> str | np.ndarray:
             "objective: expected finite non-negative weights of shape (J,), not all zero"
         )
     return weights
+
+
+def _pooled(final: Final, evidence: Evidence) -> tuple[Evidence, list[Caution]]:
+    """The draws of all stages instead of the final ones, and what that costs."""
+    mean, every = mean_of_all(final)
+    # what adaptation's draws pull the estimate by counts as an error of it
+    pull = mean.value - evidence.mean.value
+    text = (
+        "all stages are pooled, which biases the estimate by an amount no sample can tell: "
+        "95 % intervals have covered 83 to 91 % of the time where events are rare"
+    )
+    return (
+        replace(evidence, mean=mean, stages=every.stages, log_h=every.log_h, pull=pull),
+        [Caution("pooled-stages", text)],
+    )
 
 
 def adaptive_importance_sampling(
@@ -194,7 +209,7 @@ def adaptive_importance_sampling(
     if pooled and precision is not None:
         raise ValueError("pooled: goes with a budget, not with a precision")
     family, start = family_of(proposal, law)
-    name, method = "adaptive_importance_sampling", "adaptive importance sampling"
+    method = "adaptive importance sampling"
     asked_for = {
         "law": law,
         "integrand": integrand,
@@ -245,23 +260,10 @@ def adaptive_importance_sampling(
         source = provenance(method, run.root, asked_for)
     first = final.rounds[0]
     evidence = final.evidence(expectation_names(names, first.values.shape[1], first.scalar))
-    cautions = list(final.cautions)
+    cautions = final.cautions
     if pooled:
         method += ", all stages pooled (biased)"
-        mean, every = mean_of_all(final)
-        evidence = replace(
-            evidence,
-            mean=mean,
-            stages=every.stages,
-            log_h=every.log_h,
-            # what adaptation's draws pull the estimate by counts as an error of it
-            pull=mean.value - evidence.mean.value,
-        )
-        text = (
-            "all stages are pooled, which biases the estimate by an amount no sample can tell: "
-            "95 % intervals have covered 83 to 91 % of the time where events are rare"
-        )
-        cautions = [Caution("pooled-stages", text)]
+        evidence, cautions = _pooled(final, evidence)
     estimate = report(
         evidence,
         cautions,
@@ -271,5 +273,5 @@ def adaptive_importance_sampling(
         source=source,
         diagnostics=final.diagnostics,
     )
-    tell(name, estimate.cautions)
+    tell("adaptive_importance_sampling", estimate.cautions)
     return estimate

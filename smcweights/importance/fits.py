@@ -126,24 +126,8 @@ def fit_mixtures(
 ) -> list[Mixture]:
     """One mixture of elliptical laws for every column of weights, by weighted EM.
 
-    Parameters
-    ----------
-    u : ndarray, shape (n, d)
-        Draws.
-    weights : ndarray, shape (n, P)
-        Non-negative; one column per target, each with a positive sum.
-    rng : Generator
-        For the starts.
-    most : int
-        Largest number of components tried; the Bayesian information criterion chooses.
-    degrees_of_freedom : float
-        Of the components; infinity is Gaussian.
-    restarts, steps : int
-        EM starts per order, and at most this many steps each.
-
-    Returns
-    -------
-    list of Mixture, length P
+    u are draws (n, d), weights (n, P) non-negative, with a positive sum per target; the Bayesian
+    information criterion chooses among orders up to ``most``, with several EM starts each.
     """
     d = u.shape[1]
     w = weights / weights.sum(0)

@@ -27,6 +27,7 @@ from ..randomness import Seed, generator
 from .control_variates import Asked, Controls, choices_of, prepare_controls
 from .integrand import (
     Integrand,
+    Units,
     call_integrand,
     checked_table,
     expectation_names,
@@ -97,6 +98,74 @@ def _defensive_share(defensive: float | None, self_normalized: bool) -> float:
     return float(defensive)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """The draws, in units, and what the proposal leaves out.
+
+    ``beyond`` (J,) are largest sizes of the integrand in the gap, found by ``spent`` calls;
+    ``share`` of the law was not reached, next to the draws numbered ``nearest``.
+    """
+
+    stage: Stage
+    units: Units
+    controls: Controls
+    gap: _Gap
+    beyond: np.ndarray
+    share: float
+    nearest: np.ndarray
+    spent: int
+
+    def mean(self, self_normalized: bool) -> tuple[Mean, list[str], np.ndarray]:
+        """The mean, the control variates used, and what the part not reached may add (J,)."""
+        # as if the integrand were there what it is at the draws nearest to it
+        there = self.stage.values[self.nearest]
+        if self_normalized:
+            mean, used = self_normalized_mean(self.stage), ["none"] * there.shape[1]
+            there = there - mean.value
+        else:
+            mean, used = _corrected(self.stage, self.controls)
+        return mean, used, self.share * np.sqrt((there**2).mean(0))
+
+
+def _draw(
+    sampler: Sampler,
+    start: Law,
+    total: int,
+    defensive: float,
+    self_normalized: bool,
+    control_variates: Asked,
+) -> _Drawn:
+    """Draws of the proposal and of a defensive share of the law, ``total`` calls in all."""
+    run, space = sampler.run, sampler.space
+    law = space.law
+    if not self_normalized:
+        remedy = "for a density known up to its constant pass self_normalized=True"
+        check_normalised(law, run.root, "law", remedy)
+        check_normalised(start, run.root, "proposal", "expected a normalised one")
+    controls = prepare_controls(control_variates, space, total, run.root)
+    gap = _Gap(np.empty(0), np.empty((0, law.dimension)))
+    if not defensive:
+        gap = _gap_of(law, start, generator(run.root, "unreached"))
+    if len(gap.outside) and self_normalized:
+        raise ValueError(
+            f"proposal: {gap.lies}, by the law's own draws; a self-normalised mean would be that "
+            "of the rest"
+        )
+    spent = min(GAP_CALLS, total // 10) if len(gap.outside) else 0
+    given = Given(start, space)
+    densities = (space, given) if defensive else (given,)
+    shares = np.array([defensive, 1 - defensive] if defensive else [1.0])
+    stage = sampler.draw("final 1", densities, split(total - spent, shares, FOLDS))
+    beyond = _in_gap(run, gap, stage, spent)
+    share, nearest = 0.0, np.arange(1)
+    if not defensive:
+        share, nearest = unreached(stage, gap.log_w, not self_normalized)
+    # an offset is free where the input law is among the components
+    units = units_of(stage.values, shifted=defensive > 0)
+    stage = replace(stage, values=units.measured(stage.values))
+    return _Drawn(stage, units, controls, gap, beyond, share, nearest, spent)
+
+
 def _corrected(stage: Stage, controls: Controls) -> tuple[Mean, list[str]]:
     """The mean, corrected by controls chosen for each fold on the others, and which these were."""
     k, j = len(stage.counts), stage.values.shape[1]
@@ -110,29 +179,23 @@ def _corrected(stage: Stage, controls: Controls) -> tuple[Mean, list[str]]:
     return mean, [choices[c].name for c in mean.chosen]
 
 
-def _left_out(
-    gap: _Gap, share: float, mean: Mean, pull: np.ndarray, beyond: np.ndarray, names: Sequence[str]
-) -> list[Caution]:
+def _left_out(drawn: _Drawn, mean: Mean, pull: np.ndarray, names: Sequence[str]) -> list[Caution]:
     """What to say of what the proposal leaves out of the law, or its draws didn't reach."""
-    if beyond.any():
-        return [
-            Caution(
-                "proposal-gap",
-                f"{listed(names, beyond > 0)}: {gap.lies} and the integrand is not 0; what is "
-                "missing can't be told, so there is no standard error. Take a proposal that is "
-                "positive wherever both are, or a defensive share",
-            )
-        ]
+    if drawn.beyond.any():
+        text = (
+            f"{listed(names, drawn.beyond > 0)}: {drawn.gap.lies} and the integrand is not 0; what "
+            "is missing can't be told, so there is no standard error. Take a proposal that is "
+            "positive wherever both are, or a defensive share"
+        )
+        return [Caution("proposal-gap", text)]
     if (pull > 0.2 * np.sqrt(mean.variance)).any():
-        return [
-            Caution(
-                "proposal-reach",
-                f"{share:.2%} of the law lies where the proposal made no draws, by the law's own "
-                "draws, and the integrand is not 0 next to it; the standard error was widened as "
-                "if the integrand were no larger there. A proposal that reaches farther would "
-                "help, or a defensive share",
-            )
-        ]
+        text = (
+            f"{drawn.share:.2%} of the law lies where the proposal made no draws, by the law's own "
+            "draws, and the integrand is not 0 next to it; the standard error was widened as if "
+            "the integrand were no larger there. A proposal that reaches farther would help, or a "
+            "defensive share"
+        )
+        return [Caution("proposal-reach", text)]
     return []
 
 
@@ -219,7 +282,7 @@ def importance_sampling(
             "control_variates: need a normalised law; leave them out for self_normalized"
         )
     total = arguments.count("budget", budget, 20)
-    name, method = "importance_sampling", "importance sampling"
+    method = "importance sampling"
     asked_for = {
         "law": law,
         "integrand": integrand,
@@ -244,68 +307,38 @@ def importance_sampling(
     ) as run:
         # in the inputs themselves: the proposal may reach beyond the support of the law
         space = WorkingSpace(law, np.zeros(law.dimension), np.eye(law.dimension))
-        if not self_normalized:
-            remedy = "for a density known up to its constant pass self_normalized=True"
-            check_normalised(law, run.root, "law", remedy)
-            check_normalised(start, run.root, "proposal", "expected a normalised one")
-        asked = False if self_normalized else control_variates
-        controls = prepare_controls(asked, space, total, run.root)
-        gap = _Gap(np.empty(0), np.empty((0, law.dimension)))
-        if not defensive:
-            gap = _gap_of(law, start, generator(run.root, "unreached"))
-        if len(gap.outside) and self_normalized:
-            raise ValueError(
-                f"proposal: {gap.lies}, by the law's own draws; a self-normalised mean would be "
-                "that of the rest"
-            )
-        spent = min(GAP_CALLS, total // 10) if len(gap.outside) else 0
-        given = Given(start, space)
-        densities = (space, given) if defensive else (given,)
-        shares = np.array([defensive, 1 - defensive] if defensive else [1.0])
         sampler = Sampler(run, space, vectorized, partial(expectation_names, names))
-        stage = sampler.draw("final 1", densities, split(total - spent, shares, FOLDS))
-        beyond = _in_gap(run, gap, stage, spent)
+        asked = False if self_normalized else control_variates
+        drawn = _draw(sampler, start, total, defensive, self_normalized, asked)
         source = provenance(method, run.root, asked_for)
+    stage = drawn.stage
     names = expectation_names(names, stage.values.shape[1], stage.scalar)
-    share, nearest = 0.0, np.arange(1)
-    if not defensive:
-        share, nearest = unreached(stage, gap.log_w, not self_normalized)
-    # an offset is free where the input law is among the components
-    units = units_of(stage.values, shifted=defensive > 0)
-    stage = replace(stage, values=units.measured(stage.values))
-    # as if the integrand were there what it is at the draws nearest to it
-    there = stage.values[nearest]
-    if self_normalized:
-        mean, used = self_normalized_mean(stage), ["none"] * len(names)
-        there = there - mean.value
-        method += ", self-normalised (slightly biased)"
-    else:
-        mean, used = _corrected(stage, controls)
-    pull = share * np.sqrt((there**2).mean(0))
+    mean, used, pull = drawn.mean(self_normalized)
+    evidence = Evidence(
+        mean=mean,
+        stages=[stage],
+        log_h=stage.log_h,
+        names=names,
+        units=drawn.units,
+        space=space,
+        defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
+        doubted=np.full(len(names), np.nan),
+        trials=np.zeros(len(names)),
+        pull=np.where(drawn.beyond > 0, np.nan, pull),
+    )
     estimate = report(
-        Evidence(
-            mean=mean,
-            stages=[stage],
-            log_h=stage.log_h,
-            names=names,
-            units=units,
-            space=space,
-            defensive=float(stage.mixture.weights[0]) if defensive else 0.0,
-            doubted=np.full(len(names), np.nan),
-            trials=np.zeros(len(names)),
-            pull=np.where(beyond > 0, np.nan, pull),
-        ),
-        _left_out(gap, share, mean, pull, beyond, names),
-        method=method,
-        evaluations=len(stage) + spent,
+        evidence,
+        _left_out(drawn, mean, pull, names),
+        method=method + ", self-normalised (slightly biased)" * self_normalized,
+        evaluations=len(stage) + drawn.spent,
         began=began,
         source=source,
         diagnostics={
             "control_variate": used,
             "mixture_weights": stage.mixture.weights,
-            "components": ["input law", "proposal"][-len(densities) :],
+            "components": ["input law", "proposal"][-len(stage.counts) :],
             "stages": [],
         },
     )
-    tell(name, estimate.cautions)
+    tell("importance_sampling", estimate.cautions)
     return estimate

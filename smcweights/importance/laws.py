@@ -122,23 +122,11 @@ class GaussianCopula:
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """The law of d inputs, as `as_law` builds it.
-
-    Attributes
-    ----------
-    names : tuple of str, length d
-        Names of the inputs.
-    marginals : tuple of univariate distributions, length d, or None
-        Each with ``ppf``, ``isf``, ``cdf``, ``sf`` and ``logpdf`` as in `scipy.stats`. None when
-        the law has no isoprobabilistic map.
-    correlation : ndarray, shape (d, d), or None
-        Correlation of the underlying normals; None when the inputs are independent, or without
-        a map.
-    """
+    """The law of d inputs, as `as_law` builds it."""
 
     names: tuple[str, ...]
-    marginals: tuple[Marginal, ...] | None
-    correlation: Array | None = None
+    marginals: tuple[Marginal, ...] | None  # None when there is no isoprobabilistic map
+    correlation: Array | None = None  # of the underlying normals, if they are correlated
     _maps: tuple[NormalMap, ...] = field(default=(), repr=False)
     _cholesky: Array | None = field(default=None, repr=False)
     _source: _DrawsAndDensity | OpenTURNSJoint | None = field(default=None, repr=False)
@@ -159,18 +147,7 @@ class Law:
         return self.mapped and self.correlation is None
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """Independent draws.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-        n : int
-            Number of draws.
-
-        Returns
-        -------
-        ndarray, shape (n, d)
-        """
+        """Independent draws, shape (n, d)."""
         if not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng is a numpy.random.Generator, got {type(rng).__name__}")
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
@@ -191,22 +168,7 @@ class Law:
         return ends[:, 0], ends[:, 1]
 
     def log_density(self, x: ArrayLike) -> Array:
-        """Log density of the inputs.
-
-        Parameters
-        ----------
-        x : array_like, shape (n, d)
-
-        Returns
-        -------
-        ndarray, shape (n,)
-            -inf outside of the support.
-
-        Raises
-        ------
-        ValueError
-            Another shape, or NaN somewhere; the message names row and input.
-        """
+        """Log density (n,) of inputs x (n, d): -inf outside of the support, NaN is refused."""
         x = self._rows("x", x, np.isnan, "NaN")
         if self._source is not None:
             rows = x[:, 0] if self._source.flat else x
@@ -225,22 +187,7 @@ class Law:
         return total
 
     def to_inputs(self, u: ArrayLike) -> Array:
-        """From standard-normal space to the inputs.
-
-        Parameters
-        ----------
-        u : array_like, shape (n, d)
-            Finite numbers.
-
-        Returns
-        -------
-        ndarray, shape (n, d)
-
-        Raises
-        ------
-        ValueError
-            The law has no such map, u has another shape, or a number is not finite.
-        """
+        """From standard-normal space, finite u (n, d), to the inputs; refused without a map."""
         self._must_be_mapped()
         u = self._rows("u", u, _not_finite, "a number that is not finite")
         x = np.empty(u.shape)
@@ -259,22 +206,9 @@ class Law:
         return x
 
     def from_inputs(self, x: ArrayLike) -> Array:
-        """From the inputs to standard-normal space: the inverse of `to_inputs`.
+        """The inverse of `to_inputs`; points outside of the support are refused.
 
-        Parameters
-        ----------
-        x : array_like, shape (n, d)
-            Points of the support, its ends included; these map to +-38.5.
-
-        Returns
-        -------
-        ndarray, shape (n, d)
-
-        Raises
-        ------
-        ValueError
-            The law has no such map, x has another shape, or a point is NaN or outside of the
-            support.
+        Its ends map to +-38.5.
         """
         self._must_be_mapped()
         x = self._rows("x", x, np.isnan, "NaN")
@@ -284,11 +218,7 @@ class Law:
         return np.ascontiguousarray(np.linalg.solve(self._cholesky, z.T).T)
 
     def describe(self) -> dict[str, Any]:
-        """The law in a few JSON-able entries, the same for equal laws, for provenance.
-
-        Distributions are named with their parameters where these are known, otherwise
-        fingerprinted: a digest of quantiles and densities at fixed points.
-        """
+        """The law in a few JSON-able entries, the same for equal laws, for provenance."""
         if self._source is not None:
             kind = {"kind": "joint density", "names": list(self.names)}
             return kind | _describe_source(self._source)

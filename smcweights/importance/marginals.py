@@ -404,7 +404,7 @@ def scipy_parameters(marginal: Any) -> tuple[str, tuple[float, ...], float, floa
 
 
 def describe_marginal(marginal: Marginal) -> dict[str, Any]:
-    """The law in a few entries that JSON can hold, the same for equal laws."""
+    """Name and parameters where they are known, else a digest of quantiles and densities."""
     parsed = scipy_parameters(marginal)
     if parsed is not None:
         name, shapes, loc, scale = parsed

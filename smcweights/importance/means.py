@@ -192,19 +192,9 @@ def corrected_mean(
 ) -> Mean:
     """Cross-fitted, stratified mean of phi f/h over draws that stand stratum by stratum.
 
-    Parameters
-    ----------
-    f : ndarray, shape (n,)
-        Weights: input density over sampling density.
-    values : ndarray, shape (n, J)
-        The integrand phi.
-    controls_at : callable
-        (first, last) -> mean-zero controls of those draws.
-    counts : ndarray of int
-        Draws per stratum, multiples of the number of folds.
-    regression : Regression
-    functions : int
-        How many of the controls, the last ones, are functions with means of their own.
+    f (n,) are the weights f/h, values (n, J) the integrand phi, ``controls_at(first, last)`` the
+    mean-zero controls of those draws, the last ``functions`` of them with means of their own;
+    counts, the draws per stratum, are multiples of the number of folds.
     """
     n, j = values.shape
     terms = _Terms(f, values, controls_at, counts)

@@ -135,24 +135,14 @@ def fit_components(
 ) -> Components:
     """Components for J expectations from draws u (n, d) with integrand times weight t (n, J).
 
-    Parameters
-    ----------
-    law_weight : ndarray, shape (n,)
-        Input density over that of the draws.
-    importance : ndarray, shape (J,)
-        Weights of the expectations in the criterion, for components that several share.
-    family : {"auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid"}
-        "auto": Gaussian mixtures up to d = 20 (Student where the law has no isoprobabilistic map)
-        with a shared grid up to d = 4 and rank-one components beside them above 8; above 20 the
-        rank-one and the vMF-Nakagami family.
-    shared : bool
-        One set of components for sqrt(sum_j importance_j t_j^2) instead of one per expectation.
-    given : tuple
-        Components of the user's, kept as they are.
-    fixed : ndarray of bool, shape (J,)
-        Expectations of which t is the deviation from a value that most draws give.
-    round_number : int
-        How many stages have been drawn; exploration widens with it.
+    ``law_weight`` (n,) is the input density over that of the draws, ``importance`` (J,) weighs what
+    expectations share, ``fixed`` (J,) marks those of which t is the deviation from a usual value;
+    exploration widens with ``round_number``. ``given`` components of the user's are kept as they
+    are; ``shared`` asks for one set of them for sqrt(sum_j importance_j t_j^2).
+
+    The family "auto" is Gaussian mixtures up to d = 20 (Student where the law has no map) with a
+    shared grid up to d = 4 and rank-one components beside them above 8; above 20 the rank-one and
+    the vMF-Nakagami family.
     """
     d = space.law.dimension
     densities: list[Any] = [space, *given]
@@ -253,14 +243,9 @@ def criterion(
 ) -> tuple[float, np.ndarray]:
     """What a stage is judged by, and its derivative with respect to the variances (J,).
 
-    Parameters
-    ----------
-    variance : ndarray, shape (J,)
-        Variance per draw.
-    scale : ndarray, shape (J,)
-        Squared size of each expectation, for relative objectives.
-    objective : "max-relative", "sum-relative", "sum", or weights (J,)
-        The maximum is the power mean of order 8, which has a derivative.
+    ``variance`` (J,) is per draw, ``scale`` (J,) the squared sizes for relative objectives; the
+    objective is "max-relative", as the power mean of order 8, which has a derivative,
+    "sum-relative", "sum", or weights (J,).
     """
     if isinstance(objective, np.ndarray):
         return float(objective @ variance), objective

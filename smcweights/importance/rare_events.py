@@ -68,6 +68,7 @@ class _Events:
     """What counts as failure: every limit state at every threshold, and the system."""
 
     thresholds: np.ndarray  # (T,)
+    several: bool  # whether they came as a sequence
     system: str | None
 
     def margins(self, g: np.ndarray) -> np.ndarray:
@@ -82,16 +83,19 @@ class _Events:
         """Zeros and ones (n, J) of g (n, C)."""
         return (self.margins(g) <= 0).astype(np.float64)
 
-    def count(self, columns: int) -> int:
-        """Number J of events of so many limit states."""
-        return (columns + (self.system is not None)) * len(self.thresholds)
-
-    def names(self, columns: int, scalar: bool) -> list[str]:
-        """Default names of the J events."""
+    def names(self, given: Sequence[str] | None, columns: int, scalar: bool) -> tuple[str, ...]:
+        """Names of the J events of so many limit states: those given, or P(g <= 0), ..."""
+        if self.system is not None and columns < 2:
+            raise ModelError(
+                f"limit_state: returned one value per input; a {self.system} system needs several"
+            )
         states = ["g"] if scalar else [f"g{i + 1}" for i in range(columns)]
         if self.system is not None:
             states.append(f"{self.system} system")
-        return [f"P({state} <= {t + 0.0:g})" for state in states for t in self.thresholds]
+        ours = [f"P({state} <= {t + 0.0:g})" for state in states for t in self.thresholds]
+        if given is not None or (scalar and not self.several):
+            return expectation_names(given, len(ours), scalar)
+        return tuple(ours)
 
 
 @dataclass(frozen=True)
@@ -428,9 +432,9 @@ def failure_probability(
         raise ValueError(f"budget: got {goal.most}; expected at least 200 calls")
     thresholds = _checked_thresholds(threshold)
     arguments.one_of("system", system, (None, *SYSTEMS))
-    events = _Events(thresholds.reshape(-1), system)
+    events = _Events(thresholds.reshape(-1), thresholds.ndim > 0, system)
     family, start = family_of(proposal, law)
-    name, method = "failure_probability", "failure probability"
+    method = "failure probability"
     asked_for = {
         "law": law,
         "integrand": limit_state,
@@ -443,13 +447,6 @@ def failure_probability(
         "vectorized": vectorized,
         "names": names,
     }
-
-    def check(columns: int, scalar: bool) -> None:
-        if system is not None and columns < 2:
-            raise ModelError(
-                f"limit_state: returned one value per input; a {system} system needs several"
-            )
-        expectation_names(names, events.count(columns), scalar and thresholds.ndim == 0)
 
     began = time.perf_counter()
     with open_run(
@@ -471,7 +468,7 @@ def failure_probability(
             control_variates,
             remedy="expected a normalised one",
             vectorized=vectorized,
-            check=check,
+            check=partial(events.names, names),
             derived=events.indicators,
         )
         hunt = _found_regions(adaptation, events)
@@ -483,11 +480,9 @@ def failure_probability(
         adaptation = replace(adaptation, given=adaptation.given + kept)
         final = finish(adaptation, adaptation.adapt(history))
         source = provenance(method, run.root, asked_for)
-    scalar = first.scalar and thresholds.ndim == 0
-    if names is None and not scalar:
-        assert first.raw is not None
-        names = tuple(events.names(first.raw.shape[1], first.scalar))
-    names = expectation_names(names, first.values.shape[1], scalar)
+    assert first.raw is not None
+    names = events.names(names, first.raw.shape[1], first.scalar)
+    scalar = first.scalar and not events.several
     final = replace(final, rounds=[replace(stage, scalar=scalar) for stage in final.rounds])
     point, index, factors = _design_points(history, hunt.space)
     cautions = [*hunt.doubts(final, names), *final.cautions]
@@ -508,5 +503,5 @@ def failure_probability(
         },
         bounds=(0.0, 1.0),
     )
-    tell(name, estimate.cautions)
+    tell("failure_probability", estimate.cautions)
     return estimate

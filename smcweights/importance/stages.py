@@ -45,7 +45,7 @@ class Sampler:
     """Draws stages: what stays the same from one to the next.
 
     ``derived`` turns what the function returned, (n, C), into the integrand, (n, J); ``check``
-    is told the number C, and whether it was one without an axis, before the second batch is called.
+    is told the number C, and whether it was one without an axis, before most is called.
     """
 
     run: Run

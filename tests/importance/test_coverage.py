@@ -19,7 +19,10 @@ import smcweights as smw
 from smcweights import problems
 
 SEEDS = int(os.environ.get("COVERAGE_SEEDS", "1000"))
+
+
 LOWER, UPPER = stats.binom.ppf([5e-6, 1 - 5e-6], SEEDS, 0.95) / SEEDS
+
 
 # the first expectations of each problem: those a thousand calls can reach at all. Rarer ones end
 # in a PrecisionWarning at this budget, and are measured at larger ones in benchmarks/importance.py
@@ -65,3 +68,88 @@ def test_intervals_cover_and_means_are_unbiased(name):
     # over one is right where that standard error is itself uncertain
     unit = np.sqrt(np.mean((errors / reported) ** 2, axis=0))
     assert ((unit > 0.9) & (unit < 1.25)).all(), unit
+
+
+NORMAL = [stats.norm()] * 2
+
+
+def coverage(run, truth, seeds):
+    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
+    truth = np.atleast_1d(truth)
+    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
+    for seed in range(seeds):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimate = run(seed)
+        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
+        lower, upper = map(np.atleast_1d, estimate.interval())
+        inside = (lower <= truth) & (truth <= upper)
+        covered += inside
+        told += inside | bool(caught)
+    return covered / seeds, told / seeds
+
+
+def lower_bound(seeds, error=1e-6):
+    """A coverage of 0.95 falls below this with probability ``error``."""
+    return stats.binom.ppf(error, seeds, 0.95) / seeds
+
+
+@pytest.mark.slow
+def test_pooling_counts_its_bias():
+    """40 seeds: sees the coverage of 0.46 it once was with probability above 0.999."""
+
+    def pair(x):
+        return np.stack([np.exp(x.sum(axis=1) / 2), x[:, 0] > 4], axis=1)
+
+    rate, _ = coverage(
+        lambda seed: smw.adaptive_importance_sampling(pair, NORMAL, 5_000, pooled=True, seed=seed),
+        [np.exp(0.25), stats.norm.sf(4)],
+        40,
+    )
+    assert (rate >= lower_bound(40)).all(), rate
+
+
+@pytest.mark.slow
+def test_heavy_joint_tails_cover():
+    """50 seeds; a component with the tails of a Cauchy law bounds x^2 times the weight."""
+    law = stats.multivariate_t([0, 0], np.eye(2), df=3)
+    rate, _ = coverage(
+        lambda seed: smw.adaptive_importance_sampling(
+            lambda x: np.stack([x[:, 0] > 30, x[:, 0] ** 2], axis=1), law, 5_000, seed=seed
+        ),
+        [stats.t.sf(30, 3), 3.0],
+        50,
+    )
+    assert (rate >= lower_bound(50)).all(), rate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("integrand", "law", "truth"),
+    [
+        (lambda x: x[:, 0] ** 2, stats.t(2.5), 5.0),
+        (lambda x: x[:, 0], stats.pareto(1.2), 6.0),
+        (lambda x: np.exp(0.45 * x[:, 0] ** 2), stats.norm(), np.sqrt(10)),
+    ],
+    ids=["t", "pareto", "exponential of a square"],
+)
+def test_means_whose_plain_variance_is_infinite_cover(integrand, law, truth):
+    """80 seeds: sees a coverage of 0.70 with probability 0.97."""
+    rate, _ = coverage(
+        lambda seed: smw.adaptive_importance_sampling(integrand, law, 2_000, seed=seed), truth, 80
+    )
+    assert rate >= lower_bound(80), rate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("index", "truth"), [(1.05, 21.0), (1.1, 11.0)], ids=["21", "11"])
+def test_means_of_very_heavy_tails_are_estimated(index, truth):
+    """30 seeds: a coverage of 0.95 falls below 0.7 with probability 1e-5."""
+    rate, _ = coverage(
+        lambda seed: smw.adaptive_importance_sampling(
+            lambda x: x[:, 0], stats.pareto(index), 4_000, seed=seed
+        ),
+        truth,
+        30,
+    )
+    assert rate > 0.7

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 import smcweights as smw
+from smcweights import plots, problems
 from smcweights.importance import figures
 
 FIGURES = ("stages", "weights", "controls", "gains", "mixture")
@@ -121,3 +122,39 @@ def test_the_gains_of_thousands_of_expectations_fit_a_page():
     ax.figure.canvas.draw()
     assert ax.figure.get_size_inches()[1] < 10
     assert not notes_of(ax)
+
+
+def linear(beta, d):
+    return lambda x: beta - x.sum(axis=1) / np.sqrt(d)
+
+
+def test_figures_of_levels_and_failures():
+    import matplotlib.pyplot as plt
+
+    est = smw.failure_probability(linear(4, 3), [stats.norm()] * 3, 3_000, threshold=[0, 1], seed=1)
+    ax = plots.levels(est)
+    assert len(ax.get_legend().get_texts()) == 2
+    plt.close(ax.figure)
+    ax = plots.failures(est, event=1)
+    assert "importance 0.3" in ax.get_xlabel()
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match="event 2 of 2"):
+        plots.failures(est, event=2)
+    with pytest.raises(ValueError, match="levels"):
+        plots.levels(smw.Estimate(1.0, 0.1))
+
+
+def test_bars():
+    import matplotlib.pyplot as plt
+
+    problem = problems.ishigami()
+    found = smw.sobol_indices(problem.function, problem.law, 640, seed=1)
+    ax = found.plot()
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["X1", "X2", "X3"]
+    widths = np.array([bar.get_width() for bar in ax.patches])
+    np.testing.assert_allclose(widths, [*found.first.value, *found.total.value])
+    plt.close("all")
+    second = smw.sobol_indices(problem.function, problem.law, 640, order="second", seed=1)
+    with pytest.raises(ValueError, match="no first-order or total"):
+        plots.sobol(second)

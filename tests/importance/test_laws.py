@@ -5,7 +5,6 @@ below one in ten million for the file).
 """
 
 import json
-import pickle
 import warnings
 
 import cloudpickle
@@ -20,6 +19,7 @@ from smcweights.importance.laws import GaussianCopula, as_law
 from smcweights.importance.marginals import Truncated
 
 CORRELATION = [[1.0, 0.6, -0.2], [0.6, 1.0, 0.1], [-0.2, 0.1, 1.0]]
+
 
 UNIVARIATE = {
     "norm": stats.norm(3.0, 2.0),
@@ -39,80 +39,6 @@ UNIVARIATE = {
     "truncated tail": Truncated(stats.norm(0.0, 1.0), 9.0, 12.0),
     "new style": stats.Normal(mu=1.0, sigma=0.5),
 }
-
-
-def old_style(distribution):
-    return as_law(distribution).marginals[0]
-
-
-@pytest.mark.parametrize("name", UNIVARIATE)
-def test_map_is_the_quantile_function_of_the_nearer_tail(name):
-    law, f = as_law(UNIVARIATE[name]), old_style(UNIVARIATE[name])
-    u = np.linspace(-8.0, 8.0, 161)
-    x = law.to_inputs(u[:, None])[:, 0]
-    expected = np.where(u < 0, f.ppf(special.ndtr(u)), f.isf(special.ndtr(-u)))
-    # scipy's triang has no inverse survival function of its own and loses digits near the end
-    rtol = 1e-8 if "triang" in name else 1e-12
-    np.testing.assert_allclose(x, expected, rtol=rtol, atol=1e-13)
-    assert (np.diff(x) >= 0).all()
-
-
-@pytest.mark.parametrize("name", UNIVARIATE)
-def test_map_returns_and_the_density_is_scipys(name):
-    law, f = as_law(UNIVARIATE[name]), old_style(UNIVARIATE[name])
-    u = np.linspace(-4.0, 4.0, 81)[:, None]
-    x = law.to_inputs(u)
-    # near a finite end of the support the digits of x hold fewer digits of u
-    np.testing.assert_allclose(law.from_inputs(x), u, rtol=0, atol=2e-9)
-    np.testing.assert_allclose(law.log_density(x), f.logpdf(x[:, 0]), rtol=1e-11, atol=1e-11)
-
-
-@pytest.mark.parametrize("name", UNIVARIATE)
-def test_far_tails_are_finite_or_the_end_of_the_support(name):
-    law = as_law(UNIVARIATE[name])
-    u = np.array([[-38.0], [-30.0], [-12.0], [12.0], [30.0], [38.0]])
-    x = law.to_inputs(u)[:, 0]
-    lower, upper = law._maps[0].support
-    assert (np.isfinite(x) | (x == lower) | (x == upper)).all()
-    assert (np.diff(x) >= 0).all() and (x >= lower).all() and (x <= upper).all()
-    assert np.isfinite(law.from_inputs(x[:, None])).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "point"),
-    [
-        # each the inverse in mathematical closed form, of p = Phi(-30) = 4.9e-198
-        ("expon", lambda log_p: (1.0 + 2.0 * np.exp(log_p), 1.0 - 2.0 * log_p)),
-        ("gumbel_r", lambda log_p: (1013.0 - 558.0 * np.log(-log_p), 1013.0 - 558.0 * log_p)),
-        ("weibull", lambda log_p: (np.exp(log_p / 1.7), (-log_p) ** (1 / 1.7))),
-        ("norm", lambda log_p: (3.0 - 60.0, 3.0 + 60.0)),
-    ],
-)
-def test_both_tails_keep_their_digits_at_30_standard_deviations(name, point):
-    law = as_law(UNIVARIATE[name])
-    x = law.to_inputs([[-30.0], [30.0]])[:, 0]
-    np.testing.assert_allclose(x, point(special.log_ndtr(-30.0)), rtol=1e-12)
-
-
-def test_outside_of_the_support_the_density_is_zero_and_the_map_refuses():
-    law = as_law(
-        {
-            "a": stats.uniform(0.0, 1.0),
-            "b": stats.lognorm(1.0),
-            "c": stats.expon(),
-            "d": stats.triang(0.5),
-            "e": Truncated(stats.norm(), -1.0, 1.0),
-        }
-    )
-    inside = np.full(5, 0.4)
-    for i, far in enumerate([1.5, -1.0, -1.0, 1.1, 1.2]):
-        x = inside.copy()
-        x[i] = far
-        assert law.log_density([inside, x])[1] == -np.inf
-        with pytest.raises(ValueError, match=rf"input '{law.names[i]}' is .* at row 1, outside"):
-            law.from_inputs([inside, x])
-    infinite = law.log_density([np.full(5, np.inf), np.full(5, -np.inf)])
-    assert (infinite == -np.inf).all()
 
 
 def test_draws_have_the_moments_of_their_marginals():
@@ -196,44 +122,6 @@ def test_copula_refuses_what_is_no_correlation(correlation, message):
         GaussianCopula([stats.norm()] * 3, correlation)
 
 
-@pytest.mark.parametrize(
-    ("lower", "upper"), [(-1.0, 2.0), (-np.inf, 0.5), (9.0, 12.0), (-12.0, -9.0), (-40.0, 40.0)]
-)
-def test_truncated_normal_agrees_with_scipys(lower, upper):
-    ours, truth = Truncated(stats.norm(), lower, upper), stats.truncnorm(lower, upper)
-    q = np.array([1e-4, 1e-3, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9])
-    for name in ("ppf", "isf"):
-        x = getattr(ours, name)(q)
-        np.testing.assert_allclose(x, getattr(truth, name)(q), rtol=1e-9, err_msg=name)
-        for back in ("cdf", "sf", "logpdf"):
-            np.testing.assert_allclose(
-                getattr(ours, back)(x), getattr(truth, back)(x), rtol=1e-7, err_msg=back
-            )
-    outside = [lower - 1, upper + 1]
-    np.testing.assert_array_equal(ours.cdf(outside), [0, 1])
-    np.testing.assert_array_equal(ours.sf(outside), [1, 0])
-    assert ours.rvs(3, random_state=1).shape == (3,)
-    assert isinstance(ours.ppf(0.5), float)
-
-
-def test_truncated_keeps_the_digits_of_both_tails():
-    wide = Truncated(stats.norm(), -40.0, 40.0)
-    for q in (1e-12, 1e-100):
-        assert wide.isf(q) == pytest.approx(-special.ndtri(q), rel=1e-14)
-        assert wide.ppf(q) == pytest.approx(special.ndtri(q), rel=1e-14)
-    far = Truncated(stats.norm(), 9.0, np.inf)
-    assert far.isf(1e-20) == pytest.approx(stats.norm.isf(1e-20 * stats.norm.sf(9.0)), rel=1e-14)
-    assert far.sf(10.0) == pytest.approx(stats.norm.sf(10.0) / stats.norm.sf(9.0), rel=1e-14)
-
-
-def test_truncated_refuses_an_empty_or_impossible_interval():
-    for lower, upper in [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)]:
-        with pytest.raises(ValueError, match="expected an interval"):
-            Truncated(stats.norm(), lower, upper)
-    with pytest.raises(ValueError, match="no probability"):
-        Truncated(stats.uniform(), 2.0, 3.0)
-
-
 class Banana:
     """A user's own law: x1 standard normal, x2 normal around x1 squared."""
 
@@ -266,107 +154,6 @@ def test_the_users_own_laws():
     assert x.shape == (10, 1) and flat.names == ("X1",)
     np.testing.assert_array_equal(flat.log_density(x), -x[:, 0])
     assert flat.sample(rng, 0).shape == (0, 1)
-
-
-def openturns_pairs():
-    ot = pytest.importorskip("openturns")
-    correlation = ot.CorrelationMatrix(2)
-    correlation[0, 1] = 0.5
-    two = [ot.LogNormal(0.2, 0.5), ot.Gumbel(558.0, 1013.0)]
-    return {
-        "independent": ot.JointDistribution(two),
-        "normal copula": ot.JointDistribution(two, ot.NormalCopula(correlation)),
-        "normal": ot.Normal([1.0, 2.0], [1.0, 3.0], correlation),
-        "clayton": ot.JointDistribution(two, ot.ClaytonCopula(2.0)),
-        "student": ot.Student(7.0, [1.0, 2.0], [1.0, 3.0], correlation),
-    }
-
-
-@pytest.mark.parametrize("name", ["independent", "normal copula", "normal", "clayton", "student"])
-def test_openturns_joint_laws_have_its_density_moments_and_map(name):
-    truth = openturns_pairs()[name]
-    law = as_law(truth)
-    assert law.mapped == (name not in ("clayton", "student"))
-    x = law.sample(np.random.default_rng(6), 40_000)
-    np.testing.assert_allclose(
-        law.log_density(x[:100]), np.array(truth.computeLogPDF(x[:100]))[:, 0], rtol=1e-9, atol=1e-9
-    )
-    spread = np.array(truth.getStandardDeviation())
-    assert (np.abs(x.mean(axis=0) - truth.getMean()) < 6 * spread / np.sqrt(len(x))).all()
-    # the chance that both lie below their medians tells the dependence
-    both = (x < [truth.getMarginal(i).computeScalarQuantile(0.5) for i in (0, 1)]).all(axis=1)
-    p = truth.computeCDF([truth.getMarginal(i).computeScalarQuantile(0.5) for i in (0, 1)])
-    assert abs(both.mean() - p) < 6 * np.sqrt(p * (1 - p) / len(x))
-    if law.mapped:
-        u = np.random.default_rng(7).standard_normal((50, 2)) * 2
-        expected = np.array(truth.getInverseIsoProbabilisticTransformation()(u))
-        np.testing.assert_allclose(law.to_inputs(u), expected, rtol=1e-7)
-    assert pickle.loads(pickle.dumps(law)).describe() == law.describe()
-
-
-def test_an_openturns_law_without_a_normal_standard_space_is_refused():
-    ot = pytest.importorskip("openturns")
-    law = ot.JointDistribution(
-        [ot.Normal(), ot.Normal()], ot.StudentCopula(5.0, ot.CorrelationMatrix(2))
-    )
-    with pytest.raises(TypeError, match="expected independent normals"):
-        as_law(law)
-    with pytest.raises(TypeError, match="not continuous"):
-        as_law(ot.Poisson(3.0))
-
-
-def test_openturns_draws_follow_from_our_seed_and_leave_its_seed_alone():
-    ot = pytest.importorskip("openturns")
-    law = as_law(openturns_pairs()["clayton"])
-    ot.RandomGenerator.SetSeed(1)
-    first = law.sample(np.random.default_rng(8), 20)
-    after = ot.RandomGenerator.Generate()
-    ot.RandomGenerator.SetSeed(1)
-    assert ot.RandomGenerator.Generate() == after
-    np.testing.assert_array_equal(first, law.sample(np.random.default_rng(8), 20))
-
-
-def test_every_openturns_marginal_is_its_scipy_counterpart():
-    ot = pytest.importorskip("openturns")
-    marginals = [
-        ot.Normal(1.0, 2.0),
-        ot.LogNormal(0.3, 0.5, 2.0),
-        ot.Uniform(-1.0, 4.0),
-        ot.Triangular(1.0, 2.0, 5.0),
-        ot.Exponential(0.5, 1.0),
-        ot.Gumbel(2.0, 3.0),
-        ot.WeibullMin(2.0, 1.5, 0.5),
-        ot.Gamma(2.0, 0.5, 1.0),
-        ot.Beta(2.0, 3.0, -1.0, 4.0),
-        ot.Student(5.0, 1.0, 2.0),
-        ot.Logistic(1.0, 2.0),
-        ot.TruncatedNormal(1.0, 2.0, 0.0, 4.0),
-        ot.TruncatedDistribution(ot.Gumbel(558.0, 1013.0), 500.0, 3000.0),
-        ot.TruncatedDistribution(ot.Normal(30.0, 8.0), 15.0, ot.TruncatedDistribution.LOWER),
-        ot.Rayleigh(2.0),
-        ot.Mixture([ot.Normal(), ot.Normal(3.0, 1.0)], [0.3, 0.7]),
-    ]
-    p = np.array([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
-    for truth in marginals:
-        law = as_law(truth)
-        f, message = law.marginals[0], truth.getClassName()
-        x = np.array(truth.computeQuantile(p))[:, 0]
-        np.testing.assert_allclose(f.ppf(p), x, rtol=1e-7, atol=1e-8, err_msg=message)
-        np.testing.assert_allclose(
-            law.log_density(x[:, None]),
-            np.array(truth.computeLogPDF(x[:, None]))[:, 0],
-            rtol=1e-7,
-            atol=1e-8,
-            err_msg=message,
-        )
-        u = np.linspace(-5.0, 5.0, 21)[:, None]
-        x = law.to_inputs(u)
-        # OpenTURNS finds the quantiles it has no formula for to 1e-12 or so in probability
-        atol = 1e-4 if message == "Mixture" else 1e-7
-        np.testing.assert_allclose(law.from_inputs(x), u, atol=atol, err_msg=message)
-        assert law.names == tuple(truth.getDescription())
-    # the counterparts, not OpenTURNS, answer for all but the last two
-    assert sum("fingerprint" in as_law(t).describe()["marginals"][0] for t in marginals) == 2
 
 
 def test_salib_problems_are_read_as_salib_reads_them():

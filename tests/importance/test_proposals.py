@@ -1,23 +1,71 @@
-"""Densities against SciPy and quadrature, samplers against densities, fits against known laws."""
-
-import warnings
+"""Densities against SciPy and quadrature, samplers against densities."""
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
+from scipy import integrate, stats
 
-from smcweights.importance.fits import fit_grid, fit_mixtures, fit_rank_one
+import smcweights as smw
+from smcweights.importance.fits import fit_grid
 from smcweights.importance.laws import as_law
-from smcweights.importance.mixing import criterion, mixture_weights
-from smcweights.importance.polynomials import multi_indices, polynomial_basis
 from smcweights.importance.proposals import (
     Elliptical,
     Given,
     Grid,
     Mixture,
+    Polar,
+    _log_bessel,
     log_densities,
     working_space,
 )
+
+
+def smooth_and_tail(x):
+    s = x.sum(axis=1)
+    return np.stack([np.exp(s / 2), s > 3], axis=1)
+
+
+class Unnormalised:
+    """A normal law whose density lacks its constant, or is that of another scale."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def rvs(self, size, random_state):
+        return random_state.normal(size=(size, 2))
+
+    def logpdf(self, x):
+        return -0.5 * (x**2).sum(axis=1) / self.scale**2
+
+
+@pytest.mark.parametrize("where", ["law", "start", "given law", "given proposal"])
+def test_a_density_without_its_constant_is_refused(where):
+    other = stats.multivariate_normal([0, 0], np.eye(2))
+
+    def call(law):
+        if where == "law":
+            return smw.adaptive_importance_sampling(smooth_and_tail, law, 2_000, seed=1)
+        if where == "start":
+            return smw.adaptive_importance_sampling(
+                smooth_and_tail, other, 2_000, proposal=law, seed=1
+            )
+        if where == "given law":
+            return smw.importance_sampling(smooth_and_tail, law, other, 2_000, seed=1)
+        return smw.importance_sampling(smooth_and_tail, other, law, 2_000, seed=1)
+
+    name = "law" if "law" in where else "proposal"
+    # the constant is 2 pi, exp(1.84)
+    with pytest.raises(ValueError, match=rf"{name}: its density integrates to about exp\(1\.[789]"):
+        call(Unnormalised())
+
+
+def test_laws_of_scipy_pass_as_normalised_in_any_dimension():
+    for law in (
+        stats.multivariate_t([1, 2, 3], np.diag([1, 4, 9]), df=3),
+        stats.multivariate_t(np.zeros(12), np.eye(12), df=2.5),
+    ):
+        est = smw.importance_sampling(lambda x: x[:, 0] > 2, law, law, 500, seed=3)
+        assert est.value > 0
+
 
 RNG = np.random.default_rng(0)
 
@@ -81,112 +129,64 @@ def test_a_grid_integrates_to_one_exactly():
     assert (grid.heights >= 0.05 - 1e-12).all()
 
 
-def test_em_finds_a_mixture_and_leaves_a_normal_law_alone():
-    rng = np.random.default_rng(6)
-    u = np.concatenate([rng.normal(3, 0.5, (800, 2)), rng.normal(-2, 1.0, (1200, 2))])
-    two, one = fit_mixtures(u, np.stack([np.ones(2000), np.arange(2000) < 800], 1), rng)
-    assert len(two.components) == 2
-    assert len(one.components) == 1
-    order = np.argsort([c.mean[0] for c in two.components])
-    np.testing.assert_allclose(two.weights[order], [0.6, 0.4], atol=0.03)
-    np.testing.assert_allclose(two.components[order[1]].mean, [3, 3], atol=0.1)
-    np.testing.assert_allclose(np.diag(two.components[order[1]].cholesky), [0.5, 0.5], atol=0.06)
-
-
-def test_the_rank_one_family_finds_direction_and_spread():
-    rng = np.random.default_rng(7)
-    d = 60
-    u = rng.standard_normal((40_000, d))
-    along = u.sum(1) / np.sqrt(d)
-    (component,) = fit_rank_one(u, (along > 2.0) * 1.0).components
-    truth = stats.norm.pdf(2) / stats.norm.sf(2)
-    np.testing.assert_allclose(component.mean, truth / np.sqrt(d), atol=0.15)
-    e = np.ones(d) / np.sqrt(d)
-    spread = (component.cholesky.T @ e) @ (component.cholesky.T @ e)
-    assert spread == pytest.approx(1 + 2 * truth - truth**2, rel=0.4)
-
-
-@pytest.mark.parametrize("k", [3, 10])
-def test_mixture_weights_match_an_optimiser(k):
-    rng = np.random.default_rng(8)
-    n, j = 1_500, 4
-    u = rng.standard_normal((n, 2))
-    means = rng.standard_normal((k, 2))
-    ratios = np.exp(-0.5 * ((u[:, None] - means) ** 2).sum(2) + 0.5 * (u**2).sum(1)[:, None])
-    residuals = ratios[:, : j % k + 1] @ rng.random((j % k + 1, j))
-    offset = np.zeros(j)
-    scale = np.ones(j)
-
-    def value(alpha):
-        return float(((residuals**2).T @ (1 / (ratios @ alpha)) / n).sum())
-
-    start, floor = np.full(k, 1 / k), np.full(k, 0.005)
-    found = mixture_weights(
-        ratios, residuals, offset, start, floor, scale, "sum", np.full(j, 1e9), steps=300
-    )
-    best = optimize.minimize(
-        value, start, bounds=[(0.005, 1)] * k, method="SLSQP",
-        constraints={"type": "eq", "fun": lambda a: a.sum() - 1},
-    )  # fmt: skip
-    assert found.sum() == pytest.approx(1)
-    assert (found >= 0.005 - 1e-12).all()
-    assert value(found) <= value(start)
-    assert value(found) <= 1.01 * best.fun
-
-
-@pytest.mark.parametrize("objective", ["max-relative", "sum-relative", "sum", np.arange(3.0)])
-def test_the_slope_of_the_criterion_is_its_derivative(objective):
-    variance, scale = np.array([1.0, 2.0, 4.0]), np.array([1.0, 0.5, 3.0])
-    value, slope = criterion(variance, scale, objective)
-    for i in range(3):
-        step = np.eye(3)[i] * 1e-6
-        up = criterion(variance + step, scale, objective)[0]
-        assert (up - value) / 1e-6 == pytest.approx(slope[i], rel=1e-4, abs=1e-9)
-
-
-def test_multi_indices_are_different_and_by_degree():
-    exponents, sizes = multi_indices(3, 120)
-    assert len({tuple(e) for e in exponents}) == len(exponents) == sizes[-1] <= 120
-    assert (exponents.sum(1) > 0).all()
-    assert (exponents[: sizes[0]].sum(1) == 1).all()
-
-
-@pytest.mark.parametrize(
-    ("marginal", "lower", "upper"),
-    [
-        (stats.uniform(-2, 5), -2, 3),
-        (stats.beta(2, 5), 0, 1),
-        (stats.beta(0.5, 0.7, -1, 2), -1, 1),
-        (stats.triang(0.3, 1, 4), 1, 5),
-        (stats.norm(3, 2), -25, 31),
-        (stats.truncnorm(-1, 3), -1, 3),
-    ],
-    ids=["uniform", "beta", "arcsine-like", "triangular", "normal", "truncated normal"],
-)
-def test_polynomials_are_orthonormal_with_mean_zero(marginal, lower, upper):
-    """By adaptive quadrature over the input itself."""
-    law = as_law([marginal])
-    basis = polynomial_basis(law, 6)
-
-    def value(x, a, b):
-        row = basis(law.from_inputs([[x]]), np.array([[x]]))[0]
-        row = np.append(row, 1.0)
-        return row[a] * row[b] * marginal.pdf(x)
-
-    inner = np.quantile([lower, upper], [0.3, 0.5])  # the kink of the triangle
-    # the last column is the constant: rows against it are means
-    means = [(a, 6, 0, 1e-8) for a in (0, 3, 5)]
-    for a, b, expected, accuracy in [*means, (2, 2, 1, 1e-6), (5, 5, 1, 1e-6), (1, 4, 0, 1e-6)]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", integrate.IntegrationWarning)  # poles at the ends
-            found = integrate.quad(
-                value, lower, upper, (a, b), points=inner, limit=400, epsabs=1e-11, epsrel=1e-11
-            )
-        assert abs(found[0] - expected) < accuracy + 10 * found[1]
-
-
 def test_a_mixture_is_the_sum_of_its_parts():
     parts = (elliptical(2), elliptical(2, 4.0, 9))
     u = np.random.default_rng(10).standard_normal((20, 2))
     expected = np.log(0.3 * np.exp(parts[0].log_density(u)) + 0.7 * np.exp(parts[1].log_density(u)))
     np.testing.assert_allclose(Mixture(np.array([0.3, 0.7]), parts).log_density(u), expected)
+
+
+@pytest.mark.parametrize(("d", "kappa"), [(2, 3.0), (5, 0.7), (30, 12.0), (120, 0.5), (300, 90.0)])
+def test_the_polar_law_is_normalised_and_draws_what_its_density_says(d, kappa):
+    """Direction cosine and radius are independent; their densities are integrated numerically."""
+    e = np.zeros(d)
+    e[0] = 1.0
+    law = Polar(e, kappa, 1.7 * d / 2, 1.2 * d)
+
+    def log_joint(cosine, radius):
+        u = np.zeros((1, d))
+        u[0, 0], u[0, 1] = radius * cosine, radius * np.sqrt(1 - cosine**2)
+        from scipy.special import gammaln
+
+        # surface of the sphere with this cosine and radius
+        sphere = np.log(2) + (d - 1) / 2 * np.log(np.pi) - gammaln((d - 1) / 2)
+        return (
+            law.log_density(u)[0]
+            + sphere
+            + (d - 1) * np.log(radius)
+            + (d - 3) / 2 * np.log1p(-(cosine**2))
+        )
+
+    centre = np.sqrt(1.2 * d)
+    # separable: integrate each factor with the other held at a point
+    mid = 0.1
+    angle = integrate.quad(
+        lambda t: np.sin(t) * np.exp(log_joint(np.cos(t), centre) - log_joint(mid, centre)),
+        1e-9,
+        np.pi - 1e-9,
+        limit=200,
+    )[0]
+    radius = integrate.quad(
+        lambda r: np.exp(log_joint(mid, r) - log_joint(mid, centre)),
+        1e-6,
+        6 * centre,
+        points=[centre],
+    )[0]
+    assert angle * radius * np.exp(log_joint(mid, centre)) == pytest.approx(1, rel=1e-6)
+    u = law.sample(np.random.default_rng(1), 20_000)
+    square = (u**2).sum(axis=1)
+    assert square.mean() == pytest.approx(1.2 * d, rel=0.02)
+    cosine = u[:, 0] / np.sqrt(square)
+    from scipy.special import ive
+
+    if d < 50:
+        mean = ive(d / 2, kappa) / ive(d / 2 - 1, kappa)
+        assert abs(cosine.mean() - mean) < 5 * cosine.std() / np.sqrt(20_000)
+
+
+def test_bessel_functions_meet_where_the_expansion_takes_over():
+    from scipy.special import ive
+
+    for x in (0.5, 5.0, 60.0):
+        exact = np.log(ive(25.5, x)) + x
+        assert _log_bessel(25.5, x) == pytest.approx(exact, rel=1e-9, abs=1e-8)

@@ -7,14 +7,13 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 
 import smcweights as smw
-from smcweights import plots
-from smcweights.importance.fits import fit_directional
-from smcweights.importance.proposals import Polar, _log_bessel
 
 NORMAL = [stats.norm()] * 2
+
+
 SF = stats.norm.sf
 
 
@@ -219,94 +218,6 @@ def test_bad_arguments_are_told(change, error, said):
     arguments = {"limit_state": linear(2, 2), "law": NORMAL, "budget": 1_000, **change}
     with pytest.raises(error, match=said):
         smw.failure_probability(**arguments)
-
-
-@pytest.mark.parametrize(("d", "kappa"), [(2, 3.0), (5, 0.7), (30, 12.0), (120, 0.5), (300, 90.0)])
-def test_the_polar_law_is_normalised_and_draws_what_its_density_says(d, kappa):
-    """Direction cosine and radius are independent; their densities are integrated numerically."""
-    e = np.zeros(d)
-    e[0] = 1.0
-    law = Polar(e, kappa, 1.7 * d / 2, 1.2 * d)
-
-    def log_joint(cosine, radius):
-        u = np.zeros((1, d))
-        u[0, 0], u[0, 1] = radius * cosine, radius * np.sqrt(1 - cosine**2)
-        from scipy.special import gammaln
-
-        # surface of the sphere with this cosine and radius
-        sphere = np.log(2) + (d - 1) / 2 * np.log(np.pi) - gammaln((d - 1) / 2)
-        return (
-            law.log_density(u)[0]
-            + sphere
-            + (d - 1) * np.log(radius)
-            + (d - 3) / 2 * np.log1p(-(cosine**2))
-        )
-
-    centre = np.sqrt(1.2 * d)
-    # separable: integrate each factor with the other held at a point
-    mid = 0.1
-    angle = integrate.quad(
-        lambda t: np.sin(t) * np.exp(log_joint(np.cos(t), centre) - log_joint(mid, centre)),
-        1e-9,
-        np.pi - 1e-9,
-        limit=200,
-    )[0]
-    radius = integrate.quad(
-        lambda r: np.exp(log_joint(mid, r) - log_joint(mid, centre)),
-        1e-6,
-        6 * centre,
-        points=[centre],
-    )[0]
-    assert angle * radius * np.exp(log_joint(mid, centre)) == pytest.approx(1, rel=1e-6)
-    u = law.sample(np.random.default_rng(1), 20_000)
-    square = (u**2).sum(axis=1)
-    assert square.mean() == pytest.approx(1.2 * d, rel=0.02)
-    cosine = u[:, 0] / np.sqrt(square)
-    from scipy.special import ive
-
-    if d < 50:
-        mean = ive(d / 2, kappa) / ive(d / 2 - 1, kappa)
-        assert abs(cosine.mean() - mean) < 5 * cosine.std() / np.sqrt(20_000)
-
-
-def test_bessel_functions_meet_where_the_expansion_takes_over():
-    from scipy.special import ive
-
-    for x in (0.5, 5.0, 60.0):
-        exact = np.log(ive(25.5, x)) + x
-        assert _log_bessel(25.5, x) == pytest.approx(exact, rel=1e-9, abs=1e-8)
-
-
-@pytest.mark.parametrize("family", ["rank-one", "vmfn"])
-def test_directional_mixtures_tell_two_sides_from_one(family):
-    rng = np.random.default_rng(2)
-    d, n = 40, 600
-    u = rng.standard_normal((n, d))
-    one = u.copy()
-    one[:, 0] += 4
-    two = u.copy()
-    two[:, 0] += np.where(np.arange(n) % 3 == 0, -4, 4)
-    weights = np.ones(n)
-    assert len(fit_directional(one, weights, rng, family).components) == 1
-    mixture = fit_directional(two, weights, rng, family)
-    assert len(mixture.components) == 2
-    assert np.sort(mixture.weights) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
-
-
-def test_figures_of_levels_and_failures():
-    import matplotlib.pyplot as plt
-
-    est = smw.failure_probability(linear(4, 3), [stats.norm()] * 3, 3_000, threshold=[0, 1], seed=1)
-    ax = plots.levels(est)
-    assert len(ax.get_legend().get_texts()) == 2
-    plt.close(ax.figure)
-    ax = plots.failures(est, event=1)
-    assert "importance 0.3" in ax.get_xlabel()
-    plt.close(ax.figure)
-    with pytest.raises(ValueError, match="event 2 of 2"):
-        plots.failures(est, event=2)
-    with pytest.raises(ValueError, match="levels"):
-        plots.levels(smw.Estimate(1.0, 0.1))
 
 
 def test_a_region_lost_among_many_inputs_is_told():

@@ -1,0 +1,93 @@
+"""Sobol' indices from a sample at hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+from smcweights import problems
+from smcweights.importance.laws import as_law
+
+
+def covered(indices, expected):
+    lower, upper = indices.interval()
+    return (lower <= expected) & (expected <= upper)
+
+
+def bounds(count):
+    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
+
+
+def sampled(problem, n, seed):
+    x = as_law(problem.law).sample(np.random.default_rng(seed), n)
+    return x, problem.function(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ishigami", "g_function"])
+def test_first_order_from_a_sample_covers(name):
+    problem = getattr(problems, name)()
+    expected = np.array(problem.truth["first"])
+    found = [
+        smw.sobol_from_sample(*sampled(problem, 1_000, s), order="first", seed=s)
+        for s in range(400)
+    ]
+    rate = np.mean([covered(r.first, expected) for r in found], axis=0)
+    low, high = bounds(400)
+    # the bias of 1/n is some hundredths of the standard error, and noise is rounded up
+    assert ((rate >= low) & (rate <= max(high, 0.985))).all(), rate
+    reported = np.mean([r.first.covariance for r in found], axis=0)
+    spread = np.cov(np.array([r.first.value for r in found]).T)
+    ratio = np.diag(reported) / np.diag(spread)
+    assert ((ratio > 0.75) & (ratio < 1.5)).all(), ratio
+
+
+def test_totals_from_a_sample_come_near_and_promise_nothing():
+    problem = problems.ishigami()
+    with pytest.warns(smw.PrecisionWarning, match="no standard error"):
+        found = smw.sobol_from_sample(*sampled(problem, 4_000, 1), inputs=list("abc"), seed=1)
+    np.testing.assert_allclose(found.total.value, problem.truth["total"], atol=0.06)
+    assert np.isnan(found.total.standard_error).all()
+    assert np.isfinite(found.first.standard_error).all()
+    assert found.total.names == ("a", "b", "c")
+    assert abs(found.mean.value - 3.5) < 5 * found.mean.standard_error
+
+
+def test_ties_of_a_discrete_input_are_ordered_at_random():
+    """y = x1 + x2 with x1 in {0, 1}, x2 in {0, 1, 2}: variances 1/4 and 2/3."""
+    rng = np.random.default_rng(6)
+    x = np.stack([rng.integers(0, 2, 6_000), rng.integers(0, 3, 6_000)], axis=1)
+    found = smw.sobol_from_sample(x, x.sum(1), order="first", seed=1)
+    z = (found.first.value - np.array([3 / 11, 8 / 11])) / found.first.standard_error
+    assert (np.abs(z) < 5).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "message"),
+    [
+        (np.ones((99, 2)), np.ones(99), {}, "at least 100"),
+        (np.ones((100, 2)), np.ones(99), {}, "got shapes"),
+        (np.full((100, 2), np.nan), np.ones(100), {}, "row 0 has nan"),
+        (np.arange(100.0)[:, None], np.arange(100.0), {}, "single input"),
+        (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"order": "second"}, "only"),
+        (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"inputs": ["a"]}, "2 different"),
+    ],
+    ids=["few", "lengths", "nan", "single", "second", "names"],
+)
+def test_wrong_samples_are_named(x, y, options, message):
+    with pytest.raises(ValueError, match=message):
+        smw.sobol_from_sample(x, y, **options)
+
+
+def test_repeated_rows_are_refused_and_dependent_inputs_told():
+    rng = np.random.default_rng(3)
+    x = np.repeat(rng.random((300, 2)), 4, axis=0)
+    with pytest.raises(ValueError, match="row 1 repeats an earlier one"):
+        smw.sobol_from_sample(x, x.sum(1), order="first")
+    one = rng.random((400, 1))
+    with pytest.warns(smw.PrecisionWarning, match="'X1' and 'X2' have a rank correlation"):
+        smw.sobol_from_sample(np.hstack([one, one]), one[:, 0], order="first", seed=1)
+    # inputs of few values repeat rows by right
+    few = rng.integers(0, 3, (500, 2)).astype(float)
+    found = smw.sobol_from_sample(few, few[:, 0] + 2 * few[:, 1], order="first", seed=1)
+    assert (np.abs(found.first.value - [0.2, 0.8]) < 5 * found.first.standard_error).all()

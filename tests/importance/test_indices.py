@@ -1,0 +1,67 @@
+"""Sobol' indices as a result: tables, texts, joint errors."""
+
+import warnings
+
+import numpy as np
+from scipy import stats
+
+import smcweights as smw
+from smcweights import problems
+
+
+def covered(indices, expected):
+    lower, upper = indices.interval()
+    return (lower <= expected) & (expected <= upper)
+
+
+def bounds(count):
+    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
+
+
+def runs(function, law, budget, seeds, **options):
+    with warnings.catch_warnings():
+        # what is promised is judged over all seeds
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        return [smw.sobol_indices(function, law, budget, seed=s, **options) for s in range(seeds)]
+
+
+def test_joint_covariance_gives_the_error_of_a_sum():
+    problem = problems.ishigami()
+    expected = sum(problem.truth["first"])
+    found = [
+        r.first.apply([1.0, 1.0, 1.0])
+        for r in runs(problem.function, problem.law, 2_560, 200, method="qmc")
+    ]
+    rate = np.mean([covered(e, expected) for e in found])
+    low, high = bounds(200)
+    assert low <= rate <= high
+
+
+def test_tables_are_laid_out_as_salibs():
+    from SALib.analyze import sobol
+    from SALib.sample import sobol as points
+
+    problem = problems.ishigami()
+    salib = {"num_vars": 3, "names": ["a", "b", "c"], "bounds": [[-np.pi, np.pi]] * 3}
+    y = problem.function(points.sample(salib, 64, seed=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = sobol.analyze(salib, y, num_resamples=10, seed=1).to_df()
+    ours = smw.sobol_indices(
+        problem.function, salib, 1_280, order=("first", "total", "second"), seed=1
+    ).to_df()
+    for a, b in zip(ours, theirs, strict=True):
+        assert list(a.columns) == list(b.columns)
+        assert list(a.index) == list(b.index)
+
+
+def test_negative_estimates_stay_and_are_explained():
+    problem = problems.ishigami()
+    seen = []
+    for seed in range(4):
+        found = smw.sobol_indices(problem.function, problem.law, 320, method="qmc", seed=seed)
+        if found.first.value[2] < 0:
+            seen.append(found.summary())
+    assert seen
+    assert any("more calls would narrow" in text for text in seen)
+    assert all("a true index is never negative" in text for text in seen)

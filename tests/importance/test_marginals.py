@@ -1,0 +1,74 @@
+"""Laws of one input: truncated, moved, refused."""
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import smcweights as smw
+from smcweights.importance.marginals import Truncated
+
+
+def test_a_truncated_law_needs_a_density():
+    with pytest.raises(TypeError, match=r"Truncated: distribution is .* discrete"):
+        smw.Truncated(stats.poisson(3), 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(-1.0, 2.0), (-np.inf, 0.5), (9.0, 12.0), (-12.0, -9.0), (-40.0, 40.0)]
+)
+def test_truncated_normal_agrees_with_scipys(lower, upper):
+    ours, truth = Truncated(stats.norm(), lower, upper), stats.truncnorm(lower, upper)
+    q = np.array([1e-4, 1e-3, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9])
+    for name in ("ppf", "isf"):
+        x = getattr(ours, name)(q)
+        np.testing.assert_allclose(x, getattr(truth, name)(q), rtol=1e-9, err_msg=name)
+        for back in ("cdf", "sf", "logpdf"):
+            np.testing.assert_allclose(
+                getattr(ours, back)(x), getattr(truth, back)(x), rtol=1e-7, err_msg=back
+            )
+    outside = [lower - 1, upper + 1]
+    np.testing.assert_array_equal(ours.cdf(outside), [0, 1])
+    np.testing.assert_array_equal(ours.sf(outside), [1, 0])
+    assert ours.rvs(3, random_state=1).shape == (3,)
+    assert isinstance(ours.ppf(0.5), float)
+
+
+def test_truncated_keeps_the_digits_of_both_tails():
+    wide = Truncated(stats.norm(), -40.0, 40.0)
+    for q in (1e-12, 1e-100):
+        assert wide.isf(q) == pytest.approx(-special.ndtri(q), rel=1e-14)
+        assert wide.ppf(q) == pytest.approx(special.ndtri(q), rel=1e-14)
+    far = Truncated(stats.norm(), 9.0, np.inf)
+    assert far.isf(1e-20) == pytest.approx(stats.norm.isf(1e-20 * stats.norm.sf(9.0)), rel=1e-14)
+    assert far.sf(10.0) == pytest.approx(stats.norm.sf(10.0) / stats.norm.sf(9.0), rel=1e-14)
+
+
+def test_truncated_refuses_an_empty_or_impossible_interval():
+    for lower, upper in [(1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)]:
+        with pytest.raises(ValueError, match="expected an interval"):
+            Truncated(stats.norm(), lower, upper)
+    with pytest.raises(ValueError, match="no probability"):
+        Truncated(stats.uniform(), 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "marginal", [stats.norm(2, 3), stats.uniform(-1, 2), stats.lognorm(0.5), stats.beta(2, 5)]
+)
+def test_perturbed_marginals_are_laws(marginal):
+    moved = smw.Perturbed(marginal, shift=0.7, scale=1.3)
+    q = np.array([1e-6, 0.01, 0.3, 0.5, 0.9, 1 - 1e-6])
+    x = moved.ppf(q)
+    np.testing.assert_allclose(moved.cdf(x), q, rtol=1e-4)
+    np.testing.assert_allclose(moved.sf(moved.isf(q)), q, rtol=1e-4)
+    step = 1e-5 * (x[4] - x[1])
+    slope = (moved.cdf(x[1:5] + step) - moved.cdf(x[1:5] - step)) / (2 * step)
+    np.testing.assert_allclose(np.exp(moved.logpdf(x[1:5])), slope, rtol=1e-4)
+    z = stats.norm.ppf(marginal.cdf(moved.rvs(20_000, random_state=np.random.default_rng(1))))
+    assert abs(z.mean() - 0.7) < 5 * 1.3 / np.sqrt(20_000)
+    assert abs(z.std() - 1.3) < 5 * 1.3 / np.sqrt(40_000)
+
+
+def test_a_shifted_normal_is_a_normal():
+    x = np.linspace(-10, 20, 50)
+    moved = smw.Perturbed(stats.norm(2, 3), shift=0.5, scale=2)
+    np.testing.assert_allclose(moved.logpdf(x), stats.norm(3.5, 6).logpdf(x), rtol=1e-9)

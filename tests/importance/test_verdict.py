@@ -1,0 +1,93 @@
+"""What can't be promised is said: nothing seen, few draws, one value, heavy tails."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+
+
+def test_what_was_never_hit_has_an_upper_limit():
+    with pytest.warns(smw.PrecisionWarning, match="no draw gave a value other than 0"):
+        est = smw.adaptive_importance_sampling(
+            lambda x: (x > 6).all(axis=1), [stats.norm()] * 3, 1_000, seed=15
+        )
+    lower, upper = est.interval()
+    assert est.value == 0
+    assert lower == 0
+    assert 0 < upper < 0.1
+    assert est.standard_error > 0
+
+
+def test_heavy_tails_are_called_by_name():
+    with pytest.warns(smw.PrecisionWarning, match="k-hat"):
+        smw.adaptive_importance_sampling(
+            lambda x: np.abs(x[:, 0]) ** -0.9, [stats.norm()], 20_000, seed=6
+        )
+
+
+def coverage(run, truth, seeds):
+    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
+    truth = np.atleast_1d(truth)
+    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
+    for seed in range(seeds):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            estimate = run(seed)
+        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
+        lower, upper = map(np.atleast_1d, estimate.interval())
+        inside = (lower <= truth) & (truth <= upper)
+        covered += inside
+        told += inside | bool(caught)
+    return covered / seeds, told / seeds
+
+
+def lower_bound(seeds, error=1e-6):
+    """A coverage of 0.95 falls below this with probability ``error``."""
+    return stats.binom.ppf(error, seeds, 0.95) / seeds
+
+
+@pytest.mark.parametrize(
+    ("integrand", "truth"),
+    [
+        (lambda x: x[:, 0] < 5.5, stats.norm.cdf(5.5)),
+        (lambda x: 1 + 1000 * (x[:, 0] > 4.5), 1 + 1000 * stats.norm.sf(4.5)),
+    ],
+    ids=["nearly sure", "a rare jump"],
+)
+def test_what_hardly_varies_is_looked_for(integrand, truth):
+    rate, _ = coverage(
+        lambda seed: smw.adaptive_importance_sampling(integrand, [stats.norm()], 5_000, seed=seed),
+        truth,
+        50,
+    )
+    assert rate >= lower_bound(50)
+
+
+def test_a_value_that_never_varied_is_told():
+    """Plain draws can't tell 1 from a value that differs on a part as likely as 3 in n."""
+    with pytest.warns(smw.PrecisionWarning, match="every draw gave the same value"):
+        est = smw.adaptive_importance_sampling(
+            lambda x: np.full(len(x), 7), [stats.norm()], 1_000, seed=16
+        )
+    assert est.value == 7
+    assert 7 / 1_000 < est.standard_error < 0.3
+    with pytest.warns(smw.PrecisionWarning, match="every draw gave the same value"):
+        est = smw.importance_sampling(
+            lambda x: x[:, 0] < 9, stats.norm(), stats.norm(1, 1), 1_000, seed=16
+        )
+    lower, upper = est.interval()
+    assert lower < stats.norm.cdf(9) <= upper
+
+
+def test_an_expectation_that_may_not_exist_is_asked_about():
+    with pytest.warns(smw.PrecisionWarning, match=r"at input \[.*ask whether the expectation"):
+        smw.importance_sampling(
+            lambda x: np.abs(x[:, 0]), stats.cauchy(), stats.cauchy(), 2_000, seed=3
+        )
+    with pytest.raises(smw.ModelError, match=r"at input \[.*expectation exist"):
+        smw.adaptive_importance_sampling(
+            lambda x: np.exp(x[:, 0] ** 2), stats.norm(), 5_000, seed=1
+        )
