@@ -286,10 +286,13 @@ def speed(arguments):
     import smcweights as smw
     from smcweights import _compat
     from smcweights.statespace.learning import scores
+    from smcweights.statespace.learning.parameters import free_parameters
+    from smcweights.statespace.series import checked_series
 
     model = smw.models.stochastic_volatility(0.95, 0.3, 0.7)
     _, y = model.simulate(1_000, seed=1)
-    p = scores.check_problem(model, y, None, 500, None, None, "systematic", 0.5, "auto", None, None)
+    series = checked_series(model, y, 500)
+    p = scores.ScoredSeries(series, free_parameters(model, None), 500, "auto", None)
     chain = scores.ScoreChain(p, np.random.default_rng(1), None)
 
     def best(call, repeats=5):

@@ -191,13 +191,14 @@ def sweeps_of(model, y, functional, n, sweeps, chains):
     """Means of PaRIS along independent chains, shape (chains, sweeps); the first is the start."""
     from smcweights.randomness import describe, seed_sequence
     from smcweights.statespace import kernels
+    from smcweights.statespace.chains import Job, Sums
     from smcweights.statespace.parisian import _chain
+    from smcweights.statespace.series import checked_series
 
-    rows = y[:, None].copy()
-    task = (model, rows, False, n, "systematic", 0.5, 2, kernels.HYBRID, (functional, None), None)
+    task = checked_series(model, y, n), Sums(functional, None, 2, kernels.HYBRID)
     root = describe(seed_sequence(n))
-    found = [_chain(*task, root, c, 0, sweeps - 1, None)["means"][:, 0] for c in range(chains)]
-    return np.array(found)
+    found = [_chain(*task, Job(root, c, 0, 0, sweeps - 1, None)) for c in range(chains)]
+    return np.array([[*begun.start[:, 0], *stretch.kept[:, 0]] for stretch, begun in found])
 
 
 def bias(arguments):

@@ -8,27 +8,80 @@ that a chain of such sweeps forgets where it began.
 from __future__ import annotations
 
 import math
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
+from ..cautions import Caution
 from ..estimate import Estimate
-from ..stopping import Budget, Precision
+from ..execution import Run
+from ..provenance import provenance
+from ..randomness import describe, generator, seed_sequence
+from ..stopping import Budget, Precision, Standing, until_precise
 from .cloud import Cloud
-from .model import StateSpaceModel, count, raise_status
-
-__all__ = ["estimate_from_chains", "initial_paths", "mixing", "sweep", "sweeps_dropped"]
+from .model import Functional, compiled_functional, count, raise_status
+from .series import Series
 
 Array = NDArray[np.float64]
+Summand = Callable[..., ArrayLike]
 LEAST_BURN_IN = 10
+FIRST_STAGE = 50  # kept sweeps per chain before a precision is looked at
+RARE = 0.1  # share of sweeps below which a state hardly moves
+
+
+class Sums(NamedTuple):
+    """What PaRIS adds up in every sweep, by how many backward draws, and how they are made."""
+
+    functional: Summand | Functional
+    initial_functional: Summand | None
+    draws: int
+    method: int
+
+    def cloud(self, series: Series, rng: np.random.Generator) -> Cloud:
+        """Particles for sweeps that give these sums."""
+        n_steps = len(series.rows)
+        add = compiled_functional(series.model, self.functional, self.initial_functional, n_steps)[
+            :3
+        ]
+        return Cloud(
+            series,
+            rng,
+            depth=n_steps,
+            sums=add,
+            draws=self.draws,
+            method=self.method,
+            backward_depth=n_steps,
+        )
+
+
+class Sweeps(NamedTuple):
+    """What s sweeps leave: sums (s, J), the last path (T, d), and all of them if they are kept.
+
+    How many changed the particle of every time (T,), and its state, which on a lattice two
+    particles may share; smallest effective sample sizes and log likelihoods (s,).
+    """
+
+    means: Array
+    path: Array
+    paths: Array
+    changes: Array
+    moves: Array
+    ess: Array
+    log_z: Array
 
 
 def sweep(
     cloud: Cloud, rows: Array, path: Array | None, sweeps: int, way: int, keep: bool = False
-) -> dict[str, Any]:
-    """Run a cloud's kernel over sweeps of the conditional filter."""
+) -> Sweeps:
+    """Run a cloud's kernel over sweeps of the conditional filter; the first is free without path.
+
+    The way is one of ``kernels.BY_BACKWARD``, ``BY_SAMPLING`` and ``BY_ANCESTORS``.
+    """
     from . import kernels
 
     n_steps, dim = len(rows), cloud.x.shape[2]
@@ -39,13 +92,126 @@ def sweep(
     paths = np.empty((sweeps if keep else 0, n_steps, dim))
     changes, ess, log_z = np.zeros((2, n_steps)), np.empty(sweeps), np.empty(sweeps)
     kernels.gibbs_sweeps(
-        *cloud.loops, cloud.rng, rows, cloud.theta, cloud.options, cloud.threshold, own, cloud.x,
-        cloud.log_w, cloud.ancestors, cloud.backward, cloud.tau, way, means, paths, changes, ess,
-        log_z, cloud.tally, cloud.status,
-    )  # fmt: skip
+        *cloud.loops,
+        cloud.rng,
+        rows,
+        cloud.theta,
+        cloud.options,
+        cloud.threshold,
+        own,
+        cloud.x,
+        cloud.log_w,
+        cloud.ancestors,
+        cloud.backward,
+        cloud.tau,
+        way,
+        means,
+        paths,
+        changes,
+        ess,
+        log_z,
+        cloud.tally,
+        cloud.status,
+    )
     raise_status(cloud.status, rows, cloud.x)
-    return {"means": means, "path": own, "paths": paths, "changes": changes[0],
-            "moves": changes[1], "ess": ess, "log_z": log_z, "tally": cloud.tally}  # fmt: skip
+    return Sweeps(means, own, paths, changes[0], changes[1], ess, log_z)
+
+
+class Job(NamedTuple):
+    """Sweeps of a chain in one stage, some of which are dropped, from its path if it has one."""
+
+    root: dict[str, Any]
+    chain: int
+    stage: int
+    skip: int
+    sweeps: int
+    path: Array | None
+
+    def generator(self, name: str) -> np.random.Generator:
+        """Of the chain in this stage."""
+        return generator(seed_sequence(self.root), name, self.chain, self.stage)
+
+
+class Stretch(NamedTuple):
+    """What a job leaves: numbers (s, J) of sweeps that count, and the rest as in `Sweeps`."""
+
+    kept: Array
+    path: Array
+    changes: Array
+    moves: Array
+    smallest: Array
+
+
+More = TypeVar("More")  # what else a method wants to know of every job
+
+
+@dataclass(frozen=True, eq=False)
+class Chains:
+    """Independent chains: numbers (chains, s, J) of sweeps that count, and the last paths.
+
+    `done` counts the sweeps of each, those dropped with them; rates (T,) are shares of sweeps that
+    changed particle or state; the caution is of a precision that was not reached.
+    """
+
+    sweeps: Array
+    paths: Array
+    done: int
+    update_rate: Array
+    move_rate: Array
+    smallest: float
+    cautions: list[Caution]
+
+    @property
+    def means(self) -> Array:
+        """Of every chain, shape (c, J)."""
+        return self.sweeps.mean(axis=1)
+
+
+def first_stage(rule: Budget | Precision, drop: int) -> int:
+    """Sweeps of every chain before its precision is looked at."""
+    return rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
+
+
+def run_chains(
+    run: Run[tuple[Stretch, More]],
+    rule: Budget | Precision,
+    drop: int,
+    paths: Array | None,
+    chains: int,
+) -> tuple[Chains, list[More]]:
+    """Sweeps of all chains, stage by stage, until the rule is content."""
+    found: list[Stretch] = []
+    others: list[More] = []
+    blocks: list[Array] = []
+    done = 0
+
+    def stage(size: int) -> None:
+        nonlocal paths, done
+        job = Job(describe(run.root), 0, len(blocks), 0 if blocks else drop, size, None)
+        own: Sequence[Array | None] = [None] * chains if paths is None else list(paths)
+        jobs = [(job._replace(chain=c, path=path),) for c, path in enumerate(own)]
+        new = run.map(f"stage {len(blocks) + 1}", jobs, [size] * chains)
+        found.extend(stretch for stretch, _ in new)
+        others.extend(other for _, other in new)
+        blocks.append(np.array([stretch.kept for stretch, _ in new]))
+        paths, done = np.array([stretch.path for stretch, _ in new]), done + size
+
+    def standing(level: float) -> Standing:
+        sweeps = np.concatenate(blocks, axis=1)
+        probe = estimate_from_chains(sweeps.mean(axis=1))
+        lower, upper = probe.interval(level)
+        return Standing(np.asarray(probe.value), (upper - lower) / 2, sweeps.shape[1], done)
+
+    cautions = until_precise(rule, first_stage(rule, drop), stage, standing, "sweeps")
+    changes, moves = np.sum([(s.changes, s.moves) for s in found], axis=0) / (chains * done)
+    last, smallest = np.array(paths), min(float(s.smallest) for s in found)
+    sweeps = np.concatenate(blocks, axis=1)
+    return Chains(sweeps, last, done, changes, moves, smallest, cautions), others
+
+
+def default_burn_in(total: int) -> int:
+    """A quarter of the sweeps and at least 10, but at most half."""
+    return min(max(LEAST_BURN_IN, total // 4), total // 2)
 
 
 def sweeps_dropped(burn_in: int | str, rule: Budget | Precision) -> int:
@@ -56,7 +222,7 @@ def sweeps_dropped(burn_in: int | str, rule: Budget | Precision) -> int:
     if burn_in == "auto":
         if isinstance(rule, Precision):
             return min(2 * LEAST_BURN_IN, total // 2)
-        return min(max(LEAST_BURN_IN, total // 4), total // 2)
+        return default_burn_in(total)
     if isinstance(burn_in, str):
         raise ValueError(f"burn_in: got {burn_in!r}; expected a whole number or 'auto'")
     drop = count("burn_in", burn_in, 0)
@@ -65,73 +231,96 @@ def sweeps_dropped(burn_in: int | str, rule: Budget | Precision) -> int:
     return drop
 
 
-def initial_paths(
-    model: StateSpaceModel, rows: Array, initial_path: ArrayLike | None, chains: int
-) -> Array | None:
+def initial_paths(series: Series, initial_path: ArrayLike | None, chains: int) -> Array | None:
     """Where every chain starts, shape (chains, T, d), if that is given."""
     if initial_path is None:
         return None
     given = np.array(initial_path, dtype=np.float64)
-    one = (len(rows),) if model.state_dim is None else (len(rows), model.dim)
+    n_steps, dim = len(series.rows), series.model.dim
+    one = (n_steps,) if series.model.state_dim is None else (n_steps, dim)
     if given.shape not in (one, (chains, *one)) or not np.isfinite(given).all():
         raise ValueError(
             f"initial_path: got shape {given.shape}; expected finite numbers of shape {one} or "
             f"{(chains, *one)}"
         )
-    return np.broadcast_to(given.reshape(-1, len(rows), model.dim), (chains, len(rows), model.dim))
+    return np.broadcast_to(given.reshape(-1, n_steps, dim), (chains, n_steps, dim))
 
 
-def estimate_from_chains(
-    chain_means: Array, scalar: bool, method: str, names: Any, diagnostics: dict[str, Any],
-    cost: dict[str, Any], source: dict[str, Any],
-) -> Estimate:  # fmt: skip
-    """Mean of independent means, with Student's intervals."""
-    c = len(chain_means)
-    value = chain_means.mean(axis=0)
-    factor = ((chain_means - value) / math.sqrt(c * (c - 1))).T
-    common = {
-        "names": names, "method": method, "degrees_of_freedom": float(c - 1),
-        "diagnostics": diagnostics, "cost": cost, "provenance": source,
-    }  # fmt: skip
+def estimate_from_chains(means: Array, *, scalar: bool = False, **fields: Any) -> Estimate:
+    """Mean of independent means, with Student's intervals; `fields` are those of `Estimate`."""
+    c, shown = len(means), fields.get("diagnostics", ())
+    fields["columns"] = [name for name in ("r_hat", "chain_ess") if name in shown]
+    fields["degrees_of_freedom"] = float(c - 1)
+    value = means.mean(axis=0)
+    factor = ((means - value) / math.sqrt(c * (c - 1))).T
     if scalar:
-        return Estimate(value[0], float((factor**2).sum()), **common)
-    return Estimate(value, factor=factor, **common)
+        return Estimate(value[0], float((factor**2).sum()), **fields)
+    return Estimate(value, factor=factor, **fields)
 
 
-def mixing(sweeps: Array, chain_means: Array) -> tuple[dict[str, Any], list[str]]:
-    """R-hat, effective number of sweeps, and what speaks against the interval."""
+def verdict(chains: Chains, drop: int, series: Series) -> tuple[dict[str, Any], list[Caution]]:
+    """What chains looked like, and what speaks against their interval."""
+    found, cautions = mixing(chains.sweeps)
+    found |= {"burn_in": drop, "sweeps": chains.done, "smallest_ess": chains.smallest}
+    found |= {"update_rate": chains.update_rate, "chain_means": chains.means}
+    found["paths"] = series.shaped(chains.paths)
+    rate = chains.move_rate
+    if rate.min() < RARE:
+        text = (
+            f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the chains "
+            "hardly move there; use a proposal, or more particles"
+        )
+        cautions.append(Caution("stuck-chains", text))
+    return found, cautions + chains.cautions
+
+
+def made_by(
+    method: str,
+    root: np.random.SeedSequence,
+    arguments: dict[str, Any],
+    rows: Array | None,
+    began: float,
+    **cost: int,
+) -> dict[str, Any]:
+    """Method, cost and provenance, as `Estimate` takes them."""
+    return {
+        "method": method,
+        "cost": cost | {"seconds": time.perf_counter() - began},
+        "provenance": provenance(method, root, arguments, rows),
+    }
+
+
+def mixing(sweeps: Array) -> tuple[dict[str, Any], list[Caution]]:
+    """R-hat, effective number of sweeps, and whether the chains are too short or drift."""
     chains, kept, j = sweeps.shape
-    cautions: list[str] = []
     if kept < 10:
-        cautions.append(f"only {kept} sweeps kept: too few to see whether the chains mix")
-        return {"kept": kept}, cautions
+        text = f"only {kept} sweeps kept: too few to see whether the chains mix"
+        return {"kept": kept}, [Caution("few-sweeps", text)]
+    from scipy.special import stdtrit
+
+    cautions: list[Caution] = []
     # constant sums, such as a term that is known, have no autocorrelation
     moving = sweeps.std(axis=(0, 1)) > 1e-12 * np.abs(sweeps).max(axis=(0, 1), initial=1e-300)
     ess, r_hat = np.full(j, float(chains * kept)), np.ones(j)
     if moving.any():
         ess[moving], r_hat[moving] = _compat.chain_diagnostics(sweeps[..., moving])
     autocorrelation = chains * kept / ess
-    diagnostics = {
-        "kept": kept,
-        "r_hat": r_hat,
-        "chain_ess": ess,
-        "autocorrelation_time": autocorrelation,
-        "columns": ["r_hat", "chain_ess"],
-    }
+    found = {"kept": kept, "r_hat": r_hat, "chain_ess": ess}
+    found["autocorrelation_time"] = autocorrelation
     worst = float(autocorrelation.max())
     if kept < 10 * worst:
-        cautions.append(
+        text = (
             f"chains of {kept} sweeps are shorter than 10 autocorrelation times of {worst:.3g}; "
             "use a larger budget, or more particles"
         )
+        cautions.append(Caution("short-chains", text))
     third = max(kept // 3, 1)
     drift = sweeps[:, :third].mean(axis=1) - sweeps[:, -third:].mean(axis=1)
     spread = drift.std(axis=0, ddof=1) / math.sqrt(chains)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(spread > 0, np.abs(drift.mean(axis=0)) / spread, 0.0)
-    from scipy.special import stdtrit
-
     # one false alarm in ten thousand runs
     if t.max() > stdtrit(chains - 1, 1 - 0.5e-4 / j):
-        cautions.append("the chains still drift; use a longer burn_in, or more particles")
-    return diagnostics, cautions
+        text = "the chains still drift; use a longer burn_in, or more particles"
+        cautions.append(Caution("drift", text))
+    return found, cautions

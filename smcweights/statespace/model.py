@@ -350,11 +350,9 @@ def observations(y: ArrayLike) -> Array:
     return values.reshape(len(values), -1)
 
 
-def checkpointed(
-    arguments: dict[str, Any], rows: Array | None, code: dict[str, Any]
-) -> dict[str, Any]:
-    """Arguments of a call in plain types, with digests of the observations and of all code."""
-    found = {name: described(value) for name, value in {**arguments, **code}.items()}
+def checkpointed(arguments: dict[str, Any], rows: Array | None = None) -> dict[str, Any]:
+    """Arguments of a call in plain types, with signatures of code and a digest of observations."""
+    found = {name: described(value) for name, value in arguments.items()}
     return found if rows is None else {**found, "y": digest(rows)}
 
 

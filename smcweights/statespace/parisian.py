@@ -2,60 +2,66 @@
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import PrecisionWarning
+from ..arguments import names_of
+from ..cautions import tell
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance
-from ..randomness import describe, generator, seed_sequence
+from ..randomness import Seed, describe, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
-from ..stopping import Budget, Precision, stopping_rule
+from ..stopping import Precision, stopping_rule
 from .chains import (
-    LEAST_BURN_IN,
+    Job,
+    Stretch,
+    Sums,
+    default_burn_in,
     estimate_from_chains,
+    first_stage,
     initial_paths,
+    made_by,
     mixing,
+    run_chains,
     sweep,
     sweeps_dropped,
+    verdict,
 )
-from .cloud import Cloud
 from .model import (
     Functional,
     Proposal,
     StateSpaceModel,
     checkpointed,
-    choice,
-    compiled,
     compiled_functional,
     count,
-    proposal_parts,
 )
-from .series import Series, check_common
+from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 
 __all__ = ["parisian_particle_gibbs", "recommend_particles"]
 
 Array = NDArray[np.float64]
-FIRST_STAGE = 50  # kept sweeps per chain before a precision is looked at
+LEAST_SWEEPS = 20  # that a number of particles must leave to be recommended
+PILOT = 40  # sweeps of every chain, of which
+PILOT_DROPS = 10
 
 
 def parisian_particle_gibbs(
     model: StateSpaceModel,
     y: ArrayLike,
-    functional: Callable[..., Any] | Functional,
+    functional: Callable[..., ArrayLike] | Functional,
     n_particles: int,
     budget: int | None = None,
     *,
-    initial_functional: Callable[..., Any] | None = None,
+    initial_functional: Callable[..., ArrayLike] | None = None,
     precision: Precision | None = None,
     burn_in: int | str = "auto",
     n_backward: int = 2,
@@ -67,10 +73,10 @@ def parisian_particle_gibbs(
     backward: str = "auto",
     proposal: Proposal | None = None,
     names: Sequence[str] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Estimate:
     """Smoothed expectations of additive functionals, with the bias of PaRIS taken out.
 
@@ -179,137 +185,110 @@ def parisian_particle_gibbs(
     (25, (20,))
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
-    choice("resampling", resampling, CONDITIONAL_SCHEMES)
+    series = checked_series(
+        model,
+        y,
+        n_particles,
+        theta=theta,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        proposal=proposal,
+        schemes=CONDITIONAL_SCHEMES,
+    )
     draws, chains = count("n_backward", n_backward), count("chains", chains, 2)
     rule = stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule)
-    method = backward_method(model, backward)
-    compiled(model, vector, proposal)
-    given = (functional, initial_functional)
-    code = {"functional": functional, "initial_functional": initial_functional}
-    *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
-    paths = initial_paths(model, rows, initial_path, chains)
-    arguments = {
-        "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "budget": budget, "burn_in": burn_in, "n_backward": draws,
-        "chains": chains, "resampling": resampling, "ess_threshold": float(ess_threshold),
-        "backward": backward, "precision": None if precision is None else repr(precision),
-        "proposal": proposal,
-    }  # fmt: skip
-    first = rule.total if isinstance(rule, Budget) else drop + FIRST_STAGE
-    kept: list[Array] = []
-    start = None
-    changes, moves = np.zeros(len(rows)), np.zeros(len(rows))
-    tally = np.zeros(3, dtype=np.int64)
-    smallest, done, warm = math.inf, 0, 0
+    sums = Sums(functional, initial_functional, draws, backward_method(series.model, backward))
+    series.functions()
+    *_, size, scalar, own_names = compiled_functional(
+        series.model, functional, initial_functional, len(series.rows)
+    )
+    labels = own_names if names is None else names_of(names, size)
+    paths = initial_paths(series, initial_path, chains)
+    arguments = series.arguments(
+        functional=functional,
+        initial_functional=initial_functional,
+        budget=budget,
+        burn_in=burn_in,
+        n_backward=draws,
+        chains=chains,
+        backward=backward,
+        precision=precision,
+    )
     with open_run(
-        partial(
-            _chain, model, rows, vector, n, resampling, float(ess_threshold), draws, method, given,
-            proposal,
-        ),
-        executor=executor, progress=progress, checkpoint=checkpoint,
-        arguments=None
-        if checkpoint is None
-        else checkpointed(arguments, rows, {**code, "proposal": proposal_parts(proposal)}),
-        seed=seed, total=chains * first, unit="sweeps", description="parisian_particle_gibbs",
-    ) as run:  # fmt: skip
-        size, stage, root = first, 0, run.root
-        while True:
-            jobs = [
-                (describe(root), c, stage, size, None if paths is None else paths[c])
-                for c in range(chains)
-            ]
-            found = run.map(f"stage {stage + 1}", jobs, [size] * chains)
-            means = np.array([entry["means"] for entry in found])
-            if paths is None:
-                start, means = means[:, 0].mean(axis=0), means[:, 1:]
-            kept.append(means[:, drop if stage == 0 else 0 :])
-            paths = np.array([entry["path"] for entry in found])
-            changes += sum(entry["changes"] for entry in found)
-            moves += sum(entry["moves"] for entry in found)
-            tally += sum(entry["tally"] for entry in found)
-            smallest = min(smallest, *(float(entry["ess"].min()) for entry in found))
-            done, stage = done + size, stage + 1
-            warm = sum(block.shape[1] for block in kept)
-            chain_means = np.concatenate(kept, axis=1).mean(axis=1)
-            if isinstance(rule, Budget):
-                break
-            probe = estimate_from_chains(chain_means, False, "", None, {}, {}, {})
-            lower, upper = probe.interval(rule.level)
-            size = rule.next_size(probe.value, (upper - lower) / 2, warm, done)
-            if size == 0:
-                break
-    sweeps = np.concatenate(kept, axis=1)
-    diagnostics, cautions = mixing(sweeps, chain_means)
-    diagnostics |= {
-        "burn_in": drop,
-        "sweeps": done,
-        "update_rate": changes / (chains * done),
-        "smallest_ess": smallest,
-        "tries_per_draw": float(tally[1] / max(tally[0], 1)),
-        "exact_share": float(tally[2] / max(tally[0], 1)),
-        "chain_means": chain_means,
-        "paths": paths[..., 0] if model.state_dim is None else paths,
-    }
-    if start is not None:
-        difference = start - chain_means.mean(axis=0)
+        partial(_chain, series, sums),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=checkpointed(arguments, series.rows),
+        seed=seed,
+        total=chains * first_stage(rule, drop),
+        unit="sweeps",
+        description="parisian_particle_gibbs",
+    ) as run:
+        found, begun = run_chains(run, rule, drop, paths, chains)
+    diagnostics, cautions = verdict(found, drop, series)
+    tally = np.sum([part.tally for part in begun], axis=0)
+    diagnostics["tries_per_draw"] = float(tally[1] / max(tally[0], 1))
+    diagnostics["exact_share"] = float(tally[2] / max(tally[0], 1))
+    if paths is None:
+        start = np.concatenate([part.start for part in begun]).mean(axis=0)
+        difference = start - found.means.mean(axis=0)
         diagnostics["starting_bias"] = float(difference[0]) if scalar else difference
-    # a state on a lattice that is known need not change: another particle has the same one
-    rate = moves / (chains * done)
-    if rate.min() < 0.1:
-        cautions.append(
-            f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the chains "
-            "hardly move there; use a proposal, or more particles"
-        )
-    if isinstance(rule, Precision):
-        probe = estimate_from_chains(chain_means, False, "", None, {}, {}, {})
-        if not rule.reached(probe):
-            cautions.append(f"max_budget of {rule.max_budget} sweeps ended before the precision")
-    for text in cautions:
-        warnings.warn(f"parisian_particle_gibbs: {text}", PrecisionWarning, stacklevel=2)
-    diagnostics["warnings"] = cautions
+    tell("parisian_particle_gibbs", cautions)
+    sweeps = chains * (found.done + (paths is None))
+    source = made_by(
+        "parisian_particle_gibbs",
+        run.root,
+        arguments,
+        series.rows,
+        began,
+        evaluations=sweeps * series.n * len(series.rows),
+        sweeps=found.done,
+    )
     return estimate_from_chains(
-        chain_means, scalar, "parisian_particle_gibbs", own_names if names is None else names,
-        diagnostics,
-        {"evaluations": chains * (done + (start is not None)) * n * len(rows), "sweeps": done,
-         "seconds": time.perf_counter() - began},
-        provenance("parisian_particle_gibbs", root, arguments, rows),
-    )  # fmt: skip
+        found.means,
+        scalar=scalar,
+        names=labels,
+        diagnostics=diagnostics,
+        cautions=cautions,
+        **source,
+    )
 
 
-def _chain(
-    model, rows, vector, n, scheme, threshold, draws, method, given, proposal, root, chain, stage,
-    sweeps, path,
-):  # fmt: skip
-    """Sweeps of one chain, one more before them when it has no path yet."""
+class Begun(NamedTuple):
+    """Sums (1, J) of the PaRIS that gave a chain its first path, (0, J) if it had one before.
+
+    With the tally (3,) of backward draws, their tries, and how many were exact.
+    """
+
+    start: Array
+    tally: NDArray[np.int64]
+
+
+def _chain(series: Series, sums: Sums, job: Job) -> tuple[Stretch, Begun]:
+    """Sweeps of one chain, which starts with PaRIS when it has no path yet."""
     from . import kernels
 
-    sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
-
-    def begin() -> Cloud:
-        return Cloud(
-            Series(model, rows, vector, n, scheme, threshold, proposal),
-            generator(seed_sequence(root), "chain", chain, stage), depth=len(rows), sums=sums,
-            draws=draws, method=method, backward_depth=len(rows),
-        )  # fmt: skip
-
-    found = sweep(begin(), rows, path, sweeps + (path is None), kernels.BY_BACKWARD)
-    if not np.isfinite(found["means"]).all():
-        raise functional_error(begin(), rows)
-    return found
+    cloud, first = sums.cloud(series, job.generator("chain")), int(job.path is None)
+    found = sweep(cloud, series.rows, job.path, first + job.sweeps, kernels.BY_BACKWARD)
+    if not np.isfinite(found.means).all():
+        raise functional_error(sums.cloud(series, job.generator("chain")), series.rows)
+    means, smallest = found.means[first + job.skip :], np.array(found.ess.min())
+    stretch = Stretch(means, found.path, found.changes, found.moves, smallest)
+    return stretch, Begun(found.means[:first], cloud.tally)
 
 
 def recommend_particles(
     model: StateSpaceModel,
     y: ArrayLike,
-    functional: Callable[..., Any] | Functional,
+    functional: Callable[..., ArrayLike] | Functional,
     budget: int,
     *,
-    initial_functional: Callable[..., Any] | None = None,
+    initial_functional: Callable[..., ArrayLike] | None = None,
     candidates: Sequence[int] = (25, 50, 100, 200, 400),
     chains: int = 8,
-    seed: Any = None,
+    seed: Seed = None,
 ) -> dict[int, float]:
     """Predicted standard error of `parisian_particle_gibbs` by number of particles, from a pilot.
 
@@ -347,33 +326,27 @@ def recommend_particles(
     >>> sorted(pilot)
     [20, 50]
     """
-    budget, root = count("budget", budget), seed_sequence(seed)
-    model, rows, vector, _ = check_common(model, y, 2, None, 0.5)
-    method = backward_method(model, "auto")
-    given = (functional, initial_functional)
+    budget, root = count("budget", budget), describe(seed_sequence(seed))
+    series = checked_series(model, y, 2)
+    sums = Sums(functional, initial_functional, 2, backward_method(model, "auto"))
     found: dict[int, float] = {}
     unit = None
     for n in candidates:
         sweeps = budget // (chains * count("candidates", n, 2))
-        if sweeps < 20:
+        if sweeps < LEAST_SWEEPS:
             continue
-        runs = [
-            _chain(
-                model, rows, vector, n, "systematic", 0.5, 2, method, given, None, describe(root),
-                c, n, 40, None,
-            )["means"][-30:]
-            for c in range(chains)
-        ]  # fmt: skip
-        pilot = np.array(runs)
+        each = replace(series, n=n)
+        jobs = [Job(root, c, n, PILOT_DROPS, PILOT, None) for c in range(chains)]
+        pilot = np.array([_chain(each, sums, job)[0].kept for job in jobs])
         spread = pilot.std(axis=(0, 1), ddof=1)
         unit = spread if unit is None else unit
-        diagnostics, _ = mixing(pilot, pilot.mean(axis=1))
-        left = chains * (sweeps - min(max(LEAST_BURN_IN, sweeps // 4), sweeps // 2))
+        diagnostics, _ = mixing(pilot)
+        left = chains * (sweeps - default_burn_in(sweeps))
         error = spread * np.sqrt(diagnostics["autocorrelation_time"] / left)
         found[n] = float(np.max(error / np.where(unit > 0, unit, 1.0)))
     if not found:
         raise ValueError(
-            f"budget: got {budget}; expected at least {20 * chains * min(candidates)}, 20 sweeps "
-            "for the smallest candidate"
+            f"budget: got {budget}; expected at least {LEAST_SWEEPS * chains * min(candidates)}, "
+            f"{LEAST_SWEEPS} sweeps for the smallest candidate"
         )
     return found

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
+from ..arguments import function
 from ..errors import ModelError
 from ..execution import open_run
-from ..randomness import describe, generator, seed_sequence
+from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
 from .cloud import Cloud
-from .model import StateSpaceModel, choice, compiled, compiled_path_density, count
-from .series import Series, check_common
+from .model import StateSpaceModel, choice, compiled_path_density, count
+from .series import Series, checked_series
 
 __all__ = ["particle_gibbs", "random_walk_metropolis"]
 
 Array = NDArray[np.float64]
+ParameterUpdate = Callable[[np.random.Generator, Array, Array, Array], ArrayLike]
 
 
 def particle_gibbs(
@@ -32,15 +35,15 @@ def particle_gibbs(
     n_sweeps: int,
     *,
     backward: str | None = "sampling",
-    parameters: Callable[..., Any] | None = None,
+    parameters: ParameterUpdate | None = None,
     warm_up: int | None = None,
     chains: int = 4,
     theta: ArrayLike | None = None,
     initial_path: ArrayLike | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Any:
     """Draws of whole paths, and of parameters, given the observations.
@@ -92,96 +95,125 @@ def particle_gibbs(
     >>> draws["posterior"]["x"].shape
     (4, 50, 20)
     """
-    import xarray
-
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold)
-    choice("resampling", resampling, CONDITIONAL_SCHEMES)
     choice("backward", backward, ("sampling", "ancestor", None))
-    if parameters is not None and not callable(parameters):
-        raise TypeError(f"parameters: got {type(parameters).__name__}; expected a function")
+    series = checked_series(
+        model,
+        y,
+        n_particles,
+        theta=theta,
+        resampling=resampling,
+        ess_threshold=1.0 if backward == "ancestor" else ess_threshold,
+        schemes=CONDITIONAL_SCHEMES,
+    )
+    if parameters is not None:
+        function("parameters", parameters)
     kept, chains = count("n_sweeps", n_sweeps), count("chains", chains)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
-    compiled(model, vector)
-    paths = initial_paths(model, rows, initial_path, chains)
+    series.functions()
+    paths = initial_paths(series, initial_path, chains)
     root = seed_sequence(seed)
-    threshold = 1.0 if backward == "ancestor" else float(ess_threshold)
     with open_run(
-        partial(
-            _gibbs_chain, model, rows, vector, n, resampling, threshold, backward, parameters,
-            warm + kept, describe(root),
-        ),
-        executor=executor, progress=progress, seed=root, total=chains, unit="chains",
+        partial(_chain, series, backward, parameters, warm + kept, describe(root)),
+        executor=executor,
+        progress=progress,
+        seed=root,
+        total=chains,
+        unit="chains",
         description="particle_gibbs",
-    ) as run:  # fmt: skip
+    ) as run:
         jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
         found = run.map("chains", jobs)
-    x = np.array([entry["paths"] for entry in found])
-    x = x[..., 0] if model.state_dim is None else x
-    thetas = np.array([entry["thetas"] for entry in found])
-    dims = ("chain", "draw", "time") + (() if model.state_dim is None else ("component",))
+    draws = Draws(*(np.array(parts) for parts in zip(*found, strict=True)))
+    return _labelled(series, draws, warm, parameters is not None)
+
+
+class Draws(NamedTuple):
+    """Paths (s, T, d) and parameters (s, k) of a chain, or of several, by sweep.
+
+    With them log likelihood and smallest effective sample size of each sweep (s,), and the share
+    of sweeps that changed x_t, shape (T,).
+    """
+
+    paths: Array
+    thetas: Array
+    log_z: Array
+    ess: Array
+    rate: Array
+
+
+def _labelled(series: Series, draws: Draws, warm: int, learned: bool) -> Any:
+    """Draws of all chains, as ArviZ keeps them."""
+    import xarray
+
+    x, model = series.shaped(draws.paths), series.model
+    dims = ("chain", "draw", "time", "component")[: x.ndim]
     labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+    time = {"time": np.arange(len(series.rows))}
 
-    def group(part: slice) -> Any:
+    def group(part: slice) -> xarray.Dataset:
         content: dict[str, Any] = {"x": (dims, x[:, part])}
-        if parameters is not None:
+        if learned:
             for k, label in enumerate(labels):
-                content[label] = (("chain", "draw"), thetas[:, part, k])
-        return xarray.Dataset(content, coords={"time": np.arange(len(rows))})
+                content[label] = (("chain", "draw"), draws.thetas[:, part, k])
+        return xarray.Dataset(content, coords=time)
 
-    stats = xarray.Dataset(
-        {
-            "log_likelihood": (
-                ("chain", "draw"),
-                np.array([entry["log_z"] for entry in found])[:, warm:],
-            ),
-            "smallest_ess": (("chain", "draw"), np.array([e["ess"] for e in found])[:, warm:]),
-            "update_rate": (("chain", "time"), np.array([e["rate"] for e in found])),
-        },
-        coords={"time": np.arange(len(rows))},
-    )
-    groups = {"posterior": group(slice(warm, None)), "sample_stats": stats}
+    stats = {
+        "log_likelihood": (("chain", "draw"), draws.log_z[:, warm:]),
+        "smallest_ess": (("chain", "draw"), draws.ess[:, warm:]),
+        "update_rate": (("chain", "time"), draws.rate),
+    }
+    groups = {
+        "posterior": group(slice(warm, None)),
+        "sample_stats": xarray.Dataset(stats, coords=time),
+    }
     if warm:
         groups["warmup_posterior"] = group(slice(0, warm))
     return _compat.inference_data(groups)
 
 
-def _gibbs_chain(
-    model, rows, vector, n, scheme, threshold, backward, parameters, sweeps, root, chain, path
-):
+def _chain(
+    series: Series,
+    backward: str | None,
+    parameters: ParameterUpdate | None,
+    sweeps: int,
+    root: dict[str, Any],
+    chain: int,
+    path: Array | None,
+) -> Draws:
+    """Sweeps of one chain; parameters are drawn before each."""
     from . import kernels
 
-    source = seed_sequence(root)
+    source, rows = seed_sequence(root), series.rows
     way = kernels.BY_SAMPLING if backward == "sampling" else kernels.BY_ANCESTORS
-    cloud = Cloud(
-        Series(model, rows, vector, n, scheme, threshold), generator(source, "chain", chain),
-        depth=len(rows),
-    )  # fmt: skip
+    cloud = Cloud(series, generator(source, "chain", chain), depth=len(rows))
     cloud.options[kernels.REDRAW] = backward == "ancestor"
     if path is None:
-        path = sweep(cloud, rows, None, 1, way)["path"]
+        path = sweep(cloud, rows, None, 1, way).path
     if parameters is None:
         found = sweep(cloud, rows, path, sweeps, way, keep=True)
         thetas = np.tile(cloud.theta, (sweeps, 1))
-        return {"paths": found["paths"], "thetas": thetas, "log_z": found["log_z"],
-                "ess": found["ess"], "rate": found["changes"] / sweeps}  # fmt: skip
+        return Draws(found.paths, thetas, found.log_z, found.ess, found.changes / sweeps)
     rng = generator(source, "parameters", chain)
-    y = rows if vector else rows[:, 0]
-    paths = np.empty((sweeps, *path.shape))
-    thetas = np.empty((sweeps, cloud.theta.size))
-    log_z, ess, rate = np.empty(sweeps), np.empty(sweeps), np.zeros(len(rows))
+    draws = Draws(
+        np.empty((sweeps, *path.shape)),
+        np.empty((sweeps, cloud.theta.size)),
+        np.empty(sweeps),
+        np.empty(sweeps),
+        np.zeros(len(rows)),
+    )
     for k in range(sweeps):
-        shown = path[:, 0] if model.state_dim is None else path
-        new = np.asarray(parameters(rng, shown.copy(), y.copy(), cloud.theta.copy()), dtype=float)
+        shown = series.shaped(path).copy()
+        new = np.asarray(parameters(rng, shown, series.y.copy(), cloud.theta.copy()), dtype=float)
         if new.shape != cloud.theta.shape or not np.isfinite(new).all():
             raise ModelError(
                 f"parameters: returned {new!r}; expected {cloud.theta.size} finite numbers"
             )
         cloud.theta = new
         found = sweep(cloud, rows, path, 1, way)
-        path, paths[k], thetas[k] = found["path"], found["path"], new
-        log_z[k], ess[k] = found["log_z"][0], found["ess"][0]
-        rate += found["changes"]
-    return {"paths": paths, "thetas": thetas, "log_z": log_z, "ess": ess, "rate": rate / sweeps}
+        path, draws.paths[k], draws.thetas[k] = found.path, found.path, new
+        draws.log_z[k], draws.ess[k] = found.log_z[0], found.ess[0]
+        draws.rate[:] += found.changes
+    return draws._replace(rate=draws.rate / sweeps)
 
 
 class random_walk_metropolis:
@@ -229,7 +261,7 @@ class random_walk_metropolis:
 
     def __call__(self, rng: np.random.Generator, path: Array, y: Array, theta: Array) -> Array:
         """One round of steps from `theta`, given a path and the observations."""
-        log_density: Any = compiled_path_density(self.model, y.ndim == 2)
+        log_density = compiled_path_density(self.model, y.ndim == 2)
         x = np.ascontiguousarray(path, dtype=np.float64).reshape(len(y), -1)
         rows = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
         theta = np.array(theta, dtype=np.float64)

@@ -3,57 +3,60 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DegeneracyError, PrecisionWarning
+from ..arguments import names_of
+from ..cautions import Caution, tell
+from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance
-from ..randomness import describe, generator, seed_sequence
-from .chains import estimate_from_chains, sweep
+from ..randomness import Seed, describe, generator, seed_sequence
+from .chains import Sums, estimate_from_chains, made_by, sweep
 from .cloud import Cloud
 from .model import (
     Functional,
     StateSpaceModel,
     checkpointed,
-    compiled,
     compiled_functional,
     count,
     raise_status,
 )
-from .series import Series, check_common
+from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 
 __all__ = ["unbiased_smoothing"]
 
 Array = NDArray[np.float64]
 LONGEST_MEETING = 2_000  # sweeps
+PILOTS = 8
+FEW_REPLICATES = 20  # below which a normal mean of heavy-tailed numbers is not to be trusted
 
 
 def unbiased_smoothing(
     model: StateSpaceModel,
     y: ArrayLike,
-    functional: Callable[..., Any] | Functional,
+    functional: Callable[..., ArrayLike] | Functional,
     n_particles: int,
     budget: int,
     *,
-    initial_functional: Callable[..., Any] | None = None,
+    initial_functional: Callable[..., ArrayLike] | None = None,
     first: int | None = None,
     last: int | None = None,
     n_backward: int = 2,
     theta: ArrayLike | None = None,
     backward: str = "auto",
     names: Sequence[str] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Estimate:
     """Smoothed expectations without any bias, from pairs of chains that meet.
 
@@ -114,117 +117,166 @@ def unbiased_smoothing(
     (20,)
     """
     began = time.perf_counter()
-    model, rows, vector, n = check_common(model, y, n_particles, theta, 1.0)
+    series = checked_series(
+        model, y, n_particles, theta=theta, resampling="multinomial", ess_threshold=1.0
+    )
     replicates, draws = count("budget", budget, 2), count("n_backward", n_backward)
-    method = backward_method(model, backward)
-    compiled(model, vector)
-    given = (functional, initial_functional)
-    code = {"functional": functional, "initial_functional": initial_functional}
-    *_, scalar, own_names = compiled_functional(model, functional, initial_functional, len(rows))
     if last is not None and first is None:
         raise ValueError("last: given without first; expected both or none")
-    arguments = {
-        "model": model, "functional": functional, "initial_functional": initial_functional,
-        "n_particles": n, "budget": replicates, "first": first, "last": last,
-        "n_backward": draws, "backward": backward,
-    }  # fmt: skip
-    with open_run(
-        partial(_pair_of_chains, model, rows, vector, n, draws, method, given),
-        executor=executor, progress=progress, checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, rows, code), seed=seed,
-        total=replicates, unit="replicates", description="unbiased_smoothing",
-    ) as run:  # fmt: skip
-        root = run.root
-        if first is None:
-            pilot = run.map("pilot", [(describe(root), "pilot", r, 0, 0) for r in range(8)])
-            first = max(int(entry["meeting"]) for entry in pilot)
+    if first is not None:
         first = count("first", first, 0)
-        last = 5 * first + 5 if last is None else count("last", last, first)
-        found = run.map(
-            "replicates", [(describe(root), "pair", r, first, last) for r in range(replicates)]
-        )
-    values = np.array([entry["value"] for entry in found])
-    meeting = np.array([int(entry["meeting"]) for entry in found])
-    sweeps = sum(int(entry["sweeps"]) for entry in found)
+        last = None if last is None else count("last", last, first)
+    sums = Sums(functional, initial_functional, draws, backward_method(series.model, backward))
+    series.functions()
+    *_, size, scalar, own_names = compiled_functional(
+        series.model, functional, initial_functional, len(series.rows)
+    )
+    labels = own_names if names is None else names_of(names, size)
+    arguments = series.arguments(
+        functional=functional,
+        initial_functional=initial_functional,
+        budget=replicates,
+        first=first,
+        last=last,
+        n_backward=draws,
+        backward=backward,
+    )
+    with open_run(
+        partial(_pair, series, sums),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=checkpointed(arguments, series.rows),
+        seed=seed,
+        total=replicates,
+        unit="replicates",
+        description="unbiased_smoothing",
+    ) as run:
+        root = describe(run.root)
+        if first is None:
+            pilots = run.map("pilot", [(root, "pilot", r, 0, 0) for r in range(PILOTS)])
+            first = max(int(pair.meeting) for pair in pilots)
+        last = 5 * first + 5 if last is None else last
+        jobs = [(root, "pair", r, first, last) for r in range(replicates)]
+        pairs = run.map("replicates", jobs)
+    meeting = np.array([int(pair.meeting) for pair in pairs])
+    sweeps = sum(int(pair.sweeps) for pair in pairs)
+    cautions = _cautions(meeting, last)
+    tell("unbiased_smoothing", cautions)
+    source = made_by(
+        "unbiased_smoothing",
+        run.root,
+        arguments,
+        series.rows,
+        began,
+        evaluations=sweeps * series.n * len(series.rows),
+        sweeps=sweeps,
+    )
+    return estimate_from_chains(
+        np.array([pair.value for pair in pairs]),
+        scalar=scalar,
+        names=labels,
+        diagnostics={"meeting_times": meeting, "first": first, "last": last},
+        cautions=cautions,
+        **source,
+    )
+
+
+def _cautions(meeting: NDArray[np.int64], last: int) -> list[Caution]:
+    """What speaks against a normal mean of the replicates."""
     cautions = []
-    if replicates < 20:
-        cautions.append(
-            f"{replicates} replicates are few for a normal mean of heavy-tailed numbers; use 20 "
-            "or more"
+    if len(meeting) < FEW_REPLICATES:
+        text = (
+            f"{len(meeting)} replicates are few for a normal mean of heavy-tailed numbers; use "
+            f"{FEW_REPLICATES} or more"
         )
+        cautions.append(Caution("few-replicates", text))
     if (meeting > max(last, 1)).mean() > 0.02:
-        cautions.append(
+        text = (
             f"{(meeting > last).mean():.1%} of the pairs met after the last sweep averaged "
             f"({last}): their corrections are large; use more particles, or a larger last"
         )
-    for text in cautions:
-        warnings.warn(f"unbiased_smoothing: {text}", PrecisionWarning, stacklevel=2)
-    return estimate_from_chains(
-        values, scalar, "unbiased_smoothing", own_names if names is None else names,
-        {"meeting_times": meeting, "first": first, "last": last, "warnings": cautions},
-        {"evaluations": sweeps * n * len(rows), "sweeps": sweeps,
-         "seconds": time.perf_counter() - began},
-        provenance("unbiased_smoothing", root, arguments, rows),
-    )  # fmt: skip
+        cautions.append(Caution("late-meetings", text))
+    return cautions
 
 
-def _pair_of_chains(
-    model, rows, vector, n, draws, method, given, root, name, replicate, first, last
-):
-    """One replicate: Z_l runs a sweep ahead of Z'_{l-1}; both sweeps give the means of both."""
+class Pair(NamedTuple):
+    """One replicate: an unbiased value (J,), the sweep at which its chains met, and all sweeps."""
+
+    value: Array
+    meeting: Array
+    sweeps: Array
+
+
+def _pair(
+    series: Series, sums: Sums, root: dict[str, Any], name: str, number: int, first: int, last: int
+) -> Pair:
+    """A `Pair`: Z_l runs a sweep ahead of Z'_{l-1}; both sweeps give the means of both."""
     from . import kernels
 
-    source = seed_sequence(root)
-    sums = compiled_functional(model, given[0], given[1], len(rows))[:3]
-    series = Series(model, rows, vector, n, "multinomial", 1.0)
+    source, rows = seed_sequence(root), series.rows
 
-    def cloud(stream: str, *index: int) -> Cloud:
-        return Cloud(
-            series, generator(source, f"{name} {stream}", replicate, *index), depth=len(rows),
-            sums=sums, draws=draws, method=method, backward_depth=len(rows),
-        )  # fmt: skip
+    def cloud(stream: str) -> Cloud:
+        return sums.cloud(series, generator(source, f"{name} {stream}", number))
+
+    def check(means: Array) -> None:
+        if not np.isfinite(means).all():
+            raise functional_error(cloud("ahead"), rows)
 
     ahead, behind = cloud("ahead"), cloud("behind")
-    path = sweep(ahead, rows, None, 1, kernels.BY_BACKWARD)["path"]
-    other = sweep(behind, rows, None, 1, kernels.BY_BACKWARD)["path"]
+    path = sweep(ahead, rows, None, 1, kernels.BY_BACKWARD).path
+    other = sweep(behind, rows, None, 1, kernels.BY_BACKWARD).path
     found = sweep(ahead, rows, path, 1, kernels.BY_BACKWARD)
     # means[l] belongs to Z_l
-    means, path = [found["means"][0]], found["path"]
+    means, path = [found.means[0]], found.path
     differences: list[Array] = []
-    both = np.empty((2, sums[2]))
-    rng = generator(source, f"{name} coupling", replicate)
+    both = np.empty((2, len(means[0])))
+    rng = generator(source, f"{name} coupling", number)
     tally, status = np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)
     meeting = 1
     while not np.array_equal(path, other):
         if meeting > LONGEST_MEETING:
             raise DegeneracyError(
-                f"unbiased_smoothing: replicate {replicate} did not meet in {LONGEST_MEETING} "
+                f"unbiased_smoothing: replicate {number} did not meet in {LONGEST_MEETING} "
                 "sweeps; use more particles"
             )
         # generators in equal states, so that equal particles move alike
-        moves = [generator(source, f"{name} moves", replicate, meeting) for _ in range(2)]
-        backs = [generator(source, f"{name} draws", replicate, meeting) for _ in range(2)]
+        moves = [generator(source, f"{name} moves", number, meeting) for _ in range(2)]
+        backs = [generator(source, f"{name} draws", number, meeting) for _ in range(2)]
         kernels.coupled_sweep(
-            *ahead.loops, rng, *moves, *backs, rows, ahead.theta, ahead.options, path, other,
-            ahead.x, behind.x, ahead.log_w, behind.log_w, ahead.tau, behind.tau, both, tally,
+            *ahead.loops,
+            rng,
+            *moves,
+            *backs,
+            rows,
+            ahead.theta,
+            ahead.options,
+            path,
+            other,
+            ahead.x,
+            behind.x,
+            ahead.log_w,
+            behind.log_w,
+            ahead.tau,
+            behind.tau,
+            both,
+            tally,
             status,
-        )  # fmt: skip
+        )
         raise_status(status, rows, ahead.x)
-        if not np.isfinite(both).all():
-            raise functional_error(cloud("ahead"), rows)
+        check(both)
         means.append(both[0].copy())
         differences.append(both[0] - both[1])
         meeting += 1
     sweeps = 3 + 2 * (meeting - 1)
     rest = last + 1 - len(means)
     if rest > 0:
-        means.extend(sweep(ahead, rows, path, rest, kernels.BY_BACKWARD)["means"])
+        means.extend(sweep(ahead, rows, path, rest, kernels.BY_BACKWARD).means)
         sweeps += rest
-    if not np.isfinite(means).all():
-        raise functional_error(cloud("ahead"), rows)
+    check(np.array(means))
     value = np.mean(means[first : last + 1], axis=0)
     for before, difference in enumerate(differences):
         lag = before + 1 - first
         if lag > 0:
             value = value + min(1.0, lag / (last - first + 1)) * difference
-    return {"value": value, "meeting": np.array(meeting), "sweeps": np.array(sweeps)}
+    return Pair(value, np.array(meeting), np.array(sweeps))

@@ -61,7 +61,7 @@ def tiny_runs(n, runs, method, scheme="multinomial"):
         Series(tiny.MODEL, rows, False, n, scheme, 1.0), np.random.default_rng(1), depth=4,
         sums=sums, draws=2, method=method, backward_depth=4,
     )  # fmt: skip
-    return np.array([sweep(cloud, rows, None, 1, 0)["means"][0, 0] for _ in range(runs)])
+    return np.array([sweep(cloud, rows, None, 1, 0).means[0, 0] for _ in range(runs)])
 
 
 @pytest.mark.parametrize("method", [0, 1, 2], ids=["exact", "rejection", "mcmc"])

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cautions import Caution
 from ...estimate import Estimate
-from ...randomness import describe
-from ...stopping import Budget, Precision
+from ...execution import Run
+from ...randomness import describe, generator, seed_sequence
+from ...stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..chains import estimate_from_chains
 from ..model import choice
-from .parameters import from_theta, to_theta
+from .parameters import Free, from_theta, to_theta
 
-__all__ = ["Climber", "Fit", "direction", "regularised", "run_stages", "search_average"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Fit"]
 
 Array = NDArray[np.float64]
 DEFAULT_ITERATIONS = 500
+LEAST_ITERATIONS = 20
+FIRST_STAGE = 200  # iterations before a precision is looked at
 LEAST_SHARE = 0.1  # of the complete information that steps count on being observed
 LONGEST_STEP = 5.0  # in standard deviations of the complete information
 LOOK_EVERY = 10  # iterations between two looks at the curvature
@@ -73,8 +80,10 @@ class Fit:
             ends = [f"[{low[k]:.4g}, {high[k]:.4g}]" for low, high in (both, alone)]
             rows.append((name, f"{self.theta.value[k]:.4g}", *ends))
         widths = [max(len(row[j]) for row in rows) for j in range(4)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-                 for row in rows]  # fmt: skip
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
         return "\n  ".join([f"Fit of {len(self.theta)} parameters by {self.theta.method}", *lines])
 
     def interval(self, level: float = 0.95, error: str = "both") -> tuple[Array, Array]:
@@ -95,11 +104,12 @@ class Fit:
         u = from_theta(est.value, self.transforms, est.names)
         _, slope, _ = to_theta(u, self.transforms)
         lower, upper = est.interval(level)
-        ends = [to_theta(u + (end - est.value) / slope, self.transforms)[0]
-                for end in (lower, upper)]  # fmt: skip
+        ends = [
+            to_theta(u + (end - est.value) / slope, self.transforms)[0] for end in (lower, upper)
+        ]
         return ends[0], ends[1]
 
-    def plot(self, ax: Any = None, *, parameter: str | int = 0) -> Any:
+    def plot(self, ax: Axes | None = None, *, parameter: str | int = 0) -> Axes:
         """Iterates of a parameter with their averages (`smcweights.plots.iterates`).
 
         Parameters
@@ -127,50 +137,146 @@ class Fit:
         return (total - before) / (last - first + 1)[:, None]
 
 
+class State(NamedTuple):
+    """Unconstrained parameters, the path or state of the chain under them, and a climber's memory.
+
+    That is how often curvature was looked at, and its moments, or the leaves of an optimiser.
+    """
+
+    u: Array
+    held: Array | None = None
+    looks: Array | int = 0
+    moments: Array | None = None
+    memory: tuple[Array, ...] = ()
+
+
+class Job(NamedTuple):
+    """Iterations of one chain in one stage, and where they go on from."""
+
+    root: dict[str, Any]
+    chain: int
+    begin: int
+    iterations: int
+    state: State
+
+    def generator(self, name: str) -> np.random.Generator:
+        """Of the chain in this stage."""
+        return generator(seed_sequence(self.root), name, self.chain, self.begin)
+
+
+class Steps(NamedTuple):
+    """What a job leaves: iterates (s, k), their gradients, and the state after them."""
+
+    iterates: Array
+    gradients: Array
+    state: State
+
+
+More = TypeVar("More")  # what else a method wants to know of every job
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """Where independent chains have been, by unconstrained parameters (chains, L, k), and are now.
+
+    The caution is of a precision that was not reached.
+    """
+
+    u: Array
+    gradients: Array
+    states: list[State]
+    cautions: list[Caution]
+
+    @property
+    def done(self) -> int:
+        """Iterations of every chain."""
+        return self.u.shape[1]
+
+    @property
+    def half(self) -> int:
+        """The first iteration that is averaged."""
+        return self.done // 2
+
+    @property
+    def ends(self) -> Array:
+        """Averages of the last halves, shape (chains, k)."""
+        return self.u[:, self.half :].mean(axis=1)
+
+    @property
+    def centre(self) -> Array:
+        """Average over all of them, shape (k,)."""
+        return self.u[:, self.half :].mean(axis=(0, 1))
+
+    @property
+    def slopes(self) -> Array:
+        """Mean gradients of the last halves, shape (chains, k)."""
+        return self.gradients[:, self.half :].mean(axis=1)
+
+
+def search_rule(budget: int | None, precision: Precision | None) -> tuple[Budget | Precision, int]:
+    """When a search ends, and how many iterations it makes before that is looked at."""
+    if budget is None and precision is None:
+        budget = DEFAULT_ITERATIONS
+    rule = stopping_rule(budget, precision)
+    first = rule.total if isinstance(rule, Budget) else min(FIRST_STAGE, rule.max_budget)
+    if first < LEAST_ITERATIONS:
+        raise ValueError(f"budget: got {first}; expected at least {LEAST_ITERATIONS} iterations")
+    return rule, first
+
+
 def run_stages(
-    run: Any, rule: Budget | Precision, total: int, states: list[dict[str, Any]],
-    transforms: Sequence[str], names: Sequence[str],
-) -> tuple[list[dict[str, Any]], Array, Array, list[dict[str, Any]]]:  # fmt: skip
-    """Iterations of all chains, stage by stage: last states, iterates, gradients, all results."""
-    chains, done = len(states), 0
-    blocks: list[dict[str, Any]] = []
-    while True:
-        size = min(STAGE, total - done)
-        jobs = [(describe(run.root), c, done, size, states[c]) for c in range(chains)]
-        found = run.map(f"iterations from {done}", jobs, [size] * chains)
-        states = [entry["state"] for entry in found]
-        blocks += found
-        done += size
-        if done < total:
-            continue
-        u, g = (
-            np.array([
-                np.concatenate([entry[name] for entry in blocks[c::chains]]) for c in range(chains)
-            ])
-            for name in ("iterates", "gradients")
-        )  # fmt: skip
-        if isinstance(rule, Budget):
-            return states, u, g, blocks
-        probe, _ = search_average(u, transforms, names, {}, {}, {})
-        lower, upper = probe.interval(rule.level)
-        more = rule.next_size(probe.value, (upper - lower) / 2, done - done // 2, done)
-        if more == 0:
-            return states, u, g, blocks
-        total = done + more
+    run: Run[tuple[Steps, More]],
+    rule: Budget | Precision,
+    first: int,
+    starts: Sequence[Array],
+    free: Free,
+) -> tuple[Search, list[More]]:
+    """Iterations of all chains, stage by stage, until the rule is content."""
+    chains, done = len(starts), 0
+    states = [State(u) for u in starts]
+    found: list[Steps] = []
+    others: list[More] = []
+
+    def stage(size: int) -> None:
+        nonlocal states, done
+        end = done + size
+        while done < end:
+            part = min(STAGE, end - done)
+            root = describe(run.root)
+            jobs = [(Job(root, c, done, part, state),) for c, state in enumerate(states)]
+            new = run.map(f"iterations from {done}", jobs, [part] * chains)
+            found.extend(steps for steps, _ in new)
+            others.extend(other for _, other in new)
+            states, done = [steps.state for steps, _ in new], done + part
+
+    def search(cautions: Sequence[Caution] = ()) -> Search:
+        u, gradients = (
+            np.array([np.concatenate(parts[c::chains]) for c in range(chains)])
+            for parts in ([s.iterates for s in found], [s.gradients for s in found])
+        )
+        return Search(u, gradients, states, list(cautions))
+
+    def standing(level: float) -> Standing:
+        now = search()
+        probe = average(now.ends, free)
+        lower, upper = probe.interval(level)
+        return Standing(np.asarray(probe.value), (upper - lower) / 2, done - now.half, done)
+
+    return search(until_precise(rule, first, stage, standing, "iterations")), others
 
 
-def search_average(
-    u: Array, transforms: Sequence[str], names: Sequence[str], diagnostics: dict[str, Any],
-    cost: dict[str, Any], source: dict[str, Any], method: str = "maximum_likelihood",
-) -> tuple[Estimate, Array]:  # fmt: skip
-    """Estimate from the averages of the chains' last halves, and its unconstrained value."""
-    ends = u[:, u.shape[1] // 2 :].mean(axis=1)
+def average(ends: Array, free: Free, **fields: Any) -> Estimate:
+    """Parameters from the ends of chains; `fields` are those of `Estimate`."""
     centre = ends.mean(axis=0)
-    value, slope, _ = to_theta(centre, transforms)
+    value, slope, _ = to_theta(centre, free.transforms)
     # linear around the mean of the chains, where the intervals of Fit are made
-    return estimate_from_chains(
-        value + slope * (ends - centre), False, method, names, diagnostics, cost, source
-    ), centre  # fmt: skip
+    return estimate_from_chains(value + slope * (ends - centre), names=free.names, **fields)
+
+
+def mean_gradient(search: Search, free: Free, source: dict[str, Any]) -> Estimate:
+    """Of the iterations averaged."""
+    names = [f"gradient of {name}" for name in free.names]
+    return estimate_from_chains(search.slopes, names=names, **source | {"method": "mean gradient"})
 
 
 def regularised(outer: Array) -> Array:
@@ -199,22 +305,30 @@ def direction(moments: Array, partly: bool) -> tuple[Array, Array]:
     return (root / observed) @ root.T, root
 
 
+class Optimiser(Protocol):
+    """An `optax.GradientTransformation`, or what behaves like one."""
+
+    def init(self, params: Any) -> Any:
+        """Memory at the start."""
+
+    def update(self, updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+        """Step and memory."""
+
+
 class Climber:
     """Steps along a gradient: scaled by curvature seen along the way, or by optax."""
 
-    def __init__(self, optimiser: Any, u: Array, state: dict[str, Any]) -> None:
-        self.optimiser = optimiser
-        self.moments: Any = state.get("moments")
-        self.looks = int(state.get("looks", 0))
-        self.matrix: Any = None
-        self.measure: Any = None
+    def __init__(self, optimiser: Optimiser | None, state: State) -> None:
+        self.optimiser, self.moments, self.looks = optimiser, state.moments, int(state.looks)
+        # the matrix that scales steps, and one that measures them
+        self.scaling: tuple[Array, Array] | None = None
         self.memory: Any = None
         if optimiser is not None:
             import jax
 
-            self.memory = optimiser.init(jax.numpy.asarray(u))
+            self.memory = optimiser.init(jax.numpy.asarray(state.u))
             leaves, tree = jax.tree.flatten(self.memory)
-            self.memory = jax.tree.unflatten(tree, state.get("memory", leaves))
+            self.memory = jax.tree.unflatten(tree, state.memory or leaves)
 
     def looks_at(self, l: int) -> bool:  # noqa: E741
         """Whether iteration l looks at the curvature."""
@@ -227,7 +341,7 @@ class Climber:
         share = max(1 / self.looks, 0.05)
         new = np.array([complete, outer, outer - np.outer(mean, mean)])
         self.moments = new if self.moments is None else self.moments + share * (new - self.moments)
-        self.matrix = None
+        self.scaling = None
 
     def step(self, l: int, g: Array, u: Array, partly: bool = True) -> Array:  # noqa: E741
         """The step of iteration l; `partly`, when the observations tell less than the paths."""
@@ -238,19 +352,19 @@ class Climber:
                 -jax.numpy.asarray(g), self.memory, jax.numpy.asarray(u)
             )
             return np.asarray(change)
-        if self.matrix is None:
-            self.matrix, self.measure = direction(self.moments, partly and l >= LOOK_EVERY)
-        step = self.matrix @ g
-        length = float(np.linalg.norm(np.linalg.solve(self.measure, step)))
+        if self.scaling is None:
+            assert self.moments is not None, "the first iteration looks"
+            self.scaling = direction(self.moments, partly and l >= LOOK_EVERY)
+        matrix, measure = self.scaling
+        step = matrix @ g
+        length = float(np.linalg.norm(np.linalg.solve(measure, step)))
         return step * min(1.0, LONGEST_STEP / max(length, 1e-300)) * (1 + l / 20) ** -0.75
 
-    def state(self) -> dict[str, Any]:
+    def state(self, u: Array, held: Array | None) -> State:
         """What the next stage needs."""
-        left: dict[str, Any] = {"looks": np.array(self.looks)}
-        if self.moments is not None:
-            left["moments"] = self.moments
+        memory: tuple[Array, ...] = ()
         if self.optimiser is not None:
             import jax
 
-            left["memory"] = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(self.memory))
-        return left
+            memory = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(self.memory))
+        return State(u, held, np.array(self.looks), self.moments, memory)

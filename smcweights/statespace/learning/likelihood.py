@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...errors import DegeneracyError, PrecisionWarning
+from ...cautions import Caution, tell
+from ...errors import DegeneracyError
 from ...estimate import Estimate
 from ...execution import open_run
-from ...provenance import provenance
-from ...randomness import generator, seed_sequence
-from ...stopping import Budget, Precision, stopping_rule
-from ..chains import estimate_from_chains
-from ..differentiation import check_laws
-from ..model import Proposal, StateSpaceModel, checkpointed, count, proposal_parts
-from .ascent import DEFAULT_ITERATIONS, Climber, Fit, direction, run_stages, search_average
-from .parameters import (
-    check_searchable,
-    from_theta,
-    starting_points,
-    to_theta,
-    transforms_of,
-    with_free,
+from ...randomness import Seed, generator
+from ...stopping import Budget, Precision
+from ..chains import RARE, made_by
+from ..model import Proposal, StateSpaceModel, checkpointed, count
+from .ascent import (
+    Climber,
+    Fit,
+    Job,
+    Optimiser,
+    Search,
+    Steps,
+    average,
+    direction,
+    mean_gradient,
+    run_stages,
+    search_rule,
 )
-from .scores import ScoreChain, check_problem, observed_information
+from .parameters import starting_points, to_theta
+from .scores import Densities, ScoreChain, ScoredSeries, pooled_information, scored_series
 
 __all__ = ["maximum_likelihood"]
 
 Array = NDArray[np.float64]
+FAR = 0.5  # standard errors of the data, beyond which a search has not arrived
 
 
 def maximum_likelihood(
@@ -46,7 +53,7 @@ def maximum_likelihood(
     *,
     free: Sequence[str | int] | None = None,
     precision: Precision | None = None,
-    optimiser: Any = None,
+    optimiser: Optimiser | None = None,
     n_paths: int | None = None,
     chains: int = 4,
     information: bool = True,
@@ -54,11 +61,11 @@ def maximum_likelihood(
     ess_threshold: float = 0.5,
     backward: str = "auto",
     proposal: Proposal | None = None,
-    densities: Mapping[str, Callable[..., Any]] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    densities: Densities | None = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Parameters that maximise the likelihood, by stochastic approximation.
 
@@ -142,174 +149,80 @@ def maximum_likelihood(
     began = time.perf_counter()
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
-    p = check_problem(
-        model, y, starts[0], n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities, proposal,
-    )  # fmt: skip
-    check_searchable(p.model, p.free)
+    p = scored_series(
+        model,
+        y,
+        starts[0],
+        n_particles,
+        free=free,
+        n_paths=n_paths,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        backward=backward,
+        densities=densities,
+        proposal=proposal,
+        searched=True,
+    )
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise TypeError(
             f"optimiser: got {type(optimiser).__name__}; expected an optax transformation"
         )
-    if budget is None and precision is None:
-        budget = DEFAULT_ITERATIONS
-    rule = stopping_rule(budget, precision)
-    total = rule.total if isinstance(rule, Budget) else min(200, rule.max_budget)
-    if total < 20:
-        raise ValueError(f"budget: got {total}; expected at least 20 iterations")
-    transforms = transforms_of(p.model, p.free)
-    free_starts = starts[:, list(p.free)]
-    u0 = [from_theta(start, transforms, p.names) for start in free_starts]
+    rule, first = search_rule(budget, precision)
+    u0 = [p.free.numbers(start) for start in starts]
     arguments = p.arguments(
-        budget=budget, chains=chains, starts=free_starts, backward=backward,
-        precision=None if precision is None else repr(precision),
+        budget=rule.total if isinstance(rule, Budget) else None,
+        chains=chains,
+        starts=starts[:, list(p.free.places)],
+        precision=precision,
         optimiser=optimiser,
-    )  # fmt: skip
-    code = {
-        "optimiser": optimiser, "densities": sorted((densities or {}).items()),
-        "proposal": proposal_parts(proposal),
-    }  # fmt: skip
-    states: list[dict[str, Any]] = [{"u": u} for u in u0]
-    with open_run(
-        partial(_ascent, p, optimiser), executor=executor, progress=progress,
-        checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, p.rows, code),
-        seed=seed, total=chains * total, unit="iterations", description="maximum_likelihood",
-    ) as run:  # fmt: skip
-        root = run.root
-        states, u, g, _ = run_stages(run, rule, total, states, transforms, p.names)
-    done = u.shape[1]
-    paths = np.array([state["path"] for state in states])
-    diagnostics: dict[str, Any] = {
-        "averaged": done - done // 2, "iterations": done, "budget_of_information": 0,
-        "paths": paths[..., 0] if p.model.state_dim is None else paths,
-    }  # fmt: skip
-    settings = {
-        "free": p.free, "n_paths": p.n_paths, "resampling": resampling,
-        "ess_threshold": ess_threshold, "backward": backward, "densities": densities,
-        "proposal": proposal,
-    }  # fmt: skip
-    moments = np.mean([state["moments"] for state in states], axis=0)
-    return _concluded(
-        p, rule, u, g, moments, transforms, paths, settings if information else None, diagnostics,
-        root, arguments, executor, progress, began, "maximum_likelihood",
-    )  # fmt: skip
-
-
-def _concluded(
-    p, rule, u, g, moments, transforms, paths, settings, diagnostics, root, arguments, executor,
-    progress, began, method,
-):  # fmt: skip
-    """Errors and warnings of a search."""
-    chains, done, k = u.shape
-    cautions: list[str] = []
-    half = g[:, done // 2 :].mean(axis=1)
-    curved = None
-    statistical = np.full((k, k), np.nan)
-    # what the search saw on its way tells how far it came, if not how far the data do
-    covariance, _ = direction(moments, True)
-    theta, _, _ = to_theta(u[:, done // 2 :].mean(axis=(0, 1)), transforms)
-    model = with_free(p.model, p.free, theta)
-    if settings is None:
-        check_laws(model, p.rows, p.vector, p.free, p.densities)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PrecisionWarning)
-            curved = observed_information(
-                model, p.rows if p.vector else p.rows[:, 0], None, p.n, max(100, done // 4),
-                chains=chains, initial_path=paths[..., 0] if p.model.state_dim is None else paths,
-                burn_in=10, seed=generator(root, "information"), executor=executor,
-                progress=progress, **settings,
-            )  # fmt: skip
-        centre = u[:, done // 2 :].mean(axis=(0, 1))
-        _, first, second = to_theta(centre, transforms)
-        matrix = curved.diagnostics["matrix"] * np.outer(first, first)
-        matrix -= np.diag(curved.diagnostics["score"] * second)
-        lowest = float(np.linalg.eigvalsh(matrix)[0])
-        diagnostics["budget_of_information"] = curved.diagnostics["sweeps"]
-        rate = np.asarray(curved.diagnostics["update_rate"])
-        if rate.min() < 0.1:
-            cautions.append(
-                f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: "
-                "gradients along chains that hardly move vanish away from the maximum, too; use "
-                "a proposal, or more particles"
-            )
-        if lowest > 0:
-            covariance = np.linalg.inv(matrix)
-            statistical = covariance * np.outer(first, first)
-        else:
-            cautions.append(
-                f"the observed information is not positive definite (smallest eigenvalue "
-                f"{lowest:.3g}): no error of the data; is it a maximum, and is every free "
-                "parameter determined by the data?"
-            )
-    left = half.mean(axis=0) @ covariance / np.sqrt(covariance.diagonal())
-    diagnostics["newton_step"] = left
-    if np.abs(left).max() > 0.5:
-        cautions.append(
-            f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors of the "
-            "data: the search has not arrived; use a larger budget, or a better start"
-        )
-    source = provenance(method, root, arguments, p.rows)
-    sweeps = chains * (done + diagnostics["budget_of_information"])
-    cost = {"evaluations": sweeps * p.n * len(p.rows), "iterations": done,
-            "seconds": time.perf_counter() - began}  # fmt: skip
-    maximiser, centre = search_average(u, transforms, p.names, {"warnings": cautions}, cost, source)
-    error, noise = np.sqrt(statistical.diagonal()), maximiser.standard_error
-    diagnostics |= {"statistical_error": error, "monte_carlo_error": noise}
-    apart = np.abs((u[:, done // 2 :].mean(axis=1) - centre) / np.sqrt(
-        covariance.diagonal()))  # fmt: skip
-    if apart.max() > 0.5:
-        cautions.append(
-            f"chains ended {apart.max():.2g} standard errors of the data from their mean: several "
-            "maxima, a maximum on the bound of a parameter's range, or too few iterations"
-        )
-    if isinstance(rule, Precision) and not rule.reached(maximiser):
-        cautions.append(f"max_budget of {rule.max_budget} iterations ended before the precision")
-    for text in cautions:
-        warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=3)
-    freedom = (error**2 + noise**2) ** 2 / (noise**4 / (chains - 1) + 1e-300)
-    diagnostics["warnings"] = cautions
-    # without the information its error is unknown, not zero
-    spread = statistical + maximiser.covariance
-    theta_hat = Estimate(
-        maximiser.value, spread, names=p.names, method=method,
-        degrees_of_freedom=np.where(np.isfinite(freedom), np.maximum(freedom, chains - 1), np.inf),
-        diagnostics={"statistical_error": error, "monte_carlo_error": noise,
-                     "columns": ["statistical_error", "monte_carlo_error"],
-                     "warnings": cautions},
-        cost=cost, provenance=source,
-    )  # fmt: skip
-    gradient = estimate_from_chains(
-        half, False, "mean gradient", [f"gradient of {name}" for name in p.names], {}, cost, source
     )
-    return Fit(
-        theta_hat, maximiser, with_free(p.model, p.free, maximiser.value),
-        to_theta(u, transforms)[0], gradient, curved, transforms, diagnostics,
-    )  # fmt: skip
+    with open_run(
+        partial(_ascent, p, optimiser),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=checkpointed(arguments, p.series.rows),
+        seed=seed,
+        total=chains * first,
+        unit="iterations",
+        description="maximum_likelihood",
+    ) as run:
+        search, _ = run_stages(run, rule, first, u0, p.free)
+    known = _known(p, search, run.root, information, executor, progress)
+    sweeps = chains * (search.done + known.sweeps)
+    source = made_by(
+        "maximum_likelihood",
+        run.root,
+        arguments,
+        p.series.rows,
+        began,
+        evaluations=sweeps * p.series.n * len(p.series.rows),
+        iterations=search.done,
+    )
+    fit = _fit(p, search, known, source)
+    tell("maximum_likelihood", fit.theta.cautions)
+    return fit
 
 
-def _ascent(p, optimiser, root, chain, begin, iterations, state):
+def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Steps, tuple[()]]:
     """Iterations of one chain: a sweep, and a step along its score."""
     with _compat.enable_x64():
-        rng = generator(seed_sequence(root), "ascent", chain, begin)
-        own = ScoreChain(p, rng, state.get("path"))
-        transforms, free = transforms_of(p.model, p.free), list(p.free)
+        own = ScoreChain(p, job.generator("ascent"), job.state.held)
+        free = list(p.free.places)
         at = np.ix_(free, free)
-        u = np.array(state["u"])
-        climber = Climber(optimiser, u, state)
-        iterates, slopes = np.empty((iterations, len(u))), np.empty((iterations, len(u)))
-        for i in range(iterations):
-            theta, first, second = to_theta(u, transforms)
+        u, climber = np.array(job.state.u), Climber(optimiser, job.state)
+        iterates, slopes = np.empty((2, job.iterations, len(u)))
+        for i in range(job.iterations):
+            theta, first, second = to_theta(u, p.free.transforms)
             own.cloud.theta[free] = theta
             if not np.isfinite(theta).all():
                 raise DegeneracyError(
-                    f"iteration {begin + i}: parameters {theta}; the search diverged, start closer "
-                    "to the maximum or hold some parameters fixed"
+                    f"iteration {job.begin + i}: parameters {theta}; the search diverged, start "
+                    "closer to the maximum or hold some parameters fixed"
                 )
             if own.path is None:
                 own.paths()
-            if climber.looks_at(begin + i):
+            if climber.looks_at(job.begin + i):
                 mean, outer, hessian = own.curvature()
                 g, scale = mean[free] * first, np.outer(first, first)
                 climber.look(
@@ -318,6 +231,127 @@ def _ascent(p, optimiser, root, chain, begin, iterations, state):
             else:
                 g = own.score()[free] * first
             iterates[i], slopes[i] = u, g
-            u = u + climber.step(begin + i, g, u)
-    return {"state": {"u": u, "path": own.path, **climber.state()}, "iterates": iterates,
-            "gradients": slopes}  # fmt: skip
+            u = u + climber.step(job.begin + i, g, u)
+    return Steps(iterates, slopes, climber.state(u, own.path)), ()
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Covariance (k, k) of the data's error where a search ended, by unconstrained parameters.
+
+    Without information it is a guess from what the search saw; `statistical`, the same by theta, is
+    then NaN.
+    """
+
+    covariance: Array
+    statistical: Array
+    cautions: list[Caution]
+    information: Estimate | None = None
+
+    @property
+    def sweeps(self) -> int:
+        """Of every chain, for the information."""
+        return 0 if self.information is None else self.information.diagnostics["sweeps"]
+
+
+def _known(
+    p: ScoredSeries,
+    search: Search,
+    root: np.random.SeedSequence,
+    wanted: bool,
+    executor: Executor | str | None,
+    progress: bool | None,
+) -> Known:
+    """The observed information where a search ended, if it is wanted, and its inverse."""
+    theta, first, second = to_theta(search.centre, p.free.transforms)
+    at = replace(p, series=replace(p.series, model=p.free.of(p.series.model, theta)))
+    at.check()
+    moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
+    guess, unknown = direction(moments, True)[0], np.full((len(theta), len(theta)), np.nan)
+    if not wanted:
+        return Known(guess, unknown, [])
+    found = pooled_information(
+        at,
+        Budget(max(100, search.done // 4)),
+        10,
+        np.array([state.held for state in search.states]),
+        len(search.states),
+        seed=generator(root, "information"),
+        executor=executor,
+        progress=progress,
+    )
+    matrix = found.diagnostics["matrix"] * np.outer(first, first)
+    matrix -= np.diag(found.diagnostics["score"] * second)
+    cautions: list[Caution] = []
+    rate = np.asarray(found.diagnostics["update_rate"])
+    if rate.min() < RARE:
+        text = (
+            f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: gradients "
+            "along chains that hardly move vanish away from the maximum, too; use a proposal, or "
+            "more particles"
+        )
+        cautions.append(Caution("stuck-chains", text))
+    lowest = float(np.linalg.eigvalsh(matrix)[0])
+    if lowest > 0:
+        covariance = np.linalg.inv(matrix)
+        return Known(covariance, covariance * np.outer(first, first), cautions, found)
+    text = (
+        f"the observed information is not positive definite (smallest eigenvalue {lowest:.3g}): no "
+        "error of the data; is it a maximum, and is every free parameter determined by the data?"
+    )
+    return Known(guess, unknown, [*cautions, Caution("indefinite-information", text)], found)
+
+
+def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) -> Fit:
+    """Both errors of a search, and what speaks against them; `source` is cost and provenance."""
+    cautions, scale = list(known.cautions), np.sqrt(known.covariance.diagonal())
+    left = search.slopes.mean(axis=0) @ known.covariance / scale
+    if np.abs(left).max() > FAR:
+        text = (
+            f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors of the "
+            "data: the search has not arrived; use a larger budget, or a better start"
+        )
+        cautions.append(Caution("not-arrived", text))
+    apart = np.abs((search.ends - search.ends.mean(axis=0)) / scale).max()
+    if apart > FAR:
+        text = (
+            f"chains ended {apart:.2g} standard errors of the data from their mean: several "
+            "maxima, a maximum on the bound of a parameter's range, or too few iterations"
+        )
+        cautions.append(Caution("chains-apart", text))
+    cautions += search.cautions
+    maximiser = average(search.ends, p.free, cautions=cautions, **source)
+    error, noise = np.sqrt(known.statistical.diagonal()), maximiser.standard_error
+    chains = len(search.ends)
+    freedom = (error**2 + noise**2) ** 2 / (noise**4 / (chains - 1) + 1e-300)
+    errors = {"statistical_error": error, "monte_carlo_error": noise}
+    theta = Estimate(
+        # without the information its error is unknown, not zero
+        maximiser.value,
+        known.statistical + maximiser.covariance,
+        names=p.free.names,
+        degrees_of_freedom=np.where(np.isfinite(freedom), np.maximum(freedom, chains - 1), np.inf),
+        diagnostics=errors,
+        columns=list(errors),
+        cautions=cautions,
+        **source,
+    )
+    diagnostics = {
+        "averaged": search.done - search.half,
+        "iterations": search.done,
+        "budget_of_information": known.sweeps,
+        "newton_step": left,
+        **errors,
+        "paths": p.series.shaped(np.array([state.held for state in search.states])),
+        "warnings": [caution.text for caution in cautions],
+    }
+    return Fit(
+        theta,
+        maximiser,
+        p.free.of(p.series.model, maximiser.value),
+        to_theta(search.u, p.free.transforms)[0],
+        mean_gradient(search, p.free, source),
+        known.information,
+        p.free.transforms,
+        diagnostics,
+    )

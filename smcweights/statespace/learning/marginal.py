@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...errors import DegeneracyError, ModelError, PrecisionWarning
+from ...arguments import function
+from ...cautions import Caution, tell
+from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
-from ...randomness import describe, generator, seed_sequence
-from ...resampling import SCHEMES
+from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
-from ..model import (
-    Proposal,
-    StateSpaceModel,
-    checkpointed,
-    choice,
-    compiled,
-    count,
-    proposal_parts,
-)
-from ..series import Series, check_common
+from ..model import Proposal, StateSpaceModel, checkpointed, count
+from ..series import Series, checked_series
 from .ascent import STAGE
-from .parameters import (
-    check_searchable,
-    free_places,
-    from_theta,
-    parameter_names,
-    starting_points,
-    to_theta,
-    transforms_of,
-)
+from .parameters import Free, free_parameters, starting_points, to_theta
 
 __all__ = ["particle_marginal_metropolis_hastings"]
 
 Array = NDArray[np.float64]
+WANTED = 0.234  # share of proposals accepted, which the warm-up steers to
+LEARN_EVERY = 50  # draws of the warm-up between two looks at their covariance
+FEW_ACCEPTED = 0.05
 
 
 def particle_marginal_metropolis_hastings(
@@ -58,10 +48,10 @@ def particle_marginal_metropolis_hastings(
     proposal: Proposal | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Any:
     """Draws of the parameters given the observations, from likelihoods estimated by filters.
 
@@ -135,105 +125,145 @@ def particle_marginal_metropolis_hastings(
     >>> draws["posterior"]["volatility"].shape
     (4, 20)
     """
-    import xarray
-
     chains = count("chains", chains)
     starts = starting_points(model, theta0, chains)
-    model, rows, vector, n = check_common(model, y, n_particles, starts[0], ess_threshold, proposal)
-    choice("resampling", resampling, SCHEMES)
-    if not callable(log_prior):
-        raise TypeError(f"log_prior: got {type(log_prior).__name__}; expected a function")
-    places = free_places(model, free)
-    check_searchable(model, places)
-    transforms = transforms_of(model, places)
-    names = [parameter_names(model)[k] for k in places]
-    u0 = [from_theta(start[list(places)], transforms, names) for start in starts]
-    identity = np.array([kind == "identity" for kind in transforms])
-    first = np.where(identity, 0.1 * np.maximum(np.abs(u0[0]), 1e-2), 0.1)
-    if scales is not None:
-        first = np.array(scales, dtype=np.float64)
-        if first.shape != (len(places),) or not ((first > 0) & np.isfinite(first)).all():
-            raise ValueError(
-                f"scales: got {scales!r}; expected {len(places)} positive numbers, one per free "
-                "parameter"
-            )
+    series = checked_series(
+        model,
+        y,
+        n_particles,
+        theta=starts[0],
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        proposal=proposal,
+    )
+    function("log_prior", log_prior)
+    chosen = free_parameters(series.model, free, searched=True)
+    u0 = [chosen.numbers(start) for start in starts]
+    walk = Walk(series, log_prior, chosen, _scales(scales, u0[0], chosen))
     kept = count("n_draws", n_draws)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
-    compiled(model, vector, proposal)
-    arguments = {
-        "model": model, "n_particles": n, "n_draws": kept, "warm_up": warm, "chains": chains,
-        "free": names, "starts": np.array(u0), "scales": first, "resampling": resampling,
-        "ess_threshold": float(ess_threshold), "proposal": proposal,
-    }  # fmt: skip
-    total, blocks = warm + kept, []
-    states: list[dict[str, Any]] = [{"u": u} for u in u0]
+    series.functions()
+    arguments = series.arguments(
+        log_prior=log_prior,
+        n_draws=kept,
+        warm_up=warm,
+        chains=chains,
+        free=chosen.names,
+        starts=np.array(u0),
+        scales=walk.scales,
+    )
+    total, found = warm + kept, list[list[Draws]]()
+    nothing = (
+        np.zeros(4),
+        np.zeros(2, dtype=np.int64),
+        np.diag(walk.scales),
+        np.empty((0, len(u0[0]))),
+    )
+    states = [State(u, *nothing) for u in u0]
     with open_run(
-        partial(
-            _marginal_chain, model, rows, vector, n, resampling, float(ess_threshold), proposal,
-            log_prior, places, transforms, first, warm,
-        ),
-        executor=executor, progress=progress, checkpoint=checkpoint,
-        arguments=None
-        if checkpoint is None
-        else checkpointed(
-            arguments, rows, {"log_prior": log_prior, "proposal": proposal_parts(proposal)}
-        ),
-        seed=seed, total=chains * total, unit="draws",
+        partial(_chain, walk, warm),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=checkpointed(arguments, series.rows),
+        seed=seed,
+        total=chains * total,
+        unit="draws",
         description="particle_marginal_metropolis_hastings",
-    ) as run:  # fmt: skip
+    ) as run:
         for begin in range(0, total, STAGE):
             size = min(STAGE, total - begin)
-            jobs = [(describe(run.root), c, begin, size, state) for c, state in enumerate(states)]
-            blocks.append(run.map(f"draws from {begin}", jobs, [size] * chains))
-            states = [entry["state"] for entry in blocks[-1]]
-
-    def together(name: str) -> Any:
-        return np.concatenate([[entry[name] for entry in block] for block in blocks], axis=1)
-
-    draws, accepted = together("draws"), together("accepted")[:, warm:]
-    if accepted.mean() < 0.05:
-        warnings.warn(
-            f"particle_marginal_metropolis_hastings: {accepted.mean():.1%} of the proposals were "
-            "accepted; use a proposal or more particles (a noisy likelihood sticks), or a longer "
-            "warm_up",
-            PrecisionWarning,
-            stacklevel=2,
+            root = describe(run.root)
+            jobs = [(root, c, begin, size, state) for c, state in enumerate(states)]
+            found.append(run.map(f"draws from {begin}", jobs, [size] * chains))
+            states = [draws.state for draws in found[-1]]
+    theta, accepted, log_z, lp = (
+        np.concatenate([[draws[part] for draws in stage] for stage in found], axis=1)
+        for part in range(4)
+    )
+    rate = accepted[:, warm:].mean()
+    if rate < FEW_ACCEPTED:
+        text = (
+            f"{rate:.1%} of the proposals were accepted; use a proposal or more particles (a noisy "
+            "likelihood sticks), or a longer warm_up"
         )
+        tell("particle_marginal_metropolis_hastings", [Caution("few-accepted", text)])
+    return _labelled(
+        chosen.names, theta, {"log_likelihood": log_z, "lp": lp, "accepted": accepted}, warm
+    )
 
-    def group(part: slice) -> Any:
-        dims = ("chain", "draw")
-        return xarray.Dataset({name: (dims, draws[:, part, j]) for j, name in enumerate(names)})
 
-    stats = {
-        name: (("chain", "draw"), together(name)[:, warm:])
-        for name in ("log_likelihood", "lp", "accepted")
+def _scales(scales: ArrayLike | None, u: Array, free: Free) -> Array:
+    """First standard deviations of the walk."""
+    if scales is None:
+        identity = np.array([kind == "identity" for kind in free.transforms])
+        return np.where(identity, 0.1 * np.maximum(np.abs(u), 1e-2), 0.1)
+    given = np.array(scales, dtype=np.float64)
+    if given.shape != u.shape or not ((given > 0) & np.isfinite(given)).all():
+        raise ValueError(
+            f"scales: got {scales!r}; expected {len(u)} positive numbers, one per free parameter"
+        )
+    return given
+
+
+def _labelled(names: Sequence[str], theta: Array, stats: dict[str, Array], warm: int) -> Any:
+    """Draws of all chains, as ArviZ keeps them."""
+    import xarray
+
+    dims = ("chain", "draw")
+
+    def group(part: slice) -> xarray.Dataset:
+        return xarray.Dataset({name: (dims, theta[:, part, j]) for j, name in enumerate(names)})
+
+    groups = {
+        "posterior": group(slice(warm, None)),
+        "sample_stats": xarray.Dataset({k: (dims, v[:, warm:]) for k, v in stats.items()}),
     }
-    groups = {"posterior": group(slice(warm, None)), "sample_stats": xarray.Dataset(stats)}
     if warm:
         groups["warmup_posterior"] = group(slice(0, warm))
     return _compat.inference_data(groups)
 
 
-def _marginal_chain(
-    model, rows, vector, n, scheme, threshold, proposal, log_prior, places, transforms, scales,
-    warm, root, chain, begin, size, state,
-):  # fmt: skip
-    """Steps of a random walk over parameters, with a fresh filter for every proposal."""
-    rng = generator(seed_sequence(root), "marginal", chain, begin)
-    series = Series(model, rows, vector, n, scheme, threshold, proposal)
-    u = np.array(state["u"])
-    k = len(u)
-    theta = model.theta.copy()
+class Point(NamedTuple):
+    """Log densities of the walk's target, of the observations (estimated), and of the prior."""
 
-    def evaluate(at: Array) -> tuple[float, float, float]:
-        """Log density of the walk's target, log likelihood, and log prior."""
-        value, slope, _ = to_theta(at, transforms)
-        theta[list(places)] = value
+    target: float
+    log_likelihood: float = -math.inf
+    prior: float = -math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """A random walk over unconstrained parameters, and the law that it leaves alone."""
+
+    series: Series
+    log_prior: Callable[[Array], float]
+    free: Free
+    scales: Array
+
+    def at(self, u: Array, rng: np.random.Generator) -> Point:
+        """Log densities, by a fresh filter."""
+        value, slope, _ = to_theta(u, self.free.transforms)
+        theta = self.series.model.theta.copy()
+        theta[list(self.free.places)] = value
         with np.errstate(divide="ignore"):
             jacobian = float(np.log(slope).sum())
         if not (np.isfinite(theta).all() and math.isfinite(jacobian)):
-            return -math.inf, -math.inf, -math.inf
-        given = log_prior(theta.copy())
+            return Point(-math.inf)
+        prior = self._prior(theta)
+        if prior == -math.inf:
+            return Point(-math.inf)
+        cloud = Cloud(self.series, rng)
+        cloud.theta = theta
+        try:
+            log_z = float(cloud.advance(self.series.rows)[2].sum())
+        except DegeneracyError:
+            # an estimate of zero, which is never accepted
+            return Point(-math.inf, prior=prior)
+        return Point(prior + log_z + jacobian, log_z, prior)
+
+    def _prior(self, theta: Array) -> float:
+        given = self.log_prior(theta.copy())
         try:
             if np.iscomplexobj(given):
                 raise TypeError("complex")
@@ -244,57 +274,82 @@ def _marginal_chain(
             ) from None
         if math.isnan(prior) or prior == math.inf:
             raise ModelError(f"log_prior: {prior} at theta = {theta}; expected a number or -inf")
-        if prior == -math.inf:
-            return prior, prior, prior
-        cloud = Cloud(series, rng)
-        cloud.theta = theta.copy()
-        try:
-            log_z = float(cloud.advance(rows)[2].sum())
-        except DegeneracyError:
-            # an estimate of zero, which is never accepted
-            return -math.inf, -math.inf, prior
-        return prior + log_z + jacobian, log_z, prior
+        return prior
 
-    draws, accepted = np.empty((size, k)), np.zeros(size, dtype=bool)
-    log_z, lp = np.empty(size), np.empty(size)
-    if begin == 0:
-        target, log_likelihood, prior = evaluate(u)
-        if target == -math.inf:
-            raise ValueError(
-                f"theta0: chain {chain} starts at {to_theta(u, transforms)[0]}, where prior or "
-                "estimated likelihood is zero; expected a possible start"
-            )
-        factor, log_scale, learned, moves = np.diag(scales), 0.0, 0, 0
-        walk = np.empty((0, k))
-    else:
-        target, log_likelihood, prior, log_scale = (float(v) for v in state["numbers"])
-        learned, moves = (int(v) for v in state["counts"])
-        factor, walk = state["factor"], state["walk"]
-    # positions of the warm-up, from which the covariance is learned
-    walk = np.concatenate([walk, np.empty((max(min(warm - begin, size), 0), k))])
+
+class State(NamedTuple):
+    """Where a chain is, and what the walk has learned.
+
+    Log densities there and the log of the walk's scale; whether the covariance was learned, and
+    moves so far; a root of the covariance, and the positions (s, k) it is learned from.
+    """
+
+    u: Array
+    numbers: Array
+    counts: NDArray[np.int64]
+    factor: Array
+    positions: Array
+
+    @property
+    def point(self) -> Point:
+        """Log densities."""
+        return Point(*(float(v) for v in self.numbers[:3]))
+
+
+class Draws(NamedTuple):
+    """Parameters (s, k) of a chain in one stage, with what is known of each, and its state."""
+
+    theta: Array
+    accepted: NDArray[np.bool_]
+    log_likelihood: Array
+    lp: Array
+    state: State
+
+
+def _chain(
+    walk: Walk, warm: int, root: dict[str, Any], chain: int, begin: int, size: int, state: State
+) -> Draws:
+    """One chain, whose steps are learned as long as it warms up."""
+    rng = generator(seed_sequence(root), "marginal", chain, begin)
+    u, k = np.array(state.u), len(state.u)
+    point = state.point if begin else walk.at(u, rng)
+    if point.target == -math.inf:
+        raise ValueError(
+            f"theta0: chain {chain} starts at {to_theta(u, walk.free.transforms)[0]}, where prior "
+            "or estimated likelihood is zero; expected a possible start"
+        )
+    factor: Array = state.factor
+    log_scale = float(state.numbers[3])
+    learned, moves = (int(v) for v in state.counts)
+    room = np.empty((max(min(warm - begin, size), 0), k))
+    positions = np.concatenate([state.positions, room])
+    draws = Draws(
+        np.empty((size, k)), np.zeros(size, dtype=bool), np.empty(size), np.empty(size), state
+    )
     for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
-        new = evaluate(u + step)
-        chance = math.exp(min(0.0, new[0] - target))
+        new = walk.at(u + step, rng)
+        chance = math.exp(min(0.0, new.target - point.target))
         now = i - begin
         if rng.random() < chance:
-            u, accepted[now], moves = u + step, True, moves + 1
-            target, log_likelihood, prior = new
-        draws[now] = to_theta(u, transforms)[0]
-        log_z[now], lp[now] = log_likelihood, log_likelihood + prior
+            u, point, draws.accepted[now], moves = u + step, new, True, moves + 1
+        draws.theta[now] = to_theta(u, walk.free.transforms)[0]
+        draws.log_likelihood[now] = point.log_likelihood
+        draws.lp[now] = point.log_likelihood + point.prior
         if i < warm:
-            walk[i] = u
-            log_scale += (chance - 0.234) / (i + 1) ** 0.6
-            if (i + 1) % 50 == 0 and moves > 5 * k:
-                spread = np.atleast_2d(np.cov(walk[(i + 1) // 2 : i + 1], rowvar=False))
-                spread += 1e-6 * np.diag(scales**2)
+            positions[i] = u
+            log_scale += (chance - WANTED) / (i + 1) ** 0.6
+            if (i + 1) % LEARN_EVERY == 0 and moves > 5 * k:
+                seen = positions[(i + 1) // 2 : i + 1]
+                spread = np.atleast_2d(np.cov(seen, rowvar=False)) + 1e-6 * np.diag(walk.scales**2)
                 if not learned:
                     learned, log_scale = 1, math.log(2.38 / math.sqrt(k))
-                factor = np.linalg.cholesky(spread)
-    left = {
-        "u": u, "factor": factor, "walk": walk if begin + size < warm else np.empty((0, k)),
-        "numbers": np.array([target, log_likelihood, prior, log_scale]),
-        "counts": np.array([learned, moves]),
-    }  # fmt: skip
-    return {"draws": draws, "accepted": accepted, "log_likelihood": log_z, "lp": lp,
-            "state": left}  # fmt: skip
+                factor = np.asarray(np.linalg.cholesky(spread), dtype=np.float64)
+    left = State(
+        u,
+        np.array([*point, log_scale]),
+        np.array([learned, moves]),
+        factor,
+        positions if begin + size < warm else np.empty((0, k)),
+    )
+    return draws._replace(state=left)

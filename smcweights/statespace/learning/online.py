@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -12,37 +13,30 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
+from ...cautions import Caution
 from ...errors import ModelError
 from ...estimate import Estimate
 from ...provenance import provenance
-from ...randomness import generator, seed_sequence
-from ...resampling import SCHEMES
+from ...randomness import Seed, generator, seed_sequence
 from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..model import StateSpaceModel, choice, count, observations, raise_status
-from ..series import Series, check_common
+from ..model import StateSpaceModel, count, observations, raise_status
+from ..series import Series, checked_series
 from ..smoothing import backward_method
-from .ascent import regularised, search_average
-from .parameters import (
-    check_searchable,
-    free_places,
-    from_theta,
-    parameter_names,
-    starting_points,
-    to_theta,
-    transforms_of,
-    with_free,
-)
+from .ascent import average, regularised
+from .parameters import Free, free_parameters, starting_points, to_theta
+from .scores import Densities
 
 __all__ = ["online_maximum_likelihood"]
 
 Array = NDArray[np.float64]
 FIRST_UPDATE = 20  # observations before parameters move on line
+LONGEST_STEP = 3.0  # in standard deviations of the increments
 
 
 def online_maximum_likelihood(
     model: StateSpaceModel,
-    stream: Iterable[Any],
+    stream: Iterable[ArrayLike],
     theta0: ArrayLike | None,
     n_particles: int,
     *,
@@ -54,8 +48,8 @@ def online_maximum_likelihood(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     backward: str = "auto",
-    densities: Mapping[str, Callable[..., Any]] | None = None,
-    seed: Any = None,
+    densities: Densities | None = None,
+    seed: Seed = None,
 ) -> Iterator[Estimate]:
     """Follow the parameters of a stream: one filter step and one gradient step per observation.
 
@@ -116,12 +110,21 @@ def online_maximum_likelihood(
     """
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
-    places = list(free_places(model, free))
-    check_searchable(model, places)
-    draws = count("n_backward", n_backward)
-    model, _, _, n = check_common(model, [0.0], n_particles, starts[0], ess_threshold)
-    choice("resampling", resampling, SCHEMES)
-    method = backward_method(model, backward)
+    series = checked_series(
+        model,
+        [0.0],
+        n_particles,
+        theta=starts[0],
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+    )
+    learned = Learned(
+        series,
+        free_parameters(series.model, free, searched=True),
+        count("n_backward", n_backward),
+        backward_method(series.model, backward),
+        densities,
+    )
     numbers = all(isinstance(v, Real) for v in (step, decay))
     if not (numbers and step > 0 and (decay == 0 or 0.5 <= decay <= 1)):
         raise ValueError(
@@ -134,106 +137,152 @@ def online_maximum_likelihood(
         raise TypeError(
             f"stream: got {type(stream).__name__}; expected an iterable of observations"
         ) from None
-    transforms = transforms_of(model, places)
-    names = [parameter_names(model)[k] for k in places]
-    u = [from_theta(start[places], transforms, names) for start in starts]
+    u = [learned.free.numbers(start) for start in starts]
     root = seed_sequence(seed)
-    source = provenance(
-        "online_maximum_likelihood", root,
-        {"model": model, "n_particles": n, "n_backward": draws, "step": step, "decay": decay,
-         "chains": chains, "free": names, "resampling": resampling,
-         "ess_threshold": float(ess_threshold), "backward": backward},
-    )  # fmt: skip
-    settings = (n, draws, method, resampling, float(ess_threshold), places, transforms, densities)
-    return _followed(model, stream, u, names, settings, float(step), float(decay), root, source)
+    arguments = series.arguments(
+        n_backward=learned.draws,
+        step=step,
+        decay=decay,
+        chains=chains,
+        free=learned.free.names,
+        backward=backward,
+    )
+    source = provenance("online_maximum_likelihood", root, arguments)
+    return _followed(learned, stream, u, (float(step), float(decay)), root, source)
 
 
-def _followed(model, stream, u, names, settings, step, decay, root, source):
-    n, places, transforms = settings[0], settings[5], settings[6]
-    began = time.perf_counter()
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What filters along a stream are told: with `Series`, free parameters and backward draws."""
+
+    series: Series
+    free: Free
+    draws: int
+    method: int
+    densities: Densities | None
+
+
+def _followed(
+    learned: Learned,
+    stream: Iterator[ArrayLike],
+    u: Sequence[Array],
+    steps: tuple[float, float],
+    root: np.random.SeedSequence,
+    source: dict[str, Any],
+) -> Iterator[Estimate]:
+    began, free, chains = time.perf_counter(), learned.free, len(u)
     runs: list[_Follower] = []
-    mean = np.array(u)
-    log_z = np.zeros(len(u))
+    mean, log_z = np.array(u), np.zeros(chains)
     for t, y_t in enumerate(stream):
-        try:
-            given = np.ma.array(y_t, dtype=np.float64)
-            rows = observations(given.reshape(1, *given.shape))
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"stream: {y_t!r} at time {t}; expected a number or numbers of shape (p,), NaN "
-                "where missing"
-            ) from None
+        rows, vector = _row(y_t, t)
         if not runs:
-            vector = given.ndim == 1
+            learned = replace(learned, series=replace(learned.series, rows=rows, vector=vector))
             for start in u:
-                at = with_free(model, places, to_theta(start, transforms)[0])
-                check_laws(at, np.repeat(rows, 3, axis=0), vector, places, settings[7])
+                at = free.of(learned.series.model, to_theta(start, free.transforms)[0])
+                twice = np.repeat(rows, 3, axis=0)
+                check_laws(at, twice, vector, free.places, learned.densities)
             runs = [
-                _Follower(model, rows, vector, settings, start, generator(root, "online", c))
-                for c, start in enumerate(u)
+                _Follower(learned, start, generator(root, "online", c)) for c, start in enumerate(u)
             ]
-        elif rows.shape[1] != runs[0].columns:
+        elif rows.shape != learned.series.rows.shape:
             raise ValueError(
-                f"stream: {rows.shape[1]} components at time {t}; expected {runs[0].columns}"
+                f"stream: {rows.shape[1]} components at time {t}; expected "
+                f"{learned.series.rows.shape[1]}"
             )
-        for c, run in enumerate(runs):
-            log_z[c] += run.update(rows, t, step * (1 + t / 100) ** -decay)
+        size = steps[0] * (1 + t / 100) ** -steps[1]
+        log_z += [run.update(rows, t, size) for run in runs]
         iterates = np.array([run.u for run in runs])
         # later iterates weigh more, so that the start is forgotten like t^-4
         mean += (1.0 if t < FIRST_UPDATE else 4 / (t - FIRST_UPDATE + 4)) * (iterates - mean)
-        theta = to_theta(iterates, transforms)[0]
-        diagnostics = {"t": t, "iterates": theta, "log_likelihood": float(log_z.mean())}
-        est, _ = search_average(
-            mean[:, None], transforms, names, diagnostics,
-            {"evaluations": len(runs) * n * (t + 1), "seconds": time.perf_counter() - began},
-            source, "online_maximum_likelihood",
-        )  # fmt: skip
+        est = average(
+            mean,
+            free,
+            method="online_maximum_likelihood",
+            diagnostics={
+                "t": t,
+                "iterates": to_theta(iterates, free.transforms)[0],
+                "log_likelihood": float(log_z.mean()),
+            },
+            cost={
+                "evaluations": chains * learned.series.n * (t + 1),
+                "seconds": time.perf_counter() - began,
+            },
+            provenance=source,
+        )
         if t < FIRST_UPDATE:
             text = f"parameters stay at their start, without an error, before time {FIRST_UPDATE}"
             # all chains are where they were put: their spread says nothing
-            est = Estimate(
-                est.value, np.full(2 * est.value.shape, np.nan), names=names, method=est.method,
-                diagnostics={**diagnostics, "warnings": [text]}, cost=est.cost, provenance=source,
-            )  # fmt: skip
+            est = est.revised(
+                covariance=np.full(2 * est.value.shape, np.nan),
+                degrees_of_freedom=math.inf,
+                cautions=[Caution("start", text)],
+            )
         yield est
+
+
+def _row(y_t: ArrayLike, t: int) -> tuple[Array, bool]:
+    """An observation of the stream, shape (1, p), and whether it was given as an array."""
+    try:
+        given = np.ma.array(y_t, dtype=np.float64)
+        return observations(given.reshape(1, *given.shape)), given.ndim == 1
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"stream: {y_t!r} at time {t}; expected a number or numbers of shape (p,), NaN where "
+            "missing"
+        ) from None
 
 
 class _Follower:
     """One PaRIS filter whose parameters follow the stream."""
 
-    def __init__(self, model, rows, vector, settings, u, rng):
-        n, draws, self.method, scheme, threshold, places, self.transforms, densities = settings
-        self.places, self.u, self.columns = places, u.copy(), rows.shape[1]
-        self.gradients = gradients(model, rows, vector, densities)
-        self.cloud = Cloud(Series(model, rows, vector, n, scheme, threshold), rng)
-        self.picks = np.zeros((n, draws), dtype=np.int32)
-        self.tau = np.zeros((n, model.theta.size))
-        self.total = np.zeros(model.theta.size)
-        self.outer = np.zeros((len(places), len(places)))
+    def __init__(self, learned: Learned, u: Array, rng: np.random.Generator) -> None:
+        s, k = learned.series, learned.series.model.theta.size
+        self.learned, self.u = learned, u.copy()
+        self.gradients = gradients(s.model, s.rows, s.vector, learned.densities)
+        self.cloud = Cloud(s, rng)
+        self.picks = np.zeros((s.n, learned.draws), dtype=np.int32)
+        self.tau, self.total = np.zeros((s.n, k)), np.zeros(k)
+        self.outer = np.zeros((len(u), len(u)))
 
     def update(self, rows: Array, t: int, size: float) -> float:
         """Take y_t, move the parameters; the increment of the log likelihood."""
         from .. import learning_kernels
 
         cloud, (n, draws) = self.cloud, self.picks.shape
-        value, first, _ = to_theta(self.u, self.transforms)
-        cloud.theta[self.places] = value
+        places = list(self.learned.free.places)
+        value, first, _ = to_theta(self.u, self.learned.free.transforms)
+        cloud.theta[places] = value
         increment = float(cloud.advance(rows)[2][0])
         now, before = t % 2, (t - 1) % 2
         if t > 0:
             learning_kernels.backward_draws(
-                cloud.loops[3], cloud.loops[4], cloud.rng, cloud.theta, self.method, t,
-                cloud.x[before], cloud.log_w[before], cloud.x[now], cloud.ancestors[now],
-                self.picks, cloud.status,
-            )  # fmt: skip
+                cloud.loops[3],
+                cloud.loops[4],
+                cloud.rng,
+                cloud.theta,
+                self.learned.method,
+                t,
+                cloud.x[before],
+                cloud.log_w[before],
+                cloud.x[now],
+                cloud.ancestors[now],
+                self.picks,
+                cloud.status,
+            )
             raise_status(cloud.status, np.repeat(rows, t + 1, axis=0), cloud.x)
         seen = bool(not np.isnan(rows).all())
         x = np.repeat(cloud.x[now], draws, axis=0)
         with _compat.enable_x64():
-            slopes = np.asarray(self.gradients.scores(
-                cloud.theta, cloud.x[before][self.picks.ravel()], x,
-                rows[0] if seen else np.zeros_like(rows[0]), t, seen,
-            ))  # fmt: skip
+            slopes = np.asarray(
+                self.gradients.scores(
+                    cloud.theta,
+                    cloud.x[before][self.picks.ravel()],
+                    x,
+                    rows[0] if seen else np.zeros_like(rows[0]),
+                    t,
+                    seen,
+                )
+            )
         old = self.tau[self.picks] if t > 0 else 0.0
         self.tau = (slopes.reshape(n, draws, -1) + old).mean(axis=1)
         total = cloud.weights @ self.tau
@@ -242,12 +291,12 @@ class _Follower:
                 f"gradient of the log densities: {total} at time {t}, theta = {cloud.theta}; "
                 "expected finite numbers"
             )
-        g = (total - self.total)[self.places] * first
+        g = (total - self.total)[places] * first
         self.total = total
         share = max(1 / (t + 1), 0.002)
         self.outer += share * (np.outer(g, g) - self.outer)
         if t >= FIRST_UPDATE:
             matrix = np.linalg.inv(regularised(self.outer))
             length = math.sqrt(g @ matrix @ g)
-            self.u = self.u + size * matrix @ g * min(1.0, 3.0 / max(length, 1e-300))
+            self.u = self.u + size * matrix @ g * min(1.0, LONGEST_STEP / max(length, 1e-300))
         return increment

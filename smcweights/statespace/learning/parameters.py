@@ -3,70 +3,76 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..model import StateSpaceModel, count
 
-__all__ = [
-    "check_searchable",
-    "free_places",
-    "from_theta",
-    "parameter_names",
-    "starting_points",
-    "to_theta",
-    "transforms_of",
-    "with_free",
-]
+__all__ = ["Free", "free_parameters", "from_theta", "starting_points", "to_theta"]
 
 Array = NDArray[np.float64]
 
 
-def parameter_names(model: StateSpaceModel) -> list[str]:
-    """Names of all parameters; by position, where they have none."""
-    return list(model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)])
+@dataclass(frozen=True)
+class Free:
+    """The parameters that are learned: their places in theta, names and transforms."""
+
+    places: tuple[int, ...]
+    names: tuple[str, ...]
+    transforms: tuple[str, ...]
+
+    def of(self, model: StateSpaceModel, values: Array) -> StateSpaceModel:
+        """The model with these values of them."""
+        theta = model.theta.copy()
+        theta[list(self.places)] = values
+        return model.with_theta(theta)
+
+    def numbers(self, theta: Array) -> Array:
+        """Unconstrained numbers of them, out of all of theta."""
+        return from_theta(theta[list(self.places)], self.transforms, self.names)
 
 
-def free_places(model: StateSpaceModel, free: Any) -> tuple[int, ...]:
-    """Positions of the parameters that are learned."""
+def free_parameters(
+    model: StateSpaceModel, free: Iterable[str | int] | str | None, *, searched: bool = False
+) -> Free:
+    """The parameters that `free` names or numbers, or all.
+
+    Rows of probabilities, which have no unconstrained numbers of their own, can't be searched.
+    """
     size = model.theta.size
     if size == 0:
         raise ValueError("model: it has no parameters; expected theta")
-    if free is None:
-        return tuple(range(size))
-    names = list(model.theta_names or ())
-    found: list[int] = []
-    for entry in [free] if isinstance(free, str) else free:
-        if isinstance(entry, str):
-            if entry not in names:
-                raise ValueError(f"free: {entry!r} is not a parameter; expected some of {names}")
-            found.append(names.index(entry))
-        else:
-            found.append(count("free", entry, 0))
-    if not found or len(set(found)) != len(found) or max(found) >= size:
+    names = list(model.theta_names or [f"theta[{k}]" for k in range(size)])
+    places: list[int] = []
+    for entry in range(size) if free is None else [free] if isinstance(free, str) else free:
+        if not isinstance(entry, str):
+            places.append(count("free", entry, 0))
+            continue
+        known = names if model.theta_names else []
+        if entry not in known:
+            raise ValueError(f"free: {entry!r} is not a parameter; expected some of {known}")
+        places.append(names.index(entry))
+    if not places or len(set(places)) != len(places) or max(places) >= size:
         raise ValueError(f"free: got {free!r}; expected different parameters out of {size}")
-    return tuple(found)
+    if searched and model.structure is not None and model.structure[0] == "finite_hmm":
+        rows = [names[k] for k in places if not names[k].startswith("emission")]
+        if rows:
+            raise ValueError(
+                f"free: {rows[0]} is one of probabilities that sum to one, which steps on their "
+                "own would leave; expected some of "
+                f"{[n for n in names if n.startswith('emission')]}. To learn probabilities, write "
+                "a StateSpaceModel whose parameters are those of two states (transform 'logit') "
+                "or log-odds"
+            )
+    every = model.transforms or ("identity",) * size
+    return Free(tuple(places), tuple(names[k] for k in places), tuple(every[k] for k in places))
 
 
-def check_searchable(model: StateSpaceModel, places: Sequence[int]) -> None:
-    """Rows of probabilities have no unconstrained numbers of their own."""
-    if model.structure is None or model.structure[0] != "finite_hmm":
-        return
-    names = parameter_names(model)
-    rows = [names[k] for k in places if not names[k].startswith("emission")]
-    if rows:
-        raise ValueError(
-            f"free: {rows[0]} is one of probabilities that sum to one, which steps on their own "
-            f"would leave; expected some of {[n for n in names if n.startswith('emission')]}. To "
-            "learn probabilities, write a StateSpaceModel whose parameters are those of two states "
-            "(transform 'logit') or log-odds"
-        )
-
-
-def starting_points(model: Any, theta0: Any, chains: int) -> Array:
+def starting_points(model: StateSpaceModel, theta0: ArrayLike | None, chains: int) -> Array:
     """Where every chain starts, shape (chains, k)."""
     if not isinstance(model, StateSpaceModel):
         raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
@@ -101,25 +107,14 @@ def to_theta(u: Array, transforms: Sequence[str]) -> tuple[Array, Array, Array]:
 def from_theta(theta: Array, transforms: Sequence[str], names: Sequence[str]) -> Array:
     """Unconstrained numbers of parameters."""
     inverse: dict[str, Callable[[Any], Any]] = {
-        "identity": lambda v: v, "log": np.log, "logit": lambda v: np.log(v / (1 - v)),
+        "identity": lambda v: v,
+        "log": np.log,
+        "logit": lambda v: np.log(v / (1 - v)),
         "atanh": np.arctanh,
-    }  # fmt: skip
+    }
     with np.errstate(all="ignore"):
         u = np.array([inverse[kind](v) for v, kind in zip(theta, transforms, strict=True)])
     for value, number, kind, name in zip(theta, u, transforms, names, strict=True):
         if not math.isfinite(number):
             raise ValueError(f"theta0: {name} = {value} is outside of its transform, {kind!r}")
     return u
-
-
-def transforms_of(model: StateSpaceModel, places: Sequence[int]) -> tuple[str, ...]:
-    """Transforms of some parameters."""
-    every = model.transforms or ("identity",) * model.theta.size
-    return tuple(every[k] for k in places)
-
-
-def with_free(model: StateSpaceModel, places: Sequence[int], values: Array) -> StateSpaceModel:
-    """The model with other values of some parameters."""
-    theta = model.theta.copy()
-    theta[list(places)] = values
-    return model.with_theta(theta)

@@ -4,31 +4,50 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
 from ...arguments import names_of
-from ...errors import DegeneracyError, ModelError, PrecisionWarning
+from ...cautions import Caution, tell
+from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
-from ...provenance import provenance
-from ...randomness import generator, seed_sequence
-from ...stopping import Budget, Precision, stopping_rule
+from ...randomness import Seed, generator
+from ...stopping import Precision
 from ...weights import pareto_k
-from ..chains import estimate_from_chains
+from ..chains import made_by
 from ..model import StateSpaceModel, checkpointed, count
-from .ascent import DEFAULT_ITERATIONS, Climber, Fit, regularised, run_stages, search_average
+from .ascent import (
+    Climber,
+    Fit,
+    Job,
+    Optimiser,
+    Search,
+    Steps,
+    average,
+    mean_gradient,
+    regularised,
+    run_stages,
+    search_rule,
+)
 from .likelihood import maximum_likelihood
+from .parameters import Free
+from .scores import Densities
+
+if TYPE_CHECKING:
+    import jax
 
 __all__ = ["VariationalFamily", "gaussian_family", "markov_score_climbing"]
 
 Array = NDArray[np.float64]
+LogDensity = Callable[..., Any]
 FINAL_DRAWS = 20_000  # from the family fitted, whose weights are looked at
 
 
@@ -53,7 +72,7 @@ class VariationalFamily:
     (5, 1)
     """
 
-    sample: Callable[..., Any]
+    sample: Callable[[np.random.Generator, Array, int], ArrayLike]
     logpdf: Callable[..., Any]
 
 
@@ -106,7 +125,7 @@ def _gaussian_family(d: int) -> VariationalFamily:
 
 
 def markov_score_climbing(
-    target: Any,
+    target: StateSpaceModel | LogDensity,
     start: ArrayLike,
     n_particles: int,
     budget: int | None = None,
@@ -115,14 +134,14 @@ def markov_score_climbing(
     family: VariationalFamily | None = None,
     free: Sequence[str | int] | None = None,
     precision: Precision | None = None,
-    optimiser: Any = None,
+    optimiser: Optimiser | None = None,
     chains: int = 4,
-    densities: Mapping[str, Callable[..., Any]] | None = None,
+    densities: Densities | None = None,
     names: Sequence[str] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Fit by gradients at the states of a Markov chain that leaves the target unchanged.
 
@@ -192,10 +211,22 @@ def markov_score_climbing(
         if y is None or family is not None or names is not None:
             raise ValueError("y: expected observations, and no family or names, with a model")
         return maximum_likelihood(
-            target, y, start, n_particles, budget, free=free, precision=precision,
-            optimiser=optimiser, n_paths=1, chains=chains, densities=densities, seed=seed,
-            executor=executor, progress=progress, checkpoint=checkpoint,
-        )  # fmt: skip
+            target,
+            y,
+            start,
+            n_particles,
+            budget,
+            free=free,
+            precision=precision,
+            optimiser=optimiser,
+            n_paths=1,
+            chains=chains,
+            densities=densities,
+            seed=seed,
+            executor=executor,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
     began = time.perf_counter()
     if not callable(target):
         raise TypeError(
@@ -204,60 +235,105 @@ def markov_score_climbing(
     if y is not None or free is not None or densities is not None:
         raise ValueError("y, free, densities: expected with a StateSpaceModel only")
     chains, n = count("chains", chains, 2), count("n_particles", n_particles, 2)
-    starts = np.array(start, dtype=np.float64)
-    k = starts.shape[-1] if starts.ndim else 0
-    if starts.shape not in ((k,), (chains, k)) or k == 0 or not np.isfinite(starts).all():
-        raise ValueError(
-            f"start: got shape {starts.shape}; expected finite numbers of shape (k,) or "
-            f"({chains}, k)"
-        )
-    if family is None:
-        d = round((math.sqrt(9 + 8 * k) - 3) / 2)
-        if d * (d + 3) // 2 != k:
-            raise ValueError(
-                f"start: got {k} parameters; expected d + d (d + 1) / 2 for the Gaussian family"
-            )
-        family = gaussian_family(d)
+    starts = _starts(start, chains)
+    k = starts.shape[1]
+    family = _family_of(k) if family is None else family
     if not isinstance(family, VariationalFamily):
         raise TypeError(f"family: got {type(family).__name__}; expected a VariationalFamily")
-    if budget is None and precision is None:
-        budget = DEFAULT_ITERATIONS
-    rule = stopping_rule(budget, precision)
-    size = rule.total if isinstance(rule, Budget) else min(200, rule.max_budget)
-    if size < 20:
-        raise ValueError(f"budget: got {size}; expected at least 20 iterations")
-    states: list[dict[str, Any]] = [{"u": phi} for phi in np.broadcast_to(starts, (chains, k))]
-    labels = [f"phi[{j}]" for j in range(k)] if names is None else [str(name) for name in names]
-    names_of(labels, k)
-    kinds = ("identity",) * k
+    rule, first = search_rule(budget, precision)
+    labels = [f"phi[{j}]" for j in range(k)] if names is None else names
+    phi = Free(tuple(range(k)), names_of(labels, k), ("identity",) * k)
     arguments = {
-        "target": target, "family": family, "optimiser": optimiser, "n_particles": n,
-        "budget": budget, "chains": chains, "start": starts,
-        "precision": None if precision is None else repr(precision),
-    }  # fmt: skip
+        "target": target,
+        "family": family,
+        "optimiser": optimiser,
+        "n_particles": n,
+        "budget": budget,
+        "chains": chains,
+        "start": starts,
+        "precision": precision,
+    }
+    climbed = Climbed(target, family, n)
     with open_run(
-        partial(_climb, target, family, n, optimiser), executor=executor, progress=progress,
+        partial(_climb, climbed, optimiser),
+        executor=executor,
+        progress=progress,
         checkpoint=checkpoint,
-        arguments=None if checkpoint is None else checkpointed(arguments, None, {}),
-        seed=seed, total=chains * size, unit="iterations", description="markov_score_climbing",
-    ) as run:  # fmt: skip
-        root = run.root
-        _, phi, slopes, found = run_stages(run, rule, size, states, kinds, labels)
-    done = phi.shape[1]
-    smallest = min(float(entry["smallest"]) for entry in found)
-    moved = sum(int(entry["moved"]) for entry in found)
-    cautions = []
-    if moved < 0.1 * chains * done:
-        cautions.append(
-            f"the chains move in {moved / (chains * done):.1%} of the iterations: q is far from "
-            "the target; use more particles, or a better start"
+        arguments=checkpointed(arguments),
+        seed=seed,
+        total=chains * first,
+        unit="iterations",
+        description="markov_score_climbing",
+    ) as run:
+        search, found = run_stages(run, rule, first, list(starts), phi)
+    diagnostics, cautions = _verdict(climbed, search, found, run.root)
+    tell("markov_score_climbing", cautions)
+    source = made_by(
+        "markov_score_climbing",
+        run.root,
+        arguments,
+        None,
+        began,
+        evaluations=chains * search.done * (n - 1),
+        iterations=search.done,
+    )
+    estimate = average(search.ends, phi, diagnostics=diagnostics, cautions=cautions, **source)
+    diagnostics["warnings"] = [caution.text for caution in cautions]
+    gradient = mean_gradient(search, phi, source)
+    return Fit(estimate, estimate, family, search.u, gradient, None, phi.transforms, diagnostics)
+
+
+def _starts(start: ArrayLike, chains: int) -> Array:
+    given = np.array(start, dtype=np.float64)
+    k = given.shape[-1] if given.ndim else 0
+    if given.shape not in ((k,), (chains, k)) or k == 0 or not np.isfinite(given).all():
+        raise ValueError(
+            f"start: got shape {given.shape}; expected finite numbers of shape (k,) or "
+            f"({chains}, k)"
         )
-    average = phi[:, done // 2 :].mean(axis=(0, 1))
-    functions = _climbing_functions(target, family)
+    return np.broadcast_to(given, (chains, k))
+
+
+def _family_of(k: int) -> VariationalFamily:
+    """The Gaussian family with so many parameters."""
+    d = round((math.sqrt(9 + 8 * k) - 3) / 2)
+    if d * (d + 3) // 2 != k:
+        raise ValueError(
+            f"start: got {k} parameters; expected d + d (d + 1) / 2 for the Gaussian family"
+        )
+    return gaussian_family(d)
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """A log density, the family that is fitted to it, and the draws of an iteration."""
+
+    target: LogDensity
+    family: VariationalFamily
+    n: int
+
+    def compiled(self) -> Compiled:
+        """Densities and scores in JAX, compiled once."""
+        return _compiled(self.target, self.family)
+
+
+def _verdict(
+    climbed: Climbed, search: Search, found: Sequence[Moves], root: np.random.SeedSequence
+) -> tuple[dict[str, Any], list[Caution]]:
+    """What chains and fresh draws of the family looked like, and what speaks against the fit."""
+    cautions: list[Caution] = []
+    move_rate = sum(int(part.moved) for part in found) / (len(search.u) * search.done)
+    if move_rate < 0.1:
+        text = (
+            f"the chains move in {move_rate:.1%} of the iterations: q is far from the target; use "
+            "more particles, or a better start"
+        )
+        cautions.append(Caution("stuck-chains", text))
+    functions = climbed.compiled()
     with _compat.enable_x64():
-        z = family.sample(generator(root, "final draws"), average, FINAL_DRAWS)
-        log_p, log_q = (np.asarray(v) for v in functions[0](z, average))
-        each = np.asarray(functions[1](average, z))
+        z = climbed.family.sample(generator(root, "final draws"), search.centre, FINAL_DRAWS)
+        log_p, log_q = (np.asarray(v) for v in functions.logs(z, search.centre))
+        each = np.asarray(functions.scores(search.centre, z))
     fisher = each.T @ each / len(each)
     with np.errstate(divide="ignore"):
         sizes = np.log(np.einsum("na,ab,nb->n", each, np.linalg.pinv(fisher), each)) / 2
@@ -268,86 +344,83 @@ def markov_score_climbing(
     # what is bounded can look heavy as well, but ten parts then have equal maxima
     peaks = terms.reshape(10, -1).max(axis=1)
     if k_hat > 0.5 and peaks.max() - np.median(peaks) > math.log(1.5):
-        cautions.append(
+        text = (
             f"the weighted gradients have a heavy tail (Pareto k {k_hat:.2g}): the family's tails "
             "are lighter than the target's, the chains visit those rarely, and the error can't be "
             "promised"
         )
+        cautions.append(Caution("heavy-tails", text))
     # in standard deviations that one draw of q leaves of phi
-    last = phi[:, done // 2 :].mean(axis=1) - average
+    last = search.ends - search.centre
     apart = math.sqrt(np.einsum("ca,ab,cb->c", last, fisher, last).max())
     if apart > 1:
-        cautions.append(
+        text = (
             f"chains ended {apart:.2g} standard deviations of a draw from their mean: the target "
             "has parts that the chains don't travel between, or there were too few iterations"
         )
-    source = provenance("markov_score_climbing", root, arguments)
-    cost = {"evaluations": chains * done * (n - 1), "iterations": done,
-            "seconds": time.perf_counter() - began}  # fmt: skip
-    diagnostics: dict[str, Any] = {
-        "averaged": done - done // 2, "iterations": done, "smallest_ess": smallest,
-        "move_rate": moved / (chains * done), "pareto_k": k_hat, "warnings": cautions,
-    }  # fmt: skip
-    method = "markov_score_climbing"
-    estimate, _ = search_average(phi, kinds, labels, diagnostics, cost, source, method)
-    if isinstance(rule, Precision) and not rule.reached(estimate):
-        cautions.append(f"max_budget of {rule.max_budget} iterations ended before the precision")
-        estimate, _ = search_average(phi, kinds, labels, diagnostics, cost, source, method)
-    for text in cautions:
-        warnings.warn(f"markov_score_climbing: {text}", PrecisionWarning, stacklevel=2)
-    half = slopes[:, done // 2 :].mean(axis=1)
-    gradient = estimate_from_chains(
-        half, False, "mean gradient", [f"gradient of {name}" for name in labels], {}, cost, source
-    )
-    return Fit(estimate, estimate, family, phi, gradient, None, kinds, diagnostics)
+        cautions.append(Caution("chains-apart", text))
+    return {
+        "averaged": search.done - search.half,
+        "iterations": search.done,
+        "smallest_ess": min(float(part.smallest) for part in found),
+        "move_rate": move_rate,
+        "pareto_k": k_hat,
+    }, cautions + search.cautions
 
 
-_CLIMBS: dict[Any, Any] = {}
+class Compiled(NamedTuple):
+    """Of a target and a family: log densities (z, phi) of both, and scores (phi, z) of q."""
+
+    logs: Callable[..., tuple[jax.Array, jax.Array]]
+    scores: Callable[..., jax.Array]
 
 
-def _climbing_functions(target: Any, family: VariationalFamily) -> Any:
-    key = (target, family)
-    if key not in _CLIMBS:
-        import jax
+@cache
+def _compiled(target: LogDensity, family: VariationalFamily) -> Compiled:
+    import jax
 
-        def one(name: str, log_density: Any) -> Any:
-            def checked(z: Any, *phi: Any) -> Any:
-                value = log_density(z, *phi)
-                shape = getattr(value, "shape", () if isinstance(value, (int, float)) else None)
-                if shape != () or jax.numpy.iscomplexobj(value):
-                    kind = getattr(value, "dtype", type(value).__name__)
-                    what = f"shape {shape}" if shape else str(kind)
-                    raise ModelError(
-                        f"{name}: returned {what} for z of shape {z.shape}; expected a float"
-                    )
-                return value
+    def one(name: str, log_density: LogDensity) -> LogDensity:
+        def checked(z: jax.Array, *phi: jax.Array) -> Any:
+            value = log_density(z, *phi)
+            shape = getattr(value, "shape", () if isinstance(value, (int, float)) else None)
+            if shape != () or jax.numpy.iscomplexobj(value):
+                kind = getattr(value, "dtype", type(value).__name__)
+                what = f"shape {shape}" if shape else str(kind)
+                raise ModelError(
+                    f"{name}: returned {what} for z of shape {z.shape}; expected a float"
+                )
+            return value
 
-            return checked
+        return checked
 
-        def both(z: Any, phi: Any) -> tuple[Any, Any]:
-            log_p = jax.vmap(one("target", target))(z)
-            return log_p, jax.vmap(one("family.logpdf", family.logpdf), (0, None))(z, phi)
+    def both(z: jax.Array, phi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        log_p = jax.vmap(one("target", target))(z)
+        return log_p, jax.vmap(one("family.logpdf", family.logpdf), (0, None))(z, phi)
 
-        def scores(phi: Any, z: Any) -> Any:
-            return jax.vmap(jax.grad(family.logpdf, argnums=1), (0, None))(z, phi)
+    def scores(phi: jax.Array, z: jax.Array) -> jax.Array:
+        return jax.vmap(jax.grad(family.logpdf, argnums=1), (0, None))(z, phi)
 
-        _CLIMBS[key] = jax.jit(both), jax.jit(scores)
-    return _CLIMBS[key]
+    return Compiled(jax.jit(both), jax.jit(scores))
 
 
-def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
-    """Iterations of conditional importance sampling, and a step along grad log q at each."""
+class Moves(NamedTuple):
+    """Smallest effective sample size of the weights of iterations, and how many moved."""
+
+    smallest: Array
+    moved: Array
+
+
+def _climb(climbed: Climbed, optimiser: Optimiser | None, job: Job) -> tuple[Steps, Moves]:
+    """Conditional importance sampling, and a step along grad log q at each iteration."""
     with _compat.enable_x64():
-        rng = generator(seed_sequence(root), "climb", chain, begin)
-        phi = np.array(state["u"])
-        climber = Climber(optimiser, phi, state)
-        logs, scores = _climbing_functions(target, family)
-        z0 = state.get("z")
-        k = len(phi)
-        iterates, slopes = np.empty((iterations, k)), np.empty((iterations, k))
+        rng = job.generator("climb")
+        phi, z0 = np.array(job.state.u), job.state.held
+        climber = Climber(optimiser, job.state)
+        n, (logs, scores) = climbed.n, climbed.compiled()
+        iterates, slopes = np.empty((2, job.iterations, len(phi)))
         smallest, moved = math.inf, 0
-        for i in range(iterations):
-            z = np.asarray(family.sample(rng, phi, n), dtype=np.float64)
+        for i in range(job.iterations):
+            z = np.asarray(climbed.family.sample(rng, phi, n), dtype=np.float64)
             if z.ndim != 2 or len(z) != n:
                 raise ModelError(f"family.sample: returned shape {z.shape}; expected ({n}, d)")
             if z0 is not None:
@@ -362,8 +435,8 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
                 )
             if log_w.max() == -np.inf:
                 raise DegeneracyError(
-                    f"iteration {begin + i}: the target is zero at all {n} draws; expected a start "
-                    "that covers some of it"
+                    f"iteration {job.begin + i}: the target is zero at all {n} draws; expected a "
+                    "start that covers some of it"
                 )
             weights = np.exp(log_w - log_w.max())
             weights /= weights.sum()
@@ -371,18 +444,17 @@ def _climb(target, family, n, optimiser, root, chain, begin, iterations, state):
             iterates[i] = phi
             each = np.asarray(scores(phi, z))
             g = weights @ each
-            if climber.looks_at(begin + i):
+            if climber.looks_at(job.begin + i):
                 # the Fisher information of q, from its own draws
                 fresh = each if z0 is None else each[1:]
                 outer = fresh.T @ fresh / len(fresh)
                 climber.look(g, regularised(outer), outer)
             slopes[i] = g
-            phi = phi + climber.step(begin + i, g, phi, False)
+            phi = phi + climber.step(job.begin + i, g, phi, False)
             chosen = min(
                 int(np.searchsorted(np.cumsum(weights), rng.random(), side="right")), n - 1
             )
             moved += chosen > 0 or z0 is None
             z0 = z[chosen]
-        return {"state": {"u": phi, "z": z0, **climber.state()}, "iterates": iterates,
-                "gradients": slopes, "smallest": np.array(smallest),
-                "moved": np.array(moved)}  # fmt: skip
+    moves = Moves(np.array(smallest), np.array(moved))
+    return Steps(iterates, slopes, climber.state(phi, z0)), moves

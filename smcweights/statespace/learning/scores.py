@@ -14,152 +14,195 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
 from ...arguments import names_of
-from ...errors import ModelError, PrecisionWarning
+from ...cautions import Caution, tell
+from ...errors import ModelError
 from ...estimate import Estimate
 from ...execution import open_run
-from ...provenance import provenance
-from ...randomness import describe, generator, seed_sequence
+from ...randomness import Seed
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
-from ..chains import estimate_from_chains, initial_paths, mixing, sweep, sweeps_dropped
+from ..chains import (
+    Job,
+    Stretch,
+    estimate_from_chains,
+    first_stage,
+    initial_paths,
+    made_by,
+    run_chains,
+    sweep,
+    sweeps_dropped,
+    verdict,
+)
 from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..model import Proposal, StateSpaceModel, choice, compiled, count, raise_status
-from ..series import Series, check_common
+from ..model import Proposal, StateSpaceModel, choice, count, raise_status
+from ..series import Series, checked_series
 from ..smoothing import backward_method
-from .parameters import free_places, parameter_names
+from .parameters import Free, free_parameters
 
-__all__ = ["Problem", "ScoreChain", "check_problem", "observed_information", "score"]
+__all__ = ["observed_information", "score"]
 
 Array = NDArray[np.float64]
+Densities = Mapping[str, Callable[..., Any]]
 DEFAULT_SWEEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """What a chain needs to know, checked."""
+class ScoredSeries:
+    """A series, and how scores of its free parameters are found along it.
 
-    model: StateSpaceModel
-    rows: Array
-    vector: bool
-    n: int
+    By so many paths drawn back from each filter, in this way, and by densities in JAX where the
+    model's own can't be traced.
+    """
+
+    series: Series
+    free: Free
     n_paths: int
-    free: tuple[int, ...]
-    scheme: str
-    threshold: float
-    method: int
-    densities: Mapping[str, Any] | None
-    proposal: Proposal | None
+    backward: str
+    densities: Densities | None
 
     @property
-    def functions(self) -> Any:
-        """What the kernels call."""
-        return compiled(self.model, self.vector, self.proposal)
+    def method(self) -> int:
+        """The way of the backward steps, as kernels know it."""
+        return backward_method(self.series.model, self.backward)
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the free parameters."""
-        names = parameter_names(self.model)
-        return [names[k] for k in self.free]
+    def check(self) -> None:
+        """Compare the model's densities with its samplers, once for every theta."""
+        s = self.series
+        check_laws(s.model, s.rows, s.vector, self.free.places, self.densities)
 
-    def arguments(self, **more: Any) -> dict[str, Any]:
+    def arguments(self, **more: object) -> dict[str, Any]:
         """What provenance says of it."""
-        return {
-            "model": self.model, "n_particles": self.n, "n_paths": self.n_paths,
-            "free": self.names, "resampling": self.scheme, "ess_threshold": self.threshold,
-            "densities": self.densities or {}, "proposal": self.proposal, **more,
-        }  # fmt: skip
+        return self.series.arguments(
+            n_paths=self.n_paths,
+            free=self.free.names,
+            backward=self.backward,
+            densities=self.densities or {},
+            **more,
+        )
 
 
-def check_problem(
-    model: Any, y: ArrayLike, theta: Any, n_particles: Any, free: Any, n_paths: Any,
-    resampling: str, ess_threshold: float, backward: str, densities: Any, proposal: Any,
-) -> Problem:  # fmt: skip
+def scored_series(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    theta: ArrayLike | None,
+    n_particles: int,
+    *,
+    free: Iterable[str | int] | None,
+    n_paths: int | None,
+    resampling: str,
+    ess_threshold: float,
+    backward: str,
+    densities: Densities | None,
+    proposal: Proposal | None,
+    searched: bool = False,
+) -> ScoredSeries:
     """Arguments of a score, checked, with what is compiled and compared once."""
-    model, rows, vector, n = check_common(model, y, n_particles, theta, ess_threshold, proposal)
-    choice("resampling", resampling, CONDITIONAL_SCHEMES)
-    problem = Problem(
-        model, rows, vector, n, n if n_paths is None else count("n_paths", n_paths),
-        free_places(model, free), resampling, float(ess_threshold),
-        backward_method(model, backward), densities, proposal,
-    )  # fmt: skip
-    problem.functions  # noqa: B018
-    _whole_rows(problem)
-    check_laws(model, rows, vector, problem.free, densities)
-    return problem
+    series = checked_series(
+        model,
+        y,
+        n_particles,
+        theta=theta,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        proposal=proposal,
+        schemes=CONDITIONAL_SCHEMES,
+    )
+    backward_method(series.model, backward)
+    scored = ScoredSeries(
+        series,
+        free_parameters(series.model, free, searched=searched),
+        series.n if n_paths is None else count("n_paths", n_paths),
+        backward,
+        densities,
+    )
+    series.functions()
+    _check_whole_rows(series)
+    scored.check()
+    return scored
 
 
-def _whole_rows(p: Problem) -> None:
+def _check_whole_rows(series: Series) -> None:
     """Rows of NaNs are passed over; what else is missing is the business of the density."""
-    missing = np.isnan(p.rows)
+    missing = np.isnan(series.rows)
     partly = np.flatnonzero(missing.any(axis=1) & ~missing.all(axis=1))
     if partly.size == 0:
         return
     t = int(partly[0])
-    x, log_w = np.zeros((1, p.model.dim)), np.zeros(1)
-    start = compiled(p.model, p.vector).start
-    start(np.random.default_rng(0), x, p.rows, t, log_w, -1, p.model.theta.copy())
+    start = replace(series, proposal=None).functions().start
+    x, log_w = np.zeros((1, series.model.dim)), np.zeros(1)
+    start(np.random.default_rng(0), x, series.rows, t, log_w, -1, series.model.theta.copy())
     if np.isnan(log_w[0]):
         raise ModelError(
-            f"observation_logpdf: NaN for y = {p.rows[t]} at time {t}, of which a part is missing; "
-            "only rows of NaNs throughout are passed over. Expected a density of the components "
-            "that were seen: np.where(np.isnan(y[j]), 0.0, term of np.nan_to_num(y[j]))"
+            f"observation_logpdf: NaN for y = {series.rows[t]} at time {t}, of which a part is "
+            "missing; only rows of NaNs throughout are passed over. Expected a density of the "
+            "components that were seen: np.where(np.isnan(y[j]), 0.0, term of np.nan_to_num(y[j]))"
         )
 
 
 class ScoreChain:
     """A chain of conditional filters that keeps its path while the parameters may move."""
 
-    def __init__(self, problem: Problem, rng: np.random.Generator, path: Array | None) -> None:
-        p = problem
-        self.problem, self.rng, self.path = p, rng, path
-        self.cloud = Cloud(
-            Series(p.model, p.rows, p.vector, p.n, p.scheme, p.threshold, p.proposal), rng,
-            depth=len(p.rows),
-        )  # fmt: skip
-        self.gradients = gradients(p.model, p.rows, p.vector, p.densities)
-        self.seen: Any = ~np.asarray(np.isnan(p.rows).all(axis=1))
-        self.y = np.where(self.seen[:, None], p.rows, 0.0)
-        self.changes = np.zeros(len(p.rows))
+    def __init__(self, scored: ScoredSeries, rng: np.random.Generator, path: Array | None) -> None:
+        s = scored.series
+        self.scored, self.path = scored, path
+        self.cloud = Cloud(s, rng, depth=len(s.rows))
+        self.gradients = gradients(s.model, s.rows, s.vector, scored.densities)
+        self.seen = ~np.asarray(np.isnan(s.rows).all(axis=1))
+        self.y = np.where(self.seen[:, None], s.rows, 0.0)
+        self.changes = np.zeros(len(s.rows))
         self.smallest = math.inf
 
     def paths(self) -> Array:
         """Paths (T, K, d) drawn back from a conditional filter; one of them is the next."""
         from .. import kernels, learning_kernels
 
-        p, cloud = self.problem, self.cloud
-        found = sweep(cloud, p.rows, self.path, 1, kernels.BY_ANCESTORS)
-        chosen = np.empty((len(p.rows), p.n_paths), dtype=np.int32)
-        if p.method == kernels.MCMC:
+        rows, cloud, method = self.scored.series.rows, self.cloud, self.scored.method
+        found = sweep(cloud, rows, self.path, 1, kernels.BY_ANCESTORS)
+        chosen = np.empty((len(rows), self.scored.n_paths), dtype=np.int32)
+        if method == kernels.MCMC:
             learning_kernels.metropolis_paths(
-                cloud.loops[3], cloud.rng, cloud.theta, cloud.x, cloud.log_w, cloud.ancestors,
-                chosen, cloud.status,
-            )  # fmt: skip
+                cloud.loops[3],
+                cloud.rng,
+                cloud.theta,
+                cloud.x,
+                cloud.log_w,
+                cloud.ancestors,
+                chosen,
+                cloud.status,
+            )
         else:
-            cap = p.n if p.method == kernels.HYBRID else 0
+            cap = self.scored.series.n if method == kernels.HYBRID else 0
             kernels.backward_paths(
-                *cloud.loops[3:6], cloud.rng, cloud.theta, cap, cloud.x, cloud.log_w, chosen,
-                cloud.tally, cloud.status,
-            )  # fmt: skip
-        raise_status(cloud.status, p.rows, cloud.x)
+                *cloud.loops[3:6],
+                cloud.rng,
+                cloud.theta,
+                cap,
+                cloud.x,
+                cloud.log_w,
+                chosen,
+                cloud.tally,
+                cloud.status,
+            )
+        raise_status(cloud.status, rows, cloud.x)
         x = np.take_along_axis(cloud.x, chosen[:, :, None].astype(np.int64), axis=1)
         if self.path is not None:
             # the path before stands in the first place; another particle may have the same state,
             # where the state is known
             self.changes += chosen[:, 0] != 0
         self.path = x[:, 0].copy()
-        self.smallest = min(self.smallest, float(found["ess"].min()))
+        self.smallest = min(self.smallest, float(found.ess.min()))
         return x
 
     def score(self) -> Array:
@@ -202,10 +245,10 @@ def score(
     ess_threshold: float = 0.5,
     backward: str = "auto",
     proposal: Proposal | None = None,
-    densities: Mapping[str, Callable[..., Any]] | None = None,
+    densities: Densities | None = None,
     names: Sequence[str] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Estimate:
     """Gradient of the log likelihood by the parameters, by Fisher's identity.
@@ -283,121 +326,96 @@ def score(
     """
     began = time.perf_counter()
     choice("method", method, ("ppg", "paris"))
-    p = check_problem(
-        model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities, proposal,
-    )  # fmt: skip
-    labels = names_of(p.names if names is None else names, len(p.free))
+    p = scored_series(
+        model,
+        y,
+        theta,
+        n_particles,
+        free=free,
+        n_paths=n_paths,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        backward=backward,
+        densities=densities,
+        proposal=proposal,
+    )
+    labels = names_of(p.free.names if names is None else names, len(p.free.names))
     if budget is None and precision is None:
         budget = DEFAULT_SWEEPS
-    means, _, diagnostics, root = _run_chains(
-        p, budget, precision, burn_in, chains, initial_path, method, False, seed, executor,
-        progress, "score",
-    )  # fmt: skip
-    cautions = diagnostics["warnings"]
-    if method == "paris":
-        cautions.append("independent filters have a bias of order T/N that the error leaves out")
-    for text in cautions:
-        warnings.warn(f"score: {text}", PrecisionWarning, stacklevel=2)
-    done = diagnostics["sweeps"]
-    arguments = p.arguments(
-        method=method, budget=budget, burn_in=burn_in, chains=len(means),
-        backward=backward, precision=None if precision is None else repr(precision),
-    )  # fmt: skip
-    return estimate_from_chains(
-        means, False, "score", labels, diagnostics,
-        {"evaluations": len(means) * done * p.n * len(p.rows), "sweeps": done,
-         "seconds": time.perf_counter() - began},
-        provenance("score", root, arguments, p.rows),
-    )  # fmt: skip
-
-
-def _run_chains(
-    p: Problem, budget: Any, precision: Precision | None, burn_in: Any, chains: Any,
-    initial_path: Any, method: str, curved: bool, seed: Any, executor: Any, progress: Any,
-    label: str,
-) -> tuple[Array, list[dict[str, Any]], dict[str, Any], np.random.SeedSequence]:  # fmt: skip
-    """Chain means of the score of the free parameters, and what the chains looked like."""
-    chains = count("chains", chains, 2)
-    rule = stopping_rule(budget, precision)
+    chains, rule = count("chains", chains, 2), stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
-    paths = initial_paths(p.model, p.rows, initial_path, chains)
-    root = seed_sequence(seed)
-    size = rule.total if isinstance(rule, Budget) else drop + 50
-    kept: list[Array] = []
-    stages: list[dict[str, Any]] = []
-    done, smallest, changes = 0, math.inf, np.zeros(len(p.rows))
+    paths = initial_paths(p.series, initial_path, chains)
     with open_run(
-        partial(_score_chain, p, method, curved, describe(root)), executor=executor,
-        progress=progress, seed=root, total=chains * size, unit="sweeps", description=label,
-    ) as run:  # fmt: skip
-        while True:
-            skip = drop if not stages else 0
-            stage = len(kept)
-            jobs = [
-                (c, stage, skip, size, None if paths is None else paths[c]) for c in range(chains)
-            ]
-            found = run.map(f"stage {stage + 1}", jobs, [size] * chains)
-            kept.append(np.array([entry["scores"] for entry in found])[:, skip:])
-            stages += found
-            paths = np.array([entry["path"] for entry in found])
-            changes += sum(entry["changes"] for entry in found)
-            smallest = min(smallest, *(float(entry["smallest"]) for entry in found))
-            done += size
-            sweeps = np.concatenate(kept, axis=1)
-            means = sweeps.mean(axis=1)
-            if isinstance(rule, Budget):
-                break
-            probe = estimate_from_chains(means, False, "", None, {}, {}, {})
-            lower, upper = probe.interval(rule.level)
-            size = rule.next_size(probe.value, (upper - lower) / 2, sweeps.shape[1], done)
-            if size == 0:
-                break
-    diagnostics, cautions = mixing(sweeps, means)
-    diagnostics |= {
-        "burn_in": drop, "sweeps": done, "smallest_ess": smallest, "chain_means": means,
-        "paths": paths[..., 0] if p.model.state_dim is None else paths,
-    }  # fmt: skip
-    if method == "ppg":
-        rate = changes / (chains * done)
-        diagnostics["update_rate"] = rate
-        if rate.min() < 0.1:
-            cautions.append(
-                f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the "
-                "chains hardly move there; use a proposal, or more particles"
-            )
-    if isinstance(rule, Precision):
-        probe = estimate_from_chains(means, False, "", None, {}, {}, {})
-        if not rule.reached(probe):
-            cautions.append(f"max_budget of {rule.max_budget} sweeps ended before the precision")
-    diagnostics["warnings"] = cautions
-    return means, stages, diagnostics, root
+        partial(_chain, p, method),
+        executor=executor,
+        progress=progress,
+        seed=seed,
+        total=chains * first_stage(rule, drop),
+        unit="sweeps",
+        description="score",
+    ) as run:
+        found, _ = run_chains(run, rule, drop, paths, chains)
+    diagnostics, cautions = verdict(found, drop, p.series)
+    if method == "paris":
+        del diagnostics["update_rate"]
+        text = "independent filters have a bias of order T/N that the error leaves out"
+        cautions.append(Caution("bias", text))
+    tell("score", cautions)
+    arguments = p.arguments(
+        method=method,
+        budget=budget,
+        burn_in=burn_in,
+        chains=chains,
+        precision=precision,
+    )
+    source = made_by(
+        "score",
+        run.root,
+        arguments,
+        p.series.rows,
+        began,
+        evaluations=chains * found.done * p.series.n * len(p.series.rows),
+        sweeps=found.done,
+    )
+    return estimate_from_chains(
+        found.means, names=labels, diagnostics=diagnostics, cautions=cautions, **source
+    )
 
 
-def _score_chain(p, method, curved, root, chain, stage, skip, sweeps, path):
-    """Scores of every sweep of a chain, and its mean curvature after those skipped."""
+class Curved(NamedTuple):
+    """Mean outer products of scores and second derivatives (k, k), zero if not wanted."""
+
+    outer: Array
+    second: Array
+
+
+def _chain(p: ScoredSeries, wanted: str, job: Job) -> tuple[Stretch, Curved]:
+    """Scores of one chain; wanted is "ppg", "curvature" as well, or "paris": filters alone."""
+    size, places = p.series.model.theta.size, list(p.free.places)
     with _compat.enable_x64():
-        rng = generator(seed_sequence(root), "score", chain, stage)
-        own = ScoreChain(p, rng, path)
-        if path is None and method == "ppg":
+        own = ScoreChain(p, job.generator("score"), job.path)
+        if job.path is None and wanted != "paris":
             own.paths()
-        scores = np.empty((sweeps, len(p.free)))
-        k = p.model.theta.size
-        outer, second = np.zeros((k, k)), np.zeros((k, k))
-        for s in range(sweeps):
-            if method == "paris":
+        scores = np.empty((job.sweeps, len(places)))
+        outer, second = np.zeros((2, size, size))
+        for s in range(job.sweeps):
+            if wanted == "paris":
                 own.path = None
-            if curved:
+            if wanted == "curvature":
                 mean, a, b = own.curvature()
-                if s >= skip:
-                    outer += a / (sweeps - skip)
-                    second += b / (sweeps - skip)
+                if s >= job.skip:
+                    outer += a / (job.sweeps - job.skip)
+                    second += b / (job.sweeps - job.skip)
             else:
                 mean = own.score()
-            scores[s] = mean[list(p.free)]
-    at = np.ix_(p.free, p.free)
-    return {"scores": scores, "path": own.path, "changes": own.changes, "outer": outer[at],
-            "second": second[at], "smallest": own.smallest}  # fmt: skip
+            scores[s] = mean[places]
+    # filters of their own are all new
+    changes = np.full(len(own.changes), job.sweeps) if wanted == "paris" else own.changes
+    path, smallest = np.asarray(own.path), np.array(own.smallest)
+    at = np.ix_(places, places)
+    return Stretch(scores[job.skip :], path, changes, changes, smallest), Curved(
+        outer[at], second[at]
+    )
 
 
 def observed_information(
@@ -416,9 +434,9 @@ def observed_information(
     ess_threshold: float = 0.5,
     backward: str = "auto",
     proposal: Proposal | None = None,
-    densities: Mapping[str, Callable[..., Any]] | None = None,
-    seed: Any = None,
-    executor: Any = None,
+    densities: Densities | None = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Estimate:
     """Matrix of minus the second derivatives of the log likelihood, by Louis' identity.
@@ -460,40 +478,87 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """
+    p = scored_series(
+        model,
+        y,
+        theta,
+        n_particles,
+        free=free,
+        n_paths=n_paths,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
+        backward=backward,
+        densities=densities,
+        proposal=proposal,
+    )
+    chains, rule = count("chains", chains, 2), Budget(budget)
+    drop = sweeps_dropped(burn_in, rule)
+    paths = initial_paths(p.series, initial_path, chains)
+    est = pooled_information(
+        p, rule, drop, paths, chains, seed=seed, executor=executor, progress=progress
+    )
+    tell("observed_information", est.cautions)
+    return est
+
+
+def pooled_information(
+    p: ScoredSeries,
+    rule: Budget,
+    drop: int,
+    paths: Array | None,
+    chains: int,
+    *,
+    seed: Seed,
+    executor: Executor | str | None,
+    progress: bool | None,
+) -> Estimate:
+    """What `observed_information` returns, of arguments that are checked; nothing is told."""
     began = time.perf_counter()
-    p = check_problem(
-        model, y, theta, n_particles, free, n_paths, resampling, ess_threshold, backward,
-        densities, proposal,
-    )  # fmt: skip
-    means, stages, diagnostics, root = _run_chains(
-        p, budget, None, burn_in, chains, initial_path, "ppg", True, seed, executor, progress,
-        "observed_information",
-    )  # fmt: skip
+    with open_run(
+        partial(_chain, p, "curvature"),
+        executor=executor,
+        progress=progress,
+        seed=seed,
+        total=chains * rule.total,
+        unit="sweeps",
+        description="observed_information",
+    ) as run:
+        found, curved = run_chains(run, rule, drop, paths, chains)
+    diagnostics, cautions = verdict(found, drop, p.series)
+    means = found.means
     mean = means.mean(axis=0)
     # the square of the mean score is linearised around the pooled mean
     cross = [np.outer(own, mean) + np.outer(mean, own) for own in means]
-    matrices = np.array([
-        c - np.outer(mean, mean) - entry["second"] - entry["outer"]
-        for c, entry in zip(cross, stages, strict=True)
-    ])  # fmt: skip
-    lower = np.tril_indices(len(mean))
-    diagnostics |= {
-        "matrix": matrices.mean(axis=0), "score": mean,
-        "score_error": means.std(axis=0, ddof=1) / math.sqrt(len(means)),
-    }  # fmt: skip
-    # they belong to the score
-    for name in ("columns", "r_hat", "chain_ess", "autocorrelation_time", "chain_means"):
+    matrices = np.array(
+        [
+            c - np.outer(mean, mean) - part.second - part.outer
+            for c, part in zip(cross, curved, strict=True)
+        ]
+    )
+    # these belong to the score
+    for name in ("r_hat", "chain_ess", "autocorrelation_time", "chain_means"):
         diagnostics.pop(name, None)
-    for text in diagnostics["warnings"]:
-        warnings.warn(f"observed_information: {text}", PrecisionWarning, stacklevel=2)
-    done = diagnostics["sweeps"]
-    arguments = p.arguments(
-        budget=budget, burn_in=burn_in, chains=len(means), backward=backward
+    diagnostics |= {
+        "matrix": matrices.mean(axis=0),
+        "score": mean,
+        "score_error": means.std(axis=0, ddof=1) / math.sqrt(chains),
+    }
+    rows, columns = np.tril_indices(len(mean))
+    names = p.free.names
+    arguments = p.arguments(budget=rule.total, burn_in=drop, chains=chains)
+    source = made_by(
+        "observed_information",
+        run.root,
+        arguments,
+        p.series.rows,
+        began,
+        evaluations=chains * found.done * p.series.n * len(p.series.rows),
+        sweeps=found.done,
     )
     return estimate_from_chains(
-        matrices[:, lower[0], lower[1]], False, "observed_information",
-        [f"{p.names[a]}, {p.names[b]}" for a, b in zip(*lower, strict=True)], diagnostics,
-        {"evaluations": len(means) * done * p.n * len(p.rows), "sweeps": done,
-         "seconds": time.perf_counter() - began},
-        provenance("observed_information", root, arguments, p.rows),
-    )  # fmt: skip
+        matrices[:, rows, columns],
+        names=[f"{names[a]}, {names[b]}" for a, b in zip(rows, columns, strict=True)],
+        diagnostics=diagnostics,
+        cautions=cautions,
+        **source,
+    )

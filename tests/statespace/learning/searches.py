@@ -34,7 +34,9 @@ def marginal(**others):
     return draws["posterior"]["transition_covariance"].values
 
 
-SEARCHES = {"_ascent": ascent, "_climb": climb, "_marginal_chain": marginal}
-
-# where they live
-HOMES = {"_ascent": "likelihood", "_climb": "score_climbing", "_marginal_chain": "marginal"}
+# the file that each lives in, and its job
+SEARCHES = {
+    "likelihood": ("_ascent", ascent),
+    "score_climbing": ("_climb", climb),
+    "marginal": ("_chain", marginal),
+}

@@ -1,0 +1,95 @@
+"""Parameters follow a stream by increments that add up to the score."""
+
+import math
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+from smcweights.statespace.learning import online, parameters
+from smcweights.statespace.series import Series
+from smcweights.statespace.smoothing import backward_method
+
+from .truths import GRADIENT, LINEAR, THETA, Y
+
+pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+
+
+@pytest.mark.parametrize("backward", ["rejection", "exact", "mcmc"])
+def test_increments_on_line_add_up_to_the_score(backward):
+    free = [0, 1, 3]
+    places = list(free)
+    model = LINEAR.with_theta(THETA)
+    chosen = parameters.free_parameters(model, free)
+    learned = online.Learned(
+        Series(model, Y[:1, None], False, 400), chosen, 2, backward_method(model, backward), None
+    )
+    u = chosen.numbers(THETA)
+    runs = []
+    for c in range(6):
+        rng = np.random.default_rng(c)
+        run = online._Follower(learned, u, rng)
+        for t, y_t in enumerate(Y):
+            run.update(np.array([[y_t]]), t, 0.0)
+        runs.append(run.total[places])
+    runs = np.array(runs)
+    error = runs.std(axis=0, ddof=1) / math.sqrt(6)
+    # 400 particles leave a bias of some 1/50 of the bias that 8 have
+    assert (
+        np.abs(runs.mean(axis=0) - GRADIENT[places]) < 9 * error + 0.03 * np.abs(GRADIENT[0])
+    ).all()
+    assert error[0] < 1
+
+
+def test_parameters_are_followed_on_line():
+    model = smw.models.linear_gaussian(0.8, 0.5, 1.0, 0.5)
+    y = model.simulate(800, seed=3)[1]
+    start = model.theta.copy()
+    start[0] = 0.2
+    *_, last = smw.online_maximum_likelihood(model, y, start, 60, free=[0], chains=2, seed=18)
+    assert last.diagnostics["t"] == 799
+    # standard error of the data: some 0.03
+    assert abs(last.value[0] - 0.8) < 0.15
+    stream = iter(y[:30])
+    followed = smw.online_maximum_likelihood(model, stream, start, 60, free=[0], chains=2, seed=18)
+    first = next(followed)
+    assert first.value[0] == pytest.approx(0.2) and len(list(stream)) == 29
+    # before parameters move the error is unknown, not zero
+    each = list(smw.online_maximum_likelihood(model, y[:24], start, 20, free=[0], seed=18))
+    known = [np.isfinite(est.standard_error).all() for est in each]
+    assert known == [False] * 20 + [True] * 4
+    assert (each[20].standard_error > 0).all()
+    assert each[19].cautions and not each[20].cautions
+
+
+@pytest.mark.parametrize(
+    ("stream", "error", "message"),
+    [
+        (3.0, TypeError, "stream: got float; expected an iterable"),
+        (None, TypeError, "stream: got NoneType"),
+        ([1.0, np.inf], ValueError, "stream: inf at time 1"),
+        ([1.0, "a"], ValueError, "stream: 'a' at time 1"),
+        ([[[1.0]]], ValueError, r"stream: \[\[1.0\]\] at time 0"),
+    ],
+    ids=["float", "None", "inf", "str", "matrix"],
+)
+def test_what_is_wrong_in_a_stream_is_named_with_its_time(stream, error, message):
+    with pytest.raises(error, match=message):
+        list(smw.online_maximum_likelihood(LINEAR, stream, None, 10, seed=1))
+
+
+@pytest.mark.parametrize("decay", [0.3, -0.1, 1.1, math.nan])
+def test_a_decay_that_never_settles_is_refused(decay):
+    with pytest.raises(ValueError, match=r"decay: got .*0 or one from 0\.5 to 1"):
+        smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay=decay)
+
+
+def test_a_masked_observation_of_a_stream_is_missing():
+    model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
+    y = np.ma.masked_equal([0.5, -0.2, 99.0, 0.4], 99.0)
+    found = [
+        [float(est.diagnostics["log_likelihood"]) for est in smw.online_maximum_likelihood(
+            model, stream, None, 20, free=["observation_covariance"], seed=1)]
+        for stream in (y, y.filled(np.nan))
+    ]  # fmt: skip
+    assert found[0] == found[1]

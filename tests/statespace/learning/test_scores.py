@@ -1,0 +1,328 @@
+"""Scores and information agree with automatic differentiation of exact likelihoods."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numba
+import numpy as np
+import pytest
+from scipy.special import stdtrit
+
+import smcweights as smw
+from smcweights import _compat
+from smcweights.statespace.learning import score_climbing, scores
+
+from .truths import (
+    AR,
+    AR_Y,
+    GRADIENT,
+    LINEAR,
+    LOG_2_PI,
+    SECOND,
+    THETA,
+    THREE,
+    Y,
+    agrees,
+    derivatives,
+    kalman,
+    scalar_likelihood,
+    three_sample,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+
+
+@pytest.mark.parametrize("resampling", ["systematic", "stratified"])
+def test_score_agrees_with_the_kalman_filter(resampling):
+    est = smw.score(LINEAR, Y, THETA, 40, 60, resampling=resampling, seed=1)
+    assert est.names == LINEAR.theta_names
+    assert agrees(est, GRADIENT)
+    # the test sees a sixth of the largest component, and its sign
+    assert 7 * est.standard_error[0] < abs(GRADIENT[0])
+
+
+def test_independent_filters_are_biased_where_chains_are_not():
+    free = ["transition_matrix", "transition_covariance", "observation_covariance"]
+    truth = GRADIENT[[0, 1, 3]]
+    few = {"n_particles": 8, "budget": 150, "free": free, "seed": 2}
+    ppg = smw.score(LINEAR, Y, THETA, **few)
+    paris = smw.score(LINEAR, Y, THETA, **few, method="paris")
+    assert agrees(ppg, truth)
+    assert (np.abs(paris.value - truth) > 10 * paris.standard_error).all()
+    assert paris.cautions[-1].code == "bias"
+
+
+def without_bound(model):
+    names = ["initial_sample", "initial_logpdf", "transition_sample", "transition_logpdf",
+             "observation_logpdf"]  # fmt: skip
+    return smw.StateSpaceModel(
+        *(getattr(model, name) for name in names), theta=model.theta, transforms=model.transforms
+    )
+
+
+@pytest.mark.parametrize("backward", ["mcmc", "exact"])
+def test_score_without_a_bound(backward):
+    est = smw.score(without_bound(LINEAR), Y, THETA, 40, 60, backward=backward, seed=3)
+    assert est.names[0] == "theta[0]"
+    assert agrees(est, GRADIENT)
+
+
+def three_likelihood(theta, y):
+    a = theta[0] * jnp.eye(3) + theta[1] * jnp.roll(jnp.eye(3), 1, axis=1)
+    h = jnp.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    system = (a, theta[2] ** 2 * jnp.eye(3), h, theta[3] ** 2 * jnp.eye(2), jnp.zeros(3))
+    return kalman((*system, jnp.eye(3)), y)
+
+
+def test_score_and_information_of_three_components():
+    rng = np.random.default_rng(4)
+    x = np.zeros(3)
+    y = np.empty((25, 2))
+    for t in range(25):
+        x = three_sample(rng, x, t, THREE.theta)
+        y[t] = [x[0] + x[1], x[2]] + 0.5 * rng.standard_normal(2)
+    y[7] = np.nan
+    theta = np.array([0.6, 0.3, 0.9, 0.6])
+    gradient, second = derivatives(three_likelihood, theta, y)
+    est = smw.observed_information(THREE, y, theta, 40, 30, seed=5)
+    assert est.names[1] == "next, own"
+    lower = np.tril_indices(4)
+    assert agrees(est, -second[lower])
+    t = (est.diagnostics["score"] - gradient) / est.diagnostics["score_error"]
+    assert np.abs(t).max() < -stdtrit(7, 0.5e-6)
+
+
+A3 = np.array([[0.6, 0.2, 0.0], [0.0, 0.5, 0.3], [-0.1, 0.0, 0.7]])
+
+
+H3 = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+DENSE = (
+    np.array([[1.0, 0.3, 0.1], [0.3, 0.5, -0.1], [0.1, -0.1, 0.8]]),
+    np.array([[0.3, 0.1], [0.1, 0.5]]),
+)
+
+
+def test_score_of_the_matrix_model_agrees_with_the_kalman_filter():
+    model = smw.models.linear_gaussian(A3, DENSE[0], H3, DENSE[1])
+    _, y = model.simulate(25, seed=1)
+    y[7] = np.nan
+    theta = 1.1 * model.theta
+    labels = [str(name).split("[")[0] for name in model.theta_names]
+    sizes = [labels.count(label) for label in dict.fromkeys(labels)]
+    assert sizes == [9, 6, 6, 3, 3, 6]
+
+    def covariance(entries, size):
+        places = np.tril_indices(size)
+        root = jnp.linalg.inv(jnp.zeros((size, size)).at[places].set(entries))
+        return root @ root.T
+
+    def likelihood(theta, y):
+        a, q, h, r, mean, first = jnp.split(theta, np.cumsum(sizes)[:-1])
+        system = (a.reshape(3, 3), covariance(q, 3), h.reshape(2, 3), covariance(r, 2), mean)
+        return kalman((*system, covariance(first, 3)), y)
+
+    gradient, _ = derivatives(likelihood, theta, y)
+    est = smw.score(model, y, theta, 50, 50, seed=6)
+    assert agrees(est, gradient)
+    # the test sees the largest component and its sign
+    largest = np.argmax(np.abs(gradient))
+    assert abs(gradient[largest]) > 7 * est.standard_error[largest]
+    with _compat.enable_x64():
+        exact = float(likelihood(jnp.asarray(theta), y))
+    assert smw.kalman_smoother(model.with_theta(theta), y).log_likelihood == pytest.approx(exact)
+
+
+def test_information_agrees_with_the_kalman_filter():
+    places = np.array([0, 1, 3])
+    est = smw.observed_information(LINEAR, Y, THETA, 40, 200, free=list(places), seed=7)
+    assert agrees(est, -SECOND[np.ix_(places, places)][np.tril_indices(3)])
+    matrix = est.diagnostics["matrix"]
+    np.testing.assert_array_equal(matrix, matrix.T)
+
+
+def test_score_of_a_finite_chain_agrees_with_the_forward_algorithm():
+    model = smw.models.finite_hmm([0.3, 0.7], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 0.7])
+    _, y = model.simulate(30, seed=1)
+
+    def likelihood(theta, y):
+        first, matrix, means, scales = theta[:2], theta[2:6].reshape(2, 2), theta[6:8], theta[8:]
+
+        def step(carry, y_t):
+            law, total = carry
+            law = law * jnp.exp(-0.5 * ((y_t - means) / scales) ** 2) / scales
+            return (law / law.sum() @ matrix, total + jnp.log(law.sum())), None
+
+        return jax.lax.scan(step, (first, 0.0), jnp.asarray(y))[0][1]
+
+    gradient, _ = derivatives(likelihood, model.theta, y)
+    est = smw.score(model, y, None, 20, 60, seed=1)
+    assert agrees(est, gradient)
+    # a state that the observations leave no doubt of has other particles to change to
+    assert est.diagnostics["update_rate"].min() > 0.2
+    assert "stuck-chains" not in [caution.code for caution in est.cautions]
+    for learn in (smw.maximum_likelihood, lambda *a: next(smw.online_maximum_likelihood(*a))):
+        with pytest.raises(ValueError, match=r"free: initial_probabilities\[0\] is one of"):
+            learn(model, y, None, 20)
+
+
+@pytest.mark.slow
+def test_score_intervals_cover_40_runs_sees_65_percent():
+    # at 95 %, at most 9 of 40 miss but for one time in 100,000
+    model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
+    y = model.simulate(15, seed=3)[1]
+    theta = np.array([0.5, 1.3, 1.0, 0.8, 0.0, 2.0])
+    truth, _ = derivatives(scalar_likelihood, theta, y)
+    missed = np.zeros(2)
+    for seed in range(40):
+        est = smw.score(model, y, theta, 20, 30, free=[0, 1], chains=4, seed=seed)
+        lower, upper = est.interval()
+        missed += (truth[:2] < lower) | (truth[:2] > upper)
+    assert (missed <= 9).all()
+
+
+@pytest.mark.slow
+def test_information_intervals_cover_40_runs_sees_65_percent():
+    # at 95 %, at most 9 of 40 miss but for one time in 100,000
+    model = smw.models.linear_gaussian(0.7, 1.0, 1.0, 0.5, 0.0, 1.0)
+    y = model.simulate(15, seed=4)[1]
+    theta = np.array([0.5, 1.3, 1.0, 0.8, 0.0, 1.0])
+    _, second = derivatives(scalar_likelihood, theta, y)
+    truth = -second[[0, 1, 1], [0, 0, 1]]
+    missed = np.zeros(3)
+    for seed in range(40):
+        est = smw.observed_information(model, y, theta, 16, 20, free=[0, 1], chains=4, seed=seed)
+        lower, upper = est.interval()
+        missed += (truth < lower) | (truth > upper)
+    assert (missed <= 9).all()
+
+
+def test_a_run_depends_on_its_seed_only():
+    common = {"n_particles": 40, "budget": 20, "free": [0, 1], "chains": 3}
+    one = smw.score(LINEAR, Y, THETA, **common, seed=8)
+    np.testing.assert_array_equal(
+        one.value, smw.score(LINEAR, Y, THETA, **common, seed=8, executor="threads").value
+    )
+    again = smw.score(LINEAR, Y, THETA, **common, seed=one.provenance["seed"])
+    np.testing.assert_array_equal(one.value, again.value)
+    other = smw.score(LINEAR, Y, THETA, **common, seed=9)
+    assert (one.value != other.value).all()
+    # a fit takes its first path after the parameters of its start, in every chain
+    fits = [
+        smw.maximum_likelihood(
+            LINEAR, Y, THETA, 40, 20, free=[0, 1], chains=2, information=False, seed=8, executor=e
+        )
+        for e in (None, "threads")
+    ]
+    np.testing.assert_array_equal(fits[0].iterates, fits[1].iterates)
+
+
+def test_score_reaches_a_precision():
+    est = smw.score(LINEAR, Y, THETA, 40, free=[0], precision=smw.Precision(absolute=2.5), seed=10)
+    lower, upper = est.interval()
+    assert upper - lower <= 5.0
+    assert agrees(est, GRADIENT[:1])
+    with pytest.warns(smw.PrecisionWarning, match="max_budget=30 sweeps"):
+        smw.score(LINEAR, Y, THETA, 40, free=[0],
+                  precision=smw.Precision(absolute=1e-3, max_budget=30), seed=10)  # fmt: skip
+
+
+def test_a_proposal_moves_chains_past_an_outlier():
+    # exact: the Kalman filter, in the variances of the ready model
+    y = AR_Y.copy()
+    y[6] = 3.0
+    theta = np.array([0.7, 0.5, 0.3])
+    model = smw.StateSpaceModel(**{**AR, "theta": theta})
+
+    def likelihood(th, y):
+        return scalar_likelihood(jnp.array([th[0], th[1] ** 2, 1.0, th[2] ** 2, 0.0, 1.0]), y)
+
+    truth, _ = derivatives(likelihood, theta, y)
+    ahead = smw.Proposal(sample=sample_ar_given_y, logpdf=logpdf_ar_given_y)
+    est = smw.score(model, y, None, 30, 60, proposal=ahead, seed=1)
+    assert est.diagnostics["update_rate"].min() > 0.5
+    assert agrees(est, truth)
+    alone = smw.score(model, y, None, 30, 60, seed=1)
+    assert alone.diagnostics["update_rate"].min() < 0.2
+    assert (est.standard_error < 0.7 * alone.standard_error).all()
+    fit = smw.maximum_likelihood(model, y, None, 30, 20, proposal=ahead, chains=2, seed=1)
+    known = fit.theta.provenance["arguments"]["proposal"]["sample"]
+    assert known.startswith(f"{__name__}.sample_ar_given_y ")
+    with pytest.raises(TypeError, match="proposal: got int"):
+        smw.score(model, y, None, 30, 60, proposal=3)
+
+
+@numba.njit
+def ar_given_y(x_prev, y, theta):
+    gain = theta[1] ** 2 / (theta[1] ** 2 + theta[2] ** 2)
+    return theta[0] * x_prev + gain * (y - theta[0] * x_prev), theta[2] * np.sqrt(gain)
+
+
+def sample_ar_given_y(rng, x_prev, y, t, theta):
+    mean, scale = ar_given_y(x_prev, y, theta)
+    return mean + scale * rng.standard_normal()
+
+
+def logpdf_ar_given_y(x_prev, x, y, t, theta):
+    mean, scale = ar_given_y(x_prev, y, theta)
+    return -0.5 * (((x - mean) / scale) ** 2 + LOG_2_PI) - np.log(scale)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"free": ["nothing"]}, ValueError, "'nothing' is not a parameter"),
+        ({"free": []}, ValueError, "different parameters"),
+        ({"free": [0, 0]}, ValueError, "different parameters"),
+        ({"free": [9]}, ValueError, "out of 6"),
+        ({"method": "other"}, ValueError, "method"),
+        ({"densities": {"other": abs}}, ValueError, "densities"),
+        ({"n_paths": 0}, ValueError, "n_paths"),
+        ({"chains": 1}, ValueError, "chains"),
+        ({"burn_in": 50}, ValueError, "burn_in"),
+        ({"theta": [1.0]}, ValueError, "theta"),
+        ({"n_particles": 1}, ValueError, "n_particles"),
+        ({"model": None}, TypeError, "model"),
+        ({"precision": smw.Precision(absolute=1.0)}, ValueError, "exactly one"),
+    ],
+    ids=lambda value: None if isinstance(value, type | str) else next(iter(value)),
+)
+def test_bad_arguments_of_score(changes, error, message):
+    arguments = {"model": LINEAR, "y": Y, "theta": THETA, "n_particles": 10, "budget": 20}
+    with pytest.raises(error, match=message):
+        smw.score(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["a"], "names: got 1; expected 2"), (["a", "a"], "names: 'a' occurs twice")],
+)
+def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
+    def no_run(*args, **kwargs):
+        raise AssertionError("the run began")
+
+    for home in (scores, score_climbing):
+        monkeypatch.setattr(home, "open_run", no_run)
+    with pytest.raises(ValueError, match=message):
+        smw.score(LINEAR, Y, THETA, 10, 20, free=[0, 1], names=names)
+    with pytest.raises(ValueError, match=message):
+        smw.markov_score_climbing(lambda z: -(z[0] ** 2), [0.0, 0.0], 10, 20, names=names)
+
+
+def test_a_row_of_which_a_part_is_missing_is_named():
+    y = np.ones((8, 2))
+    y[6, 1] = np.nan
+    with pytest.raises(smw.ModelError, match=r"at time 6, of which a part is missing"):
+        smw.score(THREE, y, None, 10, 10, seed=1)
+
+
+def test_the_module_imports_neither_jax_nor_numba():
+    code = (
+        "import sys, smcweights; smcweights.score; smcweights.maximum_likelihood; "
+        "print({'jax', 'numba', 'arviz', 'xarray', 'scipy.special'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
