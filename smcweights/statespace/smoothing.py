@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import names_of
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
@@ -143,7 +144,8 @@ def paris(
     method = backward_method(model, backward)
     series.functions()
     given = (functional, initial_functional)
-    *_, scalar, own_names = compiled_functional(series.model, *given, len(series.rows))
+    *_, size, scalar, own_names = compiled_functional(series.model, *given, len(series.rows))
+    labels = own_names if names is None else names_of(names, size)
     root = seed_sequence(seed)
     with open_run(
         partial(_smoothed, series, given, (draws, method), describe(root)), executor=executor,
@@ -161,7 +163,7 @@ def paris(
         sum(entry["tally"] for entry in runs),
         method="paris",
         scalar=scalar,
-        names=own_names if names is None else names,
+        names=labels,
         cost={
             "evaluations": series.n * len(series.rows) * repeats,
             "seconds": time.perf_counter() - began,
@@ -308,7 +310,7 @@ class OnlineSmoother:
         *self._sums, self._scalar, own_names = compiled_functional(
             model, functional, initial_functional, n_steps=1
         )
-        self._names = own_names if names is None else names
+        self._names = own_names if names is None else names_of(names, self._sums[2])
         self._root = seed_sequence(seed)
         self._clouds: list[Cloud] = []
         self._log_z = np.zeros(self._repeats)

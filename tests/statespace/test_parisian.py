@@ -5,6 +5,7 @@ Bounds of 5.5 standard errors and more: a false alarm in 10^5 runs of the file.
 
 import math
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -252,3 +253,24 @@ def test_a_proposal_leaves_chains_unbiased_where_a_bootstrap_filter_cannot_follo
     assert rates[0] > 0.3 > 3 * rates[1]
     with pytest.raises(TypeError, match="proposal"):
         smw.parisian_particle_gibbs(model, y, smw.functionals.sum_of_states, 8, 20, proposal=1)
+
+
+class Idle(ThreadPoolExecutor):
+    """An executor that no job may reach."""
+
+    def submit(self, *args, **kwargs):
+        raise AssertionError("the work began")
+
+
+@pytest.mark.parametrize("names", [["a", "b"], [7], 7])
+def test_wrong_names_are_refused_before_the_work(names):
+    others = {"names": names, "seed": 1}
+    with Idle(1) as executor:
+        for call in (
+            lambda: smw.paris(LINEAR, Y, H, 20, executor=executor, **others),
+            lambda: smw.parisian_particle_gibbs(LINEAR, Y, H, 20, 20, executor=executor, **others),
+            lambda: smw.unbiased_smoothing(LINEAR, Y, H, 20, 20, executor=executor, **others),
+            lambda: smw.OnlineSmoother(LINEAR, H, 20, **others),
+        ):
+            with pytest.raises((TypeError, ValueError), match="names: "):
+                call()
