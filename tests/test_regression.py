@@ -81,6 +81,22 @@ def test_a_careless_cut_off_ruins_and_selection_refuses_it():
     assert (select(noise, [Choice("none"), restrained, careless]) == 0).all()
 
 
+def test_the_coefficients_of_a_fold_never_saw_it():
+    rng = np.random.default_rng(7)
+    z, t = collinear(rng, 60)
+    folds = [moments(z[f::3], t[f::3]) for f in range(3)]
+    choices = [Choice("all", 10, 0.1)]
+    chosen = np.zeros(2, dtype=int)
+    earlier = moments(*collinear(rng, 20))
+    b = cross_fit(folds, chosen, choices, earlier)
+    others = coefficients(folds[0] + folds[2] + earlier, choices[0])
+    np.testing.assert_allclose(b[1], others, rtol=1e-9)
+    changed = cross_fit([folds[0], folds[1] + folds[1], folds[2]], chosen, choices, earlier)
+    np.testing.assert_allclose(changed[1], b[1], rtol=1e-9)
+    assert np.abs(changed[0] - b[0]).max() > 1e-6
+
+
+@pytest.mark.slow
 def test_cross_fitted_means_are_unbiased_and_say_their_variance():
     """4,000 repetitions; |z| > 5 is a false alarm once in a million, a bias of 8 % of one standard
     error is seen with probability above 0.5; the variance is seen to 15 %."""
