@@ -84,37 +84,23 @@ def sweep(
     """
     from . import kernels
 
-    n_steps, dim = len(rows), cloud.x.shape[2]
+    n_steps, dim = len(rows), cloud.particles.x.shape[2]
     own = np.zeros((n_steps, dim)) if path is None else np.array(path).reshape(n_steps, dim)
     cloud.options[kernels.FROZEN] = -1 if path is None else 0
     cloud.options[kernels.FIRST], cloud.options[kernels.END] = 0, n_steps
-    means = np.empty((sweeps, cloud.tau.shape[2]))
-    paths = np.empty((sweeps if keep else 0, n_steps, dim))
-    changes, ess, log_z = np.zeros((2, n_steps)), np.empty(sweeps), np.empty(sweeps)
-    kernels.gibbs_sweeps(
-        *cloud.loops,
-        cloud.rng,
-        rows,
-        cloud.theta,
-        cloud.options,
-        cloud.threshold,
-        own,
-        cloud.x,
-        cloud.log_w,
-        cloud.ancestors,
-        cloud.backward,
-        cloud.tau,
-        way,
-        means,
-        paths,
-        changes,
-        ess,
-        log_z,
-        cloud.tally,
-        cloud.status,
+    left = kernels.Sweeps(
+        np.empty((sweeps, cloud.particles.tau.shape[2])),
+        np.empty((sweeps if keep else 0, n_steps, dim)),
+        np.zeros((2, n_steps)),
+        np.empty(sweeps),
+        np.empty(sweeps),
     )
-    raise_status(cloud.status, rows, cloud.x)
-    return Sweeps(means, own, paths, changes[0], changes[1], ess, log_z)
+    kernels.ready(kernels.gibbs_sweeps)(
+        *cloud.loops, cloud.rng, cloud.told(rows, own), cloud.particles, way, left, cloud.report
+    )
+    raise_status(cloud.report.status, rows, cloud.particles.x)
+    changes, moves = left.changes
+    return Sweeps(left.means, own, left.paths, changes, moves, left.ess, left.log_z)
 
 
 class Job(NamedTuple):

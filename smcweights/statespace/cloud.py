@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import raise_status, scheme_code
+from .model import raise_status
 from .series import Series
+
+if TYPE_CHECKING:
+    from .kernels import Told
 
 __all__ = ["Cloud"]
 
@@ -21,6 +24,7 @@ class Cloud:
     """Particles on their way through time: the arrays that the kernels fill.
 
     Rows of time t are at t % depth. `advance` takes the observations of the times from `t` on.
+    Without `backward` there are no functions for what goes back: a filter, and nothing else.
     """
 
     def __init__(
@@ -29,7 +33,7 @@ class Cloud:
         rng: np.random.Generator,
         *,
         depth: int = 2,
-        sums: tuple[Any, Any, int] | None = None,
+        sums: tuple[Any, ...] | None = None,
         draws: int = 0,
         method: int = 0,
         backward_depth: int = 1,
@@ -40,75 +44,110 @@ class Cloud:
         from . import kernels
 
         n, dim = series.n, series.model.dim
-        f = series.functions(rejection=backward)
-        add_first, add, size = sums or (kernels.add_nothing_first, kernels.add_nothing, 0)
+        f = series.functions(backward=backward)
+        add_first, add, size = (sums or (f.add_first, f.add, 0))[:3]
         self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
-        self.rng, self.threshold = rng, series.threshold
+        self.alone = not backward and not f.lookahead
+        self.rng, self.threshold, self.moments = rng, series.threshold, moments
         self.theta = series.model.theta.copy()
-        self.options = np.zeros(10, dtype=np.int64)
-        self.options[kernels.SCHEME] = scheme_code(series.scheme)
+        self.options = np.zeros(9, dtype=np.int64)
+        self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
         self.options[kernels.DRAWS] = draws
         self.options[kernels.METHOD] = method
-        self.options[kernels.CAP] = n
         self.options[kernels.FROZEN] = -1
         self.options[kernels.LOOKAHEAD] = f.lookahead
-        self.x = np.zeros((depth, n, dim))
-        self.log_w = np.empty((depth, n))
-        self.ancestors = np.zeros((depth, n), dtype=np.int32)
-        self.backward = np.zeros((backward_depth, n), dtype=np.int32)
-        self.tau = np.zeros((2, n, size))
-        self.roots = np.zeros((2, n) if roots else (0, 0), dtype=np.int32)
-        self.tally = np.zeros(3, dtype=np.int64)
-        self.status = np.zeros(4, dtype=np.int64)
-        self.moments = moments
+        self.particles = kernels.Particles(
+            np.zeros((depth, n, dim)),
+            np.empty((depth, n)),
+            np.zeros((depth, n), dtype=np.int32),
+            np.zeros((backward_depth, n), dtype=np.int32),
+            np.zeros((2, n, size)),
+            np.zeros((2, n) if roots else (0, 0), dtype=np.int32),
+        )
+        self.report = kernels.Report(np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
         self.t = 0
+
+    def told(self, y: Array, path: Array | None = None) -> Told:
+        """What a kernel is told of a run."""
+        from . import kernels
+
+        held = np.empty((0, self.particles.x.shape[2])) if path is None else path
+        return kernels.Told(y, self.theta, self.options, self.threshold, held)
 
     def advance(self, y: Array) -> tuple[Array, Array, Array]:
         """Moments (T, 2d), effective sample sizes (T,) and log likelihood increments (T,)."""
         from . import kernels
 
-        n_steps, dim = len(y), self.x.shape[2]
+        n_steps, dim = len(y), self.particles.x.shape[2]
         moments = np.empty((n_steps, 2 * dim) if self.moments else (0, 0))
-        ess, increments = np.full(n_steps, np.nan), np.empty(n_steps)
+        record = kernels.Record(moments, np.full(n_steps, np.nan), np.empty(n_steps))
         self.options[kernels.FIRST] = self.options[kernels.OFFSET] = self.t
         self.options[kernels.END] = self.t + n_steps
-        kernels.advance(
-            *self.loops, self.rng, y, self.theta, self.options, self.threshold, np.empty((0, dim)),
-            self.x, self.log_w, self.ancestors, self.backward, self.tau, self.roots, moments, ess,
-            increments, self.tally, self.status,
-        )  # fmt: skip
-        if self.status[0]:
+        run = (self.rng, self.told(y), self.particles, record)
+        status = self.report.status
+        if self.alone:
+            kernels.ready(kernels.filter_forward)(*self.loops[:2], *run, status)
+        else:
+            kernels.ready(kernels.advance)(*self.loops, *run, self.report)
+        if status[0]:
             padded = np.concatenate([np.full((self.t, y.shape[1]), np.nan), y])
-            before = np.concatenate([np.full(self.t, np.nan), ess])
-            if 0 < self.t == self.status[1]:
+            before = np.concatenate([np.full(self.t, np.nan), record.ess])
+            if 0 < self.t == status[1]:
                 before[self.t - 1] = 1 / (self.weights**2).sum()
-            raise_status(self.status, padded, self.x, before)
+            raise_status(status, padded, self.particles.x, before)
         self.t += n_steps
-        return moments, ess, increments
+        return moments, record.ess, record.increments
+
+    def draw_ancestors(self, y: Array, draws: int, method: int) -> NDArray[np.int32]:
+        """Backward draws (N, draws) of the last time, as PaRIS makes them; y (T, p) for errors."""
+        from . import kernels
+
+        now, before, p = (self.t - 1) % 2, self.t % 2, self.particles
+        step = kernels.Step(
+            p.x[before], p.log_w[before], p.x[now], p.ancestors[now], self.t - 1, self.theta
+        )
+        picks = np.empty((p.x.shape[1], draws), dtype=np.int32)
+        kernels.ready(kernels.backward_draws)(
+            *self.loops[3:6], self.rng, method, len(picks), step, picks, self.report
+        )
+        raise_status(self.report.status, y, p.x)
+        return picks
+
+    def draw_paths(self, y: Array, n_paths: int, method: int) -> NDArray[np.int32]:
+        """Indices (T, n_paths) of paths drawn back through a cloud that kept all times."""
+        from . import kernels
+
+        chosen = np.empty((len(y), n_paths), dtype=np.int32)
+        kernels.ready(kernels.backward_paths)(
+            *self.loops[3:6], self.rng, method, self.theta, self.particles, chosen, self.report
+        )
+        raise_status(self.report.status, y, self.particles.x)
+        return chosen
 
     @contextmanager
     def kept_on_error(self, n_steps: int) -> Iterator[None]:
         """What an error leaves as it was: the particles, their generator, everything."""
+        p = self.particles
         # one step writes into the rows of its own time, but for the roots
-        names = ["roots", "tally", "status"]
+        arrays = [p.roots, *self.report]
         if n_steps > 1:
-            names += ["x", "log_w", "ancestors", "backward", "tau"]
-        kept = {name: getattr(self, name).copy() for name in names}
+            arrays += [p.x, p.log_w, p.ancestors, p.backward, p.tau]
+        kept = [array.copy() for array in arrays]
         t, state = self.t, self.rng.bit_generator.state
         try:
             yield
         except BaseException:
-            for name, array in kept.items():
-                getattr(self, name)[...] = array
+            for array, before in zip(arrays, kept, strict=True):
+                array[...] = before
             self.t, self.rng.bit_generator.state = t, state
             raise
 
     @property
     def weights(self) -> Array:
         """Normalised weights of the last time."""
-        return np.exp(self.log_w[(self.t - 1) % len(self.log_w)])
+        return np.exp(self.particles.log_w[(self.t - 1) % len(self.particles.log_w)])
 
     @property
     def sums(self) -> Array:
         """Estimated smoothed sums at the last time, shape (J,)."""
-        return self.weights @ self.tau[(self.t - 1) % 2]
+        return self.weights @ self.particles.tau[(self.t - 1) % 2]

@@ -30,7 +30,6 @@ from .model import (
     choice,
     compiled,
     count,
-    raise_status,
 )
 from .series import Series, arrived, checked_series
 
@@ -204,7 +203,7 @@ def particle_filter(
     )  # fmt: skip
     repeats = count("repeats", repeats)
     root = seed_sequence(seed)
-    series.functions(rejection=False)
+    series.functions(backward=False)
     with open_run(
         partial(_filtered, series, bool(store), describe(root)), executor=executor,
         progress=progress, seed=root, total=repeats, unit="filters", description="particle_filter",
@@ -254,7 +253,7 @@ def particle_filter(
     )
 
 
-def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict[str, Array]:
+def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict[str, Any]:
     """One filter of several; the first keeps its particles where they are wanted."""
     store = store and r == 0
     cloud = Cloud(
@@ -263,9 +262,10 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
     )  # fmt: skip
     moments, ess, increments = cloud.advance(series.rows)
     found = {"moments": moments, "ess": ess, "increments": increments, "weights": cloud.weights,
-             "roots": cloud.roots[0]}  # fmt: skip
+             "roots": cloud.particles.roots[0]}  # fmt: skip
     if store:
-        found |= {"x": cloud.x, "log_w": cloud.log_w, "ancestors": cloud.ancestors}
+        x, log_w, ancestors = cloud.particles[:3]
+        found |= {"x": x, "log_w": log_w, "ancestors": ancestors}
     return found
 
 
@@ -452,7 +452,7 @@ class OnlineFilter:
         self.t += 1
         self._seconds += time.perf_counter() - began
         error, freedom, diagnostics, cautions = _from_genealogy(
-            cloud.roots[0], cloud.weights, series, self.t
+            cloud.particles.roots[0], cloud.weights, series, self.t
         )
         cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + cautions
         tell_once("OnlineFilter", cautions, self._told, 2)
@@ -467,10 +467,10 @@ class OnlineFilter:
             provenance=provenance("OnlineFilter", self._root, series.arguments()),
         )
         now, dim, shaped = (self.t - 1) % 2, series.model.dim, series.shaped
+        x, log_w = (array[now : now + 1].copy() for array in cloud.particles[:2])
         return FilterResult(
             estimate, shaped(moments[:, :dim]), shaped(moments[:, dim:]), ess, increments,
-            shaped(cloud.x[now : now + 1].copy()), cloud.log_w[now : now + 1].copy(),
-            model=series.model, root=self._root,
+            shaped(x), log_w, model=series.model, root=self._root,
         )  # fmt: skip
 
 
@@ -533,15 +533,13 @@ def backward_simulation(
     choice("method", method, ("auto", "rejection", "exact"))
     if method == "rejection" and not functions.bounded:
         raise ValueError("method: rejection needs a transition_logpdf_bound; expected 'exact'")
-    cap = x.shape[1] if functions.bounded and method != "exact" else 0
-    cube = np.array(x).reshape(*x.shape[:2], -1)
-    chosen = np.zeros((len(cube), n_paths), dtype=np.int32)
-    status = np.zeros(4, dtype=np.int64)
-    rng = generator(seed_sequence(seed), "backward_simulation")
-    kernels.backward_paths(
-        functions.pair, functions.bound, functions.reject, rng, model.theta.copy(),
-        cap, cube, np.array(log_w), chosen, np.zeros(3, dtype=np.int64), status,
+    rejected = functions.bounded and method != "exact"
+    cloud = Cloud(
+        Series(model, y.reshape(len(y), -1), y.ndim == 2, x.shape[1]),
+        generator(seed_sequence(seed), "backward_simulation"), depth=len(y),
     )  # fmt: skip
-    raise_status(status, y.reshape(len(y), -1), cube)
+    cube = cloud.particles.x
+    cube[...], cloud.particles.log_w[...] = x.reshape(cube.shape), log_w
+    chosen = cloud.draw_paths(y, n_paths, kernels.HYBRID if rejected else kernels.EXACT)
     paths = np.swapaxes(np.take_along_axis(cube, chosen[:, :, None].astype(np.int64), 1), 0, 1)
     return paths[..., 0] if model.state_dim is None else paths

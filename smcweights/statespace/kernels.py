@@ -1,15 +1,17 @@
 """Compiled loops of the room: arrays and functions in, arrays out, nothing checked.
 
 A model reaches them as functions of one shape each (`START` ... `ADD`), passed with explicit
-types, so that the loops are compiled once for all models and found in numba's cache by the next
-process. Particles at time t stand in row ``t % depth`` of their arrays: depth 2 forgets, depth T
-keeps everything.
+types, so that the loops are compiled once for all models, when first used, and found in numba's
+cache by the next process. Particles at time t stand in row ``t % depth`` of their arrays: depth 2
+forgets, depth T keeps everything.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, njit, types
@@ -40,24 +42,129 @@ ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
 # previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
 ADD_SIGNATURE = _i(_matrix, _i, _matrix, _i, _matrix, _i, _i, _vector, _matrix, _i)
 
-_functions = (
-    types.FunctionType(START_SIGNATURE),
-    types.FunctionType(MOVE_SIGNATURE),
-    types.FunctionType(LOOK_SIGNATURE),
-    types.FunctionType(PAIR_SIGNATURE),
-    types.FunctionType(BOUND_SIGNATURE),
-    types.FunctionType(REJECT_SIGNATURE),
-    types.FunctionType(ADD_FIRST_SIGNATURE),
-    types.FunctionType(ADD_SIGNATURE),
-)
-
+SCHEMES = ("multinomial", "stratified", "systematic", "residual")
 MULTINOMIAL, STRATIFIED, SYSTEMATIC, RESIDUAL = range(4)
 EXACT, HYBRID, MCMC = range(3)
 # what `status[0]` says; `status[1:4]` is the time, the particle and its partner
 FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE, NOT_A_STATE = range(7)
 # where `options` holds what
-FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, CAP, FROZEN, LOOKAHEAD, REDRAW = range(10)
+FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, FROZEN, LOOKAHEAD, REDRAW = range(9)
 BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
+
+
+# Groups of arrays; every kernel unpacks them on its first lines: to look into a group within a loop
+# takes twice the time. Functions are arguments of their own, by whose types numba's cache finds
+# kernels.
+
+
+class Backward(NamedTuple):
+    """How ancestors are drawn: EXACT, HYBRID or MCMC, and by how many tries at most."""
+
+    pair: Any
+    bound: Any
+    reject: Any
+    method: int
+    cap: int
+
+
+class Told(NamedTuple):
+    """What a run is told: y (T, p), theta, options, the threshold, a path (T, d) to follow."""
+
+    y: Any
+    theta: Any
+    options: Any
+    threshold: float
+    path: Any
+
+
+class Particles(NamedTuple):
+    """States (depth, n, d), log weights, ancestors; first backward draws, sums (2, n, J), roots."""
+
+    x: Any
+    log_w: Any
+    ancestors: Any
+    backward: Any
+    tau: Any
+    roots: Any
+
+
+class Step(NamedTuple):
+    """From t - 1 to t: states and log weights before, states now and their real ancestors."""
+
+    x_prev: Any
+    log_w: Any
+    x: Any
+    ancestors: Any
+    t: int
+    theta: Any
+
+
+class Record(NamedTuple):
+    """What a filter leaves of each time: means and variances, sample sizes, log increments."""
+
+    moments: Any
+    ess: Any
+    increments: Any
+
+
+class Report(NamedTuple):
+    """Draws, tries and exact draws so far (`tally`); what went wrong, and where (`status`)."""
+
+    tally: Any
+    status: Any
+
+
+class Sweeps(NamedTuple):
+    """What sweeps of a chain leave: smoothed sums, paths, changes by time, sizes, likelihoods."""
+
+    means: Any
+    paths: Any
+    changes: Any
+    ess: Any
+    log_z: Any
+
+
+_functions = tuple(
+    types.FunctionType(signature)
+    for signature in (
+        START_SIGNATURE, MOVE_SIGNATURE, LOOK_SIGNATURE, PAIR_SIGNATURE, BOUND_SIGNATURE,
+        REJECT_SIGNATURE, ADD_FIRST_SIGNATURE, ADD_SIGNATURE,
+    )
+)  # fmt: skip
+_told = types.NamedTuple((_matrix, _vector, _whole, _f, _matrix), Told)
+_particles = types.NamedTuple((_cube, _matrix, _indices, _indices, _cube, _indices), Particles)
+_step = types.NamedTuple((_matrix, _vector, _matrix, _index, _i, _vector), Step)
+_record = types.NamedTuple((_matrix, _vector, _vector), Record)
+_report = types.NamedUniTuple(_whole, 2, Report)
+_sweeps = types.NamedTuple((_matrix, _cube, _matrix, _vector, _vector), Sweeps)
+
+
+_LOCK = threading.Lock()
+_declared: dict[Any, Any] = {}
+
+
+def declared(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A kernel that is called from Python: see `ready`."""
+
+    def dispatcher(function: Callable[..., Any]) -> Any:
+        kernel = njit(cache=True, nogil=True)(function)
+        _declared[kernel] = signature
+        return kernel
+
+    return dispatcher
+
+
+def ready(kernel: Any) -> Any:
+    """A kernel compiled for the types that it was declared with, once for the functions of all
+    models; called as it is, it would be compiled for each.
+    """
+    if kernel in _declared:
+        with _LOCK:
+            if kernel in _declared:
+                kernel.compile(_declared[kernel])
+                kernel.disable_compile()
+                del _declared[kernel]
+    return kernel
 
 
 @intrinsic
@@ -77,31 +184,31 @@ def vector_row(a: Any, i: Any) -> Any:
     return carray(pointer(a.ctypes.data + i * a.shape[1] * a.itemsize), a.shape[1])
 
 
-@njit(LOOK_SIGNATURE, cache=True, nogil=True)
+@declared(LOOK_SIGNATURE)
 def no_lookahead(x, y, row, t, theta, out):
     """For filters that look at the present only."""
     return 0
 
 
-@njit(BOUND_SIGNATURE, cache=True, nogil=True)
+@declared(BOUND_SIGNATURE)
 def no_bound(t, theta):
     """For models that know none."""
     return np.inf
 
 
-@njit(ADD_FIRST_SIGNATURE, cache=True, nogil=True)
+@declared(ADD_FIRST_SIGNATURE)
 def add_nothing_first(x, i, y, row, theta, out, k):
     """For functionals without a term at t = 0."""
     return 0
 
 
-@njit(ADD_SIGNATURE, cache=True, nogil=True)
+@declared(ADD_SIGNATURE)
 def add_nothing(x_prev, prev, x, i, y, row, t, theta, out, k):
     """For runs without a functional."""
     return 0
 
 
-@njit(REJECT_SIGNATURE, cache=True, nogil=True)
+@declared(REJECT_SIGNATURE)
 def no_rejection(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks, tally):
     """For models without a bound."""
     return 0
@@ -271,8 +378,9 @@ def from_alias(rng, table):
 
 
 @njit(cache=True, nogil=True)
-def fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
+def fill_backward(pair, step, i, cumulative):
     """Cumulative backward weights of particle i; False when all of them are zero."""
+    x_prev, log_w, x, _, t, theta = step
     n = cumulative.size
     largest = -np.inf
     for prev in range(n):
@@ -293,73 +401,78 @@ def fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative):
 
 
 @njit(cache=True, nogil=True)
-def draw_by_rejection(
-    rng, bound, reject, cap, x_prev, log_w, x, targets, t, theta, picks, tally, status
-):
+def draw_by_rejection(rng, backward, step, targets, picks, report):
     """Backward indices of the targets into `picks`, -1 where an exact draw is left to do."""
+    _, bound, reject, _, cap = backward
+    x_prev, log_w, x, _, t, theta = step
+    tally, status = report
     n = log_w.size
     table, stack = np.empty((n, 2)), np.empty(n, dtype=np.int64)
     fill_alias(np.exp(log_w), table, stack)
     code = reject(rng, x_prev, x, targets, t, theta, bound(t, theta), cap, table, picks, tally)
     if code < 0:
-        fail(status, BOUND_TOO_LOW, t, (-1 - code) // n, (-1 - code) % n)
-        return BOUND_TOO_LOW
+        return fail(status, BOUND_TOO_LOW, t, (-1 - code) // n, (-1 - code) % n)
     return FINE
 
 
 @njit(cache=True, nogil=True)
-def backward_step(
-    rng, pair, bound, reject, add, x_prev, log_w, x, ancestors, y, row, t, theta, draws, method,
-    cap, old, new, chosen, tally, status,
-):  # fmt: skip
-    """Smoothed sums of the particles at time t from those at t - 1, and their first indices."""
-    n, sums = x.shape[0], new.shape[1]
-    cumulative, table = np.empty(n), np.empty((n, 2))
-    picks = np.full((n, draws), -1, dtype=np.int32)
+def draw_backward(rng, backward, step, picks, report):
+    """Backward indices picks[i, draw] of all particles at time t."""
+    pair, _, _, method, _ = backward
+    x_prev, log_w, x, ancestors, t, theta = step
+    tally, status = report
+    n, draws = picks.shape
+    cumulative, table = np.empty(log_w.size), np.empty((log_w.size, 2))
     tally[0] += n * draws
-    if method == HYBRID:
-        everyone = np.arange(n).astype(np.int32)
-        code = draw_by_rejection(
-            rng, bound, reject, cap, x_prev, log_w, x, everyone, t, theta, picks, tally, status
-        )
-        if code != FINE:
-            return code
     if method == MCMC:
-        fill_alias(np.exp(log_w), table, np.empty(n, dtype=np.int64))
+        fill_alias(np.exp(log_w), table, np.empty(log_w.size, dtype=np.int64))
         tally[1] += n * draws
-    for i in range(n):
-        known = False
-        for j in range(sums):
-            new[i, j] = 0.0
-        current = np.int64(ancestors[i])
-        current_log = pair(x_prev, current, x, i, t, theta) if method == MCMC else 0.0
-        for k in range(draws):
-            if method == MCMC:
+        for i in range(n):
+            current = np.int64(ancestors[i])
+            current_log = pair(x_prev, current, x, i, t, theta)
+            for k in range(draws):
                 prev = from_alias(rng, table)
                 value = pair(x_prev, prev, x, i, t, theta)
                 if math.isnan(value) or not current_log > -np.inf:
-                    fail(status, NO_ANCESTOR, t, i, prev)
-                    return NO_ANCESTOR
+                    return fail(status, NO_ANCESTOR, t, i, prev)
                 if rng.standard_exponential() > current_log - value:
                     current, current_log = prev, value
-            else:
-                current = np.int64(picks[i, k])
-            if current < 0:
+                picks[i, k] = current
+        return FINE
+    picks[:, :] = -1
+    if method == HYBRID:
+        everyone = np.arange(n).astype(np.int32)
+        code = draw_by_rejection(rng, backward, step, everyone, picks, report)
+        if code != FINE:
+            return code
+    for i in range(n):
+        known = False
+        for k in range(draws):
+            if picks[i, k] < 0:
                 if not known:
-                    known = fill_backward(pair, x_prev, log_w, x, i, t, theta, cumulative)
+                    known = fill_backward(pair, step, i, cumulative)
                     if not known:
-                        fail(status, NO_ANCESTOR, t, i, -1)
-                        return NO_ANCESTOR
+                        return fail(status, NO_ANCESTOR, t, i, -1)
                 tally[2] += 1
-                current = find(cumulative, rng.random() * cumulative[n - 1])
-            if k == 0:
-                chosen[i] = current
-            for j in range(sums):
-                new[i, j] += old[current, j]
-            add(x_prev, current, x, i, y, row, t, theta, new, i)
-        for j in range(sums):
-            new[i, j] /= draws
+                picks[i, k] = find(cumulative, rng.random() * cumulative[-1])
     return FINE
+
+
+@njit(inline="always")
+def carry_sums(add, step, picks, y, row, old, new):
+    """Smoothed sums of the particles at time t from those of the ancestors drawn for them."""
+    x_prev, _, x, _, t, theta = step
+    n, draws = picks.shape
+    for i in range(n):
+        for j in range(new.shape[1]):
+            new[i, j] = 0.0
+        for k in range(draws):
+            prev = np.int64(picks[i, k])
+            for j in range(new.shape[1]):
+                new[i, j] += old[prev, j]
+            add(x_prev, prev, x, i, y, row, t, theta, new, i)
+        for j in range(new.shape[1]):
+            new[i, j] /= draws
 
 
 @njit(cache=True, nogil=True)
@@ -473,48 +586,133 @@ def normalise(log_w, weights):
     return log_total
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def fail(status, code, t, i, partner):
     """Say what went wrong, and where."""
     status[0], status[1], status[2], status[3] = code, t, i, partner
+    return code
 
 
-@njit(
-    _i(
-        *_functions, _rng, _matrix, _vector, _whole, _f, _matrix, _cube, _matrix, _indices,
-        _indices, _cube, _indices, _matrix, _vector, _vector, _whole, _whole,
-    ),
-    cache=True,
-    nogil=True,
-)  # fmt: skip
-def advance(
-    start, move, look, pair, bound, reject, add_first, add,
-    rng, y, theta, options, threshold, path, x,
-    log_w, ancestors, backward, tau, roots, moments, ess, increments, tally, status,
-):  # fmt: skip
-    """Particle filter from time options[FIRST] to below options[END].
+@njit(inline="always")
+def begin(log_w, ancestors, roots):
+    """Equal weights, and everybody descends from itself."""
+    n = log_w.size
+    for i in range(n):
+        log_w[i] = -math.log(n)
+        ancestors[i] = i
+    if roots.size:
+        for i in range(n):
+            roots[0, i] = i
 
-    With options[DRAWS] > 0 every particle carries its smoothed sums `tau` by that many backward
-    draws (PaRIS); with options[FROZEN] >= 0 that slot follows `path` (conditional filter).
-    """
-    n, depth, draws = x.shape[1], x.shape[0], options[DRAWS]
-    slot, scheme, method, cap = options[FROZEN], options[SCHEME], options[METHOD], options[CAP]
-    dim, sums = x.shape[2], tau.shape[2]
-    weights, first_stage, ahead = np.empty(n), np.empty(n), np.zeros(n)
-    cumulative, squares = np.empty(n), 0.0
+
+@njit(inline="always")
+def keep(log_w_prev, log_w, ancestors):
+    """Particles that are not resampled: weights and places stay."""
+    for i in range(log_w.size):
+        ancestors[i] = i
+        log_w[i] = log_w_prev[i]
+
+
+@njit(inline="always")
+def restart(level, log_w, ancestors, roots):
+    """Particles that were resampled: weights are equal again."""
+    n = log_w.size
+    for i in range(n):
+        log_w[i] = level
+    if roots.size:
+        for i in range(n):
+            roots[1, i] = roots[0, ancestors[i]]
+        for i in range(n):
+            roots[0, i] = roots[1, i]
+
+
+@njit(inline="always")
+def settle(particles, record, weights, t, row, slot, status):
+    """Normalised weights of time t, and what is told of it; what is wrong, and their squares."""
+    moments, ess, increments = record
+    x, log_w = particles.x[t % particles.x.shape[0]], particles.log_w[t % particles.x.shape[0]]
+    n, dim = x.shape
+    culprit = first_infinite(x)
+    if culprit >= 0:
+        return fail(status, NOT_A_STATE, t, culprit, -1), 0.0
+    if slot >= 0 and log_w[slot] == -np.inf:
+        return fail(status, PATH_IMPOSSIBLE, t, slot, -1), 0.0
+    total = normalise(log_w, weights)
+    if not -np.inf < total < np.inf:
+        for i in range(n):
+            if math.isnan(log_w[i]) or log_w[i] == np.inf:
+                culprit = i
+        code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
+        return fail(status, code, t, culprit, -1), 0.0
+    increments[row] = total
+    squares = squares_of(weights)
+    ess[row] = 1.0 / squares
+    if moments.size:
+        for j in range(dim):
+            mean = 0.0
+            for i in range(n):
+                mean += weights[i] * x[i, j]
+            spread = 0.0
+            for i in range(n):
+                spread += weights[i] * (x[i, j] - mean) ** 2
+            moments[row, j], moments[row, dim + j] = mean, spread
+    return FINE, squares
+
+
+@declared(_i(*_functions[:2], _rng, _told, _particles, _record, _whole))
+def filter_forward(start, move, rng, told, particles, record, status):
+    """Particle filter from time options[FIRST] to below options[END], and nothing else."""
+    y, theta, options, threshold, _ = told
+    x, log_w, ancestors, _, _, roots = particles
+    n, depth = x.shape[1], x.shape[0]
+    weights, squares = np.empty(n), 0.0
     for t in range(options[FIRST], options[END]):
         row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        if t == 0:
+            begin(log_w[0], ancestors[0], roots)
+            start(rng, x[0], y, row, log_w[0], -1, theta)
+        else:
+            if t == options[FIRST]:
+                for i in range(n):
+                    weights[i] = math.exp(log_w[before, i])
+                squares = squares_of(weights)
+            if threshold * n * squares > 1.0 - 1e-9:
+                resample(rng, options[SCHEME], weights, ancestors[now])
+                restart(-math.log(n), log_w[now], ancestors[now], roots)
+            else:
+                keep(log_w[before], log_w[now], ancestors[now])
+            move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], -1, theta)
+        code, squares = settle(particles, record, weights, t, row, -1, status)
+        if code != FINE:
+            return code
+    return FINE
+
+
+@declared(_i(*_functions, _rng, _told, _particles, _record, _report))
+def advance(
+    start, move, look, pair, bound, reject, add_first, add, rng, told, particles, record, report
+):
+    """Particle filter that may look ahead, follow a path, or carry smoothed sums.
+
+    With options[DRAWS] > 0 every particle carries its smoothed sums `tau` by that many backward
+    draws (PaRIS); with options[FROZEN] >= 0 that slot follows the path (conditional filter).
+    """
+    y, theta, options, threshold, path = told
+    x, log_w, ancestors, origin, tau, roots = particles
+    n, depth, draws, slot = x.shape[1], x.shape[0], options[DRAWS], options[FROZEN]
+    backward = Backward(pair, bound, reject, options[METHOD], n)
+    weights, first_stage, ahead = np.empty(n), np.empty(n), np.zeros(n)
+    cumulative, squares = np.empty(n), 0.0
+    picks = np.empty((n, draws), dtype=np.int32)
+    for t in range(options[FIRST], options[END]):
+        row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        step = Step(x[before], log_w[before], x[now], ancestors[now], t, theta)
         if slot >= 0:
-            for j in range(dim):
+            for j in range(x.shape[2]):
                 x[now, slot, j] = path[t, j]
         if t == 0:
-            for i in range(n):
-                log_w[now, i] = -math.log(n)
-                ancestors[now, i] = i
-            if roots.size:
-                for i in range(n):
-                    roots[0, i] = i
-            start(rng, x[now], y, row, log_w[now], slot, theta)
+            begin(log_w[0], ancestors[0], roots)
+            start(rng, x[0], y, row, log_w[0], slot, theta)
         else:
             log_stage = 0.0
             if t == options[FIRST]:
@@ -527,16 +725,12 @@ def advance(
                 log_stage = normalise(first_stage, weights)
                 if not -np.inf < log_stage < np.inf:
                     code = ALL_ZERO if log_stage == -np.inf else NOT_A_NUMBER
-                    fail(status, code, t, -1, -1)
-                    return code
+                    return fail(report.status, code, t, -1, -1)
             frozen = slot
             if slot >= 0 and options[REDRAW]:
                 # before the others are drawn, which depend on it
-                if not fill_backward(
-                    pair, x[before], log_w[before], x[now], slot, t, theta, cumulative
-                ):
-                    fail(status, NO_ANCESTOR, t, slot, -1)
-                    return NO_ANCESTOR
+                if not fill_backward(pair, step, slot, cumulative):
+                    return fail(report.status, NO_ANCESTOR, t, slot, -1)
                 frozen = find(cumulative, rng.random() * cumulative[n - 1])
             if t == options[FIRST] or options[LOOKAHEAD]:
                 squares = squares_of(weights)
@@ -544,69 +738,50 @@ def advance(
             # of the particles would bias conditional filters
             if threshold * n * squares > 1.0 - 1e-9:
                 if slot >= 0:
-                    resample_around(rng, scheme, weights, slot, frozen, ancestors[now])
+                    resample_around(rng, options[SCHEME], weights, slot, frozen, ancestors[now])
                 else:
-                    resample(rng, scheme, weights, ancestors[now])
-                level = log_stage - math.log(n)
-                for i in range(n):
-                    log_w[now, i] = level
+                    resample(rng, options[SCHEME], weights, ancestors[now])
+                restart(log_stage - math.log(n), log_w[now], ancestors[now], roots)
                 if options[LOOKAHEAD]:
                     for i in range(n):
                         log_w[now, i] -= ahead[ancestors[now, i]]
-                if roots.size:
-                    for i in range(n):
-                        roots[1, i] = roots[0, ancestors[now, i]]
-                    for i in range(n):
-                        roots[0, i] = roots[1, i]
             else:
-                for i in range(n):
-                    ancestors[now, i] = i
-                    log_w[now, i] = log_w[before, i]
+                keep(log_w[before], log_w[now], ancestors[now])
             move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], slot, theta)
-        culprit = first_infinite(x[now])
-        if culprit >= 0:
-            fail(status, NOT_A_STATE, t, culprit, -1)
-            return NOT_A_STATE
-        if slot >= 0 and log_w[now, slot] == -np.inf:
-            fail(status, PATH_IMPOSSIBLE, t, slot, -1)
-            return PATH_IMPOSSIBLE
-        total = normalise(log_w[now], weights)
-        if not -np.inf < total < np.inf:
-            code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
-            culprit = -1
-            for i in range(n):
-                if math.isnan(log_w[now, i]) or log_w[now, i] == np.inf:
-                    culprit = i
-            fail(status, code, t, culprit, -1)
+        code, squares = settle(particles, record, weights, t, row, slot, report.status)
+        if code != FINE:
             return code
-        increments[row] = total
-        squares = squares_of(weights)
-        ess[row] = 1.0 / squares
-        if moments.size:
-            for j in range(dim):
-                mean = 0.0
-                for i in range(n):
-                    mean += weights[i] * x[now, i, j]
-                spread = 0.0
-                for i in range(n):
-                    spread += weights[i] * (x[now, i, j] - mean) ** 2
-                moments[row, j], moments[row, dim + j] = mean, spread
         if draws == 0:
             continue
         if t == 0:
-            for i in range(n):
-                for j in range(sums):
-                    tau[0, i, j] = 0.0
-                add_first(x[0], i, y, row, theta, tau[0], i)
+            add_all_first(add_first, x[0], y, row, theta, tau[0])
             continue
-        code = backward_step(
-            rng, pair, bound, reject, add, x[before], log_w[before], x[now], ancestors[now], y,
-            row, t, theta, draws, method, cap, tau[(t - 1) % 2], tau[t % 2],
-            backward[t % backward.shape[0]], tally, status,
-        )  # fmt: skip
+        code = draw_backward(rng, backward, step, picks, report)
         if code != FINE:
             return code
+        carry_sums(add, step, picks, y, row, tau[(t - 1) % 2], tau[t % 2])
+        for i in range(n):
+            origin[t % origin.shape[0], i] = picks[i, 0]
     return FINE
+
+
+@njit(inline="always")
+def add_all_first(add_first, x, y, row, theta, sums):
+    """Sums of all particles at time 0."""
+    for i in range(x.shape[0]):
+        for j in range(sums.shape[1]):
+            sums[i, j] = 0.0
+        add_first(x, i, y, row, theta, sums, i)
+
+
+@njit(inline="always")
+def mean_sums(log_w, sums, out):
+    """Weighted means of the particles' sums."""
+    for j in range(sums.shape[1]):
+        total = 0.0
+        for i in range(log_w.size):
+            total += math.exp(log_w[i]) * sums[i, j]
+        out[j] = total
 
 
 @njit(cache=True, nogil=True)
@@ -623,82 +798,100 @@ def draw_index(rng, log_w):
     return last
 
 
-@njit(cache=True, nogil=True)
-def _backward_paths(pair, bound, reject, rng, theta, cap, x, log_w, chosen, tally, status):
-    """Indices of paths drawn from the backward chain of a stored filter, chosen[t, path]."""
+@declared(_i(*_functions[3:6], _rng, _i, _vector, _particles, _indices, _report))
+def backward_paths(pair, bound, reject, rng, method, theta, particles, chosen, report):
+    """Indices chosen[t, path] of paths drawn from the backward chain of a stored filter.
+
+    By MCMC each index starts at the real ancestor and takes one independent Metropolis step.
+    """
+    x, log_w, ancestors, _, _, _ = particles
+    tally, status = report
     n_steps, n = log_w.shape
+    backward = Backward(pair, bound, reject, method, n)
     paths = chosen.shape[1]
     cumulative = np.empty(n)
     picks = np.empty((paths, 1), dtype=np.int32)
     for k in range(paths):
         chosen[n_steps - 1, k] = draw_index(rng, log_w[n_steps - 1])
     for t in range(n_steps - 1, 0, -1):
-        picks[:, 0] = -1
+        step = Step(x[t - 1], log_w[t - 1], x[t], ancestors[t], t, theta)
         tally[0] += paths
-        if cap > 0:
-            code = draw_by_rejection(
-                rng, bound, reject, cap, x[t - 1], log_w[t - 1], x[t], chosen[t], t, theta, picks,
-                tally, status,
-            )  # fmt: skip
+        if method == MCMC:
+            tally[1] += paths
+            total = 0.0
+            for i in range(n):
+                total += math.exp(log_w[t - 1, i])
+                cumulative[i] = total
+            for k in range(paths):
+                child = np.int64(chosen[t, k])
+                current = np.int64(ancestors[t, child])
+                drawn = find(cumulative, rng.random() * total)
+                held = pair(x[t - 1], current, x[t], child, t, theta)
+                value = pair(x[t - 1], drawn, x[t], child, t, theta)
+                if math.isnan(value) or not held > -np.inf:
+                    return fail(status, NO_ANCESTOR, t, child, drawn)
+                chosen[t - 1, k] = drawn if rng.standard_exponential() > held - value else current
+            continue
+        picks[:, 0] = -1
+        if method == HYBRID:
+            code = draw_by_rejection(rng, backward, step, chosen[t], picks, report)
             if code != FINE:
                 return code
         for k in range(paths):
             if picks[k, 0] < 0:
-                i = np.int64(chosen[t, k])
-                if not fill_backward(pair, x[t - 1], log_w[t - 1], x[t], i, t, theta, cumulative):
-                    fail(status, NO_ANCESTOR, t, i, -1)
-                    return NO_ANCESTOR
+                child = np.int64(chosen[t, k])
+                if not fill_backward(pair, step, child, cumulative):
+                    return fail(status, NO_ANCESTOR, t, child, -1)
                 tally[2] += 1
                 picks[k, 0] = find(cumulative, rng.random() * cumulative[n - 1])
             chosen[t - 1, k] = picks[k, 0]
     return FINE
 
 
-def _gibbs_sweeps(
-    start, move, look, pair, bound, reject, add_first, add,
-    rng, y, theta, options, threshold, path, x,
-    log_w, ancestors, backward, tau, way, means, paths, changes, ess, log_z, tally, status,
+@declared(_i(*_functions[3:6], _rng, _i, _i, _step, _indices, _report))
+def backward_draws(pair, bound, reject, rng, method, cap, step, picks, report):
+    """What `draw_backward` does, for callers from Python."""
+    return draw_backward(rng, Backward(pair, bound, reject, method, cap), step, picks, report)
+
+
+@declared(_i(*_functions, _rng, _told, _particles, _i, _sweeps, _report))
+def gibbs_sweeps(
+    start, move, look, pair, bound, reject, add_first, add, rng, told, particles, way, sweeps,
+    report,
 ):  # fmt: skip
-    """Sweeps of the conditional filter, each from the path the last one left in `path`.
+    """Sweeps of the conditional filter, each from the path that the last one left.
 
     The first sweep is an ordinary filter when options[FROZEN] is negative. Every sweep leaves its
     weighted mean of `tau` in `means`, its new path in `paths` where these have room, its smallest
     effective sample size and its log likelihood; `changes` counts, by time, new states and paths
     through another particle than the frozen one, whose state may be the same on a lattice.
     """
-    n_steps, dim, n = path.shape[0], path.shape[1], x.shape[1]
-    no_roots, no_moments = np.empty((0, 0), dtype=np.int32), np.empty((0, 0))
-    sizes, increments = np.empty(n_steps), np.empty(n_steps)
+    _, theta, options, _, path = told
+    x, log_w, ancestors, origin, tau, _ = particles
+    means, paths, changes, ess, log_z = sweeps
+    n_steps, dim = path.shape
+    record = Record(np.empty((0, 0)), np.empty(n_steps), np.empty(n_steps))
     chosen = np.empty((n_steps, 1), dtype=np.int32)
     for sweep in range(means.shape[0]):
         code = advance(
-            start, move, look, pair, bound, reject, add_first, add,
-    rng, y, theta, options, threshold,
-            path, x, log_w, ancestors, backward, tau, no_roots, no_moments, sizes, increments,
-            tally, status,
+            start, move, look, pair, bound, reject, add_first, add, rng, told, particles, record,
+            report,
         )  # fmt: skip
         if code != FINE:
             return code
         last = (n_steps - 1) % x.shape[0]
-        sums = tau[(n_steps - 1) % 2]
-        for j in range(tau.shape[2]):
-            total = 0.0
-            for i in range(n):
-                total += math.exp(log_w[last, i]) * sums[i, j]
-            means[sweep, j] = total
-        ess[sweep] = sizes.min()
-        log_z[sweep] = increments.sum()
+        mean_sums(log_w[last], tau[(n_steps - 1) % 2], means[sweep])
+        ess[sweep] = record.ess.min()
+        log_z[sweep] = record.increments.sum()
         if way == BY_SAMPLING:
-            code = _backward_paths(
-                pair, bound, reject, rng, theta, np.int64(0), x, log_w, chosen, tally, status
-            )
+            code = backward_paths(pair, bound, reject, rng, EXACT, theta, particles, chosen, report)
             if code != FINE:
                 return code
         else:
             chosen[n_steps - 1, 0] = draw_index(rng, log_w[last])
-            origin = backward if way == BY_BACKWARD else ancestors
+            above = origin if way == BY_BACKWARD else ancestors
             for t in range(n_steps - 1, 0, -1):
-                chosen[t - 1, 0] = origin[t, chosen[t, 0]]
+                chosen[t - 1, 0] = above[t, chosen[t, 0]]
         fresh = options[FROZEN] < 0
         for t in range(n_steps):
             changed = False
@@ -741,20 +934,15 @@ def fill_coupled(weights, other, common, rest, other_rest):
         common[i], rest[i], other_rest[i] = a, b, c
 
 
-def _coupled_sweep(
-    start, move, look, pair, bound, reject, add_first, add,
-    rng, moves, other_moves, draws_rng,
-    other_draws_rng, y, theta, options, path, other_path, x, other_x, log_w, other_log_w, tau,
-    other_tau, means, tally, status,
-):  # fmt: skip
-    """One sweep of two conditional filters that share as many particles as they can.
-
-    Multinomial resampling at every step, with indices coupled; moves and backward draws of the two
-    use generators in equal states. `path` and `other_path` become the next ones, drawn by coupled
-    backward sampling; means[0] and means[1] the smoothed sums.
-    """
+@declared(_i(*_functions[:2], _rng, _rng, _rng, _told, _matrix, _particles, _particles, _whole))
+def forward_coupled(
+    start, move, rng, moves, other_moves, told, other_path, particles, other, status
+):
+    """Two conditional filters, multinomial at every step, with indices coupled."""
+    y, theta, _, _, path = told
+    x, log_w, ancestors, _, _, _ = particles
+    other_x, other_log_w, other_ancestors, _, _, _ = other
     n_steps, n, dim = x.shape
-    ancestors = np.zeros((2, n), dtype=np.int32)
     common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     both = np.zeros(2, dtype=np.int64)
     for t in range(n_steps):
@@ -766,38 +954,44 @@ def _coupled_sweep(
             start(other_moves, other_x[t], y, t, other_log_w[t], 0, theta)
         else:
             fill_coupled(np.exp(log_w[t - 1]), np.exp(other_log_w[t - 1]), common, rest, other_rest)
+            own, others = ancestors[t], other_ancestors[t]
+            own[0] = others[0] = 0
             for i in range(1, n):
                 draw_coupled(rng, common, rest, other_rest, both)
-                ancestors[0, i], ancestors[1, i] = both[0], both[1]
-            move(moves, x[t - 1], ancestors[0], x[t], y, t, t, log_w[t], 0, theta)
-            move(
-                other_moves, other_x[t - 1], ancestors[1], other_x[t], y, t, t, other_log_w[t], 0,
-                theta,
-            )  # fmt: skip
+                own[i], others[i] = both[0], both[1]
+            move(moves, x[t - 1], own, x[t], y, t, t, log_w[t], 0, theta)
+            move(other_moves, other_x[t - 1], others, other_x[t], y, t, t, other_log_w[t], 0, theta)
         culprit = first_infinite(x[t])
         if culprit >= 0:
-            fail(status, NOT_A_STATE, t, culprit, -1)
-            return NOT_A_STATE
+            return fail(status, NOT_A_STATE, t, culprit, -1)
         for one in (log_w[t], other_log_w[t]):
             total = normalise(one, common)
             if not -np.inf < total < np.inf:
-                code = ALL_ZERO if total == -np.inf else NOT_A_NUMBER
-                fail(status, code, t, -1, -1)
-                return code
+                return fail(status, ALL_ZERO if total == -np.inf else NOT_A_NUMBER, t, -1, -1)
+    return FINE
+
+
+@declared(_i(_functions[3], _rng, _told, _matrix, _particles, _particles, _whole))
+def paths_coupled(pair, rng, told, other_path, particles, other, status):
+    """The next two paths, by backward draws that are equal as often as can be."""
+    _, theta, _, _, path = told
+    x, log_w, ancestors, _, _, _ = particles
+    other_x, other_log_w, _, _, _, _ = other
+    n_steps, n, dim = x.shape
+    common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     cumulative, other_cumulative = np.empty(n), np.empty(n)
+    both = np.zeros(2, dtype=np.int64)
     for t in range(n_steps - 1, -1, -1):
         if t == n_steps - 1:
             fill_coupled(np.exp(log_w[t]), np.exp(other_log_w[t]), common, rest, other_rest)
         else:
-            known = fill_backward(
-                pair, x[t], log_w[t], x[t + 1], both[0], t + 1, theta, cumulative
-            ) and fill_backward(
-                pair, other_x[t], other_log_w[t], other_x[t + 1], both[1], t + 1, theta,
-                other_cumulative,
-            )  # fmt: skip
-            if not known:
-                fail(status, NO_ANCESTOR, t + 1, both[0], -1)
-                return NO_ANCESTOR
+            step = Step(x[t], log_w[t], x[t + 1], ancestors[t], t + 1, theta)
+            beside = Step(other_x[t], other_log_w[t], other_x[t + 1], ancestors[t], t + 1, theta)
+            if not (
+                fill_backward(pair, step, both[0], cumulative)
+                and fill_backward(pair, beside, both[1], other_cumulative)
+            ):
+                return fail(status, NO_ANCESTOR, t + 1, both[0], -1)
             for i in range(n - 1, 0, -1):
                 cumulative[i] -= cumulative[i - 1]
                 other_cumulative[i] -= other_cumulative[i - 1]
@@ -808,115 +1002,31 @@ def _coupled_sweep(
         draw_coupled(rng, common, rest, other_rest, both)
         for j in range(dim):
             path[t, j], other_path[t, j] = x[t, both[0], j], other_x[t, both[1], j]
-    chosen = np.empty(n, dtype=np.int32)
-    for side in range(2):
-        own_x, own_w, own_tau = (x, log_w, tau) if side == 0 else (other_x, other_log_w, other_tau)
-        own_rng = draws_rng if side == 0 else other_draws_rng
-        for i in range(n):
-            for j in range(tau.shape[2]):
-                own_tau[0, i, j] = 0.0
-            add_first(own_x[0], i, y, 0, theta, own_tau[0], i)
-        for t in range(1, n_steps):
-            code = backward_step(
-                own_rng, pair, bound, reject, add, own_x[t - 1], own_w[t - 1], own_x[t],
-                ancestors[side], y, t, t, theta, options[DRAWS], options[METHOD], options[CAP],
-                own_tau[(t - 1) % 2], own_tau[t % 2], chosen, tally, status,
-            )  # fmt: skip
-            if code != FINE:
-                return code
-        for j in range(tau.shape[2]):
-            total = 0.0
-            for i in range(n):
-                total += math.exp(own_w[n_steps - 1, i]) * own_tau[(n_steps - 1) % 2, i, j]
-            means[side, j] = total
     return FINE
 
 
-def _densities_from(pair, origin, x, t, theta, out):
+@declared(_i(*_functions[3:], _rng, _told, _particles, _vector, _report))
+def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out, report):
+    """Smoothed sums of a stored filter, and their weighted means."""
+    y, theta, options, _, _ = told
+    x, log_w, ancestors, _, tau, _ = particles
+    n_steps, n, _ = x.shape
+    backward = Backward(pair, bound, reject, options[METHOD], n)
+    picks = np.empty((n, options[DRAWS]), dtype=np.int32)
+    add_all_first(add_first, x[0], y, 0, theta, tau[0])
+    for t in range(1, n_steps):
+        step = Step(x[t - 1], log_w[t - 1], x[t], ancestors[t], t, theta)
+        code = draw_backward(rng, backward, step, picks, report)
+        if code != FINE:
+            return code
+        carry_sums(add, step, picks, y, t, tau[(t - 1) % 2], tau[t % 2])
+    mean_sums(log_w[n_steps - 1], tau[(n_steps - 1) % 2], out)
+    return FINE
+
+
+@declared(_i(_functions[3], _matrix, _matrix, _i, _vector, _vector))
+def densities_from(pair, origin, x, t, theta, out):
     """Log densities of states given the one of `origin`."""
     for i in range(out.size):
         out[i] = pair(origin, 0, x, i, t, theta)
     return FINE
-
-
-_ON_USE: dict[str, tuple[Any, Any]] = {
-    "backward_paths": (
-        _backward_paths.py_func,
-        _i(
-            _functions[3],
-            _functions[4],
-            _functions[5],
-            _rng,
-            _vector,
-            _i,
-            _cube,
-            _matrix,
-            _indices,
-            _whole,
-            _whole,
-        ),
-    ),
-    "densities_from": (
-        _densities_from,
-        _i(_functions[3], _matrix, _matrix, _i, _vector, _vector),
-    ),
-    "gibbs_sweeps": (
-        _gibbs_sweeps,
-        _i(
-            *_functions,
-            _rng,
-            _matrix,
-            _vector,
-            _whole,
-            _f,
-            _matrix,
-            _cube,
-            _matrix,
-            _indices,
-            _indices,
-            _cube,
-            _i,
-            _matrix,
-            _cube,
-            _matrix,
-            _vector,
-            _vector,
-            _whole,
-            _whole,
-        ),
-    ),
-    "coupled_sweep": (
-        _coupled_sweep,
-        _i(
-            *_functions,
-            _rng,
-            _rng,
-            _rng,
-            _rng,
-            _rng,
-            _matrix,
-            _vector,
-            _whole,
-            _matrix,
-            _matrix,
-            _cube,
-            _cube,
-            _matrix,
-            _matrix,
-            _cube,
-            _cube,
-            _matrix,
-            _whole,
-            _whole,
-        ),
-    ),
-}
-
-
-def __getattr__(name: str) -> Any:
-    # each holds a copy of the filter: compiled when first asked for, not at every import
-    if name not in _ON_USE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    function, signature = _ON_USE[name]
-    globals()[name] = kernel = njit(signature, cache=True, nogil=True)(function)
-    return kernel

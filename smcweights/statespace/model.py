@@ -8,7 +8,6 @@ NaNs is missing: it weighs nothing.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
 import operator
@@ -531,16 +530,18 @@ def check_series(model: StateSpaceModel, rows: Array, first: int = 0) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A model's functions in the shapes that the kernels call."""
+    """A model's functions in the shapes that kernels call; None what a filter has no use for."""
 
     start: Any
     move: Any
-    look: Any
-    pair: Any
-    bound: Any
-    reject: Any
-    bounded: bool
     lookahead: bool
+    bounded: bool
+    look: Any = None
+    pair: Any = None
+    bound: Any = None
+    reject: Any = None
+    add_first: Any = None
+    add: Any = None
 
 
 _LOCK = threading.RLock()
@@ -550,11 +551,11 @@ _COMPILED: dict[Any, Any] = {}
 
 def compiled(
     model: StateSpaceModel, y_vector: bool, proposal: Proposal | None = None, *,
-    rejection: bool = True,
+    backward: bool = True,
 ) -> Compiled:  # fmt: skip
     """Compile a model once per process; ready models are found on disk.
 
-    Without `rejection`, which takes longest to compile, for what draws nothing backward.
+    Without `backward`, what a filter alone has no use for is left out.
 
     Raises
     ------
@@ -574,7 +575,6 @@ def compiled(
         library.bootstrap_move if into is None else library.bootstrap_move_in_place,
         into or m.transition_sample, m.observation_logpdf,
     )  # fmt: skip
-    look, bound, reject = kernels.no_lookahead, kernels.no_bound, kernels.no_rejection
     if p is not None and p.initial_sample is not None:
         start = (
             library.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
@@ -585,31 +585,36 @@ def compiled(
             library.guided_move, p.sample, p.logpdf, m.transition_logpdf, m.observation_logpdf,
         )  # fmt: skip
     ahead = None if p is None else p.log_lookahead
+    bounded = m.transition_logpdf_bound is not None
+    law = (m.transition_logpdf,)
     with _LOCK:
         try:
+            first = jitted(start[0], frame, start[1:], kernels.START_SIGNATURE)
+            later = jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE)
+            if not backward and ahead is None:
+                return Compiled(first, later, False, bounded)
+            look, bound, reject = (
+                kernels.ready(kernels.no_lookahead),
+                kernels.ready(kernels.no_bound),
+                kernels.ready(kernels.no_rejection),
+            )
             if ahead is not None:
                 look = jitted(
                     library.lookahead, (state, observation), (ahead,), kernels.LOOK_SIGNATURE
                 )
-            law = (m.transition_logpdf,)
-            if m.transition_logpdf_bound is not None:
+            if bounded:
                 bound = jitted(
                     library.transition_bound, (), (m.transition_logpdf_bound,),
                     kernels.BOUND_SIGNATURE,
                 )  # fmt: skip
-                if rejection:
-                    reject = jitted(
-                        library.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE
-                    )
+            if bounded and backward:
+                reject = jitted(
+                    library.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE
+                )
+            pair = jitted(library.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
+            nothing = (kernels.ready(kernels.add_nothing_first), kernels.ready(kernels.add_nothing))
             return Compiled(
-                jitted(start[0], frame, start[1:], kernels.START_SIGNATURE),
-                jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE),
-                look,
-                jitted(library.transition_pair, (state,), law, kernels.PAIR_SIGNATURE),
-                bound,
-                reject,
-                m.transition_logpdf_bound is not None,
-                ahead is not None,
+                first, later, ahead is not None, bounded, look, pair, bound, reject, *nothing
             )
         except _numba_errors() as error:
             raise _explained(model, proposal, y_vector, error) from None
@@ -679,7 +684,7 @@ def compiled_functional(
                 library.add_scalar if scalar else library.add_vector, (state,), (functional,),
                 kernels.ADD_SIGNATURE,
             )  # fmt: skip
-            first = kernels.add_nothing_first
+            first = kernels.ready(kernels.add_nothing_first)
             if initial_functional is not None:
                 first = jitted(
                     library.add_scalar_first if scalar else library.add_vector_first, (state,),
@@ -952,7 +957,7 @@ def check_model(
 
     rows, vector = observations(y), np.ndim(y) == 2
     check_functions(model, rows, vector)
-    functions = compiled(model, vector, rejection=False)
+    functions = compiled(model, vector)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)
     few = min(n_draws, FEW_DRAWS)
@@ -995,7 +1000,7 @@ def check_model(
 
         def density(to: Array, origin: Array = origin, t: int = int(t)) -> Array:
             found = np.empty(len(to))
-            kernels.densities_from(functions.pair, origin, to, t, theta, found)
+            kernels.ready(kernels.densities_from)(functions.pair, origin, to, t, theta, found)
             return found
 
         log_p = _agree(
@@ -1124,16 +1129,3 @@ def _judge(what: str, where: str, share: float, integral: float, error: float) -
             f"{what} disagree: a share of {share:.4g} of the draws is {where}, the density gives "
             f"{integral:.4g} (+- {error:.2g}); expected the same, and a normalised density"
         )
-
-
-@functools.cache
-def scheme_code(name: str) -> int:
-    """Number of a resampling scheme in the kernels."""
-    from . import kernels
-
-    return {
-        "multinomial": kernels.MULTINOMIAL,
-        "stratified": kernels.STRATIFIED,
-        "systematic": kernels.SYSTEMATIC,
-        "residual": kernels.RESIDUAL,
-    }[name]

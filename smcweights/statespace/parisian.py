@@ -276,7 +276,7 @@ def _chain(series: Series, sums: Sums, job: Job) -> tuple[Stretch, Begun]:
         raise functional_error(sums.cloud(series, job.generator("chain")), series.rows)
     means, smallest = found.means[first + job.skip :], np.array(found.ess.min())
     stretch = Stretch(means, found.path, found.changes, found.moves, smallest)
-    return stretch, Begun(found.means[:first], cloud.tally)
+    return stretch, Begun(found.means[:first], cloud.report.tally)
 
 
 def recommend_particles(

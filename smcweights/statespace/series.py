@@ -56,9 +56,9 @@ class Series:
     threshold: float = 0.5
     proposal: Proposal | None = None
 
-    def functions(self, *, rejection: bool = True) -> Compiled:
-        """What the kernels call; without `rejection` where nothing is drawn backward."""
-        return compiled(self.model, self.vector, self.proposal, rejection=rejection)
+    def functions(self, *, backward: bool = True) -> Compiled:
+        """What the kernels call; without `backward` for what draws nothing backward."""
+        return compiled(self.model, self.vector, self.proposal, backward=backward)
 
     @property
     def y(self) -> Array:

@@ -187,14 +187,14 @@ def _smoothed(
     if not np.isfinite(cloud.sums).all():
         raise functional_error(begin(), series.rows)
     return {"sums": cloud.sums, "log_z": np.array(increments.sum()), "ess": ess,
-            "tally": cloud.tally}  # fmt: skip
+            "tally": cloud.report.tally}  # fmt: skip
 
 
 def functional_error(cloud: Cloud, rows: Array) -> ModelError:
     """Where sums stop to be finite, from a second run of the same particles, one time by one."""
     for t in range(len(rows)):
         cloud.advance(rows[t : t + 1])
-        sums = cloud.tau[t % 2]
+        sums = cloud.particles.tau[t % 2]
         if not np.isfinite(sums).all():
             value = sums[~np.isfinite(sums)][0]
             name = "functional" if t else "initial_functional"
@@ -408,7 +408,7 @@ class OnlineSmoother:
             np.array([cloud.sums for cloud in self._clouds]),
             self._log_z,
             np.array([self._smallest[0]]),
-            sum(cloud.tally for cloud in self._clouds),
+            sum(cloud.report.tally for cloud in self._clouds),
             method="OnlineSmoother",
             scalar=self._scalar,
             names=self._names,

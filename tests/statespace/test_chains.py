@@ -33,7 +33,7 @@ def stationary_sweeps(n, scheme, threshold, method, sweeps, way=0, redraw=False,
         Series(tiny.MODEL, tiny.Y[:, None].copy(), False, n, scheme, threshold), rng, depth=4,
         sums=sums, draws=2, method=method, backward_depth=4,
     )  # fmt: skip
-    cloud.options[9] = redraw
+    cloud.options[kernels.REDRAW] = redraw
     found = sweep(cloud, tiny.Y[:, None].copy(), path, sweeps, way, keep=True)
     return found.means[:, 0], found.paths[..., 0]
 

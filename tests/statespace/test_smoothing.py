@@ -90,17 +90,18 @@ def test_backward_draws_have_the_backward_law_whatever_the_cap(cap):
     law /= acceptance
     now = np.full((n, 1), 0.8)
     functions = compiled(LINEAR, False)
-    tally, status = np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)
-    first, shares, counts = np.zeros(n, dtype=np.int32), np.zeros((n, n)), np.zeros((2, n))
+    tally = np.zeros(3, dtype=np.int64)
+    report = kernels.Report(tally, np.zeros(4, dtype=np.int64))
+    step = kernels.Step(before, log_w, now, np.zeros(n, dtype=np.int32), 1, LINEAR.theta.copy())
+    picks, counts = np.zeros((n, draws), dtype=np.int32), np.zeros((2, n))
     for _ in range(calls):
-        code = kernels.backward_step(
-            rng, functions.pair, functions.bound, functions.reject, kernels.add_nothing, before,
-            log_w, now, first, np.zeros((1, 1)), 0, 1, LINEAR.theta.copy(), draws,
-            kernels.HYBRID if cap else kernels.EXACT, cap, np.eye(n), shares, first, tally, status,
+        code = kernels.ready(kernels.backward_draws)(
+            functions.pair, functions.bound, functions.reject, rng,
+            kernels.HYBRID if cap else kernels.EXACT, cap, step, picks, report,
         )  # fmt: skip
         assert code == kernels.FINE
-        counts[0] += np.bincount(first, minlength=n)
-        counts[1] += shares.sum(axis=0) * draws
+        counts[0] += np.bincount(picks[:, 0], minlength=n)
+        counts[1] += np.bincount(picks.ravel(), minlength=n)
     assert counts[:, 4].max() < 1e-9
     for found, runs in zip(counts, (n * calls, n * calls * draws), strict=True):
         expected = np.delete(law, 4) * runs
@@ -210,7 +211,7 @@ def test_one_observation_at_a_time_is_the_same_as_all_at_once():
     smoother.extend(Y[20:])
     assert smoother.estimate().value == whole.value
     assert smoother.log_likelihood == pytest.approx(whole.diagnostics["log_likelihood"])
-    held = sum(a.nbytes for c in smoother._clouds for a in vars(c).values() if hasattr(a, "nbytes"))
+    held = sum(a.nbytes for cloud in smoother._clouds for a in cloud.particles)
     assert held < 3 * 1_500 * 100
 
 

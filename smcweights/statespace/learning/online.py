@@ -20,7 +20,7 @@ from ...provenance import provenance
 from ...randomness import Seed, generator, seed_sequence
 from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..model import StateSpaceModel, count, observations, raise_status
+from ..model import StateSpaceModel, count, observations
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .ascent import average, regularised
@@ -240,50 +240,34 @@ class _Follower:
         self.learned, self.u = learned, u.copy()
         self.gradients = gradients(s.model, s.rows, s.vector, learned.densities)
         self.cloud = Cloud(s, rng)
-        self.picks = np.zeros((s.n, learned.draws), dtype=np.int32)
         self.tau, self.total = np.zeros((s.n, k)), np.zeros(k)
         self.outer = np.zeros((len(u), len(u)))
 
     def update(self, rows: Array, t: int, size: float) -> float:
         """Take y_t, move the parameters; the increment of the log likelihood."""
-        from .. import learning_kernels
-
-        cloud, (n, draws) = self.cloud, self.picks.shape
+        cloud, n, draws = self.cloud, len(self.tau), self.learned.draws
         places = list(self.learned.free.places)
         value, first, _ = to_theta(self.u, self.learned.free.transforms)
         cloud.theta[places] = value
         increment = float(cloud.advance(rows)[2][0])
         now, before = t % 2, (t - 1) % 2
+        picks = np.zeros((n, draws), dtype=np.int32)
         if t > 0:
-            learning_kernels.backward_draws(
-                cloud.loops[3],
-                cloud.loops[4],
-                cloud.rng,
-                cloud.theta,
-                self.learned.method,
-                t,
-                cloud.x[before],
-                cloud.log_w[before],
-                cloud.x[now],
-                cloud.ancestors[now],
-                self.picks,
-                cloud.status,
-            )
-            raise_status(cloud.status, np.repeat(rows, t + 1, axis=0), cloud.x)
+            picks = cloud.draw_ancestors(np.repeat(rows, t + 1, axis=0), draws, self.learned.method)
         seen = bool(not np.isnan(rows).all())
-        x = np.repeat(cloud.x[now], draws, axis=0)
+        x = cloud.particles.x
         with _compat.enable_x64():
             slopes = np.asarray(
                 self.gradients.scores(
                     cloud.theta,
-                    cloud.x[before][self.picks.ravel()],
-                    x,
+                    x[before][picks.ravel()],
+                    np.repeat(x[now], draws, axis=0),
                     rows[0] if seen else np.zeros_like(rows[0]),
                     t,
                     seen,
                 )
             )
-        old = self.tau[self.picks] if t > 0 else 0.0
+        old = self.tau[picks] if t > 0 else 0.0
         self.tau = (slopes.reshape(n, draws, -1) + old).mean(axis=1)
         total = cloud.weights @ self.tau
         if not np.isfinite(total).all():

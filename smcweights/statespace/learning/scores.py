@@ -46,7 +46,7 @@ from ..chains import (
 )
 from ..cloud import Cloud
 from ..differentiation import check_laws, gradients
-from ..model import Proposal, StateSpaceModel, choice, count, raise_status
+from ..model import Proposal, StateSpaceModel, choice, count
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .parameters import Free, free_parameters
@@ -166,37 +166,12 @@ class ScoreChain:
 
     def paths(self) -> Array:
         """Paths (T, K, d) drawn back from a conditional filter; one of them is the next."""
-        from .. import kernels, learning_kernels
+        from .. import kernels
 
         rows, cloud, method = self.scored.series.rows, self.cloud, self.scored.method
         found = sweep(cloud, rows, self.path, 1, kernels.BY_ANCESTORS)
-        chosen = np.empty((len(rows), self.scored.n_paths), dtype=np.int32)
-        if method == kernels.MCMC:
-            learning_kernels.metropolis_paths(
-                cloud.loops[3],
-                cloud.rng,
-                cloud.theta,
-                cloud.x,
-                cloud.log_w,
-                cloud.ancestors,
-                chosen,
-                cloud.status,
-            )
-        else:
-            cap = self.scored.series.n if method == kernels.HYBRID else 0
-            kernels.backward_paths(
-                *cloud.loops[3:6],
-                cloud.rng,
-                cloud.theta,
-                cap,
-                cloud.x,
-                cloud.log_w,
-                chosen,
-                cloud.tally,
-                cloud.status,
-            )
-        raise_status(cloud.status, rows, cloud.x)
-        x = np.take_along_axis(cloud.x, chosen[:, :, None].astype(np.int64), axis=1)
+        chosen = cloud.draw_paths(rows, self.scored.n_paths, method)
+        x = np.take_along_axis(cloud.particles.x, chosen[:, :, None].astype(np.int64), axis=1)
         if self.path is not None:
             # the path before stands in the first place; another particle may have the same state,
             # where the state is known
