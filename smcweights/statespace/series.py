@@ -114,17 +114,6 @@ def checked_series(
     return Series(model, rows, vector, n, resampling, float(ess_threshold), proposal)
 
 
-def check_common(
-    model: Any, y: ArrayLike, n_particles: Any, theta: Any, ess_threshold: Any,
-    proposal: Any = None,
-) -> tuple[StateSpaceModel, Array, bool, int]:  # fmt: skip
-    """Parts of a checked series: for callers that are yet to take it whole."""
-    s = checked_series(
-        model, y, n_particles, theta=theta, ess_threshold=ess_threshold, proposal=proposal
-    )
-    return s.model, s.rows, s.vector, s.n
-
-
 def arrived(series: Series, y: ArrayLike, t: int) -> Series:
     """The series with observations (T,) or (T, p) that arrive at time `t` in place of its own.
 
