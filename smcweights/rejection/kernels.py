@@ -500,16 +500,23 @@ def set_weights(log_p, log_rest):
                 z = math.exp(log_p[a] + v)
                 num[a] += shrink * (1.0 if z < 1e-12 else z / -math.expm1(-z))
             i += 1
-    return np.log(num / den) - u
+    for a in range(log_p.size):
+        num[a] = math.log(num[a] / den) - u
+    return num
 
 
 @njit(cache=True, nogil=True)
 def log_sum(x):
     """log(sum(exp(x)))."""
-    if x.size == 0:
-        return -math.inf
-    top = x.max()
-    return top + math.log(np.exp(x - top).sum())
+    top = -math.inf
+    for i in range(x.size):
+        top = max(top, x[i])
+    if top == -math.inf:
+        return top
+    total = 0.0
+    for i in range(x.size):
+        total += math.exp(x[i] - top)
+    return top + math.log(total)
 
 
 @njit(cache=True, nogil=True)

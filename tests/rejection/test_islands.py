@@ -18,7 +18,7 @@ def test_other_methods_proposal_and_twist_have_the_same_target(method):
     truth = constrained_markov_chain(chain, MACHINE, 6).log_evidence
     for options in ({}, {"proposal": other}, {"twist": lambda p: 0.3 * p[-1]}):
         out = smw.constrained_sequences(
-            chain, Asked(MACHINE), 100, 6, islands=16, method=method, seed=2, **options
+            chain, Asked(MACHINE), 60, 6, islands=16, method=method, seed=2, **options
         )
         assert abs(out.log_evidence.value - truth) < 6 * out.log_evidence.standard_error
 
@@ -54,13 +54,14 @@ def test_a_potential_may_forbid_but_not_be_nan():
         smw.constrained_sequences(coin, free, 20, 6, potential=lambda p: math.nan, seed=1)
 
 
-def test_unbiased_with_one_particle_and_hidden_states():
+@pytest.mark.parametrize("islands", [300, pytest.param(2000, marks=pytest.mark.slow)])
+def test_unbiased_with_one_particle_and_hidden_states(islands):
     rng = np.random.default_rng(1)
     hidden = smw.languages.hidden_markov(
         np.full(5, 0.2), rng.dirichlet(np.ones(5), size=5), rng.normal(size=(7, 5))
     )
     truth = constrained_markov_chain(hidden, MACHINE, 7).log_evidence
-    out = smw.constrained_sequences(hidden, Asked(MACHINE), 1, 7, islands=2000, seed=3)
+    out = smw.constrained_sequences(hidden, Asked(MACHINE), 1, 7, islands=islands, seed=3)
     e = out.evidence()
     assert abs(e.value - math.exp(truth)) < 5 * e.standard_error
 

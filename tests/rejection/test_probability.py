@@ -55,9 +55,9 @@ RARE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [4, pytest.param(80, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", RARE)
-def test_the_interval_holds_whatever_is_rare(case):
+def test_the_interval_holds_whatever_is_rare(seeds, case):
     """80 unwarned intervals; fewer than 62 have probability 1e-7 for honest ones.
 
     The mean weight of independent runs covered 1 to 4 in 80 of the first, 55 of the third.
@@ -65,14 +65,14 @@ def test_the_interval_holds_whatever_is_rare(case):
     x, accepted, budget = RARE[case]
     p = np.exp(x) / np.exp(x).sum()
     truth, inside = p[accepted].sum(), 0
-    for seed in range(80):
+    for seed in range(seeds):
         e = smw.constraint_probability(x, accepted.__getitem__, budget, seed=seed)
         lower, upper = e.interval()
         inside += lower <= truth * (1 + 1e-12) and truth * (1 - 1e-12) <= upper
         a, b = e.bounds
         assert a * (1 - 1e-12) <= truth <= b * (1 + 1e-12)
         assert a <= lower <= e.value <= upper <= b and upper > lower
-    assert inside >= stats.binom.ppf(1e-7, 80, 0.95)
+    assert inside >= stats.binom.ppf(1e-7, seeds, 0.95)
 
 
 @pytest.mark.slow
@@ -88,17 +88,17 @@ def test_a_precision_near_one_isnt_reached_by_never_seeing_a_no():
     assert inside >= stats.binom.ppf(1e-6, 60, 0.95)
 
 
-@pytest.mark.slow
-def test_soft_values_have_intervals():
+@pytest.mark.parametrize("seeds", [4, pytest.param(60, marks=pytest.mark.slow)])
+def test_soft_values_have_intervals(seeds):
     """60 intervals; fewer than 46 have probability 1e-6 for honest ones."""
     rng = np.random.default_rng(4)
     x, c = -0.7 * np.log(np.arange(1, 2001)), rng.exponential(size=2000)
     truth, inside = np.exp(x) @ c / np.exp(x).sum(), 0
-    for seed in range(60):
+    for seed in range(seeds):
         e = smw.constraint_probability(x, c.__getitem__, 40, method="set", seed=seed)
         inside += e.interval()[0] <= truth <= e.interval()[1]
         assert e.bounds[0] <= truth and e.bounds[1] == math.inf
-    assert inside >= stats.binom.ppf(1e-6, 60, 0.95)
+    assert inside >= stats.binom.ppf(1e-6, seeds, 0.95)
     given = smw.constraint_probability(x, c, 40, method="set", seed=0)
     assert (
         given.value == smw.constraint_probability(x, c.__getitem__, 40, method="set", seed=0).value

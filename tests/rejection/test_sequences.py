@@ -13,9 +13,18 @@ from smcweights.rejection.exact import constrained_markov_chain
 from .chains import ANY, COIN, MACHINE, Asked, chain_of
 
 
-@pytest.mark.parametrize("length", [6, 20, 100])
 @pytest.mark.parametrize("end", [None, 4])
-@pytest.mark.parametrize("method", ["auto", "rao-blackwell"])
+@pytest.mark.parametrize(
+    ("method", "length"),
+    [
+        ("auto", 6),
+        ("auto", 20),
+        ("auto", 100),
+        ("rao-blackwell", 6),
+        ("rao-blackwell", 20),
+        pytest.param("rao-blackwell", 100, marks=pytest.mark.slow),
+    ],
+)
 def test_evidence_and_marginals(length, end, method):
     # P(|z| > 6) with 19 degrees of freedom is 9e-6
     chain = chain_of(5, 3)
@@ -99,12 +108,13 @@ def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
         smw.constrained_sequences(chain, Asked(MACHINE), 10, 6, method="exact", **options)
 
 
-def test_the_evidence_is_the_mean_of_the_weights():
+@pytest.mark.parametrize("seeds", [5, pytest.param(80, marks=pytest.mark.slow)])
+def test_the_evidence_is_the_mean_of_the_weights(seeds):
     """And its interval contains that of its log: of 80, fewer than 64 honest ones cover: 1e-6."""
     chain = chain_of(5, 3)
     truth = math.exp(constrained_markov_chain(chain, MACHINE, 6).log_evidence)
     inside = 0
-    for seed in range(80):
+    for seed in range(seeds):
         with warnings.catch_warnings(record=True):
             out = smw.constrained_sequences(chain, MACHINE, 4, 6, islands=4, seed=seed)
         e = out.evidence()
@@ -112,7 +122,7 @@ def test_the_evidence_is_the_mean_of_the_weights():
         (lower, upper), (a, b) = e.interval(), np.exp(out.log_evidence.interval())
         assert lower <= a * (1 + 1e-9) and b <= upper * (1 + 1e-9) and upper <= 1
         inside += lower <= truth <= upper
-    assert inside >= stats.binom.ppf(1e-6, 80, 0.95)
+    assert inside >= stats.binom.ppf(1e-6, seeds, 0.95)
 
 
 @pytest.mark.parametrize("tilt", [-100.0, 100.0])
@@ -210,10 +220,11 @@ def test_errors_contain_what_draws_can_hide():
         assert abs(e.value - 5 * math.log(0.1)) < 5 * e.standard_error
 
 
-def test_what_no_particle_shows_isnt_excluded():
+@pytest.mark.parametrize("seeds", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_what_no_particle_shows_isnt_excluded(seeds):
     chain = independent(np.array([0.9985, 0.001, 0.0005]))
     truth, inside = np.array([0.9985, 0.001, 0.0]) / 0.9995, 0
-    for seed in range(40):
+    for seed in range(seeds):
         out = smw.constrained_sequences(chain, lambda p, i: i != 2, 20, 1, seed=seed)
         lower, upper = out.log_evidence.interval()
         assert lower < math.log(0.9995) < upper <= 0 and out.evidence().interval()[1] <= 1
@@ -222,7 +233,7 @@ def test_what_no_particle_shows_isnt_excluded():
         assert (upper - lower > 1e-3).all() and e.trials[2] == pytest.approx(200, rel=1e-3)
         inside += ((lower <= truth) & (truth <= upper)).all()
     # fewer have probability 1e-6 for honest intervals; 8 in 40 held by the scatter alone
-    assert inside >= stats.binom.ppf(1e-6, 40, 0.9)
+    assert inside >= stats.binom.ppf(1e-6, seeds, 0.9)
     long = smw.constrained_sequences(chain_of(5, 3), MACHINE, 20, 60, seed=1)
     e = long.expectation(lambda s: 0.0)
     # few first items are left, and no more trials than these are behind what never varied
