@@ -8,6 +8,6 @@ states              all x_t themselves, T (or T d) functionals at once: the smoo
 =================== ============================================================================
 """
 
-from .statespace.library import states, sum_of_products, sum_of_squares, sum_of_states
+from .statespace.functionals import states, sum_of_products, sum_of_squares, sum_of_states
 
 __all__ = ["states", "sum_of_products", "sum_of_squares", "sum_of_states"]

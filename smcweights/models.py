@@ -12,7 +12,7 @@ bearings_only             a moving target of which only the direction is seen
 ========================= ======================================================================
 """
 
-from .statespace.library import (
+from .statespace.models import (
     bearings_only,
     finite_hmm,
     linear_gaussian,

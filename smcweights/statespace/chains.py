@@ -24,7 +24,8 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, until_precise
 from .cloud import Cloud
-from .model import Functional, compiled_functional, count, raise_status
+from .functionals import Functional
+from .model import compiled_functional, count, raise_status
 from .series import Series
 
 Array = NDArray[np.float64]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .. import _compat
 from ..errors import ModelError
+from . import models
 from .model import StateSpaceModel, check_model, compiled, compiled_path_density
 
 __all__ = ["Gradients", "check_laws", "gradients", "retraced"]
@@ -245,7 +246,7 @@ def check_laws(
     built = gradients(model, rows, vector, densities)
     own = tuple(getattr(model, name) for name in DENSITIES)
     samplers = (model.initial_sample, model.transition_sample)
-    if all(getattr(f, "__module__", "") == "smcweights.statespace.library" for f in own + samplers):
+    if all(getattr(f, "__module__", "") == models.__name__ for f in own + samplers):
         # ready models, of which the tests of the package say more
         return
     given = tuple(sorted((densities or {}).items()))

@@ -58,9 +58,9 @@ class FiniteSmoothing(NamedTuple):
 def _system(model: StateSpaceModel, kind: str, what: str) -> tuple[Array, ...]:
     if not isinstance(model, StateSpaceModel):
         raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
-    if model.structure is None or model.structure[0] != kind:
+    if model.exact is None or model.exact.kind != kind:
         raise ValueError(f"model: expected one made by {what}; its smoothing law is known exactly")
-    return model.structure[1](model.theta)
+    return model.exact.system(model.theta)
 
 
 def kalman_smoother(model: StateSpaceModel, y: ArrayLike) -> GaussianSmoothing:

@@ -8,30 +8,41 @@ NaNs is missing: it weighs nothing.
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import inspect
 import math
 import operator
 import random
 import re
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DegeneracyError, ModelError
-from ..provenance import described, digest
+from ..provenance import described, digest, signature
 from ..randomness import generator, seed_sequence
+from . import loops
+from .functionals import Functional
 
-__all__ = ["Functional", "Proposal", "StateSpaceModel", "check_model"]
+__all__ = ["Exact", "Proposal", "StateSpaceModel", "check_model"]
 
 Array = NDArray[np.float64]
 TRANSFORMS = ("identity", "log", "logit", "atanh")
 FEW_DRAWS = 2_000  # of functions that `check_model` calls as plain Python
+
+
+class Exact(NamedTuple):
+    """Which exact method knows a model, and its matrices at given parameters."""
+
+    kind: str
+    system: Callable[[Array], tuple[Array, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +84,12 @@ class StateSpaceModel:
         and 1), "atanh" (between -1 and 1), ends excluded. Other parameters are refused.
     state_dim : int, optional
         Dimension of the state; None for floats.
-    structure : tuple, optional
+    in_place : callable, optional
+        (rng, x_prev, t, theta, x): writes what `transition_sample` would draw into the array x,
+        which spares a new array for each particle.
+    series : array_like, shape (T,), optional
+        The observations that the model's functions contain, where they do: others are refused.
+    exact : Exact, optional
         Set by ready models for which exact methods exist.
 
     Raises
@@ -109,7 +125,9 @@ class StateSpaceModel:
     theta_names: Any = None
     transforms: Any = None
     state_dim: int | None = None
-    structure: tuple[str, Callable[..., Any]] | None = field(default=None, repr=False)
+    in_place: Callable[..., Any] | None = field(default=None, repr=False)
+    series: Array | None = field(default=None, repr=False)
+    exact: Exact | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, (arguments, required) in _ARGUMENTS.items():
@@ -266,32 +284,6 @@ class Proposal:
                 raise ValueError(f"proposal: got only one of {a} and {b}; expected both or none")
 
 
-@dataclass(frozen=True, eq=False)
-class Functional:
-    """A ready additive functional, written as loops over the components of a state.
-
-    Attributes
-    ----------
-    name : str
-        What is summed.
-    add_first : callable
-        (x, i, y, row, theta, out, k): adds h_0 of particle i to out[k].
-    add : callable
-        (x_prev, prev, x, i, y, row, t, theta, out, k): adds h_t of particles prev and i to out[k].
-    size : callable
-        (n_steps, dim) -> number of sums.
-    """
-
-    name: str
-    add_first: Callable[..., Any]
-    add: Callable[..., Any]
-    size: Callable[[int, int], int]
-
-    def describe(self) -> list[Callable[..., Any]]:
-        """What provenance says of it."""
-        return [self.add_first, self.add]
-
-
 _PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sample": ("rng", "x_prev", "y", "t", "theta"),
     "logpdf": ("x_prev", "x", "y", "t", "theta"),
@@ -441,10 +433,16 @@ def _try_all(
     theta = model.theta.copy()
     x: Any = x_prev
     if t > 0:
+        again = copy.deepcopy(rng)
         x = try_sampler(model, "transition_sample", model.transition_sample, rng, x_prev, t, theta,
                         t=t)  # fmt: skip
         if x is None:
             return None
+        if model.in_place is not None:
+            written = np.full(model.dim, np.nan)
+            model.in_place(again, x_prev, t, theta, written)
+            if not np.array_equal(written, x):
+                raise ModelError(f"in_place: wrote {written} at time {t}; transition_sample: {x}")
         _tried("transition_logpdf", model.transition_logpdf, x_prev, x, t, theta)
         if model.transition_logpdf_bound is not None:
             _tried("transition_logpdf_bound", model.transition_logpdf_bound, t, theta)
@@ -516,15 +514,14 @@ def _global_generators() -> Any:
 
 def check_series(model: StateSpaceModel, rows: Array, first: int = 0) -> None:
     """A model that contains its series is given that series; `first` is the time of rows[0]."""
-    series = getattr(model.observation_logpdf, "series", None)
-    if series is None:
+    if model.series is None:
         return
-    known = series[first : first + len(rows)]
+    known = model.series[first : first + len(rows)]
     same = rows.shape == (len(known), 1) and np.array_equal(rows[:, 0], known, equal_nan=True)
     if not same:
         raise ModelError(
-            f"y: not the returns that the model was made with ({len(series)} of them, which its "
-            "transitions contain); expected the same series, or its beginning"
+            f"y: not the returns that the model was made with ({len(model.series)} of them, which "
+            "its transitions contain); expected the same series, or its beginning"
         )
 
 
@@ -547,6 +544,7 @@ class Compiled:
 _LOCK = threading.RLock()
 _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
+_PACKAGE = __name__.split(".")[0] + "."
 
 
 def compiled(
@@ -562,27 +560,27 @@ def compiled(
     ModelError
         Numba can't compile a function; the message names it, and what numba said.
     """
-    from . import kernels, library
+    from . import kernels
 
     m, p = model, proposal
-    state = library.scalar_row if m.state_dim is None else kernels.vector_row
-    put = library.put_scalar if m.state_dim is None else library.put_vector
-    observation = kernels.vector_row if y_vector else library.scalar_row
-    frame = (state, put, observation, library.observed)
-    start: tuple[Any, ...] = (library.bootstrap_start, m.initial_sample, m.observation_logpdf)
-    into = getattr(m.transition_sample, "into", None)
+    state = loops.scalar_row if m.state_dim is None else kernels.vector_row
+    put = loops.put_scalar if m.state_dim is None else loops.put_vector
+    observation = kernels.vector_row if y_vector else loops.scalar_row
+    frame = (state, put, observation, loops.observed)
+    start: tuple[Any, ...] = (loops.bootstrap_start, m.initial_sample, m.observation_logpdf)
+    into = m.in_place
     move: tuple[Any, ...] = (
-        library.bootstrap_move if into is None else library.bootstrap_move_in_place,
+        loops.bootstrap_move if into is None else loops.bootstrap_move_in_place,
         into or m.transition_sample, m.observation_logpdf,
     )  # fmt: skip
     if p is not None and p.initial_sample is not None:
         start = (
-            library.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
+            loops.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
             m.observation_logpdf,
         )  # fmt: skip
     if p is not None and p.sample is not None:
         move = (
-            library.guided_move, p.sample, p.logpdf, m.transition_logpdf, m.observation_logpdf,
+            loops.guided_move, p.sample, p.logpdf, m.transition_logpdf, m.observation_logpdf,
         )  # fmt: skip
     ahead = None if p is None else p.log_lookahead
     bounded = m.transition_logpdf_bound is not None
@@ -600,18 +598,16 @@ def compiled(
             )
             if ahead is not None:
                 look = jitted(
-                    library.lookahead, (state, observation), (ahead,), kernels.LOOK_SIGNATURE
+                    loops.lookahead, (state, observation), (ahead,), kernels.LOOK_SIGNATURE
                 )
             if bounded:
                 bound = jitted(
-                    library.transition_bound, (), (m.transition_logpdf_bound,),
+                    loops.transition_bound, (), (m.transition_logpdf_bound,),
                     kernels.BOUND_SIGNATURE,
                 )  # fmt: skip
             if bounded and backward:
-                reject = jitted(
-                    library.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE
-                )
-            pair = jitted(library.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
+                reject = jitted(loops.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE)
+            pair = jitted(loops.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
             nothing = (kernels.ready(kernels.add_nothing_first), kernels.ready(kernels.add_nothing))
             return Compiled(
                 first, later, ahead is not None, bounded, look, pair, bound, reject, *nothing
@@ -624,16 +620,16 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     """(x, y, theta) -> joint log density of a path (T, d) and observations (T, p)."""
     from numba import types
 
-    from . import kernels, library
+    from . import kernels
 
-    state = library.scalar_row if model.state_dim is None else kernels.vector_row
-    observation = kernels.vector_row if y_vector else library.scalar_row
+    state = loops.scalar_row if model.state_dim is None else kernels.vector_row
+    observation = kernels.vector_row if y_vector else loops.scalar_row
     matrix = types.float64[:, ::1]
     laws = (model.initial_logpdf, model.transition_logpdf, model.observation_logpdf)
     with _LOCK:
         try:
             return jitted(
-                library.path_density, (state, observation, library.observed), laws,
+                loops.path_density, (state, observation, loops.observed), laws,
                 types.float64(matrix, matrix, types.float64[::1]),
             )  # fmt: skip
         except _numba_errors() as error:
@@ -644,7 +640,7 @@ def compiled_functional(
     model: StateSpaceModel, functional: Any, initial_functional: Any, n_steps: int
 ) -> tuple[Any, Any, int, bool, list[str] | None]:
     """Loops that add a functional up, the number of sums, whether it is a plain float, names."""
-    from . import kernels, library
+    from . import kernels
 
     if isinstance(functional, Functional):
         if initial_functional is not None:
@@ -653,10 +649,13 @@ def compiled_functional(
             )
         size = functional.size(n_steps, model.dim)
         with _LOCK:
-            first = jitted(None, (), (functional.add_first,), kernels.ADD_FIRST_SIGNATURE)
-            add = jitted(None, (), (functional.add,), kernels.ADD_SIGNATURE)
-        scalar = size == 1 and functional.size is library.sum_of_states.size
-        return first, add, size, scalar, _names(functional.name, size, model.dim)
+            first = jitted(
+                loops.add_components_first, (), (functional.first,), kernels.ADD_FIRST_SIGNATURE
+            )
+            loop = loops.add_by_time if functional.per_time else loops.add_components
+            add = jitted(loop, (), (functional.term,), kernels.ADD_SIGNATURE)
+        scalar = size == 1 and not functional.per_time
+        return first, add, size, scalar, functional.names(n_steps, model.dim)
     _check_function("functional", functional, ("x_prev", "x", "t"))
     if initial_functional is not None:
         _check_function("initial_functional", initial_functional, ("x",))
@@ -676,18 +675,18 @@ def compiled_functional(
                 f"{name}: returned shape {shape}; expected a float or (J,), the same from "
                 f"functional and initial_functional (functional: {values.shape})"
             )
-    state = library.scalar_row if model.state_dim is None else kernels.vector_row
+    state = loops.scalar_row if model.state_dim is None else kernels.vector_row
     scalar = values.ndim == 0
     with _LOCK:
         try:
             add = jitted(
-                library.add_scalar if scalar else library.add_vector, (state,), (functional,),
+                loops.add_scalar if scalar else loops.add_vector, (state,), (functional,),
                 kernels.ADD_SIGNATURE,
             )  # fmt: skip
             first = kernels.ready(kernels.add_nothing_first)
             if initial_functional is not None:
                 first = jitted(
-                    library.add_scalar_first if scalar else library.add_vector_first, (state,),
+                    loops.add_scalar_first if scalar else loops.add_vector_first, (state,),
                     (initial_functional,), kernels.ADD_FIRST_SIGNATURE,
                 )  # fmt: skip
         except _numba_errors() as error:
@@ -703,14 +702,6 @@ def _summand(name: str, function: Any, *arguments: Any) -> Array:
     return np.asarray(found, dtype=np.float64)
 
 
-def _names(name: str, size: int, dim: int) -> list[str]:
-    if size == dim:
-        return [f"sum of {name}"] if dim == 1 else [f"sum of {name} [{j}]" for j in range(dim)]
-    if dim == 1:
-        return [f"{name}[{t}]" for t in range(size)]
-    return [f"{name}[{k // dim}, {k % dim}]" for k in range(size)]
-
-
 def _as_state(model: StateSpaceModel, x: Any) -> Any:
     """Check the shape of a state that a sampler returned."""
     shape = np.shape(x)
@@ -724,60 +715,79 @@ def _python(function: Any) -> Any:
     return getattr(function, "py_func", function)
 
 
-def _ours(function: Any) -> bool:
-    """Whether numba may keep the code: functions of the package, in the file of the loops."""
-    module = sys.modules.get(getattr(function, "__module__", ""), None)
-    return (
-        getattr(function, "__module__", "") == "smcweights.statespace.library"
-        and getattr(module, function.__name__, None) is function
-    )
+def _ours(thing: Any) -> bool:
+    """Whether numba may keep the code: a function of the package that holds no data."""
+    if not isinstance(thing, FunctionType):
+        return isinstance(thing, bool | int | float)
+    return _from_package(thing) and all(_ours(held) for held in _held(thing))
+
+
+def _from_package(function: FunctionType) -> bool:
+    return (function.__module__ or "").startswith(_PACKAGE)
+
+
+def _held(function: FunctionType) -> list[Any]:
+    return [cell.cell_contents for cell in function.__closure__ or ()]
 
 
 def jitted(
-    factory: Callable[..., Any] | None, frame: tuple[Any, ...], functions: tuple[Any, ...],
-    signature: Any,
-) -> Any:  # fmt: skip
-    """Compile ``factory(*frame, *functions)``, or one function that needs no loop around it."""
+    factory: Callable[..., Any], frame: tuple[Any, ...], functions: tuple[Any, ...], kind: Any
+) -> Any:
+    """Compile ``factory(*frame, *functions)``."""
     import numba
 
-    key = (factory, frame, functions, signature)
+    key = (factory, frame, functions, kind)
     with _LOCK:
         if key not in _COMPILED:
             keep = all(_ours(_python(function)) for function in functions)
-            if factory is None:
-                loop = functions[0]
-            else:
-                inner = [_callee(f, keep) for f in (*frame, *functions)]
-                loop = factory(*inner)
-                # numba finds machine code by a name that counts functions from 1 in every
-                # process: code from the disk would take the place of a loop of the same name
-                parts = [f.__name__ for f in (*frame, *functions)] if keep else ["users"]
-                loop.__qualname__ = ".".join([factory.__qualname__, *parts])
-            _COMPILED[key] = numba.njit(signature, cache=keep, nogil=True, error_model="numpy")(
-                loop
-            )
+            loop = factory(*(_callee(f, keep) for f in (*frame, *functions)))
+            # numba finds machine code by a name that counts functions from 1 in every process:
+            # code from the disk would take the place of a loop of the same name. It looks for
+            # what it kept by this name, too, and notices edits of the loop's own file alone
+            parts = [f.__name__ for f in (*frame, *functions)] if keep else ["users"]
+            stamp = [_stamp(frame, functions)] if keep else []
+            loop.__qualname__ = ".".join([factory.__qualname__, *parts, *stamp])
+            _COMPILED[key] = numba.njit(kind, cache=keep, nogil=True, error_model="numpy")(loop)
         return _COMPILED[key]
+
+
+def _stamp(frame: tuple[FunctionType, ...], functions: tuple[FunctionType, ...]) -> str:
+    """A digest of functions, of what they hold, and of the files that they stand in."""
+    found = hashlib.sha256(signature(functions).encode())
+    for path in sorted({f.__code__.co_filename for f in (*frame, *functions)}):
+        found.update(Path(path).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def _callee(function: Any, keep: bool) -> Any:
     # a captured dispatcher is new in every process and never found in the cache; a plain
     # function that numba may compile in place is captured by its name
     import numba
-    from numba.extending import register_jitable
 
     if keep:
-        if function not in _REGISTERED:
-            register_jitable(function)
-            _REGISTERED.add(function)
-        return function
+        return _registered(function)
     key = ("callee", function)
     if key not in _COMPILED:
         _COMPILED[key] = (
             function
             if hasattr(function, "py_func")
-            else numba.njit(nogil=True, error_model="numpy")(function)
+            else numba.njit(nogil=True, error_model="numpy")(_registered(function))
         )
     return _COMPILED[key]
+
+
+def _registered(function: FunctionType) -> FunctionType:
+    """Let numba compile the package's functions where they are called, and what they call."""
+    from numba.extending import register_jitable
+
+    if function in _REGISTERED or not _from_package(function):
+        return function
+    _REGISTERED.add(function)
+    read = (function.__globals__.get(name) for name in function.__code__.co_names)
+    for called in (*_held(function), *read):
+        if isinstance(called, FunctionType):
+            _registered(called)
+    return register_jitable(function)
 
 
 def _numba_errors() -> tuple[type[BaseException], ...]:

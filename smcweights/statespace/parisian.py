@@ -35,8 +35,8 @@ from .chains import (
     sweeps_dropped,
     verdict,
 )
+from .functionals import Functional
 from .model import (
-    Functional,
     Proposal,
     StateSpaceModel,
     checkpointed,

@@ -30,7 +30,8 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from .cloud import Cloud
 from .filtering import small_samples, tell_once
-from .model import Functional, StateSpaceModel, choice, compiled_functional, count
+from .functionals import Functional
+from .model import StateSpaceModel, choice, compiled_functional, count
 from .series import Series, arrived, checked_series
 
 __all__ = ["OnlineSmoother", "paris"]
@@ -302,7 +303,7 @@ class OnlineSmoother:
         self._series = checked_series(
             model, [0.0], n_particles, resampling=resampling, ess_threshold=ess_threshold
         )
-        if isinstance(functional, Functional) and functional.size(7, 1) == 7:
+        if isinstance(functional, Functional) and functional.per_time:
             raise ValueError("functional: its size grows with T; expected one of fixed size")
         self._repeats = count("repeats", repeats)
         self._draws = count("n_backward", n_backward)

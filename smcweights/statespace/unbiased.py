@@ -20,8 +20,8 @@ from ..execution import open_run
 from ..randomness import Seed, describe, generator, seed_sequence
 from .chains import Sums, estimate_from_chains, made_by, sweep
 from .cloud import Cloud
+from .functionals import Functional
 from .model import (
-    Functional,
     StateSpaceModel,
     checkpointed,
     compiled_functional,

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -10,21 +9,7 @@ import scipy.stats
 
 import smcweights as smw
 
-from .test_filtering import PLANE
-
-READY = {
-    "scalar": lambda: smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0),
-    "matrix": lambda: PLANE,
-    "volatility": lambda: smw.models.stochastic_volatility(0.95, 0.25, 0.6),
-    "finite": lambda: smw.models.finite_hmm(
-        [0.2, 0.8], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 0.5]
-    ),
-    "growth": smw.models.nonlinear_growth,
-    "population": lambda: smw.models.theta_logistic(0.15, 0.12, 0.1, 0.5, 0.3),
-    "lorenz96": lambda: smw.models.lorenz96(5),
-    "bearings": smw.models.bearings_only,
-}
-
+from .test_models import READY
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
@@ -41,26 +26,6 @@ WALK = {
 
 def walk(**changes):
     return smw.StateSpaceModel(**{**WALK, **changes})
-
-
-@pytest.mark.parametrize("name", READY)
-def test_ready_models_agree_with_themselves(name):
-    model = READY[name]()
-    x, y = model.simulate(30, seed=1)
-    assert x.shape[0] == 30 and np.isfinite(x).all() and np.isfinite(y).all()
-    smw.check_model(model, y, n_draws=4_000, seed=2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        found = smw.particle_filter(model, y, 500, seed=3)
-    inner = np.abs(x - found.means) < 6 * np.sqrt(found.variances) + 0.6
-    assert inner.mean() > 0.9
-
-
-def test_finite_states_are_drawn_by_their_probabilities():
-    model = READY["finite"]()
-    x, _ = model.simulate(20_000, seed=4)
-    leave = (x[1:] == 1.0)[x[:-1] == 0.0]
-    assert abs(leave.mean() - 0.1) < 5.5 * np.sqrt(0.09 / leave.size)
 
 
 @pytest.mark.parametrize(
@@ -362,12 +327,6 @@ def test_states_that_become_no_numbers_are_told_with_their_time():
 
 
 def test_parameters_outside_of_their_domain_are_named():
-    y = [0.0, 1.0]
-    linear, volatility = READY["scalar"](), READY["volatility"]()
-    with pytest.raises(ValueError, match=r"theta \(transition_covariance\): got -1.0; .*positive"):
-        smw.particle_filter(linear, y, 10, theta=[0.9, -1.0, 1.0, 1.0, 0.0, 5.0])
-    with pytest.raises(ValueError, match=r"theta \(persistence\): got 1.0; .* -1 and 1"):
-        volatility.with_theta([1.0, 0.2, 0.6])
     with pytest.raises(ValueError, match=r"theta\[0\]: got 1.5; .* 0 and 1"):
         walk(theta=[1.5], transforms=["logit"])
 
@@ -394,33 +353,10 @@ def test_arguments_are_checked_at_the_door():
     model = READY["scalar"]()
     with pytest.raises(ValueError, match="theta: got shape"):
         model.with_theta([1.0])
-    with pytest.raises(ValueError, match="initial_covariance: missing"):
-        smw.models.linear_gaussian(1.0, 1.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="transition_covariance: smallest eigenvalue"):
-        smw.models.linear_gaussian(np.eye(2) / 2, -np.eye(2), np.eye(2), np.eye(2))
-    with pytest.raises(ValueError, match="transition_matrix: expected probabilities"):
-        smw.models.finite_hmm([0.5, 0.5], [[0.9, 0.2], [0.5, 0.5]], [0, 1], [1, 1])
-    with pytest.raises(ValueError, match=r"persistence: got 1\.5"):
-        smw.models.stochastic_volatility(1.5, 0.2)
-    with pytest.raises(ValueError, match="leverage: got only one"):
-        smw.models.stochastic_volatility(0.9, 0.2, leverage=-0.3)
-    with pytest.raises(ValueError, match=r"leverage: got -1\.2"):
-        smw.models.stochastic_volatility(0.9, 0.2, leverage=-1.2, returns=[0.0, 1.0])
-    with pytest.raises(ValueError, match=r"returns: got shape \(1, 2\)"):
-        smw.models.stochastic_volatility(0.9, 0.2, leverage=-0.3, returns=[[0.0, 1.0]])
-
-
-def test_ready_models_are_kept_on_disk_but_not_a_users():
-    from smcweights.statespace import library
-    from smcweights.statespace.model import _ours
-
-    assert _ours(library._linear_transition_logpdf)
-    assert not _ours(walk().transition_logpdf)
-    assert not _ours(READY["matrix"]().transition_logpdf)
 
 
 def test_filters_do_not_wait_for_what_goes_backward(monkeypatch):
-    from smcweights.statespace import library, model
+    from smcweights.statespace import loops, model
 
     ours, made = model.jitted, []
     monkeypatch.setattr(
@@ -428,27 +364,6 @@ def test_filters_do_not_wait_for_what_goes_backward(monkeypatch):
     )
     bounded = walk(transition_logpdf_bound=lambda t, theta: 0.0)
     smw.particle_filter(bounded, [0.0, 1.0], 400, seed=1)
-    assert library.bootstrap_move in made and library.transition_rejection not in made
+    assert loops.bootstrap_move in made and loops.transition_rejection not in made
     smw.paris(bounded, [0.0, 1.0], smw.functionals.sum_of_states, 400, seed=1)
-    assert library.transition_rejection in made
-
-
-def test_compiled_loops_of_different_models_never_share_a_name():
-    """Numba counts its names from 1 in every process: what it kept on disk would take over."""
-    import re
-
-    from smcweights.statespace.model import compiled
-
-    models = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
-    models += [READY[name]() for name in ("scalar", "volatility", "finite", "growth")]
-    owners: dict[str, int] = {}
-    for k, model in enumerate(models):
-        functions = compiled(model, False)
-        for loop in (
-            functions.start, functions.move, functions.pair, functions.bound, functions.reject,
-        ):  # fmt: skip
-            (found,) = loop.overloads.values()
-            counted = found.fndesc.llvm_func_name
-            name = re.sub(r"B\d+v\d+", "", counted)
-            assert name != counted
-            assert owners.setdefault(name, k) == k
+    assert loops.transition_rejection in made

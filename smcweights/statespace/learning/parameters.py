@@ -58,7 +58,7 @@ def free_parameters(
         places.append(names.index(entry))
     if not places or len(set(places)) != len(places) or max(places) >= size:
         raise ValueError(f"free: got {free!r}; expected different parameters out of {size}")
-    if searched and model.structure is not None and model.structure[0] == "finite_hmm":
+    if searched and model.exact is not None and model.exact.kind == "finite_hmm":
         rows = [names[k] for k in places if not names[k].startswith("emission")]
         if rows:
             raise ValueError(

@@ -1,7 +1,4 @@
-"""Ready models, ready functionals, and the loops that carry any model's functions to the kernels.
-
-They share one file because numba keeps compiled loops on disk by the file they stand in: a second
-process finds those of the ready models at once, and an edit of any of them is noticed.
+"""Ready models: functions of one particle, and the parameters that go with them.
 
 The densities are written in NumPy without writing into arrays, so that JAX can trace them.
 """
@@ -9,13 +6,14 @@ The densities are written in NumPy without writing into arrays, so that JAX can 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .model import Functional, StateSpaceModel
+from .model import Exact, StateSpaceModel
 
 __all__ = [
     "bearings_only",
@@ -23,291 +21,32 @@ __all__ = [
     "linear_gaussian",
     "lorenz96",
     "nonlinear_growth",
-    "states",
     "stochastic_volatility",
-    "sum_of_products",
-    "sum_of_squares",
-    "sum_of_states",
     "theta_logistic",
 ]
 
 _LOG_2_PI = math.log(2 * math.pi)
-_SLACK = 1e-9  # of a log density beyond its bound, for rounding
-_BLOCK = 2048  # backward draws tried together; what is written for them stays in the cache
-_Functions: TypeAlias = tuple[Any, Any, Any, Any, Any, Any, Any]  # of a model, in its order
 
 
-# loops around a model's functions ---------------------------------------------------------------
+class _Functions(NamedTuple):
+    """Of a model, made once for all models of a shape: others would be compiled again."""
 
+    initial_sample: Callable[..., Any]
+    initial_logpdf: Callable[..., Any]
+    transition_sample: Callable[..., Any]
+    transition_logpdf: Callable[..., Any]
+    observation_logpdf: Callable[..., Any]
+    transition_logpdf_bound: Callable[..., Any]
+    observation_sample: Callable[..., Any]
 
-def scalar_row(a, i):
-    return a[i, 0]
 
+def _log_normal(rest, variance):
+    return -0.5 * (rest**2 / variance + np.log(variance) + _LOG_2_PI)
 
-def put_scalar(a, i, value):
-    a[i, 0] = value
 
-
-def put_vector(a, i, value):
-    for j in range(a.shape[1]):
-        a[i, j] = value[j]
-
-
-def observed(y, row):
-    """Whether anything was observed at all."""
-    seen = False
-    for j in range(y.shape[1]):
-        seen = seen or not np.isnan(y[row, j])
-    return seen
-
-
-def bootstrap_start(state, put, observation, observed, initial_sample, observation_logpdf):
-    def start(rng, x, y, row, log_w, skip, theta):
-        seen = observed(y, row)
-        for i in range(x.shape[0]):
-            if i != skip:
-                put(x, i, initial_sample(rng, theta))
-            if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), np.int64(0), theta)
-        return 0
-
-    return start
-
-
-def bootstrap_move(state, put, observation, observed, transition_sample, observation_logpdf):
-    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
-        seen = observed(y, row)
-        for i in range(x.shape[0]):
-            if i != skip:
-                put(x, i, transition_sample(rng, state(x_prev, ancestors[i]), t, theta))
-            if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
-        return 0
-
-    return move
-
-
-def bootstrap_move_in_place(state, put, observation, observed, transition_into, observation_logpdf):
-    """For ready models that write the new state where it belongs: no array for each particle."""
-
-    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
-        seen = observed(y, row)
-        for i in range(x.shape[0]):
-            if i != skip:
-                transition_into(rng, state(x_prev, ancestors[i]), t, theta, state(x, i))
-            if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
-        return 0
-
-    return move
-
-
-def guided_start(
-    state, put, observation, observed, sample, logpdf, initial_logpdf, observation_logpdf
-):
-    def start(rng, x, y, row, log_w, skip, theta):
-        seen = observed(y, row)
-        for i in range(x.shape[0]):
-            if i != skip:
-                put(x, i, sample(rng, observation(y, row), theta))
-            new = state(x, i)
-            log_w[i] += initial_logpdf(new, theta) - logpdf(new, observation(y, row), theta)
-            if seen:
-                log_w[i] += observation_logpdf(observation(y, row), new, np.int64(0), theta)
-        return 0
-
-    return start
-
-
-def guided_move(
-    state, put, observation, observed, sample, logpdf, transition_logpdf, observation_logpdf
-):
-    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
-        seen = observed(y, row)
-        for i in range(x.shape[0]):
-            old = state(x_prev, ancestors[i])
-            if i != skip:
-                put(x, i, sample(rng, old, observation(y, row), t, theta))
-            new = state(x, i)
-            log_w[i] += transition_logpdf(old, new, t, theta)
-            log_w[i] -= logpdf(old, new, observation(y, row), t, theta)
-            if seen:
-                log_w[i] += observation_logpdf(observation(y, row), new, t, theta)
-        return 0
-
-    return move
-
-
-def lookahead(state, observation, log_lookahead):
-    def look(x, y, row, t, theta, out):
-        for i in range(x.shape[0]):
-            out[i] = log_lookahead(state(x, i), observation(y, row), t, theta)
-        return 0
-
-    return look
-
-
-def transition_pair(state, transition_logpdf):
-    def pair(x_prev, prev, x, i, t, theta):
-        return float(transition_logpdf(state(x_prev, prev), state(x, i), t, theta))
-
-    return pair
-
-
-def transition_bound(transition_logpdf_bound):
-    def bound(t, theta):
-        return float(transition_logpdf_bound(t, theta))
-
-    return bound
-
-
-def transition_rejection(state, transition_logpdf):
-    def reject(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks, tally):
-        # one try for every open draw of a block, round by round: tries of one draw in a row would
-        # each end in a branch that the processor can't foresee
-        n, draws = table.shape[0], picks.shape[1]
-        found = picks.reshape(-1)
-        pending = np.empty((min(_BLOCK, found.size), 2), dtype=np.int32)
-        for first in range(0, found.size, _BLOCK):
-            left = min(_BLOCK, found.size - first)
-            for k in range(left):
-                pending[k, 0], pending[k, 1] = first + k, targets[(first + k) // draws]
-            for _ in range(cap):
-                if left == 0:
-                    break
-                tally[1] += left
-                kept = 0
-                for k in range(left):
-                    slot, i = pending[k, 0], pending[k, 1]
-                    u = rng.random() * n
-                    prev = np.int64(u)
-                    other = np.int64(table[prev, 1])
-                    prev = prev if u - prev < table[prev, 0] else other
-                    excess = transition_logpdf(state(x_prev, prev), state(x, i), t, theta)
-                    excess -= log_bound
-                    if not excess <= _SLACK:
-                        return -1 - (i * n + prev)
-                    found[slot] = prev
-                    pending[kept, 0], pending[kept, 1] = slot, i
-                    kept += not rng.standard_exponential() > -excess
-                left = kept
-            for k in range(left):
-                found[pending[k, 0]] = -1
-        return 0
-
-    return reject
-
-
-def path_density(
-    state, observation, observed, initial_logpdf, transition_logpdf, observation_logpdf
-):
-    def log_density(x, y, theta):
-        total = initial_logpdf(state(x, 0), theta)
-        for t in range(x.shape[0]):
-            if t > 0:
-                total += transition_logpdf(state(x, t - 1), state(x, t), t, theta)
-            if observed(y, t):
-                total += observation_logpdf(observation(y, t), state(x, t), t, theta)
-        return total
-
-    return log_density
-
-
-def add_scalar(state, functional):
-    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
-        out[k, 0] += functional(state(x_prev, prev), state(x, i), t)
-        return 0
-
-    return add
-
-
-def add_vector(state, functional):
-    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
-        values = functional(state(x_prev, prev), state(x, i), t)
-        for j in range(out.shape[1]):
-            out[k, j] += values[j]
-        return 0
-
-    return add
-
-
-def add_scalar_first(state, functional):
-    def add_first(x, i, y, row, theta, out, k):
-        out[k, 0] += functional(state(x, i))
-        return 0
-
-    return add_first
-
-
-def add_vector_first(state, functional):
-    def add_first(x, i, y, row, theta, out, k):
-        values = functional(state(x, i))
-        for j in range(out.shape[1]):
-            out[k, j] += values[j]
-        return 0
-
-    return add_first
-
-
-# functionals ------------------------------------------------------------------------------------
-
-
-def _first_nothing(x, i, y, row, theta, out, k):
-    return 0
-
-
-def _first_state(x, i, y, row, theta, out, k):
-    for j in range(x.shape[1]):
-        out[k, j] += x[i, j]
-    return 0
-
-
-def _first_square(x, i, y, row, theta, out, k):
-    for j in range(x.shape[1]):
-        out[k, j] += x[i, j] ** 2
-    return 0
-
-
-def _add_state(x_prev, prev, x, i, y, row, t, theta, out, k):
-    for j in range(x.shape[1]):
-        out[k, j] += x[i, j]
-    return 0
-
-
-def _add_square(x_prev, prev, x, i, y, row, t, theta, out, k):
-    for j in range(x.shape[1]):
-        out[k, j] += x[i, j] ** 2
-    return 0
-
-
-def _add_product(x_prev, prev, x, i, y, row, t, theta, out, k):
-    for j in range(x.shape[1]):
-        out[k, j] += x_prev[prev, j] * x[i, j]
-    return 0
-
-
-def _put_state(x_prev, prev, x, i, y, row, t, theta, out, k):
-    dim = x.shape[1]
-    for j in range(dim):
-        out[k, t * dim + j] += x[i, j]
-    return 0
-
-
-def _per_component(n_steps: int, dim: int) -> int:
-    return dim
-
-
-def _per_state(n_steps: int, dim: int) -> int:
-    return n_steps * dim
-
-
-sum_of_states = Functional("x", _first_state, _add_state, _per_component)
-sum_of_squares = Functional("x^2", _first_square, _add_square, _per_component)
-sum_of_products = Functional("x_prev x", _first_nothing, _add_product, _per_component)
-states = Functional("x", _first_state, _put_state, _per_state)
-
-
-# models -----------------------------------------------------------------------------------------
+def _log_normal_scaled(rest, scale):
+    z = rest / scale
+    return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
 
 
 def _positive(name: str, value: Any) -> float:
@@ -329,7 +68,7 @@ def _gaussian_initial_sample(rng, theta):
 
 
 def _gaussian_initial_logpdf(x, theta):
-    return -0.5 * ((x - theta[4]) ** 2 / theta[5] + np.log(theta[5]) + _LOG_2_PI)
+    return _log_normal(x - theta[4], theta[5])
 
 
 def _linear_transition_sample(rng, x_prev, t, theta):
@@ -337,11 +76,11 @@ def _linear_transition_sample(rng, x_prev, t, theta):
 
 
 def _linear_transition_logpdf(x_prev, x, t, theta):
-    return -0.5 * ((x - theta[0] * x_prev) ** 2 / theta[1] + np.log(theta[1]) + _LOG_2_PI)
+    return _log_normal(x - theta[0] * x_prev, theta[1])
 
 
 def _linear_transition_bound(t, theta):
-    return -0.5 * (np.log(theta[1]) + _LOG_2_PI)
+    return _log_normal(0.0, theta[1])
 
 
 def _linear_observation_sample(rng, x, t, theta):
@@ -349,7 +88,7 @@ def _linear_observation_sample(rng, x, t, theta):
 
 
 def _linear_observation_logpdf(y, x, t, theta):
-    return -0.5 * ((y - theta[2] * x) ** 2 / theta[3] + np.log(theta[3]) + _LOG_2_PI)
+    return _log_normal(y - theta[2] * x, theta[3])
 
 
 def _scalar_system(theta):
@@ -438,7 +177,7 @@ def linear_gaussian(
             theta=theta,
             theta_names=(*given, "initial_mean", "initial_covariance"),
             transforms=("identity", "log", "identity", "log", "identity", "log"),
-            structure=("linear_gaussian", _scalar_system),
+            exact=Exact("linear_gaussian", _scalar_system),
         )
     return _matrix_gaussian(given, initial_mean, initial_covariance)
 
@@ -500,7 +239,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
         )
     ]
     # of a diagonal root the diagonal alone is kept: less to add up, and to learn
-    plain_q, plain_r, plain_c = (not (w - np.diag(w.diagonal())).any() for w in roots)
+    plain = [not (w - np.diag(w.diagonal())).any() for w in roots]
     theta: list[float] = []
     names: list[str] = []
     transforms: list[str] = []
@@ -522,163 +261,189 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
         add(name, [w[place] for place in places], kinds, places)
 
     add_matrix("transition_matrix", a)
-    add_root("transition_precision_root", roots[0], plain_q)
+    add_root("transition_precision_root", roots[0], plain[0])
     add_matrix("observation_matrix", h)
-    add_root("observation_precision_root", roots[1], plain_r)
+    add_root("observation_precision_root", roots[1], plain[1])
     add("initial_mean", mean, ["identity"] * d, [(i,) for i in range(d)])
-    add_root("initial_precision_root", roots[2], plain_c)
-    functions, system = _matrix_functions(d, p, plain_q, plain_r, plain_c, tuple(starts))
+    add_root("initial_precision_root", roots[2], plain[2])
+    functions, in_place, exact = _matrix_functions(d, p, *plain, tuple(starts))
     return StateSpaceModel(
         *functions,
         theta=theta,
         theta_names=names,
         transforms=transforms,
         state_dim=d,
-        structure=("linear_gaussian", system),
+        in_place=in_place,
+        exact=exact,
     )
 
 
 @cache
-def _matrix_functions(d, p, plain_q, plain_r, plain_c, starts) -> tuple[_Functions, Any]:
-    # one set for all models of a shape: another one would be compiled again
-    from numba.extending import register_jitable
-
+def _matrix_functions(
+    d: int, p: int, plain_q: bool, plain_r: bool, plain_c: bool, starts: tuple[int, ...]
+) -> tuple[_Functions, Callable[..., None], Exact]:
     i_a, i_q, i_h, i_r, i_m, i_c = starts
-
-    # Every root W is lower triangular, and W times the noise is white. Densities have no place
-    # to keep residuals in, which JAX could not trace: a dense root takes them several times.
-
-    def initial_sample(rng, theta):
-        x = np.empty(d)
-        for i in range(d):
-            first = i if plain_c else 0
-            row = i_c + (i if plain_c else i * (i + 1) // 2)
-            total = rng.standard_normal()
-            for j in range(first, i):
-                total -= theta[row + j] * x[j]
-            x[i] = total / theta[row + i - first]
-        for i in range(d):
-            x[i] += theta[i_m + i]
-        return x
-
-    def initial_logpdf(x, theta):
-        total = -0.5 * d * _LOG_2_PI
-        for i in range(d):
-            first = i if plain_c else 0
-            row = i_c + (i if plain_c else i * (i + 1) // 2)
-            z = 0.0
-            for j in range(first, i + 1):
-                z += theta[row + j - first] * (x[j] - theta[i_m + j])
-            total += np.log(theta[row + i - first]) - 0.5 * z * z
-        return total
-
-    @register_jitable
-    def transition_into(rng, x_prev, t, theta, x):
-        for i in range(d):
-            first = i if plain_q else 0
-            row = i_q + (i if plain_q else i * (i + 1) // 2)
-            total = rng.standard_normal()
-            for j in range(first, i):
-                total -= theta[row + j] * x[j]
-            x[i] = total / theta[row + i - first]
-        for i in range(d):
-            total = x[i]
-            for j in range(d):
-                total += theta[i_a + i * d + j] * x_prev[j]
-            x[i] = total
+    transition_into, transition_logpdf, bound = _matrix_transition(d, i_a, i_q, plain_q)
 
     def transition_sample(rng, x_prev, t, theta):
         x = np.empty(d)
         transition_into(rng, x_prev, t, theta, x)
         return x
 
-    transition_sample.into = transition_into  # type: ignore[attr-defined]
+    def system(theta):
+        return (
+            theta[i_a:i_q].reshape(d, d),
+            _covariance(theta[i_q:i_h], d, plain_q),
+            theta[i_h:i_r].reshape(p, d),
+            _covariance(theta[i_r:i_m], p, plain_r),
+            theta[i_m:i_c],
+            _covariance(theta[i_c:], d, plain_c),
+        )
 
-    def transition_logpdf(x_prev, x, t, theta):
+    sample, logpdf = _matrix_initial(d, i_m, i_c, plain_c)
+    observation_sample, observation_logpdf = _matrix_observation(d, p, i_h, i_r, plain_r)
+    functions = _Functions(
+        sample,
+        logpdf,
+        transition_sample,
+        transition_logpdf,
+        observation_logpdf,
+        bound,
+        observation_sample,
+    )
+    return functions, transition_into, Exact("linear_gaussian", system)
+
+
+def _covariance(entries, size, plain):
+    w = np.zeros((size, size))
+    w[np.diag_indices(size) if plain else np.tril_indices(size)] = entries
+    root = np.linalg.inv(w)
+    return root @ root.T
+
+
+def _precision_root(start, size, plain, rest):
+    """What is done with a lower triangular root W in theta, of which W times the noise is white.
+
+    ``rest(j, a, b, theta)`` is component j of the noise. Densities have no place to keep it in,
+    which JAX could not trace: a dense root takes it several times.
+    """
+
+    def row(i):
+        # where theta holds W[i, 0], or would if it were kept
+        return start if plain else start + i * (i + 1) // 2
+
+    def fill_noise(rng, theta, out):
+        for i in range(size):
+            total = rng.standard_normal()
+            for j in range(i if plain else 0, i):
+                total -= theta[row(i) + j] * out[j]
+            out[i] = total / theta[row(i) + i]
+
+    def whitened(i, a, b, theta):
+        z = 0.0
+        for j in range(i if plain else 0, i + 1):
+            z += theta[row(i) + j] * rest(j, a, b, theta)
+        return z
+
+    def scale(i, theta):
+        return theta[row(i) + i]
+
+    return fill_noise, whitened, scale
+
+
+def _matrix_initial(d, mean, root, plain):
+    def rest(j, x, _, theta):
+        return x[j] - theta[mean + j]
+
+    fill_noise, whitened, scale = _precision_root(root, d, plain, rest)
+
+    def sample(rng, theta):
+        x = np.empty(d)
+        fill_noise(rng, theta, x)
+        for i in range(d):
+            x[i] += theta[mean + i]
+        return x
+
+    def logpdf(x, theta):
+        total = -0.5 * d * _LOG_2_PI
+        for i in range(d):
+            z = whitened(i, x, x, theta)
+            total += np.log(scale(i, theta)) - 0.5 * z * z
+        return total
+
+    return sample, logpdf
+
+
+def _matrix_transition(d, matrix, root, plain):
+    def rest(j, x, x_prev, theta):
+        left = x[j]
+        for k in range(d):
+            left -= theta[matrix + j * d + k] * x_prev[k]
+        return left
+
+    fill_noise, whitened, scale = _precision_root(root, d, plain, rest)
+
+    def transition_into(rng, x_prev, t, theta, x):
+        fill_noise(rng, theta, x)
+        for i in range(d):
+            total = x[i]
+            for j in range(d):
+                total += theta[matrix + i * d + j] * x_prev[j]
+            x[i] = total
+
+    def logpdf(x_prev, x, t, theta):
         total = -0.5 * d * _LOG_2_PI
         size = 1.0
         for i in range(d):
-            first = i if plain_q else 0
-            row = i_q + (i if plain_q else i * (i + 1) // 2)
-            z = 0.0
-            for j in range(first, i + 1):
-                rest = x[j]
-                for k in range(d):
-                    rest -= theta[i_a + j * d + k] * x_prev[k]
-                z += theta[row + j - first] * rest
+            z = whitened(i, x, x_prev, theta)
             total -= 0.5 * z * z
             # a logarithm costs more than all the rest
-            size *= theta[row + i - first]
+            size *= scale(i, theta)
             if i % 8 == 7 or i == d - 1:
                 total += np.log(size)
                 size = 1.0
         return total
 
-    def transition_logpdf_bound(t, theta):
+    def bound(t, theta):
         total = -0.5 * d * _LOG_2_PI
         for i in range(d):
-            total += np.log(theta[i_q + (i if plain_q else i * (i + 1) // 2 + i)])
+            total += np.log(scale(i, theta))
         return total
 
-    def observation_logpdf(y, x, t, theta):
+    return transition_into, logpdf, bound
+
+
+def _matrix_observation(d, p, matrix, root, plain):
+    def rest(j, y, x, theta):
+        left = np.nan_to_num(y[j]) if plain else y[j]
+        for k in range(d):
+            left -= theta[matrix + j * d + k] * x[k]
+        return left
+
+    fill_noise, whitened, scale = _precision_root(root, p, plain, rest)
+
+    def sample(rng, x, t, theta):
+        y = np.empty(p)
+        fill_noise(rng, theta, y)
+        for i in range(p):
+            for j in range(d):
+                y[i] += theta[matrix + i * d + j] * x[j]
+        return y
+
+    def logpdf(y, x, t, theta):
         total = 0.0
         size = 1.0
         for i in range(p):
-            first = i if plain_r else 0
-            row = i_r + (i if plain_r else i * (i + 1) // 2)
-            z = 0.0
-            for j in range(first, i + 1):
-                rest = np.nan_to_num(y[j]) if plain_r else y[j]
-                for k in range(d):
-                    rest -= theta[i_h + j * d + k] * x[k]
-                z += theta[row + j - first] * rest
-            seen = 1.0 - np.isnan(y[i]) if plain_r else 1.0
+            z = whitened(i, y, x, theta)
+            seen = 1.0 - np.isnan(y[i]) if plain else 1.0
             total -= 0.5 * seen * (z * z + _LOG_2_PI)
-            size *= 1.0 + seen * (theta[row + i - first] - 1.0)
+            size *= 1.0 + seen * (scale(i, theta) - 1.0)
             if i % 8 == 7 or i == p - 1:
                 total += np.log(size)
                 size = 1.0
         return total
 
-    def observation_sample(rng, x, t, theta):
-        y = np.empty(p)
-        for i in range(p):
-            first = i if plain_r else 0
-            row = i_r + (i if plain_r else i * (i + 1) // 2)
-            total = rng.standard_normal()
-            for j in range(first, i):
-                total -= theta[row + j] * y[j]
-            y[i] = total / theta[row + i - first]
-        for i in range(p):
-            for j in range(d):
-                y[i] += theta[i_h + i * d + j] * x[j]
-        return y
-
-    def covariance(entries, size, plain):
-        w = np.zeros((size, size))
-        w[np.diag_indices(size) if plain else np.tril_indices(size)] = entries
-        root = np.linalg.inv(w)
-        return root @ root.T
-
-    def system(theta):
-        return (
-            theta[i_a:i_q].reshape(d, d),
-            covariance(theta[i_q:i_h], d, plain_q),
-            theta[i_h:i_r].reshape(p, d),
-            covariance(theta[i_r:i_m], p, plain_r),
-            theta[i_m:i_c],
-            covariance(theta[i_c:], d, plain_c),
-        )
-
-    return (
-        initial_sample,
-        initial_logpdf,
-        transition_sample,
-        transition_logpdf,
-        observation_logpdf,
-        transition_logpdf_bound,
-        observation_sample,
-    ), system
+    return sample, logpdf
 
 
 def _volatility_initial_sample(rng, theta):
@@ -686,8 +451,7 @@ def _volatility_initial_sample(rng, theta):
 
 
 def _volatility_initial_logpdf(x, theta):
-    variance = theta[1] ** 2 / (1 - theta[0] ** 2)
-    return -0.5 * (x**2 / variance + np.log(variance) + _LOG_2_PI)
+    return _log_normal(x, theta[1] ** 2 / (1 - theta[0] ** 2))
 
 
 def _volatility_transition_sample(rng, x_prev, t, theta):
@@ -695,12 +459,11 @@ def _volatility_transition_sample(rng, x_prev, t, theta):
 
 
 def _volatility_transition_logpdf(x_prev, x, t, theta):
-    z = (x - theta[0] * x_prev) / theta[1]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[1])
+    return _log_normal_scaled(x - theta[0] * x_prev, theta[1])
 
 
 def _volatility_transition_bound(t, theta):
-    return -0.5 * _LOG_2_PI - np.log(theta[1])
+    return _log_normal_scaled(0.0, theta[1])
 
 
 def _volatility_observation_sample(rng, x, t, theta):
@@ -790,8 +553,6 @@ def stochastic_volatility(
 
 
 def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSpaceModel:
-    from numba.extending import register_jitable
-
     given = np.array(returns, dtype=np.float64)
     if given.ndim != 1 or given.size == 0 or np.isinf(given).any():
         raise ValueError(
@@ -801,21 +562,16 @@ def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSp
     # beyond the series everything is NaN, which filters report
     known = np.append(np.where(np.isnan(given), 0.0, given), np.nan)
     n_steps = given.size
-    log_density = register_jitable(_volatility_observation_logpdf)
 
     def observation_logpdf(y, x, t, theta):
         # 0, or NaN where y is not the return that the transitions know
         same = np.sqrt((y == np.take(known, np.minimum(t, n_steps))) - 1.0)
-        return log_density(y, x, t, theta) + same
+        return _volatility_observation_logpdf(y, x, t, theta) + same
 
-    observation_logpdf.series = given  # type: ignore[attr-defined]
-
-    @register_jitable
     def drift(x_prev, t, theta):
         shock = np.take(known, np.minimum(t - 1, n_steps)) / theta[2] * np.exp(-0.5 * x_prev)
         return theta[0] * x_prev + theta[1] * theta[3] * shock
 
-    @register_jitable
     def spread(t, theta):
         return theta[1] * np.sqrt(1 - theta[3] ** 2 * np.take(seen, np.minimum(t - 1, n_steps)))
 
@@ -828,7 +584,7 @@ def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSp
         return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
 
     def transition_logpdf_bound(t, theta):
-        return -0.5 * _LOG_2_PI - np.log(spread(t, theta))
+        return _log_normal_scaled(0.0, spread(t, theta))
 
     return StateSpaceModel(
         _volatility_initial_sample,
@@ -840,73 +596,64 @@ def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSp
         theta=theta,
         theta_names=("persistence", "volatility", "scale", "leverage"),
         transforms=("atanh", "log", "log", "atanh"),
+        series=given,
     )
 
 
-def _number_of_states(theta):
-    # theta holds k + k*k + k + k numbers
-    return int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
+@cache
+def _finite_functions(k: int) -> tuple[_Functions, Exact]:
+    # theta: initial probabilities, k rows of the transition matrix, means, scales
+    means, scales = k + k * k, 2 * k + k * k
 
+    def drawn(rng, theta, first):
+        u = rng.random()
+        i = 0
+        reached = theta[first]
+        while u >= reached and i < k - 1:
+            i += 1
+            reached += theta[first + i]
+        while theta[first + i] == 0.0:
+            i -= 1
+        return float(i)
 
-def _finite_initial_sample(rng, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    u = rng.random()
-    i = 0
-    reached = theta[0]
-    while u >= reached and i < k - 1:
-        i += 1
-        reached += theta[i]
-    while theta[i] == 0.0:
-        i -= 1
-    return float(i)
+    def initial_sample(rng, theta):
+        return drawn(rng, theta, 0)
 
+    def initial_logpdf(x, theta):
+        return np.log(theta[int(x)])
 
-def _finite_initial_logpdf(x, theta):
-    return np.log(theta[int(x)])
+    def transition_sample(rng, x_prev, t, theta):
+        return drawn(rng, theta, k + k * int(x_prev))
 
+    def transition_logpdf(x_prev, x, t, theta):
+        return np.log(theta[k + k * int(x_prev) + int(x)])
 
-def _finite_transition_sample(rng, x_prev, t, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    first = k + k * int(x_prev)
-    u = rng.random()
-    i = 0
-    reached = theta[first]
-    while u >= reached and i < k - 1:
-        i += 1
-        reached += theta[first + i]
-    while theta[first + i] == 0.0:
-        i -= 1
-    return float(i)
+    def transition_logpdf_bound(t, theta):
+        return np.log(np.max(theta[k:means]))
 
+    def observation_logpdf(y, x, t, theta):
+        i = int(x)
+        z = (y - theta[means + i]) / theta[scales + i]
+        return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[scales + i])
 
-def _finite_transition_logpdf(x_prev, x, t, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    return np.log(theta[k + k * int(x_prev) + int(x)])
+    def observation_sample(rng, x, t, theta):
+        i = int(x)
+        return theta[means + i] + theta[scales + i] * rng.standard_normal()
 
+    def system(theta):
+        first, matrix, centres, spreads = np.split(theta, [k, means, scales])
+        return first, matrix.reshape(k, k), centres, spreads
 
-def _finite_transition_bound(t, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    return np.log(np.max(theta[k : k + k * k]))
-
-
-def _finite_observation_sample(rng, x, t, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    at = k + k * k + int(x)
-    return theta[at] + theta[at + k] * rng.standard_normal()
-
-
-def _finite_observation_logpdf(y, x, t, theta):
-    k = int(np.sqrt(9.0 + 4.0 * theta.size) - 3.0 + 1e-6) // 2
-    at = k + k * k + int(x)
-    z = (y - theta[at]) / theta[at + k]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[at + k])
-
-
-def _finite_system(theta):
-    k = _number_of_states(theta)
-    edges = np.cumsum([k, k * k, k])
-    first, matrix, means, scales = np.split(theta, edges)
-    return first, matrix.reshape(k, k), means, scales
+    functions = _Functions(
+        initial_sample,
+        initial_logpdf,
+        transition_sample,
+        transition_logpdf,
+        observation_logpdf,
+        transition_logpdf_bound,
+        observation_sample,
+    )
+    return functions, Exact("finite_hmm", system)
 
 
 def _probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -960,14 +707,9 @@ def finite_hmm(
             raise ValueError(f"{name}: got shape {array.shape}; expected ({k},) finite numbers")
     if not (scales > 0).all():
         raise ValueError(f"emission_scales: smallest is {scales.min()}; expected positive numbers")
+    functions, exact = _finite_functions(k)
     return StateSpaceModel(
-        _finite_initial_sample,
-        _finite_initial_logpdf,
-        _finite_transition_sample,
-        _finite_transition_logpdf,
-        _finite_observation_logpdf,
-        _finite_transition_bound,
-        _finite_observation_sample,
+        *functions,
         theta=np.concatenate([first, matrix.ravel(), means, scales]),
         theta_names=[
             *(f"initial_probabilities[{a}]" for a in range(k)),
@@ -976,8 +718,12 @@ def finite_hmm(
             *(f"emission_scales[{a}]" for a in range(k)),
         ],
         transforms=("identity",) * (k * k + 2 * k) + ("log",) * k,
-        structure=("finite_hmm", _finite_system),
+        exact=exact,
     )
+
+
+def _growth(x, t):
+    return 0.5 * x + 25.0 * x / (1.0 + x**2) + 8.0 * np.cos(1.2 * t)
 
 
 def _growth_initial_sample(rng, theta):
@@ -985,21 +731,19 @@ def _growth_initial_sample(rng, theta):
 
 
 def _growth_initial_logpdf(x, theta):
-    return -0.5 * (x**2 / theta[2] + np.log(theta[2]) + _LOG_2_PI)
+    return _log_normal(x, theta[2])
 
 
 def _growth_transition_sample(rng, x_prev, t, theta):
-    mean = 0.5 * x_prev + 25.0 * x_prev / (1.0 + x_prev**2) + 8.0 * np.cos(1.2 * t)
-    return mean + np.sqrt(theta[0]) * rng.standard_normal()
+    return _growth(x_prev, t) + np.sqrt(theta[0]) * rng.standard_normal()
 
 
 def _growth_transition_logpdf(x_prev, x, t, theta):
-    mean = 0.5 * x_prev + 25.0 * x_prev / (1.0 + x_prev**2) + 8.0 * np.cos(1.2 * t)
-    return -0.5 * ((x - mean) ** 2 / theta[0] + np.log(theta[0]) + _LOG_2_PI)
+    return _log_normal(x - _growth(x_prev, t), theta[0])
 
 
 def _growth_transition_bound(t, theta):
-    return -0.5 * (np.log(theta[0]) + _LOG_2_PI)
+    return _log_normal(0.0, theta[0])
 
 
 def _growth_observation_sample(rng, x, t, theta):
@@ -1007,7 +751,7 @@ def _growth_observation_sample(rng, x, t, theta):
 
 
 def _growth_observation_logpdf(y, x, t, theta):
-    return -0.5 * ((y - x**2 / 20.0) ** 2 / theta[1] + np.log(theta[1]) + _LOG_2_PI)
+    return _log_normal(y - x**2 / 20.0, theta[1])
 
 
 def nonlinear_growth(
@@ -1056,27 +800,28 @@ def nonlinear_growth(
     )
 
 
+def _population(x, theta):
+    return x + theta[0] - theta[1] * np.exp(theta[2] * x)
+
+
 def _population_initial_sample(rng, theta):
     return theta[5] + theta[6] * rng.standard_normal()
 
 
 def _population_initial_logpdf(x, theta):
-    z = (x - theta[5]) / theta[6]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[6])
+    return _log_normal_scaled(x - theta[5], theta[6])
 
 
 def _population_transition_sample(rng, x_prev, t, theta):
-    mean = x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev)
-    return mean + theta[3] * rng.standard_normal()
+    return _population(x_prev, theta) + theta[3] * rng.standard_normal()
 
 
 def _population_transition_logpdf(x_prev, x, t, theta):
-    z = (x - (x_prev + theta[0] - theta[1] * np.exp(theta[2] * x_prev))) / theta[3]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[3])
+    return _log_normal_scaled(x - _population(x_prev, theta), theta[3])
 
 
 def _population_transition_bound(t, theta):
-    return -0.5 * _LOG_2_PI - np.log(theta[3])
+    return _log_normal_scaled(0.0, theta[3])
 
 
 def _population_observation_sample(rng, x, t, theta):
@@ -1084,8 +829,7 @@ def _population_observation_sample(rng, x, t, theta):
 
 
 def _population_observation_logpdf(y, x, t, theta):
-    z = (y - x) / theta[4]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[4])
+    return _log_normal_scaled(y - x, theta[4])
 
 
 def theta_logistic(
@@ -1210,8 +954,11 @@ def lorenz96(
 
 
 @cache
-def _ring_functions(d) -> _Functions:
-    # one set for a dimension: another one would be compiled again
+def _ring_functions(d: int) -> _Functions:
+    def stepped(j, x, theta):
+        slope = (x[(j + 1) % d] - x[j - 2]) * x[j - 1] - x[j] + theta[0]
+        return theta[1] * slope
+
     def initial_sample(rng, theta):
         x = np.empty(d)
         for j in range(d):
@@ -1227,15 +974,13 @@ def _ring_functions(d) -> _Functions:
     def transition_sample(rng, x_prev, t, theta):
         x = np.empty(d)
         for j in range(d):
-            slope = (x_prev[(j + 1) % d] - x_prev[j - 2]) * x_prev[j - 1] - x_prev[j] + theta[0]
-            x[j] = x_prev[j] + theta[1] * slope + theta[2] * rng.standard_normal()
+            x[j] = x_prev[j] + stepped(j, x_prev, theta) + theta[2] * rng.standard_normal()
         return x
 
     def transition_logpdf(x_prev, x, t, theta):
         total = -d * (0.5 * _LOG_2_PI + np.log(theta[2]))
         for j in range(d):
-            slope = (x_prev[(j + 1) % d] - x_prev[j - 2]) * x_prev[j - 1] - x_prev[j] + theta[0]
-            total -= 0.5 * ((x[j] - x_prev[j] - theta[1] * slope) / theta[2]) ** 2
+            total -= 0.5 * ((x[j] - x_prev[j] - stepped(j, x_prev, theta)) / theta[2]) ** 2
         return total
 
     def transition_logpdf_bound(t, theta):
@@ -1257,7 +1002,7 @@ def _ring_functions(d) -> _Functions:
             y[j] = x[j] + theta[3] * rng.standard_normal()
         return y
 
-    return (
+    return _Functions(
         initial_sample,
         initial_logpdf,
         transition_sample,

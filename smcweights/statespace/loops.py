@@ -1,0 +1,284 @@
+"""Loops over particles that carry a model's functions, and a functional's, to the kernels.
+
+Each is made around functions of one particle and compiled for them. They are written without
+numba, which finds what it kept of them on disk by this file and by a digest of their functions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SLACK = 1e-9  # of a log density beyond its bound, for rounding
+_BLOCK = 2048  # backward draws tried together; what is written for them stays in the cache
+
+
+def scalar_row(a, i):
+    """State or observation i, a float."""
+    return a[i, 0]
+
+
+def put_scalar(a, i, value):
+    """Write a float into row i."""
+    a[i, 0] = value
+
+
+def put_vector(a, i, value):
+    """Write a vector into row i."""
+    for j in range(a.shape[1]):
+        a[i, j] = value[j]
+
+
+def observed(y, row):
+    """Whether anything was observed at all."""
+    seen = False
+    for j in range(y.shape[1]):
+        seen = seen or not np.isnan(y[row, j])
+    return seen
+
+
+def bootstrap_start(state, put, observation, observed, initial_sample, observation_logpdf):
+    """Particles of time 0 from the model's own law."""
+
+    def start(rng, x, y, row, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            if i != skip:
+                put(x, i, initial_sample(rng, theta))
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), state(x, i), np.int64(0), theta)
+        return 0
+
+    return start
+
+
+def bootstrap_move(state, put, observation, observed, transition_sample, observation_logpdf):
+    """Particles of time t from the model's own transition."""
+
+    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            if i != skip:
+                put(x, i, transition_sample(rng, state(x_prev, ancestors[i]), t, theta))
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
+        return 0
+
+    return move
+
+
+def bootstrap_move_in_place(state, put, observation, observed, transition_into, observation_logpdf):
+    """For ready models that write the new state where it belongs: no array for each particle."""
+
+    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            if i != skip:
+                transition_into(rng, state(x_prev, ancestors[i]), t, theta, state(x, i))
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
+        return 0
+
+    return move
+
+
+def guided_start(
+    state, put, observation, observed, sample, logpdf, initial_logpdf, observation_logpdf
+):
+    """Particles of time 0 from a proposal, and what that costs in weight."""
+
+    def start(rng, x, y, row, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            if i != skip:
+                put(x, i, sample(rng, observation(y, row), theta))
+            new = state(x, i)
+            log_w[i] += initial_logpdf(new, theta) - logpdf(new, observation(y, row), theta)
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), new, np.int64(0), theta)
+        return 0
+
+    return start
+
+
+def guided_move(
+    state, put, observation, observed, sample, logpdf, transition_logpdf, observation_logpdf
+):
+    """Particles of time t from a proposal, and what that costs in weight."""
+
+    def move(rng, x_prev, ancestors, x, y, row, t, log_w, skip, theta):
+        seen = observed(y, row)
+        for i in range(x.shape[0]):
+            old = state(x_prev, ancestors[i])
+            if i != skip:
+                put(x, i, sample(rng, old, observation(y, row), t, theta))
+            new = state(x, i)
+            log_w[i] += transition_logpdf(old, new, t, theta)
+            log_w[i] -= logpdf(old, new, observation(y, row), t, theta)
+            if seen:
+                log_w[i] += observation_logpdf(observation(y, row), new, t, theta)
+        return 0
+
+    return move
+
+
+def lookahead(state, observation, log_lookahead):
+    """Log weights that look one observation ahead."""
+
+    def look(x, y, row, t, theta, out):
+        for i in range(x.shape[0]):
+            out[i] = log_lookahead(state(x, i), observation(y, row), t, theta)
+        return 0
+
+    return look
+
+
+def transition_pair(state, transition_logpdf):
+    """The log density of one transition."""
+
+    def pair(x_prev, prev, x, i, t, theta):
+        return float(transition_logpdf(state(x_prev, prev), state(x, i), t, theta))
+
+    return pair
+
+
+def transition_bound(transition_logpdf_bound):
+    """A bound of the log density of transitions."""
+
+    def bound(t, theta):
+        return float(transition_logpdf_bound(t, theta))
+
+    return bound
+
+
+def transition_rejection(state, transition_logpdf):
+    """Backward draws by rejection, -1 where all tries failed."""
+
+    def reject(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks, tally):
+        # one try for every open draw of a block, round by round: tries of one draw in a row would
+        # each end in a branch that the processor can't foresee
+        n, draws = table.shape[0], picks.shape[1]
+        found = picks.reshape(-1)
+        pending = np.empty((min(_BLOCK, found.size), 2), dtype=np.int32)
+        for first in range(0, found.size, _BLOCK):
+            left = min(_BLOCK, found.size - first)
+            for k in range(left):
+                pending[k, 0], pending[k, 1] = first + k, targets[(first + k) // draws]
+            for _ in range(cap):
+                if left == 0:
+                    break
+                tally[1] += left
+                kept = 0
+                for k in range(left):
+                    slot, i = pending[k, 0], pending[k, 1]
+                    u = rng.random() * n
+                    prev = np.int64(u)
+                    other = np.int64(table[prev, 1])
+                    prev = prev if u - prev < table[prev, 0] else other
+                    excess = transition_logpdf(state(x_prev, prev), state(x, i), t, theta)
+                    excess -= log_bound
+                    if not excess <= _SLACK:
+                        return -1 - (i * n + prev)
+                    found[slot] = prev
+                    pending[kept, 0], pending[kept, 1] = slot, i
+                    kept += not rng.standard_exponential() > -excess
+                left = kept
+            for k in range(left):
+                found[pending[k, 0]] = -1
+        return 0
+
+    return reject
+
+
+def path_density(
+    state, observation, observed, initial_logpdf, transition_logpdf, observation_logpdf
+):
+    """The joint log density of a path and its observations."""
+
+    def log_density(x, y, theta):
+        total = initial_logpdf(state(x, 0), theta)
+        for t in range(x.shape[0]):
+            if t > 0:
+                total += transition_logpdf(state(x, t - 1), state(x, t), t, theta)
+            if observed(y, t):
+                total += observation_logpdf(observation(y, t), state(x, t), t, theta)
+        return total
+
+    return log_density
+
+
+def add_scalar(state, functional):
+    """Add a functional that returns a float."""
+
+    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
+        out[k, 0] += functional(state(x_prev, prev), state(x, i), t)
+        return 0
+
+    return add
+
+
+def add_vector(state, functional):
+    """Add a functional that returns several numbers."""
+
+    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
+        values = functional(state(x_prev, prev), state(x, i), t)
+        for j in range(out.shape[1]):
+            out[k, j] += values[j]
+        return 0
+
+    return add
+
+
+def add_scalar_first(state, functional):
+    """Add an initial functional that returns a float."""
+
+    def add_first(x, i, y, row, theta, out, k):
+        out[k, 0] += functional(state(x, i))
+        return 0
+
+    return add_first
+
+
+def add_vector_first(state, functional):
+    """Add an initial functional that returns several numbers."""
+
+    def add_first(x, i, y, row, theta, out, k):
+        values = functional(state(x, i))
+        for j in range(out.shape[1]):
+            out[k, j] += values[j]
+        return 0
+
+    return add_first
+
+
+def add_components(term):
+    """Add a ready functional, a sum for each component."""
+
+    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
+        for j in range(x.shape[1]):
+            out[k, j] += term(x_prev[prev, j], x[i, j])
+        return 0
+
+    return add
+
+
+def add_by_time(term):
+    """Add a ready functional, a sum for each time and component."""
+
+    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
+        dim = x.shape[1]
+        for j in range(dim):
+            out[k, t * dim + j] += term(x_prev[prev, j], x[i, j])
+        return 0
+
+    return add
+
+
+def add_components_first(first):
+    """Add the first term of a ready functional."""
+
+    def add_first(x, i, y, row, theta, out, k):
+        for j in range(x.shape[1]):
+            out[k, j] += first(x[i, j])
+        return 0
+
+    return add_first
