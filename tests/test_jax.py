@@ -1,5 +1,7 @@
 """JAX distances against NumPy's, under jit, grad and vmap."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,22 @@ def test_what_runs_on_other_devices_agrees_with_the_host(m):
 
 
 @pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (3, "auto"), (5, "auto"), (5, "rule")])
+def test_jax_directions_are_whole_rules(d, directions):
+    """Along them the cost of a shifted cloud, a quadratic form, has no noise."""
+    import jax
+
+    v = np.arange(1.0, d + 1)
+
+    @jax.jit
+    def found(x, y, key):
+        return smw.jax.sliced_wasserstein(x, y, 125, key=key, directions=directions, root=False)
+
+    x = RNG.normal(size=(15, d))
+    assert float(found(x, x + v, jax.random.key(1))) == pytest.approx(v @ v / d, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (3, "auto"), (5, "auto"), (5, "rule")])
 def test_jax_directions_are_unbiased(d, directions):
     """400 keys: |z| < 4.5."""
     import jax
@@ -64,10 +82,22 @@ def test_jax_directions_are_unbiased(d, directions):
     assert abs(values.mean() - truth.value) < 4.5 * error + 1e-5 * truth.value
 
 
-def test_jax_has_no_nan_at_the_fixed_point():
+@functools.cache
+def compiled(p=2, root=True):
+    """Value and gradient along the same directions; compiled once for all tests."""
     import jax
 
-    gradient = jax.grad(lambda x: smw.jax.sliced_wasserstein(x, X, key=jax.random.key(1)))(X)
+    theta = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+
+    def loss(x, y):
+        return smw.jax.sliced_wasserstein(x, y, directions=theta, p=p, root=root)
+
+    return loss, jax.jit(jax.value_and_grad(loss))
+
+
+def test_jax_has_no_nan_at_the_fixed_point():
+    value, gradient = compiled()[1](X, X)
+    assert value == 0
     assert np.isfinite(gradient).all()
 
 
@@ -75,41 +105,28 @@ def test_jax_has_no_nan_at_the_fixed_point():
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 @pytest.mark.parametrize("root", [True, False])
 def test_jax_keeps_what_is_no_number(p, wrong, root):
-    import jax
-
-    def loss(x, y):
-        return smw.jax.sliced_wasserstein(x, y, 40, key=jax.random.key(1), p=p, root=root)
-
+    loss, both = compiled(p, root)
     bad = X.copy()
     bad[3, 1] = wrong
     for x, y in ((bad, Y), (X, bad), (np.full_like(X, wrong), Y)):
-        assert np.isnan(loss(x, y)) and np.isnan(jax.jit(loss)(x, y))
-    assert np.isnan(jax.value_and_grad(loss)(bad, Y)[0])
+        assert np.isnan(loss(x, y)) and np.isnan(both(x, y)[0])
 
 
 @pytest.mark.parametrize("unit", [1e25, 1e-25])
 def test_jax_in_float32_of_any_size(unit):
-    import jax
-
-    def loss(x):
-        return smw.jax.sliced_wasserstein(x, unit * Y, 40, key=jax.random.key(1))
-
-    value, slope = jax.value_and_grad(loss)(unit * X)
-    truth = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
-    assert float(value) / unit == pytest.approx(float(truth), rel=1e-5)
+    _, both = compiled()
+    value, slope = both(unit * X, unit * Y)
+    assert float(value) / unit == pytest.approx(float(both(X, Y)[0]), rel=1e-5)
     assert float(np.abs(slope).sum()) > 0.1
 
 
 def test_jax_computes_half_precision_in_single():
-    import jax
     import jax.numpy as jnp
 
-    single = smw.jax.sliced_wasserstein(X, Y, 40, key=jax.random.key(1))
+    _, both = compiled()
+    single, _ = both(X, Y)
     for dtype in (jnp.float16, jnp.bfloat16):
-        x, y = jnp.asarray(X, dtype), jnp.asarray(Y, dtype)
-        value, slope = jax.value_and_grad(smw.jax.sliced_wasserstein)(
-            x, y, 40, key=jax.random.key(1)
-        )
+        value, slope = both(jnp.asarray(X, dtype), jnp.asarray(Y, dtype))
         assert float(value) == pytest.approx(float(single), rel=0.01)
         assert slope.dtype == dtype
 
@@ -133,6 +150,7 @@ def test_jax_tells_bad_arguments(change, error, said):
         smw.jax.sliced_wasserstein(**{"x": X, "y": Y, "key": jax.random.key(1), **change})
 
 
+@pytest.mark.slow
 def test_jax_trains_a_map_on_digits():
     """Threes are drawn to eights."""
     import jax
