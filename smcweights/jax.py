@@ -68,7 +68,8 @@ def sliced_wasserstein(
     >>> import jax, jax.numpy as jnp
     >>> x = jax.random.normal(jax.random.key(1), (50, 3))
     >>> loss = lambda x: sliced_wasserstein(x, 2 * x + 1, key=jax.random.key(2))
-    >>> bool(jax.jit(loss)(x) > 0), jax.grad(loss)(x).shape
+    >>> value, gradient = jax.jit(jax.value_and_grad(loss))(x)
+    >>> bool(value > 0), gradient.shape
     (True, (50, 3))
     """
     x, y = jnp.asarray(x), jnp.asarray(y)
