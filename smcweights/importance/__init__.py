@@ -28,9 +28,11 @@ be promised, and then a `smcweights.PrecisionWarning` says so.
 
 The files
 ---------
-``laws`` what an input law may be; ``proposals`` densities and their fits; ``mixing`` one mixture
-for many expectations; ``polynomials`` control variates of known mean; ``sampling`` draws,
-corrections and the report; ``adaptive`` the stages and their public functions; ``rare_events``,
-``sensitivity`` (with ``sparse_polynomials``), ``given_samples`` and ``reweighting`` what is built
-on them.
+``laws`` what an input law may be (``marginals``, ``normal_maps``, ``openturns_laws``);
+``proposals`` densities, ``fits`` of them to draws, ``mixing`` of them for many expectations;
+``integrand``, ``stages``, ``control_variates``, ``means`` and ``verdict`` the way from the user's
+function to an estimate; ``adaptation`` the stages; ``adaptive``, ``given_proposal``,
+``rare_events`` (with ``failure_regions``), ``sobol`` (with ``pairs``, ``indices``, ``replicates``
+and ``sparse_polynomials``), ``given_samples``, ``reweighting``, ``perturbation`` and ``under_laws``
+the public functions; ``figures`` what they look like.
 """

@@ -14,35 +14,170 @@ arXiv 1411.3954, for the convexity in mixture weights and coefficients.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments
 from ..cautions import Caution, tell
+from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import described, provenance
 from ..randomness import Seed
-from ..stopping import Precision, stopping_rule
-from .adaptation import Goal, prepared
-from .control_variates import Asked
-from .final_draws import Final, finish, mean_of_all
+from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from .adaptation import Adaptation, Adapted, Goal, history_ratios, learned, prepared, quantile
+from .control_variates import Asked, choices_of
 from .integrand import Integrand, call_integrand, expectation_names
 from .laws import as_law
-from .mixing import family_of
+from .means import FOLDS, Mean, Regression, mean_of, pooled_mean
+from .mixing import FEW_HITS, family_of
+from .proposals import log_densities
+from .stages import History, Stage, joined, split
 from .under_laws import check_reference
 from .verdict import Evidence, report
 
-__all__ = ["adaptive_importance_sampling"]
+__all__ = ["Final", "adaptive_importance_sampling", "finish"]
 
+BEYOND = 1e70  # a factor by which no later value may exceed those before
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
+
+
+@dataclass(frozen=True)
+class Final:
+    """Rounds of final draws, and what they are corrected with.
+
+    ``used`` names the control variate of each expectation; ``cautions`` say whether the precision
+    was reached.
+    """
+
+    adaptation: Adaptation
+    adapted: Adapted
+    rounds: list[Stage]
+    mean: Mean
+    used: list[str]
+    cautions: list[Caution]
+
+    @property
+    def evaluations(self) -> int:
+        """Calls of the integrand."""
+        return sum(len(stage) for stage in (*self.adapted.history.stages, *self.rounds))
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """What is said of the mixture, and of how it came about."""
+        return {
+            "control_variate": self.used,
+            "mixture_weights": self.rounds[-1].mixture.weights,
+            "components": list(self.adapted.components.serves),
+            "stages": self.adapted.stages,
+            "stopped": self.adapted.stopped,
+        }
+
+    def evidence(self, names: tuple[str, ...]) -> Evidence:
+        """What the report rests on."""
+        return Evidence(
+            mean=self.mean,
+            stages=self.rounds,
+            log_h=joined(self.rounds, "log_h"),
+            names=names,
+            units=self.adapted.history.common,
+            space=self.adaptation.sampler.space,
+            defensive=float(self.rounds[-1].mixture.weights[0]),
+            doubted=self.adapted.doubted,
+            trials=self.adapted.trials,
+            pull=np.zeros(len(names)),
+        )
+
+
+def finish(adaptation: Adaptation, adapted: Adapted) -> Final:
+    """Independent draws from the mixture found; the history's units follow the first round's."""
+    sampler, controls, goal = adaptation.sampler, adaptation.controls, adaptation.goal
+    history, densities = adapted.history, adapted.components.densities
+    before = len(history)
+    least = FOLDS * max(len(densities), 20)
+    rounds: list[Stage] = []
+    means: list[Mean] = []
+    regression: Regression | None = None
+
+    def draw(size: int) -> None:
+        nonlocal regression
+        # as in the first round: its counts are what the coefficients were learned for
+        weights = adapted.weights if regression is None else rounds[0].mixture.weights
+        size = size if regression is None else max(size, least)
+        counts = split(size, weights, FOLDS)
+        drawn = sampler.draw(f"final {len(rounds) + 1}", densities, counts)
+        stage = history.measured(drawn, refit=regression is None)
+        if regression is None:
+            regression = _regression(adaptation, adapted, stage.mixture.weights)
+        else:
+            _check_growth(stage, history)
+        rounds.append(stage)
+        means.append(mean_of(stage, stage.log_g, counts, controls, regression))
+
+    def standing(level: float) -> Standing:
+        mean, units = pooled_mean(means, controls.mean_covariance), history.common
+        half = quantile(level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
+        # a value of which nothing was seen has no interval to be narrow
+        seen = rounds[0].mixture.weights[0] * mean.n
+        limit = np.where(units.usual, 3 * np.abs(units.level) / seen, np.inf)
+        half = np.where(mean.hits < FEW_HITS, np.maximum(half, limit), half) * units.unit
+        return Standing(units.original(mean.value), half, mean.n, before + mean.n, least)
+
+    first = goal.most - before
+    if not isinstance(goal.rule, Budget):
+        first = math.ceil(min(max(1.05 * adapted.expected, least), 4 * before, first))
+    cautions = until_precise(goal.rule, first, draw, standing, "calls")
+    assert regression is not None and regression.chosen is not None
+    used = [regression.choices[c].name for c in regression.chosen]
+    mean = pooled_mean(means, controls.mean_covariance)
+    return Final(adaptation, adapted, rounds, mean, used, cautions)
+
+
+def _regression(adaptation: Adaptation, adapted: Adapted, weights: np.ndarray) -> Regression:
+    """How the final draws are corrected, decided by those before."""
+    history, controls = adapted.history, adaptation.controls
+    ratios = history_ratios(history, adapted.components, controls)
+    shift = ratios.targets.mean(0)
+    choices = choices_of(controls, adapted.components, len(history))
+    chosen, _, earlier = learned(ratios, weights, shift, choices)
+    return Regression(choices, shift, chosen, earlier)
+
+
+def _check_growth(stage: Stage, history: History) -> None:
+    sizes = np.abs(stage.values).max(0)
+    if (sizes > BEYOND).any():
+        i = int(sizes.argmax())
+        raise ModelError(
+            f"integrand: value {i + 1} is {sizes[i] * history.common.unit[i]:.3g} at input "
+            f"{stage.x[np.abs(stage.values[:, i]).argmax()].tolist()}, a factor of 1e70 "
+            "beyond those before. Does the expectation exist? If so, no such sample can tell it"
+        )
+
+
+def _mean_of_all(final: Final) -> tuple[Mean, History]:
+    """Corrected mean over the draws of all stages under their joint mixture, and these draws."""
+    history, controls = final.adapted.history, final.adaptation.controls
+    components = final.adapted.components
+    every = replace(history, stages=list(history.stages))
+    for stage in final.rounds:
+        every.add(stage)
+    choices = choices_of(controls, components, len(every.stages[0]))
+    named = [choice.name for choice in choices]
+    chosen = np.array([named.index(name) if name in named else 0 for name in final.used])
+    regression = Regression(choices, every.targets().mean(0), chosen)
+    counts = np.array([len(stage) for stage in every.stages])
+    log_g = log_densities(components.densities, every.u)
+    mean = mean_of(every, log_g, counts, controls, regression)
+    return pooled_mean([mean], controls.mean_covariance), every
 
 
 def _objective(objective: str | ArrayLike) -> str | np.ndarray:
@@ -68,7 +203,7 @@ def _objective(objective: str | ArrayLike) -> str | np.ndarray:
 
 def _pooled(final: Final, evidence: Evidence) -> tuple[Evidence, list[Caution]]:
     """The draws of all stages instead of the final ones, and what that costs."""
-    mean, every = mean_of_all(final)
+    mean, every = _mean_of_all(final)
     # what adaptation's draws pull the estimate by counts as an error of it
     pull = mean.value - evidence.mean.value
     text = (

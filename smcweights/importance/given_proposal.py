@@ -25,14 +25,7 @@ from ..execution import Run, open_run
 from ..provenance import described, provenance
 from ..randomness import Seed, generator
 from .control_variates import Asked, Controls, choices_of, prepare_controls
-from .integrand import (
-    Integrand,
-    Units,
-    call_integrand,
-    checked_table,
-    expectation_names,
-    units_of,
-)
+from .integrand import Integrand, Units, call_integrand, checked_table, expectation_names, units_of
 from .laws import Law, as_law
 from .means import FOLDS, Mean, Regression, mean_of, pooled_mean, self_normalized_mean
 from .mixing import Components, proposal_law

@@ -380,7 +380,7 @@ def _not_finite(x: Array) -> Any:
     return ~np.isfinite(x)
 
 
-def _is_multivariate_normal(law: Any) -> bool:
+def _is_multivariate_normal(law: object) -> bool:
     kind = type(law)
     return kind.__module__.startswith("scipy.stats") and kind.__name__ == (
         "multivariate_normal_frozen"

@@ -53,23 +53,18 @@ class Marginal(Protocol):
 
     def ppf(self, q: ArrayLike, /) -> Any:
         """Quantile function, shaped like q."""
-        ...
 
     def isf(self, q: ArrayLike, /) -> Any:
         """Inverse survival function, shaped like q."""
-        ...
 
     def cdf(self, x: ArrayLike, /) -> Any:
         """Distribution function, shaped like x."""
-        ...
 
     def sf(self, x: ArrayLike, /) -> Any:
         """Survival function, shaped like x."""
-        ...
 
     def logpdf(self, x: ArrayLike, /) -> Any:
         """Log density, shaped like x."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
+
+from .laws import Law
 
 __all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis", "probability_rule"]
 
@@ -152,7 +153,7 @@ def probability_rule() -> tuple[np.ndarray, np.ndarray]:
     return v, weights
 
 
-def polynomial_basis(law: Any, most: int, kurtosis: float = np.inf) -> PolynomialBasis:
+def polynomial_basis(law: Law, most: int, kurtosis: float = np.inf) -> PolynomialBasis:
     """Orthonormal basis of up to ``most`` non-constant terms for a mapped `laws.Law`.
 
     Terms whose fourth moment exceeds ``kurtosis`` are left out (though never those of degree 1):
@@ -171,7 +172,7 @@ def polynomial_basis(law: Any, most: int, kurtosis: float = np.inf) -> Polynomia
     centre, spread, bounded = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
     if law.correlation is None:
         v, w = probability_rule()
-        for i, marginal in enumerate(law.marginals):
+        for i, marginal in enumerate(law.marginals or ()):
             ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
             if not np.isfinite(ends).all():
                 continue

@@ -46,11 +46,9 @@ class Component(Protocol):
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
-        ...
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,6 @@ class Elliptical:
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
         return log_densities([self], u)[:, 0]
-
-    def widened(self, factor: float) -> Elliptical:
-        """The same law with its scale multiplied by ``factor``."""
-        return Elliptical(self.mean, self.cholesky * factor, self.degrees_of_freedom)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ from ..provenance import described, provenance
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, stopping_rule
 from .adaptation import MOST_ADAPTATION, Adaptation, Goal, prepared
+from .adaptive import Final, finish
 from .control_variates import Asked
 from .failure_regions import FEW_INPUTS, MANY_INPUTS, densities_towards, fit_regions, smoothed
-from .final_draws import Final, finish
 from .integrand import Integrand, call_integrand, expectation_names, units_of
 from .laws import as_law
 from .mixing import family_of, fit_components, starting_components

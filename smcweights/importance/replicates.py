@@ -21,13 +21,7 @@ from ..weights import pareto_k
 from .integrand import Integrand, call_integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze
-from .sparse_polynomials import (
-    ROWS_PER_TABLE,
-    ProductBasis,
-    Rows,
-    SparsePolynomial,
-    fit_sparse,
-)
+from .sparse_polynomials import ROWS_PER_TABLE, ProductBasis, Rows, SparsePolynomial, fit_sparse
 
 __all__ = [
     "MOST_FITTED",

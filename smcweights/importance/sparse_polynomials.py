@@ -13,12 +13,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
+from .marginals import Marginal
 from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
@@ -169,7 +169,7 @@ def _log(x: Array) -> Array:
     return np.log(np.maximum(x, 1e-300))
 
 
-def _functions_of(marginal: Any) -> _Functions:
+def _functions_of(marginal: Marginal) -> _Functions:
     """All functions of an input with this law."""
     v, weight = probability_rule()
     u = np.concatenate([ndtri(v), -ndtri(v)])
@@ -317,7 +317,7 @@ def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
     return found
 
 
-def _multiply(exponents: Array, tables: Array | Sequence[Array], into: Any) -> None:
+def _multiply(exponents: Array, tables: Array | Sequence[Array], into: Array | list[Array]) -> None:
     """The same, written to the rows of an array or to a list of rows."""
     rows, inputs = np.nonzero(exponents)
     degrees = exponents[rows, inputs].tolist()

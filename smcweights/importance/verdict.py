@@ -59,10 +59,6 @@ class Evidence:
         """The integrand, (n, J)."""
         return joined(self.stages, "values")
 
-    def listed(self, which: np.ndarray) -> str:
-        """Names of some expectations, for messages."""
-        return listed(self.names, which)
-
 
 def listed(names: Sequence[str], which: np.ndarray) -> str:
     """The first five of the names marked, and how many more there are."""
@@ -174,7 +170,7 @@ def _cautions(evidence: Evidence, verdict: _Verdict) -> list[Caution]:
 
     def say(which: np.ndarray, code: str, text: str) -> None:
         if which.any():
-            found.append(Caution(code, f"{evidence.listed(which)}: {text}"))
+            found.append(Caution(code, f"{listed(evidence.names, which)}: {text}"))
 
     if evidence.defensive:
         text = (
@@ -224,13 +220,12 @@ def _cautions(evidence: Evidence, verdict: _Verdict) -> list[Caution]:
         )
         text += _largest_term(evidence, np.where(heavy, shapes, -np.inf))
         say(heavy, "heavy-tails", text)
-    shape, limit = pareto_k(evidence.log_weights), pareto_k_threshold(len(evidence.log_h))
-    if not evidence.defensive and shape > limit:
-        text = (
-            f"Pareto k-hat of the weights is {shape:.2f} (limit {limit:.2f}): the proposal misses "
-            "part of the input law"
-        )
-        found.append(Caution("heavy-weights", text))
+    if not evidence.defensive:
+        shape, limit = pareto_k(evidence.log_weights), pareto_k_threshold(len(evidence.log_h))
+        if shape > limit:
+            text = f"Pareto k-hat of the weights is {shape:.2f} (limit {limit:.2f}): "
+            text += "the proposal misses part of the input law"
+            found.append(Caution("heavy-weights", text))
     return found
 
 

@@ -12,8 +12,7 @@ from scipy import stats
 
 import smcweights as smw
 
-NORMAL = [stats.norm()] * 2
-
+from .cases import NORMAL, quiet, smooth_and_tail
 
 TRUTH = np.array([2.0, 5.0, stats.norm.sf(2.5)])
 
@@ -211,12 +210,6 @@ def test_a_start_and_a_law_without_a_map():
     assert agrees(est, [1, 4 + 2 * 8 / 6, stats.t.sf(4, 8)])
 
 
-def quiet(call, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        return call(*args, **kwargs)
-
-
 GOOD = {"integrand": three, "law": NORMAL, "budget": 2_000}
 
 
@@ -262,15 +255,6 @@ def test_a_model_that_fails_says_where():
     with pytest.raises(RuntimeError, match="no convergence") as caught:
         smw.adaptive_importance_sampling(breaks, NORMAL, 1_000, seed=1)
     assert any("stage 1" in note for note in caught.value.__notes__)
-
-
-def square(x):
-    return x[:, 0] ** 2
-
-
-def smooth_and_tail(x):
-    s = x.sum(axis=1)
-    return np.stack([np.exp(s / 2), s > 3], axis=1)
 
 
 @pytest.mark.parametrize(
@@ -378,3 +362,45 @@ def test_messages_name_the_argument(tmp_path):
     for operation in (lambda e: 2 * e, lambda e: e - e, np.log, lambda e: np.ones(1) * e):
         with pytest.raises(TypeError, match=r"estimate\.apply"):
             operation(estimate)
+
+
+@pytest.mark.slow
+def test_a_precision_is_reached_and_covers_400_times():
+    """Binomial bounds 0.893 to 0.985: one false alarm in a million."""
+    law = [stats.gamma(2)]
+    covered = 0
+    for seed in range(400):
+        est = quiet(
+            smw.adaptive_importance_sampling,
+            lambda x: x[:, 0] ** 2,
+            law,
+            precision=smw.Precision(relative=0.03),
+            seed=seed,
+        )
+        lower, upper = est.interval()
+        assert (upper - lower) / 2 <= 0.03 * est.value * (1 + 1e-9)
+        covered += lower <= 6 <= upper
+    assert 0.893 < covered / 400 < 0.985
+
+
+def test_a_precision_out_of_reach_says_so():
+    with pytest.warns(smw.PrecisionWarning, match="not reached within max_budget=3000"):
+        est = smw.adaptive_importance_sampling(
+            three, NORMAL, precision=smw.Precision(absolute=1e-9, max_budget=3_000), seed=8
+        )
+    assert est.cost["evaluations"] <= 3_000
+    assert agrees(est, TRUTH)
+
+
+def test_a_precision_does_not_stop_on_what_never_varied():
+    with pytest.warns(smw.PrecisionWarning, match="every draw gave the same value"):
+        est = smw.adaptive_importance_sampling(
+            lambda x: x[:, 0] < 30,
+            [stats.norm()],
+            precision=smw.Precision(absolute=1e-3, max_budget=200_000),
+            seed=1,
+        )
+    lower, upper = est.interval()
+    assert upper - lower < 2.1e-3
+    # the rule of three: 3,000 draws of the input law at least
+    assert est.cost["evaluations"] > 3_000

@@ -18,6 +18,8 @@ from scipy import stats
 import smcweights as smw
 from smcweights import problems
 
+from .cases import NORMAL, coverage, lower_bound
+
 SEEDS = int(os.environ.get("COVERAGE_SEEDS", "1000"))
 
 
@@ -68,30 +70,6 @@ def test_intervals_cover_and_means_are_unbiased(name):
     # over one is right where that standard error is itself uncertain
     unit = np.sqrt(np.mean((errors / reported) ** 2, axis=0))
     assert ((unit > 0.9) & (unit < 1.25)).all(), unit
-
-
-NORMAL = [stats.norm()] * 2
-
-
-def coverage(run, truth, seeds):
-    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
-    truth = np.atleast_1d(truth)
-    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
-    for seed in range(seeds):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimate = run(seed)
-        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
-        lower, upper = map(np.atleast_1d, estimate.interval())
-        inside = (lower <= truth) & (truth <= upper)
-        covered += inside
-        told += inside | bool(caught)
-    return covered / seeds, told / seeds
-
-
-def lower_bound(seeds, error=1e-6):
-    """A coverage of 0.95 falls below this with probability ``error``."""
-    return stats.binom.ppf(error, seeds, 0.95) / seeds
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from scipy import stats
 
 import smcweights as smw
 
+from .cases import NORMAL, coverage, lower_bound, quiet, smooth_and_tail, square
+
 
 def agrees(estimate, truth, z=5.0):
     """|z| < 5 is broken by chance once in a million."""
@@ -24,12 +26,6 @@ def test_a_given_proposal(defensive):
     )  # fmt: skip
     assert agrees(est, stats.norm.sf(4))
     assert est.relative_error < 0.05
-
-
-def quiet(call, *args, **kwargs):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        return call(*args, **kwargs)
 
 
 @pytest.mark.slow
@@ -75,39 +71,6 @@ def test_a_proposal_wider_than_the_support_never_calls_outside():
 
     est = smw.importance_sampling(logarithm, stats.uniform(), stats.norm(0.5, 0.5), 20_000, seed=23)
     assert agrees(est, -1.0)
-
-
-NORMAL = [stats.norm()] * 2
-
-
-def square(x):
-    return x[:, 0] ** 2
-
-
-def coverage(run, truth, seeds):
-    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
-    truth = np.atleast_1d(truth)
-    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
-    for seed in range(seeds):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimate = run(seed)
-        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
-        lower, upper = map(np.atleast_1d, estimate.interval())
-        inside = (lower <= truth) & (truth <= upper)
-        covered += inside
-        told += inside | bool(caught)
-    return covered / seeds, told / seeds
-
-
-def lower_bound(seeds, error=1e-6):
-    """A coverage of 0.95 falls below this with probability ``error``."""
-    return stats.binom.ppf(error, seeds, 0.95) / seeds
-
-
-def smooth_and_tail(x):
-    s = x.sum(axis=1)
-    return np.stack([np.exp(s / 2), s > 3], axis=1)
 
 
 @pytest.mark.slow

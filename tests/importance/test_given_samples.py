@@ -2,20 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 import smcweights as smw
 from smcweights import problems
 from smcweights.importance.laws import as_law
 
-
-def covered(indices, expected):
-    lower, upper = indices.interval()
-    return (lower <= expected) & (expected <= upper)
-
-
-def bounds(count):
-    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
+from .cases import bounds, covered
 
 
 def sampled(problem, n, seed):

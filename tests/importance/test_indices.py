@@ -3,26 +3,11 @@
 import warnings
 
 import numpy as np
-from scipy import stats
 
 import smcweights as smw
 from smcweights import problems
 
-
-def covered(indices, expected):
-    lower, upper = indices.interval()
-    return (lower <= expected) & (expected <= upper)
-
-
-def bounds(count):
-    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
-
-
-def runs(function, law, budget, seeds, **options):
-    with warnings.catch_warnings():
-        # what is promised is judged over all seeds
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        return [smw.sobol_indices(function, law, budget, seed=s, **options) for s in range(seeds)]
+from .cases import bounds, covered, runs
 
 
 def test_joint_covariance_gives_the_error_of_a_sum():

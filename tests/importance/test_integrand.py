@@ -1,39 +1,12 @@
 """The user's function: what it may return, and units that make no difference."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import stats
 
 import smcweights as smw
 
-NORMAL = [stats.norm()] * 2
-
-
-def square(x):
-    return x[:, 0] ** 2
-
-
-def coverage(run, truth, seeds):
-    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
-    truth = np.atleast_1d(truth)
-    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
-    for seed in range(seeds):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimate = run(seed)
-        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
-        lower, upper = map(np.atleast_1d, estimate.interval())
-        inside = (lower <= truth) & (truth <= upper)
-        covered += inside
-        told += inside | bool(caught)
-    return covered / seeds, told / seeds
-
-
-def lower_bound(seeds, error=1e-6):
-    """A coverage of 0.95 falls below this with probability ``error``."""
-    return stats.binom.ppf(error, seeds, 0.95) / seeds
+from .cases import NORMAL, coverage, lower_bound, square
 
 
 @pytest.mark.parametrize("size", [1e-140, 1e-80, 1e80, 1e140])

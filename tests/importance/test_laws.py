@@ -18,27 +18,9 @@ from scipy import special, stats
 from smcweights.importance.laws import GaussianCopula, as_law
 from smcweights.importance.marginals import Truncated
 
+from .cases import UNIVARIATE
+
 CORRELATION = [[1.0, 0.6, -0.2], [0.6, 1.0, 0.1], [-0.2, 0.1, 1.0]]
-
-
-UNIVARIATE = {
-    "norm": stats.norm(3.0, 2.0),
-    "lognorm": stats.lognorm(0.5, 1.0, 2.0),
-    "uniform": stats.uniform(-1.0, 3.0),
-    "expon": stats.expon(1.0, 2.0),
-    "triang": stats.triang(0.3, 2.0, 5.0),
-    "triang left": stats.triang(0.0, 2.0, 5.0),
-    "triang right": stats.triang(1.0, 2.0, 5.0),
-    "gumbel_r": stats.gumbel_r(1013.0, 558.0),
-    "gamma": stats.gamma(2.5, 0.0, 3.0),
-    "beta": stats.beta(2.0, 5.0),
-    "t": stats.t(4.0),
-    "betaprime": stats.betaprime(5.0, 6.0),
-    "weibull": stats.weibull_min(1.7),
-    "truncated gumbel": Truncated(stats.gumbel_r(1013.0, 558.0), 500.0, 3000.0),
-    "truncated tail": Truncated(stats.norm(0.0, 1.0), 9.0, 12.0),
-    "new style": stats.Normal(mu=1.0, sigma=0.5),
-}
 
 
 def test_draws_have_the_moments_of_their_marginals():

@@ -1,12 +1,11 @@
 """What indices ask of the model: groups, outputs, orders."""
 
 import numpy as np
-from scipy import stats
 
 import smcweights as smw
 from smcweights import problems
 
-UNIT = [stats.uniform()] * 3
+from .cases import UNIT
 
 
 def linear(x):

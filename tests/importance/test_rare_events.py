@@ -11,8 +11,7 @@ from scipy import stats
 
 import smcweights as smw
 
-NORMAL = [stats.norm()] * 2
-
+from .cases import NORMAL
 
 SF = stats.norm.sf
 

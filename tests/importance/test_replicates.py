@@ -8,11 +8,7 @@ from scipy import stats
 
 import smcweights as smw
 
-UNIT = [stats.uniform()] * 3
-
-
-def exponential(x, scale):
-    return np.exp(x @ (scale * np.array([0.8, 0.5, 0.2])))
+from .cases import UNIT, exponential
 
 
 def test_heavy_tails_are_said():

@@ -9,16 +9,7 @@ from scipy import stats
 
 import smcweights as smw
 
-LAW = {"a": stats.norm(), "b": stats.expon()}
-
-
-def pair(x):
-    return np.stack([x[:, 0] ** 2 + x[:, 1], x[:, 0] > 2], axis=1)
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return smw.adaptive_importance_sampling(pair, LAW, 10_000, names=["mean", "tail"], seed=1)
+from .cases import LAW
 
 
 def agrees(estimate, truth):

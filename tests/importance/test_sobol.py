@@ -10,7 +10,7 @@ from scipy import stats
 import smcweights as smw
 from smcweights import problems
 
-UNIT = [stats.uniform()] * 3
+from .cases import UNIT, bounds, covered, exponential, runs
 
 
 def linear(x):
@@ -19,22 +19,6 @@ def linear(x):
 
 def truth(problem):
     return np.array([*problem.truth["first"], *problem.truth["total"]])
-
-
-def covered(indices, expected):
-    lower, upper = indices.interval()
-    return (lower <= expected) & (expected <= upper)
-
-
-def bounds(count):
-    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
-
-
-def runs(function, law, budget, seeds, **options):
-    with warnings.catch_warnings():
-        # what is promised is judged over all seeds
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        return [smw.sobol_indices(function, law, budget, seed=s, **options) for s in range(seeds)]
 
 
 @pytest.mark.slow
@@ -117,10 +101,6 @@ def test_importance_sampling_finds_the_indices_of_a_rare_event():
     error = np.abs(found.indices.value - expected)
     assert (error < np.abs(points.indices.value - expected).max()).all()
     assert found.indices.cost["evaluations"] <= 60_000
-
-
-def exponential(x, scale):
-    return np.exp(x @ (scale * np.array([0.8, 0.5, 0.2])))
 
 
 @pytest.mark.slow

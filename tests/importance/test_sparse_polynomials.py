@@ -1,7 +1,5 @@
 """Sparse polynomials: what they are made for is solved exactly."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -11,27 +9,11 @@ from smcweights.importance import sparse_polynomials
 from smcweights.importance.laws import as_law
 from smcweights.importance.pairs import PickFreeze
 
-UNIT = [stats.uniform()] * 3
+from .cases import UNIT, bounds, covered, runs
 
 
 def linear(x):
     return x @ np.arange(1.0, x.shape[1] + 1)
-
-
-def covered(indices, expected):
-    lower, upper = indices.interval()
-    return (lower <= expected) & (expected <= upper)
-
-
-def bounds(count):
-    return stats.binom(count, 0.95).ppf([5e-7, 1 - 5e-7]) / count
-
-
-def runs(function, law, budget, seeds, **options):
-    with warnings.catch_warnings():
-        # what is promised is judged over all seeds
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        return [smw.sobol_indices(function, law, budget, seed=s, **options) for s in range(seeds)]
 
 
 def test_a_polynomial_model_is_solved_exactly():

@@ -1,12 +1,12 @@
 """What can't be promised is said: nothing seen, few draws, one value, heavy tails."""
 
-import warnings
-
 import numpy as np
 import pytest
 from scipy import stats
 
 import smcweights as smw
+
+from .cases import coverage, lower_bound
 
 
 def test_what_was_never_hit_has_an_upper_limit():
@@ -26,27 +26,6 @@ def test_heavy_tails_are_called_by_name():
         smw.adaptive_importance_sampling(
             lambda x: np.abs(x[:, 0]) ** -0.9, [stats.norm()], 20_000, seed=6
         )
-
-
-def coverage(run, truth, seeds):
-    """Shares of seeds whose interval covers, and whose interval covers or which warned."""
-    truth = np.atleast_1d(truth)
-    covered, told = np.zeros(len(truth)), np.zeros(len(truth))
-    for seed in range(seeds):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            estimate = run(seed)
-        assert all(issubclass(w.category, smw.PrecisionWarning) for w in caught)
-        lower, upper = map(np.atleast_1d, estimate.interval())
-        inside = (lower <= truth) & (truth <= upper)
-        covered += inside
-        told += inside | bool(caught)
-    return covered / seeds, told / seeds
-
-
-def lower_bound(seeds, error=1e-6):
-    """A coverage of 0.95 falls below this with probability ``error``."""
-    return stats.binom.ppf(error, seeds, 0.95) / seeds
 
 
 @pytest.mark.parametrize(
