@@ -7,9 +7,7 @@ threshold; the variance of the log likelihood grows like T/N.
 from __future__ import annotations
 
 import math
-import re
 import time
-import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import PrecisionWarning
+from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
@@ -221,16 +219,15 @@ def particle_filter(
         value, error, diagnostics, more = _from_repeats(np.array([r["increments"] for r in runs]))
         freedom = float(repeats - 1)
         cautions += more
-    for text in cautions:
-        warnings.warn(f"particle_filter: {text}", PrecisionWarning, stacklevel=2)
+    tell("particle_filter", cautions)
     estimate = Estimate(
         value,
         error**2,
         names="log likelihood",
         method="particle_filter",
         degrees_of_freedom=freedom,
-        diagnostics={**diagnostics, "smallest_ess": float(first["ess"].min()),
-                     "warnings": cautions},
+        diagnostics={**diagnostics, "smallest_ess": float(first["ess"].min())},
+        cautions=cautions,
         cost={"evaluations": series.n * len(series.rows) * repeats,
               "seconds": time.perf_counter() - began},
         provenance=provenance(
@@ -269,20 +266,21 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
     return found
 
 
-def small_samples(ess: Array, first: int = 0) -> list[str]:
+def small_samples(ess: Array, first: int = 0) -> list[Caution]:
     """What to say when an observation left too few particles; `first` is the time of ess[0]."""
     t = int(ess.argmin())
     if ess[t] >= SMALL_SAMPLE:
         return []
-    return [
+    text = (
         f"effective sample size {ess[t]:.2g} at time {first + t}: the particles may have missed "
         "where that observation came from; use a proposal, or many more particles"
-    ]
+    )
+    return [Caution("small-sample", text)]
 
 
 def _from_genealogy(
     roots: NDArray[np.int32], weights: Array, series: Series, n_steps: int
-) -> tuple[float, float, dict[str, Any], list[str]]:
+) -> tuple[float, float, dict[str, Any], list[Caution]]:
     """Error of the log likelihood from the weights that stem from each particle of time 0."""
     n = len(weights)
     shares = np.bincount(roots, weights=weights, minlength=n)
@@ -297,14 +295,15 @@ def _from_genealogy(
     error = math.sqrt(math.log1p(relative))
     cautions = []
     if survivors < FEW_ANCESTORS:
-        cautions.append(
+        text = (
             f"only {survivors} particles of time 0 have descendants at the end: the standard error "
             "of the log likelihood can't be told from one filter; use repeats=8, or more particles"
         )
+        cautions.append(Caution("few-ancestors", text))
     return error, float(max(survivors - 1, 1)), {"surviving_ancestors": survivors}, cautions
 
 
-def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list[str]]:
+def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list[Caution]]:
     """Log of the mean likelihood of runs, its error, and what speaks against it.
 
     Whether the spread is too large is asked of the increments of all times: that of few runs would
@@ -318,11 +317,12 @@ def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list
     if runs <= FEW_REPEATS:
         value, error = log_mean_normal(log_z)
         if lasting > 1 or spread > 1.5:
-            cautions.append(
+            text = (
                 f"the log likelihoods of the repeats have standard deviation "
                 f"{max(spread, lasting):.2g}, too much to trust their normal law; use more "
                 "particles"
             )
+            cautions.append(Caution("wide-spread", text))
         return value, error, diagnostics, cautions
     value = log_mean_exp(log_z)
     z = np.exp(log_z - value)
@@ -331,10 +331,11 @@ def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list
     effective = min(runs**2 / float((z**2).sum()), max(1.0, runs * math.exp(-(lasting**2))))
     diagnostics["effective_repeats"] = effective
     if effective < EFFECTIVE_REPEATS:
-        cautions.append(
+        text = (
             f"the likelihoods of the {runs} repeats are worth {effective:.2g} equal ones: few of "
             "them make the mean; use more particles"
         )
+        cautions.append(Caution("few-repeats", text))
     return value, error, diagnostics, cautions
 
 
@@ -351,15 +352,6 @@ def spread_over_time(increments: Array) -> float:
     for k in range(1, lags + 1):
         total += 2 * (1 - k / (lags + 1)) * (error[:, k:] * error[:, :-k]).sum()
     return math.sqrt(max(total, 0.0) / (runs - 1))
-
-
-def tell_once(method: str, cautions: list[str], told: set[str], stacklevel: int) -> None:
-    """Warn of each cause the first time that it comes; numbers change, causes don't."""
-    for text in cautions:
-        cause = re.sub(r"[-+.e\d]*\d", "", text)
-        if cause not in told:
-            told.add(cause)
-            warnings.warn(f"{method}: {text}", PrecisionWarning, stacklevel=stacklevel + 1)
 
 
 class OnlineFilter:
@@ -455,14 +447,15 @@ class OnlineFilter:
             cloud.particles.roots[0], cloud.weights, series, self.t
         )
         cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + cautions
-        tell_once("OnlineFilter", cautions, self._told, 2)
+        tell("OnlineFilter", cautions, self._told)
         estimate = Estimate(
             self._log_z,
             error**2,
             names="log likelihood",
             method="OnlineFilter",
             degrees_of_freedom=freedom,
-            diagnostics={**diagnostics, "smallest_ess": self._smallest[0], "warnings": cautions},
+            diagnostics={**diagnostics, "smallest_ess": self._smallest[0]},
+            cautions=cautions,
             cost={"evaluations": series.n * self.t, "seconds": self._seconds},
             provenance=provenance("OnlineFilter", self._root, series.arguments()),
         )

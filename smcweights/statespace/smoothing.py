@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import names_of
+from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from .cloud import Cloud
-from .filtering import small_samples, tell_once
+from .filtering import small_samples
 from .functionals import Functional
 from .model import StateSpaceModel, choice, compiled_functional, count
 from .series import Series, arrived, checked_series
@@ -206,7 +207,7 @@ def functional_error(cloud: Cloud, rows: Array) -> ModelError:
 def _pooled(
     sums: Array, log_z: Array, ess: Array, tally: Any, *, method: str, scalar: bool,
     names: Any, cost: dict[str, Any], source: dict[str, Any], times: int = 0,
-    told: set[str] | None = None, stacklevel: int = 3,
+    told: set[str] | None = None,
 ) -> Estimate:  # fmt: skip
     """Mean of independent runs, with what their likelihoods say about its bias."""
     r, j = sums.shape
@@ -226,21 +227,22 @@ def _pooled(
         spread = float(log_z.std(ddof=1))
         z = np.exp(log_z - log_z.max())
         bias = -((z / z.mean() - 1)[:, None] * (sums - value)).sum(axis=0) / (r - 1)
-        diagnostics |= {"bias_estimate": bias, "standard_deviation_of_log_likelihood": spread,
-                        "columns": ["bias_estimate"]}  # fmt: skip
+        diagnostics |= {"bias_estimate": bias, "standard_deviation_of_log_likelihood": spread}
         # with a spread below 1 the noise of the bias estimate is below the standard error
         if spread > 1 or (np.abs(bias) > 1.5 * error).any():
-            cautions.append(
+            text = (
                 "the bias of PaRIS, of order T/N, may exceed the standard error, which does not "
                 "contain it; use more particles, or parisian_particle_gibbs"
             )
+            cautions.append(Caution("bias", text))
     else:
-        cautions.append("a single run has no standard error; expected repeats=8 or so")
-    tell_once(method, cautions, set() if told is None else told, stacklevel)
-    diagnostics["warnings"] = cautions
+        text = "a single run has no standard error; expected repeats=8 or so"
+        cautions.append(Caution("single-run", text))
+    tell(method, cautions, told)
     common = {
         "names": names, "method": method, "degrees_of_freedom": float(max(r - 1, 1)),
-        "diagnostics": diagnostics, "cost": cost, "provenance": source,
+        "diagnostics": diagnostics, "cautions": cautions, "cost": cost, "provenance": source,
+        "columns": ["bias_estimate"] if r > 1 else [],
     }  # fmt: skip
     if scalar:
         if r > 1:
@@ -351,10 +353,10 @@ class OnlineSmoother:
         Warns
         -----
         PrecisionWarning
-            As `paris`, once for each cause; ``diagnostics["warnings"]`` has it every time.
+            As `paris`, once for each cause; ``cautions`` have it every time.
         """
         self.extend(np.expand_dims(y_t, 0))
-        return self._estimate(stacklevel=4)
+        return self._estimate()
 
     def extend(self, y: ArrayLike) -> None:
         """Take several observations, shape (T,) or (T, p), without an estimate in between.
@@ -402,9 +404,9 @@ class OnlineSmoother:
         """
         if not self.t:
             raise ValueError("estimate: no observation yet; expected update(y_t) before")
-        return self._estimate(stacklevel=4)
+        return self._estimate()
 
-    def _estimate(self, stacklevel: int) -> Estimate:
+    def _estimate(self) -> Estimate:
         return _pooled(
             np.array([cloud.sums for cloud in self._clouds]),
             self._log_z,
@@ -417,5 +419,4 @@ class OnlineSmoother:
             source=provenance("OnlineSmoother", self._root, self._arguments),
             times=self._smallest[1],
             told=self._told,
-            stacklevel=stacklevel,
         )

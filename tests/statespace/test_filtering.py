@@ -138,7 +138,7 @@ def test_many_repeats_are_averaged_whatever_their_law():
     value, error, _, cautions = _from_repeats(log_z)
     assert abs(value) < 5.5 * error and error < 0.006 and not cautions
     heavy = 3.0 * rng.standard_normal((400, 1))
-    assert "of the 400 repeats are worth 1 equal ones" in _from_repeats(heavy)[3][0]
+    assert "of the 400 repeats are worth 1 equal ones" in _from_repeats(heavy)[3][0].text
     assert smw.particle_filter(LINEAR, Y[:3], 300, repeats=120, seed=1).log_likelihood.diagnostics[
         "effective_repeats"
     ] == pytest.approx(118, abs=3)
