@@ -24,14 +24,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from lark.parsers.lalr_interactive_parser import InteractiveParser
+
+    from . import schemas
 
 __all__ = [
     "Automaton",
@@ -47,16 +52,19 @@ __all__ = [
 ]
 
 
-class Constraint(Protocol):
+State = TypeVar("State")
+
+
+class Constraint(Protocol[State]):
     """What a constraint answers."""
 
-    def start(self) -> Any:
+    def start(self) -> State:
         """State of the empty prefix."""
 
-    def step(self, state: Any, item: int) -> Any:
+    def step(self, state: State, item: int) -> State | None:
         """State with one item more, or None."""
 
-    def complete(self, state: Any) -> bool:
+    def complete(self, state: State) -> bool:
         """Whether the prefix is a valid whole."""
 
 
@@ -72,7 +80,7 @@ class _Functions:
         return self.first
 
 
-def _texts(items: Any) -> tuple[str, ...]:
+def _texts(items: Iterable[str]) -> tuple[str, ...]:
     """Texts of the items, checked."""
     try:
         texts = tuple(items)
@@ -86,17 +94,17 @@ def _texts(items: Any) -> tuple[str, ...]:
     return texts
 
 
-def truth(value: Any, name: str, asked: Any) -> bool:
+def truth(value: object, name: str, asked: object) -> bool:
     """An answer that is yes or no; anything else is refused, with what was asked."""
     if value is True or value is False:
-        return value
+        return value is True
     array = np.asarray(value)
     if array.shape != () or array.dtype.kind not in "biuf" or array not in (0, 1):
         raise ModelError(f"{name}: returned {value!r} for {asked}; expected a bool")
     return bool(array)
 
 
-def size_of(constraint: Any) -> int | None:
+def size_of(constraint: object) -> int | None:
     """Number of items that a constraint is over, or None where it doesn't say."""
     if isinstance(constraint, Automaton):
         return int(constraint.table.shape[1])
@@ -380,10 +388,10 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     texts = _texts(items)
     wanted: dict[tuple, list[str]] = {}
 
-    def begins(reader: Any, piece: str) -> bool:
+    def begins(reader: InteractiveParser, piece: str) -> bool:
         return any(patterns[t].fullmatch(piece, partial=True) for t in terminals_after(reader))
 
-    def terminals_after(reader: Any) -> list[str]:
+    def terminals_after(reader: InteractiveParser) -> list[str]:
         stack = tuple(reader.parser_state.state_stack)
         if stack not in wanted:
             wanted[stack] = sorted((reader.accepts() & patterns.keys()) | ignored)
@@ -429,7 +437,7 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
 class _Bare:
     """What stands for every tree."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: object) -> None:
         self.children: list = []
 
 
@@ -468,11 +476,9 @@ def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
     reader = JSONReader(schema)
     texts = _texts(items)
 
-    def step(state: Any, item: int) -> Any:
+    def step(state: schemas.State | None, item: int) -> schemas.State | None:
         for character in texts[item]:
-            state = reader.further(state, character)
-            if state is None:
-                return None
+            state = state and reader.further(state, character)
         return state
 
     return _Functions(

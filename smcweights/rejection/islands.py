@@ -288,7 +288,7 @@ def _draw(
     return items, log_steps, np.nan_to_num(spread), sum(node.calls for node in nodes)
 
 
-def _known(setup: Setup, state: Any, logits: np.ndarray, final: bool) -> Context:
+def _known(setup: Setup, state: object, logits: np.ndarray, final: bool) -> Context:
     """What is known without asking: at the last place only the end; a row of an automaton."""
     context = context_of(logits)
     context.learn_nothing(False)

@@ -12,7 +12,7 @@ shape (n, V) out, log probabilities up to a constant for each row.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -329,7 +329,7 @@ class _CausalModel:
 
 
 def huggingface(
-    model: Any, *, prompt: Sequence[int] = (), begin: int = 0, rows: int = 16
+    model: Callable[..., Any], *, prompt: Sequence[int] = (), begin: int = 0, rows: int = 16
 ) -> Language:
     """A causal language model: ``model(input_ids=, attention_mask=).logits`` of shape (n, T, V).
 

@@ -20,6 +20,7 @@ STARTS = {
     "integer": "-0123456789",
 }
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
+Schema = dict[str, Any] | bool
 Schemas = tuple[Any, ...]
 
 
@@ -50,7 +51,7 @@ class State(NamedTuple):
 class JSONReader:
     """Steps from state to state; a state that no valid text goes through is None."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Schema) -> None:
         import jsonschema
         import regex
 
@@ -200,7 +201,7 @@ class JSONReader:
             return None
         return self._closed(state.frame, state.schemas, value)
 
-    def _closed(self, frame: Frame | None, schemas: Schemas, value: Any) -> State | None:
+    def _closed(self, frame: Frame | None, schemas: Schemas, value: object) -> State | None:
         checked = schemas if self._inner else ()
         if frame is None:
             checked = (self._root,)
@@ -210,7 +211,7 @@ class JSONReader:
             return State(None, "done", "", (), 0)
         return State(frame._replace(values=(*frame.values, value)), "next", "", (), 0)
 
-    def _accepts(self, schema: Any, value: Any) -> bool:
+    def _accepts(self, schema: Schema, value: object) -> bool:
         if schema is True or schema == {}:
             return True
         # the schema is kept beside its checker, so that no other one can have its address
@@ -267,7 +268,7 @@ class JSONReader:
                 pending += s.get("allOf", [])
         return tuple(found)
 
-    def _referred(self, reference: Any) -> Any:
+    def _referred(self, reference: object) -> Any:
         """What a reference within the schema points to; None for others."""
         if not isinstance(reference, str) or not (reference == "#" or reference[:2] == "#/"):
             return None
@@ -291,7 +292,7 @@ def _names_are_closed(schema: dict) -> bool:
     return schema.get("additionalProperties") is False and not schema.get("patternProperties")
 
 
-def _starts(schema: Any) -> str:
+def _starts(schema: Schema) -> str:
     """Characters that a value of the schema may begin with."""
     if not isinstance(schema, dict):
         return "".join(STARTS.values()) if schema else ""
@@ -308,7 +309,7 @@ def _starts(schema: Any) -> str:
     return "".join(STARTS.get(k, "") for k in kinds)
 
 
-def _has_inner_identifier(schema: Any, outermost: bool) -> bool:
+def _has_inner_identifier(schema: object, outermost: bool) -> bool:
     if isinstance(schema, dict):
         named = not outermost and any(isinstance(schema.get(k), str) for k in ("$id", "id"))
         return named or any(_has_inner_identifier(s, False) for s in schema.values())
