@@ -201,6 +201,7 @@ def test_an_estimate_stands_by_the_longer_side_of_its_intervals():
     assert (now.n, now.used, now.least, now.final) == (5, 7, 1, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", ["standard_normal", "standard_exponential"])
 def test_stopping_keeps_coverage_of_4000_runs_sees_shortfall_of_three_points(draw):
     # exact mean known, nominal 0.95: a true coverage of 0.95 fails once in 10 million, one of 0.92

@@ -31,7 +31,7 @@ from .support import (
 )
 
 
-def test_workers_run_at_the_same_time():
+def test_workers_run_at_the_same_time(tmp_path):
     barrier = threading.Barrier(2, timeout=20)
 
     def meet(i):
@@ -40,12 +40,15 @@ def test_workers_run_at_the_same_time():
     with open_run(meet, executor="threads:2") as run:
         assert len(run.map("a", numbered(4))) == 4
 
-    def who(i):
-        time.sleep(0.05)
+    def wait_for_another(i):
+        (tmp_path / str(os.getpid())).touch()
+        end = time.monotonic() + 30
+        while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
         return np.array(os.getpid())
 
-    with open_run(who, executor="processes:2") as run:
-        pids = {int(p) for p in run.map("a", numbered(16))}
+    with open_run(wait_for_another, executor="processes:2") as run:
+        pids = {int(p) for p in run.map("a", numbered(4))}
     assert len(pids) == 2 and os.getpid() not in pids
 
 
@@ -232,6 +235,7 @@ def test_dask_gives_the_same_bits_and_computes_equal_jobs_each(dask_client, work
     assert "in stage 'a', batch 5" in caught.value.__notes__
 
 
+@pytest.mark.slow
 @posix
 def test_dask_repeats_the_batches_of_a_killed_worker(dask_client, tmp_path):
     client = dask_client(2)

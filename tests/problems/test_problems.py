@@ -125,6 +125,7 @@ def test_flood_by_conditional_quasi_monte_carlo():
     assert (standard_error / problem.expectations < [2e-4, 2e-4, 3e-4, 4e-4, 8e-4, 8e-4]).all()
 
 
+@pytest.mark.slow
 def test_flood_by_the_script_that_found_it():
     path = Path(__file__).parents[2] / "benchmarks" / "flood_truth.py"
     specification = importlib.util.spec_from_file_location("flood_truth", path)

@@ -13,6 +13,7 @@ def series():
     return model, model.simulate(20, seed=1)[1]
 
 
+@pytest.mark.slow
 def test_a_score_along_a_parameter_is_the_score_there(series):
     model, y = series
     grid = np.array([0.3, 0.7])
