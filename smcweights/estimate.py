@@ -35,7 +35,7 @@ __all__ = ["Estimate"]
 
 Array = NDArray[np.float64]
 
-# of the files; in format 1 warnings, columns and bounds were diagnostics
+# of the files
 _FORMATS = ("smcweights estimate 2", "smcweights estimate 1")
 # components of an estimate that __repr__ prints at most
 _SHOWN = 12
@@ -156,7 +156,6 @@ class Estimate:
         no_hit_trials = parts.trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0
         plain = storage.plain(diagnostics or {}, "diagnostics")
-        cautions, columns, bounds = parts.lifted(plain, cautions, columns, bounds)
         checked = {
             "value": v,
             "factor": parts.factor(factor, v, no_hit),
@@ -679,6 +678,12 @@ class Estimate:
             The file is damaged, or is not one that `save` wrote.
         """
         main, document, sample = storage.read_netcdf(path, *_FORMATS)
+        known = document["diagnostics"]
+        if "cautions" not in document:
+            # format 1 had them among the diagnostics
+            document["cautions"] = [("unclassified", text) for text in known.pop("warnings", ())]
+            document["columns"] = known.pop("columns", ())
+            document["bounds"] = known.pop("bounds", None)
         held = "factor" if "factor" in main else "covariance"
         return cls(
             main["value"].values,
@@ -687,10 +692,10 @@ class Estimate:
             method=document["method"],
             degrees_of_freedom=main["degrees_of_freedom"].values,
             trials=main["trials"].values if "trials" in main else None,
-            diagnostics=document["diagnostics"],
-            cautions=[Caution(code, text) for code, text in document.get("cautions", ())],
-            columns=document.get("columns", ()),
-            bounds=document.get("bounds"),
+            diagnostics=known,
+            cautions=[Caution(code, text) for code, text in document["cautions"]],
+            columns=document["columns"],
+            bounds=document["bounds"],
             cost=document["cost"],
             provenance=document["provenance"],
             sample=sample,

@@ -129,31 +129,22 @@ def factor(given: ArrayLike | None, value: Array, no_hit: Mask | None) -> Array 
     return root
 
 
-def lifted(
-    diagnostics: dict[str, Any],
-    cautions: Iterable[Caution],
-    columns: Sequence[str],
-    bounds: Sequence[float] | None,
-) -> tuple[Iterable[Caution], Sequence[str], Sequence[float] | None]:
-    """Cautions, columns and bounds, also those that older files hold among the diagnostics."""
-    cautions = list(cautions)
-    texts = {caution.text for caution in cautions if isinstance(caution, Caution)}
-    cautions += [
-        Caution("unclassified", text)
-        for text in diagnostics.get("warnings", ())
-        if text not in texts
-    ]
-    return cautions, diagnostics.pop("columns", columns), diagnostics.pop("bounds", bounds)
-
-
 def cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Caution, ...]:
     """Cautions, whose texts join the diagnostics."""
     told = tuple(given)
     for caution in told:
         if not (isinstance(caution, Caution) and isinstance(caution.text, str)):
             raise TypeError(f"cautions: got {caution!r} among them; expected Caution(code, text)")
+    texts = [caution.text for caution in told]
+    # copied with the diagnostics of another estimate they may be there already
+    strange = set(diagnostics.pop("warnings", ())) - set(texts)
+    if strange:
+        raise TypeError(
+            f"diagnostics['warnings']: got {min(strange)!r}; expected it as one of the cautions, "
+            "Caution(code, text)"
+        )
     if told:
-        diagnostics["warnings"] = [caution.text for caution in told]
+        diagnostics["warnings"] = texts
     return told
 
 

@@ -46,6 +46,7 @@ from smcweights.estimate import Estimate
         ({"diagnostics": {"a": [{"b": 1j}]}}, TypeError, r"diagnostics\['a'\]\[0\]\['b'\]"),
         ({"diagnostics": {3: 1}}, TypeError, "key 3; expected str"),
         ({"cautions": ["one"]}, TypeError, "cautions: got 'one' among them"),
+        ({"diagnostics": {"warnings": ["one"]}}, TypeError, "got 'one'; expected it as one of"),
         ({"columns": ["k"]}, ValueError, "names 'k', which is no diagnostic"),
         ({"columns": ["k"], "diagnostics": {"k": [1, 2]}}, ValueError, r"expected \(3,\)"),
         ({"columns": "k", "diagnostics": {"k": [1, 2, 3]}}, TypeError, "columns: got 'k'"),

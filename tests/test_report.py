@@ -9,6 +9,7 @@ from scipy import stats
 
 import smcweights as smw
 from smcweights import report
+from smcweights.cautions import Caution
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def page_of(path, *sections, title="A & B"):
 
 
 def test_a_page_is_well_formed_escaped_and_needs_nothing_else(run, tmp_path):
-    bare = smw.Estimate(1.0, 0.01, diagnostics={"warnings": ["k-hat <0.9>"]})
+    bare = smw.Estimate(1.0, 0.01, cautions=[Caution("heavy-tails", "k-hat <0.9>")])
     page = page_of(
         tmp_path / "page.html",
         report.Section("run <i>", "text <b>", run, truth=[2.0, stats.norm.sf(3)]),
