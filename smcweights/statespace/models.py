@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import count, finite, number
 from .model import Exact, StateSpaceModel
 
 __all__ = [
@@ -47,20 +48,6 @@ def _log_normal(rest, variance):
 def _log_normal_scaled(rest, scale):
     z = rest / scale
     return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
-
-
-def _positive(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if not number > 0:
-        raise ValueError(f"{name}: got {number}; expected a positive number")
-    return number
-
-
-def _number(name: str, value: Any) -> float:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf" or array.size != 1 or not np.isfinite(array).all():
-        raise ValueError(f"{name}: got {value!r}; expected one finite number")
-    return float(array.reshape(()))
 
 
 def _gaussian_initial_sample(rng, theta):
@@ -133,7 +120,7 @@ def linear_gaussian(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Shapes don't fit, a covariance is not positive definite, or A has no stationary law and
         the initial covariance is missing.
 
@@ -149,8 +136,8 @@ def linear_gaussian(
         "observation_covariance": observation_covariance,
     }
     if all(np.ndim(value) == 0 for value in given.values()):
-        a = _number("transition_matrix", transition_matrix)
-        q = _positive("transition_covariance", transition_covariance)
+        a = number("transition_matrix", transition_matrix)
+        q = number("transition_covariance", transition_covariance, 0)
         if initial_covariance is None and not abs(a) < 1:
             raise ValueError(
                 f"initial_covariance: missing, and transition_matrix {a} has no stationary law; "
@@ -159,12 +146,12 @@ def linear_gaussian(
         theta = [
             a,
             q,
-            _number("observation_matrix", observation_matrix),
-            _positive("observation_covariance", observation_covariance),
-            0.0 if initial_mean is None else _number("initial_mean", initial_mean),
+            number("observation_matrix", observation_matrix),
+            number("observation_covariance", observation_covariance, 0),
+            0.0 if initial_mean is None else number("initial_mean", initial_mean),
             q / (1 - a * a)
             if initial_covariance is None
-            else _positive("initial_covariance", initial_covariance),
+            else number("initial_covariance", initial_covariance, 0),
         ]
         return StateSpaceModel(
             _gaussian_initial_sample,
@@ -183,11 +170,9 @@ def linear_gaussian(
 
 
 def _matrix(name: str, value: ArrayLike, shape: tuple[int, int] | None = None) -> np.ndarray:
-    array = np.atleast_2d(np.array(value, dtype=np.float64))
+    array = np.atleast_2d(finite(name, value))
     if array.ndim != 2 or (shape is not None and array.shape != shape):
         raise ValueError(f"{name}: got shape {np.shape(value)}; expected {shape or '(d, d)'}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: not finite; expected finite numbers")
     return array
 
 
@@ -214,7 +199,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
     if h.shape != (p, d):
         raise ValueError(f"observation_matrix: got shape {h.shape}; expected (p, {d})")
     r = _matrix("observation_covariance", given["observation_covariance"], (p, p))
-    mean = np.zeros(d) if initial_mean is None else np.array(initial_mean, dtype=np.float64)
+    mean = np.zeros(d) if initial_mean is None else finite("initial_mean", initial_mean)
     if mean.shape != (d,):
         raise ValueError(f"initial_mean: got shape {mean.shape}; expected ({d},)")
     if initial_covariance is None:
@@ -512,7 +497,7 @@ def stochastic_volatility(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         An argument is out of range, or only one of leverage and returns is given. Filters raise
         `ModelError` for other observations than `returns`.
 
@@ -529,13 +514,13 @@ def stochastic_volatility(
     >>> stochastic_volatility(0.95, 0.25, 0.6, leverage=-0.5, returns=y).theta_names
     ('persistence', 'volatility', 'scale', 'leverage')
     """
-    if not abs(_number("persistence", persistence)) < 1:
-        raise ValueError(f"persistence: got {persistence}; expected a number between -1 and 1")
-    theta = [persistence, _positive("volatility", volatility), _positive("scale", scale)]
+    theta = [
+        number("persistence", persistence, -1, 1),
+        number("volatility", volatility, 0),
+        number("scale", scale, 0),
+    ]
     if leverage is not None and returns is not None:
-        if not abs(_number("leverage", leverage)) < 1:
-            raise ValueError(f"leverage: got {leverage}; expected a number between -1 and 1")
-        return _volatility_with_leverage(returns, [*theta, leverage])
+        return _volatility_with_leverage(returns, [*theta, number("leverage", leverage, -1, 1)])
     if leverage is not None or returns is not None:
         raise ValueError("leverage: got only one of leverage and returns; expected both or none")
     return StateSpaceModel(
@@ -688,7 +673,7 @@ def finite_hmm(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         Shapes don't fit, rows are no probabilities, or a scale is not positive.
 
     Examples
@@ -700,11 +685,11 @@ def finite_hmm(
     k = np.size(initial_probabilities)
     first = _probabilities("initial_probabilities", initial_probabilities, (k,))
     matrix = _probabilities("transition_matrix", transition_matrix, (k, k))
-    means = np.array(emission_means, dtype=np.float64)
-    scales = np.array(emission_scales, dtype=np.float64)
+    means = finite("emission_means", emission_means)
+    scales = finite("emission_scales", emission_scales)
     for name, array in (("emission_means", means), ("emission_scales", scales)):
-        if array.shape != (k,) or not np.isfinite(array).all():
-            raise ValueError(f"{name}: got shape {array.shape}; expected ({k},) finite numbers")
+        if array.shape != (k,):
+            raise ValueError(f"{name}: got shape {array.shape}; expected ({k},)")
     if not (scales > 0).all():
         raise ValueError(f"emission_scales: smallest is {scales.min()}; expected positive numbers")
     functions, exact = _finite_functions(k)
@@ -772,7 +757,7 @@ def nonlinear_growth(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         A variance is not positive.
 
     References
@@ -794,7 +779,7 @@ def nonlinear_growth(
         _growth_observation_logpdf,
         _growth_transition_bound,
         _growth_observation_sample,
-        theta=[_positive(name, value) for name, value in zip(names, values, strict=True)],
+        theta=[number(name, value, 0) for name, value in zip(names, values, strict=True)],
         theta_names=names,
         transforms=("log", "log", "log"),
     )
@@ -858,7 +843,7 @@ def theta_logistic(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         An argument is not finite, or a scale is not positive.
 
     References
@@ -872,13 +857,13 @@ def theta_logistic(
     (3,)
     """  # noqa: E501
     theta = {
-        "growth": _number("growth", growth),
-        "density": _number("density", density),
-        "shape": _number("shape", shape),
-        "process_scale": _positive("process_scale", process_scale),
-        "observation_scale": _positive("observation_scale", observation_scale),
-        "initial_mean": _number("initial_mean", initial_mean),
-        "initial_scale": _positive("initial_scale", initial_scale),
+        "growth": number("growth", growth),
+        "density": number("density", density),
+        "shape": number("shape", shape),
+        "process_scale": number("process_scale", process_scale, 0),
+        "observation_scale": number("observation_scale", observation_scale, 0),
+        "initial_mean": number("initial_mean", initial_mean),
+        "initial_scale": number("initial_scale", initial_scale, 0),
     }
     return StateSpaceModel(
         _population_initial_sample,
@@ -922,7 +907,7 @@ def lorenz96(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         The dimension is below 4, or a scale is not positive.
 
     References
@@ -934,15 +919,13 @@ def lorenz96(
     >>> lorenz96(5).simulate(3, seed=1)[1].shape
     (3, 5)
     """
-    d = int(dimension)
-    if d != dimension or d < 4:
-        raise ValueError(f"dimension: got {dimension!r}; expected a whole number from 4")
+    d = count("dimension", dimension, 4)
     theta = {
-        "forcing": _number("forcing", forcing),
-        "step": _positive("step", step),
-        "transition_scale": _positive("transition_scale", transition_scale),
-        "observation_scale": _positive("observation_scale", observation_scale),
-        "initial_scale": _positive("initial_scale", initial_scale),
+        "forcing": number("forcing", forcing),
+        "step": number("step", step, 0),
+        "transition_scale": number("transition_scale", transition_scale, 0),
+        "observation_scale": number("observation_scale", observation_scale, 0),
+        "initial_scale": number("initial_scale", initial_scale, 0),
     }
     return StateSpaceModel(
         *_ring_functions(d),
@@ -1091,7 +1074,7 @@ def bearings_only(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         A scale is not positive, or a shape is wrong.
 
     References
@@ -1105,17 +1088,16 @@ def bearings_only(
     >>> x.shape, y.shape
     ((3, 4), (3,))
     """
-    mean = np.array(initial_mean, dtype=np.float64)
-    scale = np.array(initial_scale, dtype=np.float64)
+    mean, scale = finite("initial_mean", initial_mean), finite("initial_scale", initial_scale)
     if mean.shape != (4,) or scale.shape != (4,) or not (scale > 0).all():
         raise ValueError(
             f"initial_mean, initial_scale: got {mean} and {scale}; expected four numbers each, "
             "positive scales"
         )
     first = [
-        _positive("step", step),
-        _positive("acceleration", acceleration),
-        _positive("bearing_scale", bearing_scale),
+        number("step", step, 0),
+        number("acceleration", acceleration, 0),
+        number("bearing_scale", bearing_scale, 0),
     ]
     return StateSpaceModel(
         _bearings_initial_sample,
