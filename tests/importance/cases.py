@@ -1,5 +1,6 @@
 """Laws, functions and checks that several test files use."""
 
+import re
 import warnings
 
 import numpy as np
@@ -58,6 +59,15 @@ def quiet(call, *args, **kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
         return call(*args, **kwargs)
+
+
+def told(match, call, *args, **kwargs):
+    """The result of a call, one of whose cautions matches."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", smw.PrecisionWarning)
+        result = call(*args, **kwargs)
+    assert any(re.search(match, str(w.message)) for w in caught), caught
+    return result
 
 
 def coverage(run, truth, seeds):

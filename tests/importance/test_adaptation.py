@@ -30,7 +30,7 @@ def test_no_region_of_several_is_lost(event, law, truth):
     assert rate >= lower_bound(60)
 
 
-@pytest.mark.parametrize("width", [3e-3, 1e-3])
+@pytest.mark.parametrize("width", [pytest.param(3e-3, marks=pytest.mark.slow), 1e-3])
 @pytest.mark.parametrize("kind", ["uniform", "beta"])
 def test_a_narrow_peak_is_no_crash(width, kind):
     # first values of 1e-318 beside later ones of 1 ended in NaN

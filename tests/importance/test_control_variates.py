@@ -7,6 +7,7 @@ from scipy import stats
 import smcweights as smw
 
 
+@pytest.mark.slow
 def test_the_error_of_a_surrogate_s_mean_is_counted():
     """The surrogate is the model, so what is left is the error of its mean on 20 n cheap draws."""
     law = [stats.expon()]

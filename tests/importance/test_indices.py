@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 
 import smcweights as smw
 from smcweights import problems
@@ -10,6 +11,7 @@ from smcweights import problems
 from .cases import bounds, covered, runs
 
 
+@pytest.mark.slow
 def test_joint_covariance_gives_the_error_of_a_sum():
     problem = problems.ishigami()
     expected = sum(problem.truth["first"])

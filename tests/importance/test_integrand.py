@@ -30,6 +30,7 @@ def test_sizes_that_have_no_square_are_refused(size):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
     [

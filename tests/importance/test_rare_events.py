@@ -11,7 +11,7 @@ from scipy import stats
 
 import smcweights as smw
 
-from .cases import NORMAL
+from .cases import NORMAL, told
 
 SF = stats.norm.sf
 
@@ -39,17 +39,19 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
     ("limit_state", "d", "truth", "error"),
     [
         (lambda x: 5 - np.abs(x).max(axis=1), 5, -np.expm1(5 * np.log1p(-2 * SF(5))), 0.1),
-        (
+        pytest.param(
             lambda x: np.minimum(3.5 - x.sum(axis=1) / 50**0.5, 3.8 + x.sum(axis=1) / 50**0.5),
             50,
             SF(3.5) + SF(3.8),
             0.06,
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             lambda x: (np.array([4, 4.2, 4.4]) - x[:, :3]).min(axis=1),
             20,
             -np.expm1(np.log1p(-SF(np.array([4, 4.2, 4.4]))).sum()),
             0.06,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["ten sides", "unequal sides of fifty inputs", "three of twenty inputs"],
@@ -65,10 +67,14 @@ def test_no_region_is_lost(limit_state, d, truth, error):
 
 
 def test_a_search_that_ran_out_of_calls_is_told():
-    with pytest.warns(smw.PrecisionWarning, match="search of further failure regions ran out"):
-        smw.failure_probability(
-            lambda x: 4 - np.abs(x).max(axis=1), [stats.norm()] * 10, 4_000, seed=1
-        )
+    told(
+        "search of further failure regions ran out",
+        smw.failure_probability,
+        lambda x: 4 - np.abs(x).max(axis=1),
+        [stats.norm()] * 10,
+        4_000,
+        seed=1,
+    )
 
 
 @pytest.mark.slow
@@ -219,6 +225,7 @@ def test_bad_arguments_are_told(change, error, said):
         smw.failure_probability(**arguments)
 
 
+@pytest.mark.slow
 def test_a_region_lost_among_many_inputs_is_told():
     """Three unequal regions of a hundred inputs: out of reach of 10,000 calls, and said to be."""
     edges = np.array([3.5, 3.7, 4.0])

@@ -84,6 +84,7 @@ def test_functions_of_inputs_are_orthonormal_and_stay_so_when_turned():
             np.testing.assert_allclose((table * w) @ table.T, np.eye(len(table)), atol=2e-4)
 
 
+@pytest.mark.slow
 def test_a_product_of_a_kink_and_a_power_is_nearly_solved():
     """y = |a - 1/2| k^-0.6: indices from moments of single inputs; SALib's error is 1e-2 there."""
     strickler = smw.Truncated(stats.norm(30, 8), 15)
