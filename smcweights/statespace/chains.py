@@ -233,7 +233,7 @@ def initial_paths(series: Series, initial_path: ArrayLike | None, chains: int) -
     return np.broadcast_to(given.reshape(-1, n_steps, dim), (chains, n_steps, dim))
 
 
-def estimate_from_chains(means: Array, *, scalar: bool = False, **fields: Any) -> Estimate:
+def estimate_from_chains(means: Array, scalar: bool = False, **fields: Any) -> Estimate:
     """Mean of independent means, with Student's intervals; `fields` are those of `Estimate`."""
     c, shown = len(means), fields.get("diagnostics", ())
     fields["columns"] = [name for name in ("r_hat", "chain_ess") if name in shown]
@@ -267,14 +267,12 @@ def made_by(
     arguments: dict[str, Any],
     rows: Array | None,
     began: float,
-    **cost: int,
+    cost: dict[str, int],
 ) -> dict[str, Any]:
     """Method, cost and provenance, as `Estimate` takes them."""
-    return {
-        "method": method,
-        "cost": cost | {"seconds": time.perf_counter() - began},
-        "provenance": provenance(method, root, arguments, rows),
-    }
+    cost = {**cost, "seconds": time.perf_counter() - began}
+    source = provenance(method, root, arguments, rows)
+    return {"method": method, "cost": cost, "provenance": source}
 
 
 def mixing(sweeps: Array) -> tuple[dict[str, Any], list[Caution]]:

@@ -237,22 +237,10 @@ def parisian_particle_gibbs(
         diagnostics["starting_bias"] = float(difference[0]) if scalar else difference
     tell("parisian_particle_gibbs", cautions)
     sweeps = chains * (found.done + (paths is None))
-    source = made_by(
-        "parisian_particle_gibbs",
-        run.root,
-        arguments,
-        series.rows,
-        began,
-        evaluations=sweeps * series.n * len(series.rows),
-        sweeps=found.done,
-    )
+    cost = {"evaluations": sweeps * series.n * len(series.rows), "sweeps": found.done}
+    source = made_by("parisian_particle_gibbs", run.root, arguments, series.rows, began, cost)
     return estimate_from_chains(
-        found.means,
-        scalar=scalar,
-        names=labels,
-        diagnostics=diagnostics,
-        cautions=cautions,
-        **source,
+        found.means, scalar, names=labels, diagnostics=diagnostics, cautions=cautions, **source
     )
 
 

@@ -163,22 +163,12 @@ def unbiased_smoothing(
     sweeps = sum(int(pair.sweeps) for pair in pairs)
     cautions = _cautions(meeting, last)
     tell("unbiased_smoothing", cautions)
-    source = made_by(
-        "unbiased_smoothing",
-        run.root,
-        arguments,
-        series.rows,
-        began,
-        evaluations=sweeps * series.n * len(series.rows),
-        sweeps=sweeps,
-    )
+    cost = {"evaluations": sweeps * series.n * len(series.rows), "sweeps": sweeps}
+    source = made_by("unbiased_smoothing", run.root, arguments, series.rows, began, cost)
+    values = np.array([pair.value for pair in pairs])
+    diagnostics = {"meeting_times": meeting, "first": first, "last": last}
     return estimate_from_chains(
-        np.array([pair.value for pair in pairs]),
-        scalar=scalar,
-        names=labels,
-        diagnostics={"meeting_times": meeting, "first": first, "last": last},
-        cautions=cautions,
-        **source,
+        values, scalar, names=labels, diagnostics=diagnostics, cautions=cautions, **source
     )
 
 

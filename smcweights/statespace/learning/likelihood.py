@@ -190,15 +190,8 @@ def maximum_likelihood(
         search, _ = run_stages(run, rule, first, u0, p.free)
     known = _known(p, search, run.root, information, executor, progress)
     sweeps = chains * (search.done + known.sweeps)
-    source = made_by(
-        "maximum_likelihood",
-        run.root,
-        arguments,
-        p.series.rows,
-        began,
-        evaluations=sweeps * p.series.n * len(p.series.rows),
-        iterations=search.done,
-    )
+    cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "iterations": search.done}
+    source = made_by("maximum_likelihood", run.root, arguments, p.series.rows, began, cost)
     fit = _fit(p, search, known, source)
     tell("maximum_likelihood", fit.theta.cautions)
     return fit

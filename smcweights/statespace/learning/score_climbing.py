@@ -268,15 +268,8 @@ def markov_score_climbing(
         search, found = run_stages(run, rule, first, list(starts), phi)
     diagnostics, cautions = _verdict(climbed, search, found, run.root)
     tell("markov_score_climbing", cautions)
-    source = made_by(
-        "markov_score_climbing",
-        run.root,
-        arguments,
-        None,
-        began,
-        evaluations=chains * search.done * (n - 1),
-        iterations=search.done,
-    )
+    cost = {"evaluations": chains * search.done * (n - 1), "iterations": search.done}
+    source = made_by("markov_score_climbing", run.root, arguments, None, began, cost)
     estimate = average(search.ends, phi, diagnostics=diagnostics, cautions=cautions, **source)
     diagnostics["warnings"] = [caution.text for caution in cautions]
     gradient = mean_gradient(search, phi, source)

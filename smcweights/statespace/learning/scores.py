@@ -343,15 +343,11 @@ def score(
         chains=chains,
         precision=precision,
     )
-    source = made_by(
-        "score",
-        run.root,
-        arguments,
-        p.series.rows,
-        began,
-        evaluations=chains * found.done * p.series.n * len(p.series.rows),
-        sweeps=found.done,
-    )
+    cost = {
+        "evaluations": chains * found.done * p.series.n * len(p.series.rows),
+        "sweeps": found.done,
+    }
+    source = made_by("score", run.root, arguments, p.series.rows, began, cost)
     return estimate_from_chains(
         found.means, names=labels, diagnostics=diagnostics, cautions=cautions, **source
     )
@@ -521,15 +517,11 @@ def pooled_information(
     rows, columns = np.tril_indices(len(mean))
     names = p.free.names
     arguments = p.arguments(budget=rule.total, burn_in=drop, chains=chains)
-    source = made_by(
-        "observed_information",
-        run.root,
-        arguments,
-        p.series.rows,
-        began,
-        evaluations=chains * found.done * p.series.n * len(p.series.rows),
-        sweeps=found.done,
-    )
+    cost = {
+        "evaluations": chains * found.done * p.series.n * len(p.series.rows),
+        "sweeps": found.done,
+    }
+    source = made_by("observed_information", run.root, arguments, p.series.rows, began, cost)
     return estimate_from_chains(
         matrices[:, rows, columns],
         names=[f"{names[a]}, {names[b]}" for a, b in zip(rows, columns, strict=True)],
