@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -267,12 +267,12 @@ def made_by(
     arguments: dict[str, Any],
     rows: Array | None,
     began: float,
-    cost: dict[str, int],
+    cost: Mapping[str, float],
 ) -> dict[str, Any]:
     """Method, cost and provenance, as `Estimate` takes them."""
-    cost = {**cost, "seconds": time.perf_counter() - began}
+    spent = {**cost, "seconds": time.perf_counter() - began}
     source = provenance(method, root, arguments, rows)
-    return {"method": method, "cost": cost, "provenance": source}
+    return {"method": method, "cost": spent, "provenance": source}
 
 
 def mixing(sweeps: Array) -> tuple[dict[str, Any], list[Caution]]:

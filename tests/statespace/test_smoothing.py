@@ -184,7 +184,7 @@ def test_leverage_agrees_with_a_grid():
 
 
 def test_densities_that_know_the_series_are_differentiated():
-    from smcweights.statespace.differentiation import gradients
+    from smcweights.statespace.learning.differentiation import gradients
 
     found = gradients(LEVERAGE, RETURNS[:, None].copy(), False)
     x = np.linspace(-1, 1, 40)[:, None, None]

@@ -19,6 +19,7 @@ from ..model import choice
 from .parameters import Free, from_theta, to_theta
 
 if TYPE_CHECKING:
+    import jax
     from matplotlib.axes import Axes
 
 __all__ = ["Fit"]
@@ -308,10 +309,10 @@ def direction(moments: Array, partly: bool) -> tuple[Array, Array]:
 class Optimiser(Protocol):
     """An `optax.GradientTransformation`, or what behaves like one."""
 
-    def init(self, params: Any) -> Any:
+    def init(self, params: jax.Array) -> Any:
         """Memory at the start."""
 
-    def update(self, updates: Any, state: Any, params: Any) -> tuple[Any, Any]:
+    def update(self, updates: jax.Array, state: Any, params: jax.Array) -> tuple[Any, Any]:
         """Step and memory."""
 
 

@@ -19,11 +19,11 @@ from ...estimate import Estimate
 from ...provenance import provenance
 from ...randomness import Seed, generator, seed_sequence
 from ..cloud import Cloud
-from ..differentiation import check_laws, gradients
 from ..model import StateSpaceModel, count, observations
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .ascent import average, regularised
+from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters, starting_points, to_theta
 from .scores import Densities
 

@@ -112,7 +112,7 @@ def _gaussian_family(d: int) -> VariationalFamily:
         factor[rows, columns] = entries
         return phi[:d] + rng.standard_normal((n, d)) @ factor.T
 
-    def logpdf(z: Any, phi: Any) -> Any:
+    def logpdf(z: jax.Array, phi: jax.Array) -> jax.Array:
         import jax
 
         jnp = jax.numpy

@@ -5,9 +5,9 @@ grad log p(y) = E[grad log p(x, y) | y]. Chains of conditional particle filters 
 bias of one filter, of order T/N, which would move the point that gradient ascent converges to.
 
 Filters and paths are drawn by compiled loops; log p(x, y) of all paths of a sweep is
-differentiated by JAX in one call (see `smcweights.statespace.differentiation`). The backward draws
-of PaRIS are made along as many paths as there are particles: the same expectation, uniform
-weights, and with the scores of whole paths the information as well.
+differentiated by JAX in one call. The backward draws of PaRIS are made along as many paths as
+there are particles: the same expectation, uniform weights, and with the scores of whole paths the
+information as well.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from ..chains import (
     verdict,
 )
 from ..cloud import Cloud
-from ..differentiation import check_laws, gradients
 from ..model import Proposal, StateSpaceModel, choice, count
 from ..series import Series, checked_series
 from ..smoothing import backward_method
+from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters
 
 __all__ = ["observed_information", "score"]

@@ -1,8 +1,5 @@
 """Scores and information agree with automatic differentiation of exact likelihoods."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numba
@@ -317,12 +314,3 @@ def test_a_row_of_which_a_part_is_missing_is_named():
     y[6, 1] = np.nan
     with pytest.raises(smw.ModelError, match=r"at time 6, of which a part is missing"):
         smw.score(THREE, y, None, 10, 10, seed=1)
-
-
-def test_the_module_imports_neither_jax_nor_numba():
-    code = (
-        "import sys, smcweights; smcweights.score; smcweights.maximum_likelihood; "
-        "print({'jax', 'numba', 'arviz', 'xarray', 'scipy.special'} & set(sys.modules))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "set()"

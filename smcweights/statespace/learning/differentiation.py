@@ -14,15 +14,18 @@ import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _compat
-from ..errors import ModelError
-from . import models
-from .model import StateSpaceModel, check_model, compiled, compiled_path_density
+from ... import _compat
+from ...errors import ModelError
+from .. import models
+from ..model import StateSpaceModel, check_model, compiled, compiled_path_density
+
+if TYPE_CHECKING:
+    import jax
 
 __all__ = ["Gradients", "check_laws", "gradients", "retraced"]
 
@@ -59,11 +62,11 @@ class Gradients:
         (theta, x_prev, x, t) -> (n, k): the same without the observations.
     """
 
-    log_joint: Any
-    mean_score: Any
-    curvature: Any
-    scores: Any
-    laws: Any
+    log_joint: Callable[..., jax.Array]
+    mean_score: Callable[..., jax.Array]
+    curvature: Callable[..., tuple[jax.Array, ...]]
+    scores: Callable[..., jax.Array]
+    laws: Callable[..., jax.Array]
 
 
 def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,12 +157,15 @@ def _math() -> types.SimpleNamespace:
     import jax
 
     own = {
-        "lgamma": jax.scipy.special.gammaln, "gamma": jax.scipy.special.gamma,
-        "erf": jax.scipy.special.erf, "erfc": jax.scipy.special.erfc, "pow": jax.numpy.power,
+        "lgamma": jax.scipy.special.gammaln,
+        "gamma": jax.scipy.special.gamma,
+        "erf": jax.scipy.special.erf,
+        "erfc": jax.scipy.special.erfc,
+        "pow": jax.numpy.power,
         "floor": lambda x: jax.numpy.floor(x).astype(int),
         "ceil": lambda x: jax.numpy.ceil(x).astype(int),
         "trunc": lambda x: jax.numpy.trunc(x).astype(int),
-    }  # fmt: skip
+    }
     space = types.SimpleNamespace()
     for name in dir(math):
         value = getattr(math, name)
@@ -227,9 +233,12 @@ def gradients(
 
 
 def check_laws(
-    model: StateSpaceModel, rows: Array, vector: bool, free: Sequence[int],
+    model: StateSpaceModel,
+    rows: Array,
+    vector: bool,
+    free: Sequence[int],
     densities: Mapping[str, Any] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Check that samplers draw from the densities, once per model and parameters.
 
     `check_model` compares them at theta. A factor that is 1 there, such as a missing 1/s at s = 1,
@@ -296,10 +305,10 @@ def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradi
     jnp = jax.numpy
     initial, transition, observation = (functions[name] for name in DENSITIES)
 
-    def state(x: Any) -> Any:
+    def state(x: jax.Array) -> jax.Array:
         return x[..., 0] if scalar else x
 
-    def log_joint(theta: Any, x: Any, y: Any, seen: Any) -> Any:
+    def log_joint(theta: jax.Array, x: jax.Array, y: jax.Array, seen: jax.Array) -> jax.Array:
         s, rows, t = state(x), y if vector else y[:, 0], jnp.arange(x.shape[0])
         first = jax.vmap(initial, (0, None))(s[0], theta)
         pairs = jax.vmap(jax.vmap(transition, (0, 0, None, None)), (0, 0, 0, None))
@@ -307,21 +316,29 @@ def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradi
         total = first + pairs(s[:-1], s[1:], t[1:], theta).sum(axis=0)
         return total + jnp.where(seen[:, None], sights(rows, s, t, theta), 0.0).sum(axis=0)
 
-    def mean(theta: Any, *rest: Any) -> Any:
+    def mean(theta: jax.Array, *rest: jax.Array) -> jax.Array:
         return log_joint(theta, *rest).mean()
 
-    def curvature(theta: Any, *rest: Any) -> Any:
+    def curvature(theta: jax.Array, *rest: jax.Array) -> tuple[jax.Array, ...]:
         scores = jax.jacfwd(log_joint)(theta, *rest)
         return scores.mean(axis=0), scores.T @ scores / len(scores), jax.hessian(mean)(theta, *rest)
 
-    def law(theta: Any, x_prev: Any, x: Any, t: Any) -> Any:
+    def law(theta: jax.Array, x_prev: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
         a, b = state(x_prev), state(x)
         return jax.lax.cond(
-            t == 0, lambda: jnp.asarray(initial(b, theta), dtype=float),
+            t == 0,
+            lambda: jnp.asarray(initial(b, theta), dtype=float),
             lambda: jnp.asarray(transition(a, b, t, theta), dtype=float),
-        )  # fmt: skip
+        )
 
-    def term(theta: Any, x_prev: Any, x: Any, y_t: Any, t: Any, seen: Any) -> Any:
+    def term(
+        theta: jax.Array,
+        x_prev: jax.Array,
+        x: jax.Array,
+        y_t: jax.Array,
+        t: jax.Array,
+        seen: jax.Array,
+    ) -> jax.Array:
         row = y_t if vector else y_t[0]
         sight = jnp.where(seen, observation(row, state(x), t, theta), 0.0)
         return law(theta, x_prev, x, t) + sight
