@@ -1,6 +1,24 @@
 import os
+import sys
+
+import pytest
 
 # one BLAS thread per test worker: the suite itself fills the cores
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture
+def beam(tmp_path, monkeypatch):
+    """A study file beside its model."""
+    from studies import MODEL, STUDY
+
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "units.py").write_text("SCALE = 1.0")
+    (tmp_path / "beam.py").write_text(MODEL)
+    path = tmp_path / "beam.toml"
+    path.write_text(STUDY)
+    yield path
+    for name in ("units", "beam", "study_model_beam"):
+        sys.modules.pop(name, None)
