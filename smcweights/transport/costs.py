@@ -98,7 +98,8 @@ def sweep(pair: Pair) -> float:
         orders.append(np.lexsort((points[:, 1], points[:, 0])))
     angle = np.concatenate(angles)
     tolerance = 1e-13
-    inside = (angle > tolerance) & (angle < math.pi - tolerance)
+    # just before pi no order matters any more; just after 0 a point far above the others has swaps
+    inside = angle < math.pi - tolerance
     angle = angle[inside]
     order = np.argsort(angle)
     total = kernels.sweep_plane(
@@ -111,5 +112,4 @@ def sweep(pair: Pair) -> float:
         np.concatenate(second)[inside][order],
         tolerance,
     )
-    squares = sum(float((points**2).sum()) for points in clouds)
-    return max(squares / (2 * n) - 2 * total / (math.pi * n), 0.0)
+    return float(total) / (math.pi * n)

@@ -204,12 +204,28 @@ def split_rows(rows, order, labels, n, p, out):
             unequal_rows(first, second, p, out[k : k + 1])
 
 
+@numba.njit(inline="always")
+def _swept(dx, dy, start, end):
+    """Integral of (theta.D)^2 over angles: two terms that can't be negative."""
+    h = end - start
+    c, s = math.cos(0.5 * (start + end)), math.sin(0.5 * (start + end))
+    along, across = dx * c + dy * s, dy * c - dx * s
+    # h - sin h
+    if h < 0.1:
+        q = h * h
+        t = q * h / 6.0 * (1.0 - q / 20.0 * (1.0 - q / 42.0 * (1.0 - q / 72.0)))
+    else:
+        t = h - math.sin(h)
+    return along * along * (h - 0.5 * t) + across * across * 0.5 * t
+
+
 @numba.njit(cache=True, nogil=True)
 def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, tolerance):
-    """Integral over [0, pi) of sum_r (theta.x_(r)) (theta.y_(r)), by the angles of the swaps.
+    """Integral over [0, pi) of sum_r (theta.(x_(r) - y_(r)))^2, by the angles of the swaps.
 
     ``first`` and ``second`` are the points of a pair whose projections swap at that angle; pairs
-    of y have their numbers shifted by n. Angles closer than ``tolerance`` are one event.
+    of y have their numbers shifted by n. Angles closer than ``tolerance`` are one event. Every
+    pair of points is added up when it parts; nothing is subtracted, however far some points are.
     """
     n = x.shape[0]
     p0, p1 = np.empty(2 * n), np.empty(2 * n)
@@ -223,28 +239,15 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
         at[n + r] = n + rank_order_y[r]
     for r in range(2 * n):
         rank[at[r]] = r
-    m00 = m01 = m11 = 0.0
-    for r in range(n):
-        u, v = at[r], at[n + r]
-        m00 += p0[u] * p0[v]
-        m01 += 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
-        m11 += p1[u] * p1[v]
+    # angle at which the points of a rank met
+    since = np.zeros(n)
     # how far swaps reach that begin at a rank, while an angle is at work on them
     reach = np.full(2 * n, -1, np.int64)
-    total = 0.0
-    before = 0.0
+    total = lost = 0.0
     count = angles.size
     e = 0
-    while e <= count:
-        now = angles[e] if e < count else math.pi
-        width = now - before
-        sine = math.sin(2 * now) - math.sin(2 * before)
-        cosine = math.cos(2 * before) - math.cos(2 * now)
-        total += m00 * (0.5 * width + 0.25 * sine)
-        total += m11 * (0.5 * width - 0.25 * sine)
-        total += 2.0 * m01 * 0.25 * cosine
-        if e == count:
-            break
+    while e < count:
+        now = angles[e]
         end = e + 1
         while end < count and angles[end] - angles[end - 1] <= tolerance:
             end += 1
@@ -269,24 +272,29 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
                 reach[start] = -1
                 start += 1
             for r in range(low, high + 1):
-                u, v = at[r], at[r + n if r < n else r - n]
-                m00 -= p0[u] * p0[v]
-                m01 -= 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
-                m11 -= p1[u] * p1[v]
+                q = r if r < n else r - n
+                if since[q] < now:
+                    u, v = at[q], at[n + q]
+                    term = _swept(p0[u] - p0[v], p1[u] - p1[v], since[q], now) - lost
+                    summed = total + term
+                    lost = (summed - total) - term
+                    total = summed
+                    since[q] = now
             for r in range(low + 1, high + 1):
                 point = at[r]
-                value = c * p0[point] + s0 * p1[point]
                 q = r - 1
-                while q >= low and c * p0[at[q]] + s0 * p1[at[q]] > value:
+                # of differences: far points lose what tells them apart in their projections
+                while q >= low and c * (p0[at[q]] - p0[point]) + s0 * (p1[at[q]] - p1[point]) > 0:
                     at[q + 1] = at[q]
                     q -= 1
                 at[q + 1] = point
             for r in range(low, high + 1):
                 rank[at[r]] = r
-                u, v = at[r], at[r + n if r < n else r - n]
-                m00 += p0[u] * p0[v]
-                m01 += 0.5 * (p0[u] * p1[v] + p1[u] * p0[v])
-                m11 += p1[u] * p1[v]
-        before = now
         e = end
+    for q in range(n):
+        u, v = at[q], at[n + q]
+        term = _swept(p0[u] - p0[v], p1[u] - p1[v], since[q], math.pi) - lost
+        summed = total + term
+        lost = (summed - total) - term
+        total = summed
     return total

@@ -289,6 +289,6 @@ class SlicedReference:
         )
         cost = {"evaluations": self.plan.total, "seconds": time.perf_counter() - began}
         if self.dimension == 1:
-            return exact_estimate(question, float(costs[0]), 0.0, method, cost, source)
+            return exact_estimate(question, float(costs[0]), cost, source)
         table = costs.reshape(self.plan.blocks, self.plan.lines, 1)
         return mean_of_blocks(question, self.plan, table).estimate(method, cost, source)

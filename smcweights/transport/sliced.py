@@ -349,10 +349,10 @@ def sliced_wasserstein(
         "root": root,
     }
     source = provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
-    closed = _closed_form(pair, p, directions, budget is not None or precision is not None)
+    closed = _closed_form(pair, p, directions)
     if closed is not None:
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
-        return exact_estimate(question, *closed, "sliced_wasserstein", cost, source)
+        return exact_estimate(question, closed, cost, source)
     question = _with_controls(question, control_variates)
     rule, first = _planned(question, directions, budget, precision)
     with open_run(
@@ -443,16 +443,11 @@ def _next_blocks(directions: Directions, size: int, left: int, stages: int) -> D
     return replace(directions, blocks=blocks)
 
 
-def _closed_form(
-    pair: Pair, p: float, directions: str | ArrayLike, estimable: bool
-) -> tuple[float, float] | None:
-    """SW_p^p where it has a closed form that is wanted, and the error that rounding leaves in it.
-
-    ``estimable``: there is a budget or a precision, to be used where rounding is too much.
-    """
+def _closed_form(pair: Pair, p: float, directions: str | ArrayLike) -> float | None:
+    """SW_p^p where it has a closed form that is wanted."""
     check_name(directions)
     if pair.dimension == 1:
-        return float(along(Question(pair, p), np.ones((1, 1)))[0, 0]), 0.0
+        return float(along(Question(pair, p), np.ones((1, 1)))[0, 0])
     name = directions if isinstance(directions, str) else "given"
     sweeps = pair.dimension == 2 and p == 2 and pair.matched
     n, m = len(pair.x.points), len(pair.y.points)
@@ -461,41 +456,22 @@ def _closed_form(
             "directions: 'exact' serves d = 1, and d = 2 with p = 2 and two unweighted clouds of "
             f"the same size; here d = {pair.dimension}, p = {p:g}, sizes {n} and {m}"
         )
-    if not sweeps or not (name == "exact" or (name == "auto" and n <= LARGEST_SWEEP)):
-        return None
-    power = sweep(pair)
-    # the sweep subtracts squares of coordinates, large ones where a point is far from all others
-    noise = 8 * float(np.finfo(np.float64).eps) * pair.scale
-    if not noise < power < 1e6 * noise:
-        noise = 0.0
-    return None if noise and name == "auto" and estimable else (power, noise)
+    return (
+        sweep(pair)
+        if sweeps and (name == "exact" or (name == "auto" and n <= LARGEST_SWEEP))
+        else None
+    )
 
 
 def exact_estimate(
-    question: Question,
-    power: float,
-    noise: float,
-    method: str,
-    cost: Mapping[str, float],
-    source: Mapping[str, Any],
+    question: Question, power: float, cost: Mapping[str, float], source: Mapping[str, Any]
 ) -> Estimate:
-    """The estimate where SW_p^p is known but for rounding."""
-    value = question.value(power)
-    cautions = []
-    if noise:
-        text = (
-            f"points far from the others leave an error of {noise:.2g} in SW_2^2 by rounding; "
-            "directions='rule' has less"
-        )
-        cautions.append(Caution("rounding", text))
-    tell(method, cautions)
-    error = noise / (2 * value) if question.root and noise else noise
+    """The estimate where SW_p^p is known."""
     return Estimate(
-        value,
-        error**2,
+        question.value(power),
+        0.0,
         method="sliced Wasserstein distance, exact",
         diagnostics={"directions": "exact", "power": power},
-        cautions=cautions,
         cost=cost,
         provenance=source,
     )

@@ -57,11 +57,33 @@ def test_in_the_plane_the_sweep_is_exact(case):
     assert estimate.value == pytest.approx(costs.mean(), rel=1e-7, abs=1e-12)
 
 
-def test_a_point_far_from_the_others_in_the_plane():
-    """One pair is 1 apart, the other shared: SW_2^2 = 1/4, of squares of 1e14."""
-    x, y = np.array([[0.0, 0.0], [1e7, 0.0]]), np.array([[1.0, 0.0], [1e7, 0.0]])
-    with pytest.warns(smw.PrecisionWarning, match="far from the others"):
+@pytest.mark.parametrize("far", [1e6, 1e9, 1e12, 1e16])
+def test_a_point_far_from_the_others_in_the_plane(far):
+    """One pair is 1 apart, the other shared: SW_2^2 = 1/4, of squares of up to 1e32."""
+    x, y = np.array([[0.0, 0.0], [far, 0.0]]), np.array([[1.0, 0.0], [far, 0.0]])
+    found = smw.sliced_wasserstein(x, y, root=False)
+    assert found.value == pytest.approx(0.25, rel=1e-14) and found.standard_error == 0
+
+
+@pytest.mark.parametrize("far", [1e12, 1e16])
+@pytest.mark.parametrize("towards", [(1, 0), (0, 1), (-1, 0), (0, -1), (1, 1)])
+def test_several_points_that_stand_for_infinity_in_the_plane(far, towards):
+    """Near ones moved by v, and far ones by w, an order of their own: mean |shift|^2/2."""
+    rng = np.random.default_rng(1)
+    near, v, w = 3 * rng.normal(size=(7, 2)), np.array([1.0, -0.5]), np.array([-20.0, 8.0])
+    ends = far * np.array(towards) + 2.0 * rng.integers(-9, 9, (4, 2))
+    x, y = np.concatenate([near, ends]), np.concatenate([near + v, ends + w])
+    found = smw.sliced_wasserstein(rng.permutation(x), y, root=False)
+    truth = (7 * (v @ v) + 4 * (w @ w)) / 2 / 11
+    assert found.value == pytest.approx(truth, rel=1e-9) and found.standard_error == 0
+
+
+def test_diagrams_whose_deaths_are_coded_by_large_numbers():
+    """By arithmetic of 60 digits at the angles of all swaps."""
+    a = [[2.23201301, 2.30992361], [2.79212053, 3.53268734], [0.942383758, 4.08248747]]
+    b = [[5.72533791, 18.1300169], [3.67182222, 21.6658844], [14.9374957, 51.4375875]]
+    for far, truth in [(1e3, 373.96817601614482), (1e9, 373.99724699038681),
+                       (1e12, 373.99724701576337), (1e16, 373.99724701578877)]:  # fmt: skip
+        x, y = [*a, [0.522799989, far]], [*b, [2.81675603, far]]
         found = smw.sliced_wasserstein(x, y, root=False)
-    assert abs(found.value - 0.25) < 4 * found.standard_error < 1
-    by_angles = smw.sliced_wasserstein(x, y, 200, root=False, seed=1)
-    assert abs(by_angles.value - 0.25) < 1e-6
+        assert found.value == pytest.approx(truth, rel=1e-14)
