@@ -11,6 +11,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "Caution": "cautions",
     "Estimate": "estimate",
     "combine": "pooling",
     "Precision": "stopping",
