@@ -290,7 +290,7 @@ def sliced_wasserstein(
         fitted Gaussians), "power", "point_mass", ("harmonics", degree), (function, mean) with a
         function of directions (L, d) -> (L,) or (L, k). At most one function per eight blocks is
         used; coefficients come from the other blocks. "auto": "gaussian" in four dimensions and
-        more, none below.
+        more, none below; none for given directions, whose mean is not that over the sphere.
     directions : str or array_like, default "auto"
         "uniform", "orthogonal" (blocks of orthonormal directions), "sobol", "rule" (a rule on the
         sphere, turned at random: angles in the plane, Lebedev's in space, of degree 5 above),
@@ -353,7 +353,7 @@ def sliced_wasserstein(
     if closed is not None:
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         return exact_estimate(question, closed, cost, source)
-    question = _with_controls(question, control_variates)
+    question = _with_controls(question, control_variates, isinstance(directions, str))
     rule, first = _planned(question, directions, budget, precision)
     with open_run(
         _Blocks(question, seeds),
@@ -369,10 +369,13 @@ def sliced_wasserstein(
     return found.estimate("sliced_wasserstein", cost, source, cautions)
 
 
-def _with_controls(question: Question, request: Request) -> Question:
-    """The question with controls; W_2^2 of the fitted Gaussians needs no coefficient at p = 2."""
+def _with_controls(question: Question, request: Request, drawn: bool) -> Question:
+    """The question with controls; W_2^2 of the fitted Gaussians needs no coefficient at p = 2.
+
+    The mean along directions that are given is not that over the sphere, to which controls lead.
+    """
     if isinstance(request, str) and request == "auto":
-        request = "gaussian" if question.pair.dimension > 3 else False
+        request = "gaussian" if drawn and question.pair.dimension > 3 else False
     controls = tuple(build(request, question.pair, question.p))
     fixed = question.p == 2 and [control.name for control in controls] == ["gaussian"]
     return replace(question, controls=controls, fixed=fixed)

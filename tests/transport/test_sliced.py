@@ -238,6 +238,35 @@ def test_a_point_that_both_clouds_have_far_away_hides_nothing(d, weighted, p):
     assert found.standard_error < (1e-6 if p == 2 else 0.03) * truth
 
 
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("d", [2, 3, 4, 16])
+def test_given_directions_are_what_is_averaged_everywhere(d, p):
+    """By sorting; clouds 10 apart along another axis, so that a mean over the sphere is seen."""
+    import jax.numpy as jnp
+
+    from smcweights._compat import enable_x64
+
+    rng = np.random.default_rng(d)
+    x, y = rng.normal(size=(40, d)), rng.normal(size=(40, d))
+    y[:, 0] += 10
+    theta = np.eye(d)[[1, 1, 0] if d == 2 else [1, 2, 2]]
+    truth = np.mean([np.abs(np.sort(x @ t) - np.sort(y @ t)) ** p for t in theta])
+    reference = smw.SlicedReference(y, p=p, directions=theta)
+    with pytest.warns(smw.PrecisionWarning, match="one block of directions"):
+        found = [
+            smw.sliced_wasserstein(x, y, p=p, directions=theta, root=False).value,
+            smw.sliced_wasserstein(x, y, p=p, directions=theta[:, None], root=False).value,
+            smw.sliced_wasserstein_matrix([x, y], p=p, directions=theta, root=False).value[0],
+            reference.distance(x, root=False).value,
+            smw.sliced_gradient(x, y, p=p, directions=theta).distance.value,
+        ]
+    with enable_x64():
+        same = smw.jax.sliced_wasserstein(
+            jnp.asarray(x), jnp.asarray(y), p=p, directions=theta, root=False
+        )
+    np.testing.assert_allclose([*found, float(same)], truth, rtol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 3, 8])
 def test_a_precision_is_reached_and_covers(d):
