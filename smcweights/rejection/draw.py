@@ -476,8 +476,11 @@ def decided(method: str, constraint: Answers, limited: bool = False) -> str:
 
 def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
     """Logits as a C-ordered array of floats of one or two dimensions."""
-    x = check.real("logits", logits)
+    # not copied: a draw takes little longer than that
+    x = np.asarray(logits)
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"logits: got dtype {x.dtype}; expected real numbers")
     if not 1 <= x.ndim <= most_dimensions or x.size == 0:
         shapes = "(V,)" if most_dimensions == 1 else "(V,) or (rows, V)"
         raise ValueError(f"logits: got shape {x.shape}; expected {shapes} with V >= 1")
-    return np.ascontiguousarray(x)
+    return np.ascontiguousarray(x, dtype=np.float64)
