@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -90,8 +90,7 @@ class Particles:
         return Particles(*(getattr(self, f.name)[which] for f in fields(self)))
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """The living particles at a time: their prefixes, each of which is asked about once."""
 
     active: np.ndarray
@@ -161,7 +160,7 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
         p.log_w[active[items < 0]] = -np.inf
         p.sequences[active, t] = items
         p.key[active] = step.node * size + items
-        p.over[active] = final | (items == setup.end)
+        p.over[active] = final or (setup.end is not None and items == setup.end)
         _guide(setup, p, step, items)
         trace["dead"][t] = np.count_nonzero(p.log_w == -np.inf)
         if trace["dead"][t] == n:
