@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from .arguments import number
+from .transport.clouds import aligned, columns_of
 
 __all__ = ["sliced_wasserstein"]
 
@@ -72,7 +73,8 @@ def sliced_wasserstein(
     >>> bool(value > 0), gradient.shape
     (True, (50, 3))
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
+    columns = columns_of(x, "x")
+    x, y = jnp.asarray(x), jnp.asarray(aligned(y, columns_of(y, "y"), columns))
     if x.ndim == 1 and y.ndim == 1:
         x, y = x[:, None], y[:, None]
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:

@@ -6,12 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = ["Cloud", "Pair", "as_cloud", "centre_of", "clouds_of", "moved", "pair_of"]
+__all__ = [
+    "Cloud",
+    "Columns",
+    "Pair",
+    "aligned",
+    "as_cloud",
+    "centre_of",
+    "clouds_of",
+    "columns_of",
+    "moved",
+    "pair_of",
+]
 
 Array = NDArray[Any]
 
@@ -167,14 +178,59 @@ def _covariance(points: Array, weights: Array | None, mean: Array) -> Array:
     return total
 
 
+class Columns(NamedTuple):
+    """Names of the columns of a table, and whose they are."""
+
+    names: list[object]
+    owner: str
+
+
+def columns_of(points: object, owner: str) -> Columns | None:
+    """Names of the columns of a table (pandas, polars, Arrow, two-dimensional xarray), if any."""
+    names = getattr(points, "column_names", getattr(points, "columns", None))
+    dims = getattr(points, "dims", ())
+    if names is None and len(dims) == 2:
+        names = getattr(points, "coords", {}).get(dims[1])
+        names = None if names is None else np.asarray(names).tolist()
+    return None if names is None else Columns(list(names), owner)
+
+
+def aligned(points: ArrayLike, own: Columns | None, like: Columns | None) -> ArrayLike:
+    """A table with its columns in the order of those of another, which are the same by name."""
+    if own is None or like is None or own.names == like.names:
+        return points
+    missing = [name for name in like.names if name not in own.names]
+    extra = [name for name in own.names if name not in like.names]
+    if missing or extra:
+        # tables without names have numbers
+        numbers = list(range(len(own.names)))
+        if len(like.names) == len(numbers) and numbers in (own.names, like.names):
+            return points
+        raise ValueError(
+            f"{own.owner}: has other columns than {like.owner}; missing {missing}, unknown {extra}"
+        )
+    if len(own.names) != len(set(own.names)) or len(own.names) != len(like.names):
+        raise ValueError(
+            f"{own.owner}: got columns {own.names}, {like.owner} {like.names}; expected the same "
+            "order where names occur twice"
+        )
+    return np.asarray(points)[:, [own.names.index(name) for name in like.names]]
+
+
 def as_cloud(
-    points: ArrayLike, weights: ArrayLike | None = None, name: str = "x", p: float = 2.0
+    points: ArrayLike,
+    weights: ArrayLike | None = None,
+    name: str = "x",
+    p: float = 2.0,
+    like: Columns | None = None,
 ) -> Cloud:
     """A cloud, checked; points without weight are left out.
 
     float32 and float64 are kept, anything else becomes float64; a vector is a cloud on the line.
+    Columns of tables are put in the order of those they are to be `like`.
     """
-    found = _numbers(name, points, "(n, d)")
+    own = columns_of(points, name)
+    found = _numbers(name, aligned(points, own, like), "(n, d)")
     if found.ndim == 1:
         found = found[:, None]
     if found.ndim != 2 or found.size == 0:
@@ -183,9 +239,10 @@ def as_cloud(
     size, mark = _scan(found)
     if size == math.inf:
         row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
+        named = own if like is None or own is None else like
+        which = f"coordinate {column}" if named is None else f"column {named.names[column]!r}"
         raise ValueError(
-            f"{name}: point {row} has {found[row, column]} as coordinate {column}; expected finite "
-            "numbers"
+            f"{name}: point {row} has {found[row, column]} as {which}; expected finite numbers"
         )
     a = _masses(weights, len(found), name)
     if a is not None and not a.all():
@@ -266,8 +323,13 @@ def moved(cloud: Cloud, dtype: DTypeLike, centre: Array | None) -> Cloud:
 def clouds_of(
     given: Sequence[tuple[ArrayLike, ArrayLike | None, str]], p: float = 2.0
 ) -> list[Cloud]:
-    """Clouds from (points, weights, name) with one vector subtracted from all of them."""
-    found = [as_cloud(*entry, p) for entry in given]
+    """Clouds from (points, weights, name) with one vector subtracted from all of them.
+
+    Tables have their columns in the order of the first of them.
+    """
+    tables = [columns_of(points, name) for points, _, name in given]
+    like = next((table for table in tables if table is not None), None)
+    found = [as_cloud(*entry, p, like) for entry in given]
     dimension = found[0].points.shape[1]
     for cloud, (_, _, name) in zip(found, given, strict=True):
         if cloud.points.shape[1] != dimension:

@@ -19,7 +19,7 @@ from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
-from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, moved
+from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, columns_of, moved
 from .costs import chunk_rows, row_costs, sorted_rows
 from .directions import SINGLE_BLOCK, Directions, draw, plan, too_few
 from .sliced import Question, exact_estimate, mean_of_blocks
@@ -236,6 +236,7 @@ class SlicedReference:
         seed: Seed = None,
     ) -> None:
         self.p = number("p", p, 1, ends=True)
+        self._columns = columns_of(y, "the reference")
         given = as_cloud(y, weights, "y", self.p)
         self._centre = centre_of([given])
         self.cloud = moved(given, given.points.dtype, self._centre)
@@ -267,7 +268,7 @@ class SlicedReference:
         """
         began = time.perf_counter()
         root = flag("root", root)
-        given = as_cloud(x, weights, "x", self.p)
+        given = as_cloud(x, weights, "x", self.p, self._columns)
         if given.points.shape[1] != self.dimension:
             raise ValueError(
                 f"x: has points in {given.points.shape[1]} dimensions, the reference in "

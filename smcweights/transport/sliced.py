@@ -276,7 +276,8 @@ def sliced_wasserstein(
     ----------
     x, y : array_like, shapes (n, d) and (m, d)
         Points; vectors are clouds on the line. float32 and float64 are computed with as they are,
-        anything else as float64.
+        anything else as float64. Two tables need the same columns; those of y are put in the order
+        of those of x.
     budget : int, optional
         Most directions to be used, or `precision`. Not needed where the result is exact.
     p : float, at least 1, default 2

@@ -83,3 +83,57 @@ def test_moments_of_clouds_along_directions(n):
     for small, cloud in zip(pair.spectra(), (pair.x, pair.y), strict=True):
         kept = np.linalg.eigvalsh(small)[-1]
         assert kept == pytest.approx(np.linalg.eigvalsh(cloud.covariance)[-1], rel=1e-10)
+
+
+def tables(points, names):
+    """A table in each library, with columns of these names."""
+    import pandas as pd
+    import xarray as xr
+
+    yield pd.DataFrame(points, columns=names)
+    yield xr.DataArray(points, dims=("row", "column"), coords={"column": list(names)})
+
+
+def test_columns_of_tables_meet_by_name():
+    x, other, rng = mixture(40, 4, 1), mixture(30, 4, 2), np.random.default_rng(1)
+    names, order = np.array(["age", "income", "score", "height"]), rng.permutation(4)
+    units = np.array([1.0, 100.0, 0.1, 3.0])
+    for here, there in zip(
+        tables(x * units, names), tables((other * units)[:, order], names[order]), strict=True
+    ):
+        plain = np.asarray(here), other * units
+        calls = [
+            lambda a, b: smw.sliced_wasserstein(a, b, 60, seed=1).value,
+            lambda a, b: smw.sliced_wasserstein_matrix({"a": a, "b": b}, 60, seed=1).value[0],
+            lambda a, b: smw.SlicedReference(a, 60, seed=1).distance(b).value,
+            lambda a, b: smw.sliced_gradient(a, b, 60, seed=1).value,
+            lambda a, b: smw.sliced_gradient_flow(a, b, 3, budget=60, seed=1).points,
+            lambda a, b: smw.sliced_test(a, b, 60, permutations=20, seed=1).statistic,
+            lambda a, b: smw.jax.sliced_wasserstein(a, b, directions=np.eye(4)),
+        ]
+        for call in calls:
+            np.testing.assert_array_equal(call(here, there), call(*plain))
+
+
+def test_tables_with_other_columns_are_refused():
+    x = mixture(10, 3, 1)
+    for here, there in zip(tables(x, ["a", "b", "c"]), tables(x, ["c", "b", "d"]), strict=True):
+        said = r"y: has other columns than x; missing \['a'\], unknown \['d'\]"
+        with pytest.raises(ValueError, match=said):
+            smw.sliced_wasserstein(here, there, 50, seed=1)
+        with pytest.raises(ValueError, match=r"x: has other columns than the reference"):
+            smw.SlicedReference(here, 50).distance(there)
+        # arrays have no names, and pandas gives numbers to those of an array
+        for plain in (x + 1, next(tables(x + 1, range(3)))):
+            found = smw.sliced_wasserstein(here, plain, 50, seed=1)
+            assert found.value == smw.sliced_wasserstein(x, x + 1, 50, seed=1).value
+    twice = next(tables(x, ["a", "b", "b"])), next(tables(x, ["b", "a", "b"]))
+    with pytest.raises(ValueError, match="expected the same order where names occur twice"):
+        smw.sliced_wasserstein(*twice, 50)
+    broken = x.copy()
+    broken[2, 1] = np.nan
+    with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
+        smw.sliced_wasserstein(x, next(tables(broken, ["a", "b", "c"])), 50)
+    swapped = next(tables(broken, ["a", "b", "c"]))[["b", "c", "a"]]
+    with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
+        smw.sliced_wasserstein(next(tables(x, ["a", "b", "c"])), swapped, 50)
