@@ -201,6 +201,7 @@ def test_bad_arguments():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_proposal_leaves_chains_unbiased_where_a_bootstrap_filter_cannot_follow():
     # three components seen with little noise; eight particles
     a, q, r = 0.9 * np.eye(3), np.eye(3), 0.1 * np.eye(3)

@@ -30,6 +30,7 @@ def test_particle_gibbs_draws_have_the_smoothing_law(backward):
     assert (found["sample_stats"]["update_rate"].values > 0.5).all()
 
 
+@pytest.mark.slow
 def test_parameters_by_metropolis_agree_with_the_kalman_likelihood():
     """Posterior mean of the persistence under a flat prior, beside quadrature."""
     _, y = LINEAR.simulate(60, seed=9)

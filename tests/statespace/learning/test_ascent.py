@@ -16,6 +16,7 @@ from .truths import derivatives, scalar_likelihood
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
+@pytest.mark.slow
 def test_figures_show_the_search_the_score_and_the_profile():
     from smcweights import plots
 

@@ -51,6 +51,7 @@ def test_a_retraced_function_calls_what_the_original_calls():
         assert float(gradient[k]) == pytest.approx(numeric, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_ring_of_lorenz_is_differentiated_where_observations_are_missing():
     model = smw.models.lorenz96(5)
     x, y = model.simulate(6, seed=1)
@@ -66,6 +67,7 @@ def test_the_ring_of_lorenz_is_differentiated_where_observations_are_missing():
         assert own[k] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_learners_accept_samplers_of_positive_numbers_and_rare_events():
     """False alarms: the checks' stated rate is one in 100,000; densities without a factor 2 pi."""
     positive = smw.StateSpaceModel(

@@ -36,6 +36,7 @@ from .truths import (
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
+@pytest.mark.slow
 def test_a_noisy_rotation_is_learned_by_its_entries():
     model = smw.models.linear_gaussian([[0.6, -0.4], [0.4, 0.6]], np.eye(2), np.eye(2), np.eye(2))
     _, y = model.simulate(60, seed=2)
@@ -54,6 +55,7 @@ def test_a_noisy_rotation_is_learned_by_its_entries():
     assert (fit.maximiser.standard_error < 0.05).all()
 
 
+@pytest.mark.slow
 def test_probabilities_of_two_states_are_learned_by_their_logits():
     @numba.njit
     def stays(x, theta):
@@ -128,6 +130,7 @@ def test_a_killed_search_goes_on(home, tmp_path, monkeypatch):
         search(seed=6, checkpoint=path)
 
 
+@pytest.mark.slow
 def test_the_nile_series_is_learned_from_far_away():
     y = series.nile()[1]
     model = smw.models.linear_gaussian(1.0, 5_000.0, 1.0, 5_000.0, 1_120.0, 1e5)
@@ -190,6 +193,7 @@ def test_a_maximum_on_a_bound_is_told_without_the_information():
     assert f"[{lower[2]:.4g}," in repr(fit)
 
 
+@pytest.mark.slow
 def test_several_starts_optax_and_a_precision():
     optax = pytest.importorskip("optax")
     starts = np.tile(LINEAR.theta, (3, 1))
@@ -217,6 +221,7 @@ def test_several_starts_optax_and_a_precision():
     assert agrees(reached.maximiser, exact)
 
 
+@pytest.mark.slow
 def test_a_search_along_chains_that_hardly_move_says_so():
     """The likelihood rises until the noise of the observations vanishes; the gradient doesn't."""
     model, y = nutria_model()

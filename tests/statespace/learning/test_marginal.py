@@ -53,6 +53,7 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
     assert draws["warmup_posterior"]["transition_matrix"].shape == (4, 500)
 
 
+@pytest.mark.slow
 def test_marginal_chains_move_under_a_proposal_where_a_bootstrap_filter_sticks():
     model, y = nutria_model()
     ahead = smw.Proposal(sample=sample_nutria, logpdf=logpdf_nutria)

@@ -15,7 +15,10 @@ from .truths import GRADIENT, LINEAR, THETA, Y
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
-@pytest.mark.parametrize("backward", ["rejection", "exact", "mcmc"])
+@pytest.mark.parametrize(
+    "backward",
+    ["rejection", *(pytest.param(way, marks=pytest.mark.slow) for way in ("exact", "mcmc"))],
+)
 def test_increments_on_line_add_up_to_the_score(backward):
     free = [0, 1, 3]
     places = list(free)
@@ -41,6 +44,7 @@ def test_increments_on_line_add_up_to_the_score(backward):
     assert error[0] < 1
 
 
+@pytest.mark.slow
 def test_parameters_are_followed_on_line():
     model = smw.models.linear_gaussian(0.8, 0.5, 1.0, 0.5)
     y = model.simulate(800, seed=3)[1]

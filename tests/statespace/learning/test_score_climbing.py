@@ -54,6 +54,7 @@ def test_score_climbing_says_when_the_tails_are_too_light():
         )
 
 
+@pytest.mark.slow
 def test_score_climbing_says_when_its_interval_would_miss():
     """The logarithm of a gamma law: its left tail is heavier than a normal one.
 
@@ -88,6 +89,7 @@ def test_score_climbing_from_spread_starts_sees_parts_that_lie_apart():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_score_climbing_with_a_family_of_ones_own():
     family = smw.VariationalFamily(
         lambda rng, phi, n: rng.exponential(np.exp(phi[0]), (n, 1)),

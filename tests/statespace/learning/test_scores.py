@@ -40,6 +40,7 @@ def test_score_agrees_with_the_kalman_filter(resampling):
     assert 7 * est.standard_error[0] < abs(GRADIENT[0])
 
 
+@pytest.mark.slow
 def test_independent_filters_are_biased_where_chains_are_not():
     free = ["transition_matrix", "transition_covariance", "observation_covariance"]
     truth = GRADIENT[[0, 1, 3]]
@@ -59,6 +60,7 @@ def without_bound(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", ["mcmc", "exact"])
 def test_score_without_a_bound(backward):
     est = smw.score(without_bound(LINEAR), Y, THETA, 40, 60, backward=backward, seed=3)
@@ -73,6 +75,7 @@ def three_likelihood(theta, y):
     return kalman((*system, jnp.eye(3)), y)
 
 
+@pytest.mark.slow
 def test_score_and_information_of_three_components():
     rng = np.random.default_rng(4)
     x = np.zeros(3)
@@ -103,6 +106,7 @@ DENSE = (
 )
 
 
+@pytest.mark.slow
 def test_score_of_the_matrix_model_agrees_with_the_kalman_filter():
     model = smw.models.linear_gaussian(A3, DENSE[0], H3, DENSE[1])
     _, y = model.simulate(25, seed=1)
@@ -133,6 +137,7 @@ def test_score_of_the_matrix_model_agrees_with_the_kalman_filter():
     assert smw.kalman_smoother(model.with_theta(theta), y).log_likelihood == pytest.approx(exact)
 
 
+@pytest.mark.slow
 def test_information_agrees_with_the_kalman_filter():
     places = np.array([0, 1, 3])
     est = smw.observed_information(LINEAR, Y, THETA, 40, 200, free=list(places), seed=7)
@@ -227,6 +232,7 @@ def test_score_reaches_a_precision():
                   precision=smw.Precision(absolute=1e-3, max_budget=30), seed=10)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_proposal_moves_chains_past_an_outlier():
     # exact: the Kalman filter, in the variances of the ready model
     y = AR_Y.copy()
