@@ -24,7 +24,6 @@ from .truths import (
     LINEAR,
     LOG_2_PI,
     MISTAKES,
-    THREE,
     Y,
     agrees,
     derivatives,
@@ -265,8 +264,6 @@ def test_bad_arguments_of_searches():
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, step=-1.0)
     with pytest.raises(ValueError, match=r"decay: got 0\.03, 'a'"):
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
-    with pytest.raises(ValueError, match="components at time 1"):
-        list(smw.online_maximum_likelihood(THREE, [np.zeros(2), np.zeros(3)], None, 10, seed=1))
 
 
 def test_an_unfinished_search_says_so():

@@ -10,7 +10,7 @@ from smcweights.statespace.learning import online, parameters
 from smcweights.statespace.series import Series
 from smcweights.statespace.smoothing import backward_method
 
-from .truths import GRADIENT, LINEAR, THETA, Y
+from .truths import GRADIENT, LINEAR, THETA, THREE, Y
 
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
@@ -97,3 +97,9 @@ def test_a_masked_observation_of_a_stream_is_missing():
         for stream in (y, y.filled(np.nan))
     ]  # fmt: skip
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_a_row_with_another_number_of_components_is_named_with_its_time():
+    with pytest.raises(ValueError, match="components at time 1"):
+        list(smw.online_maximum_likelihood(THREE, [np.zeros(2), np.zeros(3)], None, 10, seed=1))
