@@ -7,6 +7,7 @@ have intervals too.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,10 +194,13 @@ def indices_of(means: Estimate, pairs: Pairs, scalar: bool, method: str) -> Sobo
         found = m[:, 1] - m[:, 0] ** 2
         return found[0] if scalar else found
 
+    mean = means.apply(mean_of, names="mean" if scalar else outputs)
+    # each run has a centre of its own, which is no difference between runs to be pooled
+    mean = mean.revised(provenance=mean.provenance | {"applied": ["mean of the output"]})
     return SobolIndices(
         indices=joint,
         **parts_of(joint, plan, outputs),
-        mean=means.apply(mean_of, names="mean" if scalar else outputs),
+        mean=mean,
         variance=means.apply(variance_of, names="variance" if scalar else outputs),
         inputs=plan.inputs,
         outputs=outputs,
@@ -216,7 +220,9 @@ def joint_indices(means: Estimate, pairs: Pairs) -> Estimate:
             f"output {outputs[at]!r} has no variance that could be shared out after "
             f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
         )
-    return means.apply(pairs.indices, names=pairs.names)
+    # of the plan alone: what is applied is part of the provenance, and the draws are not
+    indices = partial(pairs.plan.indices, outputs=len(outputs))
+    return means.apply(indices, names=pairs.names)
 
 
 def parts_of(joint: Estimate, plan: PickFreeze, outputs: tuple[str, ...]) -> dict[str, Any]:

@@ -144,10 +144,6 @@ class Pairs:
         y = np.moveaxis(self.y - self.centre, 2, 0)
         return self.plan.terms(y).reshape(*self.y.shape[:2], -1)
 
-    def indices(self, means: Array) -> Array:
-        """All indices from the means of the terms."""
-        return self.plan.indices(means, len(self.outputs))
-
     @property
     def names(self) -> list[str]:
         """Of the indices."""

@@ -274,8 +274,10 @@ def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimat
     doubled = {name or "law": doubled_law(law) for name, law in named.items()}
     moved = reweight(pairs.means, doubled, least_effective=least_effective)
 
+    plan, outputs = pairs.plan, len(pairs.outputs)
+
     def indices(means: np.ndarray) -> np.ndarray:
-        return np.concatenate([pairs.indices(m) for m in np.split(means, count)])
+        return np.concatenate([plan.indices(m, outputs) for m in np.split(means, count)])
 
     return moved.apply(indices, names=names)
 
@@ -319,9 +321,11 @@ def _sobol_of_points(
         },
     )
 
+    plan, outputs, count = pairs.plan, len(pairs.outputs), len(laws)
+
     def ratios(v: np.ndarray) -> np.ndarray:
         # the weights' own mean is 1: dividing by it takes most of their noise away
-        return np.concatenate([pairs.indices(m[1:] / m[0]) for m in np.split(v, len(laws))])
+        return np.concatenate([plan.indices(m[1:] / m[0], outputs) for m in np.split(v, count)])
 
     moved = together.apply(ratios, names=names)
     tell("reweight", worth.cautions)

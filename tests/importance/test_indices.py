@@ -52,3 +52,13 @@ def test_negative_estimates_stay_and_are_explained():
     assert seen
     assert any("more calls would narrow" in text for text in seen)
     assert all("a true index is never negative" in text for text in seen)
+
+
+def test_every_part_of_two_runs_can_be_pooled():
+    """Each run has draws and a centre of its own: nothing of them is in what is compared."""
+    problem = problems.ishigami()
+    a, b = (smw.sobol_indices(problem.function, problem.law, 640, seed=s) for s in (1, 2))
+    for part in ("indices", "first", "total", "mean", "variance"):
+        one, two = getattr(a, part), getattr(b, part)
+        pooled = smw.combine([one, two])
+        assert np.all(pooled.standard_error <= np.maximum(one.standard_error, two.standard_error))
