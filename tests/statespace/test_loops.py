@@ -10,7 +10,7 @@ import pytest
 
 import smcweights as smw
 from smcweights.statespace import kernels, loops, models
-from smcweights.statespace.model import _ours, compiled, jitted
+from smcweights.statespace.model import _ours, jitted
 
 from .test_model import walk
 from .test_models import READY
@@ -69,13 +69,22 @@ def bound(k):
 
 def test_compiled_loops_of_different_models_never_share_a_name():
     """Numba counts its names from 1 in every process: what it kept on disk would take over."""
-    models = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
-    models += [READY[name]() for name in ("scalar", "volatility", "finite", "growth")]
+    made = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
+    made += [READY[name]() for name in ("scalar", "volatility", "finite", "growth")]
+    made.append(
+        smw.models.finite_hmm(np.full(3, 1 / 3), np.full((3, 3), 1 / 3), [0, 1, 2], [1] * 3)
+    )
     owners: dict[str, int] = {}
-    for k, model in enumerate(models):
-        functions = compiled(model, False)
+    for k, model in enumerate(made):
         for loop in (
-            functions.start, functions.move, functions.pair, functions.bound, functions.reject,
+            jitted(
+                loops.transition_bound, (), (model.transition_logpdf_bound,),
+                kernels.BOUND_SIGNATURE,
+            ),
+            jitted(
+                loops.transition_pair, (loops.scalar_row,), (model.transition_logpdf,),
+                kernels.PAIR_SIGNATURE,
+            ),
         ):  # fmt: skip
             (found,) = loop.overloads.values()
             counted = found.fndesc.llvm_func_name
