@@ -306,7 +306,7 @@ def _covariance(entries, size, plain):
     return root @ root.T
 
 
-def _precision_root(start, size, plain, rest):
+def _precision_root(start, size, plain, rest=None):
     """What is done with a lower triangular root W in theta, of which W times the noise is white.
 
     ``rest(j, a, b, theta)`` is component j of the noise. Densities have no place to keep it in,
@@ -360,16 +360,10 @@ def _matrix_initial(d, mean, root, plain):
 
 
 def _matrix_transition(d, matrix, root, plain):
-    def rest(j, x, x_prev, theta):
-        left = x[j]
-        for k in range(d):
-            left -= theta[matrix + j * d + k] * x_prev[k]
-        return left
-
-    row, _, whitened, scale = _precision_root(root, d, plain, rest)
+    # written out: the compiler would not put `fill_noise` and `whitened` in place here
+    row, _, _, scale = _precision_root(root, d, plain)
 
     def transition_into(rng, x_prev, t, theta, x):
-        # as `fill_noise` does it, which the compiler would not put in place here: twice the time
         for i in range(d):
             total = rng.standard_normal()
             for j in range(i if plain else 0, i):
@@ -385,7 +379,12 @@ def _matrix_transition(d, matrix, root, plain):
         total = -0.5 * d * _LOG_2_PI
         size = 1.0
         for i in range(d):
-            z = whitened(i, x, x_prev, theta)
+            z = 0.0
+            for j in range(i if plain else 0, i + 1):
+                rest = x[j]
+                for k in range(d):
+                    rest -= theta[matrix + j * d + k] * x_prev[k]
+                z += theta[row(i) + j] * rest
             total -= 0.5 * z * z
             # a logarithm costs more than all the rest
             size *= scale(i, theta)
