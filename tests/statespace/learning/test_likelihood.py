@@ -177,6 +177,7 @@ def test_a_search_looks_at_the_density_where_it_ended():
         )
 
 
+@pytest.mark.slow
 def test_a_maximum_on_a_bound_is_told_without_the_information():
     # a series without noise of observation: the likelihood rises as r goes to 0
     rng = np.random.default_rng(3)

@@ -15,6 +15,7 @@ from .truths import LINEAR, Y, logpdf_nutria, nutria_model, sample_nutria, scala
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
+@pytest.mark.slow
 def test_marginal_metropolis_hastings_agrees_with_a_grid():
     model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
     y = model.simulate(25, seed=5)[1]

@@ -25,6 +25,7 @@ def test_a_checkpoint_tells_functions_apart(tmp_path):
         climb(2.0)
 
 
+@pytest.mark.slow
 def test_score_climbing_covers_a_skewed_density():
     # a skewed coordinate with light tails, and a normal one around twice its value
     def log_density(z):

@@ -146,6 +146,7 @@ def test_information_agrees_with_the_kalman_filter():
     np.testing.assert_array_equal(matrix, matrix.T)
 
 
+@pytest.mark.slow
 def test_score_of_a_finite_chain_agrees_with_the_forward_algorithm():
     model = smw.models.finite_hmm([0.3, 0.7], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 0.7])
     _, y = model.simulate(30, seed=1)
