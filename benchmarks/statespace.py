@@ -125,7 +125,7 @@ def speed_of_particles(quick):
 def speed(arguments):
     import smcweights as smw
     from smcweights.statespace.cloud import Cloud
-    from smcweights.statespace.model import compiled_functional
+    from smcweights.statespace.compilation import compiled_functional
     from smcweights.statespace.series import Series
 
     scalar = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)

@@ -36,7 +36,7 @@ _HOME = {
     "Proposal": "statespace.model",
     "StateSpaceModel": "statespace.model",
     "backward_simulation": "statespace.filtering",
-    "check_model": "statespace.model",
+    "check_model": "statespace.checking",
     "forward_backward": "statespace.exact",
     "kalman_smoother": "statespace.exact",
     "paris": "statespace.smoothing",

@@ -17,15 +17,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
+from ..arguments import count
 from ..cautions import Caution
 from ..estimate import Estimate
 from ..execution import Run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, until_precise
-from .cloud import Cloud
+from .cloud import Cloud, raise_status
+from .compilation import compiled_functional
 from .functionals import Functional
-from .model import compiled_functional, count, raise_status
 from .series import Series
 
 Array = NDArray[np.float64]

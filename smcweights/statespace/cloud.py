@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .model import raise_status
+from ..errors import DegeneracyError, ModelError
 from .series import Series
 
 if TYPE_CHECKING:
     from .kernels import Told
 
-__all__ = ["Cloud"]
+__all__ = ["Cloud", "raise_status"]
 
 Array = NDArray[np.float64]
 
@@ -151,3 +151,48 @@ class Cloud:
     def sums(self) -> Array:
         """Estimated smoothed sums at the last time, shape (J,)."""
         return self.weights @ self.particles.tau[(self.t - 1) % 2]
+
+
+def raise_status(status: NDArray[np.int64], y: Array, x: Array, ess: Array | None = None) -> None:
+    """Turn what a kernel found into an error that says where."""
+    from . import kernels
+
+    code, t, i, partner = (int(entry) for entry in status[:4])
+    if code == kernels.FINE:
+        return
+    seen = y[t] if 0 <= t < len(y) else y[0]
+    shown = seen[0] if seen.size == 1 else seen
+    if code == kernels.ALL_ZERO:
+        before = (
+            "" if ess is None or t == 0 else f"; effective sample size before: {ess[t - 1]:.3g}"
+        )
+        raise DegeneracyError(
+            f"time {t}: all particles have weight zero for y = {shown}{before}; expected at least "
+            "one particle that can produce it (more particles, or a proposal)"
+        )
+    if code == kernels.NOT_A_NUMBER:
+        state = "" if i < 0 else f" for state {x[t % len(x), i]}"
+        raise ModelError(
+            f"observation_logpdf (or a proposal's density): NaN or +inf at time {t} for y = "
+            f"{shown}{state}; expected a number or -inf"
+        )
+    if code == kernels.NOT_A_STATE:
+        sampler = "transition_sample" if t > 0 else "initial_sample"
+        raise ModelError(
+            f"{sampler} (or a proposal's): returned {x[t % len(x), i]} at time {t}; expected "
+            "finite numbers"
+        )
+    if code == kernels.BOUND_TOO_LOW:
+        raise ModelError(
+            f"transition_logpdf_bound: exceeded by transition_logpdf at time {t} from state "
+            f"{x[(t - 1) % len(x), partner]} to {x[t % len(x), i]}; expected an upper bound"
+        )
+    if code == kernels.NO_ANCESTOR:
+        raise ModelError(
+            f"transition_logpdf: NaN, or -inf from every particle, at time {t} to state "
+            f"{x[t % len(x), i]}; its sampler produced this state: sampler and density disagree"
+        )
+    raise ValueError(
+        f"initial_path: impossible at time {t} (its weight is zero); expected a path that the "
+        "model can produce"
+    )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import count, one_of
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
@@ -22,13 +23,8 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..weights import log_mean_exp, log_mean_normal
 from .cloud import Cloud
-from .model import (
-    Proposal,
-    StateSpaceModel,
-    choice,
-    compiled,
-    count,
-)
+from .compilation import compiled
+from .model import Proposal, StateSpaceModel
 from .series import Series, arrived, checked_series
 
 __all__ = ["FilterResult", "OnlineFilter", "backward_simulation", "particle_filter"]
@@ -523,7 +519,7 @@ def backward_simulation(
         )
     n_paths = count("n_paths", n_paths)
     functions = compiled(model, y.ndim == 2)
-    choice("method", method, ("auto", "rejection", "exact"))
+    one_of("method", method, ("auto", "rejection", "exact"))
     if method == "rejection" and not functions.bounded:
         raise ValueError("method: rejection needs a transition_logpdf_bound; expected 'exact'")
     rejected = functions.bounded and method != "exact"

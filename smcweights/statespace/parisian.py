@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import names_of
+from ..arguments import count, names_of
 from ..cautions import tell
 from ..estimate import Estimate
 from ..execution import open_run
@@ -35,14 +35,9 @@ from .chains import (
     sweeps_dropped,
     verdict,
 )
+from .compilation import compiled_functional
 from .functionals import Functional
-from .model import (
-    Proposal,
-    StateSpaceModel,
-    checkpointed,
-    compiled_functional,
-    count,
-)
+from .model import Proposal, StateSpaceModel, checkpointed
 from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 

@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
-from ..arguments import function
+from ..arguments import count, function, one_of
 from ..errors import ModelError
 from ..execution import open_run
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
 from .cloud import Cloud
-from .model import StateSpaceModel, choice, compiled_path_density, count
+from .compilation import compiled_path_density
+from .model import StateSpaceModel
 from .series import Series, checked_series
 
 __all__ = ["particle_gibbs", "random_walk_metropolis"]
@@ -95,7 +96,7 @@ def particle_gibbs(
     >>> draws["posterior"]["x"].shape
     (4, 50, 20)
     """
-    choice("backward", backward, ("sampling", "ancestor", None))
+    one_of("backward", backward, ("sampling", "ancestor", None))
     series = checked_series(
         model,
         y,

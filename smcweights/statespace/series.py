@@ -8,18 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import count, one_of
 from ..resampling import SCHEMES
-from .model import (
-    Compiled,
-    Proposal,
-    StateSpaceModel,
-    check_functions,
-    check_series,
-    choice,
-    compiled,
-    count,
-    observations,
-)
+from .compilation import Compiled, compiled
+from .model import Proposal, StateSpaceModel, observations
+from .trial import check_functions, check_series
 
 __all__ = ["Series", "arrived", "checked_series"]
 
@@ -110,7 +103,7 @@ def checked_series(
     if len(rows) > 1:
         check_series(model, rows)
     check_functions(model, rows, vector, proposal)
-    choice("resampling", resampling, schemes)
+    one_of("resampling", resampling, schemes)
     return Series(model, rows, vector, n, resampling, float(ess_threshold), proposal)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import names_of
+from ..arguments import count, names_of, one_of
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
@@ -30,9 +30,10 @@ from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from .cloud import Cloud
+from .compilation import compiled_functional
 from .filtering import small_samples
 from .functionals import Functional
-from .model import StateSpaceModel, choice, compiled_functional, count
+from .model import StateSpaceModel
 from .series import Series, arrived, checked_series
 
 __all__ = ["OnlineSmoother", "paris"]
@@ -45,7 +46,7 @@ def backward_method(model: StateSpaceModel, method: str) -> int:
     """Number of the backward draw in the kernels."""
     from . import kernels
 
-    choice("backward", method, BACKWARD)
+    one_of("backward", method, BACKWARD)
     bounded = model.transition_logpdf_bound is not None
     if method == "rejection" and not bounded:
         raise ValueError(

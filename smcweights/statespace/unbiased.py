@@ -12,22 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import names_of
+from ..arguments import count, names_of
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..execution import open_run
 from ..randomness import Seed, describe, generator, seed_sequence
 from .chains import Sums, estimate_from_chains, made_by, sweep
-from .cloud import Cloud
+from .cloud import Cloud, raise_status
+from .compilation import compiled_functional
 from .functionals import Functional
-from .model import (
-    StateSpaceModel,
-    checkpointed,
-    compiled_functional,
-    count,
-    raise_status,
-)
+from .model import StateSpaceModel, checkpointed
 from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 

@@ -16,7 +16,7 @@ import smcweights as smw
 from smcweights.statespace import kernels
 from smcweights.statespace.chains import sweep
 from smcweights.statespace.cloud import Cloud
-from smcweights.statespace.model import compiled_functional
+from smcweights.statespace.compilation import compiled_functional
 from smcweights.statespace.series import Series
 
 from . import tiny

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.statespace.model import compiled_functional
+from smcweights.statespace.compilation import compiled_functional
 
 from .test_filtering import PLANE
 

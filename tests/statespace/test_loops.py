@@ -1,27 +1,14 @@
 """Loops of ready models are found on disk by the next process, and never when they are stale."""
 
 import importlib.util
-import re
 import sys
 
 import numba
 import numpy as np
 import pytest
 
-import smcweights as smw
-from smcweights.statespace import kernels, loops, models
-from smcweights.statespace.model import _ours, jitted
-
-from .test_model import walk
-from .test_models import READY
-
-
-def test_ready_models_are_kept_on_disk_but_no_data_and_nothing_of_a_user():
-    assert _ours(models._linear_transition_logpdf)
-    assert _ours(READY["matrix"]().transition_logpdf) and _ours(READY["finite"]().initial_sample)
-    assert not _ours(walk().transition_logpdf)
-    told = smw.models.stochastic_volatility(0.9, 0.2, leverage=-0.3, returns=[0.0, 1.0])
-    assert not _ours(told.transition_logpdf)
+from smcweights.statespace import kernels, loops
+from smcweights.statespace.compilation import jitted
 
 
 @pytest.fixture
@@ -65,29 +52,3 @@ def bound(k):
         loop = jitted(loops.transition_bound, (), (written(text)(k),), kernels.BOUND_SIGNATURE)
         assert loop(1, np.empty(0)) == k
         assert sum(loop.stats.cache_hits.values()) == hits
-
-
-def test_compiled_loops_of_different_models_never_share_a_name():
-    """Numba counts its names from 1 in every process: what it kept on disk would take over."""
-    made = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
-    made += [READY[name]() for name in ("scalar", "volatility", "finite", "growth")]
-    made.append(
-        smw.models.finite_hmm(np.full(3, 1 / 3), np.full((3, 3), 1 / 3), [0, 1, 2], [1] * 3)
-    )
-    owners: dict[str, int] = {}
-    for k, model in enumerate(made):
-        for loop in (
-            jitted(
-                loops.transition_bound, (), (model.transition_logpdf_bound,),
-                kernels.BOUND_SIGNATURE,
-            ),
-            jitted(
-                loops.transition_pair, (loops.scalar_row,), (model.transition_logpdf,),
-                kernels.PAIR_SIGNATURE,
-            ),
-        ):  # fmt: skip
-            (found,) = loop.overloads.values()
-            counted = found.fndesc.llvm_func_name
-            name = re.sub(r"B\d+v\d+", "", counted)
-            assert name != counted
-            assert owners.setdefault(name, k) == k

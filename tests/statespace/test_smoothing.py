@@ -14,7 +14,7 @@ from smcweights import _compat
 from smcweights.statespace import kernels
 from smcweights.statespace.chains import sweep
 from smcweights.statespace.cloud import Cloud
-from smcweights.statespace.model import compiled, compiled_functional
+from smcweights.statespace.compilation import compiled, compiled_functional
 from smcweights.statespace.series import Series
 
 from . import tiny

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arguments import one_of
 from ...cautions import Caution
 from ...estimate import Estimate
 from ...execution import Run
 from ...randomness import describe, generator, seed_sequence
 from ...stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..chains import estimate_from_chains
-from ..model import choice
 from .parameters import Free, from_theta, to_theta
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Fit:
         -------
         lower, upper : ndarray, shape (k,)
         """
-        choice("error", error, ("both", "monte carlo"))
+        one_of("error", error, ("both", "monte carlo"))
         est = self.theta if error == "both" else self.maximiser
         u = from_theta(est.value, self.transforms, est.names)
         _, slope, _ = to_theta(u, self.transforms)

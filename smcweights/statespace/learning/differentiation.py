@@ -7,7 +7,6 @@ points.
 
 from __future__ import annotations
 
-import builtins
 import functools
 import math
 import threading
@@ -22,7 +21,11 @@ from numpy.typing import NDArray
 from ... import _compat
 from ...errors import ModelError
 from .. import models
-from ..model import StateSpaceModel, check_model, compiled, compiled_path_density
+from ..checking import check_model
+from ..compilation import compiled, compiled_path_density
+from ..keeping import names_in
+from ..model import StateSpaceModel, python_of
+from ..trial import rewired
 
 if TYPE_CHECKING:
     import jax
@@ -100,31 +103,14 @@ def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _copy(function: Any, known: dict[Any, Any]) -> Any:
-    function = getattr(function, "py_func", function)
-    if function in known:
-        return known[function]
+    function = python_of(function)
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"{function!r} has no Python source")
-    names = _names(function.__code__)
-    space: dict[str, Any] = {"__builtins__": builtins, "__name__": function.__module__}
-    closure = tuple(types.CellType() for _ in function.__closure__ or ())
-    new = types.FunctionType(
-        function.__code__, space, function.__name__, function.__defaults__, closure
-    )
-    new.__kwdefaults__ = function.__kwdefaults__
-    known[function] = new
-    space.update({name: shim for name, shim in _builtins().items() if name in names})
-    space.update(
-        {name: _in_jax(v, known) for name, v in function.__globals__.items() if name in names}
-    )
-    for cell, old in zip(closure, function.__closure__ or (), strict=True):
-        cell.cell_contents = _in_jax(old.cell_contents, known)
-    return new
-
-
-def _names(code: types.CodeType) -> set[str]:
-    inner = (_names(part) for part in code.co_consts if isinstance(part, types.CodeType))
-    return set(code.co_names).union(*inner)
+    if function not in known:
+        space = rewired(function, _in_jax, known).__globals__
+        read = names_in(function.__code__) - set(space)
+        space.update({name: shim for name, shim in _builtins().items() if name in read})
+    return known[function]
 
 
 def _in_jax(value: Any, known: dict[Any, Any]) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
+from ...arguments import count
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
@@ -21,7 +22,7 @@ from ...execution import open_run
 from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
-from ..model import Proposal, StateSpaceModel, checkpointed, count
+from ..model import Proposal, StateSpaceModel, checkpointed
 from .ascent import (
     Climber,
     Fit,

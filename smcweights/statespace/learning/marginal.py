@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import function
+from ...arguments import count, function
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
 from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
-from ..model import Proposal, StateSpaceModel, checkpointed, count
+from ..model import Proposal, StateSpaceModel, checkpointed
 from ..series import Series, checked_series
 from .ascent import STAGE
 from .parameters import Free, free_parameters, starting_points, to_theta

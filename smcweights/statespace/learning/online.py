@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
+from ...arguments import count
 from ...cautions import Caution
 from ...errors import ModelError
 from ...estimate import Estimate
 from ...provenance import provenance
 from ...randomness import Seed, generator, seed_sequence
 from ..cloud import Cloud
-from ..model import StateSpaceModel, count, observations
+from ..model import StateSpaceModel, observations
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .ascent import average, regularised

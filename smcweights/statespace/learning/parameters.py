@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..model import StateSpaceModel, count
+from ...arguments import count
+from ..model import StateSpaceModel
 
 __all__ = ["Free", "free_parameters", "from_theta", "starting_points", "to_theta"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import names_of
+from ...arguments import count, names_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
@@ -23,7 +23,7 @@ from ...randomness import Seed, generator
 from ...stopping import Precision
 from ...weights import pareto_k
 from ..chains import made_by
-from ..model import StateSpaceModel, checkpointed, count
+from ..model import StateSpaceModel, checkpointed
 from .ascent import (
     Climber,
     Fit,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import names_of
+from ...arguments import count, names_of, one_of
 from ...cautions import Caution, tell
 from ...errors import ModelError
 from ...estimate import Estimate
@@ -45,7 +45,7 @@ from ..chains import (
     verdict,
 )
 from ..cloud import Cloud
-from ..model import Proposal, StateSpaceModel, choice, count
+from ..model import Proposal, StateSpaceModel
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
@@ -300,7 +300,7 @@ def score(
     (('transition_covariance',), (1,))
     """
     began = time.perf_counter()
-    choice("method", method, ("ppg", "paris"))
+    one_of("method", method, ("ppg", "paris"))
     p = scored_series(
         model,
         y,

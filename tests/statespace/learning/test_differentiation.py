@@ -11,8 +11,8 @@ from numpy import exp as imported_exp
 
 import smcweights as smw
 from smcweights import _compat
+from smcweights.statespace.compilation import compiled_path_density
 from smcweights.statespace.learning import differentiation
-from smcweights.statespace.model import compiled_path_density
 
 from .truths import AR, AR_Y, LOG_2_PI, MISTAKES, walk
 

@@ -1,0 +1,347 @@
+"""A model's functions in loops that the kernels call, compiled once for every model.
+
+What numba can't compile is told by the name of the function, with numba's reason and a remedy.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from . import loops
+from .functionals import Functional
+from .keeping import compile_kept, stamp
+from .model import (
+    ARGUMENTS,
+    PROPOSAL_ARGUMENTS,
+    Proposal,
+    StateSpaceModel,
+    check_function,
+    python_of,
+)
+from .trial import tried
+
+__all__ = ["Compiled", "compiled", "compiled_functional", "compiled_path_density", "jitted"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A model's functions in the shapes that kernels call; None what a filter has no use for."""
+
+    start: Any
+    move: Any
+    lookahead: bool
+    bounded: bool
+    look: Any = None
+    pair: Any = None
+    bound: Any = None
+    reject: Any = None
+    add_first: Any = None
+    add: Any = None
+
+
+_LOCK = threading.RLock()
+_REGISTERED: set[Any] = set()
+_COMPILED: dict[Any, Any] = {}
+_CALLEES: dict[Any, Any] = {}
+_PACKAGE = __name__.split(".")[0] + "."
+
+
+def compiled(
+    model: StateSpaceModel, y_vector: bool, proposal: Proposal | None = None, *,
+    backward: bool = True,
+) -> Compiled:  # fmt: skip
+    """Compile a model once per process; ready models are found on disk.
+
+    Without `backward`, what a filter alone has no use for is left out.
+
+    Raises
+    ------
+    ModelError
+        Numba can't compile a function; the message names it, and what numba said.
+    """
+    from . import kernels
+
+    m, p = model, proposal
+    state = loops.scalar_row if m.state_dim is None else kernels.vector_row
+    put = loops.put_scalar if m.state_dim is None else loops.put_vector
+    observation = kernels.vector_row if y_vector else loops.scalar_row
+    frame = (state, put, observation, loops.observed)
+    start: tuple[Any, ...] = (loops.bootstrap_start, m.initial_sample, m.observation_logpdf)
+    into = m.in_place
+    move: tuple[Any, ...] = (
+        loops.bootstrap_move if into is None else loops.bootstrap_move_in_place,
+        into or m.transition_sample, m.observation_logpdf,
+    )  # fmt: skip
+    if p is not None and p.initial_sample is not None:
+        start = (
+            loops.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
+            m.observation_logpdf,
+        )  # fmt: skip
+    if p is not None and p.sample is not None:
+        move = (
+            loops.guided_move, p.sample, p.logpdf, m.transition_logpdf, m.observation_logpdf,
+        )  # fmt: skip
+    ahead = None if p is None else p.log_lookahead
+    bounded = m.transition_logpdf_bound is not None
+    law = (m.transition_logpdf,)
+    with _LOCK:
+        try:
+            first = jitted(start[0], frame, start[1:], kernels.START_SIGNATURE)
+            later = jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE)
+            if not backward and ahead is None:
+                return Compiled(first, later, False, bounded)
+            look, bound, reject = (
+                kernels.ready(kernels.no_lookahead),
+                kernels.ready(kernels.no_bound),
+                kernels.ready(kernels.no_rejection),
+            )
+            if ahead is not None:
+                look = jitted(
+                    loops.lookahead, (state, observation), (ahead,), kernels.LOOK_SIGNATURE
+                )
+            if bounded:
+                bound = jitted(
+                    loops.transition_bound, (), (m.transition_logpdf_bound,),
+                    kernels.BOUND_SIGNATURE,
+                )  # fmt: skip
+            if bounded and backward:
+                reject = jitted(loops.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE)
+            pair = jitted(loops.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
+            nothing = (kernels.ready(kernels.add_nothing_first), kernels.ready(kernels.add_nothing))
+            return Compiled(
+                first, later, ahead is not None, bounded, look, pair, bound, reject, *nothing
+            )
+        except _numba_errors() as error:
+            raise _explained(model, proposal, y_vector, error) from None
+
+
+def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
+    """(x, y, theta) -> joint log density of a path (T, d) and observations (T, p)."""
+    from numba import types
+
+    from . import kernels
+
+    state = loops.scalar_row if model.state_dim is None else kernels.vector_row
+    observation = kernels.vector_row if y_vector else loops.scalar_row
+    matrix = types.float64[:, ::1]
+    laws = (model.initial_logpdf, model.transition_logpdf, model.observation_logpdf)
+    with _LOCK:
+        try:
+            return jitted(
+                loops.path_density, (state, observation, loops.observed), laws,
+                types.float64(matrix, matrix, types.float64[::1]),
+            )  # fmt: skip
+        except _numba_errors() as error:
+            raise _explained(model, None, y_vector, error) from None
+
+
+def compiled_functional(
+    model: StateSpaceModel, functional: Any, initial_functional: Any, n_steps: int
+) -> tuple[Any, Any, int, bool, list[str] | None]:
+    """Loops that add a functional up, the number of sums, whether it is a plain float, names."""
+    from . import kernels
+
+    if isinstance(functional, Functional):
+        if initial_functional is not None:
+            raise ValueError(
+                "initial_functional: a ready functional has its own; expected None with it"
+            )
+        size = functional.size(n_steps, model.dim)
+        with _LOCK:
+            first = jitted(
+                loops.add_components_first, (), (functional.first,), kernels.ADD_FIRST_SIGNATURE
+            )
+            loop = loops.add_by_time if functional.per_time else loops.add_components
+            add = jitted(loop, (), (functional.term,), kernels.ADD_SIGNATURE)
+        scalar = size == 1 and not functional.per_time
+        return first, add, size, scalar, functional.names(n_steps, model.dim)
+    check_function("functional", functional, ("x_prev", "x", "t"))
+    if initial_functional is not None:
+        check_function("initial_functional", initial_functional, ("x",))
+    rng = np.random.default_rng(0)
+    theta = model.theta.copy()
+    x0 = _as_state(model, model.initial_sample(rng, theta))
+    x1 = _as_state(model, model.transition_sample(rng, x0, 1, theta))
+    values = _summand("functional", functional, x0, x1, 1)
+    if n_steps > 2:
+        _summand("functional", functional, x0, x1, n_steps - 1)
+    shapes = {"functional": values.shape}
+    if initial_functional is not None:
+        shapes["initial_functional"] = _summand("initial_functional", initial_functional, x0).shape
+    for name, shape in shapes.items():
+        if len(shape) > 1 or shape != values.shape or values.size == 0:
+            raise ModelError(
+                f"{name}: returned shape {shape}; expected a float or (J,), the same from "
+                f"functional and initial_functional (functional: {values.shape})"
+            )
+    state = loops.scalar_row if model.state_dim is None else kernels.vector_row
+    scalar = values.ndim == 0
+    with _LOCK:
+        try:
+            add = jitted(
+                loops.add_scalar if scalar else loops.add_vector, (state,), (functional,),
+                kernels.ADD_SIGNATURE,
+            )  # fmt: skip
+            first = kernels.ready(kernels.add_nothing_first)
+            if initial_functional is not None:
+                first = jitted(
+                    loops.add_scalar_first if scalar else loops.add_vector_first, (state,),
+                    (initial_functional,), kernels.ADD_FIRST_SIGNATURE,
+                )  # fmt: skip
+        except _numba_errors() as error:
+            raise ModelError(f"functional: numba can't compile it{_reason(error)}") from None
+    return first, add, values.size, scalar, None
+
+
+def _summand(name: str, function: Any, *arguments: Any) -> Array:
+    found = tried(name, function, *arguments)
+    if found is None:
+        # again, for what Python says of it
+        found = python_of(function)(*arguments)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _as_state(model: StateSpaceModel, x: Any) -> Any:
+    """Check the shape of a state that a sampler returned."""
+    shape = np.shape(x)
+    if shape != (() if model.state_dim is None else (model.state_dim,)):
+        wanted = "a float (or set state_dim)" if model.state_dim is None else (model.state_dim,)
+        raise ModelError(f"initial_sample or transition_sample: returned {x!r}; expected {wanted}")
+    return x if model.state_dim is None else np.array(x, dtype=np.float64)
+
+
+def jitted(
+    factory: Callable[..., Any], frame: tuple[Any, ...], functions: tuple[Any, ...], kind: Any
+) -> Any:
+    """Compile ``factory(*frame, *functions)``, which the next process finds on disk."""
+    key = (factory, frame, functions, kind)
+    with _LOCK:
+        if key not in _COMPILED:
+            parts = (*frame, *functions)
+            mark = stamp(str(kind), factory, *parts)
+            loop = factory(*(_callee(part) for part in parts))
+            loop.__qualname__ = f"{factory.__qualname__}.{mark or 'users'}"
+            _COMPILED[key] = compile_kept(loop, kind, mark)
+        return _COMPILED[key]
+
+
+def _callee(function: Any) -> Any:
+    """A function for a loop to call."""
+    import numba
+
+    if hasattr(function, "py_func"):
+        return function
+    if function not in _CALLEES:
+        own = numba.njit(nogil=True, error_model="numpy")(_registered(function))
+        _CALLEES[function] = own
+    return _CALLEES[function]
+
+
+def _registered(function: FunctionType) -> FunctionType:
+    """Let numba compile the package's functions where they are called, and what they call."""
+    from numba.extending import register_jitable
+
+    if function in _REGISTERED or not (function.__module__ or "").startswith(_PACKAGE):
+        return function
+    _REGISTERED.add(function)
+    read = (function.__globals__.get(name) for name in function.__code__.co_names)
+    held = (cell.cell_contents for cell in function.__closure__ or ())
+    for called in (*held, *read):
+        if isinstance(called, FunctionType):
+            _registered(called)
+    return register_jitable(function)
+
+
+def _numba_errors() -> tuple[type[BaseException], ...]:
+    from numba.core import errors
+
+    return (errors.NumbaError, NotImplementedError)
+
+
+def _reason(error: BaseException) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith(("During:", "Failed in", "Overload"))]
+    said = " ".join(kept[:6])[:600]
+    for pattern, remedy in _REMEDIES.items():
+        found = re.search(pattern, said)
+        if found:
+            return f" ({found.expand(remedy)}): {said}"
+    return f": {said}"
+
+
+# what numba says, and what the user can do about it
+_REMEDIES = {
+    r"global name '(\w+)': .*<class 'function'>": r"decorate \1 with numba.njit",
+    r"global name '(\w+)': .*<class '(dict|set)'>": r"\1 is a \2: use a tuple or np.asarray",
+    r"reflected list|, \(List\(": "it reads a list: use a tuple or np.asarray",
+    r"<(class|module) 'scipy": "it calls scipy: write the density out",
+    r"global name '(\w+)': .*<class 'numpy.ufunc'>": (
+        r"\1 is unknown to numba: write it out, with math.lgamma, math.erf and the like"
+    ),
+    r"attribute 'choice' of type NumPyRandomGenerator": (
+        "instead of rng.choice use np.searchsorted(np.cumsum(p), rng.random())"
+    ),
+    r"getitem\(float64, ": (
+        "it indexes a float: x is an array where state_dim is set, y_t where y has shape (T, p)"
+    ),
+}
+
+
+def _explained(
+    model: StateSpaceModel, proposal: Proposal | None, y_vector: bool, error: BaseException
+) -> ModelError:
+    """Compile the functions one by one to tell which of them it was."""
+    import numba
+    from numba import types
+
+    vector = types.float64[::1]
+    x = types.float64 if model.state_dim is None else vector
+    y = vector if y_vector else types.float64
+    kinds = {"rng": types.npy_rng, "theta": vector, "x": x, "x_prev": x, "y": y, "t": types.int64}
+    candidates = [
+        (name, getattr(model, name), arguments)
+        for name, (arguments, _) in ARGUMENTS.items()
+        if name != "observation_sample" and getattr(model, name) is not None
+    ]
+    if proposal is not None:
+        candidates += [
+            (f"proposal.{name}", getattr(proposal, name), arguments)
+            for name, arguments in PROPOSAL_ARGUMENTS.items()
+            if getattr(proposal, name) is not None
+        ]
+    for name, function, arguments in candidates:
+        signature = tuple(kinds[a] for a in arguments)
+        dispatcher: Any = numba.njit(nogil=True)(_registered(python_of(function)))
+        try:
+            dispatcher.compile(signature)
+        except _numba_errors() as own:
+            return ModelError(
+                f"{name}: numba can't compile it for ({', '.join(arguments)}){_reason(own)}"
+            )
+        returned = dispatcher.overloads[signature].signature.return_type
+        expected_x = "sample" in name
+        wrong = (
+            expected_x
+            and (model.state_dim is None) != isinstance(returned, types.Number | types.Boolean)
+        ) or (not expected_x and not isinstance(returned, types.Number | types.Boolean))
+        if wrong:
+            expected = "a float" if not expected_x or model.state_dim is None else "a 1-d array"
+            if y_vector and "y" in arguments:
+                expected += (
+                    "; y_t is an array, since y has shape (T, p): where the model's observations "
+                    "are floats y has shape (T,), not (T, 1)"
+                )
+            return ModelError(f"{name}: returns {returned}; expected {expected}")
+    return ModelError(f"numba can't compile the model{_reason(error)}")

@@ -1,0 +1,203 @@
+"""Machine code kept on disk by what it was compiled from, so that no process waits for it twice.
+
+Numba keeps code by the file that a function stands in: it forgets loops around a user's functions,
+and misses edits in other files. Here a file's name is a digest of all that the code depends on:
+what is edited is compiled anew, what is edited back is found again. Where anything is not
+understood, or can't be written, code stays in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import pickle
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, cast
+
+import numba
+import numpy as np
+
+from ..storage import write
+
+try:
+    from numba.core.bytecode import FunctionIdentity
+    from numba.core.compiler import CompileResult
+    from numba.core.extending import _Intrinsic
+    from numba.core.registry import CPUDispatcher
+    from numba.core.serialize import dumps
+    from numba.misc.appdirs import AppDirs
+
+    _KEEPS = isinstance(FunctionIdentity._unique_ids, itertools.count)
+except (ImportError, AttributeError):  # another numba
+    _KEEPS = False
+
+__all__ = ["compile_kept", "names_in", "stamp"]
+
+_DAYS = 90  # for which a file is kept after its last use
+_BYTES = 200_000_000  # of all files
+_KNOWN = ("builtins", "cmath", "math", "numba", "numpy")  # by name and version
+
+
+class _Unknown(Exception):
+    """Something whose value can't be told from its code."""
+
+
+def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None) -> Any:
+    """A function compiled for one signature, from the disk where its stamp is known there."""
+    kernel: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    if _KEEPS:
+        # numba finds machine code by names that it counts from 1 in every process: what comes
+        # from the disk would take the place of a function of the same name
+        FunctionIdentity._unique_ids = itertools.count(secrets.randbits(60))
+        if stamp is not None:
+            kernel._cache = _Shelf(stamp)
+    kernel.compile(signature)
+    kernel.disable_compile()
+    return kernel
+
+
+def stamp(*things: Any) -> str | None:
+    """Digest of all that compiled code depends on; None where that can't be told."""
+    if not _KEEPS:
+        return None
+    total = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version};".encode())
+    try:
+        for thing in things:
+            if isinstance(thing, FunctionType):
+                _add_function(total, thing, set())
+            else:
+                _add(total, thing, set(), set())
+    except _Unknown:
+        return None
+    return total.hexdigest()
+
+
+def names_in(code: CodeType) -> set[str]:
+    """Names of globals and attributes that code reads, functions inside of it included."""
+    inner = (names_in(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _add_function(total: Any, function: FunctionType, seen: set[int]) -> None:
+    """Code, defaults, closure, and the globals that it reads."""
+    if id(function) in seen:
+        total.update(b"again;")
+        return
+    seen.add(id(function))
+    code = function.__code__
+    names = names_in(code)
+    read = sorted(names & set(function.__globals__))
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    values = tuple(function.__globals__[name] for name in read)
+    options = tuple(sorted((function.__kwdefaults__ or {}).items()))
+    parts = (code, function.__defaults__, options, cells, tuple(read), values)
+    _add(total, parts, seen, names)
+
+
+def _add(total: Any, thing: Any, seen: set[int], names: set[str]) -> None:
+    """One thing that code reads; `names` are those of the attributes that it may take of it."""
+    home = str(getattr(thing, "__module__", None) or "").split(".")[0]
+    if isinstance(thing, CodeType):
+        parts = (
+            thing.co_code, thing.co_flags, thing.co_argcount, thing.co_kwonlyargcount,
+            thing.co_names, thing.co_varnames, thing.co_freevars, thing.co_cellvars,
+            thing.co_consts,
+        )  # fmt: skip
+        _add(total, parts, seen, names)
+    elif type(thing) in (tuple, frozenset):
+        total.update(f"{type(thing).__name__} {len(thing)};".encode())
+        for part in thing if type(thing) is tuple else sorted(thing, key=repr):
+            _add(total, part, seen, names)
+    elif type(thing) is np.ndarray and not thing.dtype.hasobject:
+        order = (thing.flags.c_contiguous, thing.flags.f_contiguous)
+        total.update(f"array {thing.dtype.str} {thing.shape} {order};".encode())
+        total.update(np.ascontiguousarray(thing).data)
+    elif isinstance(thing, np.generic) and not thing.dtype.hasobject:
+        total.update(f"{thing.dtype.str} ".encode() + thing.tobytes())
+    elif (
+        thing is None or thing is Ellipsis or type(thing) in (bool, int, float, complex, str, bytes)
+    ):
+        total.update(f"{type(thing).__name__} {thing!r};".encode())
+    elif isinstance(thing, CPUDispatcher):
+        thing = cast(Any, thing)
+        fixed = [] if thing._can_compile else sorted(map(str, thing.nopython_signatures))
+        options = sorted((name, repr(value)) for name, value in thing.targetoptions.items())
+        total.update(f"compiled {options} {fixed};".encode())
+        _add_function(total, thing.py_func, seen)
+    elif isinstance(thing, _Intrinsic):
+        _add_function(total, thing._defn, seen)
+    elif isinstance(thing, numba.types.Type):
+        total.update(f"type {thing};".encode())
+    elif isinstance(thing, ModuleType):
+        total.update(f"module {thing.__name__};".encode())
+        if thing.__name__.split(".")[0] not in _KNOWN:
+            for name in sorted(name for name in names if hasattr(thing, name)):
+                _add(total, (name, getattr(thing, name)), seen, names)
+    elif home in _KNOWN or getattr(np, getattr(thing, "__name__", ""), None) is thing:
+        if not hasattr(thing, "__name__"):
+            raise _Unknown
+        total.update(f"{home}.{getattr(thing, '__qualname__', thing.__name__)};".encode())
+    elif isinstance(thing, FunctionType) and home == "smcweights":
+        _add_function(total, thing, seen)
+    else:
+        # a plain function of the user's among them: what numba takes for it may stand elsewhere
+        raise _Unknown
+
+
+class _Shelf:
+    """What a dispatcher of numba's asks for compiled code, and gives it to."""
+
+    def __init__(self, stamp: str) -> None:
+        self.stamp = stamp
+        self.cache_path = str(_folder())
+
+    def _path(self, target: Any) -> Path:
+        machine = f"{self.stamp} {target.codegen().magic_tuple()}"
+        return Path(self.cache_path, f"{hashlib.sha256(machine.encode()).hexdigest()}.code")
+
+    def load_overload(self, _: Any, target: Any) -> Any:
+        """The code, None where there is none."""
+        target.refresh()
+        try:
+            path = self._path(target)
+            code = CompileResult._rebuild(target, *pickle.loads(path.read_bytes()))
+            os.utime(path)
+        except Exception:
+            # nothing there, or broken: it is compiled
+            return None
+        return code
+
+    def save_overload(self, _: Any, code: Any) -> None:
+        """Keep it where that is possible."""
+        if code.lifted or code.library.has_dynamic_globals:
+            return
+        with suppress(Exception):
+            os.makedirs(self.cache_path, exist_ok=True)
+            body = dumps(code._reduce())
+            write(self._path(code.target_context), lambda name: Path(name).write_bytes(body))
+            _prune(self.cache_path)
+
+
+def _folder() -> Path:
+    """A folder beside those in which numba keeps code."""
+    config: Any = numba.config
+    base = config.CACHE_DIR or AppDirs(appname="numba", appauthor=False).user_cache_dir
+    return Path(base, "smcweights")
+
+
+def _prune(folder: str) -> None:
+    """Take files away that were not used for long, and the oldest where there are too many."""
+    files = sorted(Path(folder).glob("*.code"), key=lambda path: -path.stat().st_mtime)
+    size, oldest = 0, time.time() - 86_400 * _DAYS
+    for path in files:
+        stat = path.stat()
+        size += stat.st_size
+        if stat.st_mtime < oldest or size > _BYTES:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,183 @@
+"""Every function of a model called as plain Python before it is compiled.
+
+Compiled code reads beyond an array, or draws with a negative scale, without a word. Functions that
+the model's call, compiled by numba, are plain Python here, too: nothing has to be compiled to try.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import random
+from collections.abc import Callable
+from types import CellType, FunctionType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError
+from .keeping import names_in
+from .model import ARGUMENTS, Proposal, StateSpaceModel, proposal_parts, python_of
+
+__all__ = ["check_functions", "check_series", "rewired", "tried", "tried_sampler"]
+
+Array = NDArray[np.float64]
+
+_TRIED: dict[Any, Any] = {}
+
+
+def check_functions(
+    model: StateSpaceModel, rows: Array, y_vector: bool, proposal: Proposal | None = None
+) -> None:
+    """Call every function as plain Python: compiled code checks neither indices nor scales.
+
+    Raises
+    ------
+    ModelError
+        A function raises, draws from a global generator, or returns a state of the wrong shape;
+        the message names it.
+    """
+    functions = [getattr(model, name) for name in ARGUMENTS]
+    key = (*functions, *proposal_parts(proposal), y_vector, rows.shape[1], model.state_dim)
+    tried = (model.theta.tobytes(), len(rows))
+    if _TRIED.get(key) == tried:
+        return
+    rng, last = np.random.default_rng(0), len(rows) - 1
+    x = tried_sampler(model, "initial_sample", model.initial_sample, rng, model.theta.copy(), t=0)
+    if x is None:
+        return
+    # one row alone may stand for observations that are yet to come, of any shape
+    seen = np.flatnonzero(~np.isnan(rows).any(axis=1)) if last else np.array([], dtype=int)
+    rows = rows if last else np.full_like(rows, np.nan)
+    for t in sorted({0, min(1, last), last}):
+        # at the time itself where it can be, else with an observation of another time
+        row = rows[t if t in seen or not seen.size else seen[0]]
+        y = row.copy() if y_vector else float(row[0])
+        x = _try_all(model, proposal, x, y, t, rng)
+        if x is None:
+            return
+    _TRIED[key] = tried
+
+
+def _try_all(
+    model: StateSpaceModel, proposal: Proposal | None, x_prev: Any, y: Any, t: int, rng: Any
+) -> Any:
+    """Every function at one time; the new state, None where Python can't draw one."""
+    theta = model.theta.copy()
+    x: Any = x_prev
+    if t > 0:
+        again = copy.deepcopy(rng)
+        sample = model.transition_sample
+        x = tried_sampler(model, "transition_sample", sample, rng, x_prev, t, theta, t=t)
+        if x is None:
+            return None
+        if model.in_place is not None:
+            written = np.full(model.dim, np.nan)
+            model.in_place(again, x_prev, t, theta, written)
+            if not np.array_equal(written, x):
+                raise ModelError(f"in_place: wrote {written} at time {t}; transition_sample: {x}")
+        tried("transition_logpdf", model.transition_logpdf, x_prev, x, t, theta)
+        if model.transition_logpdf_bound is not None:
+            tried("transition_logpdf_bound", model.transition_logpdf_bound, t, theta)
+    else:
+        tried("initial_logpdf", model.initial_logpdf, x, theta)
+    if np.isnan(y).all():
+        return x
+    tried("observation_logpdf", model.observation_logpdf, y, x, t, theta)
+    p = proposal
+    if p is not None and t == 0 and p.initial_sample is not None:
+        new = tried_sampler(model, "proposal.initial_sample", p.initial_sample, rng, y, theta, t=t)
+        if new is not None:
+            tried("proposal.initial_logpdf", p.initial_logpdf, new, y, theta)
+    if p is not None and t > 0:
+        if p.sample is not None:
+            new = tried_sampler(model, "proposal.sample", p.sample, rng, x_prev, y, t, theta, t=t)
+            if new is not None:
+                tried("proposal.logpdf", p.logpdf, x_prev, new, y, t, theta)
+        if p.log_lookahead is not None:
+            tried("proposal.log_lookahead", p.log_lookahead, x_prev, y, t, theta)
+    return x
+
+
+def tried_sampler(model: StateSpaceModel, name: str, function: Any, *arguments: Any, t: int) -> Any:
+    """A state that a sampler draws, checked; None where only numba can run it."""
+    x = tried(name, function, *arguments)
+    if x is None:
+        return None
+    shape, wanted = np.shape(x), () if model.state_dim is None else (model.state_dim,)
+    if shape != wanted:
+        expected = "a float (or set state_dim)" if model.state_dim is None else f"shape {wanted}"
+        raise ModelError(f"{name}: returned shape {shape}; expected {expected}")
+    if not np.isfinite(np.asarray(x, dtype=np.float64)).all():
+        raise ModelError(f"{name}: returned {x} at time {t}; expected finite numbers")
+    return x if model.state_dim is None else np.array(x, dtype=np.float64)
+
+
+def tried(name: str, function: Any, *arguments: Any) -> Any:
+    """What a function returns as plain Python; None where only numba can run or explain it."""
+    before = _global_generators()
+    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    try:
+        with np.errstate(all="ignore"):
+            found = rewired(function, _interpreted, {})(*own)
+    except (IndexError, ValueError) as error:
+        # where Python's math refuses, compiled code has NaN or an infinity
+        if str(error).startswith("math "):
+            return None
+        shown = ", ".join(str(a) for a in own if not isinstance(a, np.random.Generator))
+        raise ModelError(
+            f"{name}: {type(error).__name__} ({error}) at ({shown}); expected a value "
+            "(compiled code would go on with whatever stands there)"
+        ) from error
+    except Exception:
+        return None
+    if _global_generators() != before:
+        raise ModelError(
+            f"{name}: draws from a global generator (np.random or random), which no seed reaches "
+            "once it is compiled; expected draws from its argument rng"
+        )
+    return found
+
+
+def _global_generators() -> Any:
+    _, _, position, *rest = np.random.get_state()  # noqa: NPY002
+    _, words, gauss = random.getstate()
+    return position, rest, words[-1], gauss
+
+
+def check_series(model: StateSpaceModel, rows: Array, first: int = 0) -> None:
+    """A model that contains its series is given that series; `first` is the time of rows[0]."""
+    if model.series is None:
+        return
+    known = model.series[first : first + len(rows)]
+    same = rows.shape == (len(known), 1) and np.array_equal(rows[:, 0], known, equal_nan=True)
+    if not same:
+        raise ModelError(
+            f"y: not the returns that the model was made with ({len(model.series)} of them, which "
+            "its transitions contain); expected the same series, or its beginning"
+        )
+
+
+def rewired(
+    function: Any, other: Callable[[Any, dict[Any, Any]], Any], known: dict[Any, Any]
+) -> Any:
+    """A copy of a function that reads ``other(value, known)`` for each global and closed value."""
+    function = python_of(function)
+    if function in known or not isinstance(function, FunctionType):
+        return known.get(function, function)
+    names = names_in(function.__code__)
+    space: dict[str, Any] = {"__builtins__": builtins, "__name__": function.__module__}
+    cells = tuple(CellType() for _ in function.__closure__ or ())
+    known[function] = new = FunctionType(
+        function.__code__, space, function.__name__, function.__defaults__, cells
+    )
+    new.__kwdefaults__ = function.__kwdefaults__
+    space.update({k: other(v, known) for k, v in function.__globals__.items() if k in names})
+    for cell, old in zip(cells, function.__closure__ or (), strict=True):
+        cell.cell_contents = other(old.cell_contents, known)
+    return new
+
+
+def _interpreted(value: Any, known: dict[Any, Any]) -> Any:
+    return rewired(value, _interpreted, known) if hasattr(value, "py_func") else value

@@ -1,0 +1,139 @@
+"""Code on disk is found while nothing that it depends on has changed, and only then."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numba
+import numpy as np
+import pytest
+
+from smcweights.statespace import keeping, kernels
+from smcweights.statespace.keeping import compile_kept, stamp
+
+HELPER = numba.njit(lambda t: 2.0 * t)
+FAST = numba.njit(fastmath=True)(HELPER.py_func)
+
+
+def written(text, **names):
+    """The function `bound` of a module written anew."""
+    space = {"__name__": __name__, "np": np, "helper": HELPER, **names}
+    exec(text, space)
+    return space["bound"]
+
+
+PLAIN = "def bound(t, theta): return scale * t"
+CLOSED = "def made(k):\n    def bound(t, theta): return k * t\n    return bound\nbound = made({})"
+CASES = {
+    "a constant": [written(f"def bound(t, theta): return {k} * t") for k in (1.0, 2.0)],
+    "its type": [written(f"def bound(t, theta): return {k} * t") for k in ("1", "1.0")],
+    "a global": [written(PLAIN, scale=k) for k in (1.0, 2.0)],
+    "a global array": [written(PLAIN, scale=np.full(1, k)) for k in (1.0, 2.0)],
+    "a closed value": [written(CLOSED.format(k)) for k in (1.0, 2.0)],
+    "a default": [written(f"def bound(t, theta, k={k}): return k * t") for k in (1.0, 2.0)],
+    "a helper": [
+        written("def bound(t, theta): return helper(t)", helper=numba.njit(f))
+        for f in (lambda t: 1.0 * t, lambda t: 2.0 * t)
+    ],
+    "a helper's helper": [
+        written("def bound(t, theta): return helper(t)", helper=numba.njit(lambda t, f=f: f(t)))
+        for f in (numba.njit(lambda t: 1.0 * t), numba.njit(lambda t: 2.0 * t))
+    ],
+    "how a helper is compiled": [
+        written("def bound(t, theta): return helper(t)", helper=h) for h in (HELPER, FAST)
+    ],
+    "a module's value": [
+        written("def bound(t, theta): return m.scale * t", m=m)
+        for m in (type(np)("m"), type(np)("m"))
+    ],
+    "another function of NumPy": [
+        written(f"def bound(t, theta): return np.{f}(1.0 * t)") for f in ("sin", "cos")
+    ],
+}
+for k, module in enumerate(CASES["a module's value"]):
+    module.__globals__["m"].scale = float(k)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_code_depends_on_is_in_its_stamp(case):
+    one, other = CASES[case]
+    assert stamp(one) == stamp(one) != stamp(other)
+    assert None not in (stamp(one), stamp(other))
+
+
+@pytest.mark.parametrize(
+    "thing", [{"a": 1.0}, [1.0], lambda t: t, numba.vectorize(lambda t: t), object()], ids=type
+)
+def test_what_cannot_be_told_from_its_code_has_no_stamp(thing):
+    assert stamp(written(PLAIN, scale=thing)) is None
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(tmp_path))
+    return tmp_path / "smcweights"
+
+
+def value(k=2.0):
+    function = written(f"def bound(t, theta): return {k} * t")
+    kept = compile_kept(function, kernels.BOUND_SIGNATURE, stamp(function))
+    return kept(3, np.empty(0)), sum(kept.stats.cache_hits.values())
+
+
+def test_what_is_edited_is_compiled_and_what_is_edited_back_is_found(folder):
+    assert [value(2.0), value(4.0), value(2.0)] == [(6.0, 0), (12.0, 0), (6.0, 1)]
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_broken_files_and_folders_that_cannot_be_made_are_passed_over(folder, monkeypatch):
+    value()
+    for path in folder.iterdir():
+        path.write_bytes(b"nothing")
+    assert value() == (6.0, 0) and value() == (6.0, 1)
+    monkeypatch.setattr(numba.core.config, "CACHE_DIR", str(next(folder.iterdir()) / "none"))
+    assert value() == (6.0, 0) and value() == (6.0, 0)
+
+
+def test_another_numba_keeps_nothing(folder, monkeypatch):
+    monkeypatch.setattr(keeping, "_KEEPS", False)
+    assert value() == (6.0, 0) and not folder.exists()
+
+
+def test_old_files_and_those_beyond_the_room_are_taken_away(folder, monkeypatch):
+    folder.mkdir()
+    for k, days in enumerate((0, 10, 20, 100)):
+        path = folder / f"{k}.code"
+        path.write_bytes(bytes(10))
+        os.utime(path, times=(time.time() - 86_400 * days,) * 2)
+    keeping._prune(str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["0.code", "1.code", "2.code"]
+    monkeypatch.setattr(keeping, "_BYTES", 20)
+    keeping._prune(str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["0.code", "1.code"]
+
+
+PROGRAM = """
+import numpy as np, smcweights as smw
+from numba.core import event
+with event.install_recorder("numba:compile") as seen:
+    model = smw.StateSpaceModel(
+        lambda rng, theta: rng.standard_normal(),
+        lambda x, theta: -0.5 * x**2,
+        lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(),
+        lambda x_prev, x, t, theta: -0.5 * (x - x_prev) ** 2,
+        lambda y, x, t, theta: -0.5 * (y - x) ** 2,
+    )
+    found = smw.particle_filter(model, np.zeros(5), 2_000, seed=1)
+print(sum(kind.is_start for _, kind in seen.buffer), float(found.log_likelihood.value))
+"""
+
+
+def test_the_next_process_compiles_nothing():
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert runs[1] == ["0", runs[0][1]]

@@ -1,0 +1,134 @@
+"""What compiled code would not notice is told at the door, without compiling anything."""
+
+import math
+
+import numpy as np
+import pytest
+
+import smcweights as smw
+
+from .test_model import walk
+
+PAIR = {
+    "initial_sample": lambda rng, theta: rng.standard_normal(2),
+    "initial_logpdf": lambda x, theta: -0.5 * (x * x).sum(),
+    "transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(2),
+    "transition_logpdf": lambda x_prev, x, t, theta: -0.5 * ((x - x_prev) ** 2).sum(),
+    "observation_logpdf": lambda y, x, t, theta: -0.5 * (y - x[0]) ** 2,
+}
+
+
+def pair(**changes):
+    return smw.StateSpaceModel(**{**PAIR, **changes}, state_dim=2)
+
+
+WEATHER = np.arange(5.0)
+BROKEN = {
+    "a parameter too many": (
+        walk(theta=[1.0], transition_sample=lambda rng, x_prev, t, theta: x_prev + theta[1]),
+        "transition_sample: IndexError",
+    ),
+    "no parameters": (
+        walk(observation_logpdf=lambda y, x, t, theta: -0.5 * (y - x) ** 2 / theta[0]),
+        "observation_logpdf: IndexError",
+    ),
+    "a component too many": (
+        pair(observation_logpdf=lambda y, x, t, theta: -0.5 * (y - x[2]) ** 2),
+        "observation_logpdf: IndexError",
+    ),
+    "a table that ends too soon": (
+        walk(transition_logpdf=lambda x_prev, x, t, theta: -0.5 * (x - WEATHER[t]) ** 2),
+        "transition_logpdf: IndexError",
+    ),
+    "a state that is too long": (
+        pair(transition_sample=lambda rng, x_prev, t, theta: rng.standard_normal(3)),
+        r"transition_sample: returned shape \(3,\); expected shape \(2,\)",
+    ),
+    "arrays that don't fit": (
+        pair(transition_sample=lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(3)),
+        "transition_sample: ValueError",
+    ),
+    "a negative scale": (
+        walk(transition_sample=lambda rng, x_prev, t, theta: rng.normal(x_prev, -1.0)),
+        "transition_sample: ValueError .*scale < 0",
+    ),
+    "a generator of its own": (
+        walk(transition_sample=lambda rng, x_prev, t, theta: x_prev + np.random.normal()),  # noqa: NPY002
+        "transition_sample: draws from a global generator",
+    ),
+    "no number": (
+        walk(initial_sample=lambda rng, theta: np.nan),
+        "initial_sample: returned nan at time 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_compiled_code_would_not_notice_is_told_at_the_door(name):
+    model, message = BROKEN[name]
+    for call in (smw.check_model, lambda model, y: smw.particle_filter(model, y, 50, seed=1)):
+        with pytest.raises(smw.ModelError, match=f"^{message}"):
+            call(model, np.zeros(8))
+
+
+def test_functions_that_python_cannot_run_still_pass():
+    import numba
+    from numba.extending import overload
+
+    def only_compiled(x):
+        raise NotImplementedError
+
+    overload(only_compiled)(lambda x: lambda x: -0.5 * x * x)
+    # Python's math refuses the logarithm of zero, compiled code has -inf
+    model = walk(
+        observation_logpdf=numba.njit(
+            lambda y, x, t, theta: only_compiled(y - x) + 0.0 * math.log(2.0)
+        ),
+        transition_logpdf_bound=lambda t, theta: math.log(1.0 / (t + 1.0)) - math.log(0.0 * t),
+    )
+    found = smw.particle_filter(model, np.zeros(4), 200, seed=1)
+    assert np.isfinite(found.log_likelihood.value)
+
+
+def test_states_that_become_no_numbers_are_told_with_their_time():
+    y = np.where(np.arange(20) < 17, 0.5, np.nan)
+    for number in (np.nan, np.inf):
+        # not at the first and last times, which are tried at the door
+        model = walk(
+            transition_sample=lambda rng, x_prev, t, theta, number=number: (
+                number if t == 18 else 0.5 * x_prev + rng.standard_normal()
+            ),
+            observation_logpdf=lambda y, x, t, theta: 0.0,
+        )
+        match = f"transition_sample .*returned .{number}. at time 18"
+        for call in (
+            lambda model: smw.particle_filter(model, y, 50, seed=1),
+            lambda model: smw.parisian_particle_gibbs(
+                model, y, smw.functionals.sum_of_states, 10, 10, seed=1
+            ),
+        ):
+            with pytest.raises(smw.ModelError, match=match):
+                call(model)
+
+
+def test_trying_a_model_compiles_nothing():
+    import numba
+
+    from smcweights.statespace.trial import check_functions
+
+    @numba.njit
+    def doubled(x):
+        return 2.0 * x
+
+    @numba.njit
+    def helper(x):
+        return doubled(x)
+
+    model = walk(observation_logpdf=lambda y, x, t, theta: -(helper(y - x) ** 2))
+    check_functions(model, np.zeros((3, 1)), False)
+    assert not helper.overloads and not doubled.overloads
+    table = np.zeros(2)
+    short = numba.njit(lambda t: table[t])
+    model = walk(observation_logpdf=lambda y, x, t, theta: short(t) - (y - x) ** 2)
+    with pytest.raises(smw.ModelError, match="observation_logpdf: IndexError"):
+        check_functions(model, np.zeros((3, 1)), False)
