@@ -274,10 +274,12 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith(("During:", "Failed in", "Overload"))]
     said = " ".join(kept[:6])[:600]
-    for pattern, remedy in _REMEDIES.items():
-        found = re.search(pattern, said)
-        if found:
-            return f" ({found.expand(remedy)}): {said}"
+    # what it says first is of the outermost function, and may be told by one inside
+    for heard in (said, " ".join(kept)):
+        for pattern, remedy in _REMEDIES.items():
+            found = re.search(pattern, heard)
+            if found:
+                return f" ({found.expand(remedy)}): {said}"
     return f": {said}"
 
 
