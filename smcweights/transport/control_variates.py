@@ -6,13 +6,16 @@ With Dm the difference of the means and v_x, v_y the variances of the projected 
 ``upper``       (theta.Dm)^2 + v_x + v_y, the paper's upper bound
 ``parts``       (theta.Dm)^2, v_x and v_y, each on its own
 ``gaussian``    (theta.Dm)^2 + (sqrt v_x - sqrt v_y)^2, W_2^2 of the fitted Gaussians
+``tangent``     the same made linear at the mean variances, (theta.Dm)^2 + c_x v_x + c_y v_y with
+                c_x = 1 - sqrt(tr S_y/tr S_x), c_y likewise; its mean costs nothing
 ``power``       abs(theta.Dm)^p
 ``point_mass``  W between each cloud and the other's mean
 ``("harmonics", degree)``  all even polynomials of the direction up to that even degree
 ``(function, mean)``       the user's: (L, d) -> (L,) or (L, k), and its mean over the sphere
 
 `fit` has the coefficients: every block is corrected by those of the other blocks, so that the
-mean is unbiased. `take_off` centres controls by their means first.
+mean is unbiased. `take_off` centres controls by their means first. What `by_default` chooses has
+a coefficient that follows from the scale of the costs, see `by_scale`.
 
 References: Nguyen and Ho (2024), arXiv 2305.00402; Leluc et al. (2024), arXiv 2402.01493.
 """
@@ -29,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ModelError
 from .clouds import Cloud, Pair
+from .directions import Directions
 from .sphere import absolute_moment, mean_squared_gap
 
 __all__ = [
@@ -38,6 +42,8 @@ __all__ = [
     "Request",
     "affordable",
     "build",
+    "by_default",
+    "by_scale",
     "check_means",
     "fit",
     "take_off",
@@ -48,9 +54,11 @@ Function = Callable[[Array], ArrayLike]
 Named = str | tuple[str, int] | tuple[Function, ArrayLike]
 Request = bool | Named | Sequence[Named] | None
 
-NAMES = ("lower", "upper", "parts", "gaussian", "power", "point_mass")
+NAMES = ("lower", "upper", "parts", "gaussian", "tangent", "power", "point_mass")
 # control by control, the ones that are kept first when blocks are few
-PREFERENCE = ("gaussian", "parts", "upper", "lower", "power", "point_mass", "own", "harmonics")
+PREFERENCE = (
+    "gaussian", "tangent", "parts", "upper", "lower", "power", "point_mass", "own", "harmonics",
+)  # fmt: skip
 BLOCKS_PER_CONTROL = 8
 MOST_HARMONICS = 2000
 SEEN_VARYING = 1e-6  # of its size; a control that varies less is rounding
@@ -62,17 +70,19 @@ class Control:
     """One request: `count` functions of a batch of directions, and their means.
 
     `values` takes directions (L, d) and the projected clouds, and returns (L, count); `means` takes
-    the error allowed, and returns means (count,) and a bound of their error. Values grow with the
-    power `order` of the clouds' size, 0 for functions of the direction alone. Messages call a
-    function of the user's by its `label`.
+    the error allowed and the mean over some directions, and returns means (count,) and a bound of
+    their error. Values grow with the power `order` of the clouds' size, 0 for functions of the
+    direction alone. Messages call a function of the user's by its `label`. `of_parts` takes
+    (theta.Dm)^2, v_x and v_y (L,).
     """
 
     name: str
     count: int
     values: Callable[[Array, Array, Array], Array]
-    means: Callable[[float], tuple[Array, float]]
+    means: Callable[[float, float], tuple[Array, float]]
     order: float
     label: str = ""
+    of_parts: Callable[[Array, Array, Array], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +99,9 @@ class Corrected:
     error: float = 0.0
 
 
-def _known(*means: float) -> Callable[[float], tuple[Array, float]]:
+def _known(*means: float) -> Callable[[float, float], tuple[Array, float]]:
     """`Control.means` without an error."""
-    return lambda tolerance: (np.array(means), 0.0)
+    return lambda tolerance, seen: (np.array(means), 0.0)
 
 
 def harmonics(dimension: int, degree: int) -> Control:
@@ -162,27 +172,40 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
     means = squared / d, pair.x.spread / d, pair.y.spread / d
 
     def parts(theta: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
-        v_x, v_y = pair.x.projected_variance(theta, x), pair.y.projected_variance(theta, y)
+        v_x, v_y = (
+            cloud.projected_variance(theta, rows, entry == "tangent")
+            for cloud, rows in ((pair.x, x), (pair.y, y))
+        )
         return (theta @ shift) ** 2, v_x, v_y
 
-    def gaussian(theta: Array, x: Array, y: Array) -> Array:
-        shifted, v_x, v_y = parts(theta, x, y)
-        return (shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2)[:, None]
+    def gaussian(shifted: Array, v_x: Array, v_y: Array) -> Array:
+        return shifted + (np.sqrt(v_x) - np.sqrt(v_y)) ** 2
 
-    def mean_of_gaussian(tolerance: float) -> tuple[Array, float]:
-        most = max(pair.x.spread + pair.y.spread, 1e-300) / d
+    c_x, c_y = (
+        1 - math.sqrt(b.spread / a.spread) if a.spread > 0 else 0.0
+        for a, b in ((pair.x, pair.y), (pair.y, pair.x))
+    )
+
+    def tangent(shifted: Array, v_x: Array, v_y: Array) -> Array:
+        return shifted + c_x * v_x + c_y * v_y
+
+    def mean_of_gaussian(tolerance: float, seen: float) -> tuple[Array, float]:
+        # what the error is a share of, about
+        most = min(max(seen - means[0], 1e-6 * seen, 1e-300), max(means[1] + means[2], 1e-300))
         # a power of ten, so that rounding doesn't move the nodes when the units change
-        share = min(max(tolerance / most, 1e-10), 1e-3)
+        share = min(max(tolerance / most, 1e-10), 1e-2)
         relative = 10.0 ** -math.ceil(-math.log10(share))
         gap = mean_squared_gap(*pair.spectra(), d, relative)
         return np.array([squared / d + gap]), relative * gap
 
+    linear = means[0] + c_x * means[1] + c_y * means[2]
     power = absolute_moment(d, p) * squared ** (p / 2)
     simple = {
         "lower": (1, lambda theta, *_: (theta @ shift)[:, None] ** 2, _known(means[0]), 2),
         "upper": (1, lambda *at: np.add.reduce(parts(*at))[:, None], _known(sum(means)), 2),
         "parts": (3, lambda *at: np.stack(parts(*at), axis=1), _known(*means), 2),
-        "gaussian": (1, gaussian, mean_of_gaussian, 2),
+        "gaussian": (1, lambda *at: gaussian(*parts(*at))[:, None], mean_of_gaussian, 2),
+        "tangent": (1, lambda *at: tangent(*parts(*at))[:, None], _known(linear), 2),
         "power": (1, lambda theta, *_: np.abs(theta @ shift)[:, None] ** p, _known(power), p),
     }
     if not isinstance(entry, str) or entry not in simple:
@@ -190,7 +213,60 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
             f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
             "(function, mean)"
         )
-    return Control(entry, *simple[entry])
+    of_parts = {"gaussian": gaussian, "tangent": tangent}.get(entry)
+    return Control(entry, *simple[entry], of_parts=of_parts)
+
+
+def by_default(pair: Pair, p: float, directions: Directions, total: int) -> list[Control]:
+    """The control that is worth its time for `total` directions, by sizes alone.
+
+    The mean of "gaussian" takes some eigendecompositions, which have to cost no more than twice
+    what the distance does, or 5 ms. "tangent" costs nothing, and is constant on whole blocks. Rules
+    in two and three dimensions leave nothing to correct, and directions that are given have a mean
+    of their own.
+    """
+    if directions.kind == "given" or pair.dimension < 4:
+        return []
+    weighted = pair.x.weights is not None or pair.y.weights is not None
+    if gaussian_pays(pair.dimension, pair.points, total, weighted):
+        return build("gaussian", pair, p)
+    return build("tangent", pair, p) if directions.degree < 3 else []
+
+
+def gaussian_pays(d: int, points: int, total: int, weighted: bool = False) -> bool:
+    """Whether the mean of "gaussian" is cheap beside the costs along so many directions (in ns).
+
+    Examples
+    --------
+    >>> gaussian_pays(64, 2_000, 320), gaussian_pays(784, 4_000, 100)
+    (True, False)
+    """
+    rank = min(d, points)
+    costs = total * points * (0.05 * d + 8) * (3 if weighted else 1)
+    mean = 6 * (0.26 * rank**3 + 60 * rank**2) + 0.022 * points * rank**2
+    return mean <= max(2 * costs, 5e6)
+
+
+def by_scale(costs: Array, p: float) -> Array:
+    """Coefficients (B,) of a control that stands for W_2^2, from the costs of the other blocks.
+
+    (p/2) m_p^(2/p) W^(1 - 2/p) with m_p = E abs(Z)^p, Z normal: the slope of abs(a)^p on a^2 for a
+    normal gap a, and that of m_p C^(p/2) where shapes agree. 1 for p = 2.
+
+    Examples
+    --------
+    >>> by_scale(np.array([1.0, 3.0, 5.0]), 2.0), by_scale(np.array([4.0, 4.0]), 1.0).round(6)
+    (array([1., 1., 1.]), array([0.079577, 0.079577]))
+    """
+    if p == 2:
+        return np.ones(len(costs))
+    if len(costs) < 2:
+        return np.zeros(len(costs))
+    others = np.maximum((costs.sum() - costs) / (len(costs) - 1), 0.0)
+    log_moment = math.lgamma((p + 1) / 2) - math.log(math.pi) / 2 + p / 2 * math.log(2)
+    with np.errstate(divide="ignore"):
+        slopes = p / 2 * math.exp(2 / p * log_moment) * others ** (1 - 2 / p)
+    return np.where(others > 0, slopes, 0.0)
 
 
 def _point_mass(pair: Pair, p: float) -> Control:
@@ -203,7 +279,7 @@ def _point_mass(pair: Pair, p: float) -> Control:
             [column(theta, x, pair.x, pair.y.mean), column(theta, y, pair.y, pair.x.mean)], axis=1
         )
 
-    def means(tolerance: float) -> tuple[Array, float]:
+    def means(tolerance: float, seen: float) -> tuple[Array, float]:
         known = pair.x.power_around(pair.y.mean, p), pair.y.power_around(pair.x.mean, p)
         return absolute_moment(pair.dimension, p) * np.array(known), 0.0
 
@@ -256,12 +332,16 @@ def affordable(controls: Sequence[Control], blocks: int) -> list[bool]:
 
 
 def take_off(
-    controls: Sequence[Control], costs: Array, rows: Array, scale: float, fixed: bool = False
+    controls: Sequence[Control],
+    costs: Array,
+    rows: Array,
+    scale: float,
+    slopes: Array | None = None,
 ) -> Corrected:
     """Block means of costs (B,) without what those of controls, rows (B, k), say of their errors.
 
-    `scale` is the mean square of the points of both clouds. Coefficients are fitted, but for that
-    of a single control which is `fixed` to 1.
+    `scale` is the mean square of the points of both clouds. Coefficients are fitted, but for those
+    of a single control for which there are `slopes` (B,).
     """
     if not controls:
         return Corrected(costs, 0, np.zeros(0))
@@ -270,16 +350,21 @@ def take_off(
     sizes = np.where(orders > 0, scale ** (orders / 2), np.abs(rows).max(axis=0))
 
     def with_means(means: Array) -> Corrected:
-        if fixed:
-            return Corrected(costs - (rows - means)[:, 0], 0, np.ones(1))
+        if slopes is not None:
+            return Corrected(costs - slopes * (rows - means)[:, 0], 0, slopes[:1])
         return fit(costs, rows - means, sizes)
 
     # the error of what is left hardly changes with the means, which are needed to a hundredth of it
-    first, count = with_means(rows.mean(axis=0)), len(costs)
+    seen, count = rows.mean(axis=0), len(costs)
+    first = with_means(seen)
     left = first.blocks.std(ddof=1) / math.sqrt(count) if count > 1 else abs(costs[0])
-    largest = np.maximum.reduceat(np.abs(first.coefficients), np.cumsum([0, *counts[:-1]]))
+    places = np.cumsum([0, *counts[:-1]])
+    largest = np.maximum.reduceat(np.abs(first.coefficients), places)
     allowed = 0.01 * float(left) / np.maximum(largest, 1e-300 * max(float(left), 1.0))
-    known = [c.means(float(most)) for c, most in zip(controls, allowed, strict=True)]
+    known = [
+        control.means(float(most), float(seen[at]))
+        for control, most, at in zip(controls, allowed, places, strict=True)
+    ]
     error = float(sum(largest * [error for _, error in known]))
     return replace(with_means(np.concatenate([mean for mean, _ in known])), error=error)
 
@@ -302,7 +387,7 @@ def _check_means(control: Control, values: Array, weights: Array) -> None:
     are. Few directions say little of the mean of a skewed function, and may show half of its
     skewness. A column that `fit` drops because it doesn't vary does no harm.
     """
-    stated, _ = control.means(0.0)
+    stated, _ = control.means(0.0, 0.0)
     singles = values.reshape(-1, values.shape[-1])
     rows = np.einsum("blk,l->bk", values, weights)
     sizes = np.abs(rows).max(axis=0)

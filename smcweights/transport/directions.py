@@ -219,7 +219,7 @@ def wider(current: Directions) -> Directions | None:
 
     Examples
     --------
-    >>> wider(pilot("rule", 3)).lines
+    >>> wider(pilot("rule", 3, 1000)).lines
     85
     """
     if current.kind == "angles" and 4 * current.lines <= LARGEST_ANGLES:
@@ -274,8 +274,13 @@ def _blocks_of(budget: int, fewest: int) -> int:
     return fewest if fewest < 5 else max(5 if budget < 200 else 8, fewest)
 
 
-def pilot(directions: str, d: int) -> Directions:
-    """The first blocks of a run by precision."""
+def pilot(directions: str, d: int, most: int) -> Directions:
+    """The first blocks of a run by precision, of at most so many directions."""
+    first = _pilot(directions, d)
+    return first if first.total <= most else plan(directions, d, most)
+
+
+def _pilot(directions: str, d: int) -> Directions:
     if directions in ("auto", "rule") and d == 2:
         return Directions("angles", 2, 8, 16)
     if directions in ("auto", "rule") and d == 3:

@@ -40,6 +40,8 @@ from .control_variates import (
     Request,
     affordable,
     build,
+    by_default,
+    by_scale,
     check_means,
     take_off,
 )
@@ -67,6 +69,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
+BUDGET = 200  # directions where neither budget nor precision says how many
 LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n (n - 1)
 EQUAL_CLOUDS = Caution(
     "equal-clouds",
@@ -76,7 +79,7 @@ EQUAL_CLOUDS = Caution(
 
 @dataclass(frozen=True)
 class Question:
-    """SW_p^p of a pair or its root, and controls; the one of `fixed` has the coefficient 1."""
+    """SW_p^p of a pair or its root, and controls; that of `fixed` has its coefficient by scale."""
 
     pair: Pair
     p: float
@@ -212,7 +215,8 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     wide = [flag for flag, c in zip(used, controls, strict=True) for _ in range(c.count)]
     columns = [1 + i for i, flag in enumerate(wide) if flag]
     check_means(kept, table, columns, weights)
-    found = take_off(kept, costs, blocks[:, columns], pair.scale, fixed)
+    slopes = by_scale(costs, p) if fixed else None
+    found = take_off(kept, costs, blocks[:, columns], pair.scale, slopes)
     cautions = []
     if dropped:
         cautions.append(
@@ -233,8 +237,10 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
         alone = max(float(nodes @ singles**2 - (nodes @ singles) ** 2), 0.0) / singles.size
         gain = alone / error**2 if error > 0 else math.nan
         if spread > floor:
-            left = singles - table[..., 1].ravel() if fixed else singles
-            cautions += too_few(directions, p, left, bool(kept) and not fixed)
+            # of other powers what is left is as skewed as the costs, but shows it less
+            whole = fixed and p == 2
+            left = singles - table[..., 1].ravel() if whole else singles
+            cautions += too_few(directions, p, left, bool(kept) and not whole)
     else:
         cautions.append(SINGLE_BLOCK)
     power = float(found.blocks.mean())
@@ -279,7 +285,7 @@ def sliced_wasserstein(
         anything else as float64. Two tables need the same columns; those of y are put in the order
         of those of x.
     budget : int, optional
-        Most directions to be used, or `precision`. Not needed where the result is exact.
+        Most directions to be used; 200 if there is no `precision`, all that are given.
     p : float, at least 1, default 2
         Order of the distance.
     weights_x, weights_y : array_like, shapes (n,) and (m,), optional
@@ -288,10 +294,12 @@ def sliced_wasserstein(
         Blocks of directions until the interval is narrow enough.
     control_variates : "auto", False, str, tuple, or list of these
         "lower" and "upper" (the bounds of Nguyen & Ho), "parts", "gaussian" (the distance of the
-        fitted Gaussians), "power", "point_mass", ("harmonics", degree), (function, mean) with a
-        function of directions (L, d) -> (L,) or (L, k). At most one function per eight blocks is
-        used; coefficients come from the other blocks. "auto": "gaussian" in four dimensions and
-        more, none below; none for given directions, whose mean is not that over the sphere.
+        fitted Gaussians), "tangent" (the same made linear in the variances), "power", "point_mass",
+        ("harmonics", degree), (function, mean) with a function of directions (L, d) -> (L,) or
+        (L, k). At most one function per eight blocks is used; coefficients come from the other
+        blocks. "auto": in four dimensions and more "gaussian", or "tangent" where its mean would
+        cost more than the distance, with coefficients that follow from p and the size of the
+        costs; none below, and none for given directions, whose mean is not that over the sphere.
     directions : str or array_like, default "auto"
         "uniform", "orthogonal" (blocks of orthonormal directions), "sobol", "rule" (a rule on the
         sphere, turned at random: angles in the plane, Lebedev's in space, of degree 5 above),
@@ -354,8 +362,7 @@ def sliced_wasserstein(
     if closed is not None:
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         return exact_estimate(question, closed, cost, source)
-    question = _with_controls(question, control_variates, isinstance(directions, str))
-    rule, first = _planned(question, directions, budget, precision)
+    question, rule, first = _planned(question, control_variates, directions, budget, precision)
     with open_run(
         _Blocks(question, seeds),
         executor=executor,
@@ -370,43 +377,45 @@ def sliced_wasserstein(
     return found.estimate("sliced_wasserstein", cost, source, cautions)
 
 
-def _with_controls(question: Question, request: Request, drawn: bool) -> Question:
-    """The question with controls; W_2^2 of the fitted Gaussians needs no coefficient at p = 2.
-
-    The mean along directions that are given is not that over the sphere, to which controls lead.
-    """
-    if isinstance(request, str) and request == "auto":
-        request = "gaussian" if drawn and question.pair.dimension > 3 else False
-    controls = tuple(build(request, question.pair, question.p))
-    fixed = question.p == 2 and [control.name for control in controls] == ["gaussian"]
-    return replace(question, controls=controls, fixed=fixed)
-
-
 def _planned(
     question: Question,
+    request: Request,
     directions: str | ArrayLike,
     budget: int | None,
     precision: Precision | None,
-) -> tuple[Budget | Precision, Directions]:
-    """When it ends, and the first directions: all of a budget, or a pilot."""
-    d, controls = question.pair.dimension, question.controls
+) -> tuple[Question, Budget | Precision, Directions]:
+    """The question with controls, when it ends, and first directions: all of a budget, or a pilot.
+
+    W_2^2 of the fitted Gaussians needs no coefficient at p = 2.
+    """
+    pair, p = question.pair, question.p
+    default = isinstance(request, str) and request == "auto"
+    controls = [] if default else build(request, pair, p)
+    fixed = default or (p == 2 and [c.name for c in controls] in (["gaussian"], ["tangent"]))
     fewest = 5
-    if controls and not question.fixed:
+    if controls and not fixed:
         fewest = BLOCKS_PER_CONTROL * min(sum(control.count for control in controls), 4)
     if isinstance(directions, str):
-        rule = stopping_rule(budget, precision)
-        if isinstance(rule, Precision):
-            return rule, pilot(directions, d)
-        return rule, plan(directions, d, rule.total, fewest=fewest)
-    if precision is not None:
-        raise ValueError("precision: goes with directions drawn here, not with given ones")
-    given = plan(directions, d)
-    if budget not in (None, given.total):
-        raise ValueError(
-            f"budget: got {budget} with {given.total} directions given; leave it out, all of them "
-            "are used"
+        rule = stopping_rule(BUDGET if budget is None and precision is None else budget, precision)
+        first = (
+            plan(directions, pair.dimension, rule.total, fewest=fewest)
+            if isinstance(rule, Budget)
+            else pilot(directions, pair.dimension, rule.most)
         )
-    return Budget(given.total), given
+    else:
+        if precision is not None:
+            raise ValueError("precision: goes with directions drawn here, not with given ones")
+        first = plan(directions, pair.dimension)
+        rule = Budget(first.total)
+        if budget not in (None, rule.total):
+            raise ValueError(
+                f"budget: got {budget} with {rule.total} directions given; leave it out, all of "
+                "them are used"
+            )
+    if default:
+        total = first.total if isinstance(rule, Budget) else 4 * first.total
+        controls = by_default(pair, p, first, total)
+    return replace(question, controls=tuple(controls), fixed=fixed and bool(controls)), rule, first
 
 
 def _by_stages(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.transport.control_variates import fit
+from smcweights.transport.clouds import pair_of
+from smcweights.transport.control_variates import build, fit, gaussian_pays
 from smcweights.transport.sphere import absolute_moment
 
 from .truths import SPACE, mixture, quietly, truth_of
@@ -27,6 +28,47 @@ def test_controls_serve_clouds_in_any_units(control, size):
     assert np.all(base.diagnostics["coefficients"] != 0)
     assert scaled.value == pytest.approx(size * base.value, rel=1e-8)
     assert scaled.standard_error == pytest.approx(size * base.standard_error, rel=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["clouds", "a point", "one size"])
+def test_the_mean_of_the_tangent_control(kind, weighted):
+    """A quadratic form in the direction: whole orthogonal blocks have no error."""
+    d, rng = 9, np.random.default_rng(1)
+    x, y = mixture(40, d, 1), 1.7 * mixture(25, d, 2)
+    if kind == "a point":
+        x = x[:1]
+    elif kind == "one size":
+        y = x + 1
+    a = rng.random(len(x)) if weighted else None
+    pair = pair_of(x, y, a)
+    control = build("tangent", pair, 2.0)[0]
+    theta = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    values = control.values(theta, theta @ pair.x.points.T, theta @ pair.y.points.T)
+    mean, error = control.means(1e-3, 1.0)
+    assert error == 0 and mean[0] == pytest.approx(values.mean(), rel=1e-12)
+    if kind == "one size" and not weighted:
+        np.testing.assert_allclose(values[:, 0], (theta @ pair.shift) ** 2, rtol=1e-9)
+
+
+def test_the_default_control_follows_from_sizes():
+    """Few points of many dimensions are cheap to decompose, or the distance is dear itself."""
+    for d, points, total, weighted, pays in [
+        (10, 600, 40, False, True), (64, 400, 200, False, True), (784, 4_000, 100, False, False),
+        (300, 2_000, 100, False, False), (300, 40, 100, False, True),
+        (784, 4_000, 9_000, False, True), (784, 4_000, 1_500, False, False),
+        (784, 4_000, 1_500, True, True),
+    ]:  # fmt: skip
+        assert gaussian_pays(d, points, total, weighted) == pays, (d, points, total)
+    x, y = mixture(600, 150, 1), mixture(500, 150, 2)
+    names = [
+        smw.sliced_wasserstein(x, y, 100, seed=1, **keywords).diagnostics["control_variates"]
+        for keywords in ({}, {"directions": "uniform"}, {"p": 1})
+    ]
+    assert names == [["tangent"]] * 3
+    whole = smw.sliced_wasserstein(x, y, 750, seed=1).diagnostics
+    assert whole["lines_per_block"] == 150
+    assert whole["control_variates"] == (["gaussian"] if gaussian_pays(150, 1_100, 750) else [])
 
 
 def test_a_control_of_the_user_s():

@@ -74,7 +74,7 @@ def test_plans_keep_to_the_budget_and_have_blocks_enough():
         assert 1 <= found.total <= budget
         assert found.blocks >= min(budget, 5) or found.kind == "lebedev"
         assert found == plan(kind, d, float(budget))
-    first = pilot("rule", 3)
+    first = pilot("rule", 3, 10_000)
     while (larger := wider(first)) is not None:
         assert larger.lines >= 4 * first.lines and larger.blocks == 8
         first = larger
