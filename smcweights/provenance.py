@@ -11,13 +11,22 @@ import dataclasses
 import datetime
 import dis
 import hashlib
+import importlib.util
 import inspect
+import io
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from functools import partial
-from types import CellType, CodeType, FunctionType, ModuleType
+import sys
+import sysconfig
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial
+from itertools import chain
+from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,10 +34,32 @@ from numpy.typing import ArrayLike
 
 from . import _compat, randomness
 
-__all__ = ["described", "digest", "fingerprint", "provenance", "signature"]
+__all__ = ["described", "digest", "fingerprint", "not_compared", "provenance", "signature"]
+
+Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
 
 # what stands there is known by its name and version
-_LIBRARIES = ("site-packages", os.path.dirname(__file__) + os.sep)
+_LIBRARIES = (
+    "site-packages",
+    "dist-packages",
+    sysconfig.get_path("stdlib") + os.sep,
+    os.path.dirname(__file__) + os.sep,
+)
+_ADDRESS = r" at 0x[0-9a-fA-F]+"
+_MISSED = "not compared: "
+_MOST_ENTRIES = 1_000_000  # read of what a function holds
+_QUICK = {type(None), bool, int, float, complex, str, bytes}
+_PLAIN = (*_QUICK, np.generic)
+# drawing, logging and locking changes these
+_MOVING = (
+    *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
+    *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
+)
+_STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR")
+_GROWING = (
+    *("append", "appendleft", "extend", "insert", "add", "update"),
+    *("pop", "popleft", "popitem", "clear", "remove", "discard"),
+)
 
 
 def provenance(
@@ -77,7 +108,7 @@ def described(value: object) -> Any:
     Numbers, strings, lists and dicts stay as they are, arrays are replaced by shape and SHA-256,
     functions and callable objects by their `signature` (those without Python code by their
     names), objects that have a method ``describe`` by what it says, other dataclasses by their
-    fields, all else by its repr.
+    fields, all else by its repr, or its `signature` where that gives an address.
 
     Examples
     --------
@@ -97,7 +128,11 @@ def described(value: object) -> Any:
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"shape": list(array.shape), "sha256": digest(array)}
-    if hasattr(value, "__qualname__") and not hasattr(_python(value), "__code__"):
+    if isinstance(value, type) and not _installed_class(value):
+        return signature(value)
+    of = getattr(value, "__self__", None)
+    bound = of is not None and not isinstance(of, ModuleType)
+    if hasattr(value, "__qualname__") and not bound and not hasattr(_python(value), "__code__"):
         module = getattr(value, "__module__", None)
         return f"{module}.{value.__qualname__}" if module else value.__qualname__
     if callable(value):
@@ -105,7 +140,8 @@ def described(value: object) -> Any:
     if dataclasses.is_dataclass(value):
         return {f.name: described(getattr(value, f.name)) for f in dataclasses.fields(value)}
     # an address says nothing and differs from run to run
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    text = re.sub(_ADDRESS, "", repr(value))
+    return text if text == repr(value) or type(value) is object else signature(value)
 
 
 def digest(data: object) -> str:
@@ -166,16 +202,41 @@ def fingerprint(job: object) -> str:
     False
     """
     total = hashlib.sha256()
-    _add(total, job, None)
+    _add(total, job)
     return total.hexdigest()
+
+
+def _add(total: hashlib._Hash, thing: Any) -> None:
+    if isinstance(thing, _PLAIN):
+        total.update(f"{thing!r};".encode())
+    elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+        total.update(f"{thing.dtype.str}{thing.shape}".encode())
+        total.update(np.ascontiguousarray(thing).tobytes())
+    elif isinstance(thing, tuple | list):
+        total.update(f"{type(thing).__qualname__}{len(thing)};".encode())
+        for item in thing:
+            _add(total, item)
+    elif isinstance(thing, np.random.SeedSequence):
+        _add(total, tuple(sorted(randomness.describe(thing).items(), key=str)))
+    elif isinstance(thing, np.random.Generator):
+        _add(total, thing.bit_generator.state)
+    elif isinstance(thing, Mapping):
+        _add(total, ("mapping", *thing.items()))
+    else:
+        raise TypeError(
+            f"jobs: got {type(thing).__name__}; with a checkpoint expected arrays, numbers, "
+            "strings, seeds and generators, and tuples, lists or dicts of them"
+        )
 
 
 def signature(thing: object) -> str:
     """A name and a digest of code and data, to tell one function or object from another.
 
-    What a function calls and reads from its module counts too, library functions by name only;
-    lists and dicts count by type, and names it assigns itself and attributes it adds to not at
-    all: functions that log or count change these.
+    What a function holds and names counts too: closures, defaults, bound objects, the contents of
+    containers, tables and objects, and functions and constants of modules that aren't installed;
+    library functions count by their names. What the function itself changes (a counter, a log, a
+    cache) doesn't, nor do random generators and iterators. What can't be read, or comes after a
+    million entries, is named behind the digest, see `not_compared`.
 
     Examples
     --------
@@ -183,92 +244,316 @@ def signature(thing: object) -> str:
     >>> signature(a) == signature(a), signature(a) == signature(b)
     (True, False)
     """
-    total = hashlib.sha256()
-    _add(total, thing, {})
     named = thing.func if isinstance(thing, partial) else thing
     name = getattr(named, "__qualname__", type(named).__name__)
-    return f"{getattr(named, '__module__', '')}.{name} {total.hexdigest()[:12]}"
+    first = _Reader()
+    first.read(thing, name)
+    reader = _Reader(_changes(first.functions))
+    found = reader.read(thing, name).hex()[:12]
+    missed = f" ({_MISSED}{', '.join(sorted(reader.missed))})" if reader.missed else ""
+    return f"{getattr(named, '__module__', '')}.{name} {found}{missed}"
 
 
-def _add(total: hashlib._Hash, thing: Any, seen: dict[int, Any] | None) -> None:
-    """Add a thing to a hash. ``seen`` holds the objects met before; None allows data only."""
-    if seen is not None and callable(thing):
-        thing = _python(thing)
-    if thing is None or isinstance(thing, bool | int | float | complex | str | bytes | np.generic):
-        total.update(f"{thing!r};".encode())
-    elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
-        total.update(f"{thing.dtype.str}{thing.shape}".encode())
-        total.update(np.ascontiguousarray(thing).tobytes())
-    elif isinstance(thing, tuple | frozenset) or (seen is None and isinstance(thing, list)):
-        items = sorted(thing, key=repr) if isinstance(thing, frozenset) else thing
-        total.update(f"{type(thing).__qualname__}{len(items)};".encode())
-        for item in items:
-            _add(total, item, seen)
-    elif isinstance(thing, np.random.SeedSequence):
-        _add(total, tuple(sorted(randomness.describe(thing).items(), key=str)), None)
-    elif isinstance(thing, np.random.Generator) and seen is None:
-        _add(total, thing.bit_generator.state, None)
-    elif isinstance(thing, Mapping) and seen is None:
-        _add(total, ("mapping", *thing.items()), None)
-    elif seen is None:
-        raise TypeError(
-            f"jobs: got {type(thing).__name__}; with a checkpoint expected arrays, numbers, "
-            "strings, seeds and generators, and tuples, lists or dicts of them"
-        )
-    elif id(thing) in seen:
-        total.update(type(thing).__qualname__.encode())
-    elif isinstance(thing, CodeType):
-        total.update(thing.co_code + " ".join(thing.co_names).encode())
-        _add(total, thing.co_consts, seen)
-    elif isinstance(thing, partial):
-        bound = tuple(sorted(thing.keywords.items()))
-        _add(total, (thing.func, thing.args, bound), seen)
-    elif isinstance(getattr(thing, "__code__", None), CodeType):
-        seen[id(thing)] = thing
-        _add_function(total, thing, seen)
-    else:
-        seen[id(thing)] = thing
-        total.update(f"{type(thing).__module__}.{type(thing).__qualname__}".encode())
-        total.update(getattr(thing, "__qualname__", "").encode())
-        if isinstance(thing, type | ModuleType):
-            total.update(thing.__name__.encode())
-        elif hasattr(thing, "__dict__"):
-            counts = _counts(type(thing))
-            _add(total, tuple(item for item in vars(thing).items() if item[0] not in counts), seen)
+def not_compared(text: str) -> list[str]:
+    """What signatures in a text say that they couldn't read."""
+    parts = re.findall(rf"\({_MISSED}([^()]*)\)", text)
+    return sorted({name for part in parts for name in part.split(", ")})
 
 
-def _add_function(total: hashlib._Hash, function: FunctionType, seen: dict[int, Any]) -> None:
-    code = function.__code__
-    assigned = {s.argval for s in _steps(code) if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
-    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-    held = tuple(c.cell_contents for n, c in cells if n not in assigned and _filled(c))
-    owner = getattr(function, "__self__", None)
-    _add(total, (code, function.__defaults__, held, owner), seen)
-    if not any(place in code.co_filename for place in _LIBRARIES):
-        read = {step.argval for step in _steps(code) if step.opname == "LOAD_GLOBAL"}
-        for name in sorted(read - assigned):
-            if name in function.__globals__:
-                _add(total, (name, function.__globals__[name]), seen)
+class _Reader:
+    """Digests of things, by all that tells them apart but what is ``changed`` by themselves."""
+
+    def __init__(self, changed: frozenset[Change] | None = None) -> None:
+        self.changed = changed or frozenset()
+        self.counts = changed is None  # the first of two readings, for what there is
+        self.left = _MOST_ENTRIES
+        self.seen: dict[int, tuple[object, bytes]] = {}
+        self.functions: list[tuple[FunctionType, object]] = []  # and what they are methods of
+        self.methods: set[int] = set()
+        self.missed: set[str] = set()
+
+    def read(self, thing: Any, name: str) -> bytes:
+        """Digest of a thing, met under a name."""
+        if isinstance(thing, _PLAIN):
+            return f"{thing!r};".encode()
+        if id(thing) in self.seen:
+            return self.seen[id(thing)][1]
+        kind = f"{type(thing).__module__}.{type(thing).__qualname__}".encode()
+        self.seen[id(thing)] = thing, kind
+        self.left -= 50
+        if self.left < 0:
+            self.miss(name)
+        elif (id(thing), None) not in self.changed and not _moves(thing):
+            try:
+                found = hashlib.sha256(kind)
+                for part in self._parts(thing, name):
+                    found.update(part if isinstance(part, bytes) else self.read(part, name))
+                self.seen[id(thing)] = thing, found.digest()
+            except RecursionError:
+                self.miss(name)
+        return self.seen[id(thing)][1]
+
+    def miss(self, name: str) -> None:
+        """Take down what can't be compared."""
+        self.missed.add(re.sub(r"[(),]", " ", name).strip())
+
+    def _parts(self, thing: Any, name: str) -> Iterator[Any]:
+        if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+            yield f"{thing.dtype}{thing.shape}".encode()
+            if not self.counts:
+                yield np.ascontiguousarray(thing).tobytes()
+            if isinstance(thing, np.ma.MaskedArray):
+                yield np.ma.getmaskarray(thing).tobytes()
+        elif isinstance(thing, np.ndarray):
+            yield f"{thing.shape}".encode()
+            yield thing.tolist()
+        elif isinstance(thing, Mapping):
+            kept = [pair for pair in thing.items() if not self._changed(thing, pair[0])]
+            yield from self._items([key for key, _ in kept], name)
+            for key, value in kept:
+                yield self.read(value, f"{name}[{key!r}]" if isinstance(key, str | int) else name)
+        elif isinstance(thing, list | tuple | deque):
+            yield from self._items(thing, name)
+        elif isinstance(thing, set | frozenset):
+            yield from sorted(self._items(list(thing), name))
+        elif isinstance(thing, CodeType):
+            yield thing.co_code + " ".join(thing.co_names).encode()
+            yield thing.co_consts
+        elif isinstance(thing, partial):
+            yield (thing.func, thing.args, sorted(thing.keywords.items()))
+        elif isinstance(thing, MethodType):
+            # the one that runs, whatever it belongs to
+            if isinstance(thing.__func__, FunctionType):
+                self.functions.append((thing.__func__, None))
+            yield (thing.__func__, thing.__self__)
+        elif isinstance(thing, FunctionType):
+            yield from self._function(thing, name)
+        elif isinstance(thing, ModuleType):
+            yield thing.__name__.encode()
+        elif isinstance(thing, type):
+            yield from self._class(thing)
+        elif isinstance(thing, BuiltinMethodType):
+            yield f"{thing.__module__}.{thing.__qualname__}".encode()
+            yield None if isinstance(thing.__self__, ModuleType) else thing.__self__
+        elif _installed_class(type(thing)) and (python := _python(thing)) is not thing:
+            yield python
+        elif isinstance(thing, np.random.SeedSequence):
+            yield sorted(randomness.describe(thing).items())
+        else:
+            yield from self._object(thing, name)
+
+    def _changed(self, thing: object, key: object) -> bool:
+        return isinstance(key, str | int) and (id(thing), key) in self.changed
+
+    def _items(self, items: Collection[Any], name: str) -> Iterator[bytes]:
+        self.left -= len(items)
+        yield f"{len(items)};".encode()
+        if self.left < 0:
+            self.miss(name)
+        elif all(type(item) in _QUICK for item in items):
+            yield from ([repr(item).encode() + b";" for item in items])
+        else:
+            yield from (self.read(item, name) for item in items if self.left >= 0)
+
+    def _function(self, function: FunctionType, name: str) -> Iterator[Any]:
+        if id(function) not in self.methods:
+            self.functions.append((function, None))
+        code = function.__code__
+        yield (code, function.__defaults__, function.__kwdefaults__)
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        held = {n: c.cell_contents for n, c in cells if _filled(c)}
+        attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
+        steps = _instructions(code)
+        assigned = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+        if not _installed(code.co_filename):
+            read = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+            held |= {n: function.__globals__[n] for n in read if n in function.__globals__}
+            for step in steps:
+                if step.opname == "IMPORT_NAME" and (module := _imported(function, step.argval)):
+                    held[step.argval] = module
+        for inner in sorted(held.keys() - assigned):
+            yield inner.encode()
+            yield self.read(held[inner], inner)
+            if isinstance(held[inner], ModuleType):
+                yield from self._named(held[inner], _attributes(code), 3)
+        for inner, value in attributes.items():
+            if not self._changed(function, inner):
+                yield inner.encode()
+                yield self.read(value, f"{name}.{inner}")
+
+    def _named(self, module: ModuleType, names: set[str], depth: int) -> Iterator[bytes]:
+        """What code names of a module that isn't installed."""
+        if depth and not _installed_module(module):
+            for name in sorted(names & vars(module).keys()):
+                if not self._changed(module, name):
+                    value = vars(module)[name]
+                    yield name.encode()
+                    yield self.read(value, f"{module.__name__}.{name}")
+                    if isinstance(value, ModuleType):
+                        yield from self._named(value, names, depth - 1)
+
+    def _class(self, kind: type) -> Iterator[Any]:
+        yield f"{kind.__module__}.{kind.__qualname__}".encode()
+        if _installed_class(kind):
+            return
+        yield kind.__bases__
+        for name, value in vars(kind).items():
+            inner = getattr(value, "__func__", getattr(value, "func", value))
+            if isinstance(value, property):
+                inner = (value.fget, value.fset)
+            if name == "_abc_impl" or (name[:2] == "__" and not isinstance(inner, FunctionType)):
+                continue
+            if not self._changed(kind, name):
+                if isinstance(inner, FunctionType):
+                    self.methods.add(id(inner))
+                    self.functions.append((inner, kind))
+                yield name.encode()
+                yield self.read(inner, f"{kind.__name__}.{name}")
+
+    def _object(self, thing: Any, name: str) -> Iterator[Any]:
+        if hasattr(thing, "__array__") and _installed_class(type(thing)):
+            with suppress(Exception):
+                yield _columns(thing)
+                return
+        yield type(thing)
+        if type(thing).__module__.startswith("openturns"):
+            # what it would be pickled as numbers its parts anew each time
+            text = repr(thing)
+            if "PythonEvaluation" in text:
+                self.miss(f"{name} of type {type(thing).__qualname__}")
+            yield re.sub(_ADDRESS, "", text)
+            return
+        for base in type(thing).__mro__:
+            for method in vars(base).values():
+                if isinstance(method, FunctionType) and not _installed(method.__code__.co_filename):
+                    self.functions.append((method, thing))
+        state = object.__getstate__(thing)
+        installed = _installed_class(type(thing))
+        if installed and (state is None or type(thing).__getstate__ is not object.__getstate__):
+            try:
+                reduced = thing.__reduce_ex__(4)
+                parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
+                yield [list(part) if hasattr(part, "__next__") else part for part in parts]
+            except Exception:
+                self.miss(f"{name} of type {type(thing).__qualname__}")
+            return
+        for part in state if isinstance(state, tuple) else (state,):
+            for key, value in (part or {}).items():
+                cached = isinstance(getattr(type(thing), key, None), cached_property)
+                if not (cached or self._changed(thing, key)):
+                    yield key.encode()
+                    yield self.read(value, f"{name}.{key}")
 
 
-def _steps(code: CodeType) -> Iterator[dis.Instruction]:
+def _moves(thing: object) -> bool:
+    """Whether using it changes it, or whether it says nothing of results."""
+    return isinstance(thing, _MOVING) or hasattr(type(thing), "__next__")
+
+
+def _columns(thing: Any) -> list[Any]:
+    """Parts of what NumPy can read: a table by its columns, their names, and its index."""
+    index, columns = (getattr(thing, name, None) for name in ("index", "columns"))
+    rows = [np.asarray(index)] if hasattr(index, "__array__") else []
+    if columns is None:
+        return [*rows, np.asarray(thing)]
+    return [*rows, list(columns), *(np.asarray(thing[column]) for column in columns)]
+
+
+def _installed(path: str) -> bool:
+    return path.startswith("<frozen") or any(place in path for place in _LIBRARIES)
+
+
+def _installed_module(module: ModuleType) -> bool:
+    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return _installed(path) if path else getattr(module, "__spec__", None) is not None
+
+
+def _installed_class(kind: type) -> bool:
+    module = sys.modules.get(kind.__module__)
+    return module is not None and _installed_module(module)
+
+
+def _imported(function: FunctionType, name: str) -> ModuleType | None:
+    """The module that a function imports, unless it is an installed one."""
+    for whole in (name, f"{function.__globals__.get('__package__') or ''}.{name}"):
+        with suppress(Exception):
+            found = sys.modules.get(whole)
+            spec = importlib.util.find_spec(whole) if found is None else None
+            if spec is not None and not _installed(spec.origin or "<frozen"):
+                found = importlib.import_module(whole)
+            if found is not None:
+                return None if _installed_module(found) else found
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
     """Instructions of a function and of those inside it."""
-    yield from dis.get_instructions(code)
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _steps(inner)
+    inner = (_instructions(part) for part in code.co_consts if isinstance(part, CodeType))
+    return (*dis.get_instructions(code), *chain.from_iterable(inner))
 
 
-def _counts(kind: type) -> set[str]:
-    """Attributes that an object's own methods add to, as in ``self.calls += 1``."""
-    found = set()
-    for method in (m for base in kind.__mro__ for m in vars(base).values()):
-        steps = list(_steps(method.__code__)) if isinstance(method, FunctionType) else []
-        for one, two, last in zip(steps, steps[1:], steps[2:], strict=False):
-            adds = one.opname == "BINARY_OP" and one.argrepr.endswith("=") and two.opname == "SWAP"
-            if adds and last.opname == "STORE_ATTR":
-                found.add(last.argval)
-    return found
+def _attributes(code: CodeType) -> set[str]:
+    """Names that code takes from objects and modules."""
+    wanted = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+    return {step.argval for step in _instructions(code) if step.opname in wanted}
+
+
+def _changes(functions: Iterable[tuple[FunctionType, object]]) -> frozenset[Change]:
+    """What functions change when they are called, and methods that these call."""
+    methods = [(f, owner) for f, owner in functions if owner is not None]
+    running: list[tuple[FunctionType, object]] = [pair for pair in functions if pair[1] is None]
+    found: set[Change] = set()
+    names = {"__call__", "__getitem__", "__getattr__"}
+    while True:
+        for function, owner in running:
+            found.update(_stores(function, owner))
+            names |= _attributes(function.__code__) | {function.__name__}
+        running = [pair for pair in methods if pair[0].__name__ in names]
+        methods = [pair for pair in methods if pair[0].__name__ not in names]
+        if not running:
+            return frozenset(found)
+
+
+def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
+    """Entries and attributes that a function stores, of what it holds, names or belongs to."""
+    steps = _instructions(function.__code__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    known = function.__globals__ | {n: c.cell_contents for n, c in cells if _filled(c)}
+    if owner is not None and function.__code__.co_argcount:
+        known[function.__code__.co_varnames[0]] = owner
+    for last, step in enumerate(steps):
+        grows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in _GROWING
+        if not (grows or step.opname in _STORING):
+            continue
+        # the target's text begins with a name, and what is in it was loaded before
+        begin, end = _place(step)
+        target = [s for s in steps[:last] if begin <= _place(s)[0] and _place(s)[1] < end]
+        first = next((i for i, s in reversed([*enumerate(target)]) if _place(s)[0] == begin
+                      and s.opname.startswith("LOAD_") and s.argval in known), None)  # fmt: skip
+        if first is None:
+            continue
+        thing, key = known[target[first].argval], None
+        with suppress(Exception):
+            for s in target[first + 1 :]:
+                if s.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                    thing, key = getattr(thing, s.argval), None
+                elif s.opname.startswith("BINARY_SUBSCR") or s.argrepr == "[]":
+                    thing, key = thing[key], None
+                else:
+                    key = s.argval if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
+            if step.opname.endswith("_ATTR") and not grows:
+                yield id(thing), step.argval
+            elif not grows or isinstance(thing, list | dict | set | deque):
+                yield id(thing), key if isinstance(thing, Mapping) and not grows else None
+
+
+def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the text of an instruction begins and ends."""
+    p = step.positions
+    if p is None or p.lineno is None:
+        return (0, 0), (0, 0)
+    return (p.lineno, p.col_offset or 0), (p.end_lineno or 0, p.end_col_offset or 0)
 
 
 def _python(function: Any) -> Any:

@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import randomness
-from ..provenance import fingerprint
+from ..cautions import Caution, tell
+from ..provenance import fingerprint, not_compared
 from ..storage import check_place, read_archive, write_archive
 from .pools import Job, copied
 
 __all__ = ["Ledger", "overview"]
 
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
-FORMAT = "smcweights checkpoint 1"
+FORMAT = "smcweights checkpoint 2"
 PACKAGE = __name__.partition(".")[0]
 RECORD = "$record"  # marks a NamedTuple among dicts
 
@@ -79,6 +80,12 @@ class Ledger:
             there = _read(self.path)
             _check_same(self.path, there, self.arguments, root)
             self.root, self.entries = there.root, there.entries
+            if unread := not_compared(" ".join(self.arguments.values())):
+                text = (
+                    f"{self.path} was taken up without comparing {', '.join(unread)}: results are "
+                    "those of an old model if one of these changed since"
+                )
+                tell("checkpoint", [Caution("not-compared", text)])
 
     def fingerprint(self, job: Job) -> str:
         """Digest of the inputs of a batch."""

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from smcweights import storage
+from smcweights import PrecisionWarning, storage
 from smcweights.execution import batches, checkpoint, open_run
-from smcweights.provenance import fingerprint
+from smcweights.provenance import described, fingerprint
 from smcweights.randomness import describe, generator
 from smcweights.stopping import Standing
 
@@ -59,6 +59,15 @@ def test_a_finished_checkpoint_replays_without_a_call(tmp_path):
             assert rest[key].tobytes() == rest_again[key].tobytes()
     assert path.read_bytes() == content
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.npz"]
+
+
+def test_what_could_not_be_compared_is_said_once_when_the_file_is_taken_up(tmp_path):
+    path = tmp_path / "run.npz"
+    rows = list(range(1_000_001))
+    arguments = {"integrand": described(lambda x: rows[0])}
+    three_stages(path, mixed, seed=1, arguments=arguments)
+    with pytest.warns(PrecisionWarning, match=r"taken up without comparing rows: .*not-compared"):
+        three_stages(path, mixed, seed=1, arguments=arguments)
 
 
 def math_nan():
