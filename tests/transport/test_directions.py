@@ -5,8 +5,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from smcweights.transport.directions import LEBEDEV, Directions, draw, haar_rows, pilot, plan, wider
+from smcweights.transport.directions import (
+    LEBEDEV,
+    Directions,
+    draw,
+    haar_rows,
+    pilot,
+    plan,
+    too_few,
+    wider,
+)
 
 RULES = [
     *(Directions("lebedev", 3, 2, lines) for lines in list(LEBEDEV)[:8]),
@@ -55,6 +65,41 @@ def test_nodes_are_uniform_on_the_sphere(kind, d):
         blocks = values @ rule.weights
         error = blocks.std() / math.sqrt(len(blocks))
         assert abs(blocks.mean() - truth) < 5 * error + 1e-12
+
+
+@pytest.mark.parametrize("budget", [15, 16, 20, 25, 40, 100, 199, 200])
+def test_intervals_of_few_rules_in_the_plane_cover(budget):
+    """6,000 draws of blocks, p = 1 and 3, from costs at every angle; even numbers cover 0.8."""
+    rule, rng = plan("auto", 2, budget), np.random.default_rng(1)
+    m, count = rule.lines, 4_000 // rule.lines
+    assert m % 2 == 1 and rule.total <= budget
+    angle = np.arange(m * count) * math.pi / (m * count)
+    theta = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    t, half = np.linspace(-3, 3, 40), np.full(40, 3.0)
+    half[:12] = -3
+    flat, x = np.stack([3 * np.cos(math.pi * t / 3), 0 * t], 1), rng.normal(size=(20, 2))
+    clouds = [
+        (flat, np.stack([0 * t, half], 1)),
+        (np.stack([t, 0 * t], 1), np.stack([0 * t, t], 1)),
+        (x, x + np.array([1, 0.3])),
+    ]
+    quantile = stats.t.ppf(0.975, rule.degrees_of_freedom(rule.blocks))
+    for (a, b), p in itertools.product(clouds, (1, 3)):
+        gaps = np.sort(theta @ a.T, axis=1) - np.sort(theta @ b.T, axis=1)
+        means = (np.abs(gaps) ** p).mean(axis=1).reshape(m, count).mean(axis=0)
+        drawn = means[rng.integers(count, size=(6_000, rule.blocks))]
+        error = drawn.std(axis=1, ddof=1) / math.sqrt(rule.blocks)
+        covered = np.abs(drawn.mean(axis=1) - means.mean()) <= quantile * error + 1e-12
+        assert covered.mean() > 0.915, (p, covered.mean())
+
+
+def test_single_angles_in_the_plane_are_told():
+    assert plan("auto", 2, 14).lines == 1
+    costs = np.random.default_rng(1).random(14)
+    assert [caution.code for caution in too_few(plan("auto", 2, 14), 1.0, costs)] == [
+        "few-directions"
+    ]
+    assert too_few(plan("auto", 2, 15), 1.0, np.random.default_rng(1).random(15)) == []
 
 
 def test_haar_rows_are_orthonormal_with_signs_of_chance():
