@@ -40,8 +40,9 @@ class WeightedDraw:
     log_weight : float
         E[weight 1{index = i}] = p_i c_i.
     log_bounds : (float, float)
-        Logs of certain bounds on the probability of the constraint: the accepted mass, and all
-        but the rejected mass. With soft values, of the mass where they are positive.
+        Logs of certain bounds on what the weight estimates, the probability of the constraint:
+        the accepted mass, and all but the rejected mass. Of soft values, which are any answers
+        but bools, on their mean: what those met make of it, and inf while items are left.
     n_evaluations, n_accepted, n_rejected : int
         Items inspected, and how many of them were accepted and rejected.
     status : {"ok", "exhausted", "budget", "dead"}
@@ -149,11 +150,12 @@ class Context:
     total: float
     log_total: float  # log of the sum of exp(logits)
     known: np.ndarray
-    values: np.ndarray | None  # of a soft constraint
+    values: np.ndarray | None  # where they may be soft
     order: np.ndarray
     state: np.ndarray
     scales: np.ndarray
     dirty: int = 0  # items that the last run took
+    graded: bool = False  # whether an answer was not a bool
 
     def learn_nothing(self, soft: bool) -> None:
         """All answers are unknown."""
@@ -166,7 +168,7 @@ class Context:
         if values.dtype == bool:
             self.known = np.ascontiguousarray(values).view(np.int8)
         else:
-            self.values = values.astype(np.float64)
+            self.values, self.graded = values.astype(np.float64), True
             self.known = (values > 0).view(np.int8)
 
 
@@ -304,6 +306,7 @@ def _take_down(c: Context, item: int, value: object) -> bool:
         if not (math.isfinite(number) and number >= 0):
             raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
         c.values[item] = number
+        c.graded |= not isinstance(value, bool | np.bool_)
         value = number > 0
     elif value is not True and value is not False:
         value = truth(value, "constraint", f"item {item}")
@@ -331,6 +334,11 @@ def _weigh(rng: np.random.Generator, c: Context, how: Plan) -> WeightedDraw:
         status = "dead" if log_rest == -math.inf else "budget"
     elif how.method == "set":
         index, weight, children = _set_draw(rng, c, log_rest, ended)
+    if c.graded and c.values is not None:
+        items = c.order[: c.dirty]
+        items = items[c.known[items] == kn.ACCEPTED]
+        inside = kn.log_sum(c.logits[items] - c.log_total + np.log(c.values[items]))
+        upper = inside if ended == kn.EXHAUSTED else math.inf
     bounds, accepts = (inside, upper), calls - rejects
     return WeightedDraw(index, weight, bounds, calls, accepts, rejects, status, spread, children)
 
@@ -366,9 +374,10 @@ def _exact(
     index, weight, inside, n, accepts = kn.masked(
         c.logits, c.w, c.top, c.log_total, c.known, soft, rng.random()
     )
-    inside = min(inside, 0.0)
-    if c.values is None:
-        weight = inside
+    if c.graded:
+        inside = weight
+    else:
+        weight = inside = min(inside, 0.0)
     status = "exhausted" if accepts else "dead"
     return WeightedDraw(index, weight, (inside, inside), n, accepts, n - accepts, status, 0.0)
 

@@ -227,3 +227,27 @@ def test_certain_bounds_are_in_order():
             x, lambda i: i != 3, n_accepts=20, seed=seed
         ).log_bounds
         assert lower <= upper <= 0
+
+
+def test_bounds_hold_what_the_weight_of_soft_values_estimates():
+    rng = np.random.default_rng(5)
+    for scale in (0.01, 1.0, 40.0):
+        p, c = rng.dirichlet(np.ones(30)), scale * rng.random(30) * (np.arange(30) % 3 > 0)
+        x, truth = np.log(p), math.log(p @ c)
+        for seed in range(20):
+            for options in ({}, {"max_evaluations": 4}, {"n_accepts": 25}):
+                one = smw.weighted_rejection(x, c, method="set", seed=seed, **options)
+                lower, upper = one.log_bounds
+                asked = smw.weighted_rejection(
+                    x, lambda i, c=c: c[i], method="set", seed=seed, **options
+                )
+                assert asked.log_bounds == one.log_bounds
+                assert lower - 1e-12 <= truth <= upper + 1e-12
+        every = smw.weighted_rejection(x, c, method="exact", seed=1)
+        whole = smw.weighted_rejection(x, c, method="set", n_accepts=31, seed=1)
+        assert every.log_bounds == pytest.approx((truth, truth), abs=1e-12)
+        assert whole.status == "exhausted"
+        assert whole.log_bounds == pytest.approx((truth, truth), abs=1e-12)
+    # answers that are bools are no soft values
+    hard = smw.weighted_rejection(x, lambda i: i % 3 > 0, method="set", seed=1).log_bounds
+    assert hard[0] <= math.log(p[np.arange(30) % 3 > 0].sum()) <= hard[1] <= 0
