@@ -18,9 +18,11 @@ from .constraints import Automaton, Constraint, size_of, truth
 from .draw import FAR, Context, Plan, context_of, run, wrong_with
 from .languages import Language
 
-__all__ = ["TRACES", "Prefix", "Setup", "island"]
+__all__ = ["NOTHING_ALLOWED", "NOT_WHOLE", "NO_MASS", "TRACES", "Prefix", "Setup", "island"]
 
 RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
+# why a particle died; the fourth reason is the potential
+NOTHING_ALLOWED, NO_MASS, NOT_WHOLE, FORBIDDEN = range(4)
 TRACES = {  # by time
     "ess": float,
     "dead": int,
@@ -111,6 +113,7 @@ class Node:
     final: bool
     after: dict[int, Any] = field(default_factory=dict)
     calls: int = 0
+    began: bool = False  # whether an item was allowed, but left no valid whole at the last place
 
     def allows(self, item: int) -> bool:
         """Whether an item may come next."""
@@ -119,7 +122,10 @@ class Node:
             return truth(self.constraint.complete(self.state), "constraint", self.state)
         c = self.constraint
         new = c.step(self.state, item)
-        if new is None or (self.final and not truth(c.complete(new), "constraint", new)):
+        if new is None:
+            return False
+        if self.final and not truth(c.complete(new), "constraint", new):
+            self.began = True
             return False
         self.after[item] = new
         return True
@@ -137,6 +143,7 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
     n, length = setup.n, setup.length
     p, log_block = _begun(setup), 0.0
     trace: dict[str, np.ndarray] = {name: np.zeros(length, kind) for name, kind in TRACES.items()}
+    trace["deaths"] = np.zeros((length, 4), np.int64)
     prefixes: list[Prefix] = [()]
     size = 0
     for t in range(length):
@@ -149,7 +156,7 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
         prefixes = step.prefixes
         target, drawn = _laws(setup, prefixes, size)
         size = target.shape[1]
-        items, log_steps, spread, trace["evaluations"][t] = _draw(setup, rng, p, step, drawn)
+        items, log_steps, spread, why, trace["evaluations"][t] = _draw(setup, rng, p, step, drawn)
         if setup.weighted:
             before = p.log_w[active]
             p.log_w[active] += log_steps
@@ -161,7 +168,10 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
         p.sequences[active, t] = items
         p.key[active] = step.node * size + items
         p.over[active] = final or (setup.end is not None and items == setup.end)
+        died = p.log_w[active] == -np.inf
         _guide(setup, p, step, items)
+        why[~died] = FORBIDDEN
+        trace["deaths"][t] = np.bincount(why[p.log_w[active] == -np.inf], minlength=4)
         trace["dead"][t] = np.count_nonzero(p.log_w == -np.inf)
         if trace["dead"][t] == n:
             trace["dead"][t:] = n
@@ -258,15 +268,20 @@ def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None
 
 def _draw(
     setup: Setup, rng: np.random.Generator, p: Particles, step: Step, logits: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Items (-1: none was found), log weights and their relative variances, calls."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """Items (-1: none was found), log weights and their relative variances, reasons, calls."""
     constraint, end, final = setup.constraint, setup.end, step.final
     size = step.active.size
+    why = np.full(size, NO_MASS)
     if setup.table is not None:
         states = p.states[step.first]
         items, log_steps = _by_table(rng, setup.table, states, logits, step.node, end, final)
+        for i in np.flatnonzero(items < 0).tolist():
+            m = step.node[i]
+            allowed = _allowed(setup.table, states[m], end, final)
+            why[i] = _reason(setup.table, states[m], logits[m], allowed, end, final, False)
         p.states[step.active] = setup.table.table[p.states[step.active], items]
-        return items, log_steps, np.zeros(size), 0
+        return items, log_steps, np.zeros(size), why, 0
     last = final and end is not None
     how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if last else setup.how
     nodes = [
@@ -283,8 +298,32 @@ def _draw(
                 found.relative_variance,
             )
             p.states[step.active[i]] = nodes[m].state_after(found.index)
+        else:
+            maybe = nodes[m].context.known != kn.REJECTED
+            state, began = nodes[m].state, nodes[m].began
+            why[i] = _reason(constraint, state, logits[m], maybe, end, final, began)
     # some methods can't tell the variance
-    return items, log_steps, np.nan_to_num(spread), sum(node.calls for node in nodes)
+    return items, log_steps, np.nan_to_num(spread), why, sum(node.calls for node in nodes)
+
+
+def _reason(
+    constraint: Constraint,
+    state: Any,
+    logits: np.ndarray,
+    maybe: np.ndarray,
+    end: int | None,
+    final: bool,
+    began: bool,
+) -> int:
+    """Why no item was found; those that were not refused are `maybe` allowed."""
+    possible = logits > -np.inf
+    if final and end is not None:
+        began = bool(possible[end] or not maybe[end])
+    elif final and isinstance(constraint, Automaton):
+        began = bool(possible[constraint.table[state] >= 0].any())
+    if began:
+        return NOT_WHOLE
+    return NO_MASS if maybe[~possible].any() else NOTHING_ALLOWED
 
 
 def _known(setup: Setup, state: object, logits: np.ndarray, final: bool) -> Context:

@@ -25,7 +25,7 @@ from ..randomness import seed_sequence
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .constraints import Automaton, Constraint, predicate, truth
 from .draw import Seed, plan
-from .islands import TRACES, Prefix, Setup, island
+from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island
 from .languages import Language
 
 if TYPE_CHECKING:
@@ -61,7 +61,11 @@ class WeightedSequences:
         ``chi_square`` of the language from the proposal, ``rare_chi_square``, its part on items of
         which all islands together hardly draw any, and ``relative_variance`` of the island's
         estimate by the draws of this time, as their weights tell it. By island and particle:
-        ``ancestors``, the particle it descends from.
+        ``ancestors``, the particle it descends from. By island, time and reason: ``deaths``,
+        how many died because no item was allowed, because none that was has mass in the language,
+        because the last place left them without an end, or no valid whole, and by the potential.
+    dead : list of tuple of int
+        Prefixes of the particles that are dead in the end, in their order.
     """
 
     sequences: list[tuple[int, ...]] = field(repr=False)
@@ -72,6 +76,7 @@ class WeightedSequences:
     n_particles: int
     cost: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
+    dead: list[tuple[int, ...]] = field(repr=False, default_factory=list)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Effective sample size item by item, see `smcweights.plots.sequences`."""
@@ -280,12 +285,12 @@ def constrained_sequences(
     ModelError
         The language or constraint returned something wrong.
     ValueError, TypeError
-        An argument is wrong.
+        An argument is wrong, or no sequence of this length satisfies the automaton.
 
     Warns
     -----
     PrecisionWarning
-        Every particle died, or few islands carry the weight.
+        Every particle died (it says where most did, and why), or few islands carry the weight.
 
     References
     ----------
@@ -319,6 +324,7 @@ def constrained_sequences(
         twist=_of_prefix("twist", twist),
         weighted=check.flag("weights", weights),
     )
+    _check_length(constraint, setup.length, setup.end)
     given = {name: getattr(setup, name) for name in GIVEN}
     arguments = {
         **{name: None if one is None else signature(one) for name, one in given.items()},
@@ -346,18 +352,16 @@ def constrained_sequences(
         root = opened.root
         found = opened.map("islands", [(root, i) for i in range(setup.islands)])
     log_w = np.concatenate([f["log_w"] for f in found])
-    rows = (row for f in found for row in f["sequences"])
-    traces = {key: np.stack([f[key] for f in found]) for key in (*TRACES, "ancestors")}
+    prefixes = [tuple(row[row >= 0].tolist()) for f in found for row in f["sequences"]]
+    traces = {key: np.stack([f[key] for f in found]) for key in (*TRACES, "deaths", "ancestors")}
     cost = {
         "evaluations": int(traces["evaluations"].sum()),
         "seconds": time.perf_counter() - began,
         "islands": setup.islands,
     }
     out = WeightedSequences(
-        sequences=[
-            tuple(row[row >= 0].tolist()) if w > -np.inf else ()
-            for row, w in zip(rows, log_w, strict=True)
-        ],
+        sequences=[x if w > -np.inf else () for x, w in zip(prefixes, log_w, strict=True)],
+        dead=[prefixes[i] for i in np.flatnonzero(log_w == -np.inf)],
         log_weights=log_w,
         log_evidence=None,
         status="dead" if log_w.max() == -np.inf else "ok" if weights else "biased",
@@ -367,7 +371,7 @@ def constrained_sequences(
         provenance=provenance(NAME, root, arguments),
     )
     if out.status == "dead":
-        tell(NAME, [DEAD])
+        tell(NAME, [_no_survivor(traces["deaths"].sum(0), setup)])
     if out.status != "ok":
         return out
     log_evidence = _log_evidence(out, setup, np.array([float(f["log_z"]) for f in found]))
@@ -376,9 +380,56 @@ def constrained_sequences(
 
 
 LOCAL = Caution("local-decoding", "weights=False: the mean is that of local decoding, a biased law")
-DEAD = Caution(
-    "no-survivor", "every particle died: more particles, or a twist or proposal, would help"
-)
+
+
+def _no_survivor(deaths: np.ndarray, setup: Setup) -> Caution:
+    """Where and why most particles died, by counts of places and reasons."""
+    place, reason = map(int, np.unravel_index(deaths.argmax(), deaths.shape))
+    some = f"{deaths[place, reason]} of {setup.n * setup.islands}"
+    remedy = "more particles, or a twist or proposal, would help"
+    if reason != NOT_WHOLE:
+        why = {
+            NOTHING_ALLOWED: "where no item is allowed",
+            NO_MASS: "where the language gives what may be allowed no mass",
+        }.get(reason, "where the potential forbids what was drawn")
+        text = f"{some} at place {place + 1}, {why}"
+        if place == 0:
+            remedy = "no number of particles would help where no sequence can begin"
+    elif setup.end is None:
+        text = f"none was a valid whole at place {setup.length}, where {some} were still alive"
+    else:
+        text = f"none ended within {setup.length} places; {some} were still alive"
+        remedy = "a larger max_length would help, or a twist or proposal that leads to the end"
+    return Caution("no-survivor", f"every particle died, {text}: {remedy} (see dead)")
+
+
+def _check_length(constraint: Constraint, length: int, end: int | None) -> None:
+    """Refuse an automaton that no sequence of this length satisfies."""
+    if not isinstance(constraint, Automaton) or (end or 0) >= constraint.table.shape[1]:
+        return
+    table, accepting = constraint.table, constraint.accepting
+    if end is not None:
+        table = np.delete(table, end, axis=1)
+
+    def after(states: np.ndarray) -> np.ndarray:
+        found = np.zeros_like(states)
+        found[table[states][table[states] >= 0]] = True
+        return found
+
+    states, places = np.arange(len(table)) == constraint.initial, 0
+    while places < length if end is None else not accepting[states].any():
+        before, places = states, places + 1
+        states = after(states) if end is None else states | after(states)
+        if (states == before).all():
+            break
+    if not accepting[states].any():
+        what = f"{length} items" if end is None else "any number of items"
+        raise ValueError(f"constraint: no valid sequence has {what} (max_length: {length})")
+    if end is not None and places >= length:
+        raise ValueError(
+            f"max_length: {length}; the shortest valid sequence has {places + 1} items, the end "
+            "included"
+        )
 
 
 def _speaks(name: str, given: Language) -> Language:

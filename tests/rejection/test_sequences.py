@@ -249,3 +249,77 @@ def test_a_proposal_that_draws_everything_is_no_reason_to_warn():
         out = smw.constrained_sequences(chain, machine, 40, 6, proposal=flat, seed=seed)
         assert out.traces["chi_square"].sum(1).mean() > 1
         assert abs(out.log_evidence.value - truth) < 7 * out.log_evidence.standard_error
+
+
+FLAT = independent(np.full(3, 1 / 3))  # a, b and the end
+
+
+@pytest.mark.parametrize(
+    ("change", "said", "reason", "place"),
+    [
+        ({"constraint": lambda p, i: False}, "no item is allowed: no number of particles", 0, 0),
+        ({"constraint": lambda p, i: len(p) < 2}, "100 of 100 at place 3, where no item", 0, 2),
+        (
+            {"constraint": lambda p, i: i != 2, "end": 2},
+            "none ended within 4 places; 100 of 100 were still alive: a larger max_length",
+            2,
+            3,
+        ),
+        (
+            {"constraint": smw.constraints.predicate(lambda p, i: True, lambda s: False)},
+            "none was a valid whole at place 4, where 100 of 100 were still alive",
+            2,
+            3,
+        ),
+        (
+            {"constraint": smw.constraints.automaton([[-1, -1, 1], [1, 1, 1]], [1])},
+            "at place 1, where the language gives what may be allowed no mass",
+            1,
+            0,
+        ),
+        (
+            {"constraint": lambda p, i: True, "potential": lambda p: -math.inf},
+            "at place 1, where the potential forbids",
+            3,
+            0,
+        ),
+    ],
+    ids=range(6),
+)
+def test_every_death_has_its_reason_and_its_prefix(change, said, reason, place):
+    language = independent(np.array([0.5, 0.5, 0.0])) if reason == 1 else FLAT
+    given = {"language": language, "n_particles": 25, "max_length": 4, "islands": 4, **change}
+    with pytest.warns(smw.PrecisionWarning, match=said):
+        out = smw.constrained_sequences(**given, seed=1)
+    deaths = out.traces["deaths"].sum(0)
+    assert deaths[place, reason] == deaths.sum() == 100
+    assert [len(prefix) for prefix in out.dead] == [place + (reason == 3)] * 100
+
+
+@pytest.mark.parametrize("end", [None, 2])
+def test_deaths_are_counted_where_they_come(end):
+    # from b nothing leads on; a third of the particles die at each place but the first
+    table = smw.constraints.predicate(lambda p, i: 1 not in p and i < 3, lambda s: 1 not in s)
+    machine = smw.constraints.automaton([[0, 1, 0], [2, 2, 2], [2, 2, 2]], [0])
+    for constraint in (table, machine):
+        out = smw.constrained_sequences(
+            FLAT, constraint, 50, 4, end=end, islands=4, ess_threshold=0, seed=1
+        )
+        dead = np.count_nonzero(out.log_weights == -np.inf)
+        assert out.traces["deaths"].sum() == dead == len(out.dead)
+        newly = np.diff(out.traces["dead"], axis=1, prepend=0)
+        assert (out.traces["deaths"].sum(2) == newly).all()
+
+
+def test_a_length_that_no_sequence_has_is_refused_before_the_run():
+    chain = smw.constraints.automaton([[1, 0, 0], [2, 1, 1], [2, 2, 2]], [2])
+    with pytest.raises(ValueError, match="max_length: 2; the shortest valid sequence has 3 items"):
+        smw.constrained_sequences(FLAT, chain, 10, 2, end=2, seed=1)
+    assert smw.constrained_sequences(FLAT, chain, 400, 3, end=2, seed=1).status == "ok"
+    even = smw.constraints.automaton([[1, 1, 1], [0, 0, 0]], [0])
+    with pytest.raises(ValueError, match="no valid sequence has 3 items"):
+        smw.constrained_sequences(FLAT, even, 10, 3, seed=1)
+    assert smw.constrained_sequences(FLAT, even, 10, 4, seed=1).status == "ok"
+    only = smw.constraints.automaton([[-1, -1, 1], [1, 1, 1]], [1])
+    with pytest.raises(ValueError, match="no valid sequence has any number of items"):
+        smw.constrained_sequences(FLAT, only, 10, 3, end=2, seed=1)
