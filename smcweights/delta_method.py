@@ -55,13 +55,18 @@ def linearised(f: Callable[[Array], Any] | ArrayLike, value: Array, error: Array
                 f"linear map: got shape {slopes.shape}; expected (K, {value.size}) or "
                 f"({value.size},)"
             )
-        return Line(slopes @ np.atleast_1d(value), slopes, np.zeros(slopes.shape))
+        lost = np.isnan(np.atleast_1d(value))
+        moved = np.asarray(slopes @ np.where(lost, 0.0, value))
+        moved[(slopes[..., lost] != 0).any(axis=-1)] = np.nan
+        return Line(moved, slopes, np.zeros(slopes.shape))
     with _compat.enable_x64() if "jax" in sys.modules else contextlib.nullcontext():
         raw = f(value.copy())
     traced = type(raw).__module__.partition(".")[0] in ("jax", "jaxlib")
     with _compat.enable_x64() if traced else contextlib.nullcontext():
         centre = _called(f, value.copy())
-        _require_finite("value", centre)
+        # what is made of an undefined value is undefined, and the rest is not
+        excused = np.isnan(centre) & np.isnan(value).any()
+        _require_finite("value", centre, excused)
         probe = partial(_moved, f, value, centre.shape)
         if traced:
             import jax
@@ -70,7 +75,7 @@ def linearised(f: Callable[[Array], Any] | ArrayLike, value: Array, error: Array
             slopes = slopes.reshape((*centre.shape, value.size))
         else:
             slopes = _central_differences(probe, value, error)
-        _require_finite("derivative", slopes)
+        _require_finite("derivative", slopes, excused[..., None])
         curvature = np.zeros(slopes.shape)
         for j, step in enumerate(np.atleast_1d(error)):
             if step > 0:
@@ -109,9 +114,10 @@ def _moved(
     return result
 
 
-def _require_finite(what: str, content: Array) -> None:
-    if not np.isfinite(content).all():
-        where = [int(i) for i in np.argwhere(~np.isfinite(content))[0]]
+def _require_finite(what: str, content: Array, excused: NDArray[np.bool_]) -> None:
+    wrong = ~np.isfinite(content) & ~excused
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
         raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
 
 
@@ -120,9 +126,8 @@ def _central_differences(
 ) -> NDArray[np.float64]:
     """Derivatives by each component, shape (..., J), of the function that `probe` moves."""
     columns = []
-    for j, (v, s) in enumerate(
-        zip(np.atleast_1d(np.abs(value)), np.atleast_1d(np.nan_to_num(error)), strict=True)
-    ):
+    sizes, errors = (np.atleast_1d(np.nan_to_num(a)) for a in (np.abs(value), error))
+    for j, (v, s) in enumerate(zip(sizes, errors, strict=True)):
         # the slope is wanted at the scale of the error; below it, rounding in a large f would hide
         # a small component. A second, shorter step is for functions that end near the value.
         small = np.cbrt(np.finfo(float).eps)

@@ -48,7 +48,7 @@ class Estimate:
     Parameters
     ----------
     value : array_like, shape () or (J,)
-        The estimate; finite.
+        The estimate; finite, or NaN where it is not defined (0/0) and has no standard error.
     covariance : array_like, shape () or (J, J), optional
         Covariance of the ESTIMATOR (not of a draw): symmetric, positive semi-definite, finite. A
         component without standard error has NaN in its whole row and column.
@@ -176,6 +176,8 @@ class Estimate:
             if isinstance(content, np.ndarray):
                 content.flags.writeable = False
             object.__setattr__(self, name, content)
+        if np.isnan(v).any() and not np.isnan(self.variance[np.isnan(v)]).all():
+            arguments.finite("value", value)
 
     @property
     def covariance(self) -> Array:

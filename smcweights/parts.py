@@ -20,8 +20,10 @@ Mask = NDArray[np.bool_]
 
 
 def value(given: ArrayLike) -> Array:
-    """One number or a vector of them, finite."""
-    v = finite("value", given)
+    """One number or a vector of them, finite, or NaN where `Estimate` allows it."""
+    v = real("value", given)
+    if np.isinf(v).any():
+        finite("value", given)
     if v.ndim > 1 or v.size == 0:
         raise ValueError(f"value: got shape {v.shape}; expected () or (J,) with J >= 1")
     return v

@@ -168,3 +168,16 @@ def test_wrong_names_are_refused_before_the_function_is_called():
     with pytest.raises(TypeError, match="names: got 7"):
         example().apply(lambda v: called.append(v), names=[7])
     assert not called
+
+
+def test_what_is_undefined_stays_so_and_takes_nothing_with_it():
+    """(NaN, 2, 3) with errors (none, 0.1, 0.2): functions of the others keep their errors."""
+    est = Estimate([np.nan, 2.0, 3.0], [[np.nan] * 3, [np.nan, 0.01, 0.0], [np.nan, 0.0, 0.04]])
+    for f in (lambda v: np.array([v[0] + v[1], v[1] * v[2]]), [[1, 1, 0], [0, 3, 2]]):
+        moved = est.apply(f)
+        assert np.isnan(moved.value[0]) and np.isnan(moved.standard_error[0])
+        np.testing.assert_allclose(moved.standard_error[1] ** 2, 9 * 0.01 + 4 * 0.04)
+    with pytest.raises(ModelError, match="not finite"):
+        est.apply(lambda v: np.array([1.0, np.inf]))
+    with pytest.raises(ValueError, match=r"value: nan at index \[0\]; expected finite"):
+        Estimate([np.nan, 1.0], np.eye(2))

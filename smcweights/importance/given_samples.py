@@ -15,7 +15,7 @@ from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
-from .indices import SobolIndices, parts_of
+from .indices import SobolIndices, constant, parts_of
 from .laws import as_law
 from .marginals import default_names
 from .pairs import ORDERS, PickFreeze, output_names
@@ -71,12 +71,13 @@ def sobol_from_sample(
         Wrong shapes, too few rows, repeated rows, or numbers that are not finite; the message says
         where.
     DegeneracyError
-        An output does not vary.
+        No output varies. One that doesn't, among others that do, has NaN for its indices.
 
     Warns
     -----
     PrecisionWarning
-        Total indices were asked for: they have no standard error; or inputs are dependent.
+        Total indices were asked for: they have no standard error; or inputs are dependent, or one
+        of several outputs does not vary.
 
     References
     ----------
@@ -103,21 +104,29 @@ def sobol_from_sample(
     centre = outcomes.mean(0)
     outcomes = outcomes - centre
     variance = (outcomes**2).mean(0)
-    if not (variance > (1e-13 * np.abs(centre)) ** 2).all():
-        raise DegeneracyError(f"output {outputs[int(np.argmin(variance))]!r} does not vary")
+    flat = ~(variance > (1e-13 * np.abs(centre)) ** 2)
+    if flat.all():
+        raise DegeneracyError(f"output {outputs[0]!r} does not vary, and no other one does")
     rank = _ranks(points, generator(root, "ties"))
     cautions = _dependence(rank, plan.inputs)
+    if flat.any():
+        cautions.append(constant(outputs, flat, n))
+    undefined = np.full(d, np.nan)
     values: list[float] = []
     influence, noise = [np.empty((n, 0))], [np.empty(0)]
     if "first" in plan.order:
-        for y_k, v_k in zip(outcomes.T, variance, strict=True):
-            value, of_rows, extra = _by_ranks(rank, y_k, v_k)
+        for y_k, v_k, flat_k in zip(outcomes.T, variance, flat, strict=True):
+            value, of_rows, extra = (
+                (undefined, np.full((n, d), np.nan), undefined)
+                if flat_k
+                else _by_ranks(rank, y_k, v_k)
+            )
             values.extend(value)
             influence.append(of_rows)
             noise.append(extra)
     if "total" in plan.order:
-        for y_k in outcomes.T:
-            values.extend(_by_neighbours(rank, y_k))
+        for y_k, flat_k in zip(outcomes.T, flat, strict=True):
+            values.extend(undefined if flat_k else _by_neighbours(rank, y_k))
         text = (
             "total indices from a given sample have no standard error: the distance between "
             "neighbours biases them by an unknown amount; calls of the model (sobol_indices) give "

@@ -6,6 +6,8 @@ have intervals too.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,15 +15,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cautions import Caution
-from ..errors import DegeneracyError
+from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
-from .pairs import ORDERS, Pairs, PickFreeze
+from .pairs import ORDERS, Pairs, PickFreeze, varies
+from .verdict import listed
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["SobolIndices", "indices_of", "joint_indices", "parts_of"]
+__all__ = [
+    "SobolIndices",
+    "constant",
+    "defined",
+    "from_means",
+    "indices_of",
+    "joint_indices",
+    "parts_of",
+    "retold",
+]
 
 Array = np.ndarray
 SETTLED = 0.01  # half-width at which an index near zero is as good as zero
@@ -150,7 +162,7 @@ def _negatives(indices: Estimate, level: float) -> list[str]:
     _, upper = indices.interval(level)
     lines = []
     for name, value, end in zip(indices.names, indices.value, upper, strict=True):
-        if value >= 0:
+        if not value < 0:
             continue
         shown = f"{name} = {value:.2g}: "
         half = end - value
@@ -166,7 +178,7 @@ def _negatives(indices: Estimate, level: float) -> list[str]:
                 shown + f"but its {level:.0%} interval lies below zero, which happens to a valid "
                 "interval by chance; if it persists with another seed, look for noise in the model"
             )
-        elif indices.cautions:
+        elif {caution.code for caution in indices.cautions} - {"constant-output"}:
             lines.append(shown + "its interval is not to be trusted, see the warnings")
         elif half <= SETTLED:
             lines.append(shown + f"the {level:.0%} interval says it is below {end:.1g}: settled")
@@ -210,19 +222,56 @@ def indices_of(means: Estimate, pairs: Pairs, scalar: bool, method: str) -> Sobo
 
 
 def joint_indices(means: Estimate, pairs: Pairs) -> Estimate:
-    """All indices from the estimated means, by the delta method."""
-    outputs, centre = pairs.outputs, pairs.centre
-    values = means.value.reshape(len(outputs), -1)
-    variance = values[:, 1] - values[:, 0] ** 2
-    if not (variance > 1e-13 * np.maximum(values[:, 1], (1e-8 * centre) ** 2)).all():
-        at = int(np.argmin(variance))
+    """All indices from the estimated means, by the delta method; NaN of what doesn't vary."""
+    outputs, centre, calls = pairs.outputs, pairs.centre, means.cost["evaluations"]
+    flat = ~varies(means.value.reshape(len(outputs), -1), centre)
+    if flat.all():
         raise DegeneracyError(
-            f"output {outputs[at]!r} has no variance that could be shared out after "
-            f"{means.cost['evaluations']:,} calls: estimated {variance[at]:.3g}"
+            f"output {outputs[0]!r} has no variance that could be shared out after {calls:,} calls"
+            + (", and no other one has" if len(outputs) > 1 else "")
         )
+    if flat.any():
+        means = means.revised(cautions=[*means.cautions, constant(outputs, flat, calls)])
     # of the plan alone: what is applied is part of the provenance, and the draws are not
     indices = partial(pairs.plan.indices, outputs=len(outputs))
-    return means.apply(indices, names=pairs.names)
+    undefined = np.repeat(flat, len(means) // len(outputs))
+    return from_means(means, undefined, indices, pairs.names)
+
+
+def from_means(
+    means: Estimate, undefined: Array, indices: Callable[[Array], Array], names: list[str]
+) -> Estimate:
+    """Indices from means, of which some are ``undefined``: NaN where these matter."""
+    if undefined.any():
+        value = np.where(undefined, np.nan, means.value)
+        if means.factor is not None:
+            factor = np.where(undefined[:, None], np.nan, means.factor)
+            means = means.revised(value=value, factor=factor)
+        else:
+            apart = undefined[:, None] | undefined
+            covariance = np.where(apart, np.nan, means.covariance)
+            means = means.revised(value=value, covariance=covariance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        return means.apply(indices, names=names)
+
+
+def retold(indices: Estimate, cautions: Sequence[Caution]) -> Estimate:
+    """The same indices with other cautions."""
+    kept = {k: v for k, v in indices.diagnostics.items() if k != "warnings"}
+    return indices.revised(cautions=cautions, diagnostics=kept)
+
+
+def constant(outputs: Sequence[str], flat: Array, calls: int) -> Caution:
+    """What to say of outputs that did not vary."""
+    text = f"did not vary in {calls:,} calls: NaN for its indices, which are 0/0"
+    return Caution("constant-output", f"output {listed(outputs, flat)}: {text}")
+
+
+def defined(indices: Estimate) -> Estimate:
+    """The indices without those of outputs that don't vary."""
+    known = np.isfinite(indices.value)
+    return indices if known.all() else indices[np.flatnonzero(known).tolist()]
 
 
 def parts_of(joint: Estimate, plan: PickFreeze, outputs: tuple[str, ...]) -> dict[str, Any]:

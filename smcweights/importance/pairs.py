@@ -31,6 +31,7 @@ __all__ = [
     "independent_law",
     "output_names",
     "pick_freeze",
+    "varies",
 ]
 
 Array = np.ndarray
@@ -206,6 +207,12 @@ def independent_law(law: object) -> Law:
             "independent inputs: a list or dict of univariate distributions"
         )
     return law
+
+
+def varies(means: Array, centre: Array) -> Array:
+    """Which outputs (K,) have a variance to share out, by their mean terms (K, J)."""
+    variance = means[:, 1] - means[:, 0] ** 2
+    return variance > 1e-13 * np.maximum(means[:, 1], (1e-8 * centre) ** 2)
 
 
 def output_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:

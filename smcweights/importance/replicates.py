@@ -20,7 +20,7 @@ from ..randomness import generator
 from ..weights import pareto_k
 from .integrand import Integrand, call_integrand, checked_first, checked_table
 from .laws import Law
-from .pairs import PickFreeze
+from .pairs import PickFreeze, varies
 from .sparse_polynomials import ROWS_PER_TABLE, ProductBasis, Rows, SparsePolynomial, fit_sparse
 
 __all__ = [
@@ -79,7 +79,10 @@ class Replicates:
         return self.count * self.size * self.plan.calls
 
     def means(self, centre: Array) -> tuple[Array, float]:
-        """Mean terms of each replicate, (R, K, J), and to how many equal pairs V is due."""
+        """Mean terms of each replicate, (R, K, J), and to how many equal pairs V is due.
+
+        The fewest of all outputs that vary.
+        """
         y = np.moveaxis(self.y - centre, 2, 1)
         table = np.stack([self.plan.terms(one).mean(0) for one in y])
         squares = self._squares(centre)
@@ -87,7 +90,8 @@ class Replicates:
         effective = np.divide(
             squares.sum(0) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0
         )
-        return table, float(effective.min())
+        effective = effective[varies(table.mean(0), centre)]
+        return table, float(effective.min()) if len(effective) else 0.0
 
     def _squares(self, centre: Array) -> Array:
         """Squared outputs of each pair, (R n, K)."""

@@ -12,18 +12,19 @@ Reference: reverse importance sampling, as in Demange-Chryst, Bachoc & Morio (20
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..cautions import Caution, tell
-from ..errors import DegeneracyError
+from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import seed_sequence
 from ..regression import Choice
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
-from .indices import SobolIndices
+from .indices import SobolIndices, from_means, retold
 from .laws import Law
 from .means import Mean, Regression, corrected_mean
 from .pairs import Pairs, doubled_law
@@ -272,14 +273,29 @@ def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimat
     if pairs.means is None:
         return _sobol_of_points(found, pairs, named, names, least_effective)
     doubled = {name or "law": doubled_law(law) for name, law in named.items()}
-    moved = reweight(pairs.means, doubled, least_effective=least_effective)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        moved = reweight(pairs.means, doubled, least_effective=least_effective)
 
     plan, outputs = pairs.plan, len(pairs.outputs)
 
     def indices(means: np.ndarray) -> np.ndarray:
         return np.concatenate([plan.indices(m, outputs) for m in np.split(means, count)])
 
-    return moved.apply(indices, names=names)
+    undefined = np.tile(np.repeat(_flat(found), len(moved) // (count * outputs)), count)
+    under = from_means(moved, undefined, indices, names)
+    # an output that doesn't vary is never hit, and has no index that could lack an error
+    lost = np.isnan(under.standard_error[np.isfinite(under.value)]).any()
+    under = retold(under, [c for c in under.cautions if lost or c.code != "no-hit"])
+    tell("reweight", under.cautions)
+    return under
+
+
+def _flat(found: SobolIndices) -> np.ndarray:
+    """Which outputs (K,) did not vary, and have no indices."""
+    part = found.first or found.total or found.second
+    assert part is not None
+    return np.isnan(part.value.reshape(len(found.outputs), -1)[:, 0])
 
 
 def _sobol_of_points(
@@ -327,6 +343,8 @@ def _sobol_of_points(
         # the weights' own mean is 1: dividing by it takes most of their noise away
         return np.concatenate([plan.indices(m[1:] / m[0], outputs) for m in np.split(v, count)])
 
-    moved = together.apply(ratios, names=names)
-    tell("reweight", worth.cautions)
+    of_terms = np.repeat(_flat(found), terms.shape[2] // outputs)
+    undefined = np.tile(np.concatenate([[False], of_terms]), count)
+    moved = from_means(together, undefined, ratios, names)
+    tell("reweight", moved.cautions)
     return moved

@@ -43,7 +43,7 @@ from ..provenance import described, provenance
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
-from .indices import SobolIndices, indices_of, joint_indices
+from .indices import SobolIndices, defined, indices_of, joint_indices
 from .integrand import Integrand
 from .pairs import (
     Groups,
@@ -53,6 +53,7 @@ from .pairs import (
     independent_law,
     output_names,
     pick_freeze,
+    varies,
 )
 from .replicates import (
     REPLICATES,
@@ -137,14 +138,15 @@ def sobol_indices(
     ModelError
         The model returned a wrong shape, NaN or infinity; the message names the input.
     DegeneracyError
-        The output did not vary.
+        No output varied. One that doesn't, among others that do, has NaN for its indices.
     ValueError, TypeError
         An argument is wrong, or the inputs are dependent.
 
     Warns
     -----
     PrecisionWarning
-        The precision was not reached, or a standard error can't be promised.
+        The precision was not reached, a standard error can't be promised, or one of several
+        outputs did not vary.
 
     References
     ----------
@@ -292,6 +294,16 @@ class _Work:
         """Of the polynomials."""
         return product_basis(self.pairs.law)
 
+    def explained(self, used: list[list[SparsePolynomial]]) -> float:
+        """Least share of the variance that polynomials explain, of any output that varies."""
+        varied = np.flatnonzero(self.varied())
+        return min((p.explained for k in varied for p in used[k]), default=0.0)
+
+    def varied(self) -> Array:
+        """Outputs (K,) that vary at the points there are."""
+        centre = self.pairs.centre
+        return varies(self.replicates.means(centre)[0].mean(0), centre)
+
     def corrected(self) -> tuple[Array, list[list[SparsePolynomial]]]:
         """Mean terms with polynomials at the points there are; asked for more than once."""
         at = self.replicates.count, self.replicates.size
@@ -333,7 +345,7 @@ class _Work:
             assert found is not None
             pairs, calls = self.replicates.count * self.replicates.size, self.replicates.calls
             # points double
-            return Standing.of(found.indices, level, pairs, calls + self.lost, calls)
+            return Standing.of(defined(found.indices), level, pairs, calls + self.lost, calls)
 
         cautions = until_precise(self.rule, size, stage, standing, "calls")
         assert found is not None
@@ -348,7 +360,7 @@ class _Work:
         explained = 0.0
         if polynomial:
             table, used = self.corrected()
-            explained = min(p.explained for one in used for p in one)
+            explained = self.explained(used)
             extra = {
                 "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
                 "polynomial_explains": [[p.explained for p in one] for one in used],
@@ -382,7 +394,7 @@ class _Work:
             joint = _quietly(joint_indices, _spread_of(table, **self.said("", 1)), self.pairs)
         except DegeneracyError:
             return math.inf
-        return float(joint.variance.max())
+        return float(np.nanmax(joint.variance))
 
     def by_importance(self) -> SobolIndices:
         """Result of importance sampling; the points at hand serve as the pilot that centres."""
@@ -402,7 +414,7 @@ class _Work:
 
         def standing(level: float) -> Standing:
             assert means is not None
-            found = _quietly(self.of_importance, means).indices
+            found = defined(_quietly(self.of_importance, means).indices)
             return Standing.of(found, level, rows, self.lost + rows * per, 100 * per)
 
         cautions = until_precise(self.rule, first, stage, standing, "calls")
@@ -414,12 +426,18 @@ class _Work:
         calls = self.lost + int(means.cost["evaluations"]) * self.pairs.plan.calls
         method = "adaptive importance sampling of pairs"
         of_means = dict(means.diagnostics)
+        outputs, centre = len(self.pairs.outputs), self.pairs.centre
+        unseen = np.zeros(len(means)) if means.trials is None else means.trials
+        varied = varies(means.value.reshape(outputs, -1), centre)
+        # of an output that never varied one caution tells
+        missed = unseen.reshape(outputs, -1)[varied].any()
+        told = [c for c in means.cautions if missed or c.code != "no-hit"]
         ours = Estimate(
             means.value,
             means.covariance,
             names=means.names,
             degrees_of_freedom=means.degrees_of_freedom,
-            cautions=[*means.cautions, *cautions],
+            cautions=[*told, *cautions],
             **self.said(method, calls, means=of_means),
         )
         kept = replace(self.pairs, means=means)
@@ -430,7 +448,9 @@ class _Work:
         replicates, pairs, most = self.replicates, self.pairs, self.rule.most
         per = pairs.plan.calls
         t = np.moveaxis(replicates.y - pairs.centre, 2, 0).reshape(per, -1, len(pairs.outputs))
-        terms = pairs.plan.terms(t)[..., 1:]
+        varied = self.varied()
+        # of outputs that vary, or of all where none does: it may do so seldom
+        terms = pairs.plan.terms(t)[:, varied if varied.any() else ~varied, 1:]
         terms = terms.reshape(len(terms), -1)
         size, square = np.abs(terms).mean(0), (terms**2).mean(0)
         self.concentration = float(
@@ -440,7 +460,7 @@ class _Work:
         few = share < IDLE and share * most / per < FEW_PAIRS
         if not few and self.concentration < CONCENTRATED:
             return False
-        if min(p.explained for one in self.corrected()[1] for p in one) > EXPLAINED:
+        if self.explained(self.corrected()[1]) > EXPLAINED:
             return False
         if few and most - replicates.calls >= LEAST_ROWS * per:
             return True
@@ -461,7 +481,7 @@ class _Work:
         calls = rows * self.pairs.plan.calls
         try:
             trial = _quietly(self.of_importance, pilot)
-            size = float(trial.indices.variance.max()) * calls
+            size = float(np.nanmax(trial.indices.variance)) * calls
         except DegeneracyError:
             size = ratio = 0.0
         self.variances = {"importance": size, "points": size * ratio}

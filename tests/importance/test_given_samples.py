@@ -54,6 +54,23 @@ def test_ties_of_a_discrete_input_are_ordered_at_random():
     assert (np.abs(z) < 5).all()
 
 
+def test_an_output_that_does_not_vary_costs_the_others_nothing():
+    """Alone, the other outputs have the same indices and errors."""
+    x = np.random.default_rng(1).random((500, 2))
+    y = np.stack([np.full(500, 3.0), x[:, 0] + x[:, 1], x[:, 0] + 2 * x[:, 1]], axis=1)
+    with pytest.warns(smw.PrecisionWarning) as seen:
+        found = smw.sobol_from_sample(x, y, seed=1)
+        alone = smw.sobol_from_sample(x, y[:, 1:], seed=1)
+    assert sum("output Y1: did not vary" in str(w.message) for w in seen) == 1
+    for part, other in ((found.first, alone.first), (found.total, alone.total)):
+        assert np.isnan(part.value[:2]).all() and np.isnan(part.standard_error[:2]).all()
+        np.testing.assert_array_equal(part.value[2:], other.value)
+    np.testing.assert_allclose(found.first.covariance[2:, 2:], alone.first.covariance, rtol=1e-12)
+    assert (np.abs(found.first.value[2:4] - 0.5) < 5 * found.first.standard_error[2:4]).all()
+    with pytest.raises(smw.DegeneracyError, match="'Y' does not vary"):
+        smw.sobol_from_sample(x, y[:, 0])
+
+
 @pytest.mark.parametrize(
     ("x", "y", "options", "message"),
     [

@@ -227,3 +227,38 @@ def test_names_that_are_no_strings_cost_no_calls():
 
     with pytest.raises(TypeError, match=r"names: got 3 among .*expected strings"):
         smw.sobol_indices(never, UNIT, 1_000, names=("a", 3))
+
+
+def series(x):
+    """3 + t k + t^2 b at t = 0, 1, 2: of k and b uniform, shares 0/0, 1/2 and 1/2, 1/5 and 4/5."""
+    t = np.array([0.0, 1.0, 2.0])
+    return 3.0 + t * x[:, [0]] + t**2 * x[:, [1]]
+
+
+@pytest.mark.parametrize("method", ["auto", "qmc", "importance"])
+def test_an_output_that_does_not_vary_costs_the_others_nothing(method):
+    truth = np.array([0.5, 0.5, 0.2, 0.8])
+    with pytest.warns(smw.PrecisionWarning) as seen:
+        found = smw.sobol_indices(
+            series, UNIT[:2], 2_000, method=method, names=["start", "mid", "end"], seed=1
+        )
+    assert len(seen) == 1 and "output start: did not vary" in str(seen[0].message)
+    for part in (found.first, found.total):
+        assert np.isnan(part.value[:2]).all() and np.isnan(part.standard_error[:2]).all()
+        error = np.abs(part.value[2:] - truth)
+        assert (error <= 5 * part.standard_error[2:] + 1e-12).all()
+    assert found.mean.value[0] == 3 and found.variance.value[0] == 0
+    assert "never negative" not in found.summary()
+    # under other laws, too: k uniform on [0, 0.9]
+    again = smw.reweight(found, {"X1": stats.uniform(0, 0.9), "X2": stats.uniform()})
+    first = again.value[:6]
+    share = 0.81 / np.array([1.81, 4.81])
+    assert np.isnan(first[:2]).all()
+    error = np.abs(first[[2, 4]] - share)
+    assert (error <= 5 * again.standard_error[[2, 4]]).all()
+
+
+def test_a_precision_is_reached_by_the_outputs_that_vary():
+    with pytest.warns(smw.PrecisionWarning, match="did not vary"):
+        found = smw.sobol_indices(series, UNIT[:2], precision=smw.Precision(absolute=0.05), seed=1)
+    assert found.indices.cost["evaluations"] < 10_000
