@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
-from itertools import chain
+from itertools import chain, count
 from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -34,7 +34,15 @@ from numpy.typing import ArrayLike
 
 from . import _compat, randomness
 
-__all__ = ["described", "digest", "fingerprint", "not_compared", "provenance", "signature"]
+__all__ = [
+    "described",
+    "digest",
+    "fingerprint",
+    "identity",
+    "not_compared",
+    "provenance",
+    "signature",
+]
 
 Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
 
@@ -46,6 +54,7 @@ _LIBRARIES = (
     os.path.dirname(__file__) + os.sep,
 )
 _ADDRESS = r" at 0x[0-9a-fA-F]+"
+_UNLIKE = count()
 _MISSED = "not compared: "
 _MOST_ENTRIES = 1_000_000  # read of what a function holds
 _QUICK = {type(None), bool, int, float, complex, str, bytes}
@@ -252,6 +261,24 @@ def signature(thing: object) -> str:
     found = reader.read(thing, name).hex()[:12]
     missed = f" ({_MISSED}{', '.join(sorted(reader.missed))})" if reader.missed else ""
     return f"{getattr(named, '__module__', '')}.{name} {found}{missed}"
+
+
+def identity(*things: object) -> str:
+    """A key to find again what was compiled from things: as long as their `signature` stays.
+
+    A new one each time where something can't be compared: it may have changed.
+
+    Examples
+    --------
+    >>> scale = [1.0]
+    >>> density = lambda z: -scale[0] * z**2
+    >>> before = identity(density)
+    >>> scale[0] = 2.0
+    >>> identity(density) == before
+    False
+    """
+    found = signature(things)
+    return f"{found} {next(_UNLIKE)}" if not_compared(found) else found
 
 
 def not_compared(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ... import _compat
 from ...errors import ModelError
+from ...provenance import identity
 from .. import models
 from ..checking import check_model
 from ..compilation import compiled, compiled_path_density
@@ -198,7 +199,7 @@ def gradients(
             f"densities: got {sorted(given)}; expected JAX functions under names of {DENSITIES}"
         )
     own = tuple(getattr(model, name) for name in DENSITIES)
-    key = (own, tuple(sorted(given.items())), model.state_dim is None, vector)
+    key = (identity(own, given), model.state_dim is None, vector)
     with _LOCK, _compat.enable_x64():
         if key not in _BUILT:
             functions = {}
@@ -244,8 +245,7 @@ def check_laws(
     if all(getattr(f, "__module__", "") == models.__name__ for f in own + samplers):
         # ready models, of which the tests of the package say more
         return
-    given = tuple(sorted((densities or {}).items()))
-    key = (own, samplers, given, model.theta.tobytes(), tuple(free), vector)
+    key = (identity(own, samplers, densities), model.theta.tobytes(), tuple(free), vector)
     if key in _CHECKED:
         return
     check_model(model, rows if vector else rows[:, 0], n_draws=DRAWS, seed=0)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +19,7 @@ from ...arguments import count, names_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
+from ...provenance import identity
 from ...randomness import Seed, generator
 from ...stopping import Precision
 from ...weights import pareto_k
@@ -253,7 +254,7 @@ def markov_score_climbing(
         "start": starts,
         "precision": precision,
     }
-    climbed = Climbed(target, family, n)
+    climbed = Climbed(target, family, n, identity(target, family))
     with open_run(
         partial(_climb, climbed, optimiser),
         executor=executor,
@@ -297,17 +298,14 @@ def _family_of(k: int) -> VariationalFamily:
     return gaussian_family(d)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Climbed:
     """A log density, the family that is fitted to it, and the draws of an iteration."""
 
-    target: LogDensity
-    family: VariationalFamily
-    n: int
-
-    def compiled(self) -> Compiled:
-        """Densities and scores in JAX, compiled once."""
-        return _compiled(self.target, self.family)
+    target: LogDensity = field(compare=False)
+    family: VariationalFamily = field(compare=False)
+    n: int = field(compare=False)
+    identity: str
 
 
 def _verdict(
@@ -322,7 +320,7 @@ def _verdict(
             "more particles, or a better start"
         )
         cautions.append(Caution("stuck-chains", text))
-    functions = climbed.compiled()
+    functions = _compiled(climbed)
     with _compat.enable_x64():
         z = climbed.family.sample(generator(root, "final draws"), search.centre, FINAL_DRAWS)
         log_p, log_q = (np.asarray(v) for v in functions.logs(z, search.centre))
@@ -369,8 +367,11 @@ class Compiled(NamedTuple):
 
 
 @cache
-def _compiled(target: LogDensity, family: VariationalFamily) -> Compiled:
+def _compiled(climbed: Climbed) -> Compiled:
+    """Densities and scores in JAX, compiled once as long as all that they read stays."""
     import jax
+
+    target, family = climbed.target, climbed.family
 
     def one(name: str, log_density: LogDensity) -> LogDensity:
         def checked(z: jax.Array, *phi: jax.Array) -> Any:
@@ -409,7 +410,7 @@ def _climb(climbed: Climbed, optimiser: Optimiser | None, job: Job) -> tuple[Ste
         rng = job.generator("climb")
         phi, z0 = np.array(job.state.u), job.state.held
         climber = Climber(optimiser, job.state)
-        n, (logs, scores) = climbed.n, climbed.compiled()
+        n, (logs, scores) = climbed.n, _compiled(climbed)
         iterates, slopes = np.empty((2, job.iterations, len(phi)))
         smallest, moved = math.inf, 0
         for i in range(job.iterations):

@@ -25,6 +25,18 @@ def test_a_checkpoint_tells_functions_apart(tmp_path):
         climb(2.0)
 
 
+CENTRE = {"at": 0.0}
+
+
+def test_a_density_is_asked_anew_when_what_it_reads_has_changed():
+    def density(z):
+        return -0.5 * (z[0] - CENTRE["at"]) ** 2
+
+    for CENTRE["at"] in (0.0, 5.0, 0.0):
+        fit = smw.markov_score_climbing(density, [0.0, 0.0], 10, 300, seed=1, chains=2)
+        assert abs(fit.theta.value[0] - CENTRE["at"]) < 0.5
+
+
 @pytest.mark.slow
 def test_score_climbing_covers_a_skewed_density():
     # a skewed coordinate with light tails, and a normal one around twice its value
