@@ -21,6 +21,7 @@ from ..cautions import Caution
 from .sphere import projection_skewness
 
 __all__ = [
+    "ON_THE_LINE",
     "SINGLE_BLOCK",
     "Directions",
     "check_name",

@@ -35,7 +35,7 @@ Array = NDArray[Any]
 Callback = Callable[[int, Array, float], bool | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlicedFlow:
     """Where a flow ended, and what was seen on the way.
 
@@ -57,6 +57,11 @@ class SlicedFlow:
     frames: Array
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        n, d = self.points.shape
+        ends = f"{self.distances[0]:.4g} to {self.distances[-1]:.4g}" if self.steps.size else "-"
+        return f"SlicedFlow({n} points in {d} dimensions, distances {ends})"
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Traced distances by step, see `smcweights.plots.flow`."""
         from .figures import flow
@@ -69,7 +74,7 @@ def sliced_gradient_flow(
     y: ArrayLike,
     steps: int = 100,
     *,
-    step_size: float | Callable[[int], float] = 1.0,
+    step_size: float | Callable[[int], float] | None = None,
     budget: int = 50,
     p: float = 2,
     weights_x: ArrayLike | None = None,
@@ -94,9 +99,10 @@ def sliced_gradient_flow(
     x0, y : array_like, shapes (n, d) and (m, d)
         Where it starts, and where to.
     steps : int, default 100
-    step_size : float or callable, default 1.0
-        A number, or a function of the step's number from 0, which is called for every step before
-        the first. For p = 2 the flow settles for constant sizes below d.
+    step_size : float or callable, optional
+        A number, by default 1 (0.5 on the line), or a function of the step's number from 0, which
+        is called for every step before the first. For p = 2 the flow settles for sizes below d; a
+        number from d on is refused.
     budget : int, default 50
         Most directions of a step.
     p, weights_x, weights_y, directions, control_variates, root
@@ -127,7 +133,7 @@ def sliced_gradient_flow(
     ModelError
         ``step_size`` returned something else than a finite number from 0.
     FloatingPointError
-        The points left the range of numbers: the steps are too large.
+        The points ran away: the steps are too large.
 
     References
     ----------
@@ -150,7 +156,14 @@ def sliced_gradient_flow(
     pair = pair_of(x0, y, weights_x, weights_y, p)
     if trace == "exact" and not pair.matched:
         raise ValueError("trace: 'exact' serves two clouds of the same size without weights")
+    if step_size is None:
+        step_size = min(1.0, pair.dimension / 2)
     sizes, traced = _step_sizes(step_size, steps), _traced(trace_at, steps)
+    if p == 2 and not root and not callable(step_size) and step_size >= pair.dimension:
+        raise ValueError(
+            f"step_size: got {step_size!r}; expected less than {pair.dimension}, the dimension, "
+            "from which on steps of p = 2 overshoot ever further"
+        )
     # no standard error is asked for here: one rule of a high degree is worth more than several
     rule = plan_gradient(directions, pair.dimension, budget, control_variates, fewest=1)
     moves = _Moves(pair, rule, p, root, control_variates, sizes, trace, traced)
@@ -241,15 +254,17 @@ def _states(
     """States that follow, one with each traced distance and one after each step."""
     rule, p, control, count = moves.directions, moves.p, moves.control, len(moves.sizes)
     x, y = moves.pair.x, moves.pair.y
+    largest = max(float(np.abs(cloud.points).max()) for cloud in (x, y))
+    far = (1000 * math.sqrt(x.points.shape[1]) * largest) ** p
     while True:
         step, points, distances, frames = state
         now = Pair(Cloud(points.astype(x.points.dtype), x.weights), y)
         theta = draw(rule, rule.blocks, generator(seeds, "step", step))
         costs, gradient, _ = block_gradients(now, rule, theta, p)
         power = float(costs.mean())
-        if not math.isfinite(power):
+        if not power <= far:
             raise FloatingPointError(
-                f"step {step}: the points left the range of numbers; take smaller steps"
+                f"step {step}: the points ran away, SW_p^p is {power:.3g}; take smaller steps"
             )
         if control:
             gradient, power = controlled(now, control, theta, costs, gradient)

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ..arguments import flag, number
-from ..cautions import Caution, tell
+from ..cautions import Caution
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from .clouds import Pair, pair_of
 from .costs import chunk_rows, slopes
 from .directions import SINGLE_BLOCK, Directions, draw, plan
+from .sliced import MeanCost, Question, exact_estimate
 
 __all__ = [
     "Control",
@@ -48,7 +49,7 @@ FITTED = Caution(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SlicedGradient:
     """Derivative of a sliced Wasserstein distance by the points of the first cloud.
 
@@ -64,6 +65,11 @@ class SlicedGradient:
     value: Array
     standard_error: Array
     distance: Estimate
+
+    def __repr__(self) -> str:
+        n, d = self.value.shape
+        value, error = float(self.distance.value), float(self.distance.standard_error)
+        return f"SlicedGradient({n} points in {d} dimensions, distance {value:.4g} +- {error:.2g})"
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """The derivative."""
@@ -137,26 +143,25 @@ def sliced_gradient(
         error = np.sqrt(np.maximum(square - gradient**2, 0) / (blocks - 1))
         spread, cautions = float(costs.std(ddof=1)) / math.sqrt(blocks), []
     elif pair.dimension == 1:
-        error, spread, cautions = np.zeros_like(gradient), 0.0, []
+        error, cautions = np.zeros_like(gradient), []
     if control_variates:
         gradient, power = controlled(pair, control_variates, theta, costs, gradient)
         error, cautions = np.full_like(gradient, np.nan), [*cautions, FITTED]
-    value = power
     if root:
-        value, slope = max(power, 0.0) ** (1 / p), root_slope(pair, p, power)
-        gradient, error, spread = gradient * slope, error * slope, spread * slope
-    tell("sliced_gradient", cautions)
+        slope = root_slope(pair, p, power)
+        gradient, error = gradient * slope, error * slope
     arguments = {"budget": budget, "p": p, "control_variates": control_variates, "root": root}
-    distance = Estimate(
-        value,
-        spread**2,
-        method="sliced Wasserstein distance",
-        degrees_of_freedom=rule.degrees_of_freedom(blocks),
-        diagnostics={"directions": rule.kind},
-        cautions=cautions,
-        cost={"evaluations": rule.total, "seconds": time.perf_counter() - began},
-        provenance=provenance("sliced_gradient", seeds, arguments, data=pair.fingerprint()),
-    )
+    source = provenance("sliced_gradient", seeds, arguments, data=pair.fingerprint())
+    cost = {"evaluations": rule.total, "seconds": time.perf_counter() - began}
+    question, freedom = Question(pair, p, root), rule.degrees_of_freedom(blocks)
+    if pair.dimension == 1:
+        distance = exact_estimate(question, power, cost, source)
+    else:
+        spread = max(spread, pair.rounding(p, power))
+        mean = MeanCost(
+            question, power, spread, freedom, False, {"directions": rule.kind}, tuple(cautions)
+        )
+        distance = mean.estimate("sliced_gradient", cost, source)
     return SlicedGradient(gradient, error, distance)
 
 

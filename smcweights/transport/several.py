@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +21,18 @@ from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, columns_of, moved
+from .control_variates import Request
 from .costs import chunk_rows, row_costs, sorted_rows
-from .directions import SINGLE_BLOCK, Directions, draw, plan, too_few
-from .sliced import Question, exact_estimate, mean_of_blocks
+from .directions import Directions, draw, plan
+from .sliced import (
+    EQUAL_CLOUDS,
+    POSITIVE,
+    MeanCost,
+    Question,
+    exact_estimate,
+    mean_of_blocks,
+    with_controls,
+)
 
 __all__ = ["SlicedReference", "sliced_wasserstein_matrix"]
 
@@ -33,11 +43,11 @@ Weights = Sequence[ArrayLike | None] | Mapping[str, ArrayLike | None] | None
 
 @dataclass(frozen=True)
 class _PairCosts:
-    """Costs (L, pairs) between several clouds along the directions of some blocks."""
+    """Costs and controls (L, pairs, 1 + k) between clouds along the directions of some blocks."""
 
     clouds: Sequence[Cloud]
     pairs: Sequence[tuple[int, int]]
-    p: float
+    questions: Sequence[Question]
     directions: Directions
     step: int
     root: np.random.SeedSequence
@@ -45,12 +55,28 @@ class _PairCosts:
     def __call__(self, first: int, count: int) -> Array:
         rng = generator(self.root, "directions", 1, first)
         theta = draw(self.directions, count, rng, first).reshape(-1, self.directions.dimension)
-        out = np.empty((len(theta), len(self.pairs)))
+        most = max(sum(c.count for c in question.controls) for question in self.questions)
+        out = np.zeros((len(theta), len(self.pairs), 1 + most))
         for a in range(0, len(theta), self.step):
-            rows = [sorted_rows(cloud, theta[a : a + self.step]) for cloud in self.clouds]
+            block = theta[a : a + self.step]
+            rows = [sorted_rows(cloud, block) for cloud in self.clouds]
+
+            @functools.cache
+            def variance(i: int, quick: bool, block: Array = block, rows: Any = rows) -> Array:
+                return self.clouds[i].projected_variance(block, rows[i], quick)
+
             for k, (i, j) in enumerate(self.pairs):
-                x, y = self.clouds[i], self.clouds[j]
-                out[a : a + self.step, k] = row_costs(x, y, rows[i], rows[j], self.p)
+                pair, found = self.questions[k].pair, out[a : a + self.step, k]
+                found[:, 0] = row_costs(pair.x, pair.y, rows[i], rows[j], self.questions[k].p)
+                at = 1
+                for control in self.questions[k].controls:
+                    if control.of_parts is None:
+                        values = control.values(block, rows[i], rows[j])
+                    else:
+                        both = (variance(which, control.name == "tangent") for which in (i, j))
+                        values = control.of_parts((block @ pair.shift) ** 2, *both)[:, None]
+                    found[:, at : at + control.count] = values
+                    at += control.count
         return out
 
 
@@ -60,6 +86,7 @@ def sliced_wasserstein_matrix(
     *,
     p: float = 2,
     weights: Weights = None,
+    control_variates: Request = "auto",
     directions: str | ArrayLike = "auto",
     root: bool = True,
     seed: Seed = None,
@@ -76,8 +103,8 @@ def sliced_wasserstein_matrix(
         At least two.
     budget : int, default 200
         Most directions.
-    p, directions, root, seed, executor, progress
-        As for `sliced_wasserstein`, without "exact".
+    p, control_variates, directions, root, seed, executor, progress
+        As for `sliced_wasserstein`, without "exact"; the default control is chosen pair by pair.
     weights : sequence, or mapping of names, of array_like or None, optional
         Weights of each cloud; names that are not in a mapping have equal ones.
 
@@ -91,6 +118,11 @@ def sliced_wasserstein_matrix(
     ------
     ValueError, TypeError
         As for `sliced_wasserstein`.
+
+    Warns
+    -----
+    PrecisionWarning
+        As for `sliced_wasserstein`, of any pair.
 
     Examples
     --------
@@ -107,11 +139,17 @@ def sliced_wasserstein_matrix(
     seeds = seed_sequence(seed)
     d, itemsize = found[0].points.shape[1], found[0].points.dtype.itemsize
     current = plan(directions, d, budget)
+    questions = [
+        with_controls(
+            Question(Pair(found[i], found[j]), p, root), control_variates, current, current.total
+        )
+        for i, j in pairs
+    ]
     step = chunk_rows(d, sum(len(c.points) for c in found), itemsize)
     each = max(step // current.lines, 1)
     jobs = [(a, min(each, current.blocks - a)) for a in range(0, current.blocks, each)]
     with open_run(
-        _PairCosts(found, pairs, p, current, step, seeds),
+        _PairCosts(found, pairs, questions, current, step, seeds),
         executor=executor,
         progress=progress,
         seed=seeds,
@@ -120,15 +158,16 @@ def sliced_wasserstein_matrix(
         description="sliced Wasserstein matrix",
     ) as run:
         parts = run.map("directions", jobs, [job[1] * current.lines for job in jobs])
-    table = np.concatenate(parts).reshape(current.blocks, current.lines, len(pairs))
-    power = np.einsum("blk,l->bk", table, current.weights).mean(axis=0)
-    both = [Pair(found[i], found[j]) for i, j in pairs]
-    floor = np.array([pair.rounding(p, cost) for pair, cost in zip(both, power, strict=True)])
-    factor, cautions = _joint_factor(current, p, table, floor)
-    if current.blocks > 1:
-        slope = np.maximum(power, 1e-300) ** (1 / p - 1) / p if root else np.ones(len(pairs))
-        factor = np.where(power[:, None] > 0, factor * slope[:, None], 0.0)
-    value = power ** (1 / p) if root else power
+    table = np.concatenate(parts).reshape(current.blocks, current.lines, len(pairs), -1)
+    means = [
+        mean_of_blocks(
+            question, current, table[:, :, k, : 1 + sum(c.count for c in question.controls)]
+        )
+        for k, question in enumerate(questions)
+    ]
+    labels = [f"{names[i]}, {names[j]}" for i, j in pairs]
+    value, factor = np.array([mean.value for mean in means]), _joint_factor(means, d)
+    cautions = [] if d == 1 else _joint_cautions(means, labels)
     matrix = np.zeros((len(found), len(found)))
     for (i, j), distance in zip(pairs, value, strict=True):
         matrix[i, j] = matrix[j, i] = distance
@@ -136,11 +175,12 @@ def sliced_wasserstein_matrix(
     return Estimate(
         value,
         factor=factor,
-        names=[f"{names[i]}, {names[j]}" for i, j in pairs],
+        names=labels,
         method="sliced Wasserstein distances",
-        degrees_of_freedom=current.degrees_of_freedom(current.blocks),
+        degrees_of_freedom=[mean.freedom for mean in means],
         diagnostics={**current.describe(), "matrix": matrix},
         cautions=cautions,
+        bounds=POSITIVE,
         cost={"evaluations": current.total, "seconds": time.perf_counter() - began},
         provenance=provenance(
             "sliced_wasserstein_matrix",
@@ -178,23 +218,27 @@ def _clouds(clouds: Clouds, weights: Weights, p: float) -> tuple[list[str], list
     return names, clouds_of(list(entries), p)
 
 
-def _joint_factor(
-    directions: Directions, p: float, table: Array, floor: Array
-) -> tuple[Array, list[Caution]]:
-    """Factor (J, r) of the covariance of mean costs, from costs (B, lines, J) of all directions."""
-    count, _, pairs = table.shape
-    if directions.dimension == 1:
-        return np.zeros((pairs, 1)), []
-    if count == 1:
-        return np.full((pairs, 1), np.nan), [SINGLE_BLOCK]
-    blocks = np.einsum("blk,l->bk", table, directions.weights)
-    factor = ((blocks - blocks.mean(axis=0)) / math.sqrt(count * (count - 1))).T
-    skewed = [
-        caution
-        for k in np.flatnonzero((factor**2).sum(axis=1) > floor**2)
-        for caution in too_few(directions, p, table[..., k].ravel())
-    ]
-    return np.concatenate([factor, floor[:, None]], axis=1), skewed[:1]
+def _joint_factor(means: Sequence[MeanCost], dimension: int) -> Array:
+    """Factor (J, r) of the covariance of the values: that of blocks, and errors that all share."""
+    count = len(means[0].blocks)
+    if dimension == 1 or count == 1:
+        return np.full((len(means), 1), 0.0 if dimension == 1 else np.nan)
+    blocks = np.array([mean.blocks - mean.power for mean in means]) / math.sqrt(count * (count - 1))
+    shared = [(mean.floor, mean.diagnostics["quadrature_error"]) for mean in means]
+    slopes = [mean.value_error / mean.error if mean.error > 0 else 0.0 for mean in means]
+    return np.concatenate([blocks, shared], axis=1) * np.array(slopes)[:, None]
+
+
+def _joint_cautions(means: Sequence[MeanCost], labels: Sequence[str]) -> list[Caution]:
+    """One of each kind, and which pairs are nearly equal."""
+    found = {caution.code: caution for mean in means for caution in reversed(mean.cautions)}
+    near = [label for mean, label in zip(means, labels, strict=True) if mean.near_zero]
+    if near:
+        shown = "; ".join(near[:5]) + (f" and {len(near) - 5} more" if len(near) > 5 else "")
+        found["equal-clouds"] = Caution(
+            "equal-clouds", f"{EQUAL_CLOUDS.text}, of the pairs {shown}"
+        )
+    return list(found.values())
 
 
 class SlicedReference:
@@ -210,6 +254,8 @@ class SlicedReference:
         As for `sliced_wasserstein`, without "exact".
     weights : array_like, shape (m,), optional
         Of the points of y.
+    control_variates
+        As for `sliced_wasserstein`; the default is chosen for each cloud.
 
     Raises
     ------
@@ -232,10 +278,11 @@ class SlicedReference:
         *,
         p: float = 2,
         weights: ArrayLike | None = None,
+        control_variates: Request = "auto",
         directions: str | ArrayLike = "auto",
         seed: Seed = None,
     ) -> None:
-        self.p = number("p", p, 1, ends=True)
+        self.p, self.control_variates = number("p", p, 1, ends=True), control_variates
         self._columns = columns_of(y, "the reference")
         given = as_cloud(y, weights, "y", self.p)
         self._centre = centre_of([given])
@@ -276,20 +323,25 @@ class SlicedReference:
             )
         cloud = moved(given, self.cloud.points.dtype, self._centre)
         step = chunk_rows(self.dimension, 2 * len(cloud.points), cloud.points.dtype.itemsize)
-        costs = np.empty(len(self.directions))
-        for a in range(0, len(costs), step):
-            rows = sorted_rows(cloud, self.directions[a : a + step])
-            kept = self._rows[a : a + step]
-            costs[a : a + step] = row_costs(cloud, self.cloud, rows, kept, self.p)
-        method, question = (
-            "SlicedReference.distance",
+        question = with_controls(
             Question(Pair(cloud, self.cloud), self.p, root),
+            self.control_variates,
+            self.plan,
+            self.plan.total,
         )
+        columns: list[Array] = []
+        for a in range(0, len(self.directions), step):
+            theta, kept = self.directions[a : a + step], self._rows[a : a + step]
+            rows = sorted_rows(cloud, theta)
+            controls = [control.values(theta, rows, kept) for control in question.controls]
+            costs = row_costs(cloud, self.cloud, rows, kept, self.p)
+            columns.append(np.column_stack([costs, *controls]))
+        method = "SlicedReference.distance"
         source = provenance(
             method, self._seed, {"p": self.p, "root": root}, data=question.pair.fingerprint()
         )
         cost = {"evaluations": self.plan.total, "seconds": time.perf_counter() - began}
         if self.dimension == 1:
-            return exact_estimate(question, float(costs[0]), cost, source)
-        table = costs.reshape(self.plan.blocks, self.plan.lines, 1)
+            return exact_estimate(question, float(columns[0][0, 0]), cost, source)
+        table = np.concatenate(columns).reshape(self.plan.blocks, self.plan.lines, -1)
         return mean_of_blocks(question, self.plan, table).estimate(method, cost, source)

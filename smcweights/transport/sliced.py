@@ -19,7 +19,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
 
@@ -47,6 +47,7 @@ from .control_variates import (
 )
 from .costs import chunk_rows, row_costs, sweep, task_blocks
 from .directions import (
+    ON_THE_LINE,
     SINGLE_BLOCK,
     Directions,
     check_name,
@@ -58,6 +59,8 @@ from .directions import (
 )
 
 __all__ = [
+    "EQUAL_CLOUDS",
+    "POSITIVE",
     "MeanCost",
     "Question",
     "along",
@@ -65,12 +68,14 @@ __all__ = [
     "exact_estimate",
     "mean_of_blocks",
     "sliced_wasserstein",
+    "with_controls",
 ]
 
 Array = NDArray[Any]
 
 BUDGET = 200  # directions where neither budget nor precision says how many
 LARGEST_SWEEP = 2_000  # points of an exact sweep in the plane: its events are n (n - 1)
+POSITIVE = (0.0, math.inf)  # where distances are, and their intervals
 EQUAL_CLOUDS = Caution(
     "equal-clouds",
     "the clouds can't be told from equal ones: SW_p^p is within three standard errors of 0",
@@ -144,7 +149,8 @@ def _table(run: Run, pair: Pair, directions: Directions, stage: int) -> Array:
 class MeanCost:
     """SW_p^p as a mean of blocks, its standard error (NaN of a single one) and their freedom.
 
-    `only_rounding`: no direction shows more than that.
+    `only_rounding`: no direction shows more than that. `blocks` (B,) are those of the mean, `floor`
+    is what rounding leaves unknown of it.
     """
 
     question: Question
@@ -154,11 +160,30 @@ class MeanCost:
     only_rounding: bool
     diagnostics: dict[str, Any]
     cautions: tuple[Caution, ...]
+    blocks: Array = field(default_factory=lambda: np.zeros(0))
+    floor: float = 0.0
 
     @property
     def value(self) -> float:
         """The distance, or its power."""
         return self.question.value(self.power)
+
+    @property
+    def near_zero(self) -> bool:
+        """Whether a root can't be told from 0."""
+        return self.question.root and self.power <= 3 * self.error
+
+    @property
+    def value_error(self) -> float:
+        """Standard error of the value."""
+        from scipy.special import stdtrit
+
+        p = self.question.p
+        if not self.question.root or math.isnan(self.error):
+            return self.error
+        if self.near_zero:
+            return self.half_width(0.95) / float(stdtrit(self.freedom, 0.975))
+        return self.error * self.power ** (1 / p - 1) / p
 
     def half_width(self, level: float) -> float:
         """How far the interval reaches from the value: that of the power, transformed."""
@@ -178,23 +203,16 @@ class MeanCost:
         cautions: Iterable[Caution] = (),
     ) -> Estimate:
         """The estimate, with a warning where it can't be promised."""
-        from scipy.special import stdtrit
-
-        p, error, cautions = self.question.p, self.error, (*self.cautions, *cautions)
-        if self.question.root and not math.isnan(error):
-            if self.power > 3 * error:
-                error = error * self.power ** (1 / p - 1) / p
-            else:
-                error = self.half_width(0.95) / stdtrit(self.freedom, 0.975)
-                cautions = (*cautions, EQUAL_CLOUDS)
+        cautions = (*self.cautions, *cautions, *((EQUAL_CLOUDS,) if self.near_zero else ()))
         tell(method, cautions)
         return Estimate(
             self.value,
-            error**2,
+            self.value_error**2,
             method="sliced Wasserstein distance",
             degrees_of_freedom=self.freedom,
             diagnostics=self.diagnostics,
             cautions=cautions,
+            bounds=POSITIVE,
             cost=cost,
             provenance=source,
         )
@@ -257,7 +275,10 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
         "quadrature_error": found.error,
     }
     freedom = float(directions.degrees_of_freedom(count - found.fitted))
-    return MeanCost(question, power, error, freedom, only_rounding, diagnostics, tuple(cautions))
+    return MeanCost(
+        question, power, error, freedom, only_rounding, diagnostics, tuple(cautions),
+        found.blocks, floor,
+    )  # fmt: skip
 
 
 def sliced_wasserstein(
@@ -377,6 +398,20 @@ def sliced_wasserstein(
     return found.estimate("sliced_wasserstein", cost, source, cautions)
 
 
+def with_controls(
+    question: Question, request: Request, directions: Directions, total: int
+) -> Question:
+    """The question with controls for so many directions.
+
+    Those of the default, and W_2^2 of the fitted Gaussians at p = 2, need no coefficient.
+    """
+    default = isinstance(request, str) and request == "auto"
+    pair, p = question.pair, question.p
+    controls = by_default(pair, p, directions, total) if default else build(request, pair, p)
+    named = len(controls) == 1 and controls[0].of_parts is not None
+    return replace(question, controls=tuple(controls), fixed=named and (default or p == 2))
+
+
 def _planned(
     question: Question,
     request: Request,
@@ -386,36 +421,29 @@ def _planned(
 ) -> tuple[Question, Budget | Precision, Directions]:
     """The question with controls, when it ends, and first directions: all of a budget, or a pilot.
 
-    W_2^2 of the fitted Gaussians needs no coefficient at p = 2.
+    Coefficients that are fitted want more blocks.
     """
-    pair, p = question.pair, question.p
-    default = isinstance(request, str) and request == "auto"
-    controls = [] if default else build(request, pair, p)
-    fixed = default or (p == 2 and [c.name for c in controls] in (["gaussian"], ["tangent"]))
-    fewest = 5
-    if controls and not fixed:
-        fewest = BLOCKS_PER_CONTROL * min(sum(control.count for control in controls), 4)
+    d, fewest = question.pair.dimension, 5
+    if request != "auto":
+        named = with_controls(question, request, ON_THE_LINE, 1)
+        if named.controls and not named.fixed:
+            fewest = BLOCKS_PER_CONTROL * min(sum(c.count for c in named.controls), 4)
     if isinstance(directions, str):
         rule = stopping_rule(BUDGET if budget is None and precision is None else budget, precision)
-        first = (
-            plan(directions, pair.dimension, rule.total, fewest=fewest)
-            if isinstance(rule, Budget)
-            else pilot(directions, pair.dimension, rule.most)
+        if isinstance(rule, Precision):
+            first = pilot(directions, d, rule.most)
+            return with_controls(question, request, first, 4 * first.total), rule, first
+        first = plan(directions, d, rule.total, fewest=fewest)
+        return with_controls(question, request, first, first.total), rule, first
+    if precision is not None:
+        raise ValueError("precision: goes with directions drawn here, not with given ones")
+    first = plan(directions, d)
+    if budget not in (None, first.total):
+        raise ValueError(
+            f"budget: got {budget} with {first.total} directions given; leave it out, all of them "
+            "are used"
         )
-    else:
-        if precision is not None:
-            raise ValueError("precision: goes with directions drawn here, not with given ones")
-        first = plan(directions, pair.dimension)
-        rule = Budget(first.total)
-        if budget not in (None, rule.total):
-            raise ValueError(
-                f"budget: got {budget} with {rule.total} directions given; leave it out, all of "
-                "them are used"
-            )
-    if default:
-        total = first.total if isinstance(rule, Budget) else 4 * first.total
-        controls = by_default(pair, p, first, total)
-    return replace(question, controls=tuple(controls), fixed=fixed and bool(controls)), rule, first
+    return with_controls(question, request, first, first.total), Budget(first.total), first
 
 
 def _by_stages(
@@ -485,6 +513,7 @@ def exact_estimate(
         0.0,
         method="sliced Wasserstein distance, exact",
         diagnostics={"directions": "exact", "power": power},
+        bounds=POSITIVE,
         cost=cost,
         provenance=source,
     )

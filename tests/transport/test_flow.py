@@ -174,5 +174,15 @@ def test_bad_arguments_are_told(change, said):
 
 
 def test_too_large_steps_are_told():
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="smaller steps"):
-        smw.sliced_gradient_flow(X, Y, 3_000, step_size=50.0, seed=1)
+    with pytest.raises(FloatingPointError, match=r"step \d: the points ran away.* smaller steps"):
+        smw.sliced_gradient_flow(X, Y, 3_000, step_size=lambda step: 50.0, seed=1)
+    for size in (3, 50.0):
+        with pytest.raises(ValueError, match=f"step_size: got {size}; expected less than 3"):
+            smw.sliced_gradient_flow(X, Y, 10, step_size=size, seed=1)
+
+
+def test_the_default_size_settles_on_the_line():
+    flow = smw.sliced_gradient_flow(X[:, 0] + 5, Y[:, 0], 40, seed=1)
+    assert flow.distances[-1] < 1e-9 < flow.distances[0]
+    assert repr(flow).startswith("SlicedFlow(20 points in 1 dimensions, distances ")
+    assert len(repr(flow)) < 100

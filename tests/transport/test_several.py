@@ -30,7 +30,7 @@ def test_all_pairs_share_directions():
 def test_the_error_of_a_pair_is_its_own(far):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(60, 3)) * [1, 2, 5] + 1, rng.gamma(2, size=(80, 3))
-    alone = smw.sliced_wasserstein_matrix([x, y, x], 200, seed=1)["1, 2"]
+    alone = smw.sliced_wasserstein_matrix([x, y, 3 * x], 200, seed=1)["1, 2"]
     joint = smw.sliced_wasserstein_matrix([x, y, far * x], 200, seed=1)["1, 2"]
     assert joint.value == pytest.approx(alone.value, rel=1e-6)
     assert joint.standard_error == pytest.approx(alone.standard_error, rel=1e-3)
@@ -61,6 +61,50 @@ def test_a_reference_is_kept():
         other = smw.sliced_wasserstein(x, y, 4_000, seed=6)
         gap = abs(own.value - other.value)
         assert gap < 5 * math.hypot(own.standard_error, other.standard_error)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize(("d", "budget"), [(3, 100), (8, 100), (40, 100), (200, 100)])
+def test_matrix_and_reference_have_the_control_of_the_distance(d, budget, p):
+    """The same blocks, with the same corrections; 200 dimensions have the cheap one."""
+    x, y, a = mixture(300, d, 1), mixture(260, d, 2), np.random.default_rng(1).random(300)
+    theta = np.linalg.qr(np.random.default_rng(2).normal(size=(8, d, min(d, 12))))[0]
+    theta = np.ascontiguousarray(np.swapaxes(theta, 1, 2))
+    for weights in (None, a):
+        named = {"control_variates": "gaussian" if d < 200 else "tangent"}
+        for keywords in ({"directions": theta, **named}, {"seed": 1}):
+            if p != 2 and "directions" in keywords:
+                continue
+            alone = smw.sliced_wasserstein(
+                x, y, budget if "seed" in keywords else None, p=p, weights_x=weights, root=False,
+                **keywords,
+            )  # fmt: skip
+            joint = smw.sliced_wasserstein_matrix(
+                [x, y], budget, p=p, weights=[weights, None], root=False, **keywords
+            )
+            kept = smw.SlicedReference(y, budget, p=p, **keywords).distance(
+                x, weights=weights, root=False
+            )
+            if "directions" in keywords:
+                for other in (joint["1, 2"], kept):
+                    assert other.value == pytest.approx(alone.value, rel=1e-9)
+                    assert other.standard_error == pytest.approx(alone.standard_error, rel=1e-6)
+            else:
+                for other in (joint["1, 2"], kept):
+                    error = alone.standard_error
+                    assert error / 3 < other.standard_error < 3 * error
+                    assert abs(other.value - alone.value) < 7 * math.hypot(
+                        error, other.standard_error
+                    )
+
+
+def test_pairs_of_equal_clouds_are_named():
+    x, y = mixture(30, 3, 1), mixture(20, 3, 2)
+    with pytest.warns(smw.PrecisionWarning, match=r"within three .* of 0, of the pairs a, c \["):
+        found = smw.sliced_wasserstein_matrix({"a": x, "b": y, "c": x[::-1]}, 100, seed=1)
+    assert found["a, c"].value == 0 and found["a, b"].value > 0
+    lower, upper = found["a, c"].interval()
+    assert lower == 0 < upper < 1e-5
 
 
 def test_a_reference_warns_by_its_own_name():

@@ -5,6 +5,7 @@ fixed.
 """
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -222,6 +223,24 @@ def test_equal_clouds_are_told():
         estimate = smw.sliced_wasserstein(SPACE[0], SPACE[0], 100, seed=1)
     assert estimate.value < 1e-6
     assert np.isfinite(estimate.standard_error)
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_no_interval_of_a_distance_reaches_below_0(root):
+    x, near = SPACE[0], SPACE[0] + 1e-3 * np.random.default_rng(1).normal(size=(60, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        found = [
+            smw.sliced_wasserstein(x, near, 10, directions="uniform", root=root, seed=1),
+            smw.sliced_wasserstein_matrix([x, near], 10, directions="uniform", root=root, seed=1),
+            smw.SlicedReference(x, 10, directions="uniform", seed=1).distance(near, root=root),
+            smw.sliced_gradient(x, near, 10, directions="uniform", root=root, seed=1).distance,
+            smw.sliced_wasserstein(x[:, :2], near[:, :2], root=root),
+        ]
+    for estimate in found:
+        lower, upper = estimate.interval(1 - 1e-9)
+        assert np.all(lower >= 0) and np.all(upper >= estimate.value)
+        assert estimate.bounds == (0, math.inf)
 
 
 EQUAL = ["plain", "line", "one far", "shifted", "float32", "weighted", "weighted, one far", "more"]
