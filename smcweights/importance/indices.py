@@ -235,13 +235,17 @@ def joint_indices(means: Estimate, pairs: Pairs) -> Estimate:
     # of the plan alone: what is applied is part of the provenance, and the draws are not
     indices = partial(pairs.plan.indices, outputs=len(outputs))
     undefined = np.repeat(flat, len(means) // len(outputs))
-    return from_means(means, undefined, indices, pairs.names)
+    few = f"{calls:,} calls are few for {len(pairs.plan.inputs)} inputs"
+    return from_means(means, undefined, indices, pairs.names, few)
 
 
 def from_means(
-    means: Estimate, undefined: Array, indices: Callable[[Array], Array], names: list[str]
+    means: Estimate, undefined: Array, indices: Callable[[Array], Array], names: list[str], few: str
 ) -> Estimate:
-    """Indices from means, of which some are ``undefined``: NaN where these matter."""
+    """Indices from means, of which some are ``undefined``: NaN where these matter.
+
+    All that bend within their errors make one caution, that begins with ``few``.
+    """
     if undefined.any():
         value = np.where(undefined, np.nan, means.value)
         if means.factor is not None:
@@ -253,7 +257,18 @@ def from_means(
             means = means.revised(value=value, covariance=covariance)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
-        return means.apply(indices, names=names)
+        found = means.apply(indices, names=names)
+    bent = {c.text.partition(": the function")[0] for c in found.cautions if c.code == "curvature"}
+    if not bent:
+        return found
+    which = np.array([name in bent for name in names])
+    text = (
+        f"{few}: of {len(names)} indices {len(bent)}, the largest {found.value[which].max():.2g}, "
+        f"bend within one standard error ({listed(names, which)}), and their intervals are not to "
+        "be trusted; four times as many calls, or groups of inputs (groups=), would help"
+    )
+    told = [caution for caution in found.cautions if caution.code != "curvature"]
+    return retold(found, [*told, Caution("few-calls", text)])
 
 
 def retold(indices: Estimate, cautions: Sequence[Caution]) -> Estimate:

@@ -283,12 +283,17 @@ def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimat
         return np.concatenate([plan.indices(m, outputs) for m in np.split(means, count)])
 
     undefined = np.tile(np.repeat(_flat(found), len(moved) // (count * outputs)), count)
-    under = from_means(moved, undefined, indices, names)
+    under = from_means(moved, undefined, indices, names, _few(found))
     # an output that doesn't vary is never hit, and has no index that could lack an error
     lost = np.isnan(under.standard_error[np.isfinite(under.value)]).any()
     under = retold(under, [c for c in under.cautions if lost or c.code != "no-hit"])
     tell("reweight", under.cautions)
     return under
+
+
+def _few(found: SobolIndices) -> str:
+    calls = found.indices.cost["evaluations"]
+    return f"{calls:,} calls are few for {len(found.inputs)} inputs"
 
 
 def _flat(found: SobolIndices) -> np.ndarray:
@@ -345,6 +350,6 @@ def _sobol_of_points(
 
     of_terms = np.repeat(_flat(found), terms.shape[2] // outputs)
     undefined = np.tile(np.concatenate([[False], of_terms]), count)
-    moved = from_means(together, undefined, ratios, names)
+    moved = from_means(together, undefined, ratios, names, _few(found))
     tell("reweight", moved.cautions)
     return moved

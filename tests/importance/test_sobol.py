@@ -1,5 +1,6 @@
 """Sobol' indices of known models, by every method."""
 
+import re
 import warnings
 from functools import partial
 
@@ -262,3 +263,14 @@ def test_a_precision_is_reached_by_the_outputs_that_vary():
     with pytest.warns(smw.PrecisionWarning, match="did not vary"):
         found = smw.sobol_indices(series, UNIT[:2], precision=smw.Precision(absolute=0.05), seed=1)
     assert found.indices.cost["evaluations"] < 10_000
+
+
+def test_too_few_calls_for_many_inputs_are_one_warning():
+    a, law = np.arange(1, 11) / 30, [stats.norm()] * 10
+    with pytest.warns(smw.PrecisionWarning) as seen:
+        found = smw.sobol_indices(lambda x: np.exp(x @ a), law, 250, method="qmc", seed=1)
+    assert len(seen) == len({caution.code for caution in found.cautions})
+    few = [str(w.message) for w in seen if "few-calls" in str(w.message)]
+    assert len(few) == 1
+    assert re.search(r"240 calls are few for 10 inputs: of 20 indices \d\d, .*groups=", few[0])
+    assert "few for 10 inputs" in found.summary()
