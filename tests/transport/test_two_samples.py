@@ -1,10 +1,21 @@
 """The permutation test keeps its level and has power."""
 
+import itertools
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import signal, stats
 
 import smcweights as smw
+
+from .truths import line_cost
+
+
+def chain(n, rho, rng, d=3):
+    """An AR(1) that begins in its law, N(0, I)."""
+    noise = rng.normal(size=(n, d)) * np.sqrt(1 - rho**2)
+    noise[0] = rng.normal(size=d)
+    return signal.lfilter([1], [1, -rho], noise, axis=0)
 
 
 def test_samples_of_one_law_and_of_two():
@@ -32,3 +43,87 @@ def test_the_two_sample_test_keeps_its_level():
     )
     low, high = stats.binom.ppf([5e-7, 1 - 5e-7], 200, 0.1)
     assert low <= rejected <= high
+
+
+@pytest.mark.parametrize("lengths", [(6, 6, 6, 6, 6, 6), (4, 7, 5, 6, 8, 3)])
+def test_groups_are_permuted_as_a_whole(lengths):
+    """Three against three: 20 assignments, by enumeration; 5,000 permutations, |z| < 4.5."""
+    rng, theta = np.random.default_rng(4), np.array([[1.0, 0.0], [0.6, 0.8]])
+    chains = [rng.normal(size=(n, 2)) + rng.normal(size=2) + (k < 3) for k, n in enumerate(lengths)]
+
+    def cost(first):
+        x = np.concatenate([chains[k] for k in first])
+        y = np.concatenate([chains[k] for k in range(6) if k not in first])
+        return np.mean([line_cost(x @ t, y @ t, 2) for t in theta])
+
+    share = np.mean(
+        [cost(c) >= cost((0, 1, 2)) - 1e-9 for c in itertools.combinations(range(6), 3)]
+    )
+    places = rng.permutation(sum(lengths[:3]))
+    labels = np.repeat(["c", "a", "b"], lengths[:3])[places]
+    found = smw.sliced_test(
+        np.concatenate(chains[:3])[places], np.concatenate(chains[3:]), directions=theta,
+        groups_x=labels, groups_y=np.repeat([7, 3, 5], lengths[3:]), permutations=5_000, seed=1,
+    )  # fmt: skip
+    assert found.statistic == pytest.approx(cost((0, 1, 2)), rel=1e-12)
+    assert found.groups == (3, 3)
+    assert abs(found.p_value - share) < 4.5 * np.sqrt(share * (1 - share) / 5_000) + 1 / 5_000
+    assert len(np.unique(found.permuted.round(9))) <= 20
+
+
+def test_groups_of_rows_are_rows():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(30, 2)), rng.normal(size=(20, 2))
+    rows = smw.sliced_test(x, y, 20, seed=1)
+    each = smw.sliced_test(x, y, 20, groups_x=np.arange(30), groups_y=np.arange(20), seed=1)
+    np.testing.assert_array_equal(rows.permuted, each.permuted)
+    auto = smw.sliced_test(x, y, 20, groups_x="auto", seed=1)
+    assert rows.groups == each.groups == auto.groups == (30, 20)
+    assert len(repr(rows)) < 120
+
+
+def test_rows_that_depend_on_their_neighbours_are_told():
+    rng = np.random.default_rng(2)
+    a, b = (chain(400, 0.5, rng) for _ in range(2))
+    with pytest.warns(smw.PrecisionWarning, match="rows depend on their neighbours, or are sorted"):
+        found = smw.sliced_test(a, b, 20, permutations=99, seed=1)
+    assert min(found.autocorrelation) > 0.3 and max(found.autocorrelation) < 0.7
+    # tau = 3: blocks of some 30 rows
+    blocks = smw.sliced_test(a, b, 20, permutations=99, groups_x="auto", groups_y="auto", seed=1)
+    assert 8 <= blocks.groups[0] == blocks.groups[1] <= 20
+    with pytest.warns(smw.PrecisionWarning, match="or are sorted"):
+        smw.sliced_test(np.sort(a[:, 0]), b[:, 0], 20, permutations=9, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"groups_x": [0, 1] * 15, "groups_y": [0, 1] * 10},
+            "2 against 2 can give no p value below",
+        ),
+        ({"groups_x": [0, 1] * 15}, "got those of one sample; expected both or none"),
+        ({"groups_x": [0, 1]}, r"groups_x: got shape \(2,\); expected one label per row, \(30,\)"),
+        ({"groups_x": np.arange(30), "groups_y": "auto"}, "got labels and 'auto'"),
+        ({"x": np.cumsum(np.ones((30, 2)), axis=0), "groups_x": "auto"}, "x: 30 rows with an auto"),
+    ],
+)
+def test_groups_that_are_too_few_are_refused(change, said):
+    rng = np.random.default_rng(1)
+    arguments = {"x": rng.normal(size=(30, 2)), "y": rng.normal(size=(20, 2)), **change}
+    with pytest.raises(ValueError, match=said):
+        smw.sliced_test(**arguments, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rho", "n"), [(0.0, 300), (0.5, 600), (0.9, 2_500)])
+def test_blocks_of_chains_keep_the_level(rho, n):
+    """300 seeds at 5 %, 1e-6 above 7.5 %; single rows are rejected in 4 to 99 %."""
+    rejected = 0
+    for seed in range(300):
+        rng = np.random.default_rng(10_000 + seed)
+        found = smw.sliced_test(
+            chain(n, rho, rng), chain(n, rho, rng), 20, permutations=99, groups_x="auto", seed=seed
+        )
+        rejected += found.p_value <= 0.05
+    assert rejected <= stats.binom.ppf(1 - 1e-6, 300, 0.075)
