@@ -47,17 +47,17 @@ def sobol_from_sample(
 
     Parameters
     ----------
-    x : array_like, shape (n, d)
+    x : array_like or DataFrame, shape (n, d)
         Independent draws of independent inputs, at least 100. A design that is not random (a grid,
         a space-filling set) makes the errors smaller than stated.
-    y : array_like, shape (n,) or (n, K)
+    y : array_like, Series or DataFrame, shape (n,) or (n, K)
         Outputs.
     order : some of "first", "total", default ("first", "total")
         Which indices.
     inputs : sequence of str, length d, optional
-        Names of the inputs.
+        Names of the inputs; by default the columns of a DataFrame, else X1, X2, ...
     names : sequence of str, length K, optional
-        Names of the outputs.
+        Names of the outputs; by default the columns, else Y1, Y2, ...
     seed : None, int, SeedSequence or Generator
         Orders equal values of an input.
 
@@ -98,8 +98,8 @@ def sobol_from_sample(
     began = time.perf_counter()
     points, outcomes, scalar = _sample(x, y)
     n, d = points.shape
-    plan = _plan(d, inputs, order)
-    outputs = output_names(names, outcomes.shape[1])
+    plan = _plan(d, _columns(x) if inputs is None else inputs, order)
+    outputs = output_names(_columns(y) if names is None else names, outcomes.shape[1])
     root = seed_sequence(seed)
     centre = outcomes.mean(0)
     outcomes = outcomes - centre
@@ -165,6 +165,14 @@ def sobol_from_sample(
     )
     tell("sobol_from_sample", found.cautions)
     return found
+
+
+def _columns(table: object) -> tuple[str, ...] | None:
+    """Names of a DataFrame's columns, or of a Series, if it has any."""
+    if hasattr(table, "columns"):
+        return tuple(map(str, table.columns))
+    name = getattr(table, "name", None)
+    return (name,) if isinstance(name, str) else None
 
 
 def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> PickFreeze:

@@ -50,8 +50,27 @@ def call_integrand(
                 )
         return np.array(values)
     except Exception as error:
+        if vectorized and isinstance(error, TypeError | ValueError | IndexError):
+            if _takes_one(integrand, row):
+                raise ModelError(
+                    f"{named}: failed on inputs of shape {x.shape} and takes one input vector, "
+                    f"shape {row.shape}: pass vectorized=False ({error})"
+                ) from error
+            error.add_note(
+                f"smcweights: the {named} is called with one array of shape {x.shape}, a row for "
+                "each input vector; with vectorized=False, with one such vector at a time"
+            )
         error.add_note(f"smcweights: the {named} failed at {at} input {np.asarray(row).tolist()}")
         raise
+
+
+def _takes_one(integrand: Integrand, row: np.ndarray) -> bool:
+    """Whether a function that failed on many inputs has a number or numbers for one."""
+    try:
+        values = np.asarray(integrand(row.copy()), dtype=np.float64)
+    except Exception:
+        return False
+    return values.ndim < 2
 
 
 def _real(values: ArrayLike, named: str) -> np.ndarray:

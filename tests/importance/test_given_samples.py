@@ -1,6 +1,7 @@
 """Sobol' indices from a sample at hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import smcweights as smw
@@ -69,6 +70,19 @@ def test_an_output_that_does_not_vary_costs_the_others_nothing():
     assert (np.abs(found.first.value[2:4] - 0.5) < 5 * found.first.standard_error[2:4]).all()
     with pytest.raises(smw.DegeneracyError, match="'Y' does not vary"):
         smw.sobol_from_sample(x, y[:, 0])
+
+
+def test_columns_of_tables_become_names():
+    table = pd.DataFrame(np.random.default_rng(1).random((200, 2)), columns=["load", "length"])
+    y = pd.DataFrame({"mass": table.load, "stress": table.load * table.length})
+    found = smw.sobol_from_sample(table, y, order="first", seed=1)
+    assert found.inputs == ("load", "length") and found.outputs == ("mass", "stress")
+    assert found.first.names[0] == "mass: load"
+    plain = smw.sobol_from_sample(table.to_numpy(), y.to_numpy(), order="first", seed=1)
+    np.testing.assert_array_equal(found.first.value, plain.first.value)
+    assert smw.sobol_from_sample(table, y.mass, order="first", seed=1).outputs == ("mass",)
+    named = smw.sobol_from_sample(table, y, order="first", inputs=["a", "b"], names=["c", "d"])
+    assert named.inputs == ("a", "b") and named.outputs == ("c", "d")
 
 
 @pytest.mark.parametrize(

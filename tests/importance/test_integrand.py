@@ -5,6 +5,8 @@ import pytest
 from scipy import stats
 
 import smcweights as smw
+from smcweights.errors import ModelError
+from smcweights.importance.integrand import call_integrand
 
 from .cases import NORMAL, coverage, lower_bound, square
 
@@ -83,3 +85,25 @@ def test_wrong_names_and_empty_returns_are_found_before_the_calls_are_spent():
         smw.adaptive_importance_sampling(
             square, NORMAL, 600, control_variates=lambda x: np.full(len(x), np.nan)
         )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: float(x[0] * x[1]),
+        lambda x: 1.0 if x[0] > 0 else 0.0,
+        lambda x: [float(x[0]), float(x[1])],
+    ],
+    ids=["float", "truth", "several"],
+)
+def test_a_function_of_one_input_is_told_of_vectorized(function):
+    x = np.random.default_rng(1).normal(size=(20, 2))
+    with pytest.raises(ModelError, match="vectorized=False"):
+        call_integrand(function, True, x)
+    assert len(call_integrand(function, False, x)) == 20
+
+
+def test_a_function_of_several_arguments_is_told_how_it_is_called():
+    with pytest.raises(TypeError, match="missing 1 required") as caught:
+        call_integrand(lambda a, b: a * b, True, np.ones((20, 2)))
+    assert any("one array of shape (20, 2), a row for" in note for note in caught.value.__notes__)
