@@ -23,11 +23,14 @@ __all__ = [
     "names",
     "names_of",
     "number",
+    "numbers",
     "one_of",
     "real",
+    "unmasked",
 ]
 
 Array = NDArray[np.float64]
+MOST = 10_000_000_000
 Called = TypeVar("Called", bound=Callable)
 Chosen = TypeVar("Chosen")
 
@@ -39,8 +42,11 @@ def flag(name: str, given: object) -> bool:
     return bool(given)
 
 
-def count(name: str, given: object, least: int = 1) -> int:
-    """A whole number from ``least``; a float equal to one will do."""
+def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
+    """A whole number from ``least``; a float equal to one will do.
+
+    So many things have to be kept that more than ``most`` would end in a `MemoryError`.
+    """
     expected = f"expected a whole number from {least}"
     if isinstance(given, bool | np.bool_):
         raise TypeError(f"{name}: got {given!r}; {expected}, not a bool")
@@ -54,6 +60,8 @@ def count(name: str, given: object, least: int = 1) -> int:
         raise TypeError(f"{name}: got {given!r}; {expected}") from None
     if whole < least:
         raise ValueError(f"{name}: got {whole}; {expected}")
+    if whole > most:
+        raise ValueError(f"{name}: got {whole}; {expected} to {most:,}")
     return whole
 
 
@@ -129,14 +137,24 @@ def names_of(given: Iterable[str] | str | None, size: int, prefix: str = "E") ->
     return listed
 
 
-def real(name: str, given: ArrayLike) -> Array:
-    """A copy as array of floats, nothing of it lost in silence: no strings, bools, masks."""
+def unmasked(name: str, given: ArrayLike) -> np.ndarray:
+    """An array that hides nothing, not copied."""
     if np.ma.is_masked(given):
-        raise TypeError(f"{name}: some entries are masked; expected numbers only")
-    array = np.asarray(given)
+        raise TypeError(f"{name}: some entries are masked; expected an array without masks")
+    return np.asarray(given)
+
+
+def numbers(name: str, given: ArrayLike) -> np.ndarray:
+    """An array of real numbers, not copied: no strings, bools, masks, complex numbers."""
+    array = unmasked(name, given)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
-    return np.array(array, dtype=np.float64)
+    return array
+
+
+def real(name: str, given: ArrayLike) -> Array:
+    """A copy of `numbers` as array of floats."""
+    return np.array(numbers(name, given), dtype=np.float64)
 
 
 def finite(name: str, given: ArrayLike) -> Array:

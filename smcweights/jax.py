@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from .arguments import number
+from .arguments import flag, number
 from .transport.clouds import aligned, columns_of
 
 __all__ = ["sliced_wasserstein"]
@@ -87,7 +87,7 @@ def sliced_wasserstein(
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.asarray(0.0).dtype
     x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
-    p = number("p", p, 1, ends=True)
+    p, root = number("p", p, 1, ends=True), flag("root", root)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own
     # no power leaves the range of numbers

@@ -27,7 +27,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import one_of
+from .arguments import count, one_of, real
 from .randomness import Seed, generator, seed_sequence
 
 __all__ = ["SCHEMES", "conditional_resample", "resample"]
@@ -62,8 +62,8 @@ def resample(
 
     Raises
     ------
-    ValueError
-        Weights or scheme are not as above.
+    TypeError, ValueError
+        Weights, n or scheme are not as above; masked weights are refused.
 
     Examples
     --------
@@ -72,9 +72,7 @@ def resample(
     """
     w = _weights(weights)
     draw = _SCHEMES[one_of("scheme", scheme, SCHEMES)]
-    n = w.size if n is None else n
-    if n < 1:
-        raise ValueError(f"n: got {n}; expected at least 1")
+    n = w.size if n is None else count("n", n)
     return draw(w, n, _rng(seed))
 
 
@@ -148,8 +146,8 @@ def conditional_resample(
 
     Raises
     ------
-    ValueError
-        An argument is not as above.
+    TypeError, ValueError
+        An argument is not as above; masked weights are refused.
 
     Examples
     --------
@@ -158,10 +156,11 @@ def conditional_resample(
     """
     w = _weights(weights)
     one_of("scheme", scheme, CONDITIONAL_SCHEMES)
-    n = w.size if n is None else n
-    if not 0 <= slot < n:
+    n = w.size if n is None else count("n", n)
+    slot, frozen = count("slot", slot, 0), count("frozen", frozen, 0)
+    if not slot < n:
         raise ValueError(f"slot: got {slot}; expected a number from 0 to {n - 1}")
-    if not 0 <= frozen < w.size or w[frozen] == 0:
+    if not frozen < w.size or w[frozen] == 0:
         raise ValueError(
             f"frozen: got {frozen}; expected an index from 0 to {w.size - 1} of positive weight"
         )
@@ -189,7 +188,7 @@ def _turned_comb(
 
 
 def _weights(weights: ArrayLike) -> NDArray[np.float64]:
-    w = np.asarray(weights, dtype=np.float64)
+    w = real("weights", weights)
     if w.ndim != 1 or w.size == 0:
         raise ValueError(f"weights: got shape {w.shape}; expected (N,) with N >= 1")
     if not (w >= 0).all() or not 0 < w.sum() < math.inf:

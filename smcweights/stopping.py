@@ -96,7 +96,7 @@ class Precision:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, number(name, getattr(self, name), 0))
         object.__setattr__(self, "level", level(self.level))
-        object.__setattr__(self, "max_budget", count("max_budget", self.max_budget))
+        object.__setattr__(self, "max_budget", count("max_budget", self.max_budget, most=math.inf))
 
     @property
     def most(self) -> int:

@@ -23,6 +23,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .arguments import numbers
 from .errors import DegeneracyError
 
 __all__ = [
@@ -294,9 +295,7 @@ def pareto_k_threshold(n: int) -> float:
 
 def _scaled(log_w: ArrayLike) -> tuple[NDArray[np.float64], float]:
     """Check log weights; weights relative to the largest (in [0, 1]) and the largest log weight."""
-    given = np.asarray(log_w)
-    if given.dtype.kind not in "iuf":
-        raise TypeError(f"log weights: got dtype {given.dtype}; expected real numbers")
+    given = numbers("log weights", log_w)
     if given.ndim != 1 or given.size == 0:
         raise ValueError(f"log weights: got shape {given.shape}; expected (n,) with n >= 1")
     values = given.astype(np.float64, copy=False)

@@ -69,3 +69,17 @@ def test_arrays_lose_nothing_in_silence():
             check.real("x", wrong)
     with pytest.raises(ValueError, match=r"x: inf at index \[1, 0\]"):
         check.finite("x", [[1.0], [np.inf]])
+
+
+def test_what_hides_something_is_no_array_of_numbers():
+    assert check.numbers("x", given := np.arange(3)) is given
+    assert check.unmasked("x", np.ma.masked_array([True, False])).tolist() == [True, False]
+    for bad in (np.ma.masked_array([1.0, 2.0], mask=[True, False]), ["1"], [1j], [True], [None]):
+        with pytest.raises(TypeError, match=r"x: .*; expected"):
+            check.numbers("x", bad)
+
+
+def test_more_than_can_be_kept_is_refused():
+    with pytest.raises(ValueError, match=r"n: got 10+; expected .* from 1 to 10,000,000,000"):
+        check.count("n", 10**12)
+    assert check.count("n", 10**12, most=np.inf) == 10**12

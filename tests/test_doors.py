@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 import smcweights as smw
+from smcweights import weights
 
 LAW = [stats.norm(), stats.norm()]
 CLOUD = np.arange(12.0).reshape(6, 2)
@@ -78,3 +79,112 @@ def test_names_that_are_none_are_refused_before_the_first_call(name, tmp_path):
     for names, words in ((["a", "a"], "names: 'a' occurs twice"), (3, "names: got 3")):
         with pytest.raises((TypeError, ValueError), match=words):
             CALLS[name](seed=1, names=names)
+
+
+def hidden(shape):
+    """An array one of whose entries is masked."""
+    array = np.ma.masked_array(np.ones(shape))
+    array[(0,) * array.ndim] = np.ma.masked
+    return array
+
+
+POINTS = {
+    "text": [["1", "2", "3", "4"]],
+    "complex": np.full((4, 2), 1 + 1j),
+    "masked": hidden((4, 2)),
+    "none": object(),
+}
+VECTORS = {
+    "text": ["1", "2", "3", "4"],
+    "complex": [1 + 1j, 1, 1, 1],
+    "masked": hidden(4),
+    "nan": [np.nan, 1, 1, 1],
+    "objects": [object()] * 4,
+}
+COUNTS = {"text": "20", "half": 20.5, "flag": True, "nan": np.nan, "below": -1, "huge": 10**12,
+          "list": [20], "complex": 20 + 0j}  # fmt: skip
+FLAGS = {"text": "no", "number": 2, "array": np.zeros(2)}
+NUMBERS = {"text": "1", "complex": 1j, "nan": np.nan, "inf": np.inf}
+ONES, SQUARE = np.ones(4), np.arange(8.0).reshape(4, 2)
+# what is called, with what is right, and what is wrong for which argument
+ASKED = [
+    (smw.resample, {"weights": ONES, "seed": 1}, {"weights": VECTORS, "n": COUNTS}),
+    (
+        smw.conditional_resample,
+        {"weights": ONES, "slot": 0, "frozen": 0, "seed": 1},
+        {"weights": VECTORS, "n": COUNTS, "slot": COUNTS, "frozen": COUNTS},
+    ),
+    (
+        smw.weighted_rejection,
+        {"logits": ONES, "constraint": never},
+        {"logits": VECTORS, "constraint": {"masked": hidden(4) > 0}, "batch": FLAGS,
+         "n_accepts": COUNTS, "max_evaluations": COUNTS},
+    ),
+    (
+        smw.constraint_probability,
+        {"logits": ONES, "constraint": never, "budget": 50},
+        {"logits": VECTORS, "constraint": {"masked": hidden(4) > 0}, "batch": FLAGS,
+         "budget": COUNTS, "n_accepts": COUNTS},
+    ),
+    (smw.Estimate, {"value": ONES, "covariance": np.eye(4)}, {"value": VECTORS | {"nan": np.inf}}),
+    (smw.Estimate, {"value": 1.0, "covariance": 1.0}, {"covariance": NUMBERS | {"nan": -1.0}}),
+    (
+        smw.sliced_wasserstein,
+        {"x": SQUARE, "y": SQUARE + 1, "budget": 10, "seed": 1},
+        {"x": POINTS, "y": POINTS, "weights_x": VECTORS, "budget": COUNTS, "root": FLAGS,
+         "p": NUMBERS},
+    ),
+    (
+        smw.sliced_gradient,
+        {"x": SQUARE, "y": SQUARE + 1, "budget": 10, "seed": 1},
+        {"x": POINTS, "y": POINTS, "weights_y": VECTORS, "budget": COUNTS, "root": FLAGS,
+         "p": NUMBERS},
+    ),
+    (
+        smw.sliced_wasserstein_gaussian,
+        {"mean_x": [0, 0], "cov_x": np.eye(2), "mean_y": [1, 0], "cov_y": np.eye(2)},
+        {"mean_x": VECTORS, "cov_x": POINTS, "root": FLAGS},
+    ),
+    (
+        smw.importance_sampling,
+        {"integrand": never, "law": LAW, "proposal": LAW, "budget": 500},
+        {"budget": COUNTS, "vectorized": FLAGS},
+    ),
+    (
+        smw.adaptive_importance_sampling,
+        {"integrand": never, "law": LAW, "budget": 2_000},
+        {"budget": COUNTS, "vectorized": FLAGS},
+    ),
+    (
+        smw.failure_probability,
+        {"limit_state": never, "law": LAW, "budget": 2_000},
+        {"budget": COUNTS, "vectorized": FLAGS, "threshold": NUMBERS | {"masked": hidden(3)}},
+    ),
+    (
+        smw.sobol_indices,
+        {"model": never, "law": LAW, "budget": 2_000},
+        {"budget": COUNTS, "vectorized": FLAGS},
+    ),
+    (weights.effective_sample_size, {"log_w": ONES}, {"log_w": VECTORS}),
+    (weights.log_mean_exp, {"log_w": ONES}, {"log_w": VECTORS}),
+    (
+        smw.particle_filter,
+        {"model": level(), "y": Y, "n_particles": 10},
+        {"n_particles": COUNTS, "repeats": COUNTS, "store": FLAGS, "ess_threshold": NUMBERS},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "right", "argument", "wrong"),
+    [
+        pytest.param(f, right, argument, wrong, id=f"{f.__name__}-{argument}-{kind}")
+        for f, right, table in ASKED
+        for argument, kinds in table.items()
+        for kind, wrong in kinds.items()
+    ],
+)
+def test_what_is_wrong_is_named_at_the_door(function, right, argument, wrong):
+    name = {"log_w": "log weights"}.get(argument, argument)
+    with pytest.raises((TypeError, ValueError), match=rf"(?s){name}\b.*expected"):
+        function(**(right | {argument: wrong}))

@@ -331,7 +331,7 @@ def _found_regions(adaptation: Adaptation, events: _Events) -> _Hunt:
 
 
 def _checked_thresholds(threshold: ArrayLike) -> np.ndarray:
-    thresholds = np.asarray(threshold, dtype=np.float64)
+    thresholds = arguments.real("threshold", threshold)
     if thresholds.ndim > 1 or thresholds.size == 0 or not np.isfinite(thresholds).all():
         raise ValueError(
             f"threshold: got {threshold!r}; expected a finite number or a sequence of these"

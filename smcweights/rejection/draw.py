@@ -212,7 +212,7 @@ def prepare(logits: np.ndarray, constraint: Answers, soft: bool, where: str = "l
     if callable(constraint):
         context.learn_nothing(soft)
         return context
-    values = np.asarray(constraint)
+    values = check.unmasked("constraint", constraint)
     if values.shape != logits.shape:
         raise ValueError(f"constraint: got shape {values.shape}; expected {logits.shape}")
     if values.dtype != bool and not (soft and np.issubdtype(values.dtype, np.number)):
@@ -451,14 +451,14 @@ def weighted_rejection(
     >>> draw.index % 7, draw.status, draw.n_evaluations < 100
     (0, 'ok', True)
     """
-    x = check_logits(logits)
+    x, batch = check_logits(logits), check.flag("batch", batch)
     method = decided(method, constraint, max_evaluations is not None)
     how = plan(n_accepts, method, max_evaluations, after_first)
     soft = how.method in ("set", "exact")
     rows = x.reshape(-1, x.shape[-1])
     own: list[Answers] = [constraint] * len(rows)
     if not callable(constraint):
-        given = np.asarray(constraint)
+        given = check.unmasked("constraint", constraint)
         if given.shape not in (x.shape, x.shape[-1:]):
             raise ValueError(
                 f"constraint: got shape {given.shape}; expected a function of an item, or answers "
@@ -486,9 +486,7 @@ def decided(method: str, constraint: Answers, limited: bool = False) -> str:
 def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
     """Logits as a C-ordered array of floats of one or two dimensions."""
     # not copied: a draw takes little longer than that
-    x = np.asarray(logits)
-    if x.dtype.kind not in "fiu":
-        raise TypeError(f"logits: got dtype {x.dtype}; expected real numbers")
+    x = check.numbers("logits", logits)
     if not 1 <= x.ndim <= most_dimensions or x.size == 0:
         shapes = "(V,)" if most_dimensions == 1 else "(V,) or (rows, V)"
         raise ValueError(f"logits: got shape {x.shape}; expected {shapes} with V >= 1")

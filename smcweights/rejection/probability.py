@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import flag
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
@@ -120,7 +121,7 @@ def constraint_probability(
     >>> bool(abs(estimate.value - p[9::10].sum()) < 4 * estimate.standard_error)
     True
     """
-    x = check_logits(logits, 1)
+    x, batch = check_logits(logits, 1), flag("batch", batch)
     rule = stopping_rule(budget, precision)
     if isinstance(rule, Budget) and rule.total < FEWEST:
         raise ValueError(f"budget: got {rule.total}; expected at least {FEWEST} runs")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, one_of
+from ..arguments import count, flag, one_of
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
@@ -195,11 +195,11 @@ def particle_filter(
         model, y, n_particles, theta=theta, resampling=resampling, ess_threshold=ess_threshold,
         proposal=proposal,
     )  # fmt: skip
-    repeats = count("repeats", repeats)
+    repeats, store = count("repeats", repeats), flag("store", store)
     root = seed_sequence(seed)
     series.functions(backward=False)
     with open_run(
-        partial(_filtered, series, bool(store), describe(root)), executor=executor,
+        partial(_filtered, series, store, describe(root)), executor=executor,
         progress=progress, seed=root, total=repeats, unit="filters", description="particle_filter",
     ) as run:  # fmt: skip
         runs = run.map("filters", [(r,) for r in range(repeats)])

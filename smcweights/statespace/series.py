@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, one_of
+from ..arguments import count, number, one_of
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
 from .model import Proposal, StateSpaceModel, observations
@@ -94,8 +94,7 @@ def checked_series(
     if not isinstance(model, StateSpaceModel):
         raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
     model = model if theta is None else model.with_theta(theta)
-    if not 0 <= ess_threshold <= 1:
-        raise ValueError(f"ess_threshold: got {ess_threshold}; expected a number from 0 to 1")
+    ess_threshold = number("ess_threshold", ess_threshold, 0, 1, ends=True)
     if proposal is not None and not isinstance(proposal, Proposal):
         raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
     n = count("n_particles", n_particles, 2)
@@ -104,7 +103,7 @@ def checked_series(
         check_series(model, rows)
     check_functions(model, rows, vector, proposal)
     one_of("resampling", resampling, schemes)
-    return Series(model, rows, vector, n, resampling, float(ess_threshold), proposal)
+    return Series(model, rows, vector, n, resampling, ess_threshold, proposal)
 
 
 def arrived(series: Series, y: ArrayLike, t: int) -> Series:

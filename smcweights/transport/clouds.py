@@ -272,8 +272,8 @@ def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     try:
         found = np.asarray(given)
         if found.dtype not in (np.float32, np.float64):
-            if np.iscomplexobj(found):
-                raise TypeError("they are complex")
+            if found.dtype.kind in "cUST":
+                raise TypeError("they are complex" if found.dtype.kind == "c" else "they are text")
             found = np.asarray(found, dtype=np.float64)
         if np.ma.is_masked(given):
             raise TypeError("some are masked; leave them out")

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import flag, number
+from ..arguments import count, flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
@@ -369,6 +369,7 @@ def sliced_wasserstein(
     """
     began = time.perf_counter()
     p, root = number("p", p, 1, ends=True), flag("root", root)
+    budget = None if budget is None else count("budget", budget)
     question = Question(pair_of(x, y, weights_x, weights_y, p), p, root)
     pair, seeds = question.pair, seed_sequence(seed)
     arguments = {

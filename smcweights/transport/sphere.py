@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import finite
+from ..arguments import finite, flag
 
 __all__ = [
     "absolute_moment",
@@ -180,6 +180,7 @@ def sliced_wasserstein_gaussian(
     >>> round(sliced_wasserstein_gaussian([0, 0, 0], np.eye(3), [3, 0, 0], np.eye(3)), 9)
     1.732050808
     """
+    root = flag("root", root)
     (m_x, c_x), (m_y, c_y) = _gaussian_law("x", mean_x, cov_x), _gaussian_law("y", mean_y, cov_y)
     if len(m_x) != len(m_y):
         raise ValueError(f"mean_y: has {len(m_y)} entries, mean_x {len(m_x)}")
