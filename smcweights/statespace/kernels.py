@@ -934,7 +934,7 @@ def fill_coupled(weights, other, common, rest, other_rest):
         common[i], rest[i], other_rest[i] = a, b, c
 
 
-@declared(_i(*_functions[:2], _rng, _rng, _rng, _told, _matrix, _particles, _particles, _whole))
+@njit(cache=True, nogil=True)
 def forward_coupled(
     start, move, rng, moves, other_moves, told, other_path, particles, other, status
 ):
@@ -971,7 +971,7 @@ def forward_coupled(
     return FINE
 
 
-@declared(_i(_functions[3], _rng, _told, _matrix, _particles, _particles, _whole))
+@njit(cache=True, nogil=True)
 def paths_coupled(pair, rng, told, other_path, particles, other, status):
     """The next two paths, by backward draws that are equal as often as can be."""
     _, theta, _, _, path = told
@@ -1005,7 +1005,7 @@ def paths_coupled(pair, rng, told, other_path, particles, other, status):
     return FINE
 
 
-@declared(_i(*_functions[3:], _rng, _told, _particles, _vector, _report))
+@njit(cache=True, nogil=True)
 def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out, report):
     """Smoothed sums of a stored filter, and their weighted means."""
     y, theta, options, _, _ = told
@@ -1022,6 +1022,38 @@ def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out
         carry_sums(add, step, picks, y, t, tau[(t - 1) % 2], tau[t % 2])
     mean_sums(log_w[n_steps - 1], tau[(n_steps - 1) % 2], out)
     return FINE
+
+
+@declared(
+    _i(
+        *_functions, _rng, _rng, _rng, _rng, _rng, _told, _matrix, _particles, _particles, _matrix,
+        _report,
+    )
+)  # fmt: skip
+def coupled_sweep(
+    start, move, look, pair, bound, reject, add_first, add, rng, moves, other_moves, draws,
+    other_draws, told, other_path, particles, other, means, report,
+):  # fmt: skip
+    """One sweep of two conditional filters that share as many particles as they can.
+
+    Moves and backward draws of the two use generators in equal states. The paths become the next
+    ones, drawn by coupled backward sampling; means (2, J) those of the smoothed sums.
+    """
+    status = report.status
+    code = forward_coupled(
+        start, move, rng, moves, other_moves, told, other_path, particles, other, status
+    )
+    if code == FINE:
+        code = paths_coupled(pair, rng, told, other_path, particles, other, status)
+    if code == FINE:
+        code = smooth_stored(
+            pair, bound, reject, add_first, add, draws, told, particles, means[0], report
+        )
+    if code == FINE:
+        code = smooth_stored(
+            pair, bound, reject, add_first, add, other_draws, told, other, means[1], report
+        )
+    return code
 
 
 @declared(_i(_functions[3], _matrix, _matrix, _i, _vector, _vector))

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -159,20 +159,16 @@ def paris(
         functional=functional, initial_functional=initial_functional, n_backward=draws,
         backward=backward, repeats=repeats,
     )  # fmt: skip
-    return _pooled(
+    found = Runs(
         np.array([entry["sums"] for entry in runs]),
         np.array([entry["log_z"] for entry in runs]),
+        np.sum([entry["tally"] for entry in runs], axis=0),
         np.min([entry["ess"] for entry in runs], axis=0),
-        sum(entry["tally"] for entry in runs),
-        method="paris",
-        scalar=scalar,
-        names=labels,
-        cost={
-            "evaluations": series.n * len(series.rows) * repeats,
-            "seconds": time.perf_counter() - began,
-        },
-        source=provenance("paris", root, arguments, series.rows),
     )
+    evaluations = series.n * len(series.rows) * repeats
+    cost = {"evaluations": evaluations, "seconds": time.perf_counter() - began}
+    source = provenance("paris", root, arguments, series.rows)
+    return _pooled(found, "paris", scalar, labels, cost, source)
 
 
 def _smoothed(
@@ -205,12 +201,27 @@ def functional_error(cloud: Cloud, rows: Array) -> ModelError:
     return ModelError("functional: a sum is NaN or infinite; expected finite numbers")
 
 
+class Runs(NamedTuple):
+    """Sums (r, J) and log likelihoods (r,) of runs, their draws; smallest sizes from `first` on."""
+
+    sums: Array
+    log_z: Array
+    tally: NDArray[np.int64]
+    ess: Array
+    first: int = 0
+
+
 def _pooled(
-    sums: Array, log_z: Array, ess: Array, tally: Any, *, method: str, scalar: bool,
-    names: Any, cost: dict[str, Any], source: dict[str, Any], times: int = 0,
+    runs: Runs,
+    method: str,
+    scalar: bool,
+    names: Sequence[str] | None,
+    cost: dict[str, float],
+    source: dict[str, Any],
     told: set[str] | None = None,
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """Mean of independent runs, with what their likelihoods say about its bias."""
+    sums, log_z, tally, ess, times = runs
     r, j = sums.shape
     value = sums.mean(axis=0)
     cautions = small_samples(ess, times)
@@ -408,16 +419,14 @@ class OnlineSmoother:
         return self._estimate()
 
     def _estimate(self) -> Estimate:
-        return _pooled(
+        smallest, first = self._smallest
+        runs = Runs(
             np.array([cloud.sums for cloud in self._clouds]),
             self._log_z,
-            np.array([self._smallest[0]]),
-            sum(cloud.report.tally for cloud in self._clouds),
-            method="OnlineSmoother",
-            scalar=self._scalar,
-            names=self._names,
-            cost={"evaluations": self._series.n * self.t * self._repeats, "seconds": self._seconds},
-            source=provenance("OnlineSmoother", self._root, self._arguments),
-            times=self._smallest[1],
-            told=self._told,
+            np.sum([cloud.report.tally for cloud in self._clouds], axis=0),
+            np.array([smallest]),
+            first,
         )
+        cost = {"evaluations": self._series.n * self.t * self._repeats, "seconds": self._seconds}
+        source = provenance("OnlineSmoother", self._root, self._arguments)
+        return _pooled(runs, "OnlineSmoother", self._scalar, self._names, cost, source, self._told)

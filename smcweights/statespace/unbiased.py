@@ -227,7 +227,11 @@ def _pair(
         # generators in equal states, so that equal particles move alike
         moves = [generator(source, f"{name} moves", number, meeting) for _ in range(2)]
         backs = [generator(source, f"{name} draws", number, meeting) for _ in range(2)]
-        _coupled_sweep(ahead, behind, rows, (path, other), (rng, *moves, *backs), both)
+        kernels.ready(kernels.coupled_sweep)(
+            *ahead.loops, rng, *moves, *backs, ahead.told(rows, path), other, ahead.particles,
+            behind.particles, both, ahead.report,
+        )  # fmt: skip
+        raise_status(ahead.report.status, rows, ahead.particles.x)
         check(both)
         means.append(both[0].copy())
         differences.append(both[0] - both[1])
@@ -244,33 +248,3 @@ def _pair(
         if lag > 0:
             value = value + min(1.0, lag / (last - first + 1)) * difference
     return Pair(value, np.array(meeting), np.array(sweeps))
-
-
-def _coupled_sweep(
-    ahead: Cloud,
-    behind: Cloud,
-    rows: Array,
-    paths: tuple[Array, Array],
-    generators: tuple[np.random.Generator, ...],
-    sums: Array,
-) -> None:
-    """One sweep of two conditional filters that share as many particles as they can.
-
-    The generators are one for what they share, and two of equal states each for moves and for
-    backward draws. The two paths become the next ones, drawn by coupled backward sampling; `sums`
-    (2, J) the means of the smoothed sums.
-    """
-    from . import kernels
-
-    rng, moves, other_moves, *draws = generators
-    told, status = ahead.told(rows, paths[0]), ahead.report.status
-    pair = (told, paths[1], ahead.particles, behind.particles, status)
-    kernels.ready(kernels.forward_coupled)(*ahead.loops[:2], rng, moves, other_moves, *pair)
-    raise_status(status, rows, ahead.particles.x)
-    kernels.ready(kernels.paths_coupled)(ahead.loops[3], rng, *pair)
-    raise_status(status, rows, ahead.particles.x)
-    for cloud, own, out in zip((ahead, behind), draws, sums, strict=True):
-        kernels.ready(kernels.smooth_stored)(
-            *cloud.loops[3:], own, told, cloud.particles, out, ahead.report
-        )
-        raise_status(status, rows, ahead.particles.x)

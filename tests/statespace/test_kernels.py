@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+from numba import njit
 
 import smcweights as smw
 from smcweights.statespace import kernels
@@ -35,3 +36,25 @@ def test_a_kernel_is_compiled_once_whatever_the_model():
     hmm = smw.models.finite_hmm([0.5, 0.5], np.full((2, 2), 0.5), [0.0, 2.0], [1.0, 1.0])
     smw.particle_filter(hmm, [0.0, 1.0], 2_000, seed=1)
     assert len(kernels.filter_forward.overloads) == 1
+
+
+@njit
+def add_two(x_prev, prev, x, i, y, row, t, theta, out, k):
+    out[k, 0] += theta[0] * x_prev[prev, 0] - 2.0 * x[i, 1] + t
+    out[k, 1] += y[row, 0] * x[i, 0]
+    return 0
+
+
+def test_sums_carried_on_are_means_over_the_ancestors_drawn():
+    rng = np.random.default_rng(1)
+    n, draws, t, row = 5, 3, 7, 2
+    x_prev, x, old = (rng.standard_normal((n, 2)) for _ in range(3))
+    y, theta = rng.standard_normal((4, 1)), np.array([0.5])
+    picks = rng.integers(0, n, (n, draws)).astype(np.int32)
+    ancestors, new = np.zeros(n, dtype=np.int32), np.full((n, 2), np.nan)
+    step = kernels.Step(x_prev, np.zeros(n), x, ancestors, t, theta)
+    kernels.carry_sums(add_two, step, picks, y, row, old, new)
+    first = old[picks, 0] + 0.5 * x_prev[picks, 0] - 2.0 * x[:, None, 1] + t
+    second = old[picks, 1] + y[row, 0] * x[:, None, 0]
+    truth = np.stack([first.mean(axis=1), second.mean(axis=1)], axis=1)
+    np.testing.assert_allclose(new, truth, rtol=1e-13)
