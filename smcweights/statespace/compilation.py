@@ -295,6 +295,9 @@ _REMEDIES = {
     r"attribute 'choice' of type NumPyRandomGenerator": (
         "instead of rng.choice use np.searchsorted(np.cumsum(p), rng.random())"
     ),
+    r"unify .*array\(\w+, 0d": (
+        "np.where makes arrays of numbers: write float(np.where(...))"
+    ),
     r"getitem\(float64, ": (
         "it indexes a float: x is an array where state_dim is set, y_t where y has shape (T, p)"
     ),
@@ -333,13 +336,12 @@ def _explained(
                 f"{name}: numba can't compile it for ({', '.join(arguments)}){_reason(own)}"
             )
         returned = dispatcher.overloads[signature].signature.return_type
-        expected_x = "sample" in name
-        wrong = (
-            expected_x
-            and (model.state_dim is None) != isinstance(returned, types.Number | types.Boolean)
-        ) or (not expected_x and not isinstance(returned, types.Number | types.Boolean))
-        if wrong:
-            expected = "a float" if not expected_x or model.state_dim is None else "a 1-d array"
+        number = isinstance(returned, types.Number | types.Boolean) or (
+            isinstance(returned, types.Array) and returned.ndim == 0
+        )
+        expects_number = "sample" not in name or model.state_dim is None
+        if number != expects_number:
+            expected = "a float" if expects_number else "a 1-d array"
             if y_vector and "y" in arguments:
                 expected += (
                     "; y_t is an array, since y has shape (T, p): where the model's observations "

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 _f, _i, _j = types.float64, types.int64, types.int32
 _vector, _matrix, _cube = _f[::1], _f[:, ::1], _f[:, :, ::1]
@@ -165,6 +165,16 @@ def ready(kernel: Any) -> Any:
                 kernel.disable_compile()
                 del _declared[kernel]
     return kernel
+
+
+@overload(float)
+def _float_of(value):
+    """A float of a bool, and of an array without dimensions: np.where makes them of numbers."""
+    if isinstance(value, types.Boolean):
+        return lambda value: 1.0 if value else 0.0
+    if isinstance(value, types.Array) and value.ndim == 0:
+        return lambda value: 1.0 * value[()]
+    return None
 
 
 @intrinsic

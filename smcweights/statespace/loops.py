@@ -2,6 +2,7 @@
 
 Each is made around functions of one particle and compiled for them. They are written without
 numba, which finds what it kept of them on disk by this file and by a digest of their functions.
+`float` takes the arrays without dimensions that np.where makes of numbers, see `kernels`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def scalar_row(a, i):
 
 def put_scalar(a, i, value):
     """Write a float into row i."""
-    a[i, 0] = value
+    a[i, 0] = float(value)
 
 
 def put_vector(a, i, value):
@@ -45,7 +46,8 @@ def bootstrap_start(state, put, observation, observed, initial_sample, observati
             if i != skip:
                 put(x, i, initial_sample(rng, theta))
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), np.int64(0), theta)
+                sight = observation_logpdf(observation(y, row), state(x, i), np.int64(0), theta)
+                log_w[i] += float(sight)
         return 0
 
     return start
@@ -60,7 +62,7 @@ def bootstrap_move(state, put, observation, observed, transition_sample, observa
             if i != skip:
                 put(x, i, transition_sample(rng, state(x_prev, ancestors[i]), t, theta))
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
+                log_w[i] += float(observation_logpdf(observation(y, row), state(x, i), t, theta))
         return 0
 
     return move
@@ -75,7 +77,7 @@ def bootstrap_move_in_place(state, put, observation, observed, transition_into, 
             if i != skip:
                 transition_into(rng, state(x_prev, ancestors[i]), t, theta, state(x, i))
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), state(x, i), t, theta)
+                log_w[i] += float(observation_logpdf(observation(y, row), state(x, i), t, theta))
         return 0
 
     return move
@@ -92,9 +94,11 @@ def guided_start(
             if i != skip:
                 put(x, i, sample(rng, observation(y, row), theta))
             new = state(x, i)
-            log_w[i] += initial_logpdf(new, theta) - logpdf(new, observation(y, row), theta)
+            log_w[i] += float(initial_logpdf(new, theta)) - float(
+                logpdf(new, observation(y, row), theta)
+            )
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), new, np.int64(0), theta)
+                log_w[i] += float(observation_logpdf(observation(y, row), new, np.int64(0), theta))
         return 0
 
     return start
@@ -112,10 +116,10 @@ def guided_move(
             if i != skip:
                 put(x, i, sample(rng, old, observation(y, row), t, theta))
             new = state(x, i)
-            log_w[i] += transition_logpdf(old, new, t, theta)
-            log_w[i] -= logpdf(old, new, observation(y, row), t, theta)
+            log_w[i] += float(transition_logpdf(old, new, t, theta))
+            log_w[i] -= float(logpdf(old, new, observation(y, row), t, theta))
             if seen:
-                log_w[i] += observation_logpdf(observation(y, row), new, t, theta)
+                log_w[i] += float(observation_logpdf(observation(y, row), new, t, theta))
         return 0
 
     return move
@@ -126,7 +130,7 @@ def lookahead(state, observation, log_lookahead):
 
     def look(x, y, row, t, theta, out):
         for i in range(x.shape[0]):
-            out[i] = log_lookahead(state(x, i), observation(y, row), t, theta)
+            out[i] = float(log_lookahead(state(x, i), observation(y, row), t, theta))
         return 0
 
     return look
@@ -174,7 +178,7 @@ def transition_rejection(state, transition_logpdf):
                     prev = np.int64(u)
                     other = np.int64(table[prev, 1])
                     prev = prev if u - prev < table[prev, 0] else other
-                    excess = transition_logpdf(state(x_prev, prev), state(x, i), t, theta)
+                    excess = float(transition_logpdf(state(x_prev, prev), state(x, i), t, theta))
                     excess -= log_bound
                     if not excess <= _SLACK:
                         return -1 - (i * n + prev)
@@ -195,12 +199,12 @@ def path_density(
     """The joint log density of a path and its observations."""
 
     def log_density(x, y, theta):
-        total = initial_logpdf(state(x, 0), theta)
+        total = float(initial_logpdf(state(x, 0), theta))
         for t in range(x.shape[0]):
             if t > 0:
-                total += transition_logpdf(state(x, t - 1), state(x, t), t, theta)
+                total += float(transition_logpdf(state(x, t - 1), state(x, t), t, theta))
             if observed(y, t):
-                total += observation_logpdf(observation(y, t), state(x, t), t, theta)
+                total += float(observation_logpdf(observation(y, t), state(x, t), t, theta))
         return total
 
     return log_density
@@ -210,7 +214,7 @@ def add_scalar(state, functional):
     """Add a functional that returns a float."""
 
     def add(x_prev, prev, x, i, y, row, t, theta, out, k):
-        out[k, 0] += functional(state(x_prev, prev), state(x, i), t)
+        out[k, 0] += float(functional(state(x_prev, prev), state(x, i), t))
         return 0
 
     return add
@@ -222,7 +226,7 @@ def add_vector(state, functional):
     def add(x_prev, prev, x, i, y, row, t, theta, out, k):
         values = functional(state(x_prev, prev), state(x, i), t)
         for j in range(out.shape[1]):
-            out[k, j] += values[j]
+            out[k, j] += float(values[j])
         return 0
 
     return add
@@ -232,7 +236,7 @@ def add_scalar_first(state, functional):
     """Add an initial functional that returns a float."""
 
     def add_first(x, i, y, row, theta, out, k):
-        out[k, 0] += functional(state(x, i))
+        out[k, 0] += float(functional(state(x, i)))
         return 0
 
     return add_first
@@ -244,7 +248,7 @@ def add_vector_first(state, functional):
     def add_first(x, i, y, row, theta, out, k):
         values = functional(state(x, i))
         for j in range(out.shape[1]):
-            out[k, j] += values[j]
+            out[k, j] += float(values[j])
         return 0
 
     return add_first

@@ -2,6 +2,7 @@
 
 import re
 
+import numba
 import numpy as np
 import pytest
 import scipy.stats
@@ -54,6 +55,14 @@ REMEDIES = {
         {"transition_sample": lambda rng, x_prev, t, theta: x_prev + rng.choice(2)},
         "instead of rng.choice use np.searchsorted",
     ),
+    "where beside a number": (
+        {
+            "observation_logpdf": lambda y, x, t, theta: (
+                np.where(x > 0, -1.0, -2.0) if x < 9 else -3.0
+            )
+        },
+        r"write float\(np\.where",
+    ),
 }
 
 
@@ -65,8 +74,6 @@ def test_what_numba_cannot_compile_comes_with_a_remedy(name):
 
 
 def test_the_remedies_compile():
-    import numba
-
     squared = numba.njit(square)
     p = np.array([0.2, 0.8])
     model = walk(
@@ -75,6 +82,51 @@ def test_the_remedies_compile():
         initial_logpdf=lambda x, theta: np.log(p[int(x)]) if x in (0.0, 1.0) else -np.inf,
     )
     smw.check_model(model, [0.0, 1.0], n_draws=2_000, seed=1)
+
+
+def either(test, yes, no):
+    """What np.where does with numbers, as a branch."""
+    return yes if test else no
+
+
+def where(test, yes, no):
+    return np.where(test, yes, no)
+
+
+def with_branches(choose):
+    def normal(z, scale):
+        return -0.5 * (z / scale) ** 2 - np.log(scale) - LOG_ROOT
+
+    normal, choose = numba.njit(normal), numba.njit(choose)
+    model = smw.StateSpaceModel(
+        lambda rng, theta: choose(rng.random() < 0.5, -1.0, 1.0),
+        lambda x, theta: choose(x == 1.0, -np.log(2.0), -np.log(2.0)),
+        lambda rng, x_prev, t, theta: choose(
+            x_prev > 0, x_prev + rng.standard_normal(), rng.standard_normal()
+        ),
+        lambda x_prev, x, t, theta: choose(x_prev > 0, normal(x - x_prev, 1.0), normal(x, 1.0)),
+        lambda y, x, t, theta: choose(x > 0, normal(y - x, 1.0), normal(y - x, 2.0)),
+        lambda t, theta: choose(t > 0, normal(0.0, 1.0), 0.0),
+    )
+    guided = smw.Proposal(
+        lambda rng, x_prev, y, t, theta: choose(t > 0, rng.standard_normal(), 0.0),
+        lambda x_prev, x, y, t, theta: choose(t > 0, normal(x, 1.0), 0.0),
+        log_lookahead=lambda x, y, t, theta: choose(x > 0, -0.1, 0.0),
+    )
+    y = np.array([0.3, -0.2, 1.5])
+    found = smw.particle_filter(model, y, 50, proposal=guided, seed=1)
+    one = smw.paris(
+        model, y, lambda x_prev, x, t: choose(x > 0, x, 0.0), 50,
+        initial_functional=lambda x: choose(x > 0, x, 0.0), seed=1,
+    )  # fmt: skip
+    two = smw.paris(
+        model, y, lambda x_prev, x, t: (choose(x > 0, x, 0.0), choose(x > 0, 1.0, 0.0)), 50, seed=1
+    )
+    return found.log_likelihood.value, one.value, *two.value
+
+
+def test_what_np_where_makes_of_numbers_is_taken_as_a_number():
+    assert with_branches(where) == with_branches(either)
 
 
 def test_observations_of_the_wrong_shape_are_told_as_such():
