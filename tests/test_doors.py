@@ -170,8 +170,36 @@ ASKED = [
     (
         smw.particle_filter,
         {"model": level(), "y": Y, "n_particles": 10},
-        {"n_particles": COUNTS, "repeats": COUNTS, "store": FLAGS, "ess_threshold": NUMBERS},
+        {
+            "n_particles": COUNTS,
+            "repeats": COUNTS,
+            "store": FLAGS,
+            "ess_threshold": NUMBERS,
+            "theta": VECTORS,
+        },
     ),
+    (
+        smw.markov_score_climbing,
+        {"target": never, "start": [0.5, 0.0], "n_particles": 10, "budget": 40},
+        {"start": VECTORS, "n_particles": COUNTS, "budget": COUNTS, "chains": COUNTS},
+    ),
+    (
+        smw.particle_marginal_metropolis_hastings,
+        {"model": level(), "y": Y, "log_prior": never, "n_particles": 10, "n_draws": 20},
+        {"n_particles": COUNTS, "warm_up": COUNTS, "chains": COUNTS},
+    ),
+    (
+        smw.sliced_gradient_flow,
+        {"x0": SQUARE, "y": SQUARE + 1, "steps": 20, "callback": never},
+        {"y": POINTS, "steps": COUNTS, "step_size": NUMBERS, "budget": COUNTS, "root": FLAGS},
+    ),
+    (
+        smw.sliced_wasserstein_matrix,
+        {"clouds": [SQUARE, SQUARE + 1], "budget": 20},
+        {"budget": COUNTS, "root": FLAGS, "p": NUMBERS},
+    ),
+    (smw.sliced_test, {"x": SQUARE, "y": SQUARE + 1, "budget": 20}, {"budget": COUNTS}),
+    (smw.Precision, {"relative": 0.1}, {"relative": NUMBERS, "level": NUMBERS}),
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, real
 from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
@@ -340,7 +340,7 @@ def check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
 
 
 def _parameters(theta: Any, name: str) -> Array:
-    array = np.array([] if theta is None else theta, dtype=np.float64)
+    array = real(name, [] if theta is None else theta)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise ValueError(f"{name}: got {theta!r}; expected a 1-d array of finite numbers")
     array.flags.writeable = False

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count, names_of
+from ...arguments import count, names_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
@@ -278,7 +278,7 @@ def markov_score_climbing(
 
 
 def _starts(start: ArrayLike, chains: int) -> Array:
-    given = np.array(start, dtype=np.float64)
+    given = real("start", start)
     k = given.shape[-1] if given.ndim else 0
     if given.shape not in ((k,), (chains, k)) or k == 0 or not np.isfinite(given).all():
         raise ValueError(
