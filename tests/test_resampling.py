@@ -1,4 +1,4 @@
-"""Unbiased counts, conditional laws by Bayes' rule, and the compiled twins bit for bit.
+"""Unbiased counts, and conditional laws by Bayes' rule.
 
 z-tests: bound 5.5 standard errors, fewer than 300 of them: a false alarm in 10^5 runs of the file.
 """
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from smcweights import conditional_resample, resample
 from smcweights.resampling import CONDITIONAL_SCHEMES, SCHEMES
 
-CODES = {"multinomial": 0, "stratified": 1, "systematic": 2, "residual": 3}
 W = np.array([0.05, 0.4, 0.0, 0.3, 0.25])
 
 
@@ -65,36 +64,6 @@ def test_conditional_after_marginal_is_the_scheme(scheme):
     for key in plain.keys() | both.keys():
         p, q = plain.get(key, 0.0), both.get(key, 0.0)
         assert abs(p - q) < 5.5 * np.sqrt(max(p, q, 1e-4) * (1 / runs + 1 / many)), (key, p, q)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_compiled_twin_draws_the_same(scheme):
-    from smcweights.statespace import kernels
-
-    weights = np.random.default_rng(4).dirichlet(np.full(50, 0.3))
-    a, b = np.random.default_rng(5), np.random.default_rng(5)
-    for _ in range(20):
-        out = np.empty(37, dtype=np.int32)
-        kernels.resample(b, CODES[scheme], weights, out)
-        np.testing.assert_array_equal(resample(weights, 37, scheme=scheme, seed=a), out)
-    if scheme in CONDITIONAL_SCHEMES:
-        kernels.resample_around(b, CODES[scheme], weights, 4, 9, out)
-        np.testing.assert_array_equal(
-            conditional_resample(weights, 4, 9, 37, scheme=scheme, seed=a), out
-        )
-
-
-def test_alias_table_holds_the_weights():
-    from smcweights.statespace import kernels
-
-    for n in (1, 2, 7, 100):
-        w = np.random.default_rng(n).dirichlet(np.full(n, 0.2))
-        table = np.empty((n, 2))
-        kernels.fill_alias(w, table, np.empty(n, dtype=np.int64))
-        chance, alias = table[:, 0], table[:, 1].astype(np.int64)
-        held = chance / n
-        np.add.at(held, alias, (1 - chance) / n)
-        np.testing.assert_allclose(held, w, atol=1e-14)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -4,11 +4,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from numba import njit
 
 import smcweights as smw
+from smcweights import conditional_resample, resample
+from smcweights.resampling import CONDITIONAL_SCHEMES, SCHEMES
 from smcweights.statespace import kernels
 
+CODES = {"multinomial": 0, "stratified": 1, "systematic": 2, "residual": 3}
 PROGRAM = """
 import smcweights as smw
 from smcweights.statespace import kernels
@@ -58,3 +62,29 @@ def test_sums_carried_on_are_means_over_the_ancestors_drawn():
     second = old[picks, 1] + y[row, 0] * x[:, None, 0]
     truth = np.stack([first.mean(axis=1), second.mean(axis=1)], axis=1)
     np.testing.assert_allclose(new, truth, rtol=1e-13)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_compiled_twin_draws_the_same(scheme):
+    weights = np.random.default_rng(4).dirichlet(np.full(50, 0.3))
+    a, b = np.random.default_rng(5), np.random.default_rng(5)
+    for _ in range(20):
+        out = np.empty(37, dtype=np.int32)
+        kernels.resample(b, CODES[scheme], weights, out)
+        np.testing.assert_array_equal(resample(weights, 37, scheme=scheme, seed=a), out)
+    if scheme in CONDITIONAL_SCHEMES:
+        kernels.resample_around(b, CODES[scheme], weights, 4, 9, out)
+        np.testing.assert_array_equal(
+            conditional_resample(weights, 4, 9, 37, scheme=scheme, seed=a), out
+        )
+
+
+def test_alias_table_holds_the_weights():
+    for n in (1, 2, 7, 100):
+        w = np.random.default_rng(n).dirichlet(np.full(n, 0.2))
+        table = np.empty((n, 2))
+        kernels.fill_alias(w, table, np.empty(n, dtype=np.int64))
+        chance, alias = table[:, 0], table[:, 1].astype(np.int64)
+        held = chance / n
+        np.add.at(held, alias, (1 - chance) / n)
+        np.testing.assert_allclose(held, w, atol=1e-14)
