@@ -165,21 +165,20 @@ def test_coverage_in_many_dimensions_with_the_exact_gaussian_control():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [1, 2, 3])
-@pytest.mark.parametrize("control", ["auto", "by sizes"])
-def test_coverage_with_coefficients_by_scale(p, control):
-    """1,000 seeds, 1e-6 per case; sizes for which the mean of the Gaussian control is too dear."""
-    d = 6 if control == "auto" else 300
-    x, v = mixture(12, d, 1), np.linspace(0, 1, d)
+@pytest.mark.parametrize("p", [1, 3])
+@pytest.mark.parametrize(("control", "n", "d"), [("gaussian", 12, 6), ("tangent", 150, 300)])
+def test_coverage_with_coefficients_by_scale(control, n, d, p):
+    """500 seeds, 1e-6 per case; the costs of p = 3 are as skewed as those of a shifted cloud."""
+    x, v = mixture(n, d, 1), np.linspace(0, 1, d)
     truth, covered, values = absolute_moment(d, p) * np.linalg.norm(v) ** p, 0, []
-    for seed in range(1_000):
+    for seed in range(500):
         found = quietly(x, x + v, 100, p=p, root=False, seed=seed, directions="uniform")
         lower, upper = found.interval()
         covered += lower <= truth <= upper
         values.append(float(found.value))
-    least = 0.95 if p < 3 else 0.92
-    assert covered >= stats.binom.ppf(1e-6, 1_000, least)
-    assert abs(np.mean(values) - truth) < 4.9 * np.std(values) / math.sqrt(1_000) + 1e-9 * truth
+    assert found.diagnostics["control_variates"] == [control]
+    assert covered >= stats.binom.ppf(1e-6, 500, 0.95 if p < 3 else 0.92)
+    assert abs(np.mean(values) - truth) < 4.9 * np.std(values) / math.sqrt(500)
 
 
 def test_a_budget_below_whole_blocks_loses_nothing():
