@@ -12,10 +12,10 @@ then only lose efficiency) but never the reverse. Combine constraints with `both
 
 ================  ============================================================================
 `predicate`       any function of prefix and item, and one of the whole
-`regex`           a regular expression over characters or tokens (package ``regex``)
+`regex`           a regular expression over characters or tokens
 `automaton`       a deterministic automaton given as a table: exact truth by dynamic programming
-`json_schema`     JSON that satisfies a schema (packages ``regex`` and ``jsonschema``)
-`grammar`         a context-free grammar (packages ``lark`` and ``regex``)
+`json_schema`     JSON that satisfies a schema (package ``jsonschema``)
+`grammar`         a context-free grammar (package ``lark``)
 `smiles`          molecules in SMILES notation (package ``partialsmiles``)
 ================  ============================================================================
 """
@@ -25,13 +25,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import arguments as check
 from ..errors import ModelError
+from .patterns import Pattern, cut
 
 if TYPE_CHECKING:
     from lark.parsers.lalr_interactive_parser import InteractiveParser
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 
+LARGEST = 2**23  # entries of the table that a regular expression becomes
 State = TypeVar("State")
 
 
@@ -155,6 +158,7 @@ class Automaton:
     table: np.ndarray
     accepting: np.ndarray
     initial: int
+    made_of: tuple = field(default=(), repr=False)  # what tells it from others
 
     def start(self) -> int:
         """State of the empty prefix."""
@@ -206,12 +210,9 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
         if not 0 <= state < len(t):
             raise ValueError(f"accepting: got {state}; expected states from 0 to {len(t) - 1}")
         ends[state] = True
-    alive = ends.copy()
-    for _ in range(len(t)):
-        alive |= ((t >= 0) & alive[t]).any(1)
+    alive = cut(t, ends)
     if not 0 <= initial < len(t) or not alive[initial]:
         raise ValueError(f"initial: state {initial} can't reach an accepting state")
-    t[(t >= 0) & ~alive[t]] = -1
     return Automaton(t, ends, initial)
 
 
@@ -271,37 +272,74 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
     return _Functions(first, step, complete, constraints, *sizes)
 
 
-def regex(pattern: str, items: Sequence[str]) -> Constraint:
-    """Texts that match a regular expression from end to end.
+def regex(
+    pattern: str,
+    items: Sequence[str],
+    *,
+    flags: int = 0,
+    search: bool = False,
+    states: int = 5000,
+) -> Constraint:
+    r"""Texts that match a regular expression from end to end.
 
-    Partial matching of the ``regex`` package decides; a step costs one match of the prefix.
+    The pattern becomes an automaton, which lets through exactly the beginnings of what
+    `re.fullmatch` matches, looks ahead and behind, ``\b`` and ``$`` included; a step takes no
+    longer in a long text. Its table of all items, where it fits, gives `constrained_sequences`
+    the exact mask.
 
     Parameters
     ----------
     pattern : str
+        As `re` has them, but for what no automaton follows: back references, conditional and
+        atomic groups, possessive repeats.
     items : sequence of str, length V
         Text of each item: characters, or tokens.
+    flags : int, default 0
+        Flags of `re`.
+    search : bool, default False
+        Whether a match anywhere in the text will do.
+    states : int, default 5000
+        Most states of a table; beyond, they are made as texts come to them, and beginnings
+        without a completion may get through where the pattern looks around, or items are tokens.
+
+    Raises
+    ------
+    ValueError
+        The pattern is wrong or can't be followed, or no text of the items matches it.
 
     Examples
     --------
     >>> digits = regex("[0-9]{2}a", list("0a"))
-    >>> digits.step("0", 0), digits.step("0", 1), digits.complete("00a")
-    ('00', None, True)
+    >>> state = digits.step(digits.start(), 0)
+    >>> digits.step(state, 1) is None, digits.complete(digits.step(digits.step(state, 0), 1))
+    (True, True)
     """
-    import regex as package
-
     if not isinstance(pattern, str):
         raise TypeError(f"pattern: got {type(pattern).__name__}; expected str")
-    try:
-        compiled = package.compile(pattern)
-    except package.error as error:
-        raise ValueError(f"pattern: {error}") from error
-    texts = _texts(items)
-
-    def reads(text: str, partial: bool) -> bool:
-        return compiled.fullmatch(text, partial=partial) is not None
-
-    return _of_text(texts, reads, (pattern, texts))
+    texts, most = _texts(items), check.count("states", states)
+    flags, search = check.count("flags", flags, 0), check.flag("search", search)
+    made = Pattern(pattern, "".join(sorted(set("".join(texts)))), flags, search, most)
+    made_of = (pattern, texts, flags, search)
+    possible = made.possible
+    if made.table is not None and len(made.table) * len(texts) <= LARGEST:
+        # a row more, of dead ends, for what is one already
+        padded = np.pad(made.table, ((0, 1), (0, 0)), constant_values=-1)
+        table = np.tile(np.arange(len(made.table))[:, None], len(texts))
+        for i, text in enumerate(texts):
+            for character in text:
+                table[:, i] = padded[table[:, i], made.classes[character]]
+        possible = cut(table, made.accepting)[0]
+    if not possible:
+        raise ValueError("pattern: no text of these items matches it")
+    if made.table is not None and len(made.table) * len(texts) <= LARGEST:
+        return Automaton(table, made.accepting, 0, made_of)
+    return _Functions(
+        made.start(),
+        lambda state, item: made.further(state, texts[item]),
+        made.complete,
+        made_of,
+        len(texts),
+    )
 
 
 def _of_text(
@@ -376,43 +414,43 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     (True, True)
     """
     import lark
-    import regex as package
 
     # trees are of no use, and copies of the parser would copy them
     parser = lark.Lark(text, parser="lalr", start=start, tree_class=_Bare)
     for terminal in parser.terminals:
         if re.search(r"\(\?[=!]", terminal.pattern.to_regexp()):
             raise ValueError(f"grammar: terminal {terminal.name} looks ahead; expected none to")
-    patterns = {t.name: package.compile(t.pattern.to_regexp()) for t in parser.terminals}
-    ignored = frozenset(parser.ignore_tokens)
     texts = _texts(items)
-    wanted: dict[tuple, list[str]] = {}
+    alphabet = "".join(sorted(set("".join(texts))))
+    patterns = {t.name: Pattern(t.pattern.to_regexp(), alphabet) for t in parser.terminals}
+    ignored = frozenset(parser.ignore_tokens)
+    wanted: dict[tuple, list[tuple]] = {}
 
-    def begins(reader: InteractiveParser, piece: str) -> bool:
-        return any(patterns[t].fullmatch(piece, partial=True) for t in terminals_after(reader))
-
-    def terminals_after(reader: InteractiveParser) -> list[str]:
+    def fresh(reader: InteractiveParser) -> list[tuple]:
+        """Terminals that may come, with the states of their patterns."""
         stack = tuple(reader.parser_state.state_stack)
         if stack not in wanted:
-            wanted[stack] = sorted((reader.accepts() & patterns.keys()) | ignored)
+            names = sorted((reader.accepts() & patterns.keys()) | ignored)
+            wanted[stack] = [(name, patterns[name].start()) for name in names]
         return wanted[stack]
 
     def further(ways: tuple, character: str) -> tuple:
-        """Ways to read the text with one character more: a parser, and the terminal begun."""
+        """Ways to read the text with one character more: a parser, and the terminals begun."""
         found = {}
         for reader, begun in ways:
-            after = [(reader, begun + character)]
-            if begun:
-                for name in terminals_after(reader):
-                    if patterns[name].fullmatch(begun):
-                        new = reader
-                        if name not in ignored:
-                            new = reader.copy()
-                            new.feed_token(lark.Token(name, ""))
-                        after.append((new, character))
-            for new, piece in after:
-                if begins(new, piece):
-                    found[tuple(new.parser_state.state_stack), piece] = (new, piece)
+            after = [(reader, begun or fresh(reader))]
+            for name, state in begun:
+                if patterns[name].complete(state):
+                    new = reader
+                    if name not in ignored:
+                        new = reader.copy()
+                        new.feed_token(lark.Token(name, ""))
+                    after.append((new, fresh(new)))
+            for new, pieces in after:
+                moved = ((name, patterns[name].further(s, character)) for name, s in pieces)
+                alive = tuple(piece for piece in moved if piece[1] is not None)
+                if alive:
+                    found[tuple(new.parser_state.state_stack), alive] = (new, alive)
         return tuple(found.values())
 
     def step(state: tuple, item: int) -> tuple | None:
@@ -430,7 +468,7 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
             return False
         return True
 
-    first = ("", ((parser.parse_interactive(""), ""),))
+    first = ("", ((parser.parse_interactive(""), ()),))
     return _Functions(first, step, complete, (text, texts, start), len(texts))
 
 

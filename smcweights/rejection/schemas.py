@@ -8,6 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from .patterns import Pattern
+
+NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 SPACE = " \t\n\r"
 LITERALS = ("true", "false", "null")
 STARTS = {
@@ -53,14 +56,13 @@ class JSONReader:
 
     def __init__(self, schema: Schema) -> None:
         import jsonschema
-        import regex
 
         kind = jsonschema.validators.validator_for(schema)
         kind.check_schema(schema)
         self._validator = kind(schema)
         self._root = schema
         self._checkers: dict[int, tuple[Any, Any]] = {}
-        self._number = regex.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+        self._number = Pattern(NUMBER, "+-.0123456789Ee")
         # before the draft of 2019 a reference stands for all of its schema
         self._alone = "unevaluatedItems" not in kind.VALIDATORS
         self._prefixed = "prefixItems" in kind.VALIDATORS
@@ -89,7 +91,7 @@ class JSONReader:
                     return None
                 state = state._replace(token=longer)
                 return self._scalar(state) if longer in LITERALS else state
-            if self._number.fullmatch(longer, partial=True):
+            if self._number.reads(longer, partial=True):
                 return state._replace(token=longer)
             closed = self._scalar(state)
             return None if closed is None else self.further(closed, character)

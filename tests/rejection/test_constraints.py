@@ -1,7 +1,10 @@
 """Constraints on sequences, item by item."""
 
 import itertools
+import math
+import re
 
+import numpy as np
 import pytest
 
 import smcweights as smw
@@ -75,6 +78,8 @@ def test_constraints_are_told_apart():
         C.regex("a", "ab"),
         C.regex("b", "ab"),
         C.regex("b", "ba"),
+        C.regex("b", "ab", search=True),
+        C.regex("b", "ab", flags=2),
         C.smiles("C"),
         C.smiles("O"),
     ]
@@ -97,10 +102,60 @@ def test_a_regular_expression_equals_its_automaton():
 
 
 @pytest.mark.parametrize(
+    ("pattern", "alphabet", "length"),
+    [
+        (r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}", "125.", 8),
+        (r"\b[a-z]+\b( \b[a-z]+\b)*", "ab ", 7),
+        ("[ab]*?(?<=ab)", "ab", 7),
+    ],
+)
+def test_the_evidence_of_a_regular_expression_is_that_of_all_texts(pattern, alphabet, length):
+    v = len(alphabet)
+    law = np.full((v + 1, v + 1), 1 / (v + 1))
+    chain = smw.languages.markov_chain(law[0], law)
+    every = itertools.chain.from_iterable(
+        itertools.product(alphabet, repeat=n) for n in range(length)
+    )
+    match = re.compile(pattern).fullmatch
+    truth = sum((v + 1.0) ** -(len(text) + 1) for text in every if match("".join(text)))
+    found = constrained_markov_chain(chain, C.regex(pattern, alphabet), length, end=v)
+    assert math.exp(found.log_evidence) == pytest.approx(truth, rel=1e-9)
+
+
+def test_regular_expressions_over_tokens_with_a_table_and_without():
+    tokens = ["a", "ab", "bc", "c", "abc", "", "d"]
+    pattern = "(?!.*cc)(abc|ac)+(?<=bc)"
+    table, asked = C.regex(pattern, tokens), C.regex(pattern, tokens, states=2)
+    assert isinstance(table, C.Automaton) and not isinstance(asked, C.Automaton)
+    reached, whole = set(), set()
+    for n in range(6):
+        for sequence in itertools.product(range(7), repeat=n):
+            text = "".join(tokens[i] for i in sequence)
+            for c in (table, asked):
+                state = c.start()
+                for i in sequence:
+                    state = None if state is None else c.step(state, i)
+                valid = re.fullmatch(pattern, text) is not None
+                assert valid == (state is not None and c.complete(state))
+                if c is table and state is not None and n < 4:
+                    reached.add(sequence)
+            if valid:
+                whole |= {sequence[:k] for k in range(min(n, 3) + 1)}
+    # two tokens more are enough for a valid whole wherever there is one
+    assert reached == whole
+    with pytest.raises(ValueError, match="no text of these items matches it"):
+        C.regex("abc", ["ab", "d"])
+
+
+@pytest.mark.parametrize(
     ("make", "error", "said"),
     [
         (lambda c, of: c.regex("(", ["a"]), ValueError, "pattern: missing"),
         (lambda c, of: c.regex(3, ["a"]), TypeError, "pattern: got int"),
+        (lambda c, of: c.regex(r"(a)\1", ["a"]), ValueError, "pattern: it has a back reference"),
+        (lambda c, of: c.regex("a", ["a"], flags="i"), TypeError, "flags: got 'i'"),
+        (lambda c, of: c.regex("a", ["a"], search=3), TypeError, "search: got 3"),
+        (lambda c, of: c.regex("a", ["a"], states=0), ValueError, "states: got 0"),
         (lambda c, of: c.regex("a", [1]), TypeError, "items: entry 0 is 1"),
         (lambda c, of: c.regex("a", []), ValueError, "items: got none"),
         (lambda c, of: c.predicate(3), TypeError, "allows: got int"),
