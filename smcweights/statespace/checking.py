@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..randomness import generator, seed_sequence
 from .compilation import compiled
 from .model import StateSpaceModel, observations, python_of
-from .trial import check_functions
+from .trial import check_functions, tell_of_misses
 
 __all__ = ["check_model"]
 
@@ -55,6 +55,11 @@ def check_model(
         A function does not compile or raises, or sampler and density disagree by more than six
         standard errors: a false alarm in fewer than one of 100,000 checks.
 
+    Warns
+    -----
+    PrecisionWarning
+        `observation_logpdf` gives a number for a row of NaNs, which weighs nothing.
+
     Notes
     -----
     Errors of some 5 % of the standard deviation, or of the integral, are seen with 20,000 draws.
@@ -70,6 +75,7 @@ def check_model(
 
     rows, vector = observations(y), np.ndim(y) == 2
     check_functions(model, rows, vector)
+    tell_of_misses(model, rows, vector)
     functions = compiled(model, vector)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)

@@ -295,9 +295,7 @@ _REMEDIES = {
     r"attribute 'choice' of type NumPyRandomGenerator": (
         "instead of rng.choice use np.searchsorted(np.cumsum(p), rng.random())"
     ),
-    r"unify .*array\(\w+, 0d": (
-        "np.where makes arrays of numbers: write float(np.where(...))"
-    ),
+    r"unify .*array\(\w+, 0d": ("np.where makes arrays of numbers: write float(np.where(...))"),
     r"getitem\(float64, ": (
         "it indexes a float: x is an array where state_dim is set, y_t where y has shape (T, p)"
     ),

@@ -78,7 +78,8 @@ class StateSpaceModel:
     transition_logpdf : callable
         (x_prev, x, t, theta) -> float.
     observation_logpdf : callable
-        (y_t, x, t, theta) -> float; -inf where y_t is impossible.
+        (y_t, x, t, theta) -> float; -inf where y_t is impossible. It is not called for a row of
+        NaNs, which is missing and weighs nothing: a miss that informs is coded as a number.
     transition_logpdf_bound : callable, optional
         (t, theta) -> float, not below any value of `transition_logpdf` at t. It makes backward
         draws cheap (rejection); a bound that is exceeded raises `ModelError`.

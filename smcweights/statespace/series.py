@@ -12,7 +12,7 @@ from ..arguments import count, number, one_of
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
 from .model import Proposal, StateSpaceModel, observations
-from .trial import check_functions, check_series
+from .trial import check_functions, check_series, tell_of_misses
 
 __all__ = ["Series", "arrived", "checked_series"]
 
@@ -103,6 +103,8 @@ def checked_series(
         check_series(model, rows)
     check_functions(model, rows, vector, proposal)
     one_of("resampling", resampling, schemes)
+    if len(rows) > 1:
+        tell_of_misses(model, rows, vector)
     return Series(model, rows, vector, n, resampling, ess_threshold, proposal)
 
 
@@ -121,4 +123,5 @@ def arrived(series: Series, y: ArrayLike, t: int) -> Series:
     elif rows.shape[1] != series.rows.shape[1]:
         raise ValueError(f"y: got {rows.shape[1]} components; expected {series.rows.shape[1]}")
     check_series(series.model, rows, t)
+    tell_of_misses(series.model, rows, vector, t)
     return replace(series, rows=rows, vector=vector)

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cautions import Caution, tell
 from ..errors import ModelError
 from .keeping import names_in
 from .model import ARGUMENTS, Proposal, StateSpaceModel, proposal_parts, python_of
 
-__all__ = ["check_functions", "check_series", "rewired", "tried", "tried_sampler"]
+__all__ = [
+    "check_functions", "check_series", "rewired", "tell_of_misses", "tried", "tried_sampler",
+]  # fmt: skip
 
 Array = NDArray[np.float64]
 
@@ -98,6 +101,50 @@ def _try_all(
         if p.log_lookahead is not None:
             tried("proposal.log_lookahead", p.log_lookahead, x_prev, y, t, theta)
     return x
+
+
+def tell_of_misses(model: StateSpaceModel, rows: Array, y_vector: bool, first: int = 0) -> None:
+    """Warn where the density of a row of NaNs, which is never asked for, would say something.
+
+    It may be 0, or what it is for an observation that was seen: comparisons take NaN for another
+    value. `first` is the time of rows[0].
+    """
+    missing = np.isnan(rows).all(axis=1)
+    if not missing.any():
+        return
+
+    def density(row: Array, x: Any, t: int) -> Any:
+        try:
+            y = row.copy() if y_vector else float(row[0])
+            return tried("", model.observation_logpdf, y, x, t, model.theta.copy())
+        except ModelError:
+            return None
+
+    rng, informs = np.random.default_rng(0), False
+    seen = np.unique(rows[~missing], axis=0)
+    seen = seen[np.linspace(0, len(seen) - 1, min(len(seen), 20)).astype(int)]
+    times = np.flatnonzero(missing)
+    for t in first + times[np.linspace(0, len(times) - 1, 8).astype(int)]:
+        try:
+            x = tried_sampler(model, "", model.initial_sample, rng, model.theta.copy(), t=0)
+            if t > 0 and x is not None:
+                sample = model.transition_sample
+                x = tried_sampler(model, "", sample, rng, x, int(t), model.theta.copy(), t=t)
+        except ModelError:
+            return
+        value = None if x is None else density(np.full(rows.shape[1], np.nan), x, int(t))
+        if value is None or np.ndim(value) or np.isnan(value):
+            continue
+        if any(density(row, x, int(t)) == value for row in seen):
+            return
+        informs |= bool(np.isfinite(value) and value != 0)
+    if informs:
+        text = (
+            "gives a number for a row of NaNs, which is missing and weighs nothing; code a miss "
+            "that informs as a number, such as -1 where no observation is negative (0 or NaN "
+            "for a row of NaNs says that it doesn't inform)"
+        )
+        tell("observation_logpdf", [Caution("missing-rows", text)])
 
 
 def tried_sampler(model: StateSpaceModel, name: str, function: Any, *arguments: Any, t: int) -> Any:

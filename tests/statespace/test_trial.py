@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.statespace.trial import check_functions, tell_of_misses
 
 from .test_model import walk
 
@@ -111,10 +112,81 @@ def test_states_that_become_no_numbers_are_told_with_their_time():
                 call(model)
 
 
+def detected(code):
+    """Seen with a chance that falls with |x|: a miss says that |x| is large."""
+
+    def logpdf(y, x, t, theta):
+        p = 0.9 * np.exp(-0.5 * x * x)
+        miss = np.isnan(y) if code is None else y == code
+        return np.log(1.0 - p) if miss else np.log(p) - 0.5 * (y - x) ** 2
+
+    return walk(observation_logpdf=logpdf)
+
+
+SEEN = np.array([0.2, np.nan, 0.5, np.nan])
+INFORMS = {
+    "a branch": (detected(None), SEEN),
+    "a constant": (
+        walk(observation_logpdf=lambda y, x, t, theta: -2.0 if np.isnan(y) else -((y - x) ** 2)),
+        SEEN,
+    ),
+    "components": (
+        walk(
+            observation_logpdf=lambda y, x, t, theta: np.where(
+                np.isnan(y), -np.exp(-x * x), -((y - x) ** 2)
+            ).sum()
+        ),
+        np.column_stack([SEEN, SEEN]),
+    ),
+}
+SILENT = {
+    "another code": (detected(-9.0), np.array([0.2, -9.0, 0.5, np.nan])),
+    "zero": (
+        walk(observation_logpdf=lambda y, x, t, theta: 0.0 if np.isnan(y) else -((y - x) ** 2)),
+        SEEN,
+    ),
+    "components": (
+        walk(
+            observation_logpdf=lambda y, x, t, theta: np.nansum(-((y - x) ** 2)),
+        ),
+        np.column_stack([SEEN, SEEN]),
+    ),
+    "a comparison": (
+        walk(observation_logpdf=lambda y, x, t, theta: -0.1 * x * x if y == 1.0 else -1.0 - x * x),
+        np.array([1.0, 0.0, np.nan]),
+    ),
+    "indices": (walk(observation_logpdf=lambda y, x, t, theta: -WEATHER[int(y)]), SEEN),
+    "none missing": (detected(None), np.array([0.2, 0.5])),
+}
+
+
+@pytest.mark.parametrize("name", INFORMS)
+def test_misses_that_inform_are_not_ignored_in_silence(name):
+    model, y = INFORMS[name]
+    with pytest.warns(smw.PrecisionWarning, match=r"a row of NaNs.*\[missing-rows\]") as told:
+        tell_of_misses(model, y.reshape(len(y), -1), y.ndim == 2)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_misses_that_say_nothing_are_passed_over(name):
+    model, y = SILENT[name]
+    tell_of_misses(model, y.reshape(len(y), -1), y.ndim == 2)
+
+
+def test_every_door_tells_of_misses_that_inform():
+    model = detected(None)
+    with pytest.warns(smw.PrecisionWarning, match="missing-rows") as told:
+        smw.particle_filter(model, SEEN, 400, repeats=2, seed=1)
+    assert told[0].filename == __file__
+    online = smw.OnlineFilter(model, 400, seed=1)
+    online.update(0.2)
+    with pytest.warns(smw.PrecisionWarning, match="missing-rows"):
+        online.update(np.nan)
+
+
 def test_trying_a_model_compiles_nothing():
     import numba
-
-    from smcweights.statespace.trial import check_functions
 
     @numba.njit
     def doubled(x):
