@@ -267,6 +267,11 @@ def importance_sampling(
         raise TypeError(f"proposal: got {proposal!r}; expected a law to draw from")
     law = as_law(law)
     start = proposal_law(proposal, law)
+    if law.atoms or start.atoms:
+        raise ValueError(
+            f"law, proposal: input {(law.atoms + start.atoms)[0]!r} is discrete or constant, and "
+            "has no density; adaptive_importance_sampling takes it"
+        )
     names = arguments.names(names)
     check_reference(integrand, law)
     defensive = _defensive_share(defensive, self_normalized)

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..provenance import digest
 from .marginals import (
     ACCEPTED,
+    Atoms,
+    Constant,
     Marginal,
     Perturbed,
     Truncated,
@@ -145,6 +147,12 @@ class Law:
     def independent(self) -> bool:
         """Whether the inputs are known to be independent."""
         return self.mapped and self.correlation is None
+
+    @property
+    def atoms(self) -> list[str]:
+        """Inputs that are constant or discrete."""
+        named = zip(self.names, self.marginals or (), strict=False)
+        return [name for name, law in named if isinstance(law, Atoms | Constant)]
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Independent draws, shape (n, d)."""
@@ -287,7 +295,9 @@ def as_law(law: Any) -> Law:
         - a list, tuple or dict of univariate distributions: independent inputs. A dict names
           them; otherwise they are X1, X2, ... A univariate distribution is a frozen `scipy.stats`
           one, a new-style SciPy one, a one-dimensional OpenTURNS one, `Truncated`, or any object
-          with ``ppf``, ``isf``, ``cdf``, ``sf`` and ``logpdf``;
+          with ``ppf``, ``isf``, ``cdf``, ``sf`` and ``logpdf``. A number, or a law without
+          spread, is a constant input; frozen discrete `scipy.stats` distributions are drawn
+          through their inverse distribution function;
         - one univariate distribution: a single input, X1;
         - `GaussianCopula`: dependent inputs;
         - a frozen ``scipy.stats.multivariate_normal``, mapped by its Cholesky factor;
@@ -330,7 +340,7 @@ def as_law(law: Any) -> Law:
     if isinstance(law, Mapping) and "num_vars" in law:
         return _from_salib(law)
     if isinstance(law, (Mapping, list, tuple)):
-        names, marginals = named_marginals(law, "law")
+        names, marginals = named_marginals(law, "law", atoms=True)
         return _mapped(names, marginals)
     if is_openturns(law):
         return _from_openturns(law)

@@ -20,6 +20,8 @@ from .openturns_laws import is_openturns, openturns_marginal
 
 __all__ = [
     "ACCEPTED",
+    "Atoms",
+    "Constant",
     "Marginal",
     "Perturbed",
     "Truncated",
@@ -40,6 +42,7 @@ Seed = int | np.random.Generator | None
 
 ACCEPTED = """a law is one of
   a list, tuple or dict of frozen univariate scipy.stats distributions (independent inputs),
+  among them discrete ones and numbers, for inputs that are constant,
   one frozen univariate or multivariate scipy.stats distribution,
   smcweights.GaussianCopula(marginals, correlation),
   a new-style SciPy distribution such as scipy.stats.Normal(mu=0.0, sigma=1.0),
@@ -180,6 +183,74 @@ class Truncated:
 
 
 @dataclass(frozen=True)
+class Constant:
+    """An input that is always ``value``."""
+
+    value: float
+
+    def support(self) -> tuple[float, float]:
+        """The value, twice."""
+        return self.value, self.value
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """The value, shaped like q."""
+        return np.full(np.shape(q), self.value)[()]
+
+    isf = ppf
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """1 from the value on."""
+        return np.where(np.asarray(x) >= self.value, 1.0, 0.0)[()]
+
+    def sf(self, x: ArrayLike) -> Any:
+        """0 from the value on."""
+        return 1.0 - self.cdf(x)
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log probability: 0 at the value, else minus infinity."""
+        return np.where(np.asarray(x) == self.value, 0.0, -np.inf)[()]
+
+
+# tails of discrete laws end here: beyond, scipy.stats counts from 1 - q
+ATOM = 1e-15
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """A discrete `scipy.stats` distribution, drawn through its inverse distribution function.
+
+    Log probabilities take the place of log densities.
+    """
+
+    distribution: Any
+
+    def support(self) -> tuple[float, float]:
+        """Least and largest value."""
+        lower, upper = self.distribution.support()
+        return float(lower), float(upper)
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Quantile function, shaped like q."""
+        return self.distribution.ppf(np.clip(q, ATOM, 1 - ATOM))
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Inverse survival function, shaped like q."""
+        return self.distribution.ppf(1 - np.clip(q, ATOM, 1 - ATOM))
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """Distribution function, shaped like x."""
+        return self.distribution.cdf(x)
+
+    def sf(self, x: ArrayLike) -> Any:
+        """Survival function, shaped like x."""
+        return self.distribution.sf(x)
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log probability, shaped like x."""
+        return self.distribution.logpmf(x)
+
+
+@dataclass(frozen=True)
 class Perturbed:
     """A univariate law X = F^-1(Phi(Z)) moved to F^-1(Phi(shift + scale Z)), Z standard normal.
 
@@ -271,9 +342,9 @@ def default_names(d: int) -> tuple[str, ...]:
 
 
 def named_marginals(
-    marginals: Mapping[str, Any] | Sequence[Any], where: str
+    marginals: Mapping[str, Any] | Sequence[Any], where: str, atoms: bool = False
 ) -> tuple[tuple[str, ...], tuple[Marginal, ...]]:
-    """Names and checked univariate distributions of a dict or a sequence."""
+    """Names and checked univariate distributions; ``atoms``: constant and discrete ones, too."""
     d = len(marginals)
     if d == 0:
         raise ValueError(f"{where}: empty, expected at least one distribution")
@@ -283,8 +354,42 @@ def named_marginals(
     else:
         names = default_names(d)
     return names, tuple(
-        univariate(m, f"{where}: input {name!r}") for name, m in zip(names, marginals, strict=True)
+        (_with_atoms(m, f"{where}: input {name!r}") if atoms else None)
+        or univariate(m, f"{where}: input {name!r}")
+        for name, m in zip(names, marginals, strict=True)
     )
+
+
+def _with_atoms(law: Any, where: str) -> Marginal | None:
+    """A constant or a discrete distribution, or None where it is neither."""
+    if isinstance(law, Constant | Atoms):
+        return law
+    value = None
+    if isinstance(law, int | float | np.integer | np.floating) and not isinstance(law, bool):
+        value = law
+    elif is_openturns(law) and law.getName() == "Dirac":
+        value = law.getParameter()[0]
+    else:
+        # an array of distributions has no one scale, and is refused later on
+        given = (*getattr(law, "args", ()), *getattr(law, "kwds", {}).values())
+        parsed = None if any(np.ndim(v) for v in given) else scipy_parameters(law)
+        if parsed is not None and parsed[3] == 0:
+            value = parsed[2]
+    if value is not None:
+        if not np.isfinite(value):
+            raise ValueError(f"{where} is {value}, expected a finite number")
+        return Constant(float(value))
+    if not all(hasattr(law, name) for name in ("logpmf", "ppf", "cdf", "sf", "support")):
+        return None
+    try:
+        middle = law.ppf([0.1, 0.9])
+    except TypeError as error:
+        raise TypeError(
+            f"{where} is not frozen: call the distribution with its parameters first ({error})"
+        ) from error
+    if np.shape(middle) != (2,) or not np.isfinite(middle).all():
+        raise ValueError(f"{where} has quantiles {middle} at 0.1 and 0.9, expected two numbers")
+    return Atoms(law)
 
 
 def checked_names(names: Iterable[object]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 
-from .marginals import Marginal, kind_of, scipy_parameters, support
+from .marginals import Atoms, Constant, Marginal, kind_of, scipy_parameters, support
 
 __all__ = ["NormalMap", "normal_map"]
 
@@ -58,7 +58,9 @@ def normal_map(marginal: Marginal) -> NormalMap:
         name, shapes, loc, scale = parsed
         return NormalMap(ends, (loc, scale, *shapes), *_CLOSED_FORMS[name])
     parameters = (marginal, _smallest_probability(marginal))
-    return NormalMap(ends, parameters, _any_inverse, _any_forward, _any_log_density)
+    atoms = isinstance(marginal, Atoms | Constant)
+    forward = _atoms_forward if atoms else _any_forward
+    return NormalMap(ends, parameters, _any_inverse, forward, _any_log_density)
 
 
 def _smallest_probability(marginal: Marginal) -> float:
@@ -96,6 +98,12 @@ def _any_forward(x: Array, marginal: Marginal, _: float) -> Array:
     z[lower] = ndtri(p[lower])
     z[~lower] = -ndtri(marginal.sf(x[~lower]))
     return z
+
+
+def _atoms_forward(x: Array, marginal: Marginal, _: float) -> Array:
+    # the middle of all that is mapped to the value, in probability
+    p = np.asarray(marginal.cdf(x), dtype=float) - np.exp(marginal.logpdf(x)) / 2
+    return np.asarray(ndtri(np.clip(p, 0.0, 1.0)))
 
 
 def _any_log_density(x: Array, marginal: Marginal, _: float) -> Array:

@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from .laws import Law
+from .marginals import Atoms, Constant
 
 __all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis", "probability_rule"]
 
@@ -174,7 +175,8 @@ def polynomial_basis(law: Law, most: int, kurtosis: float = np.inf) -> Polynomia
         v, w = probability_rule()
         for i, marginal in enumerate(law.marginals or ()):
             ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
-            if not np.isfinite(ends).all():
+            # steps of an input with atoms are no matter for the rule
+            if isinstance(marginal, Atoms | Constant) or not np.isfinite(ends).all():
                 continue
             bounded[i] = True
             centre[i], spread[i] = ends.mean(), (ends[1] - ends[0]) / 2

@@ -18,6 +18,7 @@ from scipy.special import gammaln, ive, ndtr, ndtri
 
 from ..randomness import generator
 from .laws import Law
+from .marginals import Atoms, Constant
 
 __all__ = [
     "Component",
@@ -371,9 +372,15 @@ class Given:
         """Draws, shape (n, d)."""
         x = self.law.sample(rng, n)
         try:
-            return self.space.from_inputs(x)
+            u = self.space.from_inputs(x)
         except ValueError as error:
             raise ValueError(f"proposal: draws outside the support of the law: {error}") from error
+        for i, marginal in enumerate(self.space.law.marginals or ()):
+            if isinstance(marginal, Atoms | Constant):
+                # anywhere among the points that are mapped to the value, by their law
+                share = rng.random(n) * np.exp(marginal.logpdf(x[:, i]))
+                u[:, i] = ndtri(np.clip(marginal.cdf(x[:, i]) - share, 1e-300, 1 - 1e-16))
+        return u
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""

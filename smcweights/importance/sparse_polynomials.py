@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
-from .marginals import Marginal
+from .marginals import Atoms, Constant, Marginal
 from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
@@ -176,7 +176,10 @@ def _functions_of(marginal: Marginal) -> _Functions:
     x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
     ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
     bounded, plain = None, []
-    if np.isfinite(ends).all():
+    if isinstance(marginal, Atoms | Constant):
+        # functions of u alone: the rule is exact for them, not for the input's steps
+        pass
+    elif np.isfinite(ends).all():
         bounded = polynomial_basis(as_law(marginal), HIGHEST_DEGREE)
     else:
         for logarithm in (False, True)[: 1 + int(ends[0] >= 0)]:

@@ -57,7 +57,9 @@ def check_within(law: Law, lower: np.ndarray, upper: np.ndarray, said: str) -> N
     """Refuse a law with mass outside the ranges (d,) of the first law's inputs."""
     if law.marginals is not None:
         lost = [
-            float(m.cdf(low) * (low > -np.inf) + m.sf(high) * (high < np.inf))
+            float(
+                m.cdf(np.nextafter(low, -np.inf)) * (low > -np.inf) + m.sf(high) * (high < np.inf)
+            )
             for m, low, high in zip(law.marginals, lower, upper, strict=True)
         ]
     else:

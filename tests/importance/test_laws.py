@@ -219,7 +219,7 @@ def test_bad_salib_problems(change, message):
         stats.rv_continuous,
         [stats.norm(), "normal"],
         [stats.norm(), stats.multivariate_normal([0.0, 0.0])],
-        {"a": stats.binom(3, 0.5)},
+        stats.binom(3, 0.5),
     ],
 )
 def test_mistakes_are_told_what_is_accepted(mistake):

@@ -72,3 +72,65 @@ def test_a_shifted_normal_is_a_normal():
     x = np.linspace(-10, 20, 50)
     moved = smw.Perturbed(stats.norm(2, 3), shift=0.5, scale=2)
     np.testing.assert_allclose(moved.logpdf(x), stats.norm(3.5, 6).logpdf(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "constant", [8, 8.0, np.float64(8), stats.norm(8, 0)], ids=["int", "float", "numpy", "scipy"]
+)
+def test_a_constant_is_an_input(constant):
+    """8 k + e: mean 12, variance 64/12 + 1, first-order shares 0/V, (64/12)/V, 1/V."""
+    law = {"c": constant, "k": stats.uniform(1, 1), "e": stats.norm()}
+
+    def model(x):
+        assert (x[:, 0] == 8).all()
+        return x[:, 0] * x[:, 1] + x[:, 2]
+
+    found = smw.sobol_indices(model, law, 2_000, seed=1)
+    variance = 64 / 12 + 1
+    error = np.abs(found.first.value - np.array([0, 64 / 12, 1]) / variance)
+    assert (error <= 5 * found.first.standard_error + 1e-9).all()
+    for control in (True, "polynomial"):
+        mean = smw.adaptive_importance_sampling(model, law, 2_000, control_variates=control, seed=2)
+        assert abs(mean.value - 12) <= 5 * mean.standard_error + 1e-9
+
+
+def test_discrete_laws_are_inputs():
+    """n b + x with n Poisson(2), b a category: means by sums over all their values."""
+    values, shares = np.array([-1.0, 0.5, 4.0]), np.array([0.5, 0.3, 0.2])
+    law = {
+        "n": stats.poisson(2),
+        "b": stats.rv_discrete(values=(values, shares)),
+        "x": stats.norm(1, 0.5),
+    }
+
+    def model(x):
+        assert np.isin(x[:, 1], values).all() and (x[:, 0] == np.round(x[:, 0])).all()
+        return np.stack([x[:, 0] * x[:, 1] + x[:, 2], x[:, 0] >= 7], axis=1)
+
+    mean_b, square_b = values @ shares, values**2 @ shares
+    truth = np.array([2 * mean_b + 1, stats.poisson(2).sf(6)])
+    for control in (True, "polynomial"):
+        found = smw.adaptive_importance_sampling(
+            model, law, 5_000, control_variates=control, seed=3
+        )
+        assert (np.abs(found.value - truth) < 5 * found.standard_error).all()
+    indices = smw.sobol_indices(lambda x: model(x)[:, 0], law, 5_000, seed=4)
+    variance = 6 * square_b - 4 * mean_b**2 + 0.25
+    shares_of = np.array([2 * mean_b**2, 4 * (square_b - mean_b**2), 0.25]) / variance
+    error = np.abs(indices.first.value - shares_of)
+    assert (error < 5 * indices.first.standard_error).all()
+    other = smw.reweight(found, law | {"n": stats.poisson(2.5)})
+    assert abs(other.value[0] - (2.5 * mean_b + 1)) < 5 * other.standard_error[0]
+    # a proposal on the inputs, whose draws are spread over what is mapped to each value
+    proposal = law | {"n": stats.poisson(5)}
+    for control in (True, "polynomial"):
+        given = smw.adaptive_importance_sampling(
+            model, law, 5_000, proposal=proposal, control_variates=control, seed=5
+        )
+        assert (np.abs(given.value - truth) < 5 * given.standard_error).all()
+    with pytest.raises(ValueError, match="'n' is discrete or constant"):
+        smw.importance_sampling(model, law, proposal, 5_000)
+    with pytest.raises(TypeError, match="'n' is not frozen"):
+        smw.sobol_indices(model, {"n": stats.poisson, "x": stats.norm()}, 100)
+    with pytest.raises(TypeError, match="discrete"):
+        smw.GaussianCopula([stats.poisson(2), stats.norm()], [[1, 0.5], [0.5, 1]])
