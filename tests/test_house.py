@@ -187,7 +187,6 @@ def test_functions_fit_a_screen():
     assert not long
 
 
-@pytest.mark.xfail(reason="statespace/ has some left", strict=False)
 def test_private_functions_take_few_parameters():
     wide = [
         f"{file.module}:{f.lineno} {f.name}: {len(parameters(f))} parameters"
