@@ -153,7 +153,7 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> y = model.simulate(10, seed=1)[1]
-    >>> filtered(smw.particle_filter(model, y, 50, seed=1)).get_xlabel()
+    >>> filtered(smw.particle_filter(model, y, 1_000, seed=1)).get_xlabel()
     'time'
     """
     means, variances = (part.reshape(len(part), -1) for part in (result.means, result.variances))
