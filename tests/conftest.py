@@ -1,12 +1,17 @@
 import os
 import sys
 
+import hypothesis
 import pytest
 
 # one BLAS thread per test worker: the suite itself fills the cores
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# how long an example takes says what else the machine is doing
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 # tests of JAX compile more than they compute
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
