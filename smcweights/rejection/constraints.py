@@ -299,8 +299,9 @@ def regex(
     search : bool, default False
         Whether a match anywhere in the text will do.
     states : int, default 5000
-        Most states of a table; beyond, they are made as texts come to them, and beginnings
-        without a completion may get through where the pattern looks around, or items are tokens.
+        Most states of a table; beyond, or where it would take long to make, states are made as
+        texts come to them, and beginnings without a completion may get through where the pattern
+        looks around, or items are tokens.
 
     Raises
     ------

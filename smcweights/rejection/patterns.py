@@ -23,6 +23,7 @@ __all__ = ["Pattern", "cut"]
 
 ANY = 0  # the instruction that takes every character: what has matched stays matched
 LONGEST = 20_000  # instructions
+PATIENCE = 1_000_000  # threads that are followed for a table
 KEPT = 20_000  # steps that are remembered where there is no table
 NOTHING: frozenset = frozenset()
 # a place in the pattern and its obligations, each a sign and the threads of a look ahead
@@ -56,7 +57,7 @@ class Pattern:
     ----------
     table : ndarray of int, shape (S, classes), or None
         Next state, -1 where no match can follow; state 0 is that of the empty text. None where
-        there are more than ``states`` of them, which are then made as they come.
+        there are more than ``states`` of them, or large ones, which are then made as they come.
     accepting : ndarray of bool, shape (S,)
     """
 
@@ -256,11 +257,15 @@ class Pattern:
         )
 
     def _explored(self, most: int) -> tuple[np.ndarray | None, np.ndarray]:
-        """Table of all states and which of them accept; None where they are too many."""
+        """Table of all states and which of them accept; None where they are too many or large."""
         number, table = {self._first: 0}, []
         order, classes = [self._first], 1 + max(self.classes.values(), default=-1)
+        work = 0
         for state in order:
             row = []
+            work += classes * sum(map(len, (*state[0], state[1])))
+            if work > PATIENCE:
+                return None, np.zeros(0, bool)
             for c in range(classes):
                 after = self._step(state, c)
                 if not after[1]:
