@@ -23,7 +23,7 @@ __all__ = ["Pattern", "cut"]
 
 ANY = 0  # the instruction that takes every character: what has matched stays matched
 LONGEST = 20_000  # instructions
-PATIENCE = 1_000_000  # threads that are followed for a table
+PATIENCE = 300_000  # threads that are followed for a table
 KEPT = 20_000  # steps that are remembered where there is no table
 NOTHING: frozenset = frozenset()
 # a place in the pattern and its obligations, each a sign and the threads of a look ahead
