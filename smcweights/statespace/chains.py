@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _compat
 from ..arguments import count
 from ..cautions import Caution
+from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import Run
 from ..provenance import provenance
@@ -100,7 +101,16 @@ def sweep(
     kernels.ready(kernels.gibbs_sweeps)(
         *cloud.loops, cloud.rng, cloud.told(rows, own), cloud.particles, way, left, cloud.report
     )
-    raise_status(cloud.report.status, rows, cloud.particles.x)
+    status, model = cloud.report.status, cloud.model
+    if status[0] == kernels.PATH_IMPOSSIBLE and not np.array_equal(cloud.theta, model.theta):
+        names = model.theta_names or [f"theta[{k}]" for k in range(len(cloud.theta))]
+        shown = ", ".join(f"{n} = {v:.6g}" for n, v in zip(names, cloud.theta, strict=True))
+        raise ModelError(
+            f"theta: with {shown} the path of a chain has become impossible at time {status[1]}; "
+            "parameters that move the support of a density can't be learned along paths: use "
+            "particle_marginal_metropolis_hastings"
+        )
+    raise_status(status, rows, cloud.particles.x)
     changes, moves = left.changes
     return Sweeps(left.means, own, left.paths, changes, moves, left.ess, left.log_z)
 

@@ -49,7 +49,7 @@ class Cloud:
         self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
         self.alone = not backward and not f.lookahead
         self.rng, self.threshold, self.moments = rng, series.threshold, moments
-        self.theta = series.model.theta.copy()
+        self.model, self.theta = series.model, series.model.theta.copy()
         self.options = np.zeros(9, dtype=np.int64)
         self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
         self.options[kernels.DRAWS] = draws

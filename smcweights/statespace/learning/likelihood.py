@@ -37,7 +37,14 @@ from .ascent import (
     search_rule,
 )
 from .parameters import starting_points, to_theta
-from .scores import Densities, ScoreChain, ScoredSeries, pooled_information, scored_series
+from .scores import (
+    Densities,
+    ScoreChain,
+    ScoredSeries,
+    pooled_information,
+    scored_series,
+    support_cautions,
+)
 
 __all__ = ["maximum_likelihood"]
 
@@ -128,7 +135,8 @@ def maximum_likelihood(
     PrecisionWarning
         Chains that ended in different places (several maxima, or one on the bound of a range), a
         mean gradient far from zero, an information that is not positive definite, chains that
-        hardly move (seen with ``information=True``), or a precision that was not reached.
+        hardly move (seen with ``information=True``), a parameter that seems to move the support of
+        a density, or a precision that was not reached.
 
     References
     ----------
@@ -262,13 +270,14 @@ def _known(
     at.check()
     moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
     guess, unknown = direction(moments, True)[0], np.full((len(theta), len(theta)), np.nan)
+    paths = np.array([state.held for state in search.states])
     if not wanted:
-        return Known(guess, unknown, [])
+        return Known(guess, unknown, support_cautions(at, paths))
     found = pooled_information(
         at,
         Budget(max(100, search.done // 4)),
         10,
-        np.array([state.held for state in search.states]),
+        paths,
         len(search.states),
         seed=generator(root, "information"),
         executor=executor,
@@ -276,7 +285,7 @@ def _known(
     )
     matrix = found.diagnostics["matrix"] * np.outer(first, first)
     matrix -= np.diag(found.diagnostics["score"] * second)
-    cautions: list[Caution] = []
+    cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]
     rate = np.asarray(found.diagnostics["update_rate"])
     if rate.min() < RARE:
         text = (

@@ -45,17 +45,19 @@ from ..chains import (
     verdict,
 )
 from ..cloud import Cloud
+from ..compilation import compiled_path_density
 from ..model import Proposal, StateSpaceModel
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
-from .parameters import Free, free_parameters
+from .parameters import Free, free_parameters, to_theta
 
 __all__ = ["observed_information", "score"]
 
 Array = NDArray[np.float64]
 Densities = Mapping[str, Callable[..., Any]]
 DEFAULT_SWEEPS = 100
+NUDGE = 0.05  # of an unconstrained parameter, to see whether a path stays possible
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +204,44 @@ class ScoreChain:
         return mean
 
 
+def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None) -> list[Caution]:
+    """What speaks against the scores (chains, k) of a series, from paths (chains, T, d) drawn.
+
+    Fisher's identity fails where a parameter moves the support of a density, which no path that
+    is possible tells; its score is then often the same along all of them.
+    """
+    model, free, rows = p.series.model, p.free, p.series.rows
+    density = compiled_path_density(model, p.series.vector)
+    moving = []
+    for k, (name, kind) in enumerate(zip(free.names, free.transforms, strict=True)):
+        ends = []
+        for sign in (-1, 1):
+            u = free.numbers(model.theta)
+            u[k] += sign * NUDGE * (abs(u[k]) or 1.0 if kind == "identity" else 1.0)
+            other = free.of(model, to_theta(u, free.transforms)[0]).theta.copy()
+            ends += [density(path, rows, other) for path in paths]
+        if -np.inf in ends:
+            moving.append(name)
+    cautions = []
+    if moving:
+        text = (
+            f"small changes of {', '.join(moving)} make paths impossible: where a parameter moves "
+            "the support of a density its score is wrong, and no error shows it; use "
+            "particle_marginal_metropolis_hastings"
+        )
+        cautions.append(Caution("moving-support", text))
+    if scores is not None:
+        flat = np.ptp(scores, axis=0) <= 1e-12 * np.abs(scores).max(axis=0)
+        names = [n for n, same in zip(free.names, flat, strict=True) if same and n not in moving]
+        if names:
+            text = (
+                f"the score by {', '.join(names)} is the same in all chains: an error of zero is "
+                "no promise; does the parameter play a part, or move the support of a density?"
+            )
+            cautions.append(Caution("zero-error", text))
+    return cautions
+
+
 def score(
     model: StateSpaceModel,
     y: ArrayLike,
@@ -283,7 +323,8 @@ def score(
     Warns
     -----
     PrecisionWarning
-        As for `parisian_particle_gibbs`; always for "paris".
+        As for `parisian_particle_gibbs`; always for "paris". A parameter seems to move the support
+        of a density, where Fisher's identity fails, or its score has an error of exactly zero.
 
     References
     ----------
@@ -331,6 +372,7 @@ def score(
     ) as run:
         found, _ = run_chains(run, rule, drop, paths, chains)
     diagnostics, cautions = verdict(found, drop, p.series)
+    cautions += support_cautions(p, found.paths, found.means)
     if method == "paris":
         del diagnostics["update_rate"]
         text = "independent filters have a bias of order T/N that the error leaves out"
@@ -497,6 +539,7 @@ def pooled_information(
         found, curved = run_chains(run, rule, drop, paths, chains)
     diagnostics, cautions = verdict(found, drop, p.series)
     means = found.means
+    cautions += support_cautions(p, found.paths, means)
     mean = means.mean(axis=0)
     # the square of the mean score is linearised around the pooled mean
     cross = [np.outer(own, mean) + np.outer(mean, own) for own in means]

@@ -26,6 +26,7 @@ from .truths import (
     kalman,
     scalar_likelihood,
     three_sample,
+    walk,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
@@ -321,3 +322,33 @@ def test_a_row_of_which_a_part_is_missing_is_named():
     y[6, 1] = np.nan
     with pytest.raises(smw.ModelError, match=r"at time 6, of which a part is missing"):
         smw.score(THREE, y, None, 10, 10, seed=1)
+
+
+def rounded(theta):
+    """Observations are uniform within theta[0] of the state; theta[1] plays no part."""
+    return walk(
+        transition_sample=lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(),
+        transition_logpdf=lambda x_prev, x, t, theta: (
+            -0.5 * ((x - x_prev) ** 2 + np.log(2 * np.pi))
+        ),
+        observation_logpdf=lambda y, x, t, theta: np.where(
+            np.abs(y - x) > theta[0], -np.inf, -np.log(2 * theta[0])
+        ),
+        theta=theta, theta_names=["width", "idle"], transforms=["log", "identity"],
+    )  # fmt: skip
+
+
+def test_scores_without_error_are_told_by_name_where_the_support_moves():
+    """The score by the width is -T/width along every path: the likelihood isn't so steep."""
+    model, y = rounded([1.5, 1.0]), np.linspace(-2.0, 2.0, 12)
+    common = {"chains": 2, "seed": 1}
+    with pytest.warns(smw.PrecisionWarning) as told:
+        est = smw.score(model, y, None, 30, 20, **common)
+    found = {caution.code: caution.text for caution in est.cautions}
+    assert est.value[0] == pytest.approx(-12 / 1.5, rel=1e-12) and est.standard_error[0] < 1e-9
+    assert "of width make" in found["moving-support"] and "by idle is" in found["zero-error"]
+    assert any("[moving-support]" in str(w.message) for w in told)
+    with pytest.raises(smw.ModelError, match=r"^theta: with width = .* path of a chain"):
+        smw.maximum_likelihood(model, y, None, 30, 20, free=["width"], **common)
+    with pytest.raises(ValueError, match=r"^initial_path: impossible at time 0"):
+        smw.score(model, y, None, 30, 20, initial_path=y + 9.0, **common)
