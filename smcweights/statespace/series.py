@@ -12,7 +12,7 @@ from ..arguments import count, number, one_of
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
 from .model import Proposal, StateSpaceModel, observations
-from .trial import check_functions, check_series, tell_of_misses
+from .trial import check_functions, check_series, check_time, tell_of_misses
 
 __all__ = ["Series", "arrived", "checked_series"]
 
@@ -122,6 +122,8 @@ def arrived(series: Series, y: ArrayLike, t: int) -> Series:
         check_functions(series.model, twice, vector, series.proposal)
     elif rows.shape[1] != series.rows.shape[1]:
         raise ValueError(f"y: got {rows.shape[1]} components; expected {series.rows.shape[1]}")
+    else:
+        check_time(series.model, rows, vector, t, series.proposal)
     check_series(series.model, rows, t)
     tell_of_misses(series.model, rows, vector, t)
     return replace(series, rows=rows, vector=vector)

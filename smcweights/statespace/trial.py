@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import copy
+import dis
+import functools
 import random
 from collections.abc import Callable
 from types import CellType, FunctionType
@@ -19,10 +21,18 @@ from numpy.typing import NDArray
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from .keeping import names_in
-from .model import ARGUMENTS, Proposal, StateSpaceModel, proposal_parts, python_of
+from .model import (
+    ARGUMENTS,
+    PROPOSAL_ARGUMENTS,
+    Proposal,
+    StateSpaceModel,
+    proposal_parts,
+    python_of,
+)
 
 __all__ = [
-    "check_functions", "check_series", "rewired", "tell_of_misses", "tried", "tried_sampler",
+    "check_functions", "check_series", "check_time", "rewired", "tell_of_misses", "tried",
+    "tried_sampler",
 ]  # fmt: skip
 
 Array = NDArray[np.float64]
@@ -172,11 +182,7 @@ def tried(name: str, function: Any, *arguments: Any) -> Any:
         # where Python's math refuses, compiled code has NaN or an infinity
         if str(error).startswith("math "):
             return None
-        shown = ", ".join(str(a) for a in own if not isinstance(a, np.random.Generator))
-        raise ModelError(
-            f"{name}: {type(error).__name__} ({error}) at ({shown}); expected a value "
-            "(compiled code would go on with whatever stands there)"
-        ) from error
+        raise _refusal(name, error, own) from error
     except Exception:
         return None
     if _global_generators() != before:
@@ -185,6 +191,73 @@ def tried(name: str, function: Any, *arguments: Any) -> Any:
             "once it is compiled; expected draws from its argument rng"
         )
     return found
+
+
+def _refusal(name: str, error: Exception, arguments: list[Any]) -> ModelError:
+    shown = ", ".join(str(a) for a in arguments if not isinstance(a, np.random.Generator))
+    return ModelError(
+        f"{name}: {type(error).__name__} ({error}) at ({shown}); expected a value "
+        "(compiled code would go on with whatever stands there)"
+    )
+
+
+def check_time(
+    model: StateSpaceModel,
+    rows: Array,
+    y_vector: bool,
+    first: int,
+    proposal: Proposal | None = None,
+) -> None:
+    """Call the functions that read the time, for observations that arrive from time `first` on.
+
+    What they read by the time may have ended: `check_functions` can't know for how long a stream
+    goes on. Functions that don't look at the time cost nothing.
+    """
+    parts = zip(PROPOSAL_ARGUMENTS, proposal_parts(proposal), strict=True)
+    functions = [(name, getattr(model, name), own) for name, (own, _) in ARGUMENTS.items()]
+    functions += [(f"proposal.{name}", f, PROPOSAL_ARGUMENTS[name]) for name, f in parts]
+    own: dict[str, Any] = {}
+    seen = np.flatnonzero(~np.isnan(rows).all(axis=1))
+    for name, function, arguments in functions:
+        if function is None or name == "observation_sample" or "t" not in arguments:
+            continue
+        if "y" in arguments and not seen.size:
+            continue
+        if not _reads(function, arguments.index("t")):
+            continue
+        if not own:
+            own = {"rng": np.random.default_rng(0), "theta": model.theta.copy()}
+            try:
+                own["x"] = own["x_prev"] = _plain(model.initial_sample)(own["rng"], own["theta"])
+            except Exception:
+                return
+        last = int(seen[-1]) if "y" in arguments else len(rows) - 1
+        own["t"] = first + last
+        own["y"] = rows[last].copy() if y_vector else float(rows[last, 0])
+        given = [own[argument] for argument in arguments]
+        try:
+            with np.errstate(all="ignore"):
+                _plain(function)(*given)
+        except IndexError as error:
+            raise _refusal(name, error, given) from error
+        except Exception:
+            continue
+
+
+@functools.lru_cache(256)
+def _plain(function: Any) -> Any:
+    return rewired(function, _interpreted, {})
+
+
+@functools.lru_cache(256)
+def _reads(function: Any, place: int) -> bool:
+    """Whether a function looks at its argument at this place."""
+    code = python_of(function).__code__
+    if place >= code.co_argcount:
+        return True
+    name = code.co_varnames[place]
+    read = (step.argval for step in dis.get_instructions(code))
+    return any(name in value if isinstance(value, tuple) else name == value for value in read)
 
 
 def _global_generators() -> Any:

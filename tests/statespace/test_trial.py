@@ -2,11 +2,12 @@
 
 import math
 
+import numba
 import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.statespace.trial import check_functions, tell_of_misses
+from smcweights.statespace.trial import check_functions, check_time, tell_of_misses
 
 from .test_model import walk
 
@@ -73,7 +74,6 @@ def test_what_compiled_code_would_not_notice_is_told_at_the_door(name):
 
 
 def test_functions_that_python_cannot_run_still_pass():
-    import numba
     from numba.extending import overload
 
     def only_compiled(x):
@@ -185,9 +185,48 @@ def test_every_door_tells_of_misses_that_inform():
         online.update(np.nan)
 
 
-def test_trying_a_model_compiles_nothing():
-    import numba
+read_weather = numba.njit(lambda t: WEATHER[t])
+STEPS = {
+    "the function": lambda rng, x_prev, t, theta: x_prev + WEATHER[t] * rng.standard_normal(),
+    "a helper": lambda rng, x_prev, t, theta: x_prev + read_weather(t) * rng.standard_normal(),
+}
 
+
+@pytest.mark.parametrize("name", STEPS)
+def test_what_ends_before_a_stream_does_is_told_with_the_time(name):
+    online = smw.OnlineFilter(walk(transition_sample=STEPS[name]), 100, seed=1)
+    for t in range(len(WEATHER)):
+        online.update(0.5 * t)
+    with pytest.raises(smw.ModelError, match=r"^transition_sample: IndexError .*, 5, \["):
+        online.update(np.nan)
+    assert online.t == 5
+    # what is read of observations alone is read where there are any
+    density = numba.njit(lambda y, x, t, theta: -0.5 * (y - x) ** 2 - read_weather(t))
+    smoother = smw.OnlineSmoother(
+        walk(observation_logpdf=density), smw.functionals.sum_of_states, 50, repeats=2, seed=1
+    )
+    smoother.extend(WEATHER)
+    smoother.extend([np.nan, np.nan])
+    with pytest.raises(smw.ModelError, match=r"^observation_logpdf: IndexError .*, 8, \["):
+        smoother.extend([0.1, 0.2, np.nan])
+    assert smoother.t == 7
+
+
+def test_functions_that_do_not_read_the_time_are_not_called_on_line():
+    calls = []
+
+    def logpdf(y, x, t, theta):
+        calls.append(y)
+        return -0.5 * (y - x) ** 2
+
+    check_time(walk(observation_logpdf=logpdf), np.zeros((1, 1)), False, 9)
+    assert not calls
+    timed = walk(observation_logpdf=lambda y, x, t, theta: logpdf(y, x, t, theta))
+    check_time(timed, np.zeros((1, 1)), False, 9)
+    assert calls == [0.0]
+
+
+def test_trying_a_model_compiles_nothing():
     @numba.njit
     def doubled(x):
         return 2.0 * x

@@ -23,6 +23,7 @@ from ..cloud import Cloud
 from ..model import StateSpaceModel, observations
 from ..series import Series, checked_series
 from ..smoothing import backward_method
+from ..trial import check_time
 from .ascent import average, regularised
 from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters, starting_points, to_theta
@@ -190,6 +191,8 @@ def _followed(
                 f"stream: {rows.shape[1]} components at time {t}; expected "
                 f"{learned.series.rows.shape[1]}"
             )
+        if t > 1:
+            check_time(learned.series.model, rows, vector, t)
         size = steps[0] * (1 + t / 100) ** -steps[1]
         log_z += [run.update(rows, t, size) for run in runs]
         iterates = np.array([run.u for run in runs])
