@@ -251,7 +251,7 @@ def _pooled(
         text = "a single run has no standard error; expected repeats=8 or so"
         cautions.append(Caution("single-run", text))
     tell(method, cautions, told)
-    common = {
+    common: dict[str, Any] = {
         "names": names, "method": method, "degrees_of_freedom": float(max(r - 1, 1)),
         "diagnostics": diagnostics, "cautions": cautions, "cost": cost, "provenance": source,
         "columns": ["bias_estimate"] if r > 1 else [],
