@@ -9,13 +9,15 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FunctionType
+from functools import lru_cache
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..provenance import identity
 from . import loops
 from .functionals import Functional
 from .keeping import compile_kept, stamp
@@ -55,6 +57,7 @@ _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
 _PACKAGE = __name__.split(".")[0] + "."
+_LIBRARIES = ("cmath", "math", "numba", "numpy")
 
 
 def compiled(
@@ -225,7 +228,7 @@ def jitted(
     factory: Callable[..., Any], frame: tuple[Any, ...], functions: tuple[Any, ...], kind: Any
 ) -> Any:
     """Compile ``factory(*frame, *functions)``, which the next process finds on disk."""
-    key = (factory, frame, functions, kind)
+    key = (factory, frame, tuple(_known(function) for function in functions), kind)
     with _LOCK:
         if key not in _COMPILED:
             parts = (*frame, *functions)
@@ -240,12 +243,75 @@ def _callee(function: Any) -> Any:
     """A function for a loop to call."""
     import numba
 
+    _renew(function, set())
     if hasattr(function, "py_func"):
         return function
-    if function not in _CALLEES:
-        own = numba.njit(nogil=True, error_model="numpy")(_registered(function))
-        _CALLEES[function] = own
-    return _CALLEES[function]
+    key = _known(function)
+    if key not in _CALLEES:
+        _CALLEES[key] = numba.njit(nogil=True, error_model="numpy")(_registered(function))
+    return _CALLEES[key]
+
+
+def _renew(function: Any, seen: set[Any]) -> None:
+    """Compile a user's compiled functions again where what numba froze of them has changed."""
+    own = python_of(function)
+    if own in seen or (own.__module__ or "").startswith(_PACKAGE):
+        return
+    seen.add(own)
+    held = (cell.cell_contents for cell in own.__closure__ or ())
+    for called in (*held, *map(own.__globals__.get, own.__code__.co_names)):
+        if isinstance(python_of(called), FunctionType):
+            _renew(called, seen)
+    if hasattr(function, "recompile"):
+        key = identity(function)
+        if _CALLEES.get(function) != key:
+            _CALLEES[function] = key
+            if function.signatures:
+                function.recompile()
+
+
+def _known(function: Any) -> Any:
+    """What a compiled function is found again by: a user's by all that its result depends on."""
+    if (function.__module__ or "").startswith(_PACKAGE):
+        return function
+    read = _read(function, set())
+    return identity(function) if read is None else _identity(function, read)
+
+
+@lru_cache(maxsize=4096)
+def _identity(function: Any, read: tuple[Any, ...]) -> str:
+    """The identity of a function while what it reads stays as it is."""
+    return identity(function)
+
+
+def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
+    """Numbers and functions that a function reads; None where there is anything else."""
+    own, found = python_of(function), []
+    code = own.__code__
+    named = [own.__globals__[name] for name in code.co_names if name in own.__globals__]
+    try:
+        held = [cell.cell_contents for cell in own.__closure__ or ()]
+    except ValueError:  # a name that was not assigned yet
+        return None
+    for value in (*named, *held, *(own.__defaults__ or ()), *code.co_consts):
+        if isinstance(value, bool | int | float | complex | str | None):
+            found.append((type(value), value))
+        elif isinstance(value, ModuleType) and value.__name__ in (
+            "cmath",
+            "math",
+            "numba",
+            "numpy",
+        ):
+            found.append(value)
+        elif isinstance(value, FunctionType) or hasattr(value, "py_func"):
+            if value not in seen:
+                inner = _read(value, seen | {value})
+                if inner is None:
+                    return None
+                found.append((value, inner))
+        else:
+            return None
+    return tuple(found)
 
 
 def _registered(function: FunctionType) -> FunctionType:

@@ -176,3 +176,40 @@ def test_filters_do_not_wait_for_what_goes_backward(monkeypatch):
     assert loops.bootstrap_move in made and loops.transition_rejection not in made
     smw.paris(bounded, [0.0, 1.0], smw.functionals.sum_of_states, 400, seed=1)
     assert loops.transition_rejection in made
+
+
+SPREAD = 1.0
+
+
+@numba.njit
+def standardised(x):
+    return x / SPREAD
+
+
+@numba.njit
+def density_in_numba(y, x, t, theta):
+    return -0.5 * ((y - x) / SPREAD) ** 2 - np.log(SPREAD)
+
+
+def density_by_helper(y, x, t, theta):
+    return -0.5 * standardised(y - x) ** 2 - np.log(SPREAD)
+
+
+def density(y, x, t, theta):
+    return -0.5 * ((y - x) / SPREAD) ** 2 - np.log(SPREAD)
+
+
+@pytest.mark.parametrize("observed", [density, density_in_numba, density_by_helper])
+def test_a_changed_global_is_seen_by_the_next_filter(monkeypatch, observed):
+    model = walk(observation_logpdf=observed)
+
+    def log_likelihood():
+        return smw.particle_filter(model, [0.0, 3.0], 50, seed=1).log_likelihood.value
+
+    before = log_likelihood()
+    monkeypatch.setitem(globals(), "SPREAD", 5.0)
+    there = walk(observation_logpdf=lambda y, x, t, theta: -0.02 * (y - x) ** 2 - np.log(5.0))
+    truth = smw.particle_filter(there, [0.0, 3.0], 50, seed=1).log_likelihood.value
+    assert log_likelihood() == pytest.approx(truth, rel=1e-12)
+    monkeypatch.setitem(globals(), "SPREAD", 1.0)
+    assert log_likelihood() == before != truth
