@@ -556,8 +556,14 @@ def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
         # the target's text begins with a name, and what is in it was loaded before
         begin, end = _place(step)
         target = [s for s in steps[:last] if begin <= _place(s)[0] and _place(s)[1] < end]
-        first = next((i for i, s in reversed([*enumerate(target)]) if _place(s)[0] == begin
-                      and s.opname.startswith("LOAD_") and s.argval in known), None)  # fmt: skip
+        first = next(
+            (
+                i
+                for i, s in reversed([*enumerate(target)])
+                if _place(s)[0] == begin and s.opname.startswith("LOAD_") and s.argval in known
+            ),
+            None,
+        )
         if first is None:
             continue
         thing, key = known[target[first].argval], None

@@ -197,7 +197,6 @@ def test_private_functions_take_few_parameters():
     assert not wide
 
 
-@pytest.mark.xfail(reason="statespace/ has some left", strict=False)
 def test_only_kernels_and_tables_are_laid_out_by_hand():
     wrong = []
     for file in HOUSE:

@@ -99,9 +99,12 @@ def check_model(
 
     initial_logpdf = _plain(model.initial_logpdf)
     _agree(
-        "initial_sample and initial_logpdf", first(few), first(few), rng,
+        "initial_sample and initial_logpdf",
+        first(few),
+        first(few),
+        rng,
         lambda x: np.array([initial_logpdf(state(a), theta) for a in x]),
-    )  # fmt: skip
+    )
     times = np.unique(np.linspace(1, max(n_steps - 1, 1), 5).astype(int))
     x, everyone, now = first(5), np.arange(5, dtype=np.int32), 0
     visited = [(0, x[0].copy())]
@@ -124,8 +127,11 @@ def check_model(
 
         log_p = _agree(
             f"transition_sample and transition_logpdf from state {origin[0]} at time {t}",
-            draws, others, rng, density,
-        )  # fmt: skip
+            draws,
+            others,
+            rng,
+            density,
+        )
         if functions.bounded and log_p.max() > functions.bound(t, theta) + 1e-9:
             raise ModelError(
                 f"transition_logpdf_bound: {functions.bound(t, theta)} at time {t}, but the "
@@ -144,12 +150,14 @@ def check_model(
                 "as y has"
             )
         _agree(
-            f"observation_sample and observation_logpdf at state {at}, time {t}", both[0], both[1],
+            f"observation_sample and observation_logpdf at state {at}, time {t}",
+            both[0],
+            both[1],
             rng,
             lambda seen, t=t, at=at: np.array(
                 [logpdf(row if vector else float(row[0]), state(at), t, theta) for row in seen]
             ),
-        )  # fmt: skip
+        )
 
 
 def _plain(function: Any) -> Callable[..., float]:

@@ -61,9 +61,12 @@ _LIBRARIES = ("cmath", "math", "numba", "numpy")
 
 
 def compiled(
-    model: StateSpaceModel, y_vector: bool, proposal: Proposal | None = None, *,
+    model: StateSpaceModel,
+    y_vector: bool,
+    proposal: Proposal | None = None,
+    *,
     backward: bool = True,
-) -> Compiled:  # fmt: skip
+) -> Compiled:
     """Compile a model once per process; ready models are found on disk.
 
     Without `backward`, what a filter alone has no use for is left out.
@@ -84,8 +87,9 @@ def compiled(
     into = m.in_place
     move: tuple[Any, ...] = (
         loops.bootstrap_move if into is None else loops.bootstrap_move_in_place,
-        into or m.transition_sample, m.observation_logpdf,
-    )  # fmt: skip
+        into or m.transition_sample,
+        m.observation_logpdf,
+    )
     if p is not None and p.initial_sample is not None:
         start = (
             loops.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
@@ -286,8 +290,9 @@ def _identity(function: Any, read: tuple[Any, ...]) -> str:
 
 def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """Numbers and functions that a function reads; None where there is anything else."""
-    own, found = python_of(function), []
+    own = python_of(function)
     code = own.__code__
+    found: list[Any] = []
     named = [own.__globals__[name] for name in code.co_names if name in own.__globals__]
     try:
         held = [cell.cell_contents for cell in own.__closure__ or ()]
