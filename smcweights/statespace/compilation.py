@@ -92,13 +92,20 @@ def compiled(
     )
     if p is not None and p.initial_sample is not None:
         start = (
-            loops.guided_start, p.initial_sample, p.initial_logpdf, m.initial_logpdf,
+            loops.guided_start,
+            p.initial_sample,
+            p.initial_logpdf,
+            m.initial_logpdf,
             m.observation_logpdf,
-        )  # fmt: skip
+        )
     if p is not None and p.sample is not None:
         move = (
-            loops.guided_move, p.sample, p.logpdf, m.transition_logpdf, m.observation_logpdf,
-        )  # fmt: skip
+            loops.guided_move,
+            p.sample,
+            p.logpdf,
+            m.transition_logpdf,
+            m.observation_logpdf,
+        )
     ahead = None if p is None else p.log_lookahead
     bounded = m.transition_logpdf_bound is not None
     law = (m.transition_logpdf,)
@@ -119,9 +126,11 @@ def compiled(
                 )
             if bounded:
                 bound = jitted(
-                    loops.transition_bound, (), (m.transition_logpdf_bound,),
+                    loops.transition_bound,
+                    (),
+                    (m.transition_logpdf_bound,),
                     kernels.BOUND_SIGNATURE,
-                )  # fmt: skip
+                )
             if bounded and backward:
                 reject = jitted(loops.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE)
             pair = jitted(loops.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
@@ -146,9 +155,11 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     with _LOCK:
         try:
             return jitted(
-                loops.path_density, (state, observation, loops.observed), laws,
+                loops.path_density,
+                (state, observation, loops.observed),
+                laws,
                 types.float64(matrix, matrix, types.float64[::1]),
-            )  # fmt: skip
+            )
         except _numba_errors() as error:
             raise _explained(model, None, y_vector, error) from None
 
@@ -197,15 +208,19 @@ def compiled_functional(
     with _LOCK:
         try:
             add = jitted(
-                loops.add_scalar if scalar else loops.add_vector, (state,), (functional,),
+                loops.add_scalar if scalar else loops.add_vector,
+                (state,),
+                (functional,),
                 kernels.ADD_SIGNATURE,
-            )  # fmt: skip
+            )
             first = kernels.ready(kernels.add_nothing_first)
             if initial_functional is not None:
                 first = jitted(
-                    loops.add_scalar_first if scalar else loops.add_vector_first, (state,),
-                    (initial_functional,), kernels.ADD_FIRST_SIGNATURE,
-                )  # fmt: skip
+                    loops.add_scalar_first if scalar else loops.add_vector_first,
+                    (state,),
+                    (initial_functional,),
+                    kernels.ADD_FIRST_SIGNATURE,
+                )
         except _numba_errors() as error:
             raise ModelError(f"functional: numba can't compile it{_reason(error)}") from None
     return first, add, values.size, scalar, None

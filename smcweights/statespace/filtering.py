@@ -192,16 +192,26 @@ def particle_filter(
     """
     began = time.perf_counter()
     series = checked_series(
-        model, y, n_particles, theta=theta, resampling=resampling, ess_threshold=ess_threshold,
+        model,
+        y,
+        n_particles,
+        theta=theta,
+        resampling=resampling,
+        ess_threshold=ess_threshold,
         proposal=proposal,
-    )  # fmt: skip
+    )
     repeats, store = count("repeats", repeats), flag("store", store)
     root = seed_sequence(seed)
     series.functions(backward=False)
     with open_run(
-        partial(_filtered, series, store, describe(root)), executor=executor,
-        progress=progress, seed=root, total=repeats, unit="filters", description="particle_filter",
-    ) as run:  # fmt: skip
+        partial(_filtered, series, store, describe(root)),
+        executor=executor,
+        progress=progress,
+        seed=root,
+        total=repeats,
+        unit="filters",
+        description="particle_filter",
+    ) as run:
         runs = run.map("filters", [(r,) for r in range(repeats)])
     first = runs[0]
     cautions = small_samples(first["ess"])
@@ -224,12 +234,14 @@ def particle_filter(
         degrees_of_freedom=freedom,
         diagnostics={**diagnostics, "smallest_ess": float(first["ess"].min())},
         cautions=cautions,
-        cost={"evaluations": series.n * len(series.rows) * repeats,
-              "seconds": time.perf_counter() - began},
+        cost={
+            "evaluations": series.n * len(series.rows) * repeats,
+            "seconds": time.perf_counter() - began,
+        },
         provenance=provenance(
             "particle_filter", root, series.arguments(repeats=repeats), series.rows
         ),
-    )  # fmt: skip
+    )
     dim = series.model.dim
     return FilterResult(
         estimate,
@@ -250,12 +262,21 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
     """One filter of several; the first keeps its particles where they are wanted."""
     store = store and r == 0
     cloud = Cloud(
-        series, generator(seed_sequence(root), "filter", r), depth=len(series.rows) if store else 2,
-        roots=True, moments=True, backward=False,
-    )  # fmt: skip
+        series,
+        generator(seed_sequence(root), "filter", r),
+        depth=len(series.rows) if store else 2,
+        roots=True,
+        moments=True,
+        backward=False,
+    )
     moments, ess, increments = cloud.advance(series.rows)
-    found = {"moments": moments, "ess": ess, "increments": increments, "weights": cloud.weights,
-             "roots": cloud.particles.roots[0]}  # fmt: skip
+    found = {
+        "moments": moments,
+        "ess": ess,
+        "increments": increments,
+        "weights": cloud.weights,
+        "roots": cloud.particles.roots[0],
+    }
     if store:
         x, log_w, ancestors = cloud.particles[:3]
         found |= {"x": x, "log_w": log_w, "ancestors": ancestors}
@@ -392,9 +413,14 @@ class OnlineFilter:
         seed: Any = None,
     ) -> None:
         self._series = checked_series(
-            model, [0.0], n_particles, theta=theta, resampling=resampling,
-            ess_threshold=ess_threshold, proposal=proposal,
-        )  # fmt: skip
+            model,
+            [0.0],
+            n_particles,
+            theta=theta,
+            resampling=resampling,
+            ess_threshold=ess_threshold,
+            proposal=proposal,
+        )
         self._root = seed_sequence(seed)
         self._cloud: Cloud | None = None
         self._log_z = self._seconds = 0.0
@@ -458,9 +484,16 @@ class OnlineFilter:
         now, dim, shaped = (self.t - 1) % 2, series.model.dim, series.shaped
         x, log_w = (array[now : now + 1].copy() for array in cloud.particles[:2])
         return FilterResult(
-            estimate, shaped(moments[:, :dim]), shaped(moments[:, dim:]), ess, increments,
-            shaped(x), log_w, model=series.model, root=self._root,
-        )  # fmt: skip
+            estimate,
+            shaped(moments[:, :dim]),
+            shaped(moments[:, dim:]),
+            ess,
+            increments,
+            shaped(x),
+            log_w,
+            model=series.model,
+            root=self._root,
+        )
 
 
 def backward_simulation(
@@ -525,8 +558,9 @@ def backward_simulation(
     rejected = functions.bounded and method != "exact"
     cloud = Cloud(
         Series(model, y.reshape(len(y), -1), y.ndim == 2, x.shape[1]),
-        generator(seed_sequence(seed), "backward_simulation"), depth=len(y),
-    )  # fmt: skip
+        generator(seed_sequence(seed), "backward_simulation"),
+        depth=len(y),
+    )
     cube = cloud.particles.x
     cube[...], cloud.particles.log_w[...] = x.reshape(cube.shape), log_w
     chosen = cloud.draw_paths(y, n_paths, kernels.HYBRID if rejected else kernels.EXACT)

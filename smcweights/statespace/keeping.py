@@ -106,10 +106,16 @@ def _add(total: Any, thing: Any, seen: set[int], names: set[str]) -> None:
     home = str(getattr(thing, "__module__", None) or "").split(".")[0]
     if isinstance(thing, CodeType):
         parts = (
-            thing.co_code, thing.co_flags, thing.co_argcount, thing.co_kwonlyargcount,
-            thing.co_names, thing.co_varnames, thing.co_freevars, thing.co_cellvars,
+            thing.co_code,
+            thing.co_flags,
+            thing.co_argcount,
+            thing.co_kwonlyargcount,
+            thing.co_names,
+            thing.co_varnames,
+            thing.co_freevars,
+            thing.co_cellvars,
             thing.co_consts,
-        )  # fmt: skip
+        )
         _add(total, parts, seen, names)
     elif type(thing) in (tuple, frozenset):
         total.update(f"{type(thing).__name__} {len(thing)};".encode())

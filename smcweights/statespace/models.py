@@ -80,8 +80,14 @@ def _linear_observation_logpdf(y, x, t, theta):
 
 def _scalar_system(theta):
     a, q, h, r, m, p = theta
-    return (np.array([[a]]), np.array([[q]]), np.array([[h]]), np.array([[r]]), np.array([m]),
-            np.array([[p]]))  # fmt: skip
+    return (
+        np.array([[a]]),
+        np.array([[q]]),
+        np.array([[h]]),
+        np.array([[r]]),
+        np.array([m]),
+        np.array([[p]]),
+    )
 
 
 def linear_gaussian(

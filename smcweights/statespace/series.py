@@ -65,10 +65,13 @@ class Series:
     def arguments(self, **more: Any) -> dict[str, Any]:
         """What provenance says of it."""
         return {
-            "model": self.model, "n_particles": self.n, "resampling": self.scheme,
+            "model": self.model,
+            "n_particles": self.n,
+            "resampling": self.scheme,
             "ess_threshold": self.threshold,
-            "proposal": self.proposal, **more,
-        }  # fmt: skip
+            "proposal": self.proposal,
+            **more,
+        }
 
 
 def checked_series(

@@ -151,14 +151,22 @@ def paris(
     labels = own_names if names is None else names_of(names, size)
     root = seed_sequence(seed)
     with open_run(
-        partial(_smoothed, series, given, (draws, method), describe(root)), executor=executor,
-        progress=progress, seed=root, total=repeats, unit="runs", description="paris",
-    ) as run:  # fmt: skip
+        partial(_smoothed, series, given, (draws, method), describe(root)),
+        executor=executor,
+        progress=progress,
+        seed=root,
+        total=repeats,
+        unit="runs",
+        description="paris",
+    ) as run:
         runs = run.map("runs", [(r,) for r in range(repeats)])
     arguments = series.arguments(
-        functional=functional, initial_functional=initial_functional, n_backward=draws,
-        backward=backward, repeats=repeats,
-    )  # fmt: skip
+        functional=functional,
+        initial_functional=initial_functional,
+        n_backward=draws,
+        backward=backward,
+        repeats=repeats,
+    )
     found = Runs(
         np.array([entry["sums"] for entry in runs]),
         np.array([entry["log_z"] for entry in runs]),
@@ -185,8 +193,12 @@ def _smoothed(
     _, ess, increments = cloud.advance(series.rows)
     if not np.isfinite(cloud.sums).all():
         raise functional_error(begin(), series.rows)
-    return {"sums": cloud.sums, "log_z": np.array(increments.sum()), "ess": ess,
-            "tally": cloud.report.tally}  # fmt: skip
+    return {
+        "sums": cloud.sums,
+        "log_z": np.array(increments.sum()),
+        "ess": ess,
+        "tally": cloud.report.tally,
+    }
 
 
 def functional_error(cloud: Cloud, rows: Array) -> ModelError:
@@ -252,10 +264,15 @@ def _pooled(
         cautions.append(Caution("single-run", text))
     tell(method, cautions, told)
     common: dict[str, Any] = {
-        "names": names, "method": method, "degrees_of_freedom": float(max(r - 1, 1)),
-        "diagnostics": diagnostics, "cautions": cautions, "cost": cost, "provenance": source,
+        "names": names,
+        "method": method,
+        "degrees_of_freedom": float(max(r - 1, 1)),
+        "diagnostics": diagnostics,
+        "cautions": cautions,
+        "cost": cost,
+        "provenance": source,
         "columns": ["bias_estimate"] if r > 1 else [],
-    }  # fmt: skip
+    }
     if scalar:
         if r > 1:
             diagnostics["bias_estimate"] = float(diagnostics["bias_estimate"][0])
@@ -333,9 +350,12 @@ class OnlineSmoother:
         self._seconds = 0.0
         self._told: set[str] = set()
         self._arguments = self._series.arguments(
-            functional=functional, initial_functional=initial_functional,
-            n_backward=self._draws, backward=backward, repeats=self._repeats,
-        )  # fmt: skip
+            functional=functional,
+            initial_functional=initial_functional,
+            n_backward=self._draws,
+            backward=backward,
+            repeats=self._repeats,
+        )
         self.t = 0
 
     @property
@@ -379,11 +399,14 @@ class OnlineSmoother:
         series = arrived(self._series, y, self.t)
         clouds = self._clouds or [
             Cloud(
-                series, generator(self._root, "paris", r), sums=tuple(self._sums),
-                draws=self._draws, method=self._method,
+                series,
+                generator(self._root, "paris", r),
+                sums=tuple(self._sums),
+                draws=self._draws,
+                method=self._method,
             )
             for r in range(self._repeats)
-        ]  # fmt: skip
+        ]
         log_z, smallest = self._log_z.copy(), self._smallest
         with ExitStack() as kept:
             for r, cloud in enumerate(clouds):

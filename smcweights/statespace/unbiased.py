@@ -228,9 +228,17 @@ def _pair(
         moves = [generator(source, f"{name} moves", number, meeting) for _ in range(2)]
         backs = [generator(source, f"{name} draws", number, meeting) for _ in range(2)]
         kernels.ready(kernels.coupled_sweep)(
-            *ahead.loops, rng, *moves, *backs, ahead.told(rows, path), other, ahead.particles,
-            behind.particles, both, ahead.report,
-        )  # fmt: skip
+            *ahead.loops,
+            rng,
+            *moves,
+            *backs,
+            ahead.told(rows, path),
+            other,
+            ahead.particles,
+            behind.particles,
+            both,
+            ahead.report,
+        )
         raise_status(ahead.report.status, rows, ahead.particles.x)
         check(both)
         means.append(both[0].copy())

@@ -276,9 +276,16 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     }
     freedom = float(directions.degrees_of_freedom(count - found.fitted))
     return MeanCost(
-        question, power, error, freedom, only_rounding, diagnostics, tuple(cautions),
-        found.blocks, floor,
-    )  # fmt: skip
+        question,
+        power,
+        error,
+        freedom,
+        only_rounding,
+        diagnostics,
+        tuple(cautions),
+        found.blocks,
+        floor,
+    )
 
 
 def sliced_wasserstein(
