@@ -1036,13 +1036,13 @@ def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out
 
 @declared(
     _i(
-        *_functions, _rng, _rng, _rng, _rng, _rng, _told, _matrix, _particles, _particles, _matrix,
-        _report,
+        *_functions[:2], *_functions[3:], _rng, _rng, _rng, _rng, _rng, _told, _matrix, _particles,
+        _particles, _matrix, _report,
     )
 )  # fmt: skip
 def coupled_sweep(
-    start, move, look, pair, bound, reject, add_first, add, rng, moves, other_moves, draws,
-    other_draws, told, other_path, particles, other, means, report,
+    start, move, pair, bound, reject, add_first, add, rng, moves, other_moves, draws, other_draws,
+    told, other_path, particles, other, means, report,
 ):  # fmt: skip
     """One sweep of two conditional filters that share as many particles as they can.
 

@@ -228,7 +228,8 @@ def _pair(
         moves = [generator(source, f"{name} moves", number, meeting) for _ in range(2)]
         backs = [generator(source, f"{name} draws", number, meeting) for _ in range(2)]
         kernels.ready(kernels.coupled_sweep)(
-            *ahead.loops,
+            *ahead.loops[:2],
+            *ahead.loops[3:],
             rng,
             *moves,
             *backs,
