@@ -64,6 +64,8 @@ _MOVING = (
     *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
     *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
 )
+# by which a class says what tells its objects apart, without what they keep for speed
+_PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
 _STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR")
 _GROWING = (
     *("append", "appendleft", "extend", "insert", "add", "update"),
@@ -455,8 +457,8 @@ class _Reader:
                 if isinstance(method, FunctionType) and not _installed(method.__code__.co_filename):
                     self.functions.append((method, thing))
         state = object.__getstate__(thing)
-        installed = _installed_class(type(thing))
-        if installed and (state is None or type(thing).__getstate__ is not object.__getstate__):
+        own = [getattr(type(thing), name) is not getattr(object, name) for name in _PICKLING]
+        if _installed_class(type(thing)) and (state is None or any(own)):
             try:
                 reduced = thing.__reduce_ex__(4)
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]

@@ -344,3 +344,10 @@ def test_every_process_says_the_same():
         for seed in ("1", "2")
     }
     assert len(outputs) == 1 and outputs.pop().startswith(b"__main__.<lambda> ")
+
+
+def test_a_path_stays_the_same_when_it_is_used(tmp_path):
+    path = tmp_path / "calls"
+    before = signature(partial(len, path))
+    hash(path), str(path), path.suffix, path.exists()
+    assert signature(partial(len, path)) == before != signature(partial(len, tmp_path))
