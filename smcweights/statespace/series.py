@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Series:
         and below which share of effective particles.
     proposal : Proposal or None
         Where they are drawn from.
+    copies : dict
+        Of a stream: functions as they were when it began, see `check_time`.
     """
 
     model: StateSpaceModel
@@ -48,6 +50,7 @@ class Series:
     scheme: str = "systematic"
     threshold: float = 0.5
     proposal: Proposal | None = None
+    copies: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def functions(self, *, backward: bool = True) -> Compiled:
         """What the kernels call; without `backward` for what draws nothing backward."""
@@ -125,8 +128,7 @@ def arrived(series: Series, y: ArrayLike, t: int) -> Series:
         check_functions(series.model, twice, vector, series.proposal)
     elif rows.shape[1] != series.rows.shape[1]:
         raise ValueError(f"y: got {rows.shape[1]} components; expected {series.rows.shape[1]}")
-    else:
-        check_time(series.model, rows, vector, t, series.proposal)
+    check_time(series.model, rows, vector, t, series.copies, series.proposal)
     check_series(series.model, rows, t)
     tell_of_misses(series.model, rows, vector, t)
     return replace(series, rows=rows, vector=vector)

@@ -206,47 +206,49 @@ def check_time(
     rows: Array,
     y_vector: bool,
     first: int,
+    copies: dict[str, Any],
     proposal: Proposal | None = None,
 ) -> None:
     """Call the functions that read the time, for observations that arrive from time `first` on.
 
     What they read by the time may have ended: `check_functions` can't know for how long a stream
-    goes on. Functions that don't look at the time cost nothing.
+    goes on. Functions that don't look at the time cost nothing. `copies` keeps what a stream calls,
+    as it was when it began: compiled code keeps what it read then, too.
     """
     parts = zip(PROPOSAL_ARGUMENTS, proposal_parts(proposal), strict=True)
     functions = [(name, getattr(model, name), own) for name, (own, _) in ARGUMENTS.items()]
     functions += [(f"proposal.{name}", f, PROPOSAL_ARGUMENTS[name]) for name, f in parts]
-    own: dict[str, Any] = {}
+    timed = [
+        (name, function, arguments)
+        for name, function, arguments in functions
+        if "t" in arguments and name != "observation_sample" and function is not None
+        if _reads(function, arguments.index("t"))
+    ]
+    if not copies:
+        copies["initial_sample"] = rewired(model.initial_sample, _interpreted, {})
+        copies.update({name: rewired(f, _interpreted, {}) for name, f, _ in timed})
+    if first == 0 or not timed:
+        return
+    own: dict[str, Any] = {"rng": np.random.default_rng(0), "theta": model.theta.copy()}
+    try:
+        own["x"] = own["x_prev"] = copies["initial_sample"](own["rng"], own["theta"])
+    except Exception:
+        return
     seen = np.flatnonzero(~np.isnan(rows).all(axis=1))
-    for name, function, arguments in functions:
-        if function is None or name == "observation_sample" or "t" not in arguments:
-            continue
+    for name, _, arguments in timed:
         if "y" in arguments and not seen.size:
             continue
-        if not _reads(function, arguments.index("t")):
-            continue
-        if not own:
-            own = {"rng": np.random.default_rng(0), "theta": model.theta.copy()}
-            try:
-                own["x"] = own["x_prev"] = _plain(model.initial_sample)(own["rng"], own["theta"])
-            except Exception:
-                return
         last = int(seen[-1]) if "y" in arguments else len(rows) - 1
         own["t"] = first + last
         own["y"] = rows[last].copy() if y_vector else float(rows[last, 0])
         given = [own[argument] for argument in arguments]
         try:
             with np.errstate(all="ignore"):
-                _plain(function)(*given)
+                copies[name](*given)
         except IndexError as error:
             raise _refusal(name, error, given) from error
         except Exception:
             continue
-
-
-@functools.lru_cache(256)
-def _plain(function: Any) -> Any:
-    return rewired(function, _interpreted, {})
 
 
 @functools.lru_cache(256)

@@ -212,6 +212,17 @@ def test_what_ends_before_a_stream_does_is_told_with_the_time(name):
     assert smoother.t == 7
 
 
+def test_streams_are_tried_with_what_was_compiled(monkeypatch):
+    """A longer table reaches the next stream; the one that runs was compiled with the old one."""
+    model = walk(transition_logpdf=lambda x_prev, x, t, theta: -0.5 * (x - WEATHER[t]) ** 2)
+    copies = {}
+    check_time(model, np.zeros((1, 1)), False, 0, copies)
+    monkeypatch.setitem(globals(), "WEATHER", np.arange(9.0))
+    with pytest.raises(smw.ModelError, match=r"^transition_logpdf: IndexError"):
+        check_time(model, np.zeros((1, 1)), False, 5, copies)
+    check_time(model, np.zeros((1, 1)), False, 5, {})
+
+
 def test_functions_that_do_not_read_the_time_are_not_called_on_line():
     calls = []
 
@@ -219,10 +230,10 @@ def test_functions_that_do_not_read_the_time_are_not_called_on_line():
         calls.append(y)
         return -0.5 * (y - x) ** 2
 
-    check_time(walk(observation_logpdf=logpdf), np.zeros((1, 1)), False, 9)
+    check_time(walk(observation_logpdf=logpdf), np.zeros((1, 1)), False, 9, {})
     assert not calls
     timed = walk(observation_logpdf=lambda y, x, t, theta: logpdf(y, x, t, theta))
-    check_time(timed, np.zeros((1, 1)), False, 9)
+    check_time(timed, np.zeros((1, 1)), False, 9, {})
     assert calls == [0.0]
 
 

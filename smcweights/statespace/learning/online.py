@@ -191,8 +191,7 @@ def _followed(
                 f"stream: {rows.shape[1]} components at time {t}; expected "
                 f"{learned.series.rows.shape[1]}"
             )
-        if t > 1:
-            check_time(learned.series.model, rows, vector, t)
+        check_time(learned.series.model, rows, vector, t, learned.series.copies)
         size = steps[0] * (1 + t / 100) ** -steps[1]
         log_z += [run.update(rows, t, size) for run in runs]
         iterates = np.array([run.u for run in runs])
