@@ -20,7 +20,6 @@ from ..errors import ModelError
 from ..provenance import identity
 from . import loops
 from .functionals import Functional
-from .keeping import compile_kept, stamp
 from .model import (
     ARGUMENTS,
     PROPOSAL_ARGUMENTS,
@@ -250,6 +249,8 @@ def jitted(
     key = (factory, frame, tuple(_known(function) for function in functions), kind)
     with _LOCK:
         if key not in _COMPILED:
+            from .keeping import compile_kept, stamp
+
             parts = (*frame, *functions)
             mark = stamp(str(kind), factory, *parts)
             loop = factory(*(_callee(part) for part in parts))

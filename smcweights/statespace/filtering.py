@@ -19,7 +19,7 @@ from ..arguments import count, flag, one_of
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance
+from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from ..weights import log_mean_exp, log_mean_normal
 from .cloud import Cloud
@@ -421,6 +421,8 @@ class OnlineFilter:
             ess_threshold=ess_threshold,
             proposal=proposal,
         )
+        # once: what stands in provenance at every time is dear to find
+        self._arguments = described(self._series.arguments())
         self._root = seed_sequence(seed)
         self._cloud: Cloud | None = None
         self._log_z = self._seconds = 0.0
@@ -479,7 +481,7 @@ class OnlineFilter:
             diagnostics={**diagnostics, "smallest_ess": self._smallest[0]},
             cautions=cautions,
             cost={"evaluations": series.n * self.t, "seconds": self._seconds},
-            provenance=provenance("OnlineFilter", self._root, series.arguments()),
+            provenance=provenance("OnlineFilter", self._root, self._arguments),
         )
         now, dim, shaped = (self.t - 1) % 2, series.model.dim, series.shaped
         x, log_w = (array[now : now + 1].copy() for array in cloud.particles[:2])

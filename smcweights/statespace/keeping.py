@@ -25,6 +25,7 @@ import numba
 import numpy as np
 
 from ..storage import write
+from .model import names_in
 
 try:
     from numba.core.bytecode import FunctionIdentity
@@ -38,7 +39,7 @@ try:
 except (ImportError, AttributeError):  # another numba
     _KEEPS = False
 
-__all__ = ["compile_kept", "names_in", "stamp"]
+__all__ = ["compile_kept", "stamp"]
 
 _DAYS = 90  # for which a file is kept after its last use
 _BYTES = 200_000_000  # of all files
@@ -77,12 +78,6 @@ def stamp(*things: Any) -> str | None:
     except _Unknown:
         return None
     return total.hexdigest()
-
-
-def names_in(code: CodeType) -> set[str]:
-    """Names of globals and attributes that code reads, functions inside of it included."""
-    inner = (names_in(part) for part in code.co_consts if isinstance(part, CodeType))
-    return set(code.co_names).union(*inner)
 
 
 def _add_function(total: Any, function: FunctionType, seen: set[int]) -> None:

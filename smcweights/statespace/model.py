@@ -13,7 +13,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -359,6 +359,12 @@ def _check_domain(theta: Array, names: Sequence[str] | None, transforms: Sequenc
                 f"theta{name}: got {value}; expected "
                 f"{wanted.get(kind, 'a number between -1 and 1')}"
             )
+
+
+def names_in(code: CodeType) -> set[str]:
+    """Names of globals and attributes that code reads, functions inside of it included."""
+    inner = (names_in(part) for part in code.co_consts if isinstance(part, CodeType))
+    return set(code.co_names).union(*inner)
 
 
 def python_of(function: Any) -> Any:

@@ -27,7 +27,7 @@ from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance
+from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from .cloud import Cloud
 from .compilation import compiled_functional
@@ -349,13 +349,14 @@ class OnlineSmoother:
         self._smallest = (math.inf, 0)
         self._seconds = 0.0
         self._told: set[str] = set()
-        self._arguments = self._series.arguments(
+        given = self._series.arguments(
             functional=functional,
             initial_functional=initial_functional,
             n_backward=self._draws,
             backward=backward,
             repeats=self._repeats,
         )
+        self._arguments = described(given)
         self.t = 0
 
     @property

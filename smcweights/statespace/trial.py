@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from ..cautions import Caution, tell
 from ..errors import ModelError
-from .keeping import names_in
 from .model import (
     ARGUMENTS,
     PROPOSAL_ARGUMENTS,
     Proposal,
     StateSpaceModel,
+    names_in,
     proposal_parts,
     python_of,
 )

@@ -24,8 +24,7 @@ from ...provenance import identity
 from .. import models
 from ..checking import check_model
 from ..compilation import compiled, compiled_path_density
-from ..keeping import names_in
-from ..model import StateSpaceModel, python_of
+from ..model import StateSpaceModel, names_in, python_of
 from ..trial import rewired
 
 if TYPE_CHECKING:
