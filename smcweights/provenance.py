@@ -53,6 +53,7 @@ _LIBRARIES = (
     sysconfig.get_path("stdlib") + os.sep,
     os.path.dirname(__file__) + os.sep,
 )
+_PACKAGE = __name__.partition(".")[0] + "."
 _ADDRESS = r" at 0x[0-9a-fA-F]+"
 _UNLIKE = count()
 _MISSED = "not compared: "
@@ -255,6 +256,18 @@ def signature(thing: object) -> str:
     >>> signature(a) == signature(a), signature(a) == signature(b)
     (True, False)
     """
+    plain = isinstance(thing, FunctionType) and thing.__closure__ is None
+    own = plain and (thing.__module__ or "").startswith(_PACKAGE)
+    return _own(thing) if own else _signature(thing)
+
+
+@lru_cache(maxsize=256)
+def _own(function: FunctionType) -> str:
+    """The signature of a function of the package, which nothing changes."""
+    return _signature(function)
+
+
+def _signature(thing: object) -> str:
     named = thing.func if isinstance(thing, partial) else thing
     name = getattr(named, "__qualname__", type(named).__name__)
     first = _Reader()

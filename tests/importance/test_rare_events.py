@@ -35,6 +35,7 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
     assert est.relative_error < error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit_state", "d", "truth", "error"),
     [
@@ -44,14 +45,12 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
             50,
             SF(3.5) + SF(3.8),
             0.06,
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             lambda x: (np.array([4, 4.2, 4.4]) - x[:, :3]).min(axis=1),
             20,
             -np.expm1(np.log1p(-SF(np.array([4, 4.2, 4.4]))).sum()),
             0.06,
-            marks=pytest.mark.slow,
         ),
     ],
     ids=["ten sides", "unequal sides of fifty inputs", "three of twenty inputs"],

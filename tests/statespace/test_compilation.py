@@ -125,6 +125,7 @@ def with_branches(choose):
     return found.log_likelihood.value, one.value, *two.value
 
 
+@pytest.mark.slow
 def test_what_np_where_makes_of_numbers_is_taken_as_a_number():
     assert with_branches(where) == with_branches(either)
 

@@ -24,7 +24,14 @@ READY = {
 }
 
 
-@pytest.mark.parametrize("name", READY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # those that take long to compile
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("matrix", "lorenz96", "bearings")))
+        for name in READY
+    ],
+)
 def test_ready_models_agree_with_themselves(name):
     model = READY[name]()
     x, y = model.simulate(30, seed=1)

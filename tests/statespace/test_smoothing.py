@@ -166,6 +166,7 @@ RETURNS[7] = np.nan
 LEVERAGE = smw.models.stochastic_volatility(**NUMBERS, returns=RETURNS)
 
 
+@pytest.mark.slow
 def test_leverage_agrees_with_a_grid():
     model, y = LEVERAGE, RETURNS
     log_likelihood, means = leverage_on_a_grid(y, **NUMBERS)
@@ -273,6 +274,7 @@ def test_a_single_run_has_no_error():
     assert np.isnan(est.standard_error)
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     """Nominal 95 % over 60 seeds at negligible bias; binomial bounds 0.83 to 1, alarm 1e-3."""
     y = Y[:12]
