@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .canvas import bands, estimate
+from .canvas import BLUE, GREY, ORANGE, bands, estimate
 from .importance.figures import (
     controls,
     failures,
@@ -57,6 +57,9 @@ if TYPE_CHECKING:
     from .statespace.model import StateSpaceModel
 
 __all__ = [
+    "BLUE",
+    "GREY",
+    "ORANGE",
     "bands",
     "controls",
     "estimate",

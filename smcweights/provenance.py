@@ -359,7 +359,9 @@ class _Reader:
         elif isinstance(thing, set | frozenset):
             yield from sorted(self._items(list(thing), name))
         elif isinstance(thing, CodeType):
-            yield thing.co_code + " ".join(thing.co_names).encode()
+            arguments = thing.co_varnames[: thing.co_argcount + thing.co_kwonlyargcount]
+            names = " ".join((*arguments, ":", *thing.co_names))
+            yield thing.co_code + f"{thing.co_argcount} {thing.co_flags & 0xC} {names}".encode()
             yield thing.co_consts
         elif isinstance(thing, partial):
             yield (thing.func, thing.args, sorted(thing.keywords.items()))

@@ -351,3 +351,8 @@ def test_a_path_stays_the_same_when_it_is_used(tmp_path):
     before = signature(partial(len, path))
     hash(path), str(path), path.suffix, path.exists()
     assert signature(partial(len, path)) == before != signature(partial(len, tmp_path))
+
+
+def test_functions_of_other_arguments_are_others():
+    functions = [lambda: 0.0, lambda t: 0.0, lambda y, t: 0.0, lambda *, t: 0.0, lambda *t: 0.0]
+    assert len({signature(f).split()[-1] for f in functions}) == len(functions)

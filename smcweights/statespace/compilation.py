@@ -314,7 +314,8 @@ def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
         held = [cell.cell_contents for cell in own.__closure__ or ()]
     except ValueError:  # a name that was not assigned yet
         return None
-    for value in (*named, *held, *(own.__defaults__ or ()), *code.co_consts):
+    given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
+    for value in (*named, *held, *given, *code.co_consts):
         if isinstance(value, bool | int | float | complex | str | None):
             found.append((type(value), value))
         elif isinstance(value, ModuleType) and value.__name__ in (
