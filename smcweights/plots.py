@@ -31,7 +31,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .canvas import BLUE, GREY, ORANGE, bands, estimate
+from .canvas import BLUE as BLUE
+from .canvas import GREY as GREY
+from .canvas import ORANGE as ORANGE
+from .canvas import bands, estimate
 from .importance.figures import (
     controls,
     failures,
@@ -57,9 +60,6 @@ if TYPE_CHECKING:
     from .statespace.model import StateSpaceModel
 
 __all__ = [
-    "BLUE",
-    "GREY",
-    "ORANGE",
     "bands",
     "controls",
     "estimate",
