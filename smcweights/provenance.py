@@ -37,6 +37,7 @@ from . import _compat, randomness
 __all__ = [
     "described",
     "digest",
+    "filled",
     "fingerprint",
     "identity",
     "not_compared",
@@ -405,7 +406,7 @@ class _Reader:
         code = function.__code__
         yield (code, function.__defaults__, function.__kwdefaults__)
         cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        held = {n: c.cell_contents for n, c in cells if _filled(c)}
+        held = {n: c.cell_contents for n, c in cells if filled(c)}
         attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
         steps = _instructions(code)
         assigned = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
@@ -563,7 +564,7 @@ def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
     """Entries and attributes that a function stores, of what it holds, names or belongs to."""
     steps = _instructions(function.__code__)
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    known = function.__globals__ | {n: c.cell_contents for n, c in cells if _filled(c)}
+    known = function.__globals__ | {n: c.cell_contents for n, c in cells if filled(c)}
     if owner is not None and function.__code__.co_argcount:
         known[function.__code__.co_varnames[0]] = owner
     for last, step in enumerate(steps):
@@ -611,7 +612,8 @@ def _python(function: Any) -> Any:
     return inspect.unwrap(getattr(function, "py_func", function))
 
 
-def _filled(cell: CellType) -> bool:
+def filled(cell: CellType) -> bool:
+    """Whether a closure's cell holds anything yet."""
     try:
         return cell.cell_contents is not None
     except ValueError:  # a name that was not assigned yet

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..provenance import identity
+from ..provenance import filled, identity
 from . import loops
 from .functionals import Functional
 from .model import (
@@ -55,6 +55,7 @@ _LOCK = threading.RLock()
 _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
+_FROZEN: dict[Any, str] = {}  # identities that users' compiled functions were compiled with
 _PACKAGE = __name__.split(".")[0] + "."
 _LIBRARIES = ("cmath", "math", "numba", "numpy")
 
@@ -278,14 +279,13 @@ def _renew(function: Any, seen: set[Any]) -> None:
     if own in seen or (own.__module__ or "").startswith(_PACKAGE):
         return
     seen.add(own)
-    held = (cell.cell_contents for cell in own.__closure__ or ())
-    for called in (*held, *map(own.__globals__.get, own.__code__.co_names)):
+    for called in _reached(own):
         if isinstance(python_of(called), FunctionType):
             _renew(called, seen)
     if hasattr(function, "recompile"):
         key = identity(function)
-        if _CALLEES.get(function) != key:
-            _CALLEES[function] = key
+        if _FROZEN.get(function) != key:
+            _FROZEN[function] = key
             if function.signatures:
                 function.recompile()
 
@@ -307,23 +307,12 @@ def _identity(function: Any, read: tuple[Any, ...]) -> str:
 def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """Numbers and functions that a function reads; None where there is anything else."""
     own = python_of(function)
-    code = own.__code__
     found: list[Any] = []
-    named = [own.__globals__[name] for name in code.co_names if name in own.__globals__]
-    try:
-        held = [cell.cell_contents for cell in own.__closure__ or ()]
-    except ValueError:  # a name that was not assigned yet
-        return None
     given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
-    for value in (*named, *held, *given, *code.co_consts):
+    for value in (*_reached(own), *given, *own.__code__.co_consts):
         if isinstance(value, bool | int | float | complex | str | None):
             found.append((type(value), value))
-        elif isinstance(value, ModuleType) and value.__name__ in (
-            "cmath",
-            "math",
-            "numba",
-            "numpy",
-        ):
+        elif isinstance(value, ModuleType) and value.__name__ in _LIBRARIES:
             found.append(value)
         elif isinstance(value, FunctionType) or hasattr(value, "py_func"):
             if value not in seen:
@@ -336,6 +325,13 @@ def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     return tuple(found)
 
 
+def _reached(function: FunctionType) -> list[Any]:
+    """What a function's closure holds, and the globals that its code names."""
+    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
+    known = function.__globals__
+    return [*cells, *(known[name] for name in function.__code__.co_names if name in known)]
+
+
 def _registered(function: FunctionType) -> FunctionType:
     """Let numba compile the package's functions where they are called, and what they call."""
     from numba.extending import register_jitable
@@ -343,9 +339,7 @@ def _registered(function: FunctionType) -> FunctionType:
     if function in _REGISTERED or not (function.__module__ or "").startswith(_PACKAGE):
         return function
     _REGISTERED.add(function)
-    read = (function.__globals__.get(name) for name in function.__code__.co_names)
-    held = (cell.cell_contents for cell in function.__closure__ or ())
-    for called in (*held, *read):
+    for called in _reached(function):
         if isinstance(called, FunctionType):
             _registered(called)
     return register_jitable(function)
