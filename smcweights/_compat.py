@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["arviz", "chain_diagnostics", "enable_x64", "inference_data", "versions"]
-
 
 @functools.cache
 def versions() -> Mapping[str, str]:

@@ -14,21 +14,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "count",
-    "finite",
-    "flag",
-    "function",
-    "level",
-    "names",
-    "names_of",
-    "number",
-    "numbers",
-    "one_of",
-    "real",
-    "unmasked",
-]
-
 Array = NDArray[np.float64]
 MOST = 10_000_000_000
 Called = TypeVar("Called", bound=Callable)

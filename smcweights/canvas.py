@@ -15,24 +15,6 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "BLUE",
-    "GREY",
-    "ORANGE",
-    "SMALL",
-    "bands",
-    "diagnostic",
-    "estimate",
-    "height",
-    "in_short",
-    "label_rows",
-    "literal",
-    "log_scale",
-    "open_axes",
-    "position",
-    "ratios",
-]
-
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
 SMALL: dict[str, Any] = {"fontsize": 8, "color": "#333333"}

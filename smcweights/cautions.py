@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from .errors import PrecisionWarning
 
-__all__ = ["Caution", "tell"]
-
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 

@@ -20,8 +20,6 @@ from typing import TextIO
 from . import __version__, study
 from .errors import PrecisionWarning
 
-__all__ = ["main"]
-
 
 class _Refused(Exception):
     """What the user asked for can't be done; the message is all there is to say."""

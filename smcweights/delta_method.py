@@ -15,8 +15,6 @@ from . import _compat
 from .arguments import finite
 from .errors import ModelError
 
-__all__ = ["Line", "linearised"]
-
 Array = NDArray[np.float64]
 
 

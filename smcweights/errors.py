@@ -6,8 +6,6 @@ once the user's model has been called.
 
 from __future__ import annotations
 
-__all__ = ["DegeneracyError", "ModelError", "PrecisionWarning"]
-
 
 class ModelError(ValueError):
     """A function of the user's returned a wrong shape, a NaN or an infinity."""

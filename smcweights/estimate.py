@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-__all__ = ["Estimate"]
-
 Array = NDArray[np.float64]
 
 # of the files

@@ -17,8 +17,6 @@ from jax.typing import ArrayLike, DTypeLike
 from .arguments import flag, number
 from .transport.clouds import aligned, columns_of
 
-__all__ = ["sliced_wasserstein"]
-
 
 def sliced_wasserstein(
     x: ArrayLike,

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from .cautions import Caution, tell
 from .estimate import Estimate
 
-__all__ = ["combine"]
-
 Array = NDArray[np.float64]
 
 # arguments that say how far or where to run, and nothing of what is asked

@@ -34,17 +34,6 @@ from numpy.typing import ArrayLike
 
 from . import _compat, randomness
 
-__all__ = [
-    "described",
-    "digest",
-    "filled",
-    "fingerprint",
-    "identity",
-    "not_compared",
-    "provenance",
-    "signature",
-]
-
 Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
 
 # what stands there is known by its name and version

@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Seed", "describe", "generator", "jax_key", "seed_sequence"]
-
 Seed = int | np.random.SeedSequence | np.random.Generator | Mapping[str, Any] | None
 
 _POOL_SIZE = 4  # NumPy's default

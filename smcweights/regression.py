@@ -29,17 +29,6 @@ from operator import add, sub
 
 import numpy as np
 
-__all__ = [
-    "Choice",
-    "Moments",
-    "coefficients",
-    "cross_fit",
-    "estimated_mean_covariance",
-    "moments",
-    "residual_variance",
-    "select",
-]
-
 
 @dataclass(frozen=True)
 class Moments:

@@ -21,8 +21,6 @@ from . import storage
 from .canvas import height, in_short
 from .estimate import Estimate
 
-__all__ = ["Section", "figures", "in_words", "table", "write"]
-
 MOST_ROWS = 200  # of a table on the page; the saved result has them all
 
 STYLE = """

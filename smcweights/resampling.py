@@ -30,8 +30,6 @@ from numpy.typing import ArrayLike, NDArray
 from .arguments import count, one_of, real
 from .randomness import Seed, generator, seed_sequence
 
-__all__ = ["SCHEMES", "conditional_resample", "resample"]
-
 SCHEMES = ("multinomial", "residual", "stratified", "systematic")
 CONDITIONAL_SCHEMES = ("multinomial", "stratified", "systematic")
 

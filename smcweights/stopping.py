@@ -21,8 +21,6 @@ from .arguments import count, level, number
 from .cautions import Caution
 from .estimate import Estimate
 
-__all__ = ["Budget", "Precision", "Standing", "stopping_rule", "until_precise"]
-
 
 @dataclass(frozen=True)
 class Budget:

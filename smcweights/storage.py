@@ -27,16 +27,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import xarray
 
-__all__ = [
-    "check_place",
-    "plain",
-    "read_archive",
-    "read_netcdf",
-    "write",
-    "write_archive",
-    "write_netcdf",
-]
-
 
 def write(path: str | os.PathLike[str], fill: Callable[[str], object]) -> None:
     """Make or replace a file in one step.

@@ -45,8 +45,6 @@ from typing import Any, TypeVar
 from .estimate import Estimate
 from .storage import check_place
 
-__all__ = ["METHODS", "Study", "StudyError", "read"]
-
 # public functions of (model, law, ...), the first of them the default
 METHODS = ("adaptive_importance_sampling", "importance_sampling", "failure_probability")
 # arguments the functions take as they are, so that a wrong one would show late or not at all

@@ -26,18 +26,6 @@ from numpy.typing import ArrayLike, NDArray
 from .arguments import numbers
 from .errors import DegeneracyError
 
-__all__ = [
-    "effective_sample_size",
-    "largest_weight",
-    "log_mean_exp",
-    "log_mean_normal",
-    "log_sum_exp",
-    "normalise",
-    "pareto_k",
-    "pareto_k_threshold",
-    "perplexity",
-]
-
 
 def log_sum_exp(log_w: ArrayLike) -> float:
     """Logarithm of the sum of weights, without overflow or underflow.

@@ -21,8 +21,6 @@ from ..provenance import fingerprint, not_compared
 from ..storage import check_place, read_archive, write_archive
 from .pools import Job, copied
 
-__all__ = ["Ledger", "overview"]
-
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
 FORMAT = "smcweights checkpoint 2"
 PACKAGE = __name__.partition(".")[0]

@@ -18,8 +18,6 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-__all__ = ["FUNCTIONS", "FUNCTIONS_KEPT", "Address", "Job", "Outcome", "Pool", "copied"]
-
 FUNCTIONS_KEPT = 4  # by a worker
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # of this worker, by the digest of their bytes
 

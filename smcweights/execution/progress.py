@@ -6,8 +6,6 @@ import sys
 import warnings
 from typing import Protocol
 
-__all__ = ["Bar", "progress_bar", "watched"]
-
 
 class Bar(Protocol):
     """What a run does with its bar."""

@@ -31,8 +31,6 @@ from .checkpoint import Ledger
 from .pools import Job, Outcome, Pool
 from .progress import Bar, progress_bar
 
-__all__ = ["Run", "batches", "open_run"]
-
 MOST_DEATHS = 3  # of workers at a batch that ran alone
 
 Result = TypeVar("Result")

@@ -34,17 +34,6 @@ from .mixing import (
 from .proposals import Component, Given, check_normalised, log_densities, working_space
 from .stages import History, Sampler, Stage, effective_draws, split
 
-__all__ = [
-    "MOST_ADAPTATION",
-    "Adaptation",
-    "Adapted",
-    "Goal",
-    "history_ratios",
-    "learned",
-    "prepared",
-    "quantile",
-]
-
 MOST_STAGE = 5_000
 MOST_ADAPTATION = 0.6  # share of a budget
 

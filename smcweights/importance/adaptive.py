@@ -45,8 +45,6 @@ from .stages import History, Stage, joined, split
 from .under_laws import check_reference
 from .verdict import Evidence, report
 
-__all__ = ["Final", "adaptive_importance_sampling", "finish"]
-
 BEYOND = 1e70  # a factor by which no later value may exceed those before
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
 

@@ -22,8 +22,6 @@ from .polynomials import PolynomialBasis, polynomial_basis
 from .proposals import ROWS, WorkingSpace
 from .stages import History, Stage
 
-__all__ = ["Asked", "Controls", "Ratios", "choices_of", "prepare_controls", "ratios_of"]
-
 MOST_TERMS = 300  # polynomial control variates
 
 Function = Callable[[np.ndarray, np.ndarray], np.ndarray]

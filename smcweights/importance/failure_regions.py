@@ -12,8 +12,6 @@ from scipy.special import log_ndtr
 from .fits import em, fit_directional, starts
 from .proposals import Component, Elliptical, WorkingSpace, log_densities
 
-__all__ = ["FEW_INPUTS", "MANY_INPUTS", "densities_towards", "fit_regions", "smoothed"]
-
 FEW_INPUTS = 12  # up to here regions are fitted in all inputs
 MOST_AXES = 12  # directions to fit regions in, above
 MANY_INPUTS = 20  # above, single draws with large weights pass for regions

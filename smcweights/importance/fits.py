@@ -23,8 +23,6 @@ from .proposals import (
     product_places,
 )
 
-__all__ = ["em", "fit_directional", "fit_grid", "fit_mixtures", "fit_rank_one", "starts"]
-
 EM_ROWS = 2000  # about as many draws as EM needs to see
 
 

@@ -34,8 +34,6 @@ from .stages import Sampler, Stage, split
 from .under_laws import check_reference
 from .verdict import Evidence, listed, report, unreached
 
-__all__ = ["importance_sampling"]
-
 UNREACHED = 20_000  # draws of the law that tell what a proposal leaves out
 GAP_CALLS = 20  # calls where a proposal has no density, at most a tenth of the budget
 

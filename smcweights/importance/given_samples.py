@@ -22,8 +22,6 @@ from .pairs import ORDERS, PickFreeze, output_names
 from .replicates import MOST_FITTED
 from .sparse_polynomials import Rows, fit_sparse, product_basis
 
-__all__ = ["sobol_from_sample"]
-
 Array = np.ndarray
 
 

@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = [
-    "SobolIndices",
-    "constant",
-    "defined",
-    "from_means",
-    "indices_of",
-    "joint_indices",
-    "parts_of",
-    "retold",
-]
-
 Array = np.ndarray
 SETTLED = 0.01  # half-width at which an index near zero is as good as zero
 

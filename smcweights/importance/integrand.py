@@ -13,17 +13,6 @@ from numpy.typing import ArrayLike
 from ..arguments import names_of
 from ..errors import ModelError
 
-__all__ = [
-    "LARGEST",
-    "Integrand",
-    "Units",
-    "call_integrand",
-    "checked_first",
-    "checked_table",
-    "expectation_names",
-    "units_of",
-]
-
 LARGEST = 1e150  # sizes whose squares are still numbers
 
 Integrand = Callable[[np.ndarray], Any]

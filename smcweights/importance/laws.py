@@ -34,8 +34,6 @@ from .marginals import (
 from .normal_maps import NormalMap, normal_map
 from .openturns_laws import OpenTURNSJoint, is_openturns, openturns_joint
 
-__all__ = ["GaussianCopula", "Law", "aligned", "as_law", "perturbed"]
-
 Array = NDArray[np.float64]
 
 # beyond this Phi(-u) is zero in double precision

@@ -18,24 +18,6 @@ from scipy.special import ndtr, ndtri
 from ..provenance import digest
 from .openturns_laws import is_openturns, openturns_marginal
 
-__all__ = [
-    "ACCEPTED",
-    "Atoms",
-    "Constant",
-    "Marginal",
-    "Perturbed",
-    "Truncated",
-    "checked_names",
-    "default_names",
-    "describe_marginal",
-    "is_univariate",
-    "kind_of",
-    "named_marginals",
-    "scipy_parameters",
-    "support",
-    "univariate",
-]
-
 Array = NDArray[np.float64]
 Size = int | tuple[int, ...] | None
 Seed = int | np.random.Generator | None

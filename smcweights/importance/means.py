@@ -18,16 +18,6 @@ from .control_variates import Controls
 from .proposals import ROWS
 from .stages import History, Stage, effective_draws
 
-__all__ = [
-    "FOLDS",
-    "Mean",
-    "Regression",
-    "corrected_mean",
-    "mean_of",
-    "pooled_mean",
-    "self_normalized_mean",
-]
-
 FOLDS = 5
 TAILS = 50  # expectations whose terms are kept to look at their tails
 FULL_COVARIANCE = 500  # expectations; above, the covariance is kept as a factor of block means

@@ -18,17 +18,6 @@ from .fits import fit_directional, fit_grid, fit_mixtures
 from .laws import Law, aligned, as_law
 from .proposals import Component, Elliptical, Mixture, WorkingSpace
 
-__all__ = [
-    "FEW_HITS",
-    "Components",
-    "criterion",
-    "family_of",
-    "fit_components",
-    "mixture_weights",
-    "proposal_law",
-    "starting_components",
-]
-
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 
 FEW_HITS = 10  # below this many non-zero values an expectation has nothing to fit

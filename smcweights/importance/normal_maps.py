@@ -18,8 +18,6 @@ from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 
 from .marginals import Atoms, Constant, Marginal, kind_of, scipy_parameters, support
 
-__all__ = ["NormalMap", "normal_map"]
-
 Array = NDArray[np.float64]
 
 # tail probabilities tried on the quantile functions of scipy.stats; the last is u = 37

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["OpenTURNSJoint", "is_openturns", "openturns_joint", "openturns_marginal"]
-
 Array = NDArray[np.float64]
 
 

@@ -23,17 +23,6 @@ from ..estimate import Estimate
 from .laws import Law, as_law
 from .marginals import Marginal
 
-__all__ = [
-    "ORDERS",
-    "Pairs",
-    "PickFreeze",
-    "doubled_law",
-    "independent_law",
-    "output_names",
-    "pick_freeze",
-    "varies",
-]
-
 Array = np.ndarray
 Groups = Mapping[str, str | Sequence[str]] | Sequence[str] | None
 ORDERS = ("first", "total", "second")

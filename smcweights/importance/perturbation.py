@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
-__all__ = ["PerturbationStudy", "perturbation_study"]
-
 
 @dataclass(frozen=True)
 class PerturbationStudy:

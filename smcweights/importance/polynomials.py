@@ -16,8 +16,6 @@ import numpy as np
 from .laws import Law
 from .marginals import Atoms, Constant
 
-__all__ = ["PolynomialBasis", "multi_indices", "polynomial_basis", "probability_rule"]
-
 
 def multi_indices(dimension: int, most: int, highest: int = 12) -> tuple[np.ndarray, list[int]]:
     """Exponents of up to ``most`` non-constant products, by degree, and the sizes of the sets.

@@ -20,23 +20,6 @@ from ..randomness import generator
 from .laws import Law
 from .marginals import Atoms, Constant
 
-__all__ = [
-    "Component",
-    "Elliptical",
-    "Given",
-    "Grid",
-    "Mixture",
-    "Polar",
-    "WorkingSpace",
-    "check_normalised",
-    "features",
-    "form_table",
-    "log_densities",
-    "log_mixture",
-    "product_places",
-    "working_space",
-]
-
 ROWS = 8192  # rows per block of draws
 SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
 LOG_2PI = float(np.log(2 * np.pi))

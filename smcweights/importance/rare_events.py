@@ -49,8 +49,6 @@ from .proposals import Component, Elliptical, WorkingSpace
 from .stages import History, joined, split
 from .verdict import listed, report
 
-__all__ = ["failure_probability"]
-
 MOST_LEVELS = 0.4  # share of the budget that may go into the approach
 MOST_SEARCH = 0.5  # the same with the search for what it may have lost
 ENOUGH = 0.3  # draws of a level's size that its smoothed indicators have to be worth

@@ -23,15 +23,6 @@ from .laws import Law
 from .pairs import PickFreeze, varies
 from .sparse_polynomials import ROWS_PER_TABLE, ProductBasis, Rows, SparsePolynomial, fit_sparse
 
-__all__ = [
-    "MOST_FITTED",
-    "Replicates",
-    "SobolPoints",
-    "corrected_means",
-    "outputs_of",
-    "sobol_points",
-]
-
 Array = np.ndarray
 REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
 FOLDS = 4  # of replicates, for the polynomial

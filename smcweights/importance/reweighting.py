@@ -31,8 +31,6 @@ from .pairs import Pairs, doubled_law
 from .under_laws import check_within, several_laws
 from .verdict import listed
 
-__all__ = ["Stored", "reweight", "stored"]
-
 METHOD = "reweighting"
 
 

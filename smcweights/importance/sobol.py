@@ -65,8 +65,6 @@ from .replicates import (
 )
 from .sparse_polynomials import ProductBasis, SparsePolynomial, product_basis
 
-__all__ = ["sobol_indices"]
-
 Array = np.ndarray
 Result = TypeVar("Result")
 METHODS = ("auto", "qmc", "surrogate", "importance")

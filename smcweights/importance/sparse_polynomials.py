@@ -22,8 +22,6 @@ from .marginals import Atoms, Constant, Marginal
 from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
-__all__ = ["ProductBasis", "Rows", "SparsePolynomial", "fit_sparse", "product_basis"]
-
 Array = np.ndarray
 
 ROWS_PER_TABLE = 8192

@@ -17,8 +17,6 @@ from ..randomness import generator
 from .integrand import Units, checked_first, checked_table, units_of
 from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture
 
-__all__ = ["History", "Sampler", "Stage", "effective_draws", "joined", "split"]
-
 
 @dataclass(frozen=True)
 class Stage:

@@ -14,8 +14,6 @@ from ..randomness import generator, seed_sequence
 from .integrand import Integrand, call_integrand
 from .laws import Law, aligned, as_law
 
-__all__ = ["UnderLaws", "check_reference", "check_within", "several_laws", "under_laws"]
-
 LOST = 1e-12  # probability that a law may have where the first one has none
 SUPPORT = 4_096  # draws of a law that tell whether another covers it
 

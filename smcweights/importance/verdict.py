@@ -29,8 +29,6 @@ from .means import Mean
 from .proposals import WorkingSpace
 from .stages import Stage, joined
 
-__all__ = ["Evidence", "listed", "report", "unreached"]
-
 
 @dataclass(frozen=True)
 class Evidence:

@@ -8,8 +8,6 @@ import numpy as np
 
 from .problem import Array, Problem, exceedances
 
-__all__ = ["bounded_sum", "correlated_normals", "lognormal_ratio"]
-
 SUM_WEIGHTS = np.array([1.0, 2.0, 3.0, 4.0])
 SUM_LEVELS = (0.9, 0.5)
 

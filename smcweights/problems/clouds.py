@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from .series import columns
 
-__all__ = ["colours", "digits"]
-
 Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 

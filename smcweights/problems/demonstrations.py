@@ -20,8 +20,6 @@ from .places import place_names
 from .problem import Problem
 from .series import euro_dollar, nile
 
-__all__ = ["DEMONSTRATIONS", "plain_monte_carlo"]
-
 BUDGET = 20_000  # calls of the model
 
 

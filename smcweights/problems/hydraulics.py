@@ -6,8 +6,6 @@ import numpy as np
 
 from .problem import Array, Problem, exceedances
 
-__all__ = ["borehole", "flood"]
-
 FLOOD_LEVELS = (0.0, 0.4, 0.8, 1.2)
 
 

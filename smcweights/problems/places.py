@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-__all__ = ["place_names"]
-
 
 def place_names() -> list[str]:
     """About 450 names of cities and islands, in lower case.

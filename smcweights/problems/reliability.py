@@ -9,8 +9,6 @@ import numpy as np
 
 from .problem import Array, Problem, exceedances
 
-__all__ = ["cantilever_beam", "four_branch", "linear_limit_state"]
-
 BEAM_LIMITS = (0.22, 0.25, 0.30)
 
 

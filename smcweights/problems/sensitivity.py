@@ -10,8 +10,6 @@ import numpy as np
 
 from .problem import Array, Problem, exceedances
 
-__all__ = ["g_function", "ishigami"]
-
 ISHIGAMI_LEVELS = (10.0, 14.0)
 
 

@@ -26,10 +26,9 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["euro_dollar", "nile", "nutria", "us_inflation"]
-
 
 def columns(name: str) -> NDArray[np.float64]:
+    """Read the numbers of a file that ships with the package, without its head line."""
     text = resources.files(__package__).joinpath(name).read_text(encoding="ascii")
     return np.loadtxt(text.splitlines(), delimiter=",", skiprows=1)
 

@@ -17,8 +17,6 @@ from ..randomness import generator, seed_sequence
 from . import kernels as kn
 from .constraints import truth
 
-__all__ = ["METHODS", "WeightedDraw", "weighted_rejection"]
-
 REDRAW = ("harmonic", "unordered", "two-loop")
 METHODS = ("auto", "rao-blackwell", *REDRAW, "one-probe", "set", "exact")
 # yes or no, or soft values, by a function of an item (of many, in batches) or as an array

@@ -18,8 +18,6 @@ from .constraints import Automaton, Constraint, size_of, truth
 from .draw import FAR, Context, Plan, context_of, run, wrong_with
 from .languages import Language
 
-__all__ = ["NOTHING_ALLOWED", "NOT_WHOLE", "NO_MASS", "TRACES", "Prefix", "Setup", "island"]
-
 RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
 # why a particle died; the fourth reason is the potential
 NOTHING_ALLOWED, NO_MASS, NOT_WHOLE, FORBIDDEN = range(4)

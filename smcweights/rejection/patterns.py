@@ -19,8 +19,6 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
 
-__all__ = ["Pattern", "cut"]
-
 ANY = 0  # the instruction that takes every character: what has matched stays matched
 LONGEST = 20_000  # instructions
 PATIENCE = 300_000  # threads that are followed for a table

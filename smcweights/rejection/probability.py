@@ -22,8 +22,6 @@ from ..weights import pareto_k
 from . import kernels as kn
 from .draw import Answers, Context, Seed, ask, check_logits, decided, plan, prepare
 
-__all__ = ["constraint_probability"]
-
 NAME = "constraint probability"
 FEWEST = 20  # runs of the smallest budget, and before the first look at the precision
 UNSEEN = 3.0  # answers that may be missing by chance: exp(-3) is 5 %

@@ -31,8 +31,6 @@ from .languages import Language
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["WeightedSequences", "constrained_sequences"]
-
 NAME = "constrained sequences"
 ENOUGH = 30  # islands, by their weights, whose mean is normal
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal

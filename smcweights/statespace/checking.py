@@ -16,8 +16,6 @@ from .compilation import compiled
 from .model import StateSpaceModel, observations, python_of
 from .trial import check_functions, tell_of_misses
 
-__all__ = ["check_model"]
-
 Array = NDArray[np.float64]
 FEW_DRAWS = 2_000  # of functions that are called as plain Python
 

@@ -15,8 +15,6 @@ from .series import Series
 if TYPE_CHECKING:
     from .kernels import Told
 
-__all__ = ["Cloud", "raise_status"]
-
 Array = NDArray[np.float64]
 
 

@@ -30,8 +30,6 @@ from .model import (
 )
 from .trial import tried
 
-__all__ = ["Compiled", "compiled", "compiled_functional", "compiled_path_density", "jitted"]
-
 Array = NDArray[np.float64]
 
 

@@ -16,8 +16,6 @@ from .learning.likelihood import maximum_likelihood
 from .learning.scores import score
 from .model import StateSpaceModel
 
-__all__ = ["profile_likelihood", "scores_along"]
-
 
 def scores_along(
     model: StateSpaceModel,

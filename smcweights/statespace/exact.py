@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..weights import log_sum_exp
 from .model import StateSpaceModel, observations
 
-__all__ = ["FiniteSmoothing", "GaussianSmoothing", "forward_backward", "kalman_smoother"]
-
 Array = NDArray[np.float64]
 
 

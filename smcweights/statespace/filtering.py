@@ -27,8 +27,6 @@ from .compilation import compiled
 from .model import Proposal, StateSpaceModel
 from .series import Series, arrived, checked_series
 
-__all__ = ["FilterResult", "OnlineFilter", "backward_simulation", "particle_filter"]
-
 Array = NDArray[np.float64]
 FEW_ANCESTORS = 20  # of time 0, below which their spread says little about an error
 FEW_REPEATS = 100  # up to which the normal law of log likelihoods tells more than their mean

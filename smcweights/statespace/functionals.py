@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Functional", "states", "sum_of_products", "sum_of_squares", "sum_of_states"]
-
 
 @dataclass(frozen=True, eq=False)
 class Functional:

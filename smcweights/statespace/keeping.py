@@ -39,8 +39,6 @@ try:
 except (ImportError, AttributeError):  # another numba
     _KEEPS = False
 
-__all__ = ["compile_kept", "stamp"]
-
 _DAYS = 90  # for which a file is kept after its last use
 _BYTES = 200_000_000  # of all files
 _KNOWN = ("builtins", "cmath", "math", "numba", "numpy")  # by name and version

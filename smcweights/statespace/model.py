@@ -23,8 +23,6 @@ from ..arguments import count, real
 from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
-__all__ = ["Exact", "Proposal", "StateSpaceModel"]
-
 Array = NDArray[np.float64]
 TRANSFORMS = ("identity", "log", "logit", "atanh")
 
@@ -324,6 +322,7 @@ def proposal_parts(proposal: Proposal | None) -> list[Any]:
 
 
 def check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
+    """Refuse what is no function of exactly these arguments."""
     if not callable(function):
         raise TypeError(f"{name}: got {type(function).__name__}; expected a function")
     # the one that stays Python

@@ -16,16 +16,6 @@ from numpy.typing import ArrayLike
 from ..arguments import count, finite, number
 from .model import Exact, StateSpaceModel
 
-__all__ = [
-    "bearings_only",
-    "finite_hmm",
-    "linear_gaussian",
-    "lorenz96",
-    "nonlinear_growth",
-    "stochastic_volatility",
-    "theta_logistic",
-]
-
 _LOG_2_PI = math.log(2 * math.pi)
 
 

@@ -41,8 +41,6 @@ from .model import Proposal, StateSpaceModel, checkpointed
 from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 
-__all__ = ["parisian_particle_gibbs", "recommend_particles"]
-
 Array = NDArray[np.float64]
 LEAST_SWEEPS = 20  # that a number of particles must leave to be recommended
 PILOT = 40  # sweeps of every chain, of which

@@ -23,8 +23,6 @@ from .compilation import compiled_path_density
 from .model import StateSpaceModel
 from .series import Series, checked_series
 
-__all__ = ["particle_gibbs", "random_walk_metropolis"]
-
 Array = NDArray[np.float64]
 ParameterUpdate = Callable[[np.random.Generator, Array, Array, Array], ArrayLike]
 

@@ -14,8 +14,6 @@ from .compilation import Compiled, compiled
 from .model import Proposal, StateSpaceModel, observations
 from .trial import check_functions, check_series, check_time, tell_of_misses
 
-__all__ = ["Series", "arrived", "checked_series"]
-
 Array = NDArray[np.float64]
 
 

@@ -36,8 +36,6 @@ from .functionals import Functional
 from .model import StateSpaceModel
 from .series import Series, arrived, checked_series
 
-__all__ = ["OnlineSmoother", "paris"]
-
 Array = NDArray[np.float64]
 BACKWARD = ("auto", "rejection", "exact", "mcmc")
 

@@ -30,11 +30,6 @@ from .model import (
     python_of,
 )
 
-__all__ = [
-    "check_functions", "check_series", "check_time", "rewired", "tell_of_misses", "tried",
-    "tried_sampler",
-]  # fmt: skip
-
 Array = NDArray[np.float64]
 
 _TRIED: dict[Any, Any] = {}

@@ -26,8 +26,6 @@ from .model import StateSpaceModel, checkpointed
 from .series import Series, checked_series
 from .smoothing import backward_method, functional_error
 
-__all__ = ["unbiased_smoothing"]
-
 Array = NDArray[np.float64]
 LONGEST_MEETING = 2_000  # sweeps
 PILOTS = 8

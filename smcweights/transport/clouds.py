@@ -11,19 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-__all__ = [
-    "Cloud",
-    "Columns",
-    "Pair",
-    "aligned",
-    "as_cloud",
-    "centre_of",
-    "clouds_of",
-    "columns_of",
-    "moved",
-    "pair_of",
-]
-
 Array = NDArray[Any]
 
 DIGEST_BYTES = 2**16  # larger clouds are told apart by a sample of their rows and a sum of all bits

@@ -35,20 +35,6 @@ from .clouds import Cloud, Pair
 from .directions import Directions
 from .sphere import absolute_moment, mean_squared_gap
 
-__all__ = [
-    "BLOCKS_PER_CONTROL",
-    "Control",
-    "Corrected",
-    "Request",
-    "affordable",
-    "build",
-    "by_default",
-    "by_scale",
-    "check_means",
-    "fit",
-    "take_off",
-]
-
 Array = NDArray[np.float64]
 Function = Callable[[Array], ArrayLike]
 Named = str | tuple[str, int] | tuple[Function, ArrayLike]

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from .clouds import Cloud, Pair
 from .directions import Directions
 
-__all__ = ["chunk_rows", "row_costs", "slopes", "sorted_rows", "sweep", "task_blocks"]
-
 Array = NDArray[Any]
 
 ROWS_BYTES = 2**27  # rows projected at once

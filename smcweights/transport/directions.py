@@ -20,19 +20,6 @@ from ..arguments import count
 from ..cautions import Caution
 from .sphere import projection_skewness
 
-__all__ = [
-    "ON_THE_LINE",
-    "SINGLE_BLOCK",
-    "Directions",
-    "check_name",
-    "draw",
-    "haar_rows",
-    "pilot",
-    "plan",
-    "too_few",
-    "wider",
-]
-
 Array = NDArray[np.float64]
 
 NAMES = ("auto", "uniform", "orthogonal", "sobol", "rule", "exact")

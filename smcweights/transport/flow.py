@@ -29,8 +29,6 @@ from .gradient import Control, block_gradients, check, controlled, plan_gradient
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["SlicedFlow", "sliced_gradient_flow"]
-
 Array = NDArray[Any]
 Callback = Callable[[int, Array, float], bool | None]
 

@@ -28,17 +28,6 @@ from .costs import chunk_rows, slopes
 from .directions import SINGLE_BLOCK, Directions, draw, plan
 from .sliced import MeanCost, Question, exact_estimate
 
-__all__ = [
-    "Control",
-    "SlicedGradient",
-    "block_gradients",
-    "check",
-    "controlled",
-    "plan_gradient",
-    "root_slope",
-    "sliced_gradient",
-]
-
 Array = NDArray[Any]
 
 Control = Literal[False, "lower", "upper"]

@@ -34,8 +34,6 @@ from .sliced import (
     with_controls,
 )
 
-__all__ = ["SlicedReference", "sliced_wasserstein_matrix"]
-
 Array = NDArray[Any]
 Clouds = Sequence[ArrayLike] | Mapping[str, ArrayLike]
 Weights = Sequence[ArrayLike | None] | Mapping[str, ArrayLike | None] | None

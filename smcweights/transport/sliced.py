@@ -58,19 +58,6 @@ from .directions import (
     wider,
 )
 
-__all__ = [
-    "EQUAL_CLOUDS",
-    "POSITIVE",
-    "MeanCost",
-    "Question",
-    "along",
-    "by_budget",
-    "exact_estimate",
-    "mean_of_blocks",
-    "sliced_wasserstein",
-    "with_controls",
-]
-
 Array = NDArray[Any]
 
 BUDGET = 200  # directions where neither budget nor precision says how many

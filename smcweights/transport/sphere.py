@@ -9,13 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import finite, flag
 
-__all__ = [
-    "absolute_moment",
-    "mean_squared_gap",
-    "projection_skewness",
-    "sliced_wasserstein_gaussian",
-]
-
 Array = NDArray[np.float64]
 
 

@@ -19,8 +19,6 @@ from ..randomness import Seed, generator, seed_sequence
 from .clouds import pair_of
 from .directions import draw, plan
 
-__all__ = ["SlicedTest", "sliced_test"]
-
 Array = NDArray[Any]
 
 BLOCK = 10  # autocorrelation times; blocks of five rejected 6 to 8 % at 5 %

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import jax
     from matplotlib.axes import Axes
 
-__all__ = ["Fit"]
-
 Array = NDArray[np.float64]
 DEFAULT_ITERATIONS = 500
 LEAST_ITERATIONS = 20

@@ -30,8 +30,6 @@ from ..trial import rewired
 if TYPE_CHECKING:
     import jax
 
-__all__ = ["Gradients", "check_laws", "gradients", "retraced"]
-
 Array = NDArray[np.float64]
 DENSITIES = ("initial_logpdf", "transition_logpdf", "observation_logpdf")
 POINTS = 6  # times at which the two versions are compared

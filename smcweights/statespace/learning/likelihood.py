@@ -46,8 +46,6 @@ from .scores import (
     support_cautions,
 )
 
-__all__ = ["maximum_likelihood"]
-
 Array = NDArray[np.float64]
 FAR = 0.5  # standard errors of the data, beyond which a search has not arrived
 

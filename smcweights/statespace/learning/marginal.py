@@ -25,8 +25,6 @@ from ..series import Series, checked_series
 from .ascent import STAGE
 from .parameters import Free, free_parameters, starting_points, to_theta
 
-__all__ = ["particle_marginal_metropolis_hastings"]
-
 Array = NDArray[np.float64]
 WANTED = 0.234  # share of proposals accepted, which the warm-up steers to
 LEARN_EVERY = 50  # draws of the warm-up between two looks at their covariance

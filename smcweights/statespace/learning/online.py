@@ -29,8 +29,6 @@ from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters, starting_points, to_theta
 from .scores import Densities
 
-__all__ = ["online_maximum_likelihood"]
-
 Array = NDArray[np.float64]
 FIRST_UPDATE = 20  # observations before parameters move on line
 LONGEST_STEP = 3.0  # in standard deviations of the increments

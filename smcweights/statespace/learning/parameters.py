@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from ...arguments import count
 from ..model import StateSpaceModel
 
-__all__ = ["Free", "free_parameters", "from_theta", "starting_points", "to_theta"]
-
 Array = NDArray[np.float64]
 
 

@@ -45,8 +45,6 @@ from .scores import Densities
 if TYPE_CHECKING:
     import jax
 
-__all__ = ["VariationalFamily", "gaussian_family", "markov_score_climbing"]
-
 Array = NDArray[np.float64]
 LogDensity = Callable[..., Any]
 FINAL_DRAWS = 20_000  # from the family fitted, whose weights are looked at

@@ -52,8 +52,6 @@ from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters, to_theta
 
-__all__ = ["observed_information", "score"]
-
 Array = NDArray[np.float64]
 Densities = Mapping[str, Callable[..., Any]]
 DEFAULT_SWEEPS = 100
