@@ -256,7 +256,7 @@ def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None
     # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
     top = np.maximum.reduce(table, axis=1)
     if (np.abs(top) <= FAR).all():
-        return np.ascontiguousarray(table)
+        return np.require(table, requirements="CW")
     if not np.isfinite(top).all():
         m = int(np.flatnonzero(~np.isfinite(top))[0])
         raise ModelError(f"{name}: after {prefixes[m]}: {wrong_with(table[m])}")

@@ -18,7 +18,7 @@ def test_other_methods_proposal_and_twist_have_the_same_target(method):
     truth = constrained_markov_chain(chain, MACHINE, 6).log_evidence
     for options in ({}, {"proposal": other}, {"twist": lambda p: 0.3 * p[-1]}):
         out = smw.constrained_sequences(
-            chain, Asked(MACHINE), 60, 6, islands=16, method=method, seed=2, **options
+            chain, Asked(MACHINE), 25, 6, islands=16, method=method, seed=2, **options
         )
         assert abs(out.log_evidence.value - truth) < 6 * out.log_evidence.standard_error
 
@@ -32,7 +32,7 @@ def test_a_potential_is_part_of_the_target(end, method):
     total, marginals = brute_force(tilted(chain, tilt), MACHINE, 5, end)
     for options in ({}, {"proposal": other}, {"twist": lambda p: 0.3 * p[-1]}):
         out = smw.constrained_sequences(
-            chain, MACHINE if method == "exact" else Asked(MACHINE), 60, 5, end=end, islands=16,
+            chain, MACHINE if method == "exact" else Asked(MACHINE), 25, 5, end=end, islands=16,
             method=method, potential=lambda p: float(tilt[list(p)].sum()), seed=4, **options,
         )  # fmt: skip
         e = out.log_evidence
@@ -54,7 +54,7 @@ def test_a_potential_may_forbid_but_not_be_nan():
         smw.constrained_sequences(coin, free, 20, 6, potential=lambda p: math.nan, seed=1)
 
 
-@pytest.mark.parametrize("islands", [300, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("islands", [100, pytest.param(2000, marks=pytest.mark.slow)])
 def test_unbiased_with_one_particle_and_hidden_states(islands):
     rng = np.random.default_rng(1)
     hidden = smw.languages.hidden_markov(

@@ -19,7 +19,7 @@ from .chains import ANY, COIN, MACHINE, Asked, chain_of
     [
         ("auto", 6),
         ("auto", 20),
-        ("auto", 100),
+        pytest.param("auto", 100, marks=pytest.mark.slow),
         ("rao-blackwell", 6),
         ("rao-blackwell", 20),
         pytest.param("rao-blackwell", 100, marks=pytest.mark.slow),
@@ -211,10 +211,10 @@ def independent(q):
 def test_errors_contain_what_draws_can_hide():
     """A heavy item is forbidden: one draw in a thousand misses it and has ten times the weight.
 
-    By the scatter alone half of such errors are zero: none of 8 seeds, with probability 0.002.
+    By the scatter alone half of such errors are zero: none of 4 seeds, with probability 0.05.
     """
     chain = independent(np.r_[0.9, np.full(199, 0.1 / 199)])
-    for seed in range(8):
+    for seed in range(4):
         e = smw.constrained_sequences(chain, lambda p, i: i != 0, 20, 5, seed=seed).log_evidence
         assert 0.03 < e.standard_error < 0.15
         assert abs(e.value - 5 * math.log(0.1)) < 5 * e.standard_error
