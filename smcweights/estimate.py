@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# of the files
-_FORMATS = ("smcweights estimate 2", "smcweights estimate 1")
 # components of an estimate that __repr__ prints at most
 _SHOWN = 12
 
@@ -369,11 +367,18 @@ class Estimate:
         Estimate
           mean  2.00 +- 0.50  [1.02, 2.98]
         """
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
-        kept |= {"covariance": self._covariance, "sample": self._sample}
+        kept = self._given() | {"sample": self._sample}
         if changes.keys() & {"covariance", "factor"}:
             kept |= {"covariance": None, "factor": None}
         return Estimate(**(kept | changes))
+
+    def made_of(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        return self._given() | {"sample": self.sample}
+
+    def _given(self) -> dict[str, Any]:
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name[0] != "_"}
+        return kept | {"covariance": self._covariance}
 
     def __float__(self) -> float:
         """The value of a single component."""
@@ -645,17 +650,7 @@ class Estimate:
         >>> Estimate.load(path).method
         'demo'
         """
-        document = {
-            "names": self.names,
-            "method": self.method,
-            "cautions": [(caution.code, caution.text) for caution in self.cautions],
-            "columns": self.columns,
-            "bounds": self.bounds,
-            "diagnostics": {k: d for k, d in self.diagnostics.items() if k != "warnings"},
-            "cost": self.cost,
-            "provenance": self.provenance,
-        }
-        storage.write_netcdf(path, _FORMATS[0], self.to_xarray(), document, self.sample)
+        storage.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Estimate:
@@ -675,31 +670,9 @@ class Estimate:
         FileNotFoundError
             There is no such file.
         ValueError
-            The file is damaged, or is not one that `save` wrote.
+            The file is damaged, holds another result, or is not one that `save` wrote.
         """
-        main, document, sample = storage.read_netcdf(path, *_FORMATS)
-        known = document["diagnostics"]
-        if "cautions" not in document:
-            # format 1 had them among the diagnostics
-            document["cautions"] = [("unclassified", text) for text in known.pop("warnings", ())]
-            document["columns"] = known.pop("columns", ())
-            document["bounds"] = known.pop("bounds", None)
-        held = "factor" if "factor" in main else "covariance"
-        return cls(
-            main["value"].values,
-            **{held: main[held].values},
-            names=document["names"],
-            method=document["method"],
-            degrees_of_freedom=main["degrees_of_freedom"].values,
-            trials=main["trials"].values if "trials" in main else None,
-            diagnostics=known,
-            cautions=[Caution(code, text) for code, text in document["cautions"]],
-            columns=document["columns"],
-            bounds=document["bounds"],
-            cost=document["cost"],
-            provenance=document["provenance"],
-            sample=sample,
-        )
+        return storage.load(cls, path)
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """Name, value with error, and interval of each component that is shown, as text."""

@@ -5,8 +5,8 @@ and renamed (`write`). Whatever happens, the name holds the old file or the new 
 else is left behind. `check_place` finds out before any work whether that will be possible.
 
 Two formats stand on it: an archive of arrays under a header (`write_archive`), for checkpoints,
-and labelled arrays with a document (`write_netcdf`), for results. The latter ends with a seal,
-the checksum of what stands before it.
+and labelled arrays with a document (`save`), for results of any kind. The latter ends with a seal,
+which names the kind and has the checksum of what stands before it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,32 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .cautions import Caution
+from .packing import Packing, Unpacking, made_of, public, remade
 
 if TYPE_CHECKING:
     import xarray
+
+FORMAT, OLDER = 3, (1, 2)
+# at the end of a file: kind, format and checksum of all before it
+SEAL = re.compile(rb"smcweights (\w{1,80}) (\d{1,9}) sha256 ([0-9a-f]{64})$")
+LONGEST_SEAL = 200
+Made = TypeVar("Made")
+
+
+class _Labelled(Protocol):
+    """A result that can be saved."""
+
+    def to_xarray(self) -> xarray.Dataset: ...
 
 
 def write(path: str | os.PathLike[str], fill: Callable[[str], object]) -> None:
@@ -123,80 +138,84 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, np.ndarra
     return json.loads(arrays.pop("header").tobytes()), arrays
 
 
-def write_netcdf(
-    path: str | os.PathLike[str],
-    mark: str,
-    main: xarray.Dataset,
-    document: Mapping[str, Any],
-    sample: xarray.Dataset | None,
-) -> None:
-    """Write labelled arrays, a document in plain types, and a sample, under a seal."""
+def save(record: _Labelled, path: str | os.PathLike[str]) -> None:
+    """Write a result, labelled arrays beside all that it is made of, under a seal."""
     import xarray
 
-    arrays: list[NDArray] = []
-    whole = {name: _packed(part, arrays) for name, part in document.items()}
-    groups: dict[str, xarray.Dataset] = {}
-    if sample is not None:
-        # attributes of any type go into the document: NetCDF has neither bools nor dicts
-        variables = {
-            str(name): plain(v.attrs, f"attributes of {name}")
-            for name, v in sample.variables.items()
-        }
-        attributes = {"": plain(sample.attrs, "attributes of sample"), **variables}
-        whole["sample"] = _packed(attributes, arrays)
-        groups["sample"] = sample.drop_attrs().drop_encoding()
-    groups["arrays"] = xarray.Dataset(
+    kind = type(record).__name__
+    main = record.to_xarray()
+    packing = Packing({str(name): v.values for name, v in main.data_vars.items()})
+    document = json.dumps(packing.pack(made_of(record)))
+    arrays = xarray.Dataset(
         {
             f"array_{i}": (tuple(f"dim_{i}_{k}" for k in range(a.ndim)), a)
-            for i, a in enumerate(arrays)
+            for i, a in enumerate(packing.arrays)
         }
     )
     # as a variable: HDF5 attributes end at 64 KiB
-    main = main.assign(document=((), json.dumps(whole)))
+    main = main.assign(document=((), document))
 
     def fill(name: str) -> None:
         main.to_netcdf(name, mode="w", engine="h5netcdf")
-        for group, data in groups.items():
+        for group, data in {"arrays": arrays, **packing.datasets}.items():
             data.to_netcdf(name, mode="a", group=group, engine="h5netcdf")
-        _seal(name, mark)
+        with open(name, "r+b") as file:
+            file.seek(0, os.SEEK_END)
+            # which readers of HDF5 pass over
+            file.write(f"smcweights {kind} {FORMAT} sha256 ".encode())
+            file.seek(0)
+            checksum = hashlib.file_digest(file, "sha256")
+            file.write(checksum.hexdigest().encode())
 
     write(check_place(path), fill)
 
 
-def read_netcdf(
-    path: str | os.PathLike[str], *marks: str
-) -> tuple[xarray.Dataset, dict[str, Any], xarray.Dataset | None]:
-    """What `write_netcdf` wrote under one of these marks, all of one length.
+def load(kind: type[Made], path: str | os.PathLike[str]) -> Made:
+    """The result that `save` wrote.
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ValueError
-        The file is damaged, or is none of ours.
+        The file is damaged, is none of ours, or holds a result of another kind.
     """
+    name = os.fspath(path)
+    held, _ = _sealed(name)
+    if held != kind.__name__:
+        raise ValueError(
+            f"{name}: holds a result of kind {held}; expected {kind.__name__} "
+            f"({held}.load reads this file)"
+        )
+    return load_any(name)
+
+
+def load_any(path: str | os.PathLike[str]) -> Any:
+    """The result that `save` wrote, of whatever kind; raises as `load`."""
     import xarray
 
     name = os.fspath(path)
-    if os.path.isdir(name):
-        raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
-    _check_seal(name, marks)
+    held, form = _sealed(name)
+    kind = public(held)
+    if kind is None:
+        raise ValueError(f"{name}: holds a result of kind {held}, which this version doesn't know")
 
-    def read(group: str | None) -> xarray.Dataset:
-        with xarray.open_dataset(name, group=group, engine="h5netcdf") as data:
+    def read(group: str | None, **how: Any) -> xarray.Dataset:
+        with xarray.open_dataset(name, group=group, engine="h5netcdf", **how) as data:
             return data.load()
 
-    main, extra = read(None), read("arrays")
+    # bit for bit: what stands for missing values is not looked for
+    main, extra = read(None, decode_cf=False), read("arrays", decode_cf=form < FORMAT)
     arrays = [extra[f"array_{i}"].values for i in range(len(extra))]
-    document = _unpacked(json.loads(main["document"].item()), arrays)
-    attributes = document.pop("sample", None)
-    if attributes is None:
-        return main, document, None
-    sample = read("sample").drop_encoding()
-    sample.attrs = attributes[""]
-    for variable, content in sample.variables.items():
-        content.attrs = attributes[str(variable)]
-    return main, document, sample
+    known = {str(variable): content.values for variable, content in main.data_vars.items()}
+    document = str(known.pop("document").item())
+    unpacking = Unpacking(arrays, known, read)
+    try:
+        if form < FORMAT:
+            return remade(kind, _older(document, arrays, known, unpacking))
+        return remade(kind, unpacking.unpack({"$": "dict", "of": json.loads(document)}))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def plain(given: object, where: str) -> Any:
@@ -235,54 +254,61 @@ def plain(given: object, where: str) -> Any:
     )
 
 
-def _seal(path: str, mark: str) -> None:
-    """Append a mark and the checksum of a file, which readers of HDF5 pass over."""
-    with open(path, "r+b") as file:
-        checksum = hashlib.file_digest(file, "sha256")
-        file.seek(0, os.SEEK_END)
-        file.write(f"{mark} sha256 {checksum.hexdigest()}".encode())
-
-
-def _check_seal(path: str, marks: tuple[str, ...]) -> None:
-    """Refuse a file that doesn't end with one of these marks, all of one length, or was changed.
+def _sealed(name: str) -> tuple[str, int]:
+    """Kind and format of the result that a file holds, once its seal was found whole.
 
     Before HDF5 gets to see it: its own checks leave many a changed byte unseen.
     """
-    length = len(marks[0]) + len(" sha256 ") + 64
-    with open(path, "rb") as file:
-        unread = max(os.path.getsize(path) - length, 0)
-        checksum = hashlib.sha256()
+    if os.path.isdir(name):
+        raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
+    size = os.path.getsize(name)
+    with open(name, "rb") as file:
+        file.seek(max(size - LONGEST_SEAL, 0))
+        seal = SEAL.search(file.read())
+        if seal is None:
+            raise ValueError(f"{name}: not a whole file that save of a result wrote")
+        kind, form = seal[1].decode(), int(seal[2])
+        older = kind == "estimate" and form in OLDER
+        file.seek(0)
+        # older checksums left out the words before them
+        unread, checksum = size - (len(seal[0]) if older else 64), hashlib.sha256()
         while unread and (chunk := file.read(min(unread, 2**20))):
             checksum.update(chunk)
             unread -= len(chunk)
-        ending = file.read()
-    if not ending.startswith(tuple(f"{mark} sha256 ".encode() for mark in marks)):
-        raise ValueError(f"{path}: not a whole file that Estimate.save of this version wrote")
-    if ending[-64:] != checksum.hexdigest().encode():
-        raise ValueError(f"{path}: the file is damaged (its content doesn't fit its checksum)")
+    if seal[3] != checksum.hexdigest().encode():
+        raise ValueError(f"{name}: the file is damaged (its content doesn't fit its checksum)")
+    if form != FORMAT and not older:
+        raise ValueError(
+            f"{name}: its format is {form}; this version of the package reads format {FORMAT}"
+        )
+    return ("Estimate" if older else kind), form
 
 
-def _packed(plain: object, arrays: list[NDArray]) -> Any:
-    """The same with every array moved to the list, and replaced by its place there."""
-    if isinstance(plain, dict):
-        return {key: _packed(inner, arrays) for key, inner in plain.items()}
-    if isinstance(plain, list):
-        return [_packed(inner, arrays) for inner in plain]
-    if isinstance(plain, np.ndarray):
-        arrays.append(plain)
-        return {"$array": len(arrays) - 1}
-    return plain
+def _older(
+    document: str, arrays: list[np.ndarray], known: dict[str, np.ndarray], unpacking: Unpacking
+) -> dict[str, Any]:
+    """What an estimate is made of, from a file of formats 1 and 2."""
 
+    def renewed(entry: dict[str, Any]) -> dict[str, Any]:
+        if "$array" not in entry:
+            return entry
+        at = entry["$array"]
+        return {"$": "array", "dtype": arrays[at].dtype.str, "at": at}
 
-def _unpacked(document: object, arrays: list[NDArray]) -> Any:
-    """What `packed` was given."""
-    if isinstance(document, dict):
-        if "$array" in document:
-            return arrays[document["$array"]]
-        return {key: _unpacked(inner, arrays) for key, inner in document.items()}
-    if isinstance(document, list):
-        return [_unpacked(inner, arrays) for inner in document]
-    return document
+    content = json.loads(document, object_hook=renewed)
+    if "sample" in content:
+        content["sample"] = {"$": "dataset", "at": "sample", "attributes": content["sample"]}
+    content = unpacking.unpack(content)
+    diagnostics = content["diagnostics"]
+    if "cautions" not in content:
+        # format 1 had them among the diagnostics
+        texts = diagnostics.pop("warnings", ())
+        content["cautions"] = [("unclassified", text) for text in texts]
+        content["columns"] = diagnostics.pop("columns", ())
+        content["bounds"] = diagnostics.pop("bounds", None)
+    content["cautions"] = [Caution(code, text) for code, text in content["cautions"]]
+    held = ("value", "covariance", "factor", "degrees_of_freedom", "trials")
+    return content | {name: known[name] for name in held if name in known}
 
 
 def _flush(path: str) -> None:

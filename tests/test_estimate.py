@@ -396,6 +396,34 @@ def test_files_of_the_first_format_are_read():
     assert est.interval(1 - 1e-9)[0][0] == 0.0
 
 
+def test_files_of_the_second_format_are_read():
+    est = Estimate.load(os.path.join(os.path.dirname(__file__), "data", "estimate_format_2.nc"))
+    sample = xarray.Dataset({"x": ("draw", [1.0, np.nan])}, attrs={"n": [1, None]})
+    sample.x.attrs = {"flag": True, "units": "m"}
+    diagnostics = {
+        "k": np.array([0.1, np.nan]),
+        "flags": np.array([True, False]),
+        "deep": {"a": [1, {"b": np.arange(2)}]},
+    }
+    same = Estimate(
+        [0.0, 2.0],
+        factor=[[0.0], [0.5]],
+        names=["a", "ü"],
+        method="demo",
+        trials=[12, 0],
+        degrees_of_freedom=[3, np.inf],
+        diagnostics=diagnostics,
+        columns=["k"],
+        bounds=(0, 9),
+        cautions=[Caution("heavy-tails", "k-hat is 0.9")],
+        cost={"evaluations": 7},
+        provenance={"seed": {"entropy": 2**100}},
+        sample=sample,
+    )
+    assert_same(est, same)
+    assert est.sample.x.attrs == sample.x.attrs
+
+
 @pytest.mark.parametrize(
     "est",
     [
