@@ -19,7 +19,7 @@ from .. import randomness
 from ..cautions import Caution, tell
 from ..provenance import fingerprint, not_compared
 from ..storage import check_place, read_archive, write_archive
-from .pools import Job, copied
+from .workers import Job, copied
 
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
 FORMAT = "smcweights checkpoint 2"

@@ -1,7 +1,9 @@
 """Where batches are evaluated: in place, in threads, in processes, by an executor of the user's.
 
-`Pool` takes numbered jobs and gives futures. Functions travel to other processes by cloudpickle,
-once per worker; exceptions come back with their tracebacks.
+`Pool` takes numbered jobs and gives futures. A function travels to other processes by cloudpickle:
+a small one with each batch, a large one once per worker. Dask spreads it; elsewhere a batch names
+it by its digest, and workers that lack it say so and get it. Exceptions come back with their
+tracebacks.
 """
 
 from __future__ import annotations
@@ -13,45 +15,45 @@ import os
 from collections import ChainMap
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import CodeType
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-import numpy as np
+from . import workers
+from .workers import Address, Job, Outcome
 
-FUNCTIONS_KEPT = 4  # by a worker
-FUNCTIONS: dict[str, Callable[..., Any]] = {}  # of this worker, by the digest of their bytes
+__all__ = ["SMALL", "Pool"]
+
+SMALL = 2**16  # bytes of functions that every batch carries
+MOST_SPREADS = 10  # of a large one, on Dask
 
 Result = TypeVar("Result")
-Part = TypeVar("Part")
-Job = tuple[Any, ...]  # the arguments of one call; a NamedTuple will do
-Address = tuple[str, str, int]  # run, stage and number of a batch
-
-
-class Outcome(NamedTuple):
-    """How a call ended: with a result, an exception, or not begun for lack of the function."""
-
-    status: Literal["done", "failed", "unknown function"]
-    result: Any = None
 
 
 class Pool(Generic[Result]):
     """Takes numbered jobs and gives futures, whatever stands behind it."""
 
     def __init__(self, function: Callable[..., Result], executor: Executor | str | None) -> None:
-        kind, workers = _executor_kind(executor)
-        self.mine = kind in ("threads", "processes")
+        self.kind, self.workers = _executor_kind(executor)
+        self.mine = self.kind in ("threads", "processes")
         self.function = function
-        self.kind = kind
-        self.workers = workers
         self.executor: Any = None if self.mine else executor
-        self.submitted = 0
         self.closed = False
+        self.owners: set[str] = set()  # workers that have the function
+        self.lacking: set[str] = set()
+        self.carriers: set[Future[Outcome]] = set()  # batches on their way with it
         # threads share the function, all others receive it as bytes
-        self.ships = kind == "processes" or (
-            kind == "executor" and not isinstance(executor, ThreadPoolExecutor)
+        self.ships = self.kind == "processes" or (
+            self.kind == "executor" and not isinstance(executor, ThreadPoolExecutor)
         )
+        if isinstance(executor, Executor):
+            _check_forks(executor)
         if self.ships:
             self.body, self.digest = _pickled(function)
+            self.spread: Any = self.body if len(self.body) <= SMALL else None
+            client = getattr(executor, "_client", None)  # of Dask
+            self.client: Any = client if hasattr(client, "scatter") else None
+            self.left = MOST_SPREADS
 
     def window(self) -> int:
         """Number of batches that may be in flight."""
@@ -63,9 +65,10 @@ class Pool(Generic[Result]):
 
     def submit(self, address: Address, job: Job, whole: bool = False) -> Future[Outcome]:
         """Future of one batch; ``whole`` sends the function with it for certain."""
+        future: Future[Outcome]
         if self.kind == "in place":
-            future: Future[Outcome] = Future()
-            future.set_result(_attempt(self.function, job))
+            future = Future()
+            future.set_result(workers.attempt(self.function, job))
             return future
         try:
             if self.executor is None:
@@ -73,25 +76,48 @@ class Pool(Generic[Result]):
             if not self.ships:
                 # np.errstate and its like hold in the caller's context only
                 context = contextvars.copy_context()
-                return self.executor.submit(context.run, _attempt, self.function, job)
-            # the first batches carry the function; a later worker that lacks it says so
-            first = self.submitted < 2 * self.workers
-            self.submitted += 1
-            body = self.body if whole or first else None
-            return self.executor.submit(_call, self.digest, body, address, job)
+                return self.executor.submit(context.run, workers.attempt, self.function, job)
+            if self.spread is None and self.client is not None:
+                self.client.wait_for_workers(1)
+                self.spread = self.client.scatter(self.body, broadcast=True, hash=False)
+                self.left -= 1
+            whole = whole and self.client is None
+            body = self.body if whole else self.spread
+            future = self.executor.submit(workers.call, self.digest, body, address, job)
         except BrokenExecutor as error:
             if self.executor is None:
                 raise
             future = Future()
             future.set_exception(error)
-            return future
+        if whole:
+            self.carriers.add(future)
+        return future
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         """How a batch ended; what this raises itself is the executor's failure."""
+        self.carriers.discard(future)
         ended = future.result()
+        if ended.status == "unknown function":
+            self.owners.discard(ended.worker)
+            self.lacking.add(ended.worker)
+        else:
+            self.owners.add(ended.worker)
+            self.lacking.discard(ended.worker)
         if ended.status == "failed" and self.ships:
             return Outcome("failed", _received_error(*ended.result))
         return ended
+
+    def awaited(self) -> bool:
+        """Whether as many batches carry the function as there are workers known to lack it."""
+        return len(self.carriers) >= len(self.lacking)
+
+    def spreads_again(self) -> bool:
+        """Whether Dask may get the function again, after all workers that had it were lost."""
+        if not self.ships or self.client is None or self.client.status != "running":
+            return False
+        if self.spread is not self.body and self.left > 0:
+            self.spread = None
+        return self.spread is None
 
     def renew(self) -> None:
         """Start a pool of our own, in place of a broken one."""
@@ -109,7 +135,7 @@ class Pool(Generic[Result]):
         fresh = ProcessPoolExecutor(
             self.workers,
             mp_context=multiprocessing.get_context(method),
-            initializer=_start_worker,
+            initializer=workers.start,
         )
         try:
             fresh.submit(os.getpid).result()
@@ -120,7 +146,8 @@ class Pool(Generic[Result]):
                 f"every worker then runs as well when it imports the script (start method: "
                 f"{method})"
             ) from error
-        self.executor, self.submitted = fresh, 0
+        self.executor = fresh
+        self.owners, self.lacking, self.carriers = set(), set(), set()
 
     def close(self, at_once: bool = False) -> None:
         """End a pool of our own; ``at_once`` ends its processes in the middle of their work."""
@@ -164,7 +191,7 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _workers_of(executor: Executor) -> int:
+def _workers_of(executor: Any) -> int:
     threads = getattr(getattr(executor, "_client", None), "nthreads", None)  # of Dask's workers
     if threads is not None:
         return max(sum(threads().values()), 1)
@@ -175,65 +202,30 @@ def _workers_of(executor: Executor) -> int:
     return _processors()
 
 
-def _start_worker() -> None:
-    import multiprocessing
-    import signal
-    import threading
+def _check_forks(executor: Executor) -> None:
+    """Refuse workers forked from a process with threads: JAX and OpenMP wait for them for ever."""
+    from multiprocessing.pool import Pool as ProcessPool
 
-    # Ctrl-C reaches all processes of a terminal; the parent decides what becomes of it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    # a parent that is killed leaves its workers waiting for ever
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _call(digest: str, body: bytes | None, address: Address, job: Job) -> Outcome:
-    """Evaluate one batch in another process.
-
-    ``address`` makes every call unlike any other: Dask computes equal calls only once.
-    """
-    try:
-        function = FUNCTIONS.get(digest)
-        if function is None:
-            if body is None:
-                return Outcome("unknown function")
-            import cloudpickle
-
-            function = cloudpickle.loads(body)
-            FUNCTIONS[digest] = function
-            for old in list(FUNCTIONS)[:-FUNCTIONS_KEPT]:
-                FUNCTIONS.pop(old, None)
-    except Exception as error:
-        return Outcome("failed", _sent_error(error))
-    ended = _attempt(function, job)
-    return Outcome("failed", _sent_error(ended.result)) if ended.status == "failed" else ended
-
-
-def _attempt(function: Callable[..., Any], job: Job) -> Outcome:
-    try:
-        return Outcome("done", copied(function(*(copied(part) for part in job))))
-    except Exception as error:
-        return Outcome("failed", error)
-
-
-def copied(value: Part) -> Part:
-    """The same with all arrays copied into one memory layout: sums depend on it."""
-    part: Any = value
-    if isinstance(part, np.ndarray):
-        return np.array(part, order="C")  # type: ignore[return-value]
-    if type(part) in (tuple, list):
-        return type(part)(copied(inner) for inner in part)
-    if isinstance(part, tuple) and hasattr(part, "_make"):
-        return part._make(copied(inner) for inner in part)
-    if type(part) is dict:
-        return {key: copied(inner) for key, inner in part.items()}  # type: ignore[return-value]
-    return value
+    pools = [part for part in vars(executor).values() if isinstance(part, ProcessPool)]
+    contexts = [getattr(executor, name, None) for name in ("_mp_context", "_context")]
+    contexts += [getattr(pool, "_ctx", None) for pool in pools]
+    if all(c is None or c.get_start_method() != "fork" for c in contexts):
+        return
+    started = bool(pools or getattr(executor, "_processes", None))
+    threads = workers.threads_running()
+    with suppress(RuntimeError):  # a broken or closed one, of which `submit` tells
+        if started:
+            threads = threads and executor.submit(workers.inherited).result()
+        elif not threads:
+            # forks all of its workers, before what the method does starts any thread
+            executor.submit(os.getpid).result()
+    if threads:
+        raise ValueError(
+            f"executor: got {type(executor).__name__}, whose workers are forked from this process "
+            f"after {' and '.join(threads)} started threads in it, and may hang for ever; expected "
+            "'processes', or ProcessPoolExecutor(mp_context=multiprocessing.get_context("
+            "'forkserver')), or a pool whose workers started before"
+        )
 
 
 def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
@@ -263,23 +255,6 @@ def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
 
 def _located(file: str, build: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
     return build(*parts).replace(co_filename=file)
-
-
-def _sent_error(error: Exception) -> tuple[bytes | None, str, str]:
-    """An exception as bytes, in a line, and as it would be printed.
-
-    Some exceptions can be pickled but not loaded again, which would break a process pool.
-    """
-    import traceback
-
-    import cloudpickle
-
-    try:
-        body = cloudpickle.dumps(error)
-        cloudpickle.loads(body)
-    except Exception:
-        body = None
-    return body, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
 
 
 def _received_error(body: bytes | None, summary: str, text: str) -> BaseException:

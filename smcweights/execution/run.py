@@ -28,8 +28,9 @@ import numpy as np
 
 from .. import randomness
 from .checkpoint import Ledger
-from .pools import Job, Outcome, Pool
+from .pools import Pool
 from .progress import Bar, progress_bar
+from .workers import Job, Outcome
 
 MOST_DEATHS = 3  # of workers at a batch that ran alone
 
@@ -257,6 +258,7 @@ class _Stage(Generic[Result]):
         self.inputs: dict[int, tuple[Job, str]] = {}  # job and digest of batches without a result
         self.running: dict[Future[Outcome], int] = {}
         self.ready: dict[int, Result] = {}
+        self.held: list[tuple[int, str]] = []  # batches whose worker lacked the function
         self.lost: list[int] = []  # batches in flight in a pool that has broken
         self.again: list[int] = []  # those of earlier pools, still to be repeated
         self.deaths: dict[int, int] = {}  # of workers, by batch, while it ran alone
@@ -276,7 +278,7 @@ class _Stage(Generic[Result]):
                         bar.update(size)
                     yield result
                     continue
-                if not self.running:
+                if not self.running and not self.held:
                     break
                 self.collect()
                 if self.lost and not self.running:
@@ -291,6 +293,13 @@ class _Stage(Generic[Result]):
     def begin(self) -> None:
         """Submit as many batches as may be in flight."""
         window = self.pool.window()
+        while self.held and not self.lost:
+            number, worker = self.held[0]
+            whole = worker not in self.pool.owners
+            if whole and self.running and self.pool.awaited():
+                break
+            self.held.pop(0)
+            self.submit(number, whole)
         # batches that saw a death are repeated one at a time, which tells the one that kills its
         # worker from those that merely ran beside it
         alone = bool(self.again) or any(number in self.deaths for number in self.running.values())
@@ -299,7 +308,7 @@ class _Stage(Generic[Result]):
         while (
             self.more
             and not alone
-            and len(self.running) < window
+            and len(self.running) + len(self.held) < window
             and self.taken - self.head < 4 * window
         ):
             self.take()
@@ -337,11 +346,14 @@ class _Stage(Generic[Result]):
         for future in [f for f in self.running if f.done()]:
             number = self.running[future]
             try:
-                status, result = self.pool.outcome(future)
+                status, result, worker = self.pool.outcome(future)
             except (BrokenExecutor, CancelledError) as error:
-                if not self.pool.mine:
+                if self.pool.mine:
+                    self.lost.append(number)
+                elif isinstance(error, CancelledError) and self.pool.spreads_again():
+                    self.held.append((number, ""))
+                else:
                     raise BrokenExecutor(self.advice()) from error
-                self.lost.append(number)
             except BaseException as error:
                 error.add_note(self.place(number))
                 raise
@@ -352,7 +364,7 @@ class _Stage(Generic[Result]):
                 if status == "done":
                     self.keep(number, result)
                 else:
-                    self.submit(number, whole=True)
+                    self.held.append((number, worker))
             del self.running[future]
 
     def start_again(self) -> None:
@@ -368,8 +380,8 @@ class _Stage(Generic[Result]):
                 "function runs in this process, where a debugger can follow it"
             )
         self.pool.renew()
-        self.again = sorted(self.again + self.lost)
-        self.lost = []
+        self.again = sorted([*self.again, *self.lost, *(number for number, _ in self.held)])
+        self.lost, self.held = [], []
 
     def abandon(self, awaited: bool) -> None:
         """Cancel what waits, and keep what is done; ``awaited`` waits for what runs."""
@@ -380,7 +392,7 @@ class _Stage(Generic[Result]):
         for future, number in self.running.items():
             if number in self.inputs and future.done():
                 with suppress(BaseException):
-                    status, result = self.pool.outcome(future)
+                    status, result, _ = self.pool.outcome(future)
                     if status == "done":
                         self.keep(number, result)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import time
 from concurrent.futures import (
     Executor,
     Future,
+    ProcessPoolExecutor,
 )
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
 
-from smcweights.execution import open_run, pools
+from smcweights.execution import open_run, pools, workers
 from smcweights.randomness import generator
 
 from .support import (
@@ -76,37 +79,171 @@ class Forgetful(Executor):
         self.asked = []
 
     def submit(self, call, digest, body, address, job):
-        pools.FUNCTIONS.pop(digest, None)
+        workers.FUNCTIONS.pop(digest, None)
         self.asked.append((address[2], body is not None))
         future = Future()
         future.set_result(call(digest, body, address, job))
         return future
 
 
-def test_more_functions_than_a_worker_keeps():
-    with forkserver_pool(1) as pool:
-        for _ in range(2):
-            for k in range(pools.FUNCTIONS_KEPT + 2):
-                with open_run(lambda i, k=k: np.array(100 * k + i), executor=pool) as run:
-                    # more jobs than carry the function
-                    assert [int(r) for r in run.map("a", numbered(7))] == [
-                        100 * k + i for i in range(7)
-                    ]
-        kept = pool.submit(functions_kept).result()
-    assert kept == pools.FUNCTIONS_KEPT
+def test_a_worker_without_a_large_function_gets_it_and_small_ones_travel_along():
+    large = b"x" * pools.SMALL
+    for function, first in [
+        (lambda i: np.array(i), True),
+        (lambda i: np.array(i + 0 * len(large)), False),
+    ]:
+        with open_run(function, executor=Forgetful()) as run:
+            assert [int(r) for r in run.map("a", numbered(5))] == [0, 1, 2, 3, 4]
+            asked = run._pool.executor.asked
+        for i in range(5):
+            carried = [whole for number, whole in asked if number == i]
+            assert carried[0] is first and carried[-1] is True
 
 
-def functions_kept():
-    return len(pools.FUNCTIONS)
+def bytes_read(i, large):
+    """What this process has read so far, from pipes and sockets too."""
+    time.sleep(0.05 + 0 * large[0])
+    with open("/proc/self/io") as file:
+        read = int(file.readline().split()[1])
+    return np.array([os.getpid(), read])
 
 
-def test_a_worker_without_the_function_gets_it():
-    with open_run(lambda i: np.array(i), executor=Forgetful()) as run:
-        assert [int(r) for r in run.map("a", numbered(5))] == [0, 1, 2, 3, 4]
-        # the first two carry the function, which makes its bytes travel no more than needed
-        carried = [(number, whole) for number, whole in run._pool.executor.asked]
-    assert carried[:2] == [(0, True), (1, True)]
-    assert sorted(carried[2:]) == [(i, whole) for i in (2, 3, 4) for whole in (False, True)]
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="counts of Linux")
+@pytest.mark.parametrize("kind", ["ours", "users", "forked"])
+def test_a_large_model_travels_once_per_worker(kind):
+    size, large = 40_000_000, np.ones(5_000_000)
+    with contextlib.ExitStack() as stack:
+        executor = "processes:2"
+        if kind == "users":
+            executor = stack.enter_context(forkserver_pool(2))
+        if kind == "forked":
+            fork = ProcessPoolExecutor(2, mp_context=get_context("fork"))
+            executor = stack.enter_context(fork)
+        with open_run(lambda i: bytes_read(i, large), executor=executor) as run:
+            table = np.array(run.map("a", numbered(32)) + run.map("b", numbered(32)))
+    read = [table[table[:, 0] == pid, 1].max() for pid in np.unique(table[:, 0])]
+    assert len(read) == 2
+    # imports are a few MB
+    assert all(size < n < 1.5 * size for n in read), read
+
+
+@pytest.mark.slow
+def test_dask_spreads_a_large_model_once_and_again_when_it_is_lost(dask_client, monkeypatch):
+    client, large, spread, sent = dask_client(2), np.ones(1_000_000), [], []
+    scatter, submit = client.scatter, client.submit
+
+    def counted(*given, **named):
+        sent.append(len(pickle.dumps(given[1:4:2])))  # digest and address; the rest is the job
+        return submit(*given, **named)
+
+    monkeypatch.setattr(client, "scatter", lambda *a, **k: spread.append(k) or scatter(*a, **k))
+    monkeypatch.setattr(client, "submit", counted)
+    with open_run(lambda i: large[:1] * i, executor=client.get_executor()) as run:
+        assert len(run.map("a", numbered(20))) == 20
+        assert spread == [{"broadcast": True, "hash": False}]
+        client.restart()
+        assert [float(r[0]) for r in run.map("b", numbered(20))] == list(range(20))
+    assert len(spread) == 2 and sum(sent) < 100_000
+
+
+class Counting(Executor):
+    """One process that says it is many, and counts the bytes it is sent."""
+
+    def __init__(self, number):
+        self._max_workers, self.sent = number, []
+
+    def submit(self, *parts):
+        self.sent.append(len(body := pickle.dumps(parts)))
+        call, *given = pickle.loads(body)
+        future = Future()
+        future.set_result(call(*given))
+        return future
+
+
+@pytest.mark.parametrize("number", [1, 2, 32])
+def test_workers_that_share_a_process_get_a_large_model_once(number):
+    large = np.full(1_000_000, float(number))
+    executor = Counting(number)
+    for _ in range(2):
+        with open_run(lambda i: large[:1] * i, executor=executor) as run:
+            run.map("a", numbered(40))
+    assert sum(n > 8_000_000 for n in executor.sent) == 1
+    assert sum(executor.sent) < 8_200_000
+
+
+FORKED = """
+    import sys
+    import numpy as np
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    def model(i):
+        import jax.numpy as jnp
+        return np.array(float(jnp.sin(jnp.float32(i))))
+
+    if __name__ == "__main__":
+        when, method = sys.argv[1:]
+        pool = ProcessPoolExecutor(2, mp_context=get_context(method))
+        if when == "after":
+            model(1)
+        if when == "started before":
+            pool.submit(abs, 1).result()
+            model(1)
+        if when == "started after":
+            model(1)
+            pool.submit(abs, 1).result()
+        from smcweights.execution import open_run
+        try:
+            with open_run(model, executor=pool) as run:
+                model(1)
+                print(len(run.map("a", [(i,) for i in range(4)])))
+        except ValueError as error:
+            print(error)
+    """
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize(
+    ("when", "method", "words"),
+    [
+        ("before", "fork", "4"),
+        ("after", "fork", "executor: got ProcessPoolExecutor, whose workers are forked from this"),
+        ("started before", "fork", "4"),
+        ("started after", "fork", "after JAX started threads in it, and may hang for ever"),
+        ("after", "forkserver", "4"),
+    ],
+)
+def test_pools_that_fork_a_process_with_threads_are_refused(when, method, words, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(FORKED))
+    command = [sys.executable, "-W", "ignore", script, when, method]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert words in done.stdout, done.stderr
+
+
+def test_a_pool_held_by_an_executor_of_the_users_is_found(monkeypatch):
+    class Held(Executor):
+        def __init__(self, method):
+            self.pool = get_context(method).Pool(1)
+
+        def submit(self, function, *given):
+            future = Future()
+            future.set_result(self.pool.apply(function, given))
+            return future
+
+    for method, late in [("fork", False), ("fork", True), ("forkserver", True)]:
+        with monkeypatch.context() as patch:
+            before = Held(method)
+            patch.setattr(workers, "threads_running", lambda: ["JAX"])
+            executor = Held(method) if late else before
+            with before.pool, executor.pool:
+                if method == "fork" and late:
+                    with pytest.raises(ValueError, match="got Held, whose workers are forked"):
+                        pools.Pool(square, executor)
+                else:
+                    pools.Pool(square, executor)
 
 
 def test_context_of_the_caller_holds_in_threads():
@@ -150,25 +287,6 @@ def test_pool_works_after_jax_and_numba_ran_here():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.strip() == "[0.0, 1000.0, 2000.0, 3000.0]", done.stderr
-
-
-class TwoArguments(Exception):
-    """Pickled without complaint, but can't be loaded."""
-
-    def __init__(self, a, b):
-        super().__init__(f"{a} and {b}")
-
-
-def test_an_exception_that_cannot_be_sent_is_told_in_words():
-    def function(i):
-        raise TwoArguments("this", "that")
-
-    with (
-        pytest.raises(RuntimeError, match="TwoArguments: this and that") as caught,
-        open_run(function, executor="processes:1") as run,
-    ):
-        run.map("a", numbered(2))
-    assert "in stage 'a', batch 1" in caught.value.__notes__
 
 
 def test_a_script_without_guard_is_told_so(tmp_path):

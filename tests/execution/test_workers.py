@@ -1,0 +1,65 @@
+"""Workers: what they keep, and how failures come back from them."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from smcweights import ModelError
+from smcweights.execution import open_run, pools, workers
+
+from .support import forkserver_pool, numbered
+
+
+def test_more_functions_than_a_worker_keeps():
+    with forkserver_pool(1) as pool:
+        for _ in range(2):
+            for k in range(workers.FUNCTIONS_KEPT + 2):
+                large = b"x" * pools.SMALL
+                with open_run(
+                    lambda i, k=k, large=large: np.array(100 * k + i), executor=pool
+                ) as run:
+                    # more jobs than carry the function
+                    assert [int(r) for r in run.map("a", numbered(7))] == [
+                        100 * k + i for i in range(7)
+                    ]
+        kept = pool.submit(functions_kept).result()
+    assert kept == workers.FUNCTIONS_KEPT
+
+
+def functions_kept():
+    return len(workers.FUNCTIONS)
+
+
+@pytest.mark.parametrize("executor", [None, "threads:2", "processes:1"])
+def test_a_function_that_ends_the_program_is_an_error_that_names_the_batch(executor):
+    def function(i):
+        if i == 2:
+            sys.exit(f"wrong at {i}")
+        return np.array(i)
+
+    with (
+        pytest.raises(ModelError, match=r"called sys.exit\('wrong at 2'\)") as caught,
+        open_run(function, executor=executor) as run,
+    ):
+        run.map("a", numbered(4))
+    assert "in stage 'a', batch 3" in caught.value.__notes__
+
+
+class TwoArguments(Exception):
+    """Pickled without complaint, but can't be loaded."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} and {b}")
+
+
+def test_an_exception_that_cannot_be_sent_is_told_in_words():
+    def function(i):
+        raise TwoArguments("this", "that")
+
+    with (
+        pytest.raises(RuntimeError, match="TwoArguments: this and that") as caught,
+        open_run(function, executor="processes:1") as run,
+    ):
+        run.map("a", numbered(2))
+    assert "in stage 'a', batch 1" in caught.value.__notes__
