@@ -85,6 +85,12 @@ def sliced_wasserstein(
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.asarray(0.0).dtype
     x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
+    for name, given in (("budget", budget), ("p", p), ("root", root)):
+        if isinstance(given, jax.core.Tracer):
+            raise TypeError(
+                f"{name}: is traced; expected a plain value, which jit has for arguments that it "
+                "doesn't take or that are in its static_argnames"
+            )
     p, root = number("p", p, 1, ends=True), flag("root", root)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own

@@ -49,7 +49,7 @@ def test_what_runs_on_other_devices_agrees_with_the_host(m):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (3, "auto"), (5, "auto"), (5, "rule")])
+@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (5, "auto"), (5, "rule")])
 def test_jax_directions_are_whole_rules(d, directions):
     """Along them the cost of a shifted cloud, a quadratic form, has no noise."""
     import jax
@@ -101,9 +101,8 @@ def test_jax_has_no_nan_at_the_fixed_point():
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize(("p", "root"), [(1, True), (2, True), (3, False)])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-@pytest.mark.parametrize("root", [True, False])
 def test_jax_keeps_what_is_no_number(p, wrong, root):
     loss, both = compiled(p, root)
     bad = X.copy()
@@ -170,3 +169,17 @@ def test_jax_trains_a_map_on_digits():
         x, loss = step(x, k)
         losses.append(float(loss))
     assert losses[-1] < losses[0] / 20
+
+
+@pytest.mark.parametrize("name", ["budget", "p", "root"])
+def test_jax_tells_that_plain_values_are_traced(name):
+    import jax
+
+    given = {"budget": 20, "p": 2.0, "root": True}
+
+    @jax.jit
+    def found(value):
+        return smw.jax.sliced_wasserstein(X, Y, key=jax.random.key(1), **{name: value})
+
+    with pytest.raises(TypeError, match=f"{name}: is traced; expected a plain value"):
+        found(given[name])

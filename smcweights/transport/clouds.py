@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
 
@@ -21,23 +23,29 @@ SOME = 2**16  # numbers that say roughly how large a cloud is
 class Cloud:
     """Points (n, d) in float32 or float64, with weights (n,) of sum 1, or None where all equal.
 
-    `mark` tells the points as they were given from others.
+    `mark` tells the points as they were given from others. `sums` (d,) and the sum of all squares
+    are known from the pass that checked them, unless they were moved since.
     """
 
     points: Array
     weights: Array | None
     mark: int = 0
+    sums: tuple[Array, float] | None = field(default=None, repr=False)
 
     @cached_property
     def mean(self) -> Array:
         """(d,), float64."""
-        if self.weights is None:
-            return self.points.mean(axis=0, dtype=np.float64)
-        return self.weights @ self.points
+        if self.weights is not None:
+            return self.weights @ self.points
+        if self.sums is not None:
+            return self.sums[0] / len(self.points)
+        return self.points.mean(axis=0, dtype=np.float64)
 
     @cached_property
     def size(self) -> float:
         """Mean square of the points."""
+        if self.weights is None and self.sums is not None:
+            return self.sums[1] / len(self.points)
         squares = np.einsum("nd,nd->n", self.points, self.points, dtype=np.float64)
         return float(self.masses @ squares)
 
@@ -105,6 +113,7 @@ class Pair:
 
     x: Cloud
     y: Cloud
+    units: Units = UNSCALED
 
     @property
     def dimension(self) -> int:
@@ -233,7 +242,7 @@ def as_cloud(
     if found.ndim != 2 or found.size == 0:
         raise ValueError(f"{name}: got shape {found.shape}; expected (n, d), or (n,) on the line")
     found = np.ascontiguousarray(found)
-    size, mark = _scan(found)
+    size, mark, sums = _scan(found)
     if size == math.inf:
         row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
         named = own if like is None or own is None else like
@@ -244,14 +253,14 @@ def as_cloud(
     a = _masses(weights, len(found), name)
     if a is not None and not a.all():
         found, a = found[a > 0], a[a > 0]
-        size, _ = _scan(found)
+        size, _, sums = _scan(found)
     largest = 10 ** (140 / max(p, 2))
     if size > 0 and not 1 / largest < size < largest:
         raise ValueError(
             f"{name}: has coordinates of size {size:.3g}; expected sizes from {1 / largest:.0e} to "
             f"{largest:.0e}, whose powers are numbers still: use other units"
         )
-    return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark)
+    return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark, sums)
 
 
 def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
@@ -269,14 +278,15 @@ def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     return found
 
 
-def _scan(points: Array) -> tuple[float, int]:
-    """Largest size of a coordinate (infinity for NaN, too), and a sum that tells clouds apart."""
+def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
+    """Largest size of a coordinate (infinity for NaN, too), a sum that tells clouds apart, sums."""
     from . import kernels
 
     integer = np.int64 if points.dtype == np.float64 else np.int32
-    bits, mark = kernels.scan(points.reshape(-1).view(integer), integer(np.iinfo(integer).max))
+    most = integer(np.iinfo(integer).max)
+    bits, mark, sums, squares = kernels.scan(points, points.view(integer), most)
     size = float(np.array(bits, dtype=integer).view(points.dtype))
-    return (math.inf if math.isnan(size) else size), int(mark)
+    return (math.inf if math.isnan(size) else size), int(mark), (sums, squares)
 
 
 def _masses(weights: ArrayLike | None, count: int, name: str) -> Array | None:
@@ -318,9 +328,9 @@ def moved(cloud: Cloud, dtype: DTypeLike, centre: Array | None) -> Cloud:
 
 
 def clouds_of(
-    given: Sequence[tuple[ArrayLike, ArrayLike | None, str]], p: float = 2.0
-) -> list[Cloud]:
-    """Clouds from (points, weights, name) with one vector subtracted from all of them.
+    given: Sequence[tuple[ArrayLike, ArrayLike | None, str]], p: float = 2.0, scale: Scale = None
+) -> tuple[list[Cloud], Units]:
+    """Clouds from (points, weights, name) with one vector subtracted from all, and their units.
 
     Tables have their columns in the order of the first of them.
     """
@@ -334,9 +344,26 @@ def clouds_of(
                 f"{name}: has points in {cloud.points.shape[1]} dimensions, {given[0][2]} in "
                 f"{dimension}"
             )
+    units = scaled_by(scale, found, like)
+    found = [measured(cloud, units) for cloud in found]
     dtype = np.result_type(*(cloud.points.dtype for cloud in found))
     centre = centre_of(found)
-    return [moved(cloud, dtype, centre) for cloud in found]
+    return [moved(cloud, dtype, centre) for cloud in found], units
+
+
+def scaled_by(scale: Scale, clouds: Sequence[Cloud], table: Columns | None) -> Units:
+    """Units of the pool of clouds, with the names of a table's columns or their numbers."""
+    if scale is None:
+        return UNSCALED
+    names = range(clouds[0].points.shape[1]) if table is None else table.names
+    pool = [(cloud.points, cloud.masses) for cloud in clouds]
+    return units_of(scale, pool, [str(name) for name in names])
+
+
+def measured(cloud: Cloud, units: Units) -> Cloud:
+    """The cloud in other units."""
+    points = units.measured(cloud.points)
+    return cloud if points is cloud.points else replace(cloud, points=points, sums=None)
 
 
 def pair_of(
@@ -345,6 +372,8 @@ def pair_of(
     weights_x: ArrayLike | None = None,
     weights_y: ArrayLike | None = None,
     p: float = 2.0,
+    scale: Scale = None,
 ) -> Pair:
     """Two checked clouds."""
-    return Pair(*clouds_of([(x, weights_x, "x"), (y, weights_y, "y")], p))
+    clouds, units = clouds_of([(x, weights_x, "x"), (y, weights_y, "y")], p, scale)
+    return Pair(clouds[0], clouds[1], units)

@@ -30,7 +30,7 @@ LEBEDEV = {
 }  # fmt: skip
 LARGEST_ANGLES = 1023  # lines of one block in the plane
 FEWEST_SINGLE = 50  # directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75
-FEW_ANGLES = "directions are few in the plane, 15 would do; single ones covered 0.88 at worst"
+FEWEST_ANGLES = 18  # in the plane; five rules of three covered 0.92 at worst, single ones 0.88
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
     "single-block",
@@ -187,11 +187,15 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
     An interval over N directions loses some 0.2 skewness^2/N of its coverage, a little more where
     the coefficients of controls are fitted: 0.02 are let be. A sample that is too small for a long
     tail shows only a part of its skewness; no more than that of a shifted cloud is expected. Less
-    than a block too few is what budgets lose to whole blocks. In the plane single angles are few.
+    than a block too few is what budgets lose to whole blocks. In the plane six rules do.
     """
-    if directions.kind == "angles" and directions.lines == 1 and costs.size < 15:
+    if directions.kind == "angles" and costs.size < FEWEST_ANGLES:
         return [
-            Caution("few-directions", f"the interval may cover less than it says: {FEW_ANGLES}")
+            Caution(
+                "few-directions",
+                f"the interval may cover less than it says: {costs.size} directions are few in the "
+                f"plane, {FEWEST_ANGLES} would do",
+            )
         ]
     if directions.kind not in ("uniform", "orthogonal", "sobol"):
         return []

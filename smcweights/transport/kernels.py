@@ -8,21 +8,26 @@ import numpy as np
 _FAST = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(cache=True, nogil=True)
-def scan(bits, mask):
-    """Largest of numbers without their sign, as bits, and a sum that tells arrays apart.
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def scan(points, bits, mask):
+    """Largest size as bits, a sum that tells arrays apart, column sums and the sum of squares.
 
     Bits of floats are ordered as their sizes are, infinity and NaN above all others: one pass over
     integers says what three over floats would.
     """
-    largest = bits[0] & mask
-    total = np.int64(0)
-    place = np.int64(0)
-    for i in range(bits.size):
-        largest = max(largest, bits[i] & mask)
-        total += np.int64(bits[i]) ^ place
-        place += np.int64(0x61C8864680B583EB)
-    return largest, total
+    n, d = points.shape
+    largest = bits[0, 0] & mask
+    total = place = np.int64(0)
+    sums, squares = np.zeros(d), 0.0
+    for i in range(n):
+        for k in range(d):
+            largest = max(largest, bits[i, k] & mask)
+            total += np.int64(bits[i, k]) ^ place
+            place += np.int64(0x61C8864680B583EB)
+            value = np.float64(points[i, k])
+            sums[k] += value
+            squares += value * value
+    return largest, total, sums, squares
 
 
 @numba.njit(inline="always")

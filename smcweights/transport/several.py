@@ -20,7 +20,17 @@ from ..estimate import Estimate
 from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
-from .clouds import Cloud, Pair, as_cloud, centre_of, clouds_of, columns_of, moved
+from .clouds import (
+    Cloud,
+    Pair,
+    as_cloud,
+    centre_of,
+    clouds_of,
+    columns_of,
+    measured,
+    moved,
+    scaled_by,
+)
 from .control_variates import Request
 from .costs import chunk_rows, row_costs, sorted_rows
 from .directions import Directions, draw, plan
@@ -33,6 +43,7 @@ from .sliced import (
     mean_of_blocks,
     with_controls,
 )
+from .units import Scale, Units
 
 Array = NDArray[Any]
 Clouds = Sequence[ArrayLike] | Mapping[str, ArrayLike]
@@ -86,6 +97,7 @@ def sliced_wasserstein_matrix(
     weights: Weights = None,
     control_variates: Request = "auto",
     directions: str | ArrayLike = "auto",
+    scale: Scale = None,
     root: bool = True,
     seed: Seed = None,
     executor: Executor | str | None = None,
@@ -101,8 +113,9 @@ def sliced_wasserstein_matrix(
         At least two.
     budget : int, default 200
         Most directions.
-    p, control_variates, directions, root, seed, executor, progress
-        As for `sliced_wasserstein`, without "exact"; the default control is chosen pair by pair.
+    p, control_variates, directions, scale, root, seed, executor, progress
+        As for `sliced_wasserstein`, without "exact"; the default control is chosen pair by pair,
+        and the pool that gives the scale is that of all clouds.
     weights : sequence, or mapping of names, of array_like or None, optional
         Weights of each cloud; names that are not in a mapping have equal ones.
 
@@ -132,14 +145,17 @@ def sliced_wasserstein_matrix(
     """
     began = time.perf_counter()
     p, root = number("p", p, 1, ends=True), flag("root", root)
-    names, found = _clouds(clouds, weights, p)
+    names, found, units = _clouds(clouds, weights, p, scale)
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
     seeds = seed_sequence(seed)
     d, itemsize = found[0].points.shape[1], found[0].points.dtype.itemsize
     current = plan(directions, d, budget)
     questions = [
         with_controls(
-            Question(Pair(found[i], found[j]), p, root), control_variates, current, current.total
+            Question(Pair(found[i], found[j], units), p, root),
+            control_variates,
+            current,
+            current.total,
         )
         for i, j in pairs
     ]
@@ -176,21 +192,23 @@ def sliced_wasserstein_matrix(
         names=labels,
         method="sliced Wasserstein distances",
         degrees_of_freedom=[mean.freedom for mean in means],
-        diagnostics={**current.describe(), "matrix": matrix},
+        diagnostics={**current.describe(), **units.describe(), "matrix": matrix},
         cautions=cautions,
         bounds=POSITIVE,
         cost={"evaluations": current.total, "seconds": time.perf_counter() - began},
         provenance=provenance(
             "sliced_wasserstein_matrix",
             seeds,
-            {"budget": budget, "p": p, "root": root},
+            {"budget": budget, "p": p, "scale": scale, "root": root},
             data=[part for cloud in found for part in cloud.fingerprint()],
         ),
     )
 
 
-def _clouds(clouds: Clouds, weights: Weights, p: float) -> tuple[list[str], list[Cloud]]:
-    """Names and clouds, checked."""
+def _clouds(
+    clouds: Clouds, weights: Weights, p: float, scale: Scale
+) -> tuple[list[str], list[Cloud], Units]:
+    """Names and clouds, checked, and their units."""
     if isinstance(clouds, str) or not isinstance(clouds, Iterable):
         raise TypeError(
             f"clouds: got {type(clouds).__name__}; expected a sequence or a mapping of arrays"
@@ -213,7 +231,7 @@ def _clouds(clouds: Clouds, weights: Weights, p: float) -> tuple[list[str], list
     if len(given) != len(names):
         raise ValueError(f"weights: got {len(given)}; expected one entry per cloud, {len(names)}")
     entries = zip(points, given, (f"cloud {name}" for name in names), strict=True)
-    return names, clouds_of(list(entries), p)
+    return names, *clouds_of(list(entries), p, scale)
 
 
 def _joint_factor(means: Sequence[MeanCost], dimension: int) -> Array:
@@ -252,8 +270,9 @@ class SlicedReference:
         As for `sliced_wasserstein`, without "exact".
     weights : array_like, shape (m,), optional
         Of the points of y.
-    control_variates
-        As for `sliced_wasserstein`; the default is chosen for each cloud.
+    control_variates, scale
+        As for `sliced_wasserstein`; the default control is chosen for each cloud, and the pool that
+        gives the scale is the reference alone.
 
     Raises
     ------
@@ -278,11 +297,15 @@ class SlicedReference:
         weights: ArrayLike | None = None,
         control_variates: Request = "auto",
         directions: str | ArrayLike = "auto",
+        scale: Scale = None,
         seed: Seed = None,
     ) -> None:
         self.p, self.control_variates = number("p", p, 1, ends=True), control_variates
         self._columns = columns_of(y, "the reference")
         given = as_cloud(y, weights, "y", self.p)
+        self._width = given.points.shape[1]
+        self._units = scaled_by(scale, [given], self._columns)
+        given = measured(given, self._units)
         self._centre = centre_of([given])
         self.cloud = moved(given, given.points.dtype, self._centre)
         self.dimension = given.points.shape[1]
@@ -314,15 +337,15 @@ class SlicedReference:
         began = time.perf_counter()
         root = flag("root", root)
         given = as_cloud(x, weights, "x", self.p, self._columns)
-        if given.points.shape[1] != self.dimension:
+        if given.points.shape[1] != self._width:
             raise ValueError(
                 f"x: has points in {given.points.shape[1]} dimensions, the reference in "
-                f"{self.dimension}"
+                f"{self._width}"
             )
-        cloud = moved(given, self.cloud.points.dtype, self._centre)
+        cloud = moved(measured(given, self._units), self.cloud.points.dtype, self._centre)
         step = chunk_rows(self.dimension, 2 * len(cloud.points), cloud.points.dtype.itemsize)
         question = with_controls(
-            Question(Pair(cloud, self.cloud), self.p, root),
+            Question(Pair(cloud, self.cloud, self._units), self.p, root),
             self.control_variates,
             self.plan,
             self.plan.total,

@@ -57,6 +57,7 @@ from .directions import (
     too_few,
     wider,
 )
+from .units import Scale
 
 Array = NDArray[Any]
 
@@ -118,18 +119,30 @@ class _Blocks:
     root: np.random.SeedSequence
 
     def __call__(self, directions: Directions, stage: int, first: int, count: int) -> Array:
-        rng = generator(self.root, "directions", stage, first)
-        theta = draw(directions, count, rng, first)
-        return along(self.question, theta.reshape(-1, theta.shape[-1]))
+        return along(self.question, theta_of(self.root, (directions, stage, first, count)))
+
+
+def jobs_of(
+    pair: Pair, directions: Directions, stage: int
+) -> list[tuple[Directions, int, int, int]]:
+    """Directions, stage, first block and number of blocks of each job of a stage."""
+    each = task_blocks(pair, directions)
+    starts = range(0, directions.blocks, each)
+    return [(directions, stage, a, min(each, directions.blocks - a)) for a in starts]
 
 
 def _table(run: Run, pair: Pair, directions: Directions, stage: int) -> Array:
     """Costs and controls (B, lines, 1 + k) of a stage of blocks."""
-    each = task_blocks(pair, directions)
-    starts = range(0, directions.blocks, each)
-    jobs = [(directions, stage, a, min(each, directions.blocks - a)) for a in starts]
+    jobs = jobs_of(pair, directions, stage)
     parts = run.map(f"round {stage}", jobs, [job[3] * directions.lines for job in jobs])
     return np.concatenate(parts).reshape(directions.blocks, directions.lines, -1)
+
+
+def theta_of(root: np.random.SeedSequence, job: tuple[Directions, int, int, int]) -> Array:
+    """Unit vectors (L, d) of a job, the same whenever they are drawn."""
+    directions, stage, first, count = job
+    theta = draw(directions, count, generator(root, "directions", stage, first), first)
+    return theta.reshape(-1, directions.dimension)
 
 
 @dataclass(frozen=True)
@@ -188,6 +201,7 @@ class MeanCost:
         cost: Mapping[str, float],
         source: Mapping[str, Any],
         cautions: Iterable[Caution] = (),
+        sample: Mapping[str, tuple] | None = None,
     ) -> Estimate:
         """The estimate, with a warning where it can't be promised."""
         cautions = (*self.cautions, *cautions, *((EQUAL_CLOUDS,) if self.near_zero else ()))
@@ -202,6 +216,7 @@ class MeanCost:
             bounds=POSITIVE,
             cost=cost,
             provenance=source,
+            sample=sample,
         )
 
 
@@ -251,6 +266,7 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     power = float(found.blocks.mean())
     diagnostics = {
         **directions.describe(),
+        **pair.units.describe(),
         "blocks": count,
         "directions_used": count * directions.lines,
         "control_variates": [control.name for control in kept],
@@ -286,12 +302,17 @@ def sliced_wasserstein(
     precision: Precision | None = None,
     control_variates: Request = "auto",
     directions: str | ArrayLike = "auto",
+    scale: Scale = None,
+    keep_directions: bool = False,
     root: bool = True,
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
 ) -> Estimate:
-    """Sliced Wasserstein distance between two clouds of points.
+    """Sliced Wasserstein distance between two clouds of points, which are taken as given.
+
+    The error is that of finitely many directions. How far apart the laws are that the clouds were
+    drawn from, with the error of the points, is what `sliced_two_sample` says.
 
     Parameters
     ----------
@@ -322,6 +343,13 @@ def sliced_wasserstein(
         size), or unit vectors of shape (L, d), or (blocks, lines, d) where the blocks are
         independent. "auto": exact up to 2,000 points in the plane, rules in two and three
         dimensions, orthogonal blocks above.
+    scale : None, "sd", "ranks" or array_like, shape (d,), default None
+        What columns are divided by: their standard deviations in the pool of both clouds (constant
+        columns are left out), or numbers. "ranks": values become their ranks in the pool, over its
+        size. The distance is in those units.
+    keep_directions : bool, default False
+        Whether `sample` holds ``direction`` (L, d), ``cost`` (L,) and ``block`` (L,). By default
+        there is no exact sweep in the plane then.
     root : bool, default True
         SW_p; else its p-th power, which is estimated without bias.
     seed : None, int, SeedSequence or Generator
@@ -364,20 +392,24 @@ def sliced_wasserstein(
     began = time.perf_counter()
     p, root = number("p", p, 1, ends=True), flag("root", root)
     budget = None if budget is None else count("budget", budget)
-    question = Question(pair_of(x, y, weights_x, weights_y, p), p, root)
+    keep = flag("keep_directions", keep_directions)
+    question = Question(pair_of(x, y, weights_x, weights_y, p, scale), p, root)
     pair, seeds = question.pair, seed_sequence(seed)
     arguments = {
         "budget": budget,
         "p": p,
         "control_variates": control_variates,
         "directions": directions,
+        "scale": scale,
         "root": root,
     }
     source = provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
-    closed = _closed_form(pair, p, directions)
+    closed = _closed_form(pair, p, directions, keep)
     if closed is not None:
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
-        return exact_estimate(question, closed, cost, source)
+        table, line = np.full((1, 1, 1), closed), [(ON_THE_LINE, 1)]
+        kept = _kept(line, question, seeds, table) if keep else None
+        return exact_estimate(question, closed, cost, source, kept)
     question, rule, first = _planned(question, control_variates, directions, budget, precision)
     with open_run(
         _Blocks(question, seeds),
@@ -388,9 +420,29 @@ def sliced_wasserstein(
         unit="directions",
         description="sliced Wasserstein",
     ) as run:
-        found, spent, cautions = _by_stages(run, question, first, rule)
+        found, spent, cautions, pooled = _by_stages(run, question, first, rule)
     cost = {**spent, "seconds": time.perf_counter() - began}
-    return found.estimate("sliced_wasserstein", cost, source, cautions)
+    kept = _kept(pooled[0], question, seeds, pooled[1]) if keep else None
+    return found.estimate("sliced_wasserstein", cost, source, cautions, kept)
+
+
+Pooled = tuple[list[tuple[Directions, int]], Array]  # directions by stage, and the table of all
+
+
+def _kept(
+    stages: Sequence[tuple[Directions, int]],
+    question: Question,
+    root: np.random.SeedSequence,
+    table: Array,
+) -> dict[str, tuple]:
+    """Directions of these stages and their costs."""
+    jobs = [job for stage in stages for job in jobs_of(question.pair, *stage)]
+    blocks = np.repeat(np.arange(table.shape[0]), table.shape[1])
+    return {
+        "direction": (("line", "coordinate"), np.concatenate([theta_of(root, j) for j in jobs])),
+        "cost": ("line", table[..., 0].ravel()),
+        "block": ("line", blocks),
+    }
 
 
 def with_controls(
@@ -443,19 +495,21 @@ def _planned(
 
 def _by_stages(
     run: Run, question: Question, directions: Directions, rule: Budget | Precision
-) -> tuple[MeanCost, dict[str, int], list[Caution]]:
-    """The mean at the end of a run, and what was spent on it."""
+) -> tuple[MeanCost, dict[str, int], list[Caution], Pooled]:
+    """The mean at the end of a run, what was spent on it, and what it is the mean of."""
     stages = used = 0
+    drawn: list[tuple[Directions, int]] = []
     table: Array
     found: MeanCost
 
     def stage(size: int) -> None:
-        nonlocal directions, table, found, stages, used
+        nonlocal directions, table, found, stages, used, drawn
         more = _next_blocks(directions, size, rule.most - used, stages) if stages else directions
         fresh = _table(run, question.pair, more, stages + 1)
         # a wider rule leaves out what came before
         pooled = stages > 0 and more.lines == directions.lines
         table = np.concatenate([table, fresh]) if pooled else fresh
+        drawn = [*(drawn if pooled else ()), (more, stages + 1)]
         directions = directions if pooled else more
         stages, used = stages + 1, used + more.total
         found = mean_of_blocks(question, directions, table)
@@ -467,7 +521,7 @@ def _by_stages(
         return Standing(value, half, n, used, least, final)
 
     cautions = until_precise(rule, directions.total, stage, standing, "directions")
-    return found, {"evaluations": used, "stages": stages}, cautions
+    return found, {"evaluations": used, "stages": stages}, cautions, (drawn, table)
 
 
 def _next_blocks(directions: Directions, size: int, left: int, stages: int) -> Directions:
@@ -479,8 +533,8 @@ def _next_blocks(directions: Directions, size: int, left: int, stages: int) -> D
     return replace(directions, blocks=blocks)
 
 
-def _closed_form(pair: Pair, p: float, directions: str | ArrayLike) -> float | None:
-    """SW_p^p where it has a closed form that is wanted."""
+def _closed_form(pair: Pair, p: float, directions: str | ArrayLike, keep: bool) -> float | None:
+    """SW_p^p where it has a closed form that is wanted; directions to keep are those of a rule."""
     check_name(directions)
     if pair.dimension == 1:
         return float(along(Question(pair, p), np.ones((1, 1)))[0, 0])
@@ -492,25 +546,29 @@ def _closed_form(pair: Pair, p: float, directions: str | ArrayLike) -> float | N
             "directions: 'exact' serves d = 1, and d = 2 with p = 2 and two unweighted clouds of "
             f"the same size; here d = {pair.dimension}, p = {p:g}, sizes {n} and {m}"
         )
-    return (
-        sweep(pair)
-        if sweeps and (name == "exact" or (name == "auto" and n <= LARGEST_SWEEP))
-        else None
-    )
+    if name == "exact" and keep:
+        raise ValueError("keep_directions: 'exact' goes around the whole plane; expected 'rule'")
+    wanted = name == "exact" or (name == "auto" and n <= LARGEST_SWEEP and not keep)
+    return sweep(pair) if sweeps and wanted else None
 
 
 def exact_estimate(
-    question: Question, power: float, cost: Mapping[str, float], source: Mapping[str, Any]
+    question: Question,
+    power: float,
+    cost: Mapping[str, float],
+    source: Mapping[str, Any],
+    sample: Mapping[str, tuple] | None = None,
 ) -> Estimate:
     """The estimate where SW_p^p is known."""
     return Estimate(
         question.value(power),
         0.0,
         method="sliced Wasserstein distance, exact",
-        diagnostics={"directions": "exact", "power": power},
+        diagnostics={"directions": "exact", "power": power, **question.pair.units.describe()},
         bounds=POSITIVE,
         cost=cost,
         provenance=source,
+        sample=sample,
     )
 
 

@@ -93,13 +93,11 @@ def test_intervals_of_few_rules_in_the_plane_cover(budget):
         assert covered.mean() > 0.915, (p, covered.mean())
 
 
-def test_single_angles_in_the_plane_are_told():
-    assert plan("auto", 2, 14).lines == 1
-    costs = np.random.default_rng(1).random(14)
-    assert [caution.code for caution in too_few(plan("auto", 2, 14), 1.0, costs)] == [
-        "few-directions"
-    ]
-    assert too_few(plan("auto", 2, 15), 1.0, np.random.default_rng(1).random(15)) == []
+def test_few_angles_in_the_plane_are_told():
+    for budget in (14, 15, 17, 18, 40):
+        rule = plan("auto", 2, budget)
+        told = too_few(rule, 1.0, np.random.default_rng(1).random(rule.total))
+        assert [caution.code for caution in told] == ["few-directions"] * (budget < 18)
 
 
 def test_haar_rows_are_orthonormal_with_signs_of_chance():

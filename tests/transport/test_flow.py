@@ -28,7 +28,7 @@ def test_the_flow_of_the_paper_in_small():
     """Root, step 0.01: the speed is constant until the end, and blocks lead single directions."""
     runs = {
         name: smw.sliced_gradient_flow(
-            X - 3, Y, 900, step_size=0.01, root=True, budget=9, trace="exact", seed=2, **keywords
+            X - 1, Y, 600, step_size=0.01, root=True, budget=9, trace="exact", seed=2, **keywords
         )
         for name, keywords in {
             "blocks": {"directions": "orthogonal"},
@@ -130,6 +130,7 @@ smw.sliced_gradient_flow(x, y, 100, callback=pause, seed=4, checkpoint=sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_a_killed_flow_goes_on_to_the_same_numbers(tmp_path):
     path, seen = tmp_path / "run.npz", []
     np.save(tmp_path / "clouds.npy", [X, Y])

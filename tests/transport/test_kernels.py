@@ -51,7 +51,10 @@ def test_a_pool_split_by_labels_costs_what_its_parts_do(n):
 
 def test_one_pass_sees_the_largest_and_what_is_no_number():
     def largest(values):
-        bits, mark = kernels.scan(values.view(np.int64), np.int64(np.iinfo(np.int64).max))
+        points, most = values[:, None], np.int64(np.iinfo(np.int64).max)
+        bits, mark, sums, squares = kernels.scan(points, points.view(np.int64), most)
+        if np.isfinite(values).all():
+            assert sums == values.sum() and squares == values @ values
         return np.array(bits).view(np.float64), mark
 
     values = np.array([1.0, -3.0, 2.0])

@@ -184,8 +184,8 @@ def test_coverage_with_coefficients_by_scale(control, n, d, p):
 def test_a_budget_below_whole_blocks_loses_nothing():
     """Variances of 40 runs: 200 directions in blocks of 25 beside 320 in whole ones."""
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(1_500, 64)) * np.arange(1, 65) ** -0.7
-    y = 1.5 * rng.normal(size=(1_500, 64)) * np.arange(1, 65) ** -0.7
+    x = rng.normal(size=(400, 64)) * np.arange(1, 65) ** -0.7
+    y = 1.5 * rng.normal(size=(400, 64)) * np.arange(1, 65) ** -0.7
     found = {
         name: np.var(
             [
@@ -394,3 +394,24 @@ def test_bad_arguments_are_told(change, error, said):
     arguments = {"x": mixture(40, 2, 1), "y": mixture(30, 2, 2), "budget": 50, **change}
     with pytest.raises(error, match=said):
         smw.sliced_wasserstein(**arguments)
+
+
+@pytest.mark.parametrize(("d", "p"), [(1, 2), (2, 2), (3, 1), (9, 2)])
+def test_directions_are_kept_with_their_costs(d, p):
+    x, y = mixture(30, d, 1), mixture(30, d, 2)
+    keywords = {"p": p, "root": False, "control_variates": False, "seed": 1}
+    for budget, precision in ((60, None), (None, smw.Precision(relative=0.05))):
+        found = smw.sliced_wasserstein(
+            x, y, budget, precision=precision, keep_directions=True, **keywords
+        )
+        theta, cost, block = (found.sample[k].values for k in ("direction", "cost", "block"))
+        gaps = np.sort(theta @ x.T, axis=1) - np.sort(theta @ y.T, axis=1)
+        np.testing.assert_allclose((np.abs(gaps) ** p).mean(axis=1), cost, rtol=1e-10)
+        assert len(block) == len(cost) and block.max() + 1 == found.diagnostics.get("blocks", 1)
+        if d == 9:
+            plain = smw.sliced_wasserstein(x, y, budget, precision=precision, **keywords)
+            assert found.value == plain.value == pytest.approx(cost.mean(), rel=1e-12)
+    with pytest.raises(ValueError, match="keep_directions: 'exact' goes around the whole plane"):
+        smw.sliced_wasserstein(
+            x[:, [0, -1]], y[:, [0, -1]], directions="exact", keep_directions=True
+        )
