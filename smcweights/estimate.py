@@ -11,7 +11,6 @@ can't promise, ``cautions`` say why and a `PrecisionWarning` was raised for each
 
 from __future__ import annotations
 
-import html
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _compat, arguments, parts, randomness, storage
+from . import _compat, arguments, parts, randomness, storage, tables
 from .cautions import Caution, tell
 from .delta_method import linearised
 from .provenance import described
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
-
-# components of an estimate that __repr__ prints at most
-_SHOWN = 12
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -76,6 +72,8 @@ class Estimate:
         Such as evaluations, seconds, stages.
     provenance : mapping, optional
         What `provenance` returns: enough to run it again.
+    references : iterable of str, optional
+        What to cite; by default the sources of the method.
     sample : xarray.Dataset or mapping, optional
         Draws, log weights, values. A mapping of names to (dims, array) becomes a dataset when
         first asked for, so that building an estimate doesn't import xarray. Arrays aren't copied.
@@ -91,6 +89,7 @@ class Estimate:
     cautions : tuple of Caution
     columns : tuple of str
     bounds : (float, float), or None
+    references : tuple of str
     diagnostics, cost, provenance : dict
         Copies of what was given, in plain Python types and read-only arrays.
 
@@ -122,6 +121,7 @@ class Estimate:
     diagnostics: dict[str, Any]
     cost: dict[str, Any]
     provenance: dict[str, Any]
+    references: tuple[str, ...]
     _covariance: Array | None
     _sample: Any
 
@@ -141,6 +141,7 @@ class Estimate:
         bounds: Sequence[float] | None = None,
         cost: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        references: Iterable[str] | None = None,
         sample: xarray.Dataset | Mapping[str, tuple] | None = None,
     ) -> None:
         if (covariance is None) == (factor is None):
@@ -165,6 +166,7 @@ class Estimate:
             "diagnostics": plain,
             "cost": storage.plain(cost or {}, "cost"),
             "provenance": storage.plain(provenance or {}, "provenance"),
+            "references": parts.references(references, method),
             "_covariance": parts.covariance(covariance, v, no_hit),
             "_sample": parts.sample(sample),
         }
@@ -370,6 +372,8 @@ class Estimate:
         kept = self._given() | {"sample": self._sample}
         if changes.keys() & {"covariance", "factor"}:
             kept |= {"covariance": None, "factor": None}
+        if "method" in changes:
+            kept["references"] = None
         return Estimate(**(kept | changes))
 
     def made_of(self) -> dict[str, Any]:
@@ -676,24 +680,16 @@ class Estimate:
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """Name, value with error, and interval of each component that is shown, as text."""
-        n = len(self)
-        shown = range(n) if n <= _SHOWN else [*range(_SHOWN - 2), n - 1]
         lower, upper = (np.atleast_1d(bound) for bound in self.interval())
         value, error = np.atleast_1d(self.value), np.atleast_1d(self.standard_error)
-        trials = np.zeros(n) if self.trials is None else np.atleast_1d(self.trials)
-        rows = []
-        for i in shown:
-            number = _number_format(value[i], error[i])
-            if trials[i] > 0:
-                rows.append((self.names[i], "0 (no hit)", f"[0, {upper[i]:.2g}]"))
-            elif np.isnan(error[i]):
-                rows.append((self.names[i], f"{value[i]:.6g}", "no standard error"))
-            else:
-                interval = f"[{number(lower[i])}, {number(upper[i])}]"
-                rows.append((self.names[i], f"{number(value[i])} +- {number(error[i])}", interval))
-        if n > _SHOWN:
-            rows.insert(-1, ("...", f"({n - len(rows)} more)", ""))
-        return rows
+        trials = np.zeros(len(self)) if self.trials is None else np.atleast_1d(self.trials)
+        rows = [
+            (self.names[i], "0 (no hit)", f"[0, {upper[i]:.2g}]")
+            if trials[i] > 0
+            else tables.in_words(self.names[i], value[i], error[i], lower[i], upper[i])
+            for i in tables.shown(len(self))
+        ]
+        return tables.left_out(rows, len(self))
 
     def _title(self) -> str:
         parts = [f"Estimate of {len(self)} components" if self.value.ndim else "Estimate"]
@@ -711,27 +707,4 @@ class Estimate:
         return "\n".join([self._title(), *lines, *notes])
 
     def _repr_html_(self) -> str:
-        cells = [
-            "".join(f"<td>{html.escape(cell)}</td>" for cell in row).replace("+-", "&plusmn;")
-            for row in self._rows()
-        ]
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        head = "<tr><th></th><th>value &plusmn; standard error</th><th>95 % interval</th></tr>"
-        notes = "".join(f"<p>warning: {html.escape(caution.text)}</p>" for caution in self.cautions)
-        title = f"<p>{html.escape(self._title())}</p>"
-        return f"<div>{title}<table>{head}{body}</table>{notes}</div>"
-
-
-def _number_format(value: float, error: float) -> Callable[[float], str]:
-    """How to print numbers so that the error shows two digits."""
-    if not 0 < error < math.inf:
-        return lambda number: f"{number:.6g}"
-    decimals = 1 - math.floor(math.log10(error))
-    if decimals <= 8 and abs(value) < 1e7:
-        return lambda number: f"{number:.{max(decimals, 0)}f}"
-
-    def scientific(number: float) -> str:
-        digits = decimals + math.floor(math.log10(abs(number))) if number else 1
-        return f"{number:.{min(max(digits, 1), 15)}e}"
-
-    return scientific
+        return tables.as_html(self._title(), self._rows(), self.cautions)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .arguments import finite, names_of, real
 from .cautions import Caution
+from .references import references_of
 
 if TYPE_CHECKING:
     import xarray
@@ -172,6 +173,16 @@ def bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
     if not (np.shape(given) == (2,) and given[0] <= given[1]):
         raise TypeError(f"bounds: got {given!r}; expected (lower, upper)")
     return float(given[0]), float(given[1])
+
+
+def references(given: Iterable[str] | None, method: str) -> tuple[str, ...]:
+    """What to cite; by default the sources of the method."""
+    if given is None:
+        return references_of(method)
+    listed = (given,) if isinstance(given, str) else tuple(given)
+    if not all(isinstance(one, str) for one in listed):
+        raise TypeError(f"references: got {given!r}; expected strings")
+    return listed
 
 
 def sample(given: Any) -> xarray.Dataset | dict[str, tuple] | None:

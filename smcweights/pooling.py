@@ -118,6 +118,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
         columns=["heterogeneity"],
         cost=_total_cost(runs),
         provenance={"combined": [run.provenance for run in runs]},
+        references=dict.fromkeys(source for run in runs for source in run.references),
     )
 
 

@@ -1,0 +1,119 @@
+"""What to cite for a result: the sources of each method, in one place.
+
+A method is known by words that stand in an estimate's ``method``; what is made of several names
+them all, so that "adaptive importance sampling of pairs" has the sources of both.
+"""
+
+from __future__ import annotations
+
+import re
+
+DEMANGE_CHRYST = (
+    "Demange-Chryst, Bachoc & Morio (2023), Efficient estimation of multiple expectations with the "
+    "same sample by adaptive importance sampling and control variates, arXiv 2212.00568"
+)
+OWEN = "Owen & Zhou (2000), Safe and effective importance sampling, JASA 95"
+SALTELLI = (
+    "Sobol' (2001), Math. Comput. Simul. 55",
+    "Saltelli (2002), Comput. Phys. Commun. 145",
+)
+CARDOSO = (
+    "Cardoso, Janati El Idrissi, Le Corff, Moulines & Olsson (2023), State and parameter learning "
+    "with PaRIS particle Gibbs, arXiv 2301.00900"
+)
+OLSSON = (
+    "Olsson & Westerborn (2017), Efficient particle-based online smoothing in general hidden "
+    "Markov models: the PaRIS algorithm, Bernoulli 23"
+)
+GORDON = "Gordon, Salmond & Smith (1993), IEE Proceedings F 140"
+LEE = "Lee & Whiteley (2018), Variance estimation in the particle filter, Biometrika 105"
+LIPKIN = (
+    "Lipkin et al. (2025), Fast controlled generation from language models with adaptive weighted "
+    "rejection sampling, arXiv 2504.05410"
+)
+SLICED = (
+    "Bonneel, Rabin, Peyre & Pfister (2015), Sliced and Radon Wasserstein barycenters of measures, "
+    "J. Math. Imaging Vis. 51",
+    "Nguyen & Ho (2024), Sliced Wasserstein estimation with control variates, arXiv 2305.00402",
+)
+SOURCES = {
+    "importance sampling": (OWEN,),
+    "adaptive importance sampling": (DEMANGE_CHRYST, OWEN),
+    "failure probability": (
+        DEMANGE_CHRYST,
+        "Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling, "
+        "Reliab. Eng. Syst. Saf. 191",
+    ),
+    "reweighting": (DEMANGE_CHRYST,),
+    "pairs": SALTELLI,
+    "Sobol'": SALTELLI,
+    "nearest neighbours": (
+        "Broto, Bachoc & Depecker (2020), Variance reduction for estimation of Shapley effects, "
+        "SIAM/ASA J. Uncertain. Quantif. 8",
+    ),
+    "ranks": (
+        "Gamboa, Gremaud, Klein & Lagnoux (2022), Global sensitivity analysis: a novel generation "
+        "of mighty estimators based on rank statistics, Bernoulli 28",
+    ),
+    "particle filter": (GORDON, LEE),
+    "OnlineFilter": (GORDON, LEE),
+    "OnlineSmoother": (OLSSON,),
+    "paris": (OLSSON,),
+    "parisian": (CARDOSO,),
+    "unbiased smoothing": (
+        "Jacob, Lindsten & Schon (2020), Smoothing with couplings of conditional particle filters, "
+        "JASA 115",
+    ),
+    "score": (CARDOSO,),
+    "observed information": (
+        "Louis (1982), Finding the observed information matrix when using the EM algorithm, "
+        "JRSS B 44",
+    ),
+    "maximum likelihood": (
+        CARDOSO,
+        "Polyak & Juditsky (1992), Acceleration of stochastic approximation by averaging, SIAM J. "
+        "Control Optim. 30",
+    ),
+    "online maximum likelihood": (
+        "Olsson & Westerborn Alenlov (2020), Particle-based online estimation of tangent filters "
+        "with application to parameter estimation in nonlinear state-space models, Annals of the "
+        "Institute of Statistical Mathematics 72",
+    ),
+    "markov score climbing": (
+        "Naesseth, Lindsten & Blei (2020), Markovian score climbing: variational inference with "
+        "KL(p || q), arXiv 2003.10374",
+    ),
+    "constraint probability": (
+        LIPKIN,
+        "Des Raj (1956), Some estimators in sampling with varying probabilities without "
+        "replacement, JASA 51",
+    ),
+    "constrained sequences": (
+        LIPKIN,
+        "Lew et al. (2023), Sequential Monte Carlo steering of large language models using "
+        "probabilistic programs, arXiv 2306.03081",
+    ),
+    "weighted rejection": (LIPKIN,),
+    "sliced": SLICED,
+    "SlicedReference": SLICED,
+}
+
+
+def references_of(method: str) -> tuple[str, ...]:
+    """The sources of all methods whose names stand in the words of one.
+
+    Examples
+    --------
+    >>> for source in references_of("adaptive importance sampling"):
+    ...     print(source[:40])
+    Demange-Chryst, Bachoc & Morio (2023), E
+    Owen & Zhou (2000), Safe and effective i
+    """
+    words = f" {re.sub('[_,.]', ' ', method)} "
+    found: list[str] = []
+    # the longest first: what is in a name is no method of its own
+    for name in sorted(SOURCES, key=len, reverse=True):
+        if f" {name} " in words:
+            words = words.replace(f" {name} ", " ; ")
+            found += SOURCES[name]
+    return tuple(dict.fromkeys(found))
