@@ -23,10 +23,9 @@ then only lose efficiency) but never the reverse. Combine constraints with `both
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,11 +33,6 @@ from numpy.typing import ArrayLike
 from .. import arguments as check
 from ..errors import ModelError
 from .patterns import Pattern, cut
-
-if TYPE_CHECKING:
-    from lark.parsers.lalr_interactive_parser import InteractiveParser
-
-    from . import schemas
 
 __all__ = [
     "Automaton",
@@ -334,13 +328,26 @@ def regex(
         raise ValueError("pattern: no text of these items matches it")
     if made.table is not None and len(made.table) * len(texts) <= LARGEST:
         return Automaton(table, made.accepting, 0, made_of)
-    return _Functions(
-        made.start(),
-        lambda state, item: made.further(state, texts[item]),
-        made.complete,
-        made_of,
-        len(texts),
-    )
+    return _of_reader(made, texts, made_of)
+
+
+class _Reader(Protocol):
+    """What reads a text character by character; None where nothing valid can follow."""
+
+    def start(self) -> Any: ...
+    def further(self, state: Any, character: str) -> Any: ...
+    def complete(self, state: Any) -> bool: ...
+
+
+def _of_reader(reader: _Reader, texts: tuple[str, ...], made_of: tuple) -> Constraint:
+    def step(state: Any, item: int) -> Any:
+        for character in texts[item]:
+            state = reader.further(state, character)
+            if state is None:
+                break
+        return state
+
+    return _Functions(reader.start(), step, reader.complete, made_of, len(texts))
 
 
 def _of_text(
@@ -388,13 +395,15 @@ def smiles(items: Sequence[str]) -> Constraint:
 def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constraint:
     r"""Texts of a context-free grammar in lark's notation.
 
-    The parser's stack goes along with the text, as do all ways to cut the text into terminals; a
-    step costs about as much as their number. The whole is read by lark itself.
+    Any grammar will do, also one that is ambiguous. A text is one of it if some way to cut it into
+    terminals is, as with lark's lexer ``dynamic_complete``; the longest terminals, which lark takes
+    by default, make another language of the same grammar. Exactly the beginnings of its texts get
+    through, where the items are single characters.
 
     Parameters
     ----------
     text : str
-        The grammar: LALR(1), without lookahead in its terminals.
+        The grammar. Its terminals look at nothing around them, and none is empty.
     items : sequence of str, length V
         Text of each item.
     start : str, default "start"
@@ -403,7 +412,11 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     Raises
     ------
     ValueError
-        A terminal looks ahead.
+        The grammar is wrong, a terminal looks around, or no text of the items is one of it.
+
+    References
+    ----------
+    Earley (1970), CACM 13. Aycock & Horspool (2002), The Computer Journal 45.
 
     Examples
     --------
@@ -414,70 +427,11 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     >>> sums.step(state, 2) is None, sums.complete(sums.step(state, 1))
     (True, True)
     """
-    import lark
+    from .charts import Chart
 
-    # trees are of no use, and copies of the parser would copy them
-    parser = lark.Lark(text, parser="lalr", start=start, tree_class=_Bare)
-    for terminal in parser.terminals:
-        if re.search(r"\(\?[=!]", terminal.pattern.to_regexp()):
-            raise ValueError(f"grammar: terminal {terminal.name} looks ahead; expected none to")
     texts = _texts(items)
-    alphabet = "".join(sorted(set("".join(texts))))
-    patterns = {t.name: Pattern(t.pattern.to_regexp(), alphabet) for t in parser.terminals}
-    ignored = frozenset(parser.ignore_tokens)
-    wanted: dict[tuple, list[tuple]] = {}
-
-    def fresh(reader: InteractiveParser) -> list[tuple]:
-        """Terminals that may come, with the states of their patterns."""
-        stack = tuple(reader.parser_state.state_stack)
-        if stack not in wanted:
-            names = sorted((reader.accepts() & patterns.keys()) | ignored)
-            wanted[stack] = [(name, patterns[name].start()) for name in names]
-        return wanted[stack]
-
-    def further(ways: tuple, character: str) -> tuple:
-        """Ways to read the text with one character more: a parser, and the terminals begun."""
-        found = {}
-        for reader, begun in ways:
-            after = [(reader, begun or fresh(reader))]
-            for name, state in begun:
-                if patterns[name].complete(state):
-                    new = reader
-                    if name not in ignored:
-                        new = reader.copy()
-                        new.feed_token(lark.Token(name, ""))
-                    after.append((new, fresh(new)))
-            for new, pieces in after:
-                moved = ((name, patterns[name].further(s, character)) for name, s in pieces)
-                alive = tuple(piece for piece in moved if piece[1] is not None)
-                if alive:
-                    found[tuple(new.parser_state.state_stack), alive] = (new, alive)
-        return tuple(found.values())
-
-    def step(state: tuple, item: int) -> tuple | None:
-        read, ways = state
-        for character in texts[item]:
-            ways = further(ways, character)
-            if not ways:
-                return None
-        return (read + texts[item], ways)
-
-    def complete(state: tuple) -> bool:
-        try:
-            parser.parse(state[0])
-        except lark.exceptions.UnexpectedInput:
-            return False
-        return True
-
-    first = ("", ((parser.parse_interactive(""), ()),))
-    return _Functions(first, step, complete, (text, texts, start), len(texts))
-
-
-class _Bare:
-    """What stands for every tree."""
-
-    def __init__(self, *_: object) -> None:
-        self.children: list = []
+    chart = Chart(text, "".join(sorted(set("".join(texts)))), start)
+    return _of_reader(chart, texts, (text, texts, start))
 
 
 def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
@@ -515,15 +469,4 @@ def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
     reader = JSONReader(schema)
     texts = _texts(items)
 
-    def step(state: schemas.State | None, item: int) -> schemas.State | None:
-        for character in texts[item]:
-            state = state and reader.further(state, character)
-        return state
-
-    return _Functions(
-        reader.start(),
-        step,
-        reader.complete,
-        (json.dumps(schema, sort_keys=True), texts),
-        len(texts),
-    )
+    return _of_reader(reader, texts, (json.dumps(schema, sort_keys=True), texts))

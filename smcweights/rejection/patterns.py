@@ -26,7 +26,8 @@ KEPT = 20_000  # steps that are remembered where there is no table
 NOTHING: frozenset = frozenset()
 # a place in the pattern and its obligations, each a sign and the threads of a look ahead
 Thread = tuple[int, frozenset]
-Threads = frozenset[Thread]
+# in the order of `re`'s preference where that counts
+Threads = frozenset[Thread] | tuple[Thread, ...]
 State = tuple[tuple[Threads, ...], Threads]  # of the looks behind, and of the whole
 REFUSED = {
     "GROUPREF": "a back reference",
@@ -57,10 +58,19 @@ class Pattern:
         Next state, -1 where no match can follow; state 0 is that of the empty text. None where
         there are more than ``states`` of them, or large ones, which are then made as they come.
     accepting : ndarray of bool, shape (S,)
+
+    With ``preferred`` a text matches where `re.match` would take all of it rather than stop early;
+    the pattern looks at nothing after it.
     """
 
     def __init__(
-        self, pattern: str, alphabet: str, flags: int = 0, search: bool = False, states: int = 5000
+        self,
+        pattern: str,
+        alphabet: str,
+        flags: int = 0,
+        search: bool = False,
+        states: int = 5000,
+        preferred: bool = False,
     ) -> None:
         flags = int(flags) & ~int(re.DEBUG)
         try:
@@ -68,7 +78,7 @@ class Pattern:
             parsed = _parser.parse(pattern, flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"pattern: {error}") from error
-        self._alphabet = alphabet
+        self._alphabet, self._preferred = alphabet, preferred
         self._ops: list[tuple] = [("any",)]
         self._held: list[np.ndarray] = []  # which characters each set has
         self._made: dict[tuple, int] = {}
@@ -111,7 +121,8 @@ class Pattern:
             return self._build(inner, (flags | more) & ~fewer, after)
         if name in ("MAX_REPEAT", "MIN_REPEAT"):
             least, most, inner = value
-            return self._repeat(least, most, inner, flags, after)
+            way = 1 if name == "MAX_REPEAT" else -1
+            return self._repeat(least, most, inner, flags, after, way)
         if name in ("ASSERT", "ASSERT_NOT"):
             way, inner = value
             return self._look(name == "ASSERT", way, inner, flags, after)
@@ -124,14 +135,18 @@ class Pattern:
         what = REFUSED.get(name, f"a part called {name}")
         raise ValueError(f"pattern: it has {what}, which no automaton follows")
 
-    def _repeat(self, least: int, most: int, inner: Sequence, flags: int, after: int) -> int:
+    def _repeat(
+        self, least: int, most: int, inner: Sequence, flags: int, after: int, way: int
+    ) -> int:
         begin = after
         if most is _parser.MAXREPEAT:
             begin = self._add("split")
-            self._ops[begin] = ("split", self._build(inner, flags, begin), after)
+            again = self._build(inner, flags, begin), after
+            self._ops[begin] = ("split", *again[::way])
         else:
             for _ in range(most - least):
-                begin = self._add("split", self._build(inner, flags, begin), after)
+                again = self._build(inner, flags, begin), after
+                begin = self._add("split", *again[::way])
         for _ in range(least):
             begin = self._build(inner, flags, begin)
         return begin
@@ -197,6 +212,8 @@ class Pattern:
             out = []
             for i, due in threads:
                 op, after = self._ops[i], i
+                if self._preferred and op[0] == "accept":
+                    break
                 if op[0] == "char" and self._holds[op[1]][c]:
                     after = op[2]
                 elif i != ANY:
@@ -216,7 +233,7 @@ class Pattern:
         kept = []
         for (start, accept), threads in zip(self._trackers, behind, strict=True):
             closed = self._closed([*moved(threads), (start, NOTHING)], says, known)
-            says.append(_fewest({(ANY, due) for i, due in closed if i == accept}))
+            says.append(_fewest([(ANY, due) for i, due in closed if i == accept]))
             kept.append(frozenset(thread for thread in closed if thread[0] != accept))
         begun = [(c, NOTHING)] if state is None else moved(whole)
         return tuple(kept), self._closed(begun, says, known)
@@ -225,14 +242,15 @@ class Pattern:
         self, threads: Iterable[Thread], says: list[Threads], known: dict[Any, Threads]
     ) -> Threads:
         """Threads that wait for a character or are through, after splits and looks."""
-        pending, found = list(threads), set()
-        seen = set(pending)
+        pending, found = list(threads)[::-1], []
+        seen = set()
         while pending:
-            i, due = pending.pop()
+            i, due = thread = pending.pop()
+            if thread in seen or not self._leads[i]:
+                continue
+            seen.add(thread)
             kind, *rest = self._ops[i]
             after: list[Thread] = []
-            if not self._leads[i]:
-                continue
             if kind == "split":
                 after = [(j, due) for j in rest]
             elif kind in ("ahead", "behind"):
@@ -242,10 +260,9 @@ class Pattern:
                 more = _with(due, sign, says[which] if kind == "behind" else known[which])
                 after = [] if more is None else [(follows, more)]
             else:
-                found.add((i, due))
-            pending += [thread for thread in after if thread not in seen]
-            seen.update(after)
-        return _fewest(found)
+                found.append(thread)
+            pending += after[::-1]
+        return tuple(found) if self._preferred else _fewest(found)
 
     def _ends(self, threads: Threads) -> bool:
         return any(
@@ -335,7 +352,7 @@ def _with(due: frozenset | None, sign: bool, ahead: Threads) -> frozenset | None
     return due | {(sign, ahead)}
 
 
-def _fewest(threads: set[Thread]) -> Threads:
+def _fewest(threads: list[Thread]) -> Threads:
     """Without threads that owe more than another at the same place."""
     if (ANY, NOTHING) in threads:
         return frozenset({(ANY, NOTHING)})

@@ -1,0 +1,206 @@
+"""Texts of a context-free grammar, read character by character by Earley's chart.
+
+A column of the chart says where in the rules the text may stand, and which terminals are under
+way, each in a state of its automaton: all ways to cut the text into terminals are followed. Rules
+that no text over the alphabet satisfies are left out beforehand, so that every column which has
+something to read leads to a whole.
+
+References: Earley (1970), CACM 13; Aycock & Horspool (2002), The Computer Journal 45, for rules
+that may be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from re import _parser
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .patterns import Pattern
+
+if TYPE_CHECKING:
+    from lark import Lark
+
+KEPT = 20_000  # steps that are remembered
+
+
+class Column:
+    """Where a text may stand in the rules."""
+
+    __slots__ = ("scan", "waiting", "whole")
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[Item]] = {}  # for a nonterminal that begins here
+        self.scan: frozenset[Under] = frozenset()
+        self.whole = False
+
+
+class Item(NamedTuple):
+    """A place in a rule that began at a column."""
+
+    place: int
+    begun: Column
+
+
+class Gap(NamedTuple):
+    """What may follow an ignored terminal: what could have come instead of it."""
+
+    wanted: frozenset[tuple[Item, str]]
+    whole: bool
+
+
+# what a terminal leads to, its name, and the state of its automaton
+Under = tuple[Item | Gap, str, Any]
+
+
+class Chart:
+    """Steps from column to column; where no text of the grammar can follow there is None."""
+
+    def __init__(self, text: str, alphabet: str, start: str) -> None:
+        parser = _read(text, start)
+        self._terminals: dict[str, Pattern] = {}
+        for terminal in parser.terminals:
+            pattern = terminal.pattern.to_regexp()
+            if _looks_out(_parser.parse(pattern), 0):
+                raise ValueError(
+                    f"grammar: terminal {terminal.name} looks at what is around it; expected none "
+                    "to"
+                )
+            self._terminals[terminal.name] = Pattern(pattern, alphabet, preferred=True)
+        self._ignored = [name for name in parser.ignore_tokens if self._terminals[name].possible]
+        rules = [(r.origin.name, [s.name for s in r.expansion]) for r in parser.rules]
+        nullable = _fulfilled(rules, ())
+        productive = _fulfilled(
+            rules, (name for name, pattern in self._terminals.items() if pattern.possible)
+        )
+        if start not in productive:
+            raise ValueError("grammar: no text of these items is one of it")
+        self._next: list[str | None] = [start, None]  # what is due at each place of the rules
+        self._of = ["", ""]  # whose rule it is
+        self._rules: dict[str, list[int]] = {}
+        for name, symbols in rules:
+            if productive.issuperset(symbols):
+                self._rules.setdefault(name, []).append(len(self._next))
+                self._next += [*symbols, None]
+                self._of += [name] * (len(symbols) + 1)
+        self._nullable = nullable
+        self._known: dict[Any, Column] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": {}}
+
+    def start(self) -> Column:
+        """The column of the empty text."""
+        first = Column()
+        return self._filled(first, [Item(0, first)], set(), set(), False)
+
+    def complete(self, column: Column) -> bool:
+        """Whether the text is one of the grammar."""
+        return column.whole
+
+    def further(self, column: Column, character: str) -> Column | None:
+        """The column after one character more."""
+        known = self._known.get((column, character))
+        if known is None:
+            if len(self._known) > KEPT:
+                self._known.clear()
+            known = self._known[column, character] = self._moved(column, character)
+        return known if known.scan or known.whole else None
+
+    def _moved(self, column: Column, character: str) -> Column:
+        under: set[Under] = set()
+        wanted: set[tuple[Item, str]] = set()
+        through, whole = [], False
+        for origin, name, state in column.scan:
+            terminal = self._terminals[name]
+            after = terminal.further(state, character)
+            if after is None:
+                continue
+            under.add((origin, name, after))
+            if terminal.complete(after):
+                if isinstance(origin, Gap):
+                    wanted |= origin.wanted
+                    whole |= origin.whole
+                else:
+                    through.append(Item(origin.place + 1, origin.begun))
+        if through:
+            return self._filled(Column(), through, under, wanted, whole)
+        # without new places in the rules a column is known by what it reads
+        new = self._filled(Column(), through, under, wanted, whole)
+        return self._known.setdefault((new.scan, whole), new)
+
+    def _filled(
+        self,
+        column: Column,
+        pending: list[Item],
+        under: set[Under],
+        wanted: set[tuple[Item, str]],
+        whole: bool,
+    ) -> Column:
+        """The column with all that follows from the items without reading on."""
+        seen = set()
+        while pending:
+            item = pending.pop()
+            if item in seen:
+                continue
+            seen.add(item)
+            symbol = self._next[item.place]
+            if symbol is None:
+                whole |= item.place == 1
+                # what is empty was gone past where it was due
+                if item.begun is not column:
+                    due = item.begun.waiting.get(self._of[item.place], ())
+                    pending += [Item(place + 1, begun) for place, begun in due]
+            elif symbol in self._terminals:
+                wanted.add((item, symbol))
+            else:
+                if symbol not in column.waiting:
+                    column.waiting[symbol] = []
+                    pending += [Item(place, column) for place in self._rules[symbol]]
+                column.waiting[symbol].append(item)
+                if symbol in self._nullable:
+                    pending.append(Item(item.place + 1, item.begun))
+        under |= {(item, name, self._terminals[name].start()) for item, name in wanted}
+        if wanted or whole:
+            gap = Gap(frozenset(wanted), whole)
+            under |= {(gap, name, self._terminals[name].start()) for name in self._ignored}
+        column.scan, column.whole = frozenset(under), whole
+        return column
+
+
+def _read(text: str, start: str) -> Lark:
+    """The grammar as lark reads it."""
+    import lark
+
+    try:
+        return lark.Lark(text, parser="earley", lexer="dynamic", start=start)
+    except lark.exceptions.LarkError as error:
+        raise ValueError(f"grammar: {error}") from error
+
+
+def _fulfilled(rules: list[tuple[str, list[str]]], given: Iterable[str]) -> set[str]:
+    """The symbols given, and those with a rule whose symbols are all of them."""
+    found, before = set(given), -1
+    while len(found) > before:
+        before = len(found)
+        found.update(name for name, symbols in rules if found.issuperset(symbols))
+    return found
+
+
+def _looks_out(nodes: Iterable[tuple], before: int) -> bool:
+    """Whether a pattern looks beyond its text, ``before`` of whose characters are read at least."""
+    for op, value in nodes:
+        inner: list[Iterable[tuple]] = []
+        if op.name == "AT":
+            return True
+        if op.name in ("ASSERT", "ASSERT_NOT"):
+            way, seen = value
+            if way > 0 or seen.getwidth()[1] > before or _looks_out(seen, 0):
+                return True
+        elif op.name == "BRANCH":
+            inner = value[1]
+        elif op.name in ("SUBPATTERN", "MAX_REPEAT", "MIN_REPEAT"):
+            inner = [value[-1]]
+        if any(_looks_out(one, before) for one in inner):
+            return True
+        before += _parser.SubPattern(_parser.State(), [(op, value)]).getwidth()[0]
+    return False
