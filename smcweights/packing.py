@@ -4,13 +4,14 @@ JSON holds numbers, strings, lists and dicts as they are. What it can't tell fro
 hold, becomes a dict that says under ``"$"`` what it stands for: a tuple, an array or a number of
 NumPy's, a labelled dataset, a seed, a record of the package. Arrays and datasets are kept apart,
 for the file to hold in its own way. Nothing is pickled: a file can name no code but the package's
-public records.
+public records and its NamedTuples.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
@@ -69,6 +70,8 @@ class Packing:
             return self._rows(value) or self._entries(value, where)
         if type(value) is tuple:
             return {"$": "tuple", "of": self._entries(value, where)}
+        if isinstance(value, tuple) and (name := _row(type(value))):
+            return {"$": "row", "kind": name, "of": self._entries(value, where)}
         if isinstance(value, dict):
             return self._dict(value, where)
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
@@ -158,6 +161,12 @@ class Unpacking:
             return {key: self.unpack(entry) for key, entry in of.items()}
         if kind == "tuple":
             return tuple(self.unpack(entry) for entry in of)
+        if kind == "row":
+            module, _, name = packed["kind"].partition(":")
+            made = getattr(sys.modules.get(module), name, None)
+            if _row(made) != packed["kind"]:
+                raise ValueError(f"it names {packed['kind']!r}, which is no record of the package")
+            return made._make(self.unpack(entry) for entry in of)  # type: ignore[union-attr]
         if kind == "array":
             return self._array(packed)
         if kind == "number":
@@ -194,6 +203,13 @@ class Unpacking:
         for variable, content in data.variables.items():
             content.attrs = attributes[str(variable)]
         return data
+
+
+def _row(kind: Any) -> str:
+    """Where to find a NamedTuple of the package's own; a file may name no other class."""
+    if not (hasattr(kind, "_make") and kind.__module__.startswith(f"{PACKAGE}.")):
+        return ""
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def public(name: str) -> type | None:

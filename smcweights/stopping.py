@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -211,12 +211,19 @@ class Standing(NamedTuple):
         return cls(value, np.maximum(upper - value, value - lower), n, used, least, final)
 
 
+class _Notes(Protocol):
+    """A run whose checkpoint others may look into."""
+
+    def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None: ...
+
+
 def until_precise(
     rule: Budget | Precision,
     first: int,
     stage: Callable[[int], object],
     standing: Callable[[float], Standing],
     unit: str,
+    run: _Notes | None = None,
 ) -> list[Caution]:
     """Run a stage; with a `Precision`, run more until it is reached or the budget used up.
 
@@ -232,6 +239,8 @@ def until_precise(
         Takes the level of the intervals and says how precise the run is now.
     unit : str
         What ``max_budget`` counts, in the plural.
+    run : Run, optional
+        Is told after each stage what was found so far, for those who look into its checkpoint.
 
     Returns
     -------
@@ -250,6 +259,8 @@ def until_precise(
     stage(first)
     while isinstance(rule, Precision):
         now = standing(rule.level)
+        if run is not None:
+            run.note(now.value, now.half_widths, rule.level)
         if (now.half_widths <= rule.half_widths(now.value)).all():
             break
         if now.final or rule.max_budget - now.used < now.least:

@@ -94,7 +94,7 @@ def check_place(path: str | os.PathLike[str], name: str = "path") -> str:
     TypeError
         Not a path.
     OSError
-        It is a folder, or stands in a folder that doesn't exist or can't be written to.
+        It is a folder, or stands in a folder that doesn't exist, is full or can't be written to.
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name}: got {type(path).__name__}; expected a path")
@@ -106,9 +106,17 @@ def check_place(path: str | os.PathLike[str], name: str = "path") -> str:
         raise FileNotFoundError(f"{name}: there is no folder {folder} to write {file} to")
     _sweep(folder, file)
     trial = os.path.join(folder, f".{file}.{secrets.token_hex(8)}.partial")
-    with open(trial, "xb"):
-        pass
-    os.unlink(trial)
+    try:
+        with open(trial, "xb") as room:
+            room.write(bytes(4096))
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise type(error)(
+            f"{name}: {target} can't be written ({why}); nothing was changed"
+        ) from error
+    finally:
+        with suppress(OSError):
+            os.unlink(trial)
     return target
 
 

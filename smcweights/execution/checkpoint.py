@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
-from ..provenance import fingerprint, not_compared
+from ..packing import Packing, Unpacking
+from ..provenance import not_compared
 from ..storage import check_place, read_archive, write_archive
-from .workers import Job, copied
+from .workers import copied
+
+__all__ = ["Ledger", "overview"]
 
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
-FORMAT = "smcweights checkpoint 2"
-PACKAGE = __name__.partition(".")[0]
-RECORD = "$record"  # marks a NamedTuple among dicts
+FORMAT = "smcweights checkpoint 3"
+MOST_SHOWN = 12  # stages, and components of what was found so far
 
 
 class _Entry(NamedTuple):
@@ -37,8 +40,10 @@ class _Entry(NamedTuple):
 class _Content(NamedTuple):
     """What a file holds."""
 
+    method: str
     arguments: dict[str, str]
     root: np.random.SeedSequence
+    so_far: dict[str, Any]
     entries: dict[tuple[str, int], _Entry]
 
 
@@ -53,6 +58,13 @@ class Ledger:
         All that the results depend on, in types that JSON can hold.
     root : SeedSequence, optional
         Of the run's random streams; the file's, or fresh entropy, by default.
+    method : str
+        What is computed, for those who look into the file.
+
+    Attributes
+    ----------
+    failure : str
+        Why the file couldn't be written when this was last tried. The run goes on without it.
     """
 
     def __init__(
@@ -60,7 +72,10 @@ class Ledger:
         path: str | os.PathLike[str],
         arguments: Mapping[str, object],
         root: np.random.SeedSequence | None,
+        method: str = "",
     ) -> None:
+        self.failure, self.method = "", method
+        self.so_far: dict[str, Any] = {}
         self.path = check_place(path, "checkpoint")
         try:
             # as text, which compares NaN with NaN, and lists with tuples
@@ -73,11 +88,16 @@ class Ledger:
         self.cost = 0.0
         if self.changed:
             self.root = root or randomness.seed_sequence()
-            self.write()
+            try:
+                self._write()
+            except OSError as error:
+                why = error.strerror or str(error)
+                text = f"checkpoint: {self.path} can't be written ({why}); nothing was computed"
+                raise type(error)(text) from error
         else:
             there = _read(self.path)
             _check_same(self.path, there, self.arguments, root)
-            self.root, self.entries = there.root, there.entries
+            self.root, self.so_far, self.entries = there.root, there.so_far, there.entries
             if unread := not_compared(" ".join(self.arguments.values())):
                 text = (
                     f"{self.path} was taken up without comparing {', '.join(unread)}: results are "
@@ -85,11 +105,7 @@ class Ledger:
                 )
                 tell("checkpoint", [Caution("not-compared", text)])
 
-    def fingerprint(self, job: Job) -> str:
-        """Digest of the inputs of a batch."""
-        return fingerprint(job)
-
-    def holds(self, stage: str, number: int, digest: str) -> bool:
+    def holds(self, stage: str, number: int, digest: str = "") -> bool:
         """Whether a batch has a result; its inputs must be the same."""
         entry = self.entries.get((stage, number))
         if entry is None:
@@ -113,28 +129,46 @@ class Ledger:
 
     def keep(self, stage: str, number: int, digest: str, result: object) -> None:
         """Take down a result; now and then in the file, in the middle of a long stage."""
-        _structure(result, [])
+        Packing().pack(result, "function")
         self.entries[stage, number] = _Entry(digest, copied(result))
         self.changed = True
         if self.due:
             self.write()
 
+    def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
+        """Take down what was found so far, for those who look into the file."""
+        pair = {"value": np.atleast_1d(value), "half_widths": np.atleast_1d(half_widths)}
+        self.so_far, self.changed = {**pair, "level": level}, True
+        self.write()
+
     def write(self) -> None:
-        """Replace the file in one step, if there is something new."""
-        if not self.changed:
-            return
+        """Replace the file in one step, if there is something new and it can be written."""
+        if self.changed:
+            try:
+                self._write()
+                self.failure = ""
+            except OSError as error:
+                self.written = time.monotonic()
+                self.failure = (
+                    f"{self.path} can't be written ({error.strerror or error}); it holds what was "
+                    "written before, and later results are lost with this process"
+                )
+
+    def _write(self) -> None:
         start = time.monotonic()
-        arrays: list[np.ndarray] = []
+        packing = Packing()
         header = {
             "format": FORMAT,
+            "method": self.method,
             "arguments": self.arguments,
             "root": randomness.describe(self.root),
+            "so_far": packing.pack(self.so_far),
             "entries": [
-                [stage, number, entry.digest, _structure(entry.result, arrays)]
+                [stage, number, entry.digest, packing.pack(entry.result)]
                 for (stage, number), entry in self.entries.items()
             ],
         }
-        write_archive(self.path, header, {str(i): array for i, array in enumerate(arrays)})
+        write_archive(self.path, header, {str(i): a for i, a in enumerate(packing.arrays)})
         self.changed = False
         self.written = time.monotonic()
         self.cost = self.written - start
@@ -152,40 +186,52 @@ def overview(path: str | os.PathLike[str]) -> str:
     --------
     >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "run.npz")
-    >>> ledger = Ledger(path, {"budget": 100}, np.random.SeedSequence(1))
+    >>> ledger = Ledger(path, {"budget": 100}, np.random.SeedSequence(1), "demo")
     >>> ledger.keep("stage 1", 0, "", np.zeros(3))
+    >>> ledger.note([0.5], [0.1], 0.95)
     >>> ledger.write()
     >>> print(overview(path))  # doctest: +ELLIPSIS
-    Checkpoint of 1 stage, last written ...
+    Checkpoint of demo, 1 stage, last written ...
       seed     1
       budget   100
       stage 1  1 batch
+      so far   0.5 +- 0.1 (95 %)
     """
     there = _read(path)
-    stages: dict[str, int] = {}
-    for stage, _ in there.entries:
-        stages[stage] = stages.get(stage, 0) + 1
-    seed = randomness.describe(there.root)
-    rows = {"seed": str(seed["entropy"]), **there.arguments}
-    rows |= {stage: f"{n} batch{'es' * (n != 1)}" for stage, n in stages.items()}
+    stages = Counter(stage for stage, _ in there.entries)
+    rows = {"seed": str(randomness.describe(there.root)["entropy"]), **there.arguments}
+    skipped = list(stages)[MOST_SHOWN // 2 : -MOST_SHOWN // 2] if len(stages) > MOST_SHOWN else []
+    for stage, n in stages.items():
+        if stage not in skipped:
+            rows[stage] = f"{n} batch{'es' * (n != 1)}"
+        elif stage == skipped[0]:
+            rows["..."] = f"{len(skipped)} more stages"
+    if there.so_far:
+        pairs = list(zip(there.so_far["value"], there.so_far["half_widths"], strict=True))
+        shown = [f"{v:.6g} +- {h:.2g}" for v, h in pairs[:MOST_SHOWN]]
+        shown += [f"{len(pairs) - MOST_SHOWN} more"] * (len(pairs) > MOST_SHOWN)
+        rows["so far"] = f"{', '.join(shown)} ({100 * there.so_far['level']:.4g} %)"
     width = max(map(len, rows))
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.path.getmtime(path)))
     many = f"{len(stages)} stage{'s' * (len(stages) != 1)}"
     lines = [f"  {name:<{width}}  {_short(text)}" for name, text in rows.items()]
-    return "\n".join([f"Checkpoint of {many}, last written {when}", *lines])
+    of = f"{there.method}, " if there.method else ""
+    return "\n".join([f"Checkpoint of {of}{many}, last written {when}", *lines])
 
 
 def _read(path: str | os.PathLike[str]) -> _Content:
     try:
-        header, arrays = read_archive(path)
+        header, named = read_archive(path)
         if header["format"] != FORMAT:
             raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+        unpack = Unpacking([named[str(i)] for i in range(len(named))]).unpack
         entries = {
-            (stage, number): _Entry(digest, _rebuilt(structure, arrays))
-            for stage, number, digest, structure in header["entries"]
+            (stage, number): _Entry(digest, unpack(packed))
+            for stage, number, digest, packed in header["entries"]
         }
         root = randomness.seed_sequence(header["root"])
-        return _Content(dict(header["arguments"]), root, entries)
+        so_far = unpack(header["so_far"])
+        return _Content(header["method"], dict(header["arguments"]), root, so_far, entries)
     except OSError:
         raise
     except Exception as error:
@@ -221,45 +267,6 @@ def _check_same(
             f"{belongs} another seed: it was {seeds[0]} and is {seeds[1]} now; use that seed, "
             "seed=None, or another path"
         )
-
-
-def _structure(result: Any, arrays: list[np.ndarray]) -> Any:
-    """A result as JSON can hold it, its arrays put into a list and replaced by their places."""
-    if isinstance(result, np.ndarray) and not result.dtype.hasobject:
-        arrays.append(result)
-        return len(arrays) - 1
-    if type(result) is tuple:
-        return [_structure(part, arrays) for part in result]
-    if type(result) is dict and all(isinstance(key, str) for key in result):
-        return {key: _structure(part, arrays) for key, part in result.items()}
-    if isinstance(result, tuple) and (name := _record(type(result))):
-        return {RECORD: name, "parts": [_structure(part, arrays) for part in result]}
-    kind = f"array of {result.dtype}" if isinstance(result, np.ndarray) else type(result).__name__
-    raise TypeError(
-        f"function: returned {kind}; a checkpoint holds arrays of numbers, and tuples or dicts of "
-        "them"
-    )
-
-
-def _record(kind: type) -> str:
-    """Where to find a NamedTuple of the package's own; a file may name no other class."""
-    if not (hasattr(kind, "_make") and kind.__module__.startswith(f"{PACKAGE}.")):
-        return ""
-    return f"{kind.__module__}:{kind.__qualname__}"
-
-
-def _rebuilt(structure: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if isinstance(structure, list):
-        return tuple(_rebuilt(part, arrays) for part in structure)
-    if isinstance(structure, dict) and RECORD in structure:
-        module, _, name = structure[RECORD].partition(":")
-        kind = getattr(sys.modules.get(module), name)
-        if _record(kind) != structure[RECORD]:
-            raise ValueError(f"{structure[RECORD]!r} is no record of the package")
-        return kind._make(_rebuilt(part, arrays) for part in structure["parts"])
-    if isinstance(structure, dict):
-        return {key: _rebuilt(part, arrays) for key, part in structure.items()}
-    return arrays[str(structure)]
 
 
 def _short(text: str) -> str:

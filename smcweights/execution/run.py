@@ -22,11 +22,14 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager, suppress
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import randomness
+from ..cautions import Caution, tell
+from ..provenance import fingerprint
 from .checkpoint import Ledger
 from .pools import Pool
 from .progress import Bar, progress_bar
@@ -131,19 +134,31 @@ def open_run(
     pool = Pool(function, executor)
     bar = progress_bar(progress, total, unit, description)
     root = None if seed is None else randomness.seed_sequence(seed)
-    ledger = None if checkpoint is None else Ledger(checkpoint, arguments or {}, root)
+    ledger = None if checkpoint is None else Ledger(checkpoint, arguments or {}, root, description)
     root = root or randomness.seed_sequence() if ledger is None else ledger.root
     try:
         yield Run(root, pool, ledger, bar, description)
     except BaseException as error:
         # an interrupt doesn't wait for what still runs
         pool.close(at_once=not isinstance(error, Exception))
+        if failure := _written(ledger):
+            error.add_note(f"checkpoint: {failure}")
         raise
     else:
         pool.close()
+        if failure := _written(ledger):
+            tell("checkpoint", [Caution("checkpoint-not-written", failure)])
     finally:
         if bar is not None:
             bar.close()
+
+
+def _written(ledger: Ledger | None) -> str:
+    """Why a ledger couldn't be written, if so."""
+    if ledger is None:
+        return ""
+    ledger.write()
+    return ledger.failure
 
 
 class Run(Generic[Result]):
@@ -172,7 +187,11 @@ class Run(Generic[Result]):
         self._id = secrets.token_hex(8)
 
     def map(
-        self, stage: str, jobs: Sequence[Job], sizes: Sequence[int] | None = None
+        self,
+        stage: str,
+        jobs: Sequence[Job],
+        sizes: Sequence[int] | None = None,
+        kept: bool = True,
     ) -> list[Result]:
         """Results of ``function(*job)`` for all jobs of a stage, in their order.
 
@@ -184,6 +203,8 @@ class Run(Generic[Result]):
             The function's arguments, batch by batch.
         sizes : sequence of int, optional
             By how much each batch advances the progress bar; 1 by default.
+        kept : bool, default True
+            As for `stream`.
 
         Returns
         -------
@@ -201,13 +222,33 @@ class Run(Generic[Result]):
         RuntimeError
             The run is closed.
         """
-        return list(self.stream(stage, jobs, sizes))
+        return list(self.stream(stage, jobs, sizes, kept))
+
+    def recall(self, name: str) -> Any:
+        """What `remember` put into the checkpoint under this name; None if nothing did."""
+        there = self._ledger is not None and self._ledger.holds(name, 0)
+        return self._ledger.result(name, 0) if there and self._ledger is not None else None
+
+    def remember(self, name: str, state: object) -> None:
+        """Put the state between two stages into the checkpoint, in place of the one before.
+
+        The file has it after 30 s, after the next stage that is kept, and when the run ends,
+        however it ends. Arrays in it must not be changed afterwards.
+        """
+        if self._ledger is not None:
+            self._ledger.keep(name, 0, "", state)
+
+    def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
+        """Tell those who look into the checkpoint what was found so far, and how precisely."""
+        if self._ledger is not None:
+            self._ledger.note(value, half_widths, level)
 
     def stream(
         self,
         stage: str,
         jobs: Iterable[Job],
         sizes: Iterable[int] | None = None,
+        kept: bool = True,
     ) -> Generator[Result, None, None]:
         """Results one by one, in the order of the jobs, which are taken as they are needed.
 
@@ -215,6 +256,8 @@ class Run(Generic[Result]):
         ----------
         stage, jobs, sizes
             As for `map`, but any iterables.
+        kept : bool, default True
+            Whether a checkpoint keeps the results; if not, `remember` may keep what follows.
 
         Yields
         ------
@@ -234,7 +277,7 @@ class Run(Generic[Result]):
             title = f"{self._description}, {stage}" if self._description else stage
             self._bar.set_description_str(title, refresh=False)
         sized = zip(jobs, repeat(1)) if sizes is None else zip(jobs, sizes, strict=True)
-        work = _Stage((self._id, stage), self._pool, self._ledger, sized)
+        work = _Stage((self._id, stage), self._pool, self._ledger if kept else None, sized)
         return work.results(self._bar)
 
 
@@ -323,7 +366,7 @@ class _Stage(Generic[Result]):
         job, self.sizes[number] = found
         if not isinstance(job, tuple):
             raise TypeError(f"jobs: got {type(job).__name__}; expected tuples")
-        digest = "" if self.ledger is None else self.ledger.fingerprint(job)
+        digest = "" if self.ledger is None else fingerprint(job)
         if self.ledger is not None and self.ledger.holds(self.name, number, digest):
             self.ready[number] = self.ledger.result(self.name, number)
         else:

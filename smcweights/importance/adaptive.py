@@ -133,7 +133,7 @@ def finish(adaptation: Adaptation, adapted: Adapted) -> Final:
     first = goal.most - before
     if not isinstance(goal.rule, Budget):
         first = math.ceil(min(max(1.05 * adapted.expected, least), 4 * before, first))
-    cautions = until_precise(goal.rule, first, draw, standing, "calls")
+    cautions = until_precise(goal.rule, first, draw, standing, "calls", sampler.run)
     assert regression is not None and regression.chosen is not None
     used = [regression.choices[c].name for c in regression.chosen]
     mean = pooled_mean(means, controls.mean_covariance)

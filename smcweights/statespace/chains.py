@@ -200,7 +200,7 @@ def run_chains(
         lower, upper = probe.interval(level)
         return Standing(np.asarray(probe.value), (upper - lower) / 2, sweeps.shape[1], done)
 
-    cautions = until_precise(rule, first_stage(rule, drop), stage, standing, "sweeps")
+    cautions = until_precise(rule, first_stage(rule, drop), stage, standing, "sweeps", run)
     changes, moves = np.sum([(s.changes, s.moves) for s in found], axis=0) / (chains * done)
     last, smallest = np.array(paths), min(float(s.smallest) for s in found)
     sweeps = np.concatenate(blocks, axis=1)

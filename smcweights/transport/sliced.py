@@ -520,7 +520,7 @@ def _by_stages(
         n, least = len(table) * directions.lines, directions.lines
         return Standing(value, half, n, used, least, final)
 
-    cautions = until_precise(rule, directions.total, stage, standing, "directions")
+    cautions = until_precise(rule, directions.total, stage, standing, "directions", run)
     return found, {"evaluations": used, "stages": stages}, cautions, (drawn, table)
 
 

@@ -1,5 +1,6 @@
 """A checkpoint: whole or not there, and the same numbers when taken up again."""
 
+import contextlib
 import io
 import os
 import signal
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from packed import same
 
 from smcweights import PrecisionWarning, storage
 from smcweights.execution import batches, checkpoint, open_run
@@ -181,19 +183,45 @@ def test_records_of_the_package_come_back_as_such_and_no_others(tmp_path):
         assert int(second["deep"].used) == 4
     header, arrays = storage.read_archive(path)
     for name in ("os:system", "smcweights.cautions:Caution", "smcweights.none:None"):
-        header["entries"] = [["a", 0, "", {checkpoint.RECORD: name, "parts": []}]]
+        header["entries"] = [["a", 0, "", {"$": "row", "kind": name, "of": []}]]
         storage.write_archive(path, header, arrays)
         with pytest.raises(ValueError, match="can't be read"), open_run(square, checkpoint=path):
             pass
 
 
-@pytest.mark.parametrize("result", [None, 1.0, [np.ones(2)], np.array([{}]), {1: np.ones(2)}])
-def test_a_checkpoint_holds_arrays_only(result, tmp_path):
+@pytest.mark.parametrize("result", [object(), np.array([{}]), {1: np.ones(2)}, (np.ones(1), [{3}])])
+def test_a_checkpoint_holds_no_pickles(result, tmp_path):
     with (
-        pytest.raises(TypeError, match=r"function: returned .*a checkpoint holds arrays"),
+        pytest.raises(TypeError, match=r"function.*: got "),
         open_run(lambda i: result, checkpoint=tmp_path / "run.npz") as run,
     ):
         run.map("a", numbered(1))
+
+
+def test_results_of_all_plain_kinds_come_back_as_they_were(tmp_path):
+    result = (None, 1.0, [np.ones(2), "text"], {"a": (True, np.float32(2))}, math_nan())
+    for function in (lambda i: result, square):
+        with open_run(function, checkpoint=tmp_path / "run.npz", seed=1) as run:
+            found = run.map("a", numbered(1))[0]
+    assert same(found, result)
+
+
+def test_a_state_between_stages_is_kept_in_place_of_the_one_before(tmp_path):
+    path, seen = tmp_path / "run.npz", []
+    for end in (2, 5):
+        with (
+            contextlib.suppress(ZeroDivisionError),
+            open_run(lambda i: seen.append(int(i)) or square(i), checkpoint=path) as run,
+        ):
+            step, total = run.recall("state") or (0, 0.0)
+            while step < 5:
+                step, total = step + 1, total + float(run.map(f"{step}", [(step,)], kept=False)[0])
+                run.remember("state", (step, total))
+                1 / (end - step if end < 5 else 1)
+    assert (step, total) == (5, 30.0)
+    assert seen == [0, 1, 2, 3, 4]
+    assert saved(path) == {("state", 0)}
+    assert open_run(square).__enter__().recall("state") is None
 
 
 def test_a_checkpoint_tells_jobs_apart(tmp_path):
@@ -270,15 +298,36 @@ def test_the_file_is_replaced_in_one_step_after_it_is_on_the_disk(tmp_path, monk
     expected += [("fsync", 0), ("replace", 3), ("fsync", 3)]
     assert steps == [*expected, ("fsync", 3), ("replace", 5), ("fsync", 5)]
 
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
+    # numbers are not thrown away because a file can't be written
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"), open_run(square, checkpoint=path) as run:
+    words = "can't be written .No space left on device.; it holds what was written before"
+    with pytest.warns(PrecisionWarning, match=words), open_run(square, checkpoint=path) as run:
         run.map("a", numbered(3))
-        run.map("c", numbered(3))
+        assert len(run.map("c", numbered(3))) == 3
     assert len(saved(path)) == 5
+    with pytest.raises(ZeroDivisionError) as caught, open_run(square, checkpoint=path) as run:
+        run.map("d", numbered(3))
+        run.map("e", [(1 / 0,)])
+    assert "No space left" in caught.value.__notes__[0]
+    assert len(saved(path)) == 5
+    with pytest.raises(OSError, match=r"checkpoint: .*can't be written .*; nothing was computed"):
+        run_new(tmp_path / "new.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+    # and it is tried again
+    with monkeypatch.context() as patch, open_run(square, checkpoint=path) as run:
+        run.map("d", numbered(3))
+        patch.setattr(os, "fsync", fsync)
+        run.map("e", numbered(3))
+    assert len(saved(path)) == 11
+
+
+def full(descriptor):
+    raise OSError(28, "No space left on device")
+
+
+def run_new(path):
+    with open_run(square, checkpoint=path) as run:
+        run.map("a", [(1 / 0,)])
 
 
 def test_old_remains_of_kills_are_swept_and_young_ones_left(tmp_path):

@@ -261,7 +261,7 @@ def run_stages(
         lower, upper = probe.interval(level)
         return Standing(np.asarray(probe.value), (upper - lower) / 2, done - now.half, done)
 
-    return search(until_precise(rule, first, stage, standing, "iterations")), others
+    return search(until_precise(rule, first, stage, standing, "iterations", run)), others
 
 
 def average(ends: Array, free: Free, **fields: Any) -> Estimate:
