@@ -23,7 +23,7 @@ _HOME = {
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.given_proposal",
     "Perturbed": "importance.marginals",
-    "perturbation_study": "importance.perturbation",
+    "perturbation_study": "importance.reweighting",
     "reweight": "importance.reweighting",
     "under_laws": "importance.under_laws",
     "failure_probability": "importance.rare_events",

@@ -33,6 +33,6 @@ The files
 ``integrand``, ``stages``, ``control_variates``, ``means`` and ``verdict`` the way from the user's
 function to an estimate; ``adaptation`` the stages; ``adaptive``, ``given_proposal``,
 ``rare_events`` (with ``failure_regions``), ``sobol`` (with ``pairs``, ``indices``, ``replicates``
-and ``sparse_polynomials``), ``given_samples``, ``reweighting``, ``perturbation`` and ``under_laws``
-the public functions; ``figures`` what they look like.
+and ``sparse_polynomials``), ``given_samples``, ``reweighting`` and ``under_laws`` the public
+functions; ``figures`` what they look like.
 """

@@ -5,11 +5,6 @@ with the input law itself, and ends with independent draws from the mixture it f
 components of the mixture, whose integrals are known, correct every expectation. Given the stages,
 the final draws are independent with the right mean, so the estimate is unbiased and its covariance
 is that of a plain mean.
-
-References: Demange-Chryst, Bachoc & Morio (2023), Efficient estimation of multiple expectations
-with the same sample by adaptive importance sampling and control variates, arXiv 2212.00568;
-Owen & Zhou (2000), JASA 95, for mixture components as control variates; He & Owen (2014),
-arXiv 1411.3954, for the convexity in mixture weights and coefficients.
 """
 
 from __future__ import annotations
@@ -248,9 +243,8 @@ def adaptive_importance_sampling(
         (n, d) array of inputs -> (n,) or (n, J) array of finite numbers. With
         ``vectorized=False``: one input of shape (d,) -> number or (J,).
     law : law
-        Law of the inputs: frozen scipy.stats distribution(s), a list or dict of independent
-        marginals, `GaussianCopula`, an OpenTURNS distribution, a SALib problem, or an object with
-        ``rvs(size, random_state)`` and ``logpdf(x)``.
+        Law of the inputs, see `smcweights.importance.laws.as_law`: frozen scipy.stats
+        distributions, a list or dict of them, `GaussianCopula`, or what has ``rvs`` and ``logpdf``.
     budget : int, at least 100
         Calls of the integrand (rows), adaptation included; give this or ``precision``.
     precision : Precision, optional
@@ -272,9 +266,8 @@ def adaptive_importance_sampling(
     pooled : bool, default False
         Use the draws of all stages under their joint mixture: often a smaller error, but biased,
         because the mixture was learned from them; most of all, rare events come out too small.
-        The distance to the unbiased estimate is counted in the standard error, and intervals
-        still cover less often than they say, which a warning tells. The bias doesn't average
-        out: don't `combine` such runs.
+        The distance to the unbiased estimate is counted in the standard error; intervals still
+        cover less often than they say, and the bias doesn't average out: don't `combine` such runs.
     vectorized : bool, default True
         Whether the integrand takes many inputs at once.
     names : sequence of str, length J, optional
@@ -282,13 +275,11 @@ def adaptive_importance_sampling(
     seed : None, int, SeedSequence or Generator
         The result depends on it and on the other arguments only.
     executor : None, "threads", "processes", "processes:4" or concurrent.futures.Executor
-        Where the integrand is called. A script that asks for processes keeps its work under
-        ``if __name__ == "__main__":``, as Python's own pools need it, too.
+        Where the integrand is called, see `smcweights.execution`.
     progress : bool, optional
         A progress bar; by default on a terminal or in a notebook for runs over 2 s.
     checkpoint : path, optional
-        File that receives the integrand's values after each stage; a later call with the same
-        arguments goes on from there and gives the same numbers.
+        File of the values of each stage, from which the same call goes on to the same numbers.
 
     Returns
     -------
@@ -312,7 +303,10 @@ def adaptive_importance_sampling(
 
     References
     ----------
-    Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568.
+    Demange-Chryst, Bachoc & Morio (2023), Efficient estimation of multiple expectations with the
+    same sample by adaptive importance sampling and control variates, arXiv 2212.00568; Owen & Zhou
+    (2000), JASA 95, for mixture components as control variates; He & Owen (2014), arXiv 1411.3954,
+    for the convexity in mixture weights and coefficients.
 
     Examples
     --------

@@ -1,4 +1,8 @@
-"""Figures of importance sampling: stages, weights, control variates, gains, indices, failures."""
+"""Figures of importance sampling: stages, weights, control variates, gains, indices, failures.
+
+Each is drawn into ``ax``, or into a new figure, and returns the axes; a result that lacks what a
+figure shows, or has no such output, expectation or event, is refused by a ValueError.
+"""
 
 from __future__ import annotations
 
@@ -72,21 +76,6 @@ def stages(est: Estimate, ax: Axes | None = None) -> Axes:
     The relative error of n draws is that of one over the square root of n. A triangle on the upper
     edge is a stage at which some expectation had hardly been seen.
 
-    Parameters
-    ----------
-    est : Estimate
-        Of `smcweights.adaptive_importance_sampling`.
-    ax : matplotlib axes, optional
-
-    Returns
-    -------
-    matplotlib axes
-
-    Raises
-    ------
-    ValueError
-        The estimate has no stages.
-
     Examples
     --------
     >>> from smcweights import Estimate
@@ -146,21 +135,6 @@ def stages(est: Estimate, ax: Axes | None = None) -> Axes:
 def weights(est: Estimate, ax: Axes | None = None) -> Axes:
     """Histogram of the weights f/h of the final draws, with their effective number and k-hat.
 
-    Parameters
-    ----------
-    est : Estimate
-        Of importance sampling, with its sample.
-    ax : matplotlib axes, optional
-
-    Returns
-    -------
-    matplotlib axes
-
-    Raises
-    ------
-    ValueError
-        The estimate holds no sample with weights.
-
     Examples
     --------
     >>> import smcweights as smw
@@ -194,21 +168,6 @@ def weights(est: Estimate, ax: Axes | None = None) -> Axes:
 def controls(est: Estimate, ax: Axes | None = None) -> Axes:
     """Variance without over variance with control variates, per expectation, and which they were.
 
-    Parameters
-    ----------
-    est : Estimate
-        Of importance sampling.
-    ax : matplotlib axes, optional
-
-    Returns
-    -------
-    matplotlib axes
-
-    Raises
-    ------
-    ValueError
-        The estimate has no such diagnostics.
-
     Examples
     --------
     >>> from smcweights import Estimate
@@ -230,21 +189,6 @@ def controls(est: Estimate, ax: Axes | None = None) -> Axes:
 
 def gains(est: Estimate, ax: Axes | None = None) -> Axes:
     """Variance of plain Monte Carlo at the same number of calls over that of the estimate.
-
-    Parameters
-    ----------
-    est : Estimate
-        Of importance sampling.
-    ax : matplotlib axes, optional
-
-    Returns
-    -------
-    matplotlib axes
-
-    Raises
-    ------
-    ValueError
-        The estimate has no such diagnostic.
 
     Examples
     --------
@@ -270,21 +214,6 @@ def _served(text: str, names: Sequence[str]) -> str:
 
 def mixture(est: Estimate, ax: Axes | None = None) -> Axes:
     """Shares of the components of the final mixture, and what each one serves.
-
-    Parameters
-    ----------
-    est : Estimate
-        Of importance sampling.
-    ax : matplotlib axes, optional
-
-    Returns
-    -------
-    matplotlib axes
-
-    Raises
-    ------
-    ValueError
-        The estimate has no such diagnostics.
 
     Examples
     --------
@@ -312,21 +241,10 @@ def sobol(
     Parameters
     ----------
     indices : smcweights.SobolIndices
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw into; a new figure if left out.
     level : float, default 0.95
         Level of the intervals; an index without a standard error has none.
     output : int, default 0
         Which of several outputs.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    ValueError
-        Neither first-order nor total indices were estimated, or there is no such output.
     """
     kinds = [("first order", indices.first, BLUE), ("total", indices.total, ORANGE)]
     present = [(label, part, colour) for label, part, colour in kinds if part is not None]
@@ -363,21 +281,10 @@ def perturbation(
     Parameters
     ----------
     study : result of `smcweights.perturbation_study`
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw into; a new figure if left out.
     expectation : int, default 0
         Which of the expectations.
     level : float, default 0.95
         Of the bands.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    ValueError
-        There is no such expectation.
     """
     if not 0 <= expectation < len(study.expectations):
         raise ValueError(
@@ -400,24 +307,7 @@ def perturbation(
 
 
 def levels(est: Estimate, ax: Axes | None = None) -> Axes:
-    """How `failure_probability` approached its events: the smoothing at each level.
-
-    Parameters
-    ----------
-    est : Estimate
-        Of `failure_probability`.
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw into; a new figure if left out.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    ValueError
-        The estimate has no levels.
-    """
+    """How `failure_probability` approached its events: the smoothing at each level."""
     found = diagnostic(est, "levels", "levels")
     ax = open_axes(ax)
     scales = np.array([level["scales"] for level in found])
@@ -442,20 +332,7 @@ def failures(est: Estimate, ax: Axes | None = None, *, event: int = 0) -> Axes:
 
     Parameters
     ----------
-    est : Estimate
-        Of `failure_probability`.
-    ax : matplotlib.axes.Axes, optional
-        Axes to draw into; a new figure if left out.
     event : int, default 0
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-
-    Raises
-    ------
-    ValueError
-        The estimate is of another method, there is no such event, or it was never hit.
     """
     factors = diagnostic(est, "failures", "importance_factors")
     if not 0 <= event < len(factors):

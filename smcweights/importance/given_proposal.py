@@ -3,8 +3,6 @@
 A defensive share of the input law among the draws bounds the weights; without one, draws of the law
 itself tell what the proposal leaves out. For a law known up to its constant the mean is
 self-normalised.
-
-Reference: Owen & Zhou (2000), Safe and effective importance sampling, JASA 95.
 """
 
 from __future__ import annotations

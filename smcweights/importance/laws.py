@@ -18,7 +18,6 @@ from ..provenance import digest
 from .marginals import (
     ACCEPTED,
     Atoms,
-    Constant,
     Marginal,
     Perturbed,
     Truncated,
@@ -150,7 +149,7 @@ class Law:
     def atoms(self) -> list[str]:
         """Inputs that are constant or discrete."""
         named = zip(self.names, self.marginals or (), strict=False)
-        return [name for name, law in named if isinstance(law, Atoms | Constant)]
+        return [name for name, law in named if isinstance(law, Atoms)]
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Independent draws, shape (n, d)."""

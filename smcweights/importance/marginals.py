@@ -164,42 +164,14 @@ class Truncated:
         return self.ppf(np.random.default_rng(random_state).random(size))
 
 
-@dataclass(frozen=True)
-class Constant:
-    """An input that is always ``value``."""
-
-    value: float
-
-    def support(self) -> tuple[float, float]:
-        """The value, twice."""
-        return self.value, self.value
-
-    def ppf(self, q: ArrayLike) -> Any:
-        """The value, shaped like q."""
-        return np.full(np.shape(q), self.value)[()]
-
-    isf = ppf
-
-    def cdf(self, x: ArrayLike) -> Any:
-        """1 from the value on."""
-        return np.where(np.asarray(x) >= self.value, 1.0, 0.0)[()]
-
-    def sf(self, x: ArrayLike) -> Any:
-        """0 from the value on."""
-        return 1.0 - self.cdf(x)
-
-    def logpdf(self, x: ArrayLike) -> Any:
-        """Log probability: 0 at the value, else minus infinity."""
-        return np.where(np.asarray(x) == self.value, 0.0, -np.inf)[()]
-
-
 # tails of discrete laws end here: beyond, scipy.stats counts from 1 - q
 ATOM = 1e-15
 
 
 @dataclass(frozen=True)
 class Atoms:
-    """A discrete `scipy.stats` distribution, drawn through its inverse distribution function.
+    """A discrete `scipy.stats` distribution, drawn through its inverse distribution function;
+    a constant is one of a single value.
 
     Log probabilities take the place of log densities.
     """
@@ -344,7 +316,7 @@ def named_marginals(
 
 def _with_atoms(law: Any, where: str) -> Marginal | None:
     """A constant or a discrete distribution, or None where it is neither."""
-    if isinstance(law, Constant | Atoms):
+    if isinstance(law, Atoms):
         return law
     value = None
     if isinstance(law, int | float | np.integer | np.floating) and not isinstance(law, bool):
@@ -360,7 +332,9 @@ def _with_atoms(law: Any, where: str) -> Marginal | None:
     if value is not None:
         if not np.isfinite(value):
             raise ValueError(f"{where} is {value}, expected a finite number")
-        return Constant(float(value))
+        from scipy import stats
+
+        return Atoms(stats.rv_discrete(values=([float(value)], [1.0])))
     if not all(hasattr(law, name) for name in ("logpmf", "ppf", "cdf", "sf", "support")):
         return None
     try:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri, ndtri_exp
 
-from .marginals import Atoms, Constant, Marginal, kind_of, scipy_parameters, support
+from .marginals import Atoms, Marginal, kind_of, scipy_parameters, support
 
 Array = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def normal_map(marginal: Marginal) -> NormalMap:
         name, shapes, loc, scale = parsed
         return NormalMap(ends, (loc, scale, *shapes), *_CLOSED_FORMS[name])
     parameters = (marginal, _smallest_probability(marginal))
-    atoms = isinstance(marginal, Atoms | Constant)
+    atoms = isinstance(marginal, Atoms)
     forward = _atoms_forward if atoms else _any_forward
     return NormalMap(ends, parameters, _any_inverse, forward, _any_log_density)
 

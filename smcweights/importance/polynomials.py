@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 
 from .laws import Law
-from .marginals import Atoms, Constant
+from .marginals import Atoms
 
 
 def multi_indices(dimension: int, most: int, highest: int = 12) -> tuple[np.ndarray, list[int]]:
@@ -174,7 +174,7 @@ def polynomial_basis(law: Law, most: int, kurtosis: float = np.inf) -> Polynomia
         for i, marginal in enumerate(law.marginals or ()):
             ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
             # steps of an input with atoms are no matter for the rule
-            if isinstance(marginal, Atoms | Constant) or not np.isfinite(ends).all():
+            if isinstance(marginal, Atoms) or not np.isfinite(ends).all():
                 continue
             bounded[i] = True
             centre[i], spread[i] = ends.mean(), (ends[1] - ends[0]) / 2

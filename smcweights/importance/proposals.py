@@ -18,7 +18,7 @@ from scipy.special import gammaln, ive, ndtr, ndtri
 
 from ..randomness import generator
 from .laws import Law
-from .marginals import Atoms, Constant
+from .marginals import Atoms
 
 ROWS = 8192  # rows per block of draws
 SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
@@ -359,7 +359,7 @@ class Given:
         except ValueError as error:
             raise ValueError(f"proposal: draws outside the support of the law: {error}") from error
         for i, marginal in enumerate(self.space.law.marginals or ()):
-            if isinstance(marginal, Atoms | Constant):
+            if isinstance(marginal, Atoms):
                 # anywhere among the points that are mapped to the value, by their law
                 share = rng.random(n) * np.exp(marginal.logpdf(x[:, i]))
                 u[:, i] = ndtri(np.clip(marginal.cdf(x[:, i]) - share, 1e-300, 1 - 1e-16))

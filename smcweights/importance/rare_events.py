@@ -10,10 +10,6 @@ variates, unbiased, the covariance that of a mean.
 A region that was lost would show as an estimate low by a whole fraction with a comfortable error.
 Two components look for it in every stage and in the final sample: the input law itself, and a
 normal law as wide in every direction as the failures found are far.
-
-References: Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling
-with a flexible mixture model, Reliab. Eng. Syst. Saf. 191; Demange-Chryst, Bachoc & Morio (2023),
-arXiv 2212.00568.
 """
 
 from __future__ import annotations
@@ -374,12 +370,7 @@ def failure_probability(
         Adds the event that any limit state fails, or that all of them do.
     precision : Precision, optional
         Run until every interval is as narrow as asked.
-    proposal : str or law, default "auto"
-        "gaussian", "mixture", "student", "rank-one", "vmfn", "grid", "auto", or a law to start
-        from: as for `adaptive_importance_sampling`.
-    control_variates : default True
-        As for `adaptive_importance_sampling`.
-    vectorized, names, seed, executor, progress, checkpoint
+    proposal, control_variates, vectorized, names, seed, executor, progress, checkpoint
         As for `adaptive_importance_sampling`.
 
     Returns
@@ -407,8 +398,9 @@ def failure_probability(
 
     References
     ----------
-    Papaioannou, Geyer & Straub (2019), Reliab. Eng. Syst. Saf. 191; Demange-Chryst, Bachoc &
-    Morio (2023), arXiv 2212.00568.
+    Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling with a
+    flexible mixture model, Reliab. Eng. Syst. Saf. 191; Demange-Chryst, Bachoc & Morio (2023),
+    arXiv 2212.00568.
 
     Examples
     --------

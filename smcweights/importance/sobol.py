@@ -13,11 +13,6 @@ their covariance to the indices. Three ways to estimate them:
 "importance"
     Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
     small, nearly everywhere.
-
-References: Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for
-the pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
-sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
-sampling.
 """
 
 from __future__ import annotations
@@ -148,7 +143,10 @@ def sobol_indices(
 
     References
     ----------
-    Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145.
+    Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for the
+    pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
+    sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
+    sampling.
 
     Examples
     --------

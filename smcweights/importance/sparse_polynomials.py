@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
-from .marginals import Atoms, Constant, Marginal
+from .marginals import Atoms, Marginal
 from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
@@ -174,7 +174,7 @@ def _functions_of(marginal: Marginal) -> _Functions:
     x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
     ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
     bounded, plain = None, []
-    if isinstance(marginal, Atoms | Constant):
+    if isinstance(marginal, Atoms):
         # functions of u alone: the rule is exact for them, not for the input's steps
         pass
     elif np.isfinite(ends).all():

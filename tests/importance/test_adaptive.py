@@ -29,7 +29,7 @@ def agrees(estimate, truth, z=5.0):
 
 @pytest.mark.parametrize("family", ["auto", "gaussian", "mixture", "student", "grid"])
 def test_every_family_finds_the_truth_and_beats_monte_carlo(family):
-    est = smw.adaptive_importance_sampling(three, NORMAL, 10_000, proposal=family, seed=1)
+    est = smw.adaptive_importance_sampling(three, NORMAL, 5_000, proposal=family, seed=1)
     assert agrees(est, TRUTH)
     assert est.diagnostics["gain_over_monte_carlo"][2] > 5
 
@@ -37,7 +37,7 @@ def test_every_family_finds_the_truth_and_beats_monte_carlo(family):
 def test_the_rank_one_family_serves_many_inputs():
     d = 40
     est = smw.adaptive_importance_sampling(
-        lambda x: x.sum(axis=1) / np.sqrt(d) > 2.5, [stats.norm()] * d, 20_000, seed=2
+        lambda x: x.sum(axis=1) / np.sqrt(d) > 2.5, [stats.norm()] * d, 8_000, seed=2
     )
     assert agrees(est, stats.norm.sf(2.5))
     assert est.diagnostics["gain_over_monte_carlo"][0] > 3
@@ -54,8 +54,8 @@ def test_objectives_and_shared_components(objective, components):
 
 def test_an_objective_draws_effort_where_it_says():
     tail = np.array([0.0, 0.0, 1.0])
-    towards = smw.adaptive_importance_sampling(three, NORMAL, 10_000, objective=tail, seed=4)
-    away = smw.adaptive_importance_sampling(three, NORMAL, 10_000, objective="sum", seed=4)
+    towards = smw.adaptive_importance_sampling(three, NORMAL, 5_000, objective=tail, seed=4)
+    away = smw.adaptive_importance_sampling(three, NORMAL, 5_000, objective="sum", seed=4)
     assert towards.standard_error[2] < away.standard_error[2]
 
 
@@ -73,13 +73,13 @@ def test_control_variates(kind):
 
 
 def test_pooling_all_stages_is_labelled_and_counts_its_pull():
-    plain = smw.adaptive_importance_sampling(three, NORMAL, 5_000, seed=7)
+    plain = smw.adaptive_importance_sampling(three, NORMAL, 2_000, seed=7)
     with pytest.warns(smw.PrecisionWarning, match="all stages are pooled, which biases"):
-        pooled = smw.adaptive_importance_sampling(three, NORMAL, 5_000, pooled=True, seed=7)
+        pooled = smw.adaptive_importance_sampling(three, NORMAL, 2_000, pooled=True, seed=7)
     assert "biased" in pooled.method
     assert "biased" not in plain.method
     assert agrees(pooled, TRUTH)
-    assert len(pooled.sample["draw"]) == 5_000
+    assert len(pooled.sample["draw"]) == 2_000
     # the same final draws: what the earlier ones pull by is counted
     assert (pooled.standard_error >= np.abs(pooled.value - plain.value)).all()
 
@@ -114,14 +114,14 @@ def test_one_input_at_a_time_gives_the_same_bits():
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_executors_give_the_same_bits_and_seeds_others(executor):
-    a = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=10)
-    b = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=10, executor=executor)
-    c = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=11)
+    a = smw.adaptive_importance_sampling(three, NORMAL, 2_000, seed=10)
+    b = smw.adaptive_importance_sampling(
+        three, NORMAL, 2_000, seed=a.provenance["seed"], executor=executor
+    )
+    c = smw.adaptive_importance_sampling(three, NORMAL, 2_000, seed=11)
     np.testing.assert_array_equal(a.value, b.value)
     np.testing.assert_array_equal(a.covariance, b.covariance)
     assert (a.value != c.value).all()
-    again = smw.adaptive_importance_sampling(three, NORMAL, 3_000, seed=a.provenance["seed"])
-    np.testing.assert_array_equal(a.value, again.value)
 
 
 def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
@@ -150,17 +150,17 @@ def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
 
 
 def test_hundreds_of_expectations_keep_a_factor_and_their_truth():
-    levels = np.linspace(-2, 2, 600)
+    levels = np.linspace(-2, 2, 520)
     began = time.perf_counter()
     est = smw.adaptive_importance_sampling(
-        lambda x: x[:, :1] > levels, [stats.norm()], 5_000, seed=13
+        lambda x: x[:, :1] > levels, [stats.norm()], 2_000, seed=13
     )
     assert time.perf_counter() - began < 60
     truth = stats.norm.sf(levels)
     z = (est.value - truth) / est.standard_error
     assert (np.abs(z) < 6).all()
     assert est.factor is not None
-    neighbours = est.covariance[300, 301] / np.sqrt(est.variance[300] * est.variance[301])
+    neighbours = est.covariance[260, 261] / np.sqrt(est.variance[260] * est.variance[261])
     assert 0.5 < neighbours <= 1
 
 
@@ -169,7 +169,7 @@ def test_integrands_that_change_sign():
         return np.stack([x[:, 0] ** 3, np.sin(3 * x[:, 1]) + 0.1, -np.exp(x[:, 0])], axis=1)
 
     est = smw.adaptive_importance_sampling(
-        integrand, [stats.norm(0.5, 1), stats.norm()], 20_000, seed=14
+        integrand, [stats.norm(0.5, 1), stats.norm()], 5_000, seed=14
     )
     assert agrees(est, [0.125 + 1.5, 0.1, -np.exp(1.0)])
 
@@ -208,7 +208,7 @@ def test_a_start_and_a_law_without_a_map():
     assert agrees(est, stats.norm.sf(5))
     law = stats.multivariate_t([1, 2], [[1, 0.5], [0.5, 2]], df=8)
     est = smw.adaptive_importance_sampling(
-        lambda x: np.stack([x[:, 0], x[:, 1] ** 2, x[:, 0] > 5], axis=1), law, 10_000, seed=20
+        lambda x: np.stack([x[:, 0], x[:, 1] ** 2, x[:, 0] > 5], axis=1), law, 5_000, seed=20
     )
     assert agrees(est, [1, 4 + 2 * 8 / 6, stats.t.sf(4, 8)])
 

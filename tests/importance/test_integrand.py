@@ -11,14 +11,14 @@ from smcweights.importance.integrand import call_integrand
 from .cases import NORMAL, coverage, lower_bound, square
 
 
-@pytest.mark.parametrize("size", [1e-140, 1e-80, 1e80, 1e140])
+@pytest.mark.parametrize("size", [1e-140, 1e140])
 def test_units_of_the_integrand_do_not_matter(size):
     def pair(x):
         return np.stack([np.exp(x[:, 0]), x[:, 0] > 3], axis=1)
 
-    plain = smw.adaptive_importance_sampling(pair, [stats.norm()], 5_000, seed=2)
+    plain = smw.adaptive_importance_sampling(pair, [stats.norm()], 2_000, seed=2)
     scaled = smw.adaptive_importance_sampling(
-        lambda x: pair(x) * size, [stats.norm()], 5_000, seed=2
+        lambda x: pair(x) * size, [stats.norm()], 2_000, seed=2
     )
     np.testing.assert_allclose(scaled.value / size, plain.value, rtol=1e-6)
     np.testing.assert_allclose(scaled.standard_error / size, plain.standard_error, rtol=1e-3)

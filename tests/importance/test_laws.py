@@ -10,7 +10,7 @@ import warnings
 import cloudpickle
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special, stats
@@ -278,6 +278,7 @@ LAWS = {
 }
 
 
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(LAWS)),
     u=hnp.arrays(

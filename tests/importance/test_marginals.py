@@ -5,6 +5,7 @@ import pytest
 from scipy import special, stats
 
 import smcweights as smw
+from smcweights.importance.laws import as_law
 from smcweights.importance.marginals import Truncated
 
 
@@ -78,8 +79,16 @@ def test_a_shifted_normal_is_a_normal():
     "constant", [8, 8.0, np.float64(8), stats.norm(8, 0)], ids=["int", "float", "numpy", "scipy"]
 )
 def test_a_constant_is_an_input(constant):
+    law = as_law({"c": constant, "k": stats.uniform(1, 1), "e": stats.norm()})
+    assert law.atoms == ["c"]
+    assert (law.sample(np.random.default_rng(1), 10)[:, 0] == 8).all()
+    np.testing.assert_allclose(law.log_density([[8.0, 1.5, 0.0]]), stats.norm().logpdf(0))
+    assert law.log_density([[8.1, 1.5, 0.0]]) == -np.inf
+
+
+def test_constants_do_no_harm():
     """8 k + e: mean 12, variance 64/12 + 1, first-order shares 0/V, (64/12)/V, 1/V."""
-    law = {"c": constant, "k": stats.uniform(1, 1), "e": stats.norm()}
+    law = {"c": 8, "k": stats.uniform(1, 1), "e": stats.norm()}
 
     def model(x):
         assert (x[:, 0] == 8).all()
@@ -111,10 +120,10 @@ def test_discrete_laws_are_inputs():
     truth = np.array([2 * mean_b + 1, stats.poisson(2).sf(6)])
     for control in (True, "polynomial"):
         found = smw.adaptive_importance_sampling(
-            model, law, 5_000, control_variates=control, seed=3
+            model, law, 2_000, control_variates=control, seed=3
         )
         assert (np.abs(found.value - truth) < 5 * found.standard_error).all()
-    indices = smw.sobol_indices(lambda x: model(x)[:, 0], law, 5_000, seed=4)
+    indices = smw.sobol_indices(lambda x: model(x)[:, 0], law, 2_000, seed=4)
     variance = 6 * square_b - 4 * mean_b**2 + 0.25
     shares_of = np.array([2 * mean_b**2, 4 * (square_b - mean_b**2), 0.25]) / variance
     error = np.abs(indices.first.value - shares_of)
@@ -125,7 +134,7 @@ def test_discrete_laws_are_inputs():
     proposal = law | {"n": stats.poisson(5)}
     for control in (True, "polynomial"):
         given = smw.adaptive_importance_sampling(
-            model, law, 5_000, proposal=proposal, control_variates=control, seed=5
+            model, law, 2_000, proposal=proposal, control_variates=control, seed=5
         )
         assert (np.abs(given.value - truth) < 5 * given.standard_error).all()
     with pytest.raises(ValueError, match="'n' is discrete or constant"):

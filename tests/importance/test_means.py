@@ -42,12 +42,12 @@ def test_the_optimal_components_leave_no_variance():
 
 @pytest.mark.parametrize("controls", ["polynomial", lambda x: x[:, :1]], ids=["basis", "surrogate"])
 def test_a_component_that_controls_reproduce_leaves_the_others_their_covariance(controls):
-    """Its variance is rounding; scaled up to correlations it crashed every other seed."""
+    """Its variance is rounding; scaled up to correlations it crashed every other seed of these."""
 
     def pair(x):
         return np.stack([np.exp(x[:, 0]), x[:, 0]], axis=1)
 
-    for seed in range(20):
+    for seed in range(8):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", smw.PrecisionWarning)
             est = smw.adaptive_importance_sampling(

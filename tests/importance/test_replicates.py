@@ -35,7 +35,7 @@ def test_an_output_of_few_values_has_no_tail():
         return (1 + (x[:, 0] > 0.83)) * (0.2 + (x[:, 1] > 1.1)) * np.sign(x[:, 2] - 0.9)
 
     law = [stats.uniform(), stats.norm(), stats.beta(0.5, 0.5)]
-    for seed in range(4):
+    for seed in range(2):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             smw.sobol_indices(cells, law, 500, seed=seed)

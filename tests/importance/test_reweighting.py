@@ -150,16 +150,16 @@ def ishigami_truth(half):
 
 @pytest.mark.parametrize("method", ["qmc", "importance"])
 def test_sobol_indices_under_another_law(method):
-    """Uniform inputs on narrower ranges; eight seeds, 48 z-values."""
+    """Uniform inputs on narrower ranges; four seeds, 24 z-values."""
     model = smw.problems.ishigami().function
     law = [stats.uniform(-np.pi, 2 * np.pi)] * 3
     half = 2.5
     narrow = [stats.uniform(-half, 2 * half)] * 3
     truth, z = ishigami_truth(half), []
-    for seed in range(8):
+    for seed in range(4):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", smw.PrecisionWarning)
-            found = smw.sobol_indices(model, law, 20_000, method=method, seed=seed)
+            found = smw.sobol_indices(model, law, 10_000, method=method, seed=seed)
             moved = smw.reweight(found, {"same": law, "narrow": narrow})
         assert moved.names[0] == "first X1 | same"
         z.append((moved.value[6:] - truth) / moved.standard_error[6:])
@@ -217,3 +217,37 @@ def test_a_law_with_a_small_share_of_its_mass_outside_is_refused(centre):
         smw.reweight(estimate, {"a": stats.norm(centre, 1), "b": stats.norm()})
     with pytest.raises(ValueError, match="lies outside"):
         smw.under_laws(lambda x: x[:, 0], law, [{"a": stats.norm(centre, 1), "b": stats.norm()}])
+
+
+def test_a_perturbation_study_of_shifts_and_scales(stored):
+    study = smw.perturbation_study(stored, LAW, shifts=[-0.5, 0, 0.5])
+    value, lower, upper = study.table()
+    assert value.shape == (2, 3, 2)
+    truth = 1 + np.array([0.25, 0, 0.25]) + 1
+    half = (upper - lower)[0, :, 0] / 2
+    assert (np.abs(value[0, :, 0] - truth) < 2.6 * half).all()
+    # the tail of a doesn't depend on b
+    assert (np.abs(value[1, :, 1] - stats.norm.sf(2)) < 2.6 * (upper - lower)[1, :, 1] / 2).all()
+    assert len(study.summary()) == 12
+    wider = smw.perturbation_study(stored, LAW, scales=[0.8, 1.1], inputs=["a"])
+    value, lower, upper = wider.table()
+    half = (upper - lower)[0, :, 0] / 2
+    assert (np.abs(value[0, :, 0] - (1 + np.array([0.64, 1.21]))) < 2.6 * half).all()
+    import matplotlib.pyplot as plt
+
+    ax = study.plot(expectation=1)
+    assert len(ax.lines) == 2
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match="expectation 2 of 2"):
+        study.plot(expectation=2)
+
+
+def test_a_study_is_of_the_law_that_the_estimate_was_made_with():
+    law = {"a": stats.expon(scale=2), "b": stats.norm()}
+    estimate = smw.adaptive_importance_sampling(lambda x: x[:, 0], law, 1_000, seed=1)
+    with pytest.raises(ValueError, match="law: is not the one"):
+        smw.perturbation_study(
+            estimate, {"a": stats.expon(scale=1.3), "b": stats.norm()}, shifts=[0.0]
+        )
+    unnamed = smw.perturbation_study(estimate, list(law.values()), shifts=[0.0])
+    assert unnamed.inputs == ("a", "b")

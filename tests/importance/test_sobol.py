@@ -93,15 +93,15 @@ def test_importance_sampling_finds_the_indices_of_a_rare_event():
     rare = lambda x: (x.sum(1) > 4.5).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
-        found = smw.sobol_indices(rare, law, 60_000, seed=5)
-        points = smw.sobol_indices(rare, law, 60_000, method="qmc", seed=5)
+        found = smw.sobol_indices(rare, law, 40_000, seed=5)
+        points = smw.sobol_indices(rare, law, 40_000, method="qmc", seed=5)
     assert "importance" in found.method
     expected = np.array([first, first, total, total])
     z_score = (found.indices.value - expected) / found.indices.standard_error
     assert (np.abs(z_score) < 5).all(), z_score
     error = np.abs(found.indices.value - expected)
     assert (error < np.abs(points.indices.value - expected).max()).all()
-    assert found.indices.cost["evaluations"] <= 60_000
+    assert found.indices.cost["evaluations"] <= 40_000
 
 
 @pytest.mark.slow
