@@ -165,10 +165,9 @@ def scores(
     --------
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> y = model.simulate(10, seed=1)[1]
-    >>> ax = scores(model, y, "transition_matrix", [0.5, 0.9], 50, 200)
-    >>> ax.get_xlabel()
-    'transition_matrix'
+    >>> y = model.simulate(20, seed=1)[1]
+    >>> scores(model, y, "transition_covariance", [0.8, 1.2], 50, 60).get_xlabel()
+    'transition_covariance'
     """
     from .statespace.curves import scores_along
 
@@ -226,12 +225,11 @@ def profile(
     Examples
     --------
     >>> import smcweights as smw
-    >>> model = smw.models.stochastic_volatility(0.9, 0.3)
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> y = model.simulate(20, seed=1)[1]
-    >>> fit = smw.maximum_likelihood(
-    ...     model, y, None, 20, 20, free=["scale"], information=False, seed=1
-    ... )
-    >>> profile(fit, y, "scale", [0.8, 1.0, 1.2], 50).get_ylabel()
+    >>> free = ["transition_covariance"]
+    >>> fit = smw.maximum_likelihood(model, y, None, 50, 20, free=free, information=False, seed=1)
+    >>> profile(fit, y, free[0], [0.5, 1.0, 2.0], 50).get_ylabel()
     'log likelihood'
     """
     from .statespace.curves import profile_likelihood

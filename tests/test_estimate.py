@@ -458,8 +458,9 @@ plain_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=8,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

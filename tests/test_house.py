@@ -1,6 +1,7 @@
 """The structure that docs/architecture.md describes, read from the source: nothing is imported."""
 
 import ast
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ class File:
         self.inside = inside  # of a package: the file is its __init__
         self.name = name
 
+    @cached_property
     def functions(self):
         return [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef)]
 
+    @cached_property
     def imports(self):
         """(module or None, name, kind) of every relative import, wherever it stands."""
         home = self.module.split(".") if self.inside else self.module.split(".")[:-1]
@@ -35,7 +38,7 @@ class File:
                 below = kind
                 if isinstance(child, ast.FunctionDef | ast.Lambda):
                     below = "lazy"
-                if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                     below = "typing"
                 if isinstance(child, ast.ImportFrom) and child.level:
                     base = home[: len(home) - child.level + 1]
@@ -66,7 +69,7 @@ def edges(files, kinds=("top", "lazy", "typing")):
     known = {file.module for file in files}
     found = set()
     for file in files:
-        for base, name, kind in file.imports():
+        for base, name, kind in file.imports:
             target = f"{base}.{name}" if f"{base}.{name}" in known else base
             if kind in kinds and target in known and target != file.module:
                 found.add((file.module, target))
@@ -111,12 +114,12 @@ def test_the_reader_sees_what_it_should():
         "from . import b\nif TYPE_CHECKING:\n    from ..c import C\n"
         "def f(x, y):\n    '''Doc.'''\n    from .d import _g\n\n    # why\n    return _g(x)\n",
     )
-    assert [(base, name, kind) for base, name, kind in one.imports()] == [
+    assert [(base, name, kind) for base, name, kind in one.imports] == [
         ("p.room", "b", "top"),
         ("p.c", "C", "typing"),
         ("p.room.d", "_g", "lazy"),
     ]
-    (f,) = one.functions()
+    (f,) = one.functions
     assert code_lines(one, f) == 2 and len(parameters(f)) == 2
     two = File("p.c", "def f():\n    from .room.a import f\n")
     assert edges([one, two]) == {("p.room.a", "p.c"), ("p.c", "p.room.a")}
@@ -143,7 +146,7 @@ def test_no_private_name_crosses_a_file():
     wrong = [
         f"{file.module} takes {name} from {base}"
         for file in HOUSE
-        for base, name, _ in file.imports()
+        for base, name, _ in file.imports
         if (base or "").startswith("smcweights")
         and name.startswith("_")
         and not name.startswith("__")
@@ -181,7 +184,7 @@ def test_functions_fit_a_screen():
         f"{file.module}:{f.lineno} {f.name}: {code_lines(file, f)} lines"
         for file in HOUSE
         if file.name not in KERNELS
-        for f in file.functions()
+        for f in file.functions
         if code_lines(file, f) > LONGEST
     ]
     assert not long
@@ -191,7 +194,7 @@ def test_private_functions_take_few_parameters():
     wide = [
         f"{file.module}:{f.lineno} {f.name}: {len(parameters(f))} parameters"
         for file in HOUSE
-        for f in file.functions()
+        for f in file.functions
         if f.name.startswith("_") and not f.name.startswith("__") and len(parameters(f)) > WIDEST
     ]
     assert not wide
@@ -229,7 +232,7 @@ def test_arguments_say_what_they_are():
     given = [
         (ast.unparse(a.annotation), f"{file.module}:{f.lineno} {f.name}({a.arg})")
         for file in HOUSE
-        for f in file.functions()
+        for f in file.functions
         for a in [*parameters(f), f.args.vararg, f.args.kwarg]
         if a is not None and a.annotation is not None
     ]
