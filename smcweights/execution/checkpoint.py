@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
+from ..identity import not_compared
 from ..packing import Packing, Unpacking
-from ..provenance import not_compared
 from ..storage import check_place, read_archive, write_archive
 from .workers import copied
 

@@ -20,7 +20,8 @@ from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import provenance, signature
+from ..identity import signature
+from ..provenance import provenance
 from ..randomness import seed_sequence
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .constraints import Automaton, Constraint, predicate, truth

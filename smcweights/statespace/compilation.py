@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..provenance import filled, identity
+from ..identity import filled, identity
 from . import loops
 from .functionals import Functional
 from .model import (

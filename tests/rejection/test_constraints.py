@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.provenance import signature
+from smcweights.identity import signature
 from smcweights.rejection.exact import constrained_markov_chain
 
 from .texts import follow

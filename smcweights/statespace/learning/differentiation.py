@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ... import _compat
 from ...errors import ModelError
-from ...provenance import identity
+from ...identity import identity
 from .. import models
 from ..checking import check_model
 from ..compilation import compiled, compiled_path_density

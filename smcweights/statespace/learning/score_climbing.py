@@ -19,7 +19,7 @@ from ...arguments import count, names_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
-from ...provenance import identity
+from ...identity import identity
 from ...randomness import Seed, generator
 from ...stopping import Precision
 from ...weights import pareto_k

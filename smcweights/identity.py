@@ -1,0 +1,437 @@
+"""The identity of functions and objects: code, and all that it holds, names and reads.
+
+Provenance, checkpoints and compiled code know a function again by it, in every process.
+"""
+
+from __future__ import annotations
+
+import dis
+import hashlib
+import importlib.util
+import inspect
+import io
+import logging
+import os
+import re
+import sys
+import sysconfig
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cached_property, lru_cache, partial
+from itertools import chain, count
+from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import randomness
+
+Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
+
+# what stands there is known by its name and version
+_LIBRARIES = (
+    "site-packages",
+    "dist-packages",
+    sysconfig.get_path("stdlib") + os.sep,
+    os.path.dirname(__file__) + os.sep,
+)
+_PACKAGE = __name__.partition(".")[0] + "."
+ADDRESS = r" at 0x[0-9a-fA-F]+"
+_UNLIKE = count()
+_MISSED = "not compared: "
+_MOST_ENTRIES = 1_000_000  # read of what a function holds
+_QUICK = {type(None), bool, int, float, complex, str, bytes}
+PLAIN = (*_QUICK, np.generic)
+# drawing, logging and locking changes these
+_MOVING = (
+    *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
+    *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
+)
+# by which a class says what tells its objects apart, without what they keep for speed
+_PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
+_STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR")
+_GROWING = (
+    *("append", "appendleft", "extend", "insert", "add", "update"),
+    *("pop", "popleft", "popitem", "clear", "remove", "discard"),
+)
+
+
+def signature(thing: object) -> str:
+    """A name and a digest of code and data, to tell one function or object from another.
+
+    What a function holds and names counts too: closures, defaults, bound objects, the contents of
+    containers, tables and objects, and functions and constants of modules that aren't installed;
+    library functions count by their names. What the function itself changes (a counter, a log, a
+    cache) doesn't, nor do random generators and iterators. What can't be read, or comes after a
+    million entries, is named behind the digest, see `not_compared`.
+
+    Examples
+    --------
+    >>> a, b = (lambda x: x + 1), (lambda x: x + 2)
+    >>> signature(a) == signature(a), signature(a) == signature(b)
+    (True, False)
+    """
+    plain = isinstance(thing, FunctionType) and thing.__closure__ is None
+    own = plain and (thing.__module__ or "").startswith(_PACKAGE)
+    return _own(thing) if own else _signature(thing)
+
+
+@lru_cache(maxsize=256)
+def _own(function: FunctionType) -> str:
+    """The signature of a function of the package, which nothing changes."""
+    return _signature(function)
+
+
+def _signature(thing: object) -> str:
+    named = thing.func if isinstance(thing, partial) else thing
+    name = getattr(named, "__qualname__", type(named).__name__)
+    first = _Reader()
+    first.read(thing, name)
+    reader = _Reader(_changes(first.functions))
+    found = reader.read(thing, name).hex()[:12]
+    missed = f" ({_MISSED}{', '.join(sorted(reader.missed))})" if reader.missed else ""
+    return f"{getattr(named, '__module__', '')}.{name} {found}{missed}"
+
+
+def identity(*things: object) -> str:
+    """A key to find again what was compiled from things: as long as their `signature` stays.
+
+    A new one each time where something can't be compared: it may have changed.
+
+    Examples
+    --------
+    >>> scale = [1.0]
+    >>> density = lambda z: -scale[0] * z**2
+    >>> before = identity(density)
+    >>> scale[0] = 2.0
+    >>> identity(density) == before
+    False
+    """
+    found = signature(things)
+    return f"{found} {next(_UNLIKE)}" if not_compared(found) else found
+
+
+def not_compared(text: str) -> list[str]:
+    """What signatures in a text say that they couldn't read."""
+    parts = re.findall(rf"\({_MISSED}([^()]*)\)", text)
+    return sorted({name for part in parts for name in part.split(", ")})
+
+
+class _Reader:
+    """Digests of things, by all that tells them apart but what is ``changed`` by themselves."""
+
+    def __init__(self, changed: frozenset[Change] | None = None) -> None:
+        self.changed = changed or frozenset()
+        self.counts = changed is None  # the first of two readings, for what there is
+        self.left = _MOST_ENTRIES
+        self.seen: dict[int, tuple[object, bytes]] = {}
+        self.functions: list[tuple[FunctionType, object]] = []  # and what they are methods of
+        self.methods: set[int] = set()
+        self.missed: set[str] = set()
+
+    def read(self, thing: Any, name: str) -> bytes:
+        """Digest of a thing, met under a name."""
+        if isinstance(thing, PLAIN):
+            return f"{thing!r};".encode()
+        if id(thing) in self.seen:
+            return self.seen[id(thing)][1]
+        kind = f"{type(thing).__module__}.{type(thing).__qualname__}".encode()
+        self.seen[id(thing)] = thing, kind
+        self.left -= 50
+        if self.left < 0:
+            self.miss(name)
+        elif (id(thing), None) not in self.changed and not _moves(thing):
+            try:
+                found = hashlib.sha256(kind)
+                for part in self._parts(thing, name):
+                    found.update(part if isinstance(part, bytes) else self.read(part, name))
+                self.seen[id(thing)] = thing, found.digest()
+            except RecursionError:
+                self.miss(name)
+        return self.seen[id(thing)][1]
+
+    def miss(self, name: str) -> None:
+        """Take down what can't be compared."""
+        self.missed.add(re.sub(r"[(),]", " ", name).strip())
+
+    def _parts(self, thing: Any, name: str) -> Iterator[Any]:
+        if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+            yield f"{thing.dtype}{thing.shape}".encode()
+            if not self.counts:
+                yield np.ascontiguousarray(thing).tobytes()
+            if isinstance(thing, np.ma.MaskedArray):
+                yield np.ma.getmaskarray(thing).tobytes()
+        elif isinstance(thing, np.ndarray):
+            yield f"{thing.shape}".encode()
+            yield thing.tolist()
+        elif isinstance(thing, Mapping):
+            kept = [pair for pair in thing.items() if not self._changed(thing, pair[0])]
+            yield from self._items([key for key, _ in kept], name)
+            for key, value in kept:
+                yield self.read(value, f"{name}[{key!r}]" if isinstance(key, str | int) else name)
+        elif isinstance(thing, list | tuple | deque):
+            yield from self._items(thing, name)
+        elif isinstance(thing, set | frozenset):
+            yield from sorted(self._items(list(thing), name))
+        elif isinstance(thing, CodeType):
+            arguments = thing.co_varnames[: thing.co_argcount + thing.co_kwonlyargcount]
+            names = " ".join((*arguments, ":", *thing.co_names))
+            yield thing.co_code + f"{thing.co_argcount} {thing.co_flags & 0xC} {names}".encode()
+            yield thing.co_consts
+        elif isinstance(thing, partial):
+            yield (thing.func, thing.args, sorted(thing.keywords.items()))
+        elif isinstance(thing, MethodType):
+            # the one that runs, whatever it belongs to
+            if isinstance(thing.__func__, FunctionType):
+                self.functions.append((thing.__func__, None))
+            yield (thing.__func__, thing.__self__)
+        elif isinstance(thing, FunctionType):
+            yield from self._function(thing, name)
+        elif isinstance(thing, ModuleType):
+            yield thing.__name__.encode()
+        elif isinstance(thing, type):
+            yield from self._class(thing)
+        elif isinstance(thing, BuiltinMethodType):
+            yield f"{thing.__module__}.{thing.__qualname__}".encode()
+            yield None if isinstance(thing.__self__, ModuleType) else thing.__self__
+        elif installed_class(type(thing)) and (python := unwrapped(thing)) is not thing:
+            yield python
+        elif isinstance(thing, np.random.SeedSequence):
+            yield sorted(randomness.describe(thing).items())
+        else:
+            yield from self._object(thing, name)
+
+    def _changed(self, thing: object, key: object) -> bool:
+        return isinstance(key, str | int) and (id(thing), key) in self.changed
+
+    def _items(self, items: Collection[Any], name: str) -> Iterator[bytes]:
+        self.left -= len(items)
+        yield f"{len(items)};".encode()
+        if self.left < 0:
+            self.miss(name)
+        elif all(type(item) in _QUICK for item in items):
+            yield from ([repr(item).encode() + b";" for item in items])
+        else:
+            yield from (self.read(item, name) for item in items if self.left >= 0)
+
+    def _function(self, function: FunctionType, name: str) -> Iterator[Any]:
+        if id(function) not in self.methods:
+            self.functions.append((function, None))
+        code = function.__code__
+        yield (code, function.__defaults__, function.__kwdefaults__)
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        held = {n: c.cell_contents for n, c in cells if filled(c)}
+        attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
+        steps = _instructions(code)
+        assigned = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+        if not _installed(code.co_filename):
+            read = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+            held |= {n: function.__globals__[n] for n in read if n in function.__globals__}
+            for step in steps:
+                if step.opname == "IMPORT_NAME" and (module := _imported(function, step.argval)):
+                    held[step.argval] = module
+        for inner in sorted(held.keys() - assigned):
+            yield inner.encode()
+            yield self.read(held[inner], inner)
+            if isinstance(held[inner], ModuleType):
+                yield from self._named(held[inner], _attributes(code), 3)
+        for inner, value in attributes.items():
+            if not self._changed(function, inner):
+                yield inner.encode()
+                yield self.read(value, f"{name}.{inner}")
+
+    def _named(self, module: ModuleType, names: set[str], depth: int) -> Iterator[bytes]:
+        """What code names of a module that isn't installed."""
+        if depth and not _installed_module(module):
+            for name in sorted(names & vars(module).keys()):
+                if not self._changed(module, name):
+                    value = vars(module)[name]
+                    yield name.encode()
+                    yield self.read(value, f"{module.__name__}.{name}")
+                    if isinstance(value, ModuleType):
+                        yield from self._named(value, names, depth - 1)
+
+    def _class(self, kind: type) -> Iterator[Any]:
+        yield f"{kind.__module__}.{kind.__qualname__}".encode()
+        if installed_class(kind):
+            return
+        yield kind.__bases__
+        for name, value in vars(kind).items():
+            inner = getattr(value, "__func__", getattr(value, "func", value))
+            if isinstance(value, property):
+                inner = (value.fget, value.fset)
+            if name == "_abc_impl" or (name[:2] == "__" and not isinstance(inner, FunctionType)):
+                continue
+            if not self._changed(kind, name):
+                if isinstance(inner, FunctionType):
+                    self.methods.add(id(inner))
+                    self.functions.append((inner, kind))
+                yield name.encode()
+                yield self.read(inner, f"{kind.__name__}.{name}")
+
+    def _object(self, thing: Any, name: str) -> Iterator[Any]:
+        if hasattr(thing, "__array__") and installed_class(type(thing)):
+            with suppress(Exception):
+                yield _columns(thing)
+                return
+        yield type(thing)
+        if type(thing).__module__.startswith("openturns"):
+            # what it would be pickled as numbers its parts anew each time
+            text = repr(thing)
+            if "PythonEvaluation" in text:
+                self.miss(f"{name} of type {type(thing).__qualname__}")
+            yield re.sub(ADDRESS, "", text)
+            return
+        for base in type(thing).__mro__:
+            for method in vars(base).values():
+                if isinstance(method, FunctionType) and not _installed(method.__code__.co_filename):
+                    self.functions.append((method, thing))
+        state = object.__getstate__(thing)
+        own = [getattr(type(thing), name) is not getattr(object, name) for name in _PICKLING]
+        if installed_class(type(thing)) and (state is None or any(own)):
+            try:
+                reduced = thing.__reduce_ex__(4)
+                parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
+                yield [list(part) if hasattr(part, "__next__") else part for part in parts]
+            except Exception:
+                self.miss(f"{name} of type {type(thing).__qualname__}")
+            return
+        for part in state if isinstance(state, tuple) else (state,):
+            for key, value in (part or {}).items():
+                cached = isinstance(getattr(type(thing), key, None), cached_property)
+                if not (cached or self._changed(thing, key)):
+                    yield key.encode()
+                    yield self.read(value, f"{name}.{key}")
+
+
+def _moves(thing: object) -> bool:
+    """Whether using it changes it, or whether it says nothing of results."""
+    return isinstance(thing, _MOVING) or hasattr(type(thing), "__next__")
+
+
+def _columns(thing: Any) -> list[Any]:
+    """Parts of what NumPy can read: a table by its columns, their names, and its index."""
+    index, columns = (getattr(thing, name, None) for name in ("index", "columns"))
+    rows = [np.asarray(index)] if hasattr(index, "__array__") else []
+    if columns is None:
+        return [*rows, np.asarray(thing)]
+    return [*rows, list(columns), *(np.asarray(thing[column]) for column in columns)]
+
+
+def _installed(path: str) -> bool:
+    return path.startswith("<frozen") or any(place in path for place in _LIBRARIES)
+
+
+def _installed_module(module: ModuleType) -> bool:
+    path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
+    return _installed(path) if path else getattr(module, "__spec__", None) is not None
+
+
+def installed_class(kind: type) -> bool:
+    """Whether a class is of a library, known by its name and version."""
+    module = sys.modules.get(kind.__module__)
+    return module is not None and _installed_module(module)
+
+
+def _imported(function: FunctionType, name: str) -> ModuleType | None:
+    """The module that a function imports, unless it is an installed one."""
+    for whole in (name, f"{function.__globals__.get('__package__') or ''}.{name}"):
+        with suppress(Exception):
+            found = sys.modules.get(whole)
+            spec = importlib.util.find_spec(whole) if found is None else None
+            if spec is not None and not _installed(spec.origin or "<frozen"):
+                found = importlib.import_module(whole)
+            if found is not None:
+                return None if _installed_module(found) else found
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    """Instructions of a function and of those inside it."""
+    inner = (_instructions(part) for part in code.co_consts if isinstance(part, CodeType))
+    return (*dis.get_instructions(code), *chain.from_iterable(inner))
+
+
+def _attributes(code: CodeType) -> set[str]:
+    """Names that code takes from objects and modules."""
+    wanted = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+    return {step.argval for step in _instructions(code) if step.opname in wanted}
+
+
+def _changes(functions: Iterable[tuple[FunctionType, object]]) -> frozenset[Change]:
+    """What functions change when they are called, and methods that these call."""
+    methods = [(f, owner) for f, owner in functions if owner is not None]
+    running: list[tuple[FunctionType, object]] = [pair for pair in functions if pair[1] is None]
+    found: set[Change] = set()
+    names = {"__call__", "__getitem__", "__getattr__"}
+    while True:
+        for function, owner in running:
+            found.update(_stores(function, owner))
+            names |= _attributes(function.__code__) | {function.__name__}
+        running = [pair for pair in methods if pair[0].__name__ in names]
+        methods = [pair for pair in methods if pair[0].__name__ not in names]
+        if not running:
+            return frozenset(found)
+
+
+def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
+    """Entries and attributes that a function stores, of what it holds, names or belongs to."""
+    steps = _instructions(function.__code__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    known = function.__globals__ | {n: c.cell_contents for n, c in cells if filled(c)}
+    if owner is not None and function.__code__.co_argcount:
+        known[function.__code__.co_varnames[0]] = owner
+    for last, step in enumerate(steps):
+        grows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in _GROWING
+        if not (grows or step.opname in _STORING):
+            continue
+        # the target's text begins with a name, and what is in it was loaded before
+        begin, end = _place(step)
+        target = [s for s in steps[:last] if begin <= _place(s)[0] and _place(s)[1] < end]
+        first = next(
+            (
+                i
+                for i, s in reversed([*enumerate(target)])
+                if _place(s)[0] == begin and s.opname.startswith("LOAD_") and s.argval in known
+            ),
+            None,
+        )
+        if first is None:
+            continue
+        thing, key = known[target[first].argval], None
+        with suppress(Exception):
+            for s in target[first + 1 :]:
+                if s.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                    thing, key = getattr(thing, s.argval), None
+                elif s.opname.startswith("BINARY_SUBSCR") or s.argrepr == "[]":
+                    thing, key = thing[key], None
+                else:
+                    key = s.argval if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
+            if step.opname.endswith("_ATTR") and not grows:
+                yield id(thing), step.argval
+            elif not grows or isinstance(thing, list | dict | set | deque):
+                yield id(thing), key if isinstance(thing, Mapping) and not grows else None
+
+
+def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the text of an instruction begins and ends."""
+    p = step.positions
+    if p is None or p.lineno is None:
+        return (0, 0), (0, 0)
+    return (p.lineno, p.col_offset or 0), (p.end_lineno or 0, p.end_col_offset or 0)
+
+
+def unwrapped(function: Any) -> Any:
+    """What numba or a decorator made compiled or wrapped."""
+    return inspect.unwrap(getattr(function, "py_func", function))
+
+
+def filled(cell: CellType) -> bool:
+    """Whether a closure's cell holds anything yet."""
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that was not assigned yet
+        return False

@@ -1,0 +1,294 @@
+"""Functions and objects: told apart by all that they read, and by nothing that they change."""
+
+import collections
+import functools
+import importlib
+import itertools
+import subprocess
+import sys
+import threading
+import types
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import interpolate, stats
+
+from smcweights.identity import not_compared, signature
+from smcweights.provenance import described
+
+
+def test_functions_are_told_apart_by_code_and_what_they_hold():
+    def made(threshold, table):
+        inner = lambda s: s > threshold
+        return lambda x: inner(x.sum()) + table[0]
+
+    def slope(x, a):
+        return a * x
+
+    first = signature(made(1.0, np.ones(2)))
+    assert first == signature(made(1.0, np.ones(2)))
+    assert first.startswith(f"{__name__}.")
+    others = [
+        made(2.0, np.ones(2)),
+        made(1.0, np.zeros(2)),
+        partial(slope, a=1),
+        partial(slope, a=2),
+    ]
+    assert len({first, *map(signature, others)}) == 5
+    assert signature(partial(slope, a=1)).startswith(f"{slope.__module__}.{slope.__qualname__} ")
+    assert described(slope) == signature(slope)
+    # constants that only together read alike
+    assert signature(lambda: (1, 23)) != signature(lambda: (12, 3))
+
+
+def test_functions_and_objects_that_count_stay_who_they_are():
+    calls = 0
+
+    def counting(x):
+        nonlocal calls
+        calls += 1
+        return x
+
+    class Model:
+        def __init__(self, slope):
+            self.slope, self.calls = slope, 0
+
+        def fit(self, slope):
+            self.slope = slope
+            return self
+
+        def __call__(self, x):
+            self.calls += 1
+            return self.slope * x
+
+    model = Model(2.0)
+    before = signature(counting), signature(model)
+    counting(1), model(1)
+    assert before == (signature(counting), signature(model))
+    # what is set, and not added to, is told apart
+    assert signature(model) != signature(Model(2.0).fit(3.0))
+
+
+class Slots:
+    __slots__ = ("k",)
+
+
+class Holder:
+    def __init__(self, k):
+        self.k = k
+
+    @property
+    def twice(self):
+        return 2 * self.k
+
+    def shifted(self, x):
+        return x + self.k
+
+    def __call__(self, x):
+        return self.twice + x
+
+
+class Scaled:
+    """A decorator that is an object, and says what it wraps."""
+
+    def __init__(self, function, k):
+        functools.update_wrapper(self, function)
+        self.k = k
+
+    def __call__(self, x):
+        return self.k * x
+
+
+TABLE, LIST, DEEP, SET = {}, [1.0], {"a": [{"k": ()}]}, set()
+FRAME, SPACE, SLOTS, HOLDER = (
+    pd.DataFrame({"k": [1.0]}),
+    types.SimpleNamespace(),
+    Slots(),
+    Holder(1),
+)
+READING = {
+    "dict": lambda x: TABLE["k"],
+    "list": lambda x: LIST[0],
+    "deep": lambda x: DEEP["a"],
+    "set": lambda x: SET,
+    "frame": lambda x: FRAME["k"],
+    "attributes": lambda x: SPACE.k,
+    "slots": lambda x: SLOTS.k,
+    "method": lambda x: HOLDER.shifted(x),
+    "through another": lambda x: READING["dict"](x),
+}
+
+
+def scaled(k):
+    def decorator(function):
+        @functools.wraps(function)
+        def inner(x):
+            return k * function(x)
+
+        return inner
+
+    return decorator
+
+
+def identity(x):
+    return x
+
+
+def holding(k):
+    """Functions and objects that hold a number in some way."""
+    TABLE["k"] = LIST[0] = SPACE.k = SLOTS.k = HOLDER.k = k
+    DEEP["a"][0]["k"] = (k,)
+    SET.clear()
+    SET.add(k)
+    FRAME.loc[0, "k"] = k
+
+    def default(x, k=k):
+        return k
+
+    def named(x, *, k=k):
+        return k
+
+    def attribute(x):
+        return attribute.k
+
+    attribute.k = k
+    return READING | {
+        "closure": lambda x: {"k": k},
+        "default": default,
+        "keyword": named,
+        "attribute": attribute,
+        "partial": partial(named, k=[k]),
+        "wrapper": scaled(k)(identity),
+        "wrapping object": Scaled(identity, k),
+        "bound": Holder(k).shifted,
+        "bound builtin": {"k": k}.get,
+        "property": Holder(k),
+        "frame held": Holder(pd.DataFrame({"a": [k], "b": ["text"]})),
+        "column's name": Holder(pd.DataFrame({str(k): [1.0]})),
+        "mask": Holder(np.ma.masked_array([1.0, 2.0], mask=[k == 1, False])),
+        "objects": Holder(np.array([{"k": k}], dtype=object)),
+        "deque": Holder(collections.deque([k])),
+        "cached": functools.lru_cache(default),
+        "frozen law": stats.norm(k).pdf,
+        "spline": interpolate.CubicSpline([0, 1, 2], [0, k, 1]),
+    }
+
+
+@pytest.mark.parametrize("way", holding(1.0))
+def test_a_changed_constant_is_seen_wherever_it_stands(way):
+    first, again, other = (signature(holding(k)[way]) for k in (1.0, 1.0, 5.0))
+    assert first == again != other
+    assert not not_compared(first)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["helper_of_a_model.shift(x)", "helper_of_a_model.K", "helper_of_a_model.Model().shift(x)"],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def made(k):
+        text = "class Model:\n    def shift(self, x):\n        return K + x\n"
+        (tmp_path / "helper_of_a_model.py").write_text(
+            f"K = {k}\ndef shift(x):\n    return inner(x)\ndef inner(x):\n    return K + x\n{text}"
+        )
+        monkeypatch.delitem(sys.modules, "helper_of_a_model", raising=False)
+        importlib.invalidate_caches()
+        space = (
+            {} if inside else {"helper_of_a_model": importlib.import_module("helper_of_a_model")}
+        )
+        first = "import helper_of_a_model\n    " if inside else ""
+        exec(f"def model(x):\n    {first}return {call}", space)
+        return signature(space["model"])
+
+    assert made(1) == made(1) != made(25)
+
+
+COUNT, LOG, MEMO, CALLED, LOCK = {"calls": 0, "k": 1.0}, [], {}, np.zeros(2), threading.Lock()
+NUMBERS, RNG = itertools.count(), np.random.default_rng(1)
+
+
+def busy(x):
+    COUNT["calls"] += 1
+    CALLED[0] += 1
+    LOG.append(x)
+    busy.last = x
+    with LOCK:
+        MEMO[next(NUMBERS)] = RNG.normal()
+    return COUNT["k"] * x
+
+
+class Busy:
+    table = None
+
+    def __init__(self):
+        self.k, self.calls, self.log, self.by_name = 1.0, 0, [], {"calls": 0}
+
+    @functools.cached_property
+    def squared(self):
+        return self.k**2
+
+    def count(self):
+        self.calls = self.calls + 1
+
+    def __call__(self, x):
+        self.count()
+        self.log.append(x)
+        self.by_name["calls"] += 1
+        if self.table is None:
+            self.table = np.ones(3)
+        return self.squared * x
+
+
+def test_what_functions_change_themselves_is_not_part_of_them():
+    model = Busy()
+    for function in (busy, model, model.__call__, lambda x: busy(x) + model(x)):
+        before = signature(function)
+        function(1), function(2)
+        assert signature(function) == before
+    before = signature(busy), signature(model)
+    COUNT["k"] = model.k = 2.0
+    assert before[0] != signature(busy) and before[1] != signature(model)
+
+
+def test_what_cannot_be_compared_is_named():
+    import openturns
+
+    rows = [[i] for i in range(30_000)]
+    assert not_compared(signature(lambda x: rows[0])) == ["rows"]
+    long = list(range(1_000_001))
+    assert not_compared(signature(lambda x: long[0])) == ["long"]
+    hidden = openturns.PythonFunction(1, 1, lambda x: [x[0]])
+    assert not_compared(signature(lambda x: hidden(x))) == ["hidden of type Function"]
+    assert not_compared(signature(lambda x: x)) == []
+
+
+def test_every_process_says_the_same():
+    code = (
+        "from smcweights.identity import signature\n"
+        "S = {'a', 'b', ('c', 1)}\nD = {'k': S}\nprint(signature(lambda x: (D['k'], S)))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1 and outputs.pop().startswith(b"__main__.<lambda> ")
+
+
+def test_a_path_stays_the_same_when_it_is_used(tmp_path):
+    path = tmp_path / "calls"
+    before = signature(partial(len, path))
+    hash(path), str(path), path.suffix, path.exists()
+    assert signature(partial(len, path)) == before != signature(partial(len, tmp_path))
+
+
+def test_functions_of_other_arguments_are_others():
+    functions = [lambda: 0.0, lambda t: 0.0, lambda y, t: 0.0, lambda *, t: 0.0, lambda *t: 0.0]
+    assert len({signature(f).split()[-1] for f in functions}) == len(functions)
