@@ -22,14 +22,16 @@ Which executor when:
   forking a process in which JAX or OpenMP ran makes children hang; a worker that dies costs the
   batches it had. ``"threads:4"`` and ``"processes:4"`` set the number of workers;
 - any `concurrent.futures.Executor`: ``client.get_executor()`` of Dask, ``MPIPoolExecutor`` of
-  mpi4py, a pool kept from run to run.
+  mpi4py, a pool kept from run to run. One that forks after JAX or OpenMP ran is refused.
 
-Functions travel by cloudpickle, so lambdas and functions of a notebook will do.
+Functions travel by cloudpickle, so lambdas and functions of a notebook will do. What is large goes
+to each worker once, with the arrays that the function holds.
 
 A checkpoint is a ledger of results by stage and batch. A later run repeats the method and takes
 from the ledger what is there instead of calling the function, so that the method sees the same
 numbers as in an uninterrupted run. It is replaced in one step after each stage: a kill at any
-moment leaves either the old ledger or the new one.
+moment leaves either the old ledger or the new one. If it can't be written any more, the run goes on
+and says so at its end.
 """
 
 from .run import Run, batches, open_run

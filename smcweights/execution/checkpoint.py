@@ -135,6 +135,13 @@ class Ledger:
         if self.due:
             self.write()
 
+    def remember(self, name: str, state: object) -> None:
+        """Hold a state in place of the one before; now and then in the file."""
+        self.entries[name, 0] = _Entry("", state)
+        self.changed = True
+        if self.due:
+            self.write()
+
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
         """Take down what was found so far, for those who look into the file."""
         pair = {"value": np.atleast_1d(value), "half_widths": np.atleast_1d(half_widths)}

@@ -236,7 +236,12 @@ class Run(Generic[Result]):
         however it ends. Arrays in it must not be changed afterwards.
         """
         if self._ledger is not None:
-            self._ledger.keep(name, 0, "", state)
+            self._ledger.remember(name, state)
+
+    def advance(self, size: float) -> None:
+        """Advance the progress bar by what no batch stands for."""
+        if self._bar is not None:
+            self._bar.update(size)
 
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
         """Tell those who look into the checkpoint what was found so far, and how precisely."""

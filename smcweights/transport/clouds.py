@@ -131,6 +131,10 @@ class Pair:
         unweighted = self.x.weights is None and self.y.weights is None
         return unweighted and len(self.x.points) == len(self.y.points)
 
+    def moved(self, points: Array) -> Pair:
+        """The pair with the points of the first cloud elsewhere."""
+        return Pair(Cloud(points.astype(self.x.points.dtype), self.x.weights), self.y, self.units)
+
     @cached_property
     def shift(self) -> Array:
         """Difference of the means (d,)."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,13 +20,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, function, number, one_of
 from ..errors import ModelError
-from ..execution.checkpoint import Ledger
-from ..execution.progress import progress_bar
+from ..execution import Run, batches, open_run
 from ..provenance import digest, provenance
-from ..randomness import Seed, generator, seed_sequence
-from .clouds import Cloud, Pair, pair_of
+from ..randomness import Seed, generator
+from .clouds import Pair, pair_of
 from .directions import Directions, draw
-from .gradient import Control, block_gradients, check, controlled, plan_gradient, root_slope
+from .gradient import (
+    Control,
+    block_gradients,
+    check,
+    controlled,
+    gradients,
+    mean_gradient,
+    plan_gradient,
+    root_slope,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +94,7 @@ def sliced_gradient_flow(
     trace_at: Sequence[int] | None = None,
     callback: Callable[[int, Array, float], bool | None] | None = None,
     seed: Seed = None,
+    executor: Executor | str | None = None,
     progress: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> SlicedFlow:
@@ -114,6 +125,8 @@ def sliced_gradient_flow(
         Called with the step's number, the points (read-only) and SW_p^p; returning True ends
         the flow.
     seed : None, int, SeedSequence or Generator
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the blocks of directions of a step are computed; worth it for large clouds only.
     progress : bool, optional
         A progress bar; by default on a terminal or in a notebook for runs over 2 s.
     checkpoint : path, optional
@@ -182,31 +195,29 @@ def sliced_gradient_flow(
     }
     # distances are those of clouds moved together; points are given back where they were
     offset = np.asarray(x0, dtype=np.float64).reshape(pair.x.points.shape)[0] - pair.x.points[0]
-    seeds = None if seed is None else seed_sequence(seed)
-    ledger = None if checkpoint is None else Ledger(checkpoint, arguments, seeds)
-    seeds = ledger.root if ledger is not None else seeds or seed_sequence()
-    state = first = _State(0, pair.x.points.astype(np.float64))
-    if ledger is not None and ledger.holds("flow", 0, ""):
-        state = first = _State.of(*ledger.result("flow", 0))
-    bar = progress_bar(progress, steps, "steps", "sliced gradient flow")
-    try:
-        for state in _states(moves, first, seeds, offset, callback):
-            if bar is not None:
-                bar.update(state.step - bar.n)
-            if ledger is not None and ledger.due:
-                ledger.keep("flow", 0, "", state.arrays())
-    finally:
-        if bar is not None:
-            bar.close()
-        if ledger is not None and state is not first:
-            ledger.keep("flow", 0, "", state.arrays())
-            ledger.write()
+    with open_run(
+        _Blocks(pair, rule, p),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=arguments,
+        seed=seed,
+        total=steps,
+        unit="steps",
+        description="sliced gradient flow",
+    ) as run:
+        state = first = run.recall("flow") or _State(0, pair.x.points.astype(np.float64))
+        done, spread = 0, None if executor is None else run
+        for state in _states(moves, first, run.root, offset, callback, spread):
+            run.advance(state.step - done)
+            done = state.step
+            run.remember("flow", state)
     return SlicedFlow(
         state.points + offset,
         traced[: len(state.distances)],
         np.array(state.distances),
         np.array(state.frames).reshape(-1, *pair.x.points.shape),
-        provenance("sliced_gradient_flow", seeds, arguments),
+        provenance("sliced_gradient_flow", run.root, arguments),
     )
 
 
@@ -218,14 +229,19 @@ class _State(NamedTuple):
     distances: tuple[float, ...] = ()
     frames: tuple[Array, ...] = ()
 
-    def arrays(self) -> tuple[Array, ...]:
-        """What a checkpoint holds."""
-        return np.array(self.step), self.points, np.array(self.distances), np.array(self.frames)
 
-    @classmethod
-    def of(cls, step: Array, points: Array, distances: Array, frames: Array) -> _State:
-        """The state that these arrays are of."""
-        return cls(int(step), points, tuple(distances), tuple(frames))
+@dataclass(frozen=True)
+class _Blocks:
+    """Costs and gradients of blocks of directions, wherever the points have moved."""
+
+    pair: Pair
+    directions: Directions
+    p: float
+
+    def __call__(self, points: Array, theta: Array) -> tuple[Array, Array]:
+        pair = self.pair.moved(points)
+        costs, found = zip(*gradients(pair, self.directions, theta, self.p), strict=True)
+        return np.array(costs), np.array(found)
 
 
 @dataclass(frozen=True)
@@ -248,6 +264,7 @@ def _states(
     seeds: np.random.SeedSequence,
     offset: Array,
     callback: Callback | None,
+    run: Run[tuple[Array, Array]] | None,
 ) -> Iterator[_State]:
     """States that follow, one with each traced distance and one after each step."""
     rule, p, control, count = moves.directions, moves.p, moves.control, len(moves.sizes)
@@ -256,9 +273,16 @@ def _states(
     far = (1000 * math.sqrt(x.points.shape[1]) * largest) ** p
     while True:
         step, points, distances, frames = state
-        now = Pair(Cloud(points.astype(x.points.dtype), x.weights), y)
+        now = moves.pair.moved(points)
         theta = draw(rule, rule.blocks, generator(seeds, "step", step))
-        costs, gradient, _ = block_gradients(now, rule, theta, p)
+        if run is None:
+            costs, gradient, _ = block_gradients(now, rule, theta, p)
+        else:
+            jobs = [(points, theta[a:b]) for a, b in batches(len(theta), vectorized=False)]
+            parts = run.map(f"step {step}", jobs, [0] * len(jobs), kept=False)
+            costs, gradient, _ = mean_gradient(
+                chain.from_iterable(zip(*part, strict=True) for part in parts)
+            )
         power = float(costs.mean())
         if not power <= far:
             raise FloatingPointError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -182,24 +183,36 @@ def block_gradients(
     pair: Pair, rule: Directions, theta: Array, p: float
 ) -> tuple[Array, Array, Array]:
     """Costs of blocks (B,), their mean gradient (n, d) and its mean square (n, d)."""
+    return mean_gradient(gradients(pair, rule, theta, p))
+
+
+def mean_gradient(blocks: Iterable[tuple[float, Array]]) -> tuple[Array, Array, Array]:
+    """Costs (B,), mean gradient (n, d) and its mean square (n, d) of costs and gradients."""
+    costs: list[float] = []
+    total: Array = np.zeros(())
+    square: Array = np.zeros(())
+    for cost, gradient in blocks:
+        costs.append(cost)
+        total = total + gradient
+        square = square + gradient**2
+    return np.array(costs), total / len(costs), square / len(costs)
+
+
+def gradients(
+    pair: Pair, rule: Directions, theta: Array, p: float
+) -> Iterator[tuple[float, Array]]:
+    """Cost and gradient (n, d) of each block of directions (B, lines, d)."""
     n, d = pair.x.points.shape
-    blocks, lines = theta.shape[:2]
-    costs = np.empty(blocks)
-    total, square = np.zeros((n, d)), np.zeros((n, d))
-    step = chunk_rows(d, 3 * pair.points, 8)
-    weights = rule.weights
-    for k in range(blocks):
+    lines, step, weights = theta.shape[1], chunk_rows(d, 3 * pair.points, 8), rule.weights
+    for block in theta:
         gradient, cost = np.zeros((n, d)), 0.0
         for first in range(0, lines, step):
-            part = theta[k, first : first + step]
+            part = block[first : first + step]
             value, slope = slopes(pair, part, p)
             w = weights[first : first + step]
             cost += float(w @ value)
             gradient += slope.T @ (w[:, None] * part)
-        costs[k] = cost
-        total += gradient
-        square += gradient**2
-    return costs, total / blocks, square / blocks
+        yield cost, gradient
 
 
 def controlled(

@@ -321,6 +321,58 @@ def test_the_file_is_replaced_in_one_step_after_it_is_on_the_disk(tmp_path, monk
     assert len(saved(path)) == 11
 
 
+FULL = """
+    import os, resource, sys, warnings
+    import numpy as np, smcweights as smw
+    from smcweights.execution import open_run
+
+    path, size = sys.argv[1], 60_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))  # no file grows beyond
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with open_run(np.ones, checkpoint=path, executor=None) as run:
+            total = sum(r.sum() for k in range(3) for r in run.map(f"{k}", [(4000,)]))
+        x = np.random.default_rng(1).normal(size=(500, 3))
+        flow = smw.sliced_gradient_flow(x, x + 1, 20, seed=1, checkpoint=path + ".flow.npz")
+    print(total, flow.points.shape, len(seen), os.listdir(os.path.dirname(path)))
+    print(*[w.message for w in seen], sep="\\n")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, size))
+    with open_run(np.ones, checkpoint=path) as run:
+        pass
+    """
+
+
+@posix
+def test_a_disk_that_gets_full_costs_no_numbers_and_leaves_whole_files(tmp_path):
+    path, script = tmp_path / "folder" / "run.npz", tmp_path / "script.py"
+    path.parent.mkdir()
+    script.write_text(textwrap.dedent(FULL))
+    done = subprocess.run([sys.executable, script, path], capture_output=True, text=True)
+    files = ["run.npz", "run.npz.flow.npz"]
+    first, *warned = done.stdout.splitlines()
+    assert first.startswith("12000.0 (500, 3) 2 ") and all(name in first for name in files)
+    assert all("can't be written (File too large)" in text for text in warned)
+    assert all("[checkpoint-not-written]" in text for text in warned)
+    assert sorted(file.name for file in path.parent.iterdir()) == files
+    assert saved(path) == {("0", 0)}
+    # and at the door an error, before anything
+    assert f"OSError: checkpoint: {path} can't be written (File too large)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "words"),
+    [
+        ("file/run.npz", FileNotFoundError, "there is no folder .*file to write run.npz to"),
+        ("/proc/run.npz", OSError, "/proc/run.npz can't be written .*; nothing was changed"),
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/proc/self"), reason="folders of Linux")
+def test_places_where_no_file_can_be_are_named(place, error, words, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(error, match=f"^checkpoint: .*{words}"):
+        run_new(tmp_path / place)
+
+
 def full(descriptor):
     raise OSError(28, "No space left on device")
 

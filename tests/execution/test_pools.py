@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -380,3 +381,48 @@ def test_a_dask_client_in_place_of_its_executor_is_explained():
         open_run(square, executor=Client()),
     ):
         pass
+
+
+MPI = """
+    import os, pickle
+    import numpy as np
+    from mpi4py.futures import MPIPoolExecutor
+    from smcweights.execution import open_run
+
+    class Counting(MPIPoolExecutor):
+        sent = []
+
+        def submit(self, *parts):
+            self.sent.append(len(pickle.dumps(parts)))
+            return super().submit(*parts)
+
+    if __name__ == "__main__":
+        large, jobs = np.full(1_000_000, 0.1), [(i,) for i in range(30)]
+        model = lambda i: np.array([large[:7].sum() * i, os.getpid()])
+        with open_run(model) as run:
+            expected = np.array(run.map("a", jobs))[:, 0]
+        with Counting(2) as pool:
+            with open_run(model, executor=pool) as run:
+                found = np.array(run.map("a", jobs))
+            assert (found[:, 0] == expected).all() and os.getpid() not in found[:, 1]
+            workers = len(set(found[:, 1]))
+            assert sum(n > 8_000_000 for n in pool.sent) <= workers + 1, pool.sent
+            try:
+                with open_run(lambda i: 1 / (i - 3), executor=pool) as run:
+                    run.map("a", jobs)
+            except ZeroDivisionError as error:
+                print(*error.__notes__, sep="\\n")
+    """
+
+
+@pytest.mark.slow
+def test_mpi_gives_the_same_bits_and_gets_a_large_model_once_per_worker(tmp_path):
+    pytest.importorskip("mpi4py")
+    places = [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
+    if (start := shutil.which("mpiexec", path=os.pathsep.join(places))) is None:
+        pytest.skip("there is no mpiexec")
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(MPI))
+    command = [start, "-n", "3", sys.executable, "-m", "mpi4py.futures", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.rstrip().endswith("in stage 'a', batch 4"), done.stderr

@@ -13,6 +13,7 @@ import smcweights as smw
 from smcweights.storage import read_archive
 
 RNG = np.random.default_rng(3)
+SLOW = pytest.mark.slow
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3)) + 1
 
 
@@ -120,8 +121,10 @@ def test_step_sizes_that_are_no_sizes_are_told(wrong):
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
 import numpy as np, smcweights as smw
+# tests may run in the background of a shell, where interrupts are ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 clock = time.monotonic
 time.monotonic = lambda: 1000 * clock()  # 30 seconds pass in 30 milliseconds
 x, y = np.load(sys.argv[1])
@@ -130,19 +133,35 @@ smw.sliced_gradient_flow(x, y, 100, callback=pause, seed=4, checkpoint=sys.argv[
 """
 
 
+@pytest.mark.parametrize("executor", ["threads:2", pytest.param("processes:2", marks=SLOW)])
+def test_a_flow_has_the_same_bits_wherever_it_is_computed(executor, tmp_path):
+    for keywords in ({}, {"directions": "uniform", "control_variates": "lower", "budget": 7}):
+        alone = smw.sliced_gradient_flow(X, Y, 5, seed=1, **keywords)
+        path = tmp_path / f"{len(keywords)}.npz"
+        for _ in range(2):
+            there = smw.sliced_gradient_flow(
+                X, Y, 5, seed=1, executor=executor, checkpoint=path, **keywords
+            )
+            for part in ("points", "distances", "frames"):
+                np.testing.assert_array_equal(getattr(there, part), getattr(alone, part))
+        assert len(read_archive(path)[0]["entries"]) == 1
+
+
 @pytest.mark.slow
-def test_a_killed_flow_goes_on_to_the_same_numbers(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_or_interrupted_flow_goes_on_to_the_same_numbers(number, tmp_path):
     path, seen = tmp_path / "run.npz", []
     np.save(tmp_path / "clouds.npy", [X, Y])
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, tmp_path / "clouds.npy", path])
 
     def kept():
-        return int(read_archive(path)[1].get("0", 0)) if path.exists() else 0
+        entries = read_archive(path)[0]["entries"] if path.exists() else []
+        return entries[0][3]["of"][0] if entries else 0
 
     deadline = time.monotonic() + 60
     while kept() < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, number)
     process.wait()
 
     def look(step, points, power):
