@@ -26,8 +26,6 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, until_precise
 from .cloud import Cloud, raise_status
-from .compilation import compiled_functional
-from .functionals import Functional
 from .series import Series
 
 Array = NDArray[np.float64]
@@ -35,31 +33,6 @@ Summand = Callable[..., ArrayLike]
 LEAST_BURN_IN = 10
 FIRST_STAGE = 50  # kept sweeps per chain before a precision is looked at
 RARE = 0.1  # share of sweeps below which a state hardly moves
-
-
-class Sums(NamedTuple):
-    """What PaRIS adds up in every sweep, by how many backward draws, and how they are made."""
-
-    functional: Summand | Functional
-    initial_functional: Summand | None
-    draws: int
-    method: int
-
-    def cloud(self, series: Series, rng: np.random.Generator) -> Cloud:
-        """Particles for sweeps that give these sums."""
-        n_steps = len(series.rows)
-        add = compiled_functional(series.model, self.functional, self.initial_functional, n_steps)[
-            :3
-        ]
-        return Cloud(
-            series,
-            rng,
-            depth=n_steps,
-            sums=add,
-            draws=self.draws,
-            method=self.method,
-            backward_depth=n_steps,
-        )
 
 
 class Sweeps(NamedTuple):

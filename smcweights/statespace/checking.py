@@ -67,7 +67,7 @@ def check_model(
     Examples
     --------
     >>> from smcweights import models
-    >>> check_model(models.stochastic_volatility(0.9, 0.3), [0.1, -0.2], seed=1)
+    >>> check_model(models.linear_gaussian(0.9, 1.0, 1.0, 1.0), [0.1, -0.2], seed=1)
     """
     from . import kernels
 

@@ -7,27 +7,21 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import names_of
 from ..errors import ModelError
 from ..identity import filled, identity
 from . import loops
 from .functionals import Functional
-from .model import (
-    ARGUMENTS,
-    PROPOSAL_ARGUMENTS,
-    Proposal,
-    StateSpaceModel,
-    check_function,
-    python_of,
-)
+from .model import Proposal, StateSpaceModel, check_function, functions_of, python_of
 from .trial import tried
 
 Array = NDArray[np.float64]
@@ -47,6 +41,20 @@ class Compiled:
     reject: Any = None
     add_first: Any = None
     add: Any = None
+
+
+class Added(NamedTuple):
+    """Loops that add a functional up, the number of sums, whether it is a plain float, names."""
+
+    first: Any
+    add: Any
+    size: int
+    scalar: bool
+    names: Sequence[str] | None
+
+    def labels(self, given: Iterable[str] | None) -> Sequence[str] | None:
+        """The names given, checked, or the functional's own."""
+        return self.names if given is None else names_of(given, self.size)
 
 
 _LOCK = threading.RLock()
@@ -81,29 +89,16 @@ def compiled(
     put = loops.put_scalar if m.state_dim is None else loops.put_vector
     observation = kernels.vector_row if y_vector else loops.scalar_row
     frame = (state, put, observation, loops.observed)
-    start: tuple[Any, ...] = (loops.bootstrap_start, m.initial_sample, m.observation_logpdf)
-    into = m.in_place
-    move: tuple[Any, ...] = (
-        loops.bootstrap_move if into is None else loops.bootstrap_move_in_place,
-        into or m.transition_sample,
-        m.observation_logpdf,
-    )
+    seen = m.observation_logpdf
+    start: tuple[Any, ...] = (loops.bootstrap_start, m.initial_sample, seen)
+    move: tuple[Any, ...] = (loops.bootstrap_move, m.transition_sample, seen)
+    if m.in_place is not None:
+        move = (loops.bootstrap_move_in_place, m.in_place, seen)
     if p is not None and p.initial_sample is not None:
-        start = (
-            loops.guided_start,
-            p.initial_sample,
-            p.initial_logpdf,
-            m.initial_logpdf,
-            m.observation_logpdf,
-        )
+        drawn = (p.initial_sample, p.initial_logpdf, m.initial_logpdf)
+        start = (loops.guided_start, *drawn, seen)
     if p is not None and p.sample is not None:
-        move = (
-            loops.guided_move,
-            p.sample,
-            p.logpdf,
-            m.transition_logpdf,
-            m.observation_logpdf,
-        )
+        move = (loops.guided_move, p.sample, p.logpdf, m.transition_logpdf, seen)
     ahead = None if p is None else p.log_lookahead
     bounded = m.transition_logpdf_bound is not None
     law = (m.transition_logpdf,)
@@ -113,29 +108,20 @@ def compiled(
             later = jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE)
             if not backward and ahead is None:
                 return Compiled(first, later, False, bounded)
-            look, bound, reject = (
-                kernels.ready(kernels.no_lookahead),
-                kernels.ready(kernels.no_bound),
-                kernels.ready(kernels.no_rejection),
-            )
+            look = kernels.ready(kernels.no_lookahead)
+            bound, reject = kernels.ready(kernels.no_bound), kernels.ready(kernels.no_rejection)
             if ahead is not None:
-                look = jitted(
-                    loops.lookahead, (state, observation), (ahead,), kernels.LOOK_SIGNATURE
-                )
+                eyes = (state, observation)
+                look = jitted(loops.lookahead, eyes, (ahead,), kernels.LOOK_SIGNATURE)
             if bounded:
-                bound = jitted(
-                    loops.transition_bound,
-                    (),
-                    (m.transition_logpdf_bound,),
-                    kernels.BOUND_SIGNATURE,
-                )
+                known = (m.transition_logpdf_bound,)
+                bound = jitted(loops.transition_bound, (), known, kernels.BOUND_SIGNATURE)
             if bounded and backward:
                 reject = jitted(loops.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE)
             pair = jitted(loops.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
             nothing = (kernels.ready(kernels.add_nothing_first), kernels.ready(kernels.add_nothing))
-            return Compiled(
-                first, later, ahead is not None, bounded, look, pair, bound, reject, *nothing
-            )
+            back = (look, pair, bound, reject, *nothing)
+            return Compiled(first, later, ahead is not None, bounded, *back)
         except _numba_errors() as error:
             raise _explained(model, proposal, y_vector, error) from None
 
@@ -162,17 +148,26 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
             raise _explained(model, None, y_vector, error) from None
 
 
-def compiled_functional(
-    model: StateSpaceModel, functional: Any, initial_functional: Any, n_steps: int
-) -> tuple[Any, Any, int, bool, list[str] | None]:
-    """Loops that add a functional up, the number of sums, whether it is a plain float, names."""
-    from . import kernels
-
+def check_functional(functional: Any, initial_functional: Any) -> None:
+    """Whether both are what can be summed at all, before anything is compiled."""
     if isinstance(functional, Functional):
         if initial_functional is not None:
             raise ValueError(
                 "initial_functional: a ready functional has its own; expected None with it"
             )
+        return
+    check_function("functional", functional, ("x_prev", "x", "t"))
+    if initial_functional is not None:
+        check_function("initial_functional", initial_functional, ("x",))
+
+
+def compiled_functional(
+    model: StateSpaceModel, functional: Any, initial_functional: Any, n_steps: int
+) -> Added:
+    """A functional for the kernels."""
+    from . import kernels
+
+    if isinstance(functional, Functional):
         size = functional.size(n_steps, model.dim)
         with _LOCK:
             first = jitted(
@@ -181,10 +176,7 @@ def compiled_functional(
             loop = loops.add_by_time if functional.per_time else loops.add_components
             add = jitted(loop, (), (functional.term,), kernels.ADD_SIGNATURE)
         scalar = size == 1 and not functional.per_time
-        return first, add, size, scalar, functional.names(n_steps, model.dim)
-    check_function("functional", functional, ("x_prev", "x", "t"))
-    if initial_functional is not None:
-        check_function("initial_functional", initial_functional, ("x",))
+        return Added(first, add, size, scalar, functional.names(n_steps, model.dim))
     rng = np.random.default_rng(0)
     theta = model.theta.copy()
     x0 = _as_state(model, model.initial_sample(rng, theta))
@@ -203,25 +195,17 @@ def compiled_functional(
             )
     state = loops.scalar_row if model.state_dim is None else kernels.vector_row
     scalar = values.ndim == 0
+    frame = (state, loops.plus_scalar if scalar else loops.plus_vector)
     with _LOCK:
         try:
-            add = jitted(
-                loops.add_scalar if scalar else loops.add_vector,
-                (state,),
-                (functional,),
-                kernels.ADD_SIGNATURE,
-            )
+            add = jitted(loops.add_own, frame, (functional,), kernels.ADD_SIGNATURE)
             first = kernels.ready(kernels.add_nothing_first)
             if initial_functional is not None:
-                first = jitted(
-                    loops.add_scalar_first if scalar else loops.add_vector_first,
-                    (state,),
-                    (initial_functional,),
-                    kernels.ADD_FIRST_SIGNATURE,
-                )
+                own, kind = (initial_functional,), kernels.ADD_FIRST_SIGNATURE
+                first = jitted(loops.add_own_first, frame, own, kind)
         except _numba_errors() as error:
             raise ModelError(f"functional: numba can't compile it{_reason(error)}") from None
-    return first, add, values.size, scalar, None
+    return Added(first, add, values.size, scalar, None)
 
 
 def _summand(name: str, function: Any, *arguments: Any) -> Array:
@@ -393,18 +377,7 @@ def _explained(
     x = types.float64 if model.state_dim is None else vector
     y = vector if y_vector else types.float64
     kinds = {"rng": types.npy_rng, "theta": vector, "x": x, "x_prev": x, "y": y, "t": types.int64}
-    candidates = [
-        (name, getattr(model, name), arguments)
-        for name, (arguments, _) in ARGUMENTS.items()
-        if name != "observation_sample" and getattr(model, name) is not None
-    ]
-    if proposal is not None:
-        candidates += [
-            (f"proposal.{name}", getattr(proposal, name), arguments)
-            for name, arguments in PROPOSAL_ARGUMENTS.items()
-            if getattr(proposal, name) is not None
-        ]
-    for name, function, arguments in candidates:
+    for name, (function, arguments) in functions_of(model, proposal).items():
         signature = tuple(kinds[a] for a in arguments)
         dispatcher: Any = numba.njit(nogil=True)(_registered(python_of(function)))
         try:

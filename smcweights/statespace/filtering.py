@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, flag, one_of
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import open_run
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from ..weights import log_mean_exp, log_mean_normal
 from .cloud import Cloud
 from .compilation import compiled
 from .model import Proposal, StateSpaceModel
-from .series import Series, arrived, checked_series
+from .series import Series, arrived, checked_series, side_by_side
 
 Array = NDArray[np.float64]
 FEW_ANCESTORS = 20  # of time 0, below which their spread says little about an error
@@ -189,41 +188,24 @@ def particle_filter(
     ((50,), True)
     """
     began = time.perf_counter()
-    series = checked_series(
-        model,
-        y,
-        n_particles,
-        theta=theta,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        proposal=proposal,
-    )
+    series = checked_series(model, y, n_particles, theta, resampling, ess_threshold, proposal)
     repeats, store = count("repeats", repeats), flag("store", store)
     root = seed_sequence(seed)
     series.functions(backward=False)
-    with open_run(
-        partial(_filtered, series, store, describe(root)),
-        executor=executor,
-        progress=progress,
-        seed=root,
-        total=repeats,
-        unit="filters",
-        description="particle_filter",
-    ) as run:
-        runs = run.map("filters", [(r,) for r in range(repeats)])
+    job, jobs = partial(_filtered, series, store, describe(root)), [(r,) for r in range(repeats)]
+    runs = side_by_side(job, jobs, "particle_filter", "filters", root, executor, progress)
     first = runs[0]
-    cautions = small_samples(first["ess"])
     if repeats == 1:
         error, freedom, diagnostics, more = _from_genealogy(
             first["roots"], first["weights"], series, len(series.rows)
         )
         value = float(first["increments"].sum())
-        cautions += more
     else:
         value, error, diagnostics, more = _from_repeats(np.array([r["increments"] for r in runs]))
         freedom = float(repeats - 1)
-        cautions += more
+    cautions = small_samples(first["ess"]) + more
     tell("particle_filter", cautions)
+    arguments = series.arguments(repeats=repeats)
     estimate = Estimate(
         value,
         error**2,
@@ -236,24 +218,15 @@ def particle_filter(
             "evaluations": series.n * len(series.rows) * repeats,
             "seconds": time.perf_counter() - began,
         },
-        provenance=provenance(
-            "particle_filter", root, series.arguments(repeats=repeats), series.rows
-        ),
+        provenance=provenance("particle_filter", root, arguments, series.rows),
     )
-    dim = series.model.dim
-    return FilterResult(
-        estimate,
-        series.shaped(first["moments"][:, :dim]),
-        series.shaped(first["moments"][:, dim:]),
-        first["ess"],
-        first["increments"],
-        series.shaped(first["x"]) if store else None,
-        first["log_w"] if store else None,
-        first["ancestors"] if store else None,
-        series.model,
-        series.y,
-        root,
-    )
+    means, variances = (series.shaped(part) for part in np.hsplit(first["moments"], 2))
+    found = FilterResult(estimate, means, variances, first["ess"], first["increments"])
+    found = replace(found, model=series.model, y=series.y, root=root)
+    if store:
+        x, log_w, ancestors = (first[name] for name in ("x", "log_w", "ancestors"))
+        found = replace(found, particles=series.shaped(x), log_weights=log_w, ancestors=ancestors)
+    return found
 
 
 def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict[str, Any]:
@@ -411,13 +384,7 @@ class OnlineFilter:
         seed: Any = None,
     ) -> None:
         self._series = checked_series(
-            model,
-            [0.0],
-            n_particles,
-            theta=theta,
-            resampling=resampling,
-            ess_threshold=ess_threshold,
-            proposal=proposal,
+            model, [0.0], n_particles, theta, resampling, ess_threshold, proposal
         )
         # once: what stands in provenance at every time is dear to find
         self._arguments = described(self._series.arguments())
@@ -481,19 +448,11 @@ class OnlineFilter:
             cost={"evaluations": series.n * self.t, "seconds": self._seconds},
             provenance=provenance("OnlineFilter", self._root, self._arguments),
         )
-        now, dim, shaped = (self.t - 1) % 2, series.model.dim, series.shaped
+        now = (self.t - 1) % 2
         x, log_w = (array[now : now + 1].copy() for array in cloud.particles[:2])
-        return FilterResult(
-            estimate,
-            shaped(moments[:, :dim]),
-            shaped(moments[:, dim:]),
-            ess,
-            increments,
-            shaped(x),
-            log_w,
-            model=series.model,
-            root=self._root,
-        )
+        means, variances, x = map(series.shaped, (*np.hsplit(moments, 2), x))
+        found = (estimate, means, variances, ess, increments, x, log_w)
+        return FilterResult(*found, model=series.model, root=self._root)
 
 
 def backward_simulation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,31 +41,7 @@ class Functional:
         return [f"{name}[{k // dim}, {k % dim}]" for k in range(size)]
 
 
-def _nothing(x):
-    return 0.0
-
-
-def _state(x):
-    return x
-
-
-def _square(x):
-    return x**2
-
-
-def _state_now(x_prev, x):
-    return x
-
-
-def _square_now(x_prev, x):
-    return x**2
-
-
-def _product(x_prev, x):
-    return x_prev * x
-
-
-sum_of_states = Functional("x", _state, _state_now)
-sum_of_squares = Functional("x^2", _square, _square_now)
-sum_of_products = Functional("x_prev x", _nothing, _product)
-states = Functional("x", _state, _state_now, per_time=True)
+sum_of_states = Functional("x", lambda x: x, lambda x_prev, x: x)
+sum_of_squares = Functional("x^2", lambda x: x**2, lambda x_prev, x: x**2)
+sum_of_products = Functional("x_prev x", lambda x: 0.0, lambda x_prev, x: x_prev * x)
+states = replace(sum_of_states, per_time=True)

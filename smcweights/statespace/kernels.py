@@ -944,7 +944,7 @@ def fill_coupled(weights, other, common, rest, other_rest):
         common[i], rest[i], other_rest[i] = a, b, c
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def forward_coupled(
     start, move, rng, moves, other_moves, told, other_path, particles, other, status
 ):
@@ -981,7 +981,7 @@ def forward_coupled(
     return FINE
 
 
-@njit(cache=True, nogil=True)
+@njit(inline="always")
 def paths_coupled(pair, rng, told, other_path, particles, other, status):
     """The next two paths, by backward draws that are equal as often as can be."""
     _, theta, _, _, path = told

@@ -210,45 +210,32 @@ def path_density(
     return log_density
 
 
-def add_scalar(state, functional):
-    """Add a functional that returns a float."""
+def plus_scalar(out, k, value):
+    """Add a float to row k."""
+    out[k, 0] += float(value)
+
+
+def plus_vector(out, k, values):
+    """Add several numbers to row k."""
+    for j in range(out.shape[1]):
+        out[k, j] += float(values[j])
+
+
+def add_own(state, plus, functional):
+    """Add a functional of the user's."""
 
     def add(x_prev, prev, x, i, y, row, t, theta, out, k):
-        out[k, 0] += float(functional(state(x_prev, prev), state(x, i), t))
+        plus(out, k, functional(state(x_prev, prev), state(x, i), t))
         return 0
 
     return add
 
 
-def add_vector(state, functional):
-    """Add a functional that returns several numbers."""
-
-    def add(x_prev, prev, x, i, y, row, t, theta, out, k):
-        values = functional(state(x_prev, prev), state(x, i), t)
-        for j in range(out.shape[1]):
-            out[k, j] += float(values[j])
-        return 0
-
-    return add
-
-
-def add_scalar_first(state, functional):
-    """Add an initial functional that returns a float."""
+def add_own_first(state, plus, functional):
+    """Add an initial functional of the user's."""
 
     def add_first(x, i, y, row, theta, out, k):
-        out[k, 0] += float(functional(state(x, i)))
-        return 0
-
-    return add_first
-
-
-def add_vector_first(state, functional):
-    """Add an initial functional that returns several numbers."""
-
-    def add_first(x, i, y, row, theta, out, k):
-        values = functional(state(x, i))
-        for j in range(out.shape[1]):
-            out[k, j] += float(values[j])
+        plus(out, k, functional(state(x, i)))
         return 0
 
     return add_first

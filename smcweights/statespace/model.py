@@ -316,9 +316,15 @@ def checkpointed(arguments: dict[str, Any], rows: Array | None = None) -> dict[s
     return found if rows is None else {**found, "y": digest(rows)}
 
 
-def proposal_parts(proposal: Proposal | None) -> list[Any]:
-    """The functions of a proposal, for a digest."""
-    return [getattr(proposal, name, None) for name in PROPOSAL_ARGUMENTS]
+def functions_of(
+    model: StateSpaceModel, proposal: Proposal | None = None
+) -> dict[str, tuple[Callable[..., Any], tuple[str, ...]]]:
+    """The functions that are compiled, with the names of their arguments."""
+    found = {name: (getattr(model, name), own) for name, (own, _) in ARGUMENTS.items()}
+    del found["observation_sample"]
+    for name, own in PROPOSAL_ARGUMENTS.items():
+        found[f"proposal.{name}"] = (getattr(proposal, name, None), own)
+    return {name: part for name, part in found.items() if part[0] is not None}
 
 
 def check_function(name: str, function: Any, arguments: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ The densities are written in NumPy without writing into arrays, so that JAX can 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ class _Functions(NamedTuple):
     transition_logpdf: Callable[..., Any]
     observation_logpdf: Callable[..., Any]
     transition_logpdf_bound: Callable[..., Any]
-    observation_sample: Callable[..., Any]
+    observation_sample: Callable[..., Any] | None
 
 
 def _log_normal(rest, variance):
@@ -40,44 +40,63 @@ def _log_normal_scaled(rest, scale):
     return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
 
 
-def _gaussian_initial_sample(rng, theta):
-    return theta[4] + np.sqrt(theta[5]) * rng.standard_normal()
+def _with_noise(first, now, seen, places, variances) -> _Functions:
+    """Floats around three centres, which ``first(theta)``, ``now(x_prev, t, theta)`` and
+    ``seen(x, theta)`` say; theta has the sizes of their noise at the places.
+    """
+    of_first, of_now, of_seen = places
+    log_density = _log_normal if variances else _log_normal_scaled
+
+    def noise(rng, size):
+        return (np.sqrt(size) if variances else size) * rng.standard_normal()
+
+    def initial_sample(rng, theta):
+        return first(theta) + noise(rng, theta[of_first])
+
+    def initial_logpdf(x, theta):
+        return log_density(x - first(theta), theta[of_first])
+
+    def transition_sample(rng, x_prev, t, theta):
+        return now(x_prev, t, theta) + noise(rng, theta[of_now])
+
+    def transition_logpdf(x_prev, x, t, theta):
+        return log_density(x - now(x_prev, t, theta), theta[of_now])
+
+    def observation_logpdf(y, x, t, theta):
+        return log_density(y - seen(x, theta), theta[of_seen])
+
+    def bound(t, theta):
+        return log_density(0.0, theta[of_now])
+
+    def observation_sample(rng, x, t, theta):
+        return seen(x, theta) + noise(rng, theta[of_seen])
+
+    transition = (transition_sample, transition_logpdf)
+    last = (observation_logpdf, bound, observation_sample)
+    return _Functions(initial_sample, initial_logpdf, *transition, *last)
 
 
-def _gaussian_initial_logpdf(x, theta):
-    return _log_normal(x - theta[4], theta[5])
+def _checked(given: dict[str, Any], transforms: Sequence[str]) -> list[float]:
+    """Numbers that live where their transforms say."""
+    ends = {"log": (0.0,), "atanh": (-1.0, 1.0)}
+    return [
+        number(name, value, *ends.get(kind, ()))
+        for (name, value), kind in zip(given.items(), transforms, strict=True)
+    ]
 
 
-def _linear_transition_sample(rng, x_prev, t, theta):
-    return theta[0] * x_prev + np.sqrt(theta[1]) * rng.standard_normal()
-
-
-def _linear_transition_logpdf(x_prev, x, t, theta):
-    return _log_normal(x - theta[0] * x_prev, theta[1])
-
-
-def _linear_transition_bound(t, theta):
-    return _log_normal(0.0, theta[1])
-
-
-def _linear_observation_sample(rng, x, t, theta):
-    return theta[2] * x + np.sqrt(theta[3]) * rng.standard_normal()
-
-
-def _linear_observation_logpdf(y, x, t, theta):
-    return _log_normal(y - theta[2] * x, theta[3])
+_LINEAR = _with_noise(
+    lambda theta: theta[4],
+    lambda x_prev, t, theta: theta[0] * x_prev,
+    lambda x, theta: theta[2] * x,
+    (5, 1, 3),
+    variances=True,
+)
 
 
 def _scalar_system(theta):
-    a, q, h, r, m, p = theta
-    return (
-        np.array([[a]]),
-        np.array([[q]]),
-        np.array([[h]]),
-        np.array([[r]]),
-        np.array([m]),
-        np.array([[p]]),
-    )
+    a, q, h, r, m, p = theta[:, None, None]
+    return a, q, h, r, m[0], p
 
 
 def linear_gaussian(
@@ -132,34 +151,24 @@ def linear_gaussian(
         "observation_covariance": observation_covariance,
     }
     if all(np.ndim(value) == 0 for value in given.values()):
-        a = number("transition_matrix", transition_matrix)
-        q = number("transition_covariance", transition_covariance, 0)
-        if initial_covariance is None and not abs(a) < 1:
-            raise ValueError(
-                f"initial_covariance: missing, and transition_matrix {a} has no stationary law; "
-                "expected a variance for x_0"
-            )
-        theta = [
-            a,
-            q,
-            number("observation_matrix", observation_matrix),
-            number("observation_covariance", observation_covariance, 0),
-            0.0 if initial_mean is None else number("initial_mean", initial_mean),
-            q / (1 - a * a)
-            if initial_covariance is None
-            else number("initial_covariance", initial_covariance, 0),
-        ]
+        transforms = ("identity", "log", "identity", "log", "identity", "log")
+        a, q, h, r = _checked(given, transforms[:4])
+        if initial_covariance is None:
+            if not abs(a) < 1:
+                raise ValueError(
+                    f"initial_covariance: missing, and transition_matrix {a} has no stationary "
+                    "law; expected a variance for x_0"
+                )
+            initial_covariance = q / (1 - a * a)
+        first = {
+            "initial_mean": 0.0 if initial_mean is None else initial_mean,
+            "initial_covariance": initial_covariance,
+        }
         return StateSpaceModel(
-            _gaussian_initial_sample,
-            _gaussian_initial_logpdf,
-            _linear_transition_sample,
-            _linear_transition_logpdf,
-            _linear_observation_logpdf,
-            _linear_transition_bound,
-            _linear_observation_sample,
-            theta=theta,
-            theta_names=(*given, "initial_mean", "initial_covariance"),
-            transforms=("identity", "log", "identity", "log", "identity", "log"),
+            *_LINEAR,
+            theta=[a, q, h, r, *_checked(first, transforms[4:])],
+            theta_names=(*given, *first),
+            transforms=transforms,
             exact=Exact("linear_gaussian", _scalar_system),
         )
     return _matrix_gaussian(given, initial_mean, initial_covariance)
@@ -283,14 +292,9 @@ def _matrix_functions(
 
     sample, logpdf = _matrix_initial(d, i_m, i_c, plain_c)
     observation_sample, observation_logpdf = _matrix_observation(d, p, i_h, i_r, plain_r)
+    transition = (transition_sample, transition_logpdf)
     functions = _Functions(
-        sample,
-        logpdf,
-        transition_sample,
-        transition_logpdf,
-        observation_logpdf,
-        bound,
-        observation_sample,
+        sample, logpdf, *transition, observation_logpdf, bound, observation_sample
     )
     return functions, transition_into, Exact("linear_gaussian", system)
 
@@ -439,25 +443,27 @@ def _volatility_initial_logpdf(x, theta):
     return _log_normal(x, theta[1] ** 2 / (1 - theta[0] ** 2))
 
 
-def _volatility_transition_sample(rng, x_prev, t, theta):
-    return theta[0] * x_prev + theta[1] * rng.standard_normal()
-
-
-def _volatility_transition_logpdf(x_prev, x, t, theta):
-    return _log_normal_scaled(x - theta[0] * x_prev, theta[1])
-
-
-def _volatility_transition_bound(t, theta):
-    return _log_normal_scaled(0.0, theta[1])
+def _volatility_observation_logpdf(y, x, t, theta):
+    z = y / theta[2]
+    return -0.5 * (z * z * np.exp(-x) + x + _LOG_2_PI) - np.log(theta[2])
 
 
 def _volatility_observation_sample(rng, x, t, theta):
     return theta[2] * np.exp(0.5 * x) * rng.standard_normal()
 
 
-def _volatility_observation_logpdf(y, x, t, theta):
-    z = y / theta[2]
-    return -0.5 * (z * z * np.exp(-x) + x + _LOG_2_PI) - np.log(theta[2])
+_VOLATILITY = _with_noise(
+    lambda theta: 0.0,
+    lambda x_prev, t, theta: theta[0] * x_prev,
+    lambda x, theta: 0.0,
+    (1, 1, 2),
+    variances=False,
+)._replace(
+    initial_sample=_volatility_initial_sample,
+    initial_logpdf=_volatility_initial_logpdf,
+    observation_logpdf=_volatility_observation_logpdf,
+    observation_sample=_volatility_observation_sample,
+)
 
 
 def stochastic_volatility(
@@ -514,30 +520,24 @@ def stochastic_volatility(
     >>> stochastic_volatility(0.95, 0.25, 0.6, leverage=-0.5, returns=y).theta_names
     ('persistence', 'volatility', 'scale', 'leverage')
     """
-    theta = [
-        number("persistence", persistence, -1, 1),
-        number("volatility", volatility, 0),
-        number("scale", scale, 0),
-    ]
-    if leverage is not None and returns is not None:
-        return _volatility_with_leverage(returns, [*theta, number("leverage", leverage, -1, 1)])
-    if leverage is not None or returns is not None:
+    given = {"persistence": persistence, "volatility": volatility, "scale": scale}
+    transforms: tuple[str, ...] = ("atanh", "log", "log")
+    if (leverage is None) != (returns is None):
         raise ValueError("leverage: got only one of leverage and returns; expected both or none")
+    functions, known = _VOLATILITY, None
+    if leverage is not None and returns is not None:
+        given, transforms = {**given, "leverage": leverage}, (*transforms, "atanh")
+        functions, known = _with_leverage(returns)
     return StateSpaceModel(
-        _volatility_initial_sample,
-        _volatility_initial_logpdf,
-        _volatility_transition_sample,
-        _volatility_transition_logpdf,
-        _volatility_observation_logpdf,
-        _volatility_transition_bound,
-        _volatility_observation_sample,
-        theta=theta,
-        theta_names=("persistence", "volatility", "scale"),
-        transforms=("atanh", "log", "log"),
+        *functions,
+        theta=_checked(given, transforms),
+        theta_names=tuple(given),
+        transforms=transforms,
+        series=known,
     )
 
 
-def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSpaceModel:
+def _with_leverage(returns: ArrayLike) -> tuple[_Functions, np.ndarray]:
     given = np.array(returns, dtype=np.float64)
     if given.ndim != 1 or given.size == 0 or np.isinf(given).any():
         raise ValueError(
@@ -564,25 +564,19 @@ def _volatility_with_leverage(returns: ArrayLike, theta: list[float]) -> StateSp
         return drift(x_prev, t, theta) + spread(t, theta) * rng.standard_normal()
 
     def transition_logpdf(x_prev, x, t, theta):
-        scale = spread(t, theta)
-        z = (x - drift(x_prev, t, theta)) / scale
-        return -0.5 * (z * z + _LOG_2_PI) - np.log(scale)
+        return _log_normal_scaled(x - drift(x_prev, t, theta), spread(t, theta))
 
     def transition_logpdf_bound(t, theta):
         return _log_normal_scaled(0.0, spread(t, theta))
 
-    return StateSpaceModel(
-        _volatility_initial_sample,
-        _volatility_initial_logpdf,
-        transition_sample,
-        transition_logpdf,
-        observation_logpdf,
-        transition_logpdf_bound,
-        theta=theta,
-        theta_names=("persistence", "volatility", "scale", "leverage"),
-        transforms=("atanh", "log", "log", "atanh"),
-        series=given,
+    functions = _VOLATILITY._replace(
+        transition_sample=transition_sample,
+        transition_logpdf=transition_logpdf,
+        observation_logpdf=observation_logpdf,
+        transition_logpdf_bound=transition_logpdf_bound,
+        observation_sample=None,
     )
+    return functions, given
 
 
 @cache
@@ -618,8 +612,7 @@ def _finite_functions(k: int) -> tuple[_Functions, Exact]:
 
     def observation_logpdf(y, x, t, theta):
         i = int(x)
-        z = (y - theta[means + i]) / theta[scales + i]
-        return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[scales + i])
+        return _log_normal_scaled(y - theta[means + i], theta[scales + i])
 
     def observation_sample(rng, x, t, theta):
         i = int(x)
@@ -629,15 +622,8 @@ def _finite_functions(k: int) -> tuple[_Functions, Exact]:
         first, matrix, centres, spreads = np.split(theta, [k, means, scales])
         return first, matrix.reshape(k, k), centres, spreads
 
-    functions = _Functions(
-        initial_sample,
-        initial_logpdf,
-        transition_sample,
-        transition_logpdf,
-        observation_logpdf,
-        transition_logpdf_bound,
-        observation_sample,
-    )
+    first = (initial_sample, initial_logpdf, transition_sample, transition_logpdf)
+    functions = _Functions(*first, observation_logpdf, transition_logpdf_bound, observation_sample)
     return functions, Exact("finite_hmm", system)
 
 
@@ -707,36 +693,13 @@ def finite_hmm(
     )
 
 
-def _growth(x, t):
-    return 0.5 * x + 25.0 * x / (1.0 + x**2) + 8.0 * np.cos(1.2 * t)
-
-
-def _growth_initial_sample(rng, theta):
-    return np.sqrt(theta[2]) * rng.standard_normal()
-
-
-def _growth_initial_logpdf(x, theta):
-    return _log_normal(x, theta[2])
-
-
-def _growth_transition_sample(rng, x_prev, t, theta):
-    return _growth(x_prev, t) + np.sqrt(theta[0]) * rng.standard_normal()
-
-
-def _growth_transition_logpdf(x_prev, x, t, theta):
-    return _log_normal(x - _growth(x_prev, t), theta[0])
-
-
-def _growth_transition_bound(t, theta):
-    return _log_normal(0.0, theta[0])
-
-
-def _growth_observation_sample(rng, x, t, theta):
-    return x**2 / 20.0 + np.sqrt(theta[1]) * rng.standard_normal()
-
-
-def _growth_observation_logpdf(y, x, t, theta):
-    return _log_normal(y - x**2 / 20.0, theta[1])
+_GROWTH = _with_noise(
+    lambda theta: 0.0,
+    lambda x, t, theta: 0.5 * x + 25.0 * x / (1.0 + x**2) + 8.0 * np.cos(1.2 * t),
+    lambda x, theta: x**2 / 20.0,
+    (2, 0, 1),
+    variances=True,
+)
 
 
 def nonlinear_growth(
@@ -769,52 +732,24 @@ def nonlinear_growth(
     >>> nonlinear_growth().theta_names
     ('transition_variance', 'observation_variance', 'initial_variance')
     """
-    names = ("transition_variance", "observation_variance", "initial_variance")
-    values = (transition_variance, observation_variance, initial_variance)
+    given = {
+        "transition_variance": transition_variance,
+        "observation_variance": observation_variance,
+        "initial_variance": initial_variance,
+    }
+    kinds = ("log",) * 3
     return StateSpaceModel(
-        _growth_initial_sample,
-        _growth_initial_logpdf,
-        _growth_transition_sample,
-        _growth_transition_logpdf,
-        _growth_observation_logpdf,
-        _growth_transition_bound,
-        _growth_observation_sample,
-        theta=[number(name, value, 0) for name, value in zip(names, values, strict=True)],
-        theta_names=names,
-        transforms=("log", "log", "log"),
+        *_GROWTH, theta=_checked(given, kinds), theta_names=tuple(given), transforms=kinds
     )
 
 
-def _population(x, theta):
-    return x + theta[0] - theta[1] * np.exp(theta[2] * x)
-
-
-def _population_initial_sample(rng, theta):
-    return theta[5] + theta[6] * rng.standard_normal()
-
-
-def _population_initial_logpdf(x, theta):
-    return _log_normal_scaled(x - theta[5], theta[6])
-
-
-def _population_transition_sample(rng, x_prev, t, theta):
-    return _population(x_prev, theta) + theta[3] * rng.standard_normal()
-
-
-def _population_transition_logpdf(x_prev, x, t, theta):
-    return _log_normal_scaled(x - _population(x_prev, theta), theta[3])
-
-
-def _population_transition_bound(t, theta):
-    return _log_normal_scaled(0.0, theta[3])
-
-
-def _population_observation_sample(rng, x, t, theta):
-    return x + theta[4] * rng.standard_normal()
-
-
-def _population_observation_logpdf(y, x, t, theta):
-    return _log_normal_scaled(y - x, theta[4])
+_POPULATION = _with_noise(
+    lambda theta: theta[5],
+    lambda x, t, theta: x + theta[0] - theta[1] * np.exp(theta[2] * x),
+    lambda x, theta: x,
+    (6, 3, 4),
+    variances=False,
+)
 
 
 def theta_logistic(
@@ -856,26 +791,18 @@ def theta_logistic(
     >>> theta_logistic(0.15, 0.12, 0.1, 0.5, 0.3).simulate(3, seed=1)[1].shape
     (3,)
     """  # noqa: E501
-    theta = {
-        "growth": number("growth", growth),
-        "density": number("density", density),
-        "shape": number("shape", shape),
-        "process_scale": number("process_scale", process_scale, 0),
-        "observation_scale": number("observation_scale", observation_scale, 0),
-        "initial_mean": number("initial_mean", initial_mean),
-        "initial_scale": number("initial_scale", initial_scale, 0),
+    given = {
+        "growth": growth,
+        "density": density,
+        "shape": shape,
+        "process_scale": process_scale,
+        "observation_scale": observation_scale,
+        "initial_mean": initial_mean,
+        "initial_scale": initial_scale,
     }
+    kinds = ("identity", "identity", "identity", "log", "log", "identity", "log")
     return StateSpaceModel(
-        _population_initial_sample,
-        _population_initial_logpdf,
-        _population_transition_sample,
-        _population_transition_logpdf,
-        _population_observation_logpdf,
-        _population_transition_bound,
-        _population_observation_sample,
-        theta=list(theta.values()),
-        theta_names=tuple(theta),
-        transforms=("identity", "identity", "identity", "log", "log", "identity", "log"),
+        *_POPULATION, theta=_checked(given, kinds), theta_names=tuple(given), transforms=kinds
     )
 
 
@@ -920,18 +847,19 @@ def lorenz96(
     (3, 5)
     """
     d = count("dimension", dimension, 4)
-    theta = {
-        "forcing": number("forcing", forcing),
-        "step": number("step", step, 0),
-        "transition_scale": number("transition_scale", transition_scale, 0),
-        "observation_scale": number("observation_scale", observation_scale, 0),
-        "initial_scale": number("initial_scale", initial_scale, 0),
+    given = {
+        "forcing": forcing,
+        "step": step,
+        "transition_scale": transition_scale,
+        "observation_scale": observation_scale,
+        "initial_scale": initial_scale,
     }
+    kinds = ("identity", "log", "log", "log", "log")
     return StateSpaceModel(
         *_ring_functions(d),
-        theta=list(theta.values()),
-        theta_names=tuple(theta),
-        transforms=("identity", "log", "log", "log", "log"),
+        theta=_checked(given, kinds),
+        theta_names=tuple(given),
+        transforms=kinds,
         state_dim=d,
     )
 
@@ -985,15 +913,8 @@ def _ring_functions(d: int) -> _Functions:
             y[j] = x[j] + theta[3] * rng.standard_normal()
         return y
 
-    return _Functions(
-        initial_sample,
-        initial_logpdf,
-        transition_sample,
-        transition_logpdf,
-        observation_logpdf,
-        transition_logpdf_bound,
-        observation_sample,
-    )
+    first = (initial_sample, initial_logpdf, transition_sample, transition_logpdf)
+    return _Functions(*first, observation_logpdf, transition_logpdf_bound, observation_sample)
 
 
 def _bearings_initial_sample(rng, theta):
@@ -1043,8 +964,7 @@ def _bearings_observation_sample(rng, x, t, theta):
 
 def _bearings_observation_logpdf(y, x, t, theta):
     turn = y - np.arctan2(x[1], x[0])
-    z = np.arctan2(np.sin(turn), np.cos(turn)) / theta[2]
-    return -0.5 * (z * z + _LOG_2_PI) - np.log(theta[2])
+    return _log_normal_scaled(np.arctan2(np.sin(turn), np.cos(turn)), theta[2])
 
 
 def bearings_only(
@@ -1094,11 +1014,7 @@ def bearings_only(
             f"initial_mean, initial_scale: got {mean} and {scale}; expected four numbers each, "
             "positive scales"
         )
-    first = [
-        number("step", step, 0),
-        number("acceleration", acceleration, 0),
-        number("bearing_scale", bearing_scale, 0),
-    ]
+    given = {"step": step, "acceleration": acceleration, "bearing_scale": bearing_scale}
     return StateSpaceModel(
         _bearings_initial_sample,
         _bearings_initial_logpdf,
@@ -1107,7 +1023,7 @@ def bearings_only(
         _bearings_observation_logpdf,
         _bearings_transition_bound,
         _bearings_observation_sample,
-        theta=np.concatenate([first, mean, scale]),
+        theta=np.concatenate([_checked(given, ("log",) * 3), mean, scale]),
         transforms=("log",) * 3 + ("identity",) * 4 + ("log",) * 4,
         state_dim=4,
     )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, names_of
+from ..arguments import count
 from ..cautions import tell
 from ..estimate import Estimate
 from ..execution import open_run
@@ -23,7 +23,6 @@ from ..stopping import Precision, stopping_rule
 from .chains import (
     Job,
     Stretch,
-    Sums,
     default_burn_in,
     estimate_from_chains,
     first_stage,
@@ -35,11 +34,10 @@ from .chains import (
     sweeps_dropped,
     verdict,
 )
-from .compilation import compiled_functional
 from .functionals import Functional
 from .model import Proposal, StateSpaceModel, checkpointed
 from .series import Series, checked_series
-from .smoothing import backward_method, functional_error
+from .smoothing import Sums, functional_error
 
 Array = NDArray[np.float64]
 LEAST_SWEEPS = 20  # that a number of particles must leave to be recommended
@@ -78,14 +76,12 @@ def parisian_particle_gibbs(
     its error that of the means of independent chains.
 
     What it buys is the BIAS and an interval that holds, not mean square error: one user with one
-    budget gets a smaller error from a single large `paris`. Measured on a linear Gaussian series
-    of 100 times (``benchmarks/statespace.py bias``): PaRIS with 50 particles is off by -19, of
-    1005, however many runs are averaged; sweeps of the same size are off by -7, -2 and 0 (+- 1)
-    after 1, 2 and 3 of them, with 10 particles by -98 at first and -9 after 8. But 2,000 particles
-    in all leave a root mean square error of 4.6 in one run of PaRIS, of 5.3 in 40 sweeps of 50
-    without burn-in (bias -0.5 +- 0.3), and of 5.9 and 7.1 where a quarter or half of them is
-    dropped. So take chains where bias would not average out: in parallel, in gradients of a
-    likelihood that are followed, for an interval, or where memory holds N particles only.
+    budget gets a smaller error from a single large `paris` (``benchmarks/statespace.py bias``: of
+    1005, PaRIS with 50 particles is off by -19 however many runs are averaged, sweeps of the same
+    size by -7, -2 and 0 (+- 1) after 1, 2 and 3 of them; but 2,000 particles in all leave a root
+    mean square error of 4.6 in one run of PaRIS, of 5.3 to 7.1 in 40 sweeps). So take chains where
+    bias would not average out: in parallel, in gradients of a likelihood that are followed, for an
+    interval, or where memory holds N particles only.
 
     Few particles and many sweeps, or many and few, cost the same; below some 50 particles the
     chain mixes slowly, and beyond some hundred the starting bias is small anyway. The number that
@@ -93,25 +89,18 @@ def parisian_particle_gibbs(
 
     States of several components need a proposal sooner than more particles. Where few particles
     come near an observation (a smallest effective sample size of 1) some states change in one
-    sweep out of ten only, and the chains agree with each other before they have left their start.
-    In a linear Gaussian model of 5 components, all observed with noise as large as their own
-    (T = 100, N = 100, 30 sweeps, 16 runs), intervals cover 38 to 100 % by component, and all runs
-    warn; with particles drawn given the observation they cover 88 to 100 %, a quarter of the runs
-    warn, and the estimates spread two to four times less.
+    sweep out of ten only, and the chains agree with each other before they have left their start:
+    such runs warn.
 
     Parameters
     ----------
     model : StateSpaceModel
-    y : array_like, shape (T,) or (T, p)
-        Observations; a row of NaNs is missing.
-    functional : callable or one of `smcweights.functionals`
-        (x_prev, x, t) -> float or (J,): the terms of t = 1 ... T-1; compiled by numba.
+    y, functional, initial_functional, theta, backward, names
+        As for `paris`.
     n_particles : int, at least 2
     budget : int, at least 4
         Sweeps of each chain after its start, burn-in included. Particle moves in all:
         chains (budget + 1) n_particles T.
-    initial_functional : callable, optional
-        (x) -> the same shape: the term of t = 0, default 0.
     precision : Precision, optional
         Instead of a budget; its `max_budget` counts the sweeps of one chain.
     burn_in : int or "auto"
@@ -124,21 +113,12 @@ def parisian_particle_gibbs(
     initial_path : array_like, shape (T,) or (T, d), or (chains, T) or (chains, T, d), optional
         Where chains start instead of PaRIS: ``diagnostics["paths"]`` of an earlier run continues
         it.
-    theta : array_like, optional
-        Parameters other than the model's own.
     resampling : {"systematic", "stratified", "multinomial"}
         Conditional version of the scheme.
-    ess_threshold : float, default 0.5
-    backward : {"auto", "rejection", "exact", "mcmc"}
-        As for `paris`.
-    proposal : Proposal, optional
-        Where particles are drawn from, or what they are resampled by, as for `particle_filter`; by
-        default the model's own transitions.
-    names : sequence of str, optional
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the chains run. The kernels release the GIL: "threads" is the natural choice.
-    progress : bool, optional
+    ess_threshold, proposal
+        As for `particle_filter`.
+    seed, executor, progress
+        As for `particle_filter`; chains run where the executor says.
     checkpoint : path, optional
         File that receives every chain's sweeps (with a precision, stage by stage); a later call
         with the same arguments goes on from there and gives the same numbers.
@@ -178,36 +158,17 @@ def parisian_particle_gibbs(
     (25, (20,))
     """
     began = time.perf_counter()
-    series = checked_series(
-        model,
-        y,
-        n_particles,
-        theta=theta,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        proposal=proposal,
-        schemes=CONDITIONAL_SCHEMES,
-    )
-    draws, chains = count("n_backward", n_backward), count("chains", chains, 2)
+    told = (theta, resampling, ess_threshold, proposal, CONDITIONAL_SCHEMES)
+    series = checked_series(model, y, n_particles, *told)
+    chains = count("chains", chains, 2)
     rule = stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule)
-    sums = Sums(functional, initial_functional, draws, backward_method(series.model, backward))
-    series.functions()
-    *_, size, scalar, own_names = compiled_functional(
-        series.model, functional, initial_functional, len(series.rows)
-    )
-    labels = own_names if names is None else names_of(names, size)
+    sums = Sums(functional, initial_functional, count("n_backward", n_backward), backward)
+    added = sums.compiled(series)
+    labels = added.labels(names)
     paths = initial_paths(series, initial_path, chains)
-    arguments = series.arguments(
-        functional=functional,
-        initial_functional=initial_functional,
-        budget=budget,
-        burn_in=burn_in,
-        n_backward=draws,
-        chains=chains,
-        backward=backward,
-        precision=precision,
-    )
+    more = {"budget": budget, "burn_in": burn_in, "chains": chains, "precision": precision}
+    arguments = series.arguments(**sums._asdict(), **more)
     with open_run(
         partial(_chain, series, sums),
         executor=executor,
@@ -227,14 +188,13 @@ def parisian_particle_gibbs(
     if paths is None:
         start = np.concatenate([part.start for part in begun]).mean(axis=0)
         difference = start - found.means.mean(axis=0)
-        diagnostics["starting_bias"] = float(difference[0]) if scalar else difference
+        diagnostics["starting_bias"] = float(difference[0]) if added.scalar else difference
     tell("parisian_particle_gibbs", cautions)
     sweeps = chains * (found.done + (paths is None))
     cost = {"evaluations": sweeps * series.n * len(series.rows), "sweeps": found.done}
     source = made_by("parisian_particle_gibbs", run.root, arguments, series.rows, began, cost)
-    return estimate_from_chains(
-        found.means, scalar, names=labels, diagnostics=diagnostics, cautions=cautions, **source
-    )
+    source |= {"names": labels, "diagnostics": diagnostics, "cautions": cautions}
+    return estimate_from_chains(found.means, added.scalar, **source)
 
 
 class Begun(NamedTuple):
@@ -251,10 +211,10 @@ def _chain(series: Series, sums: Sums, job: Job) -> tuple[Stretch, Begun]:
     """Sweeps of one chain, which starts with PaRIS when it has no path yet."""
     from . import kernels
 
-    cloud, first = sums.cloud(series, job.generator("chain")), int(job.path is None)
+    cloud, first = sums.cloud(series, job.generator("chain"), kept=True), int(job.path is None)
     found = sweep(cloud, series.rows, job.path, first + job.sweeps, kernels.BY_BACKWARD)
     if not np.isfinite(found.means).all():
-        raise functional_error(sums.cloud(series, job.generator("chain")), series.rows)
+        raise functional_error(sums.cloud(series, job.generator("chain"), kept=True), series.rows)
     means, smallest = found.means[first + job.skip :], np.array(found.ess.min())
     stretch = Stretch(means, found.path, found.changes, found.moves, smallest)
     return stretch, Begun(found.means[:first], cloud.report.tally)
@@ -309,7 +269,7 @@ def recommend_particles(
     """
     budget, root = count("budget", budget), describe(seed_sequence(seed))
     series = checked_series(model, y, 2)
-    sums = Sums(functional, initial_functional, 2, backward_method(model, "auto"))
+    sums = Sums(functional, initial_functional, 2, "auto")
     found: dict[int, float] = {}
     unit = None
     for n in candidates:

@@ -14,14 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _compat
 from ..arguments import count, function, one_of
 from ..errors import ModelError
-from ..execution import open_run
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
 from .cloud import Cloud
 from .compilation import compiled_path_density
 from .model import StateSpaceModel
-from .series import Series, checked_series
+from .series import Series, checked_series, side_by_side
 
 Array = NDArray[np.float64]
 ParameterUpdate = Callable[[np.random.Generator, Array, Array, Array], ArrayLike]
@@ -95,15 +94,9 @@ def particle_gibbs(
     (4, 50, 20)
     """
     one_of("backward", backward, ("sampling", "ancestor", None))
-    series = checked_series(
-        model,
-        y,
-        n_particles,
-        theta=theta,
-        resampling=resampling,
-        ess_threshold=1.0 if backward == "ancestor" else ess_threshold,
-        schemes=CONDITIONAL_SCHEMES,
-    )
+    threshold = 1.0 if backward == "ancestor" else ess_threshold
+    told = (theta, resampling, threshold, None, CONDITIONAL_SCHEMES)
+    series = checked_series(model, y, n_particles, *told)
     if parameters is not None:
         function("parameters", parameters)
     kept, chains = count("n_sweeps", n_sweeps), count("chains", chains)
@@ -111,17 +104,9 @@ def particle_gibbs(
     series.functions()
     paths = initial_paths(series, initial_path, chains)
     root = seed_sequence(seed)
-    with open_run(
-        partial(_chain, series, backward, parameters, warm + kept, describe(root)),
-        executor=executor,
-        progress=progress,
-        seed=root,
-        total=chains,
-        unit="chains",
-        description="particle_gibbs",
-    ) as run:
-        jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
-        found = run.map("chains", jobs)
+    job = partial(_chain, series, backward, parameters, warm + kept, describe(root))
+    jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
+    found = side_by_side(job, jobs, "particle_gibbs", "chains", root, executor, progress)
     draws = Draws(*(np.array(parts) for parts in zip(*found, strict=True)))
     return _labelled(series, draws, warm, parameters is not None)
 
@@ -237,10 +222,10 @@ class random_walk_metropolis:
     Examples
     --------
     >>> from smcweights import models
-    >>> model = models.stochastic_volatility(0.9, 0.3)
-    >>> update = random_walk_metropolis(model, lambda theta: 0.0, [0.0, 0.05, 0.0])
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> update = random_walk_metropolis(model, lambda theta: 0.0, [0.05, 0, 0, 0, 0, 0])
     >>> update(np.random.default_rng(1), np.zeros(5), np.ones(5), model.theta).shape
-    (3,)
+    (6,)
     """
 
     def __init__(

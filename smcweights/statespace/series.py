@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, number, one_of
+from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
 from .model import Proposal, StateSpaceModel, observations
 from .trial import check_functions, check_series, check_time, tell_of_misses
 
 Array = NDArray[np.float64]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,6 @@ def checked_series(
     model: StateSpaceModel,
     y: ArrayLike,
     n_particles: int,
-    *,
     theta: ArrayLike | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
@@ -110,6 +113,28 @@ def checked_series(
     if len(rows) > 1:
         tell_of_misses(model, rows, vector)
     return Series(model, rows, vector, n, resampling, ess_threshold, proposal)
+
+
+def side_by_side(
+    job: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    name: str,
+    unit: str,
+    root: np.random.SeedSequence,
+    executor: Executor | str | None,
+    progress: bool | None,
+) -> list[Result]:
+    """What independent jobs leave, in their order."""
+    with open_run(
+        job,
+        executor=executor,
+        progress=progress,
+        seed=root,
+        total=len(jobs),
+        unit=unit,
+        description=name,
+    ) as run:
+        return run.map(unit, jobs)
 
 
 def arrived(series: Series, y: ArrayLike, t: int) -> Series:

@@ -22,19 +22,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, names_of, one_of
+from ..arguments import count, one_of
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
-from ..execution import open_run
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from .cloud import Cloud
-from .compilation import compiled_functional
+from .compilation import Added, check_functional, compiled_functional
 from .filtering import small_samples
 from .functionals import Functional
 from .model import StateSpaceModel
-from .series import Series, arrived, checked_series
+from .series import Series, arrived, checked_series, side_by_side
 
 Array = NDArray[np.float64]
 BACKWARD = ("auto", "rejection", "exact", "mcmc")
@@ -54,6 +53,36 @@ def backward_method(model: StateSpaceModel, method: str) -> int:
     if method == "auto":
         method = "rejection" if bounded else "mcmc"
     return {"exact": kernels.EXACT, "rejection": kernels.HYBRID, "mcmc": kernels.MCMC}[method]
+
+
+class Sums(NamedTuple):
+    """What PaRIS adds up, by how many backward draws, and how they are made."""
+
+    functional: Callable[..., ArrayLike] | Functional
+    initial_functional: Callable[..., ArrayLike] | None
+    n_backward: int
+    backward: str
+
+    def compiled(self, series: Series, *, stream: bool = False) -> Added:
+        """The functional compiled, after the model where that is no stream."""
+        check_functional(*self[:2])
+        backward_method(series.model, self.backward)
+        if not stream:
+            series.functions()
+        return compiled_functional(series.model, *self[:2], len(series.rows))
+
+    def cloud(self, series: Series, rng: np.random.Generator, *, kept: bool = False) -> Cloud:
+        """Particles that carry these sums; all times of the series are kept, or two."""
+        n_steps = len(series.rows)
+        return Cloud(
+            series,
+            rng,
+            depth=n_steps if kept else 2,
+            sums=compiled_functional(series.model, *self[:2], n_steps),
+            draws=self.n_backward,
+            method=backward_method(series.model, self.backward),
+            backward_depth=n_steps if kept else 1,
+        )
 
 
 def paris(
@@ -89,9 +118,7 @@ def paris(
         (x) -> the same shape: the term of t = 0, default 0.
     n_backward : int, default 2
         Backward draws per particle; with 1 the variance grows much faster with T.
-    theta : array_like, optional
-        Parameters other than the model's own.
-    resampling, ess_threshold
+    theta, resampling, ess_threshold, seed, executor, progress
         As for `particle_filter`.
     backward : {"auto", "rejection", "exact", "mcmc"}
         How an ancestor is drawn: by rejection, and exactly after N tries (the same law at bounded
@@ -102,10 +129,6 @@ def paris(
         one there is no standard error.
     names : list of str, optional
         Names of the sums.
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the repeats run.
-    progress : bool, optional
 
     Returns
     -------
@@ -138,33 +161,15 @@ def paris(
     ()
     """
     began = time.perf_counter()
-    series = checked_series(
-        model, y, n_particles, theta=theta, resampling=resampling, ess_threshold=ess_threshold
-    )
-    draws, repeats = count("n_backward", n_backward), count("repeats", repeats)
-    method = backward_method(model, backward)
-    series.functions()
-    given = (functional, initial_functional)
-    *_, size, scalar, own_names = compiled_functional(series.model, *given, len(series.rows))
-    labels = own_names if names is None else names_of(names, size)
-    root = seed_sequence(seed)
-    with open_run(
-        partial(_smoothed, series, given, (draws, method), describe(root)),
-        executor=executor,
-        progress=progress,
-        seed=root,
-        total=repeats,
-        unit="runs",
-        description="paris",
-    ) as run:
-        runs = run.map("runs", [(r,) for r in range(repeats)])
-    arguments = series.arguments(
-        functional=functional,
-        initial_functional=initial_functional,
-        n_backward=draws,
-        backward=backward,
-        repeats=repeats,
-    )
+    series = checked_series(model, y, n_particles, theta, resampling, ess_threshold)
+    sums = Sums(functional, initial_functional, count("n_backward", n_backward), backward)
+    repeats = count("repeats", repeats)
+    added = sums.compiled(series)
+    labels, root = added.labels(names), seed_sequence(seed)
+    job = partial(_smoothed, series, sums, describe(root))
+    jobs = [(r,) for r in range(repeats)]
+    runs = side_by_side(job, jobs, "paris", "runs", root, executor, progress)
+    arguments = series.arguments(**sums._asdict(), repeats=repeats)
     found = Runs(
         np.array([entry["sums"] for entry in runs]),
         np.array([entry["log_z"] for entry in runs]),
@@ -174,18 +179,14 @@ def paris(
     evaluations = series.n * len(series.rows) * repeats
     cost = {"evaluations": evaluations, "seconds": time.perf_counter() - began}
     source = provenance("paris", root, arguments, series.rows)
-    return _pooled(found, "paris", scalar, labels, cost, source)
+    return _pooled(found, "paris", added.scalar, labels, cost, source)
 
 
-def _smoothed(
-    series: Series, given: tuple[Any, Any], draws: tuple[int, int], root: dict[str, Any], r: int
-) -> dict[str, Any]:
-    """One run of several: `draws` are their number and how they are made."""
-    sums = compiled_functional(series.model, *given, len(series.rows))[:3]
+def _smoothed(series: Series, sums: Sums, root: dict[str, Any], r: int) -> dict[str, Any]:
+    """One run of several."""
 
     def begin() -> Cloud:
-        rng = generator(seed_sequence(root), "paris", r)
-        return Cloud(series, rng, sums=sums, draws=draws[0], method=draws[1])
+        return sums.cloud(series, generator(seed_sequence(root), "paris", r))
 
     cloud = begin()
     _, ess, increments = cloud.advance(series.rows)
@@ -329,31 +330,21 @@ class OnlineSmoother:
         names: list[str] | None = None,
         seed: Any = None,
     ) -> None:
-        self._series = checked_series(
-            model, [0.0], n_particles, resampling=resampling, ess_threshold=ess_threshold
-        )
+        self._series = checked_series(model, [0.0], n_particles, None, resampling, ess_threshold)
         if isinstance(functional, Functional) and functional.per_time:
             raise ValueError("functional: its size grows with T; expected one of fixed size")
         self._repeats = count("repeats", repeats)
-        self._draws = count("n_backward", n_backward)
-        self._method = backward_method(model, backward)
-        *self._sums, self._scalar, own_names = compiled_functional(
-            model, functional, initial_functional, n_steps=1
-        )
-        self._names = own_names if names is None else names_of(names, self._sums[2])
+        draws = count("n_backward", n_backward)
+        self._sums = Sums(functional, initial_functional, draws, backward)
+        self._added = self._sums.compiled(self._series, stream=True)
+        self._names = self._added.labels(names)
         self._root = seed_sequence(seed)
         self._clouds: list[Cloud] = []
         self._log_z = np.zeros(self._repeats)
         self._smallest = (math.inf, 0)
         self._seconds = 0.0
         self._told: set[str] = set()
-        given = self._series.arguments(
-            functional=functional,
-            initial_functional=initial_functional,
-            n_backward=self._draws,
-            backward=backward,
-            repeats=self._repeats,
-        )
+        given = self._series.arguments(**self._sums._asdict(), repeats=self._repeats)
         self._arguments = described(given)
         self.t = 0
 
@@ -387,7 +378,7 @@ class OnlineSmoother:
             As `paris`, once for each cause; ``cautions`` have it every time.
         """
         self.extend(np.expand_dims(y_t, 0))
-        return self._estimate()
+        return self.estimate()
 
     def extend(self, y: ArrayLike) -> None:
         """Take several observations, shape (T,) or (T, p), without an estimate in between.
@@ -397,13 +388,7 @@ class OnlineSmoother:
         began = time.perf_counter()
         series = arrived(self._series, y, self.t)
         clouds = self._clouds or [
-            Cloud(
-                series,
-                generator(self._root, "paris", r),
-                sums=tuple(self._sums),
-                draws=self._draws,
-                method=self._method,
-            )
+            self._sums.cloud(series, generator(self._root, "paris", r))
             for r in range(self._repeats)
         ]
         log_z, smallest = self._log_z.copy(), self._smallest
@@ -438,9 +423,6 @@ class OnlineSmoother:
         """
         if not self.t:
             raise ValueError("estimate: no observation yet; expected update(y_t) before")
-        return self._estimate()
-
-    def _estimate(self) -> Estimate:
         smallest, first = self._smallest
         runs = Runs(
             np.array([cloud.sums for cloud in self._clouds]),
@@ -451,4 +433,5 @@ class OnlineSmoother:
         )
         cost = {"evaluations": self._series.n * self.t * self._repeats, "seconds": self._seconds}
         source = provenance("OnlineSmoother", self._root, self._arguments)
-        return _pooled(runs, "OnlineSmoother", self._scalar, self._names, cost, source, self._told)
+        told = (self._added.scalar, self._names, cost, source, self._told)
+        return _pooled(runs, "OnlineSmoother", *told)

@@ -20,15 +20,7 @@ from numpy.typing import NDArray
 
 from ..cautions import Caution, tell
 from ..errors import ModelError
-from .model import (
-    ARGUMENTS,
-    PROPOSAL_ARGUMENTS,
-    Proposal,
-    StateSpaceModel,
-    names_in,
-    proposal_parts,
-    python_of,
-)
+from .model import Proposal, StateSpaceModel, functions_of, names_in, python_of
 
 Array = NDArray[np.float64]
 
@@ -46,8 +38,9 @@ def check_functions(
         A function raises, draws from a global generator, or returns a state of the wrong shape;
         the message names it.
     """
-    functions = [getattr(model, name) for name in ARGUMENTS]
-    key = (*functions, *proposal_parts(proposal), y_vector, rows.shape[1], model.state_dim)
+    functions = functions_of(model, proposal).items()
+    named = tuple((name, function) for name, (function, _) in functions)
+    key = (named, y_vector, rows.shape[1], model.state_dim)
     tried = (model.theta.tobytes(), len(rows))
     if _TRIED.get(key) == tried:
         return
@@ -72,39 +65,42 @@ def _try_all(
     model: StateSpaceModel, proposal: Proposal | None, x_prev: Any, y: Any, t: int, rng: Any
 ) -> Any:
     """Every function at one time; the new state, None where Python can't draw one."""
-    theta = model.theta.copy()
-    x: Any = x_prev
+    functions = functions_of(model, proposal)
+    own = {"rng": rng, "x_prev": x_prev, "x": x_prev, "y": y, "t": t, "theta": model.theta.copy()}
+
+    def call(name: str) -> Any:
+        if name not in functions:
+            return None
+        function, arguments = functions[name]
+        values = [own[argument] for argument in arguments]
+        if name.endswith("sample"):
+            return tried_sampler(model, name, function, *values, t=t)
+        return tried(name, function, *values)
+
     if t > 0:
         again = copy.deepcopy(rng)
-        sample = model.transition_sample
-        x = tried_sampler(model, "transition_sample", sample, rng, x_prev, t, theta, t=t)
-        if x is None:
+        own["x"] = call("transition_sample")
+        if own["x"] is None:
             return None
         if model.in_place is not None:
             written = np.full(model.dim, np.nan)
-            model.in_place(again, x_prev, t, theta, written)
-            if not np.array_equal(written, x):
-                raise ModelError(f"in_place: wrote {written} at time {t}; transition_sample: {x}")
-        tried("transition_logpdf", model.transition_logpdf, x_prev, x, t, theta)
-        if model.transition_logpdf_bound is not None:
-            tried("transition_logpdf_bound", model.transition_logpdf_bound, t, theta)
-    else:
-        tried("initial_logpdf", model.initial_logpdf, x, theta)
+            model.in_place(again, x_prev, t, own["theta"], written)
+            if not np.array_equal(written, own["x"]):
+                raise ModelError(
+                    f"in_place: wrote {written} at time {t}; transition_sample: {own['x']}"
+                )
+    x = own["x"]
+    for name in ("transition_logpdf", "transition_logpdf_bound") if t else ("initial_logpdf",):
+        call(name)
     if np.isnan(y).all():
         return x
-    tried("observation_logpdf", model.observation_logpdf, y, x, t, theta)
-    p = proposal
-    if p is not None and t == 0 and p.initial_sample is not None:
-        new = tried_sampler(model, "proposal.initial_sample", p.initial_sample, rng, y, theta, t=t)
-        if new is not None:
-            tried("proposal.initial_logpdf", p.initial_logpdf, new, y, theta)
-    if p is not None and t > 0:
-        if p.sample is not None:
-            new = tried_sampler(model, "proposal.sample", p.sample, rng, x_prev, y, t, theta, t=t)
-            if new is not None:
-                tried("proposal.logpdf", p.logpdf, x_prev, new, y, t, theta)
-        if p.log_lookahead is not None:
-            tried("proposal.log_lookahead", p.log_lookahead, x_prev, y, t, theta)
+    call("observation_logpdf")
+    kind = "proposal." if t else "proposal.initial_"
+    own["x"] = call(f"{kind}sample")
+    if own["x"] is not None:
+        call(f"{kind}logpdf")
+    if t:
+        call("proposal.log_lookahead")
     return x
 
 
@@ -210,14 +206,10 @@ def check_time(
     goes on. Functions that don't look at the time cost nothing. `copies` keeps what a stream calls,
     as it was when it began: compiled code keeps what it read then, too.
     """
-    parts = zip(PROPOSAL_ARGUMENTS, proposal_parts(proposal), strict=True)
-    functions = [(name, getattr(model, name), own) for name, (own, _) in ARGUMENTS.items()]
-    functions += [(f"proposal.{name}", f, PROPOSAL_ARGUMENTS[name]) for name, f in parts]
     timed = [
         (name, function, arguments)
-        for name, function, arguments in functions
-        if "t" in arguments and name != "observation_sample" and function is not None
-        if _reads(function, arguments.index("t"))
+        for name, (function, arguments) in functions_of(model, proposal).items()
+        if "t" in arguments and _reads(function, arguments.index("t"))
     ]
     if not copies:
         copies["initial_sample"] = rewired(model.initial_sample, _interpreted, {})

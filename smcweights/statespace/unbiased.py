@@ -12,19 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, names_of
+from ..arguments import count
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..execution import open_run
 from ..randomness import Seed, describe, generator, seed_sequence
-from .chains import Sums, estimate_from_chains, made_by, sweep
+from .chains import estimate_from_chains, made_by, sweep
 from .cloud import Cloud, raise_status
-from .compilation import compiled_functional
 from .functionals import Functional
 from .model import StateSpaceModel, checkpointed
 from .series import Series, checked_series
-from .smoothing import backward_method, functional_error
+from .smoothing import Sums, functional_error
 
 Array = NDArray[np.float64]
 LONGEST_MEETING = 2_000  # sweeps
@@ -70,13 +69,8 @@ def unbiased_smoothing(
     n_backward : int, default 2
     backward : {"auto", "rejection", "exact", "mcmc"}
         As for `paris`; the draws of the smoothed sums, the coupling's own are exact.
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the replicates run.
-    progress : bool, optional
-    checkpoint : path, optional
-        File that receives the replicates; a later call with the same arguments goes on from there
-        and gives the same numbers.
+    seed, executor, progress, checkpoint
+        As for `parisian_particle_gibbs`; replicates run where the executor says.
 
     Returns
     -------
@@ -110,30 +104,17 @@ def unbiased_smoothing(
     (20,)
     """
     began = time.perf_counter()
-    series = checked_series(
-        model, y, n_particles, theta=theta, resampling="multinomial", ess_threshold=1.0
-    )
-    replicates, draws = count("budget", budget, 2), count("n_backward", n_backward)
+    series = checked_series(model, y, n_particles, theta, "multinomial", 1.0)
+    replicates = count("budget", budget, 2)
     if last is not None and first is None:
         raise ValueError("last: given without first; expected both or none")
     if first is not None:
         first = count("first", first, 0)
         last = None if last is None else count("last", last, first)
-    sums = Sums(functional, initial_functional, draws, backward_method(series.model, backward))
-    series.functions()
-    *_, size, scalar, own_names = compiled_functional(
-        series.model, functional, initial_functional, len(series.rows)
-    )
-    labels = own_names if names is None else names_of(names, size)
-    arguments = series.arguments(
-        functional=functional,
-        initial_functional=initial_functional,
-        budget=replicates,
-        first=first,
-        last=last,
-        n_backward=draws,
-        backward=backward,
-    )
+    sums = Sums(functional, initial_functional, count("n_backward", n_backward), backward)
+    added = sums.compiled(series)
+    labels = added.labels(names)
+    arguments = series.arguments(**sums._asdict(), budget=replicates, first=first, last=last)
     with open_run(
         partial(_pair, series, sums),
         executor=executor,
@@ -160,9 +141,8 @@ def unbiased_smoothing(
     source = made_by("unbiased_smoothing", run.root, arguments, series.rows, began, cost)
     values = np.array([pair.value for pair in pairs])
     diagnostics = {"meeting_times": meeting, "first": first, "last": last}
-    return estimate_from_chains(
-        values, scalar, names=labels, diagnostics=diagnostics, cautions=cautions, **source
-    )
+    source |= {"names": labels, "diagnostics": diagnostics, "cautions": cautions}
+    return estimate_from_chains(values, added.scalar, **source)
 
 
 def _cautions(meeting: NDArray[np.int64], last: int) -> list[Caution]:
@@ -200,7 +180,7 @@ def _pair(
     source, rows = seed_sequence(root), series.rows
 
     def cloud(stream: str) -> Cloud:
-        return sums.cloud(series, generator(source, f"{name} {stream}", number))
+        return sums.cloud(series, generator(source, f"{name} {stream}", number), kept=True)
 
     def check(means: Array) -> None:
         if not np.isfinite(means).all():

@@ -130,15 +130,18 @@ def test_what_np_where_makes_of_numbers_is_taken_as_a_number():
     assert with_branches(where) == with_branches(either)
 
 
+FIRST_SEEN = numba.njit(lambda y, x, t, theta: -0.5 * (y[0] - x) ** 2)
+
+
 def test_observations_of_the_wrong_shape_are_told_as_such():
-    model, y = READY["scalar"](), np.zeros(3)
+    model, y = walk(), np.zeros(3)
     match = r"y_t is an array, since .* are floats y has shape \(T,\), not \(T, 1\)"
     with pytest.raises(smw.ModelError, match=match):
         smw.particle_filter(model, y[:, None], 10, seed=1)
     with pytest.raises(smw.ModelError, match=match):
         smw.OnlineFilter(model, 10, seed=1).update([1.0, 2.0])
     with pytest.raises(smw.ModelError, match=r"indexes a float: .* y has shape \(T, p\)"):
-        smw.particle_filter(READY["matrix"](), y, 10, seed=1)
+        smw.particle_filter(walk(observation_logpdf=FIRST_SEEN), y, 10, seed=1)
 
 
 def test_compiled_loops_of_different_models_never_share_a_name():
@@ -200,6 +203,9 @@ def density(y, x, t, theta):
     return -0.5 * ((y - x) / SPREAD) ** 2 - np.log(SPREAD)
 
 
+THERE = walk(observation_logpdf=lambda y, x, t, theta: -0.02 * (y - x) ** 2 - np.log(5.0))
+
+
 @pytest.mark.parametrize("observed", [density, density_in_numba, density_by_helper])
 def test_a_changed_global_is_seen_by_the_next_filter(monkeypatch, observed):
     model = walk(observation_logpdf=observed)
@@ -209,8 +215,7 @@ def test_a_changed_global_is_seen_by_the_next_filter(monkeypatch, observed):
 
     before = log_likelihood()
     monkeypatch.setitem(globals(), "SPREAD", 5.0)
-    there = walk(observation_logpdf=lambda y, x, t, theta: -0.02 * (y - x) ** 2 - np.log(5.0))
-    truth = smw.particle_filter(there, [0.0, 3.0], 50, seed=1).log_likelihood.value
+    truth = smw.particle_filter(THERE, [0.0, 3.0], 50, seed=1).log_likelihood.value
     assert log_likelihood() == pytest.approx(truth, rel=1e-12)
     monkeypatch.setitem(globals(), "SPREAD", 1.0)
     assert log_likelihood() == before != truth

@@ -184,6 +184,7 @@ def test_leverage_agrees_with_a_grid():
             smw.particle_filter(model, other, 50, seed=1)
 
 
+@pytest.mark.slow
 def test_densities_that_know_the_series_are_differentiated():
     from smcweights.statespace.learning.differentiation import gradients
 
