@@ -66,6 +66,7 @@ _HOME = {
     "sliced_gradient": "transport.gradient",
     "sliced_gradient_flow": "transport.flow",
     "sliced_test": "transport.two_samples",
+    "sliced_two_sample": "transport.population",
     "sliced_wasserstein": "transport.sliced",
     "sliced_wasserstein_gaussian": "transport.sphere",
     "sliced_wasserstein_matrix": "transport.several",

@@ -45,20 +45,28 @@ def sorted_rows(cloud: Cloud, theta: Array) -> Array:
     return rows
 
 
-def row_costs(x: Cloud, y: Cloud, rows_x: Array, rows_y: Array, p: float) -> Array:
+def row_costs(
+    x: Cloud,
+    y: Cloud,
+    rows_x: Array,
+    rows_y: Array,
+    p: float,
+    orders: tuple[Array, Array] | None = None,
+) -> Array:
     """One-dimensional transport costs (L,) of projected rows (L, n) and (L, m).
 
-    Rows of unweighted clouds have to be sorted.
+    Rows of unweighted clouds have to be sorted; the orders of others may be known.
     """
     from . import kernels
 
     out = np.empty(len(rows_x))
-    if x.weights is None and y.weights is None:
-        same = rows_x.shape[1] == rows_y.shape[1]
-        (kernels.equal_rows if same else kernels.unequal_rows)(rows_x, rows_y, p, out)
-        return out
-    orders = rows_x.argsort(axis=1), rows_y.argsort(axis=1)
-    kernels.weighted_rows(rows_x, rows_y, *orders, x.masses, y.masses, p, out)
+    if x.weights is not None or y.weights is not None:
+        orders = orders or (rows_x.argsort(axis=1), rows_y.argsort(axis=1))
+        kernels.weighted_rows(rows_x, rows_y, *orders, x.masses, y.masses, p, out)
+    elif rows_x.shape[1] == rows_y.shape[1]:
+        kernels.equal_rows(rows_x, rows_y, p, out)
+    else:
+        kernels.unequal_rows(rows_x, rows_y, p, out)
     return out
 
 

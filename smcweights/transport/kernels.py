@@ -72,61 +72,193 @@ def equal_rows(a, b, p, out):
 
 
 @numba.njit(cache=True, nogil=True)
+def _line(a, n, b, m, p):
+    """W of the first n and m entries of sorted rows: masses are whole multiples of 1/(n m)."""
+    total = 0.0
+    if n == m:
+        for i in range(n):
+            total += _power(np.float64(a[i]) - np.float64(b[i]), p)
+        return total / n
+    i, j = 0, 0
+    left_a, left_b = np.int64(m), np.int64(n)
+    while i < n:
+        mass = min(left_a, left_b)
+        total += mass * _power(np.float64(a[i]) - np.float64(b[j]), p)
+        left_a -= mass
+        left_b -= mass
+        if left_a == 0:
+            i += 1
+            left_a = np.int64(m)
+        if left_b == 0:
+            j += 1
+            left_b = np.int64(n)
+    return total / (np.float64(n) * np.float64(m))
+
+
+@numba.njit(cache=True, nogil=True)
 def unequal_rows(a, b, p, out):
-    """W of sorted rows of lengths n and m: masses are whole multiples of 1/(n m)."""
-    n, m = a.shape[1], b.shape[1]
+    """W of sorted rows of any lengths."""
     for k in range(a.shape[0]):
-        total = 0.0
-        i, j = 0, 0
-        left_a, left_b = np.int64(m), np.int64(n)
-        while i < n:
-            mass = min(left_a, left_b)
-            total += mass * _power(np.float64(a[k, i]) - np.float64(b[k, j]), p)
-            left_a -= mass
-            left_b -= mass
-            if left_a == 0:
-                i += 1
-                left_a = np.int64(m)
-            if left_b == 0:
-                j += 1
-                left_b = np.int64(n)
-        out[k] = total / (np.float64(n) * np.float64(m))
+        out[k] = _line(a[k], a.shape[1], b[k], b.shape[1], p)
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge(a, weights_a, n, b, weights_b, m, p):
+    """W of the first n and m entries of sorted rows with weights of sum 1."""
+    total = 0.0
+    i, j = 0, 0
+    left_a, left_b = weights_a[0], weights_b[0]
+    while True:
+        cost = _power(a[i] - b[j], p)
+        # weights that should end together differ by rounding, and a sliver can go a long way
+        together = abs(left_a - left_b) <= 1e-12 * left_a
+        mass = left_a if together else min(left_a, left_b)
+        total += mass * cost
+        first, second = together or left_a < left_b, together or left_a > left_b
+        left_a -= mass
+        left_b -= mass
+        if first:
+            i += 1
+            if i == n:
+                break
+            left_a = weights_a[i]
+        if second:
+            j += 1
+            if j == m:
+                break
+            left_b = weights_b[j]
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
 def weighted_rows(a, b, order_a, order_b, weights_a, weights_b, p, out):
     """W of rows as they are, with the order of their points and weights of sum 1."""
     n, m = a.shape[1], b.shape[1]
+    row_a, row_b, masses_a, masses_b = np.empty(n), np.empty(m), np.empty(n), np.empty(m)
     for k in range(a.shape[0]):
-        total = 0.0
-        i, j = 0, 0
-        left_a, left_b = weights_a[order_a[k, 0]], weights_b[order_b[k, 0]]
-        while True:
-            difference = np.float64(a[k, order_a[k, i]]) - np.float64(b[k, order_b[k, j]])
-            cost = _power(difference, p)
-            # weights that should end together differ by rounding, and a sliver can go a long way
-            if abs(left_a - left_b) <= 1e-12 * left_a:
-                total += left_a * cost
-                i += 1
+        for i in range(n):
+            row_a[i], masses_a[i] = a[k, order_a[k, i]], weights_a[order_a[k, i]]
+        for j in range(m):
+            row_b[j], masses_b[j] = b[k, order_b[k, j]], weights_b[order_b[k, j]]
+        out[k] = _merge(row_a, masses_a, n, row_b, masses_b, m, p)
+
+
+@numba.njit(cache=True, nogil=True)
+def _without_each(a, b, order, weight, p, found, first, second):
+    """Adds to found (n,) W of sorted rows without each point of a, times a weight.
+
+    Where point i is missing, the cells of 1/(n - 1) below it hold the point of the same number, and
+    the others the next one: a running sum of the first kind and one of the second from behind.
+    """
+    n, m = a.size, b.size
+    cells = n - 1
+    j, left_b = 0, np.int64(cells)
+    for k in range(cells):
+        left, own, after = np.int64(m), 0.0, 0.0
+        while left > 0:
+            mass = min(left, left_b)
+            own += mass * _power(a[k] - b[j], p)
+            after += mass * _power(a[k + 1] - b[j], p)
+            left -= mass
+            left_b -= mass
+            if left_b == 0:
                 j += 1
-                if i == n or j == m:
-                    break
-                left_a, left_b = weights_a[order_a[k, i]], weights_b[order_b[k, j]]
-            elif left_a < left_b:
-                total += left_a * cost
-                left_b -= left_a
-                i += 1
-                if i == n:
-                    break
-                left_a = weights_a[order_a[k, i]]
-            else:
-                total += left_b * cost
-                left_a -= left_b
-                j += 1
-                if j == m:
-                    break
-                left_b = weights_b[order_b[k, j]]
-        out[k] = total
+                left_b = np.int64(cells)
+        first[k], second[k] = own, after
+    for k in range(cells - 2, -1, -1):
+        second[k] += second[k + 1]
+    unit = weight / (np.float64(cells) * np.float64(m))
+    below = 0.0
+    for i in range(n):
+        found[order[i]] += unit * (below + (second[i] if i < cells else 0.0))
+        if i < cells:
+            below += first[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _halved(row, order, half, first, second):
+    """Parts of a sorted row, and the size of the first."""
+    i = j = 0
+    for r in range(row.size):
+        if half[order[r]]:
+            first[i] = row[r]
+            i += 1
+        else:
+            second[j] = row[r]
+            j += 1
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def jackknife_rows(
+    a, b, order_a, order_b, weights, halves_a, halves_b, start, each, p, found_a, found_b
+):
+    """W of sorted rows without each point, added up, and the mean W between halves.
+
+    ``each`` splits into halves are tried per row, of those in ``halves_a`` (S, n) and ``halves_b``
+    by turns; ``start`` is the number of the first row.
+    """
+    n, m, total = a.shape[1], b.shape[1], 0.0
+    a1, a2 = np.empty(max(n, m)), np.empty(max(n, m))
+    b1, b2 = np.empty(m), np.empty(m)
+    for k in range(a.shape[0]):
+        _without_each(a[k], b[k], order_a[k], weights[k], p, found_a, a1, a2)
+        _without_each(b[k], a[k], order_b[k], weights[k], p, found_b, a1, a2)
+        for e in range(each):
+            s = ((start + k) * each + e) % halves_a.shape[0]
+            i = _halved(a[k], order_a[k], halves_a[s], a1, a2)
+            j = _halved(b[k], order_b[k], halves_b[s], b1, b2)
+            found = _line(a1, i, b1, j, p) + _line(a1, i, b2, m - j, p)
+            found += _line(a2, n - i, b1, j, p) + _line(a2, n - i, b2, m - j, p)
+            total += weights[k] * found / (4 * each)
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _chosen(row, masses, groups, mask, wanted, values, weights):
+    """Points of the groups whose mask is as wanted, with weights of sum 1; how many they are."""
+    count, total = 0, 0.0
+    for r in range(row.size):
+        if mask[groups[r]] == wanted:
+            values[count], weights[count] = row[r], masses[r]
+            total += masses[r]
+            count += 1
+    for r in range(count):
+        weights[r] /= total
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _without_groups(a, masses_a, groups, b, masses_b, weight, p, found):
+    """Adds to found (G,) W of sorted rows without each group of a, times a weight."""
+    mask = np.ones(found.size, np.bool_)
+    values, shares = np.empty(a.size), np.empty(a.size)
+    for g in range(found.size):
+        mask[g] = False
+        count = _chosen(a, masses_a, groups, mask, True, values, shares)
+        found[g] += weight * _merge(values, shares, count, b, masses_b, b.size, p)
+        mask[g] = True
+
+
+@numba.njit(cache=True, nogil=True)
+def grouped_rows(
+    a, b, masses_a, masses_b, groups_a, groups_b, weights, halves_a, halves_b, start, each, p,
+    found_a, found_b,
+):  # fmt: skip
+    """`jackknife_rows` of points with masses and groups, whole groups at a time."""
+    n, m, total = a.shape[1], b.shape[1], 0.0
+    first, shares_a, second, shares_b = np.empty(n), np.empty(n), np.empty(m), np.empty(m)
+    for k in range(a.shape[0]):
+        x, y, w_x, w_y, g_x, g_y = a[k], b[k], masses_a[k], masses_b[k], groups_a[k], groups_b[k]
+        _without_groups(x, w_x, g_x, y, w_y, weights[k], p, found_a)
+        _without_groups(y, w_y, g_y, x, w_x, weights[k], p, found_b)
+        for e in range(4 * each):
+            s = ((start + k) * each + e // 4) % halves_a.shape[0]
+            i = _chosen(x, w_x, g_x, halves_a[s], e % 2 == 0, first, shares_a)
+            j = _chosen(y, w_y, g_y, halves_b[s], e % 4 < 2, second, shares_b)
+            found = _merge(first, shares_a, i, second, shares_b, j, p)
+            total += weights[k] / (4 * each) * found
+    return total
 
 
 @numba.njit(cache=True, nogil=True)

@@ -18,13 +18,12 @@ from ..cautions import Caution, tell
 from ..randomness import Seed, generator, seed_sequence
 from .clouds import pair_of
 from .directions import draw, plan
+from .groups import autocorrelation_time, blocks_of, dependent, labels_of, neighbours
 
 Array = NDArray[Any]
 
-BLOCK = 10  # autocorrelation times; blocks of five rejected 6 to 8 % at 5 %
 FEWEST_BLOCKS = 5
 FEWEST_ASSIGNMENTS = 20  # of groups to the samples: with fewer no p value is below 0.05
-SEEN_DEPENDENT = 4  # standard errors of the first autocorrelation
 DEPENDENT = Caution(
     "dependent-rows",
     "rows depend on their neighbours, or are sorted; the test is for independent ones. "
@@ -124,7 +123,7 @@ def sliced_test(
     pair = pair_of(x, y, p=p)
     n, sizes = len(pair.x.points), (len(pair.x.points), len(pair.y.points))
     given = [
-        _labels(name, groups, size)
+        labels_of(name, groups, size)
         for name, groups, size in zip(
             ("groups_x", "groups_y"), (groups_x, groups_y), sizes, strict=True
         )
@@ -136,11 +135,11 @@ def sliced_test(
     pooled = np.concatenate([pair.x.points, pair.y.points]).astype(np.float64)
     rows = np.ascontiguousarray(theta @ pooled.T)
     sides = rows[:, :n], rows[:, n:]
-    first = tuple(_neighbours(side, weights) for side in sides)
+    first = tuple(neighbours(side, weights) for side in sides)
     group, of_x = _grouped(given, sides, weights)
     if groups_x is None and groups_y is None:
-        seen = max(r * math.sqrt(size) for r, size in zip(first, sizes, strict=True))
-        tell("sliced_test", [DEPENDENT] if seen > SEEN_DEPENDENT else [])
+        seen = any(dependent(r, size) for r, size in zip(first, sizes, strict=True))
+        tell("sliced_test", [DEPENDENT] if seen else [])
     order = rows.argsort(axis=1)
     rows.sort(axis=1)
     rng, labels = generator(seeds, "permutations"), np.arange(group.max() + 1) < of_x
@@ -160,18 +159,6 @@ def sliced_test(
     )
 
 
-def _labels(name: str, groups: ArrayLike | None, size: int) -> Array | str | None:
-    """Numbers of groups from 0 (size,), "auto" or None, checked."""
-    if groups is None or (isinstance(groups, str) and groups == "auto"):
-        return groups
-    labels = np.asarray(groups)
-    if labels.shape != (size,):
-        raise ValueError(
-            f"{name}: got shape {labels.shape}; expected one label per row, ({size},), or 'auto'"
-        )
-    return np.unique(labels, return_inverse=True)[1]
-
-
 def _grouped(
     given: list[Array | str | None], sides: tuple[Array, Array], weights: Array
 ) -> tuple[Array, int]:
@@ -179,8 +166,11 @@ def _grouped(
     if any(isinstance(groups, str) for groups in given):
         if any(isinstance(groups, np.ndarray) for groups in given):
             raise ValueError("groups_x, groups_y: got labels and 'auto'; expected one of them")
-        time = max(_autocorrelation_time(side, weights) for side in sides)
-        given = [_blocks(name, side.shape[1], time) for name, side in zip("xy", sides, strict=True)]
+        time = max(autocorrelation_time(side, weights) for side in sides)
+        given = [
+            blocks_of(name, side.shape[1], time, FEWEST_BLOCKS)
+            for name, side in zip("xy", sides, strict=True)
+        ]
     if all(groups is None for groups in given):
         given = [np.arange(side.shape[1]) for side in sides]
     found = [groups for groups in given if isinstance(groups, np.ndarray)]
@@ -195,42 +185,3 @@ def _grouped(
             "them into blocks"
         )
     return np.concatenate([found[0], counts[0] + found[1]]), counts[0]
-
-
-def _neighbours(rows: Array, weights: Array) -> float:
-    """Autocorrelation of neighbouring rows, from projections (L, n), averaged over directions."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    total = float(weights @ np.einsum("ln,ln->l", centred, centred))
-    lagged = float(weights @ np.einsum("ln,ln->l", centred[:, 1:], centred[:, :-1]))
-    return lagged / total if total > 0 else 0.0
-
-
-def _autocorrelation_time(rows: Array, weights: Array) -> float:
-    """Of projections (L, n), averaged over directions: by Geyer's initial monotone sequence."""
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    n = rows.shape[1]
-    size = next_fast_len(2 * n, real=True)
-    power = np.zeros(size // 2 + 1)
-    for row, weight in zip(rows, weights, strict=True):
-        power += weight * np.abs(rfft(row - row.mean(), size)) ** 2
-    covariance = irfft(power, size)[: n - n % 2]
-    if covariance.size == 0 or covariance[0] <= 0:
-        return 1.0
-    pairs = covariance.reshape(-1, 2).sum(axis=1) / covariance[0]
-    positive = pairs[: int(np.argmax(pairs <= 0))] if (pairs <= 0).any() else pairs
-    return max(2 * float(np.minimum.accumulate(positive).sum()) - 1, 1.0)
-
-
-def _blocks(name: str, size: int, time: float) -> Array:
-    """Numbers of blocks of consecutive rows, about ten autocorrelation times long."""
-    if time <= 1.3:
-        return np.arange(size)
-    blocks = size // math.ceil(BLOCK * time)
-    if blocks < FEWEST_BLOCKS:
-        enough = math.ceil(FEWEST_BLOCKS * math.ceil(BLOCK * time))
-        raise ValueError(
-            f"{name}: {size} rows with an autocorrelation time of {time:.3g} make {blocks} blocks; "
-            f"expected at least {enough} rows"
-        )
-    return np.arange(size) * blocks // size

@@ -1,0 +1,49 @@
+"""Rows that depend on their neighbours are seen, and cut into blocks."""
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from smcweights.transport.groups import (
+    autocorrelation_time,
+    blocks_of,
+    dependent,
+    labels_of,
+    neighbours,
+)
+
+
+def chains(rho, n, seed):
+    noise = np.random.default_rng(seed).normal(size=(3, n)) * np.sqrt(1 - rho**2)
+    return signal.lfilter([1], [1, -rho], noise)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_autocorrelation_times_of_autoregressions(rho):
+    """tau = (1 + rho)/(1 - rho); a fifth off at 60,000 rows."""
+    rows, weights = chains(rho, 20_000, 1), np.full(3, 1 / 3)
+    assert autocorrelation_time(rows, weights) == pytest.approx((1 + rho) / (1 - rho), rel=0.2)
+    assert neighbours(rows, weights) == pytest.approx(rho, abs=0.02)
+    assert dependent(neighbours(rows, weights), 20_000) == (rho > 0)
+
+
+def test_constant_rows_depend_on_nothing():
+    rows = np.ones((2, 9))
+    assert neighbours(rows, np.ones(2)) == 0 and autocorrelation_time(rows, np.ones(2)) == 1
+
+
+def test_blocks_are_ten_times_as_long():
+    for size, time in ((1_000, 3.0), (997, 7.7)):
+        counts = np.bincount(blocks_of("x", size, time, 5))
+        assert counts.min() >= 10 * time and np.ptp(counts) <= 1
+    assert len(np.unique(blocks_of("x", 50, 1.2, 5))) == 50
+    with pytest.raises(
+        ValueError, match=r"y: 90 rows .* make 3 blocks; expected at least 150 rows"
+    ):
+        blocks_of("y", 90, 3.0, 5)
+
+
+def test_labels_are_numbered():
+    assert labels_of("groups_x", ["b", "a", "b"], 3).tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match=r"groups_x: got shape \(2,\)"):
+        labels_of("groups_x", [1, 2], 3)
