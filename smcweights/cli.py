@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from . import __version__, study
+from . import __version__, storage, study
 from .errors import PrecisionWarning
 
 
@@ -154,8 +154,8 @@ def _from_arguments(error: BaseException) -> bool:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from .estimate import Estimate
     from .execution.checkpoint import overview
+    from .results import provenance_of
 
     try:
         with open(options.result, "rb") as file:
@@ -163,15 +163,15 @@ def _show(options: argparse.Namespace) -> int:
         if archive:
             print(overview(options.result))
             return 0
-        est = Estimate.load(options.result)
+        result = storage.load_any(options.result)
     except OSError as error:
         raise _Refused(f"{options.result}: {error.strerror or error}") from error
     except ValueError as error:
         raise _Refused(str(error)) from error
-    print(est, end="\n\n")
-    summary = est.summary().to_string(float_format=lambda v: f"{v:.4g}", line_width=98)
+    print(result, end="\n\n")
+    summary = result.summary().to_string(float_format=lambda v: f"{v:.4g}", line_width=98)
     print("\n".join(map(str.rstrip, summary.splitlines())), end="\n\n")
-    print(json.dumps(est.provenance, indent=1, sort_keys=True, ensure_ascii=False))
+    print(json.dumps(provenance_of(result), indent=1, sort_keys=True, ensure_ascii=False))
     return 0
 
 
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="print a saved result, or a checkpoint of a run")
     show.add_argument(
-        "result", help="NetCDF file written by run, demo or Estimate.save, or a checkpoint"
+        "result", help="NetCDF file written by run, demo or save of any result, or a checkpoint"
     )
     show.set_defaults(call=_show)
     return parser

@@ -235,8 +235,14 @@ def remade(kind: type, content: Mapping[str, Any]) -> Any:
     ValueError
         A field is unknown, or one without a default is missing.
     """
+    # a field that no file holds has its default, or None
+    absent = {
+        f.name: None
+        for f in dataclasses.fields(kind)
+        if not f.metadata.get("kept", True) and f.default is f.default_factory
+    }
     try:
-        return kind(**content)
+        return kind(**absent, **content)
     except TypeError as error:
         raise ValueError(
             f"it holds another {kind.__name__} than this version knows: {error}"

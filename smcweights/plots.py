@@ -14,6 +14,9 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `bands`     components over time with their intervals
 `filtered`  states over time as a filter saw them (takes a FilterResult)
 `sequences` effective sample size of constrained sequences (takes a WeightedSequences)
+`weighted`  an item under a constraint, or a set of them (takes a WeightedDraw)
+`permuted`  a two-sample test among its permutations (takes a SlicedTest)
+`gradient`  derivatives by the points with their errors (takes a SlicedGradient)
 `sliced`    a sliced distance with its interval as directions grow (takes two clouds)
 `iterates`  the way of a search with its averages (takes a Fit)
 `scores`    the score along a parameter, with bands (takes a model and its observations)
@@ -47,11 +50,11 @@ from .importance.figures import (
     weights,
 )
 from .randomness import Seed
-from .rejection.figures import sequences
+from .rejection.figures import sequences, weighted
 from .statespace import figures as searches
 from .statespace.figures import filtered, iterates
 from .transport import figures as distances
-from .transport.figures import flow, frames
+from .transport.figures import flow, frames, gradient, permuted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,9 +71,11 @@ __all__ = [
     "flow",
     "frames",
     "gains",
+    "gradient",
     "iterates",
     "levels",
     "mixture",
+    "permuted",
     "perturbation",
     "profile",
     "scores",
@@ -78,6 +83,7 @@ __all__ = [
     "sliced",
     "sobol",
     "stages",
+    "weighted",
     "weights",
 ]
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..cautions import Caution
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
+from ..results import NOT_KEPT, Result, table
 from .pairs import ORDERS, Pairs, PickFreeze, varies
 from .verdict import listed
 
@@ -29,7 +30,7 @@ SETTLED = 0.01  # half-width at which an index near zero is as good as zero
 
 
 @dataclass(frozen=True)
-class SobolIndices:
+class SobolIndices(Result):
     """Sobol' indices, as estimates that share one covariance.
 
     Attributes
@@ -47,7 +48,7 @@ class SobolIndices:
     method : str
         What was used.
     pairs : Pairs or None
-        The model calls behind it, for `smcweights.reweight`; not kept in files.
+        The model calls behind it, for `smcweights.reweight`; None of what was read from a file.
     """
 
     indices: Estimate
@@ -59,7 +60,7 @@ class SobolIndices:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     method: str
-    pairs: Pairs | None = field(default=None, repr=False, compare=False)
+    pairs: Pairs | None = field(default=None, repr=False, compare=False, metadata=NOT_KEPT)
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
@@ -67,8 +68,8 @@ class SobolIndices:
         parts = (self.indices, self.mean, self.variance)
         return tuple(dict.fromkeys(caution for part in parts for caution in part.cautions))
 
-    def summary(self, level: float = 0.95) -> str:
-        """Table of all indices with intervals, followed by what there is to say about them.
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of all indices with intervals.
 
         Parameters
         ----------
@@ -77,30 +78,20 @@ class SobolIndices:
 
         Returns
         -------
-        str
-            Every negative estimate has a line that says what it means and about how many calls
-            would settle it.
+        pandas.DataFrame
+            Columns: value, standard_error, lower, upper.
         """
-        import pandas
-
         lower, upper = self.indices.interval(level)
-        table = pandas.DataFrame(
-            {
-                "value": self.indices.value,
-                "standard_error": self.indices.standard_error,
-                "lower": lower,
-                "upper": upper,
-            },
-            index=list(self.indices.names),
-        )
-        calls = int(self.indices.cost["evaluations"])
-        lines = [f"Sobol' indices by {self.method}, {calls:,} model calls", table.to_string()]
-        lines += _negatives(self.indices, level)
-        lines += [f"warning: {caution.text}" for caution in self.indices.cautions]
-        return "\n".join(lines)
+        columns = (self.indices.value, self.indices.standard_error, lower, upper)
+        return table(dict(zip(self.indices.names, zip(*columns, strict=True), strict=True)))
 
     def __repr__(self) -> str:
-        return self.summary()
+        """The table; each negative estimate has a line that says what it means."""
+        calls = int(self.indices.cost["evaluations"])
+        lines = [f"Sobol' indices by {self.method}, {calls:,} model calls"]
+        lines += [self.summary().to_string(), *_negatives(self.indices, 0.95)]
+        lines += [f"warning: {caution.text}" for caution in self.indices.cautions]
+        return "\n".join(lines)
 
     def to_df(self) -> Any:
         """Tables laid out as SALib's ``to_df``, to be used in its place.

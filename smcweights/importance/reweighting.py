@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import seed_sequence
 from ..regression import Choice
+from ..results import Result, along, table
 from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
 from .indices import SobolIndices, from_means, retold
 from .laws import Law, aligned, as_law, perturbed
@@ -358,7 +359,7 @@ def _sobol_of_points(
 
 
 @dataclass(frozen=True)
-class PerturbationStudy:
+class PerturbationStudy(Result):
     """How expectations move when one input's law is shifted or widened.
 
     Attributes
@@ -376,7 +377,7 @@ class PerturbationStudy:
     estimate: Estimate
     inputs: tuple[str, ...]
     kind: str
-    grid: np.ndarray
+    grid: np.ndarray = field(metadata=along("grid"))
     expectations: tuple[str, ...]
 
     def table(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -394,8 +395,9 @@ class PerturbationStudy:
         rows = pandas.MultiIndex.from_product(
             [self.inputs, self.grid, self.expectations], names=["input", self.kind, "expectation"]
         )
-        columns = {"value": value.ravel(), "lower": lower.ravel(), "upper": upper.ravel()}
-        return pandas.DataFrame(columns, index=rows)
+        error = np.atleast_1d(self.estimate.standard_error)
+        columns = (value.ravel(), error, lower.ravel(), upper.ravel())
+        return table(enumerate(zip(*columns, strict=True))).set_axis(rows)
 
     def plot(self, ax: Axes | None = None, *, expectation: int = 0, level: float = 0.95) -> Axes:
         """Curves with bands, one per input: see `plots.perturbation`."""

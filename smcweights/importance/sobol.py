@@ -124,7 +124,7 @@ def sobol_indices(
     Returns
     -------
     SobolIndices
-        Negative estimates are reported as they are; ``summary()`` says what they mean.
+        Negative estimates are reported as they are; the printed result says what they mean.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,14 @@ from numpy.typing import ArrayLike
 from .. import arguments as check
 from ..errors import ModelError
 from ..randomness import generator, seed_sequence
+from ..references import references_of
+from ..results import Result, table
 from . import kernels as kn
 from .constraints import truth
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 REDRAW = ("harmonic", "unordered", "two-loop")
 METHODS = ("auto", "rao-blackwell", *REDRAW, "one-probe", "set", "exact")
@@ -28,7 +34,7 @@ FAR = 1024.0  # size of logits from which an offset would cost digits
 
 
 @dataclass(frozen=True)
-class WeightedDraw:
+class WeightedDraw(Result):
     """An item and its weight.
 
     Attributes
@@ -63,6 +69,32 @@ class WeightedDraw:
     status: str
     relative_variance: float = math.nan
     drawn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """The weight with its standard error between its certain bounds, whatever the level.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row; columns: value, standard_error, lower, upper. The error is what one draw says
+            of it, NaN where it says nothing.
+        """
+        with np.errstate(over="ignore"):
+            weight, lower, upper = np.exp((self.log_weight, *self.log_bounds))
+        spread = self.relative_variance
+        error = weight * math.sqrt(spread) if spread >= 0 else math.nan
+        return table({f"weight of item {self.index}": (weight, error, lower, upper)})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Weights of the items between the certain bounds, see `smcweights.plots.weighted`."""
+        from .figures import weighted
+
+        return weighted(self, ax)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What to cite."""
+        return references_of("weighted rejection")
 
     @property
     def children(self) -> tuple[np.ndarray, np.ndarray]:

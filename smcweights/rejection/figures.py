@@ -1,4 +1,4 @@
-"""The figure of constrained sequences."""
+"""Figures of weighted items and of constrained sequences."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..canvas import BLUE, ORANGE, open_axes
+from ..canvas import BLUE, ORANGE, label_rows, open_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["sequences"]
+__all__ = ["sequences", "weighted"]
 
 
 class _Traced(Protocol):
@@ -22,6 +22,50 @@ class _Traced(Protocol):
     def traces(self) -> Mapping[str, np.ndarray]: ...
     @property
     def n_particles(self) -> int: ...
+
+
+class _Drawn(Protocol):
+    """What is drawn of a weighted item, or a set of them."""
+
+    @property
+    def children(self) -> tuple[np.ndarray, np.ndarray]: ...
+    @property
+    def log_bounds(self) -> tuple[float, float]: ...
+    @property
+    def status(self) -> str: ...
+
+
+def weighted(out: _Drawn, ax: Axes | None = None) -> Axes:
+    """Weights of the items drawn, and the certain bounds on the probability of the constraint.
+
+    Parameters
+    ----------
+    out : smcweights.WeightedDraw
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw into; a new figure if left out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> weighted(smw.weighted_rejection([0.0, 1.0], [True, False], seed=1)).get_xlabel()
+    'weight'
+    """
+    items, log_weights = out.children
+    order = np.argsort(-log_weights, kind="stable")
+    ax = open_axes(ax, len(items))
+    ax.barh(np.arange(len(items)), np.exp(log_weights[order]), color=BLUE, height=0.62)
+    label_rows(ax, [f"item {items[i]}" for i in order])
+    ax.set_xlim(left=0)
+    lower, upper = np.exp(np.array(out.log_bounds))
+    if np.isfinite(upper):
+        ax.axvspan(lower, upper, color=ORANGE, alpha=0.3, lw=0, label="certain bounds")
+        ax.legend(frameon=False)
+    ax.set(xlabel="weight", title=f"status: {out.status}")
+    return ax
 
 
 def sequences(out: _Traced, ax: Axes | None = None) -> Axes:

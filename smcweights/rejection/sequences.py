@@ -23,6 +23,7 @@ from ..execution import open_run
 from ..identity import signature
 from ..provenance import provenance
 from ..randomness import seed_sequence
+from ..results import Result, along, table
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .constraints import Automaton, Constraint, predicate, truth
 from .draw import Seed, plan
@@ -30,6 +31,7 @@ from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup,
 from .languages import Language
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
 
 NAME = "constrained sequences"
@@ -41,7 +43,7 @@ LARGEST = 340.0  # log of the largest evidence whose square is a float
 
 
 @dataclass(frozen=True)
-class WeightedSequences:
+class WeightedSequences(Result):
     """Sequences with weights whose mean is the evidence.
 
     Attributes
@@ -67,15 +69,41 @@ class WeightedSequences:
         Prefixes of the particles that are dead in the end, in their order.
     """
 
-    sequences: list[tuple[int, ...]] = field(repr=False)
-    log_weights: np.ndarray = field(repr=False)
+    sequences: list[tuple[int, ...]] = field(repr=False, metadata=along("particle", "item"))
+    log_weights: np.ndarray = field(repr=False, metadata=along("particle"))
     log_evidence: Estimate | None
     status: str
-    traces: dict[str, np.ndarray] = field(repr=False)
+    traces: dict[str, np.ndarray] = field(repr=False, metadata=along("island", "time", "reason"))
     n_particles: int
     cost: dict[str, Any] = field(repr=False)
     provenance: dict[str, Any] = field(repr=False)
-    dead: list[tuple[int, ...]] = field(repr=False, default_factory=list)
+    dead: list[tuple[int, ...]] = field(
+        repr=False, default_factory=list, metadata=along("dead", "item")
+    )
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of the evidence and its logarithm, as far as there are any.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Of the intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: value, standard_error, lower, upper.
+        """
+        parts = [] if self.log_evidence is None else [self.log_evidence]
+        if parts and abs(parts[0].value) <= LARGEST:
+            parts.append(self.evidence())
+        return table(
+            (
+                est.names[0],
+                [float(part) for part in (est.value, est.standard_error, *est.interval(level))],
+            )
+            for est in parts
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Effective sample size item by item, see `smcweights.plots.sequences`."""

@@ -71,8 +71,10 @@ def iterates(
     steps = np.arange(1, fit.iterates.shape[1] + 1)
     ax.plot(steps, fit.iterates[:, :, k].T, color=BLUE, lw=0.6, alpha=0.35)
     ax.plot(steps, fit.averaged_path[:, :, k].T, color=ORANGE, lw=1.5)
+    # a target without data has no other error
+    alone = np.array_equal(fit.theta.standard_error, fit.maximiser.standard_error, equal_nan=True)
     shown = [("both", GREY), ("monte carlo", ORANGE)]
-    for error, colour in shown[1:] if fit.theta is fit.maximiser else shown:
+    for error, colour in shown[1:] if alone else shown:
         lower, upper = (end[k] for end in fit.interval(level, error))
         if np.isfinite([lower, upper]).all():
             ax.axhspan(lower, upper, color=colour, alpha=0.15, lw=0)

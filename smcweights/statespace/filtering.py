@@ -20,6 +20,8 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
+from ..results import NOT_KEPT, Result, along
+from ..tables import in_words
 from ..weights import log_mean_exp, log_mean_normal
 from .cloud import Cloud
 from .compilation import compiled
@@ -34,7 +36,7 @@ SMALL_SAMPLE = 10.0  # an effective sample size that is too small to see the tru
 
 
 @dataclass(frozen=True, eq=False)
-class FilterResult:
+class FilterResult(Result):
     """What a particle filter found; of an `OnlineFilter`, at the last time.
 
     Attributes
@@ -50,19 +52,26 @@ class FilterResult:
     particles : ndarray, shape (T, N) or (T, N, d), or None
         With ``store=True``: of the first repeat, with their `log_weights` (normalised) of shape
         (T, N) and the `ancestors` of each in the row before, of shape (T, N).
+    model : StateSpaceModel or None
+        For `backward_simulation`; None of what was read from a file, and of one time.
     """
 
     log_likelihood: Estimate
-    means: Array
-    variances: Array
-    ess: Array
-    log_increments: Array
-    particles: Array | None = None
-    log_weights: Array | None = None
-    ancestors: NDArray[np.int32] | None = None
-    model: StateSpaceModel | None = field(default=None, repr=False)
-    y: Array | None = field(default=None, repr=False)
-    root: Any = field(default=None, repr=False)
+    means: Array = field(metadata=along("time", "state"))
+    variances: Array = field(metadata=along("time", "state"))
+    ess: Array = field(metadata=along("time"))
+    log_increments: Array = field(metadata=along("time"))
+    particles: Array | None = field(default=None, metadata=along("time", "particle", "state"))
+    log_weights: Array | None = field(default=None, metadata=along("time", "particle"))
+    ancestors: NDArray[np.int32] | None = field(default=None, metadata=along("time", "particle"))
+    model: StateSpaceModel | None = field(default=None, metadata=NOT_KEPT)
+    y: Array | None = field(default=None, metadata=along("time", "observation"))
+    root: Any = None
+
+    def __repr__(self) -> str:
+        """How many times, and the likelihood."""
+        _, value, interval = in_words(*next(self.summary().itertuples()))
+        return f"FilterResult of {len(self.means)} times\n  log likelihood  {value}  {interval}"
 
     def plot(self, ax: Any = None, *, component: int = 0) -> Any:
         """Means over time with bands, see `smcweights.plots.filtered`."""
@@ -508,6 +517,9 @@ def backward_simulation(
         raise ValueError(
             "filter_result: of one time, from an OnlineFilter; expected all times, from "
             "particle_filter with store=True"
+            if y is None
+            else "filter_result: has no model, which files don't keep; expected "
+            "dataclasses.replace(filter_result, model=model)"
         )
     n_paths = count("n_paths", n_paths)
     functions = compiled(model, y.ndim == 2)

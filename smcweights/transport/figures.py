@@ -1,4 +1,4 @@
-"""Figures of sliced distances as directions grow, and of gradient flows."""
+"""Figures of sliced distances as directions grow, of tests, of gradients and their flows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..estimate import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["flow", "frames", "sliced"]
+__all__ = ["flow", "frames", "gradient", "permuted", "sliced"]
 
 
 class _Traced(Protocol):
@@ -28,6 +28,26 @@ class _Traced(Protocol):
     def distances(self) -> np.ndarray: ...
     @property
     def frames(self) -> np.ndarray: ...
+
+
+class _Permuted(Protocol):
+    """What is drawn of a two-sample test."""
+
+    @property
+    def statistic(self) -> float: ...
+    @property
+    def p_value(self) -> float: ...
+    @property
+    def permuted(self) -> np.ndarray: ...
+
+
+class _Sloped(Protocol):
+    """What is drawn of a gradient."""
+
+    @property
+    def value(self) -> np.ndarray: ...
+    @property
+    def standard_error(self) -> np.ndarray: ...
 
 
 def sliced(
@@ -72,6 +92,66 @@ def flow(result: _Traced, ax: Axes | None = None) -> Axes:
     ax.semilogy(result.steps, positive, "o-", color=BLUE, ms=3)
     ax.set_xlabel("step")
     ax.set_ylabel("distance to the power p")
+    return ax
+
+
+def permuted(test: _Permuted, ax: Axes | None = None) -> Axes:
+    """The statistic of a two-sample test among those of its permutations.
+
+    Parameters
+    ----------
+    test : smcweights.SlicedTest
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> permuted(smw.sliced_test(x, x + 1, permutations=99, seed=1)).get_title()
+    'p value 0.01'
+    """
+    ax = open_axes(ax)
+    ax.hist(test.permuted, bins=40, color=BLUE, alpha=0.6, label="permutations")
+    ax.axvline(test.statistic, color=ORANGE, lw=2, label="the samples")
+    ax.set(xlabel="distance to the power p", ylabel="permutations")
+    ax.set_title(f"p value {test.p_value:.3g}")
+    ax.legend(frameon=False)
+    return ax
+
+
+def gradient(result: _Sloped, ax: Axes | None = None) -> Axes:
+    """Sizes of the derivatives by the points, the largest on the left, with their errors.
+
+    Parameters
+    ----------
+    result : smcweights.SlicedGradient
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> gradient(smw.sliced_gradient(x, x + 1, seed=1)).get_xlabel()
+    'points, the largest derivative first'
+    """
+    ax = open_axes(ax)
+    size = np.linalg.norm(result.value, axis=1)
+    order = np.argsort(-size, kind="stable")
+    at = np.arange(1, len(size) + 1)
+    error = np.linalg.norm(result.standard_error, axis=1)[order]
+    ax.plot(at, size[order], color=BLUE, lw=2, label="size of the derivative")
+    ax.plot(at, error, ".", color=ORANGE, ms=3, label="its standard error")
+    ax.set(xlabel="points, the largest derivative first", ylabel="derivative")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
     return ax
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,8 @@ from ..errors import ModelError
 from ..execution import Run, batches, open_run
 from ..provenance import digest, provenance
 from ..randomness import Seed, generator
+from ..references import SLICED
+from ..results import Result, along, table
 from .clouds import Pair, pair_of
 from .directions import Directions, draw
 from .gradient import (
@@ -37,6 +39,7 @@ from .gradient import (
 )
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
 
 Array = NDArray[Any]
@@ -44,7 +47,7 @@ Callback = Callable[[int, Array, float], bool | None]
 
 
 @dataclass(frozen=True, repr=False)
-class SlicedFlow:
+class SlicedFlow(Result):
     """Where a flow ended, and what was seen on the way.
 
     Attributes
@@ -59,16 +62,31 @@ class SlicedFlow:
     provenance : dict
     """
 
-    points: Array
-    steps: Array
-    distances: Array
-    frames: Array
+    points: Array = field(metadata=along("point", "dimension"))
+    steps: Array = field(metadata=along("step"))
+    distances: Array = field(metadata=along("step"))
+    frames: Array = field(metadata=along("step", "point", "dimension"))
     provenance: dict[str, Any]
+    references = SLICED
 
     def __repr__(self) -> str:
         n, d = self.points.shape
         ends = f"{self.distances[0]:.4g} to {self.distances[-1]:.4g}" if self.steps.size else "-"
         return f"SlicedFlow({n} points in {d} dimensions, distances {ends})"
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of the traced distances by step; single steps say nothing of their errors.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: value; standard_error, lower and upper, which are NaN whatever the level.
+        """
+        unknown = (math.nan,) * 3
+        return table(
+            (f"step {step}", (distance, *unknown))
+            for step, distance in zip(self.steps, self.distances, strict=True)
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Traced distances by step, see `smcweights.plots.flow`."""

@@ -13,21 +13,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .. import arguments
 from ..arguments import flag, number
 from ..cautions import Caution
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
+from ..results import Result, along, table
 from .clouds import Pair, pair_of
 from .costs import chunk_rows, slopes
 from .directions import SINGLE_BLOCK, Directions, draw, plan
 from .sliced import MeanCost, Question, exact_estimate
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 
@@ -40,7 +46,7 @@ FITTED = Caution(
 
 
 @dataclass(frozen=True, repr=False)
-class SlicedGradient:
+class SlicedGradient(Result):
     """Derivative of a sliced Wasserstein distance by the points of the first cloud.
 
     Attributes
@@ -52,14 +58,42 @@ class SlicedGradient:
         The distance itself (or its power), from the same directions.
     """
 
-    value: Array
-    standard_error: Array
+    value: Array = field(metadata=along("point", "dimension"))
+    standard_error: Array = field(metadata=along("point", "dimension"))
     distance: Estimate
 
     def __repr__(self) -> str:
         n, d = self.value.shape
         value, error = float(self.distance.value), float(self.distance.standard_error)
         return f"SlicedGradient({n} points in {d} dimensions, distance {value:.4g} +- {error:.2g})"
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of the distance, and of the derivative by each coordinate of each point.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Of the intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: value, standard_error, lower, upper.
+        """
+        from scipy.special import stdtrit
+
+        quantile = stdtrit(self.distance.degrees_of_freedom, (1 + arguments.level(level)) / 2)
+        names = [f"d/dx[{i}, {k}]" for i, k in np.ndindex(self.value.shape)]
+        value, error = self.value.ravel(), self.standard_error.ravel()
+        columns = (value, error, value - quantile * error, value + quantile * error)
+        first = self.distance.summary(level).iloc[0, [0, 1, 3, 4]]
+        return table([("distance", first), *zip(names, zip(*columns, strict=True), strict=True)])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Sizes of the derivatives with their errors, see `smcweights.plots.gradient`."""
+        from .figures import gradient
+
+        return gradient(self, ax)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         """The derivative."""

@@ -7,18 +7,25 @@ else whole groups of rows, such as chains or blocks of ten autocorrelation times
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, number
+from ..arguments import level as check_level
 from ..cautions import Caution, tell
 from ..randomness import Seed, generator, seed_sequence
+from ..references import SLICED
+from ..results import Result, along, table
 from .clouds import pair_of
 from .directions import draw, plan
 from .groups import autocorrelation_time, blocks_of, dependent, labels_of, neighbours
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 Array = NDArray[Any]
 
@@ -32,7 +39,7 @@ DEPENDENT = Caution(
 
 
 @dataclass(frozen=True, repr=False)
-class SlicedTest:
+class SlicedTest(Result):
     """A two-sample permutation test.
 
     Attributes
@@ -48,13 +55,46 @@ class SlicedTest:
         How many groups of each sample were permuted; its rows, if there are none.
     autocorrelation : (float, float)
         Of neighbouring rows of each sample, averaged over directions.
+    cautions : tuple of Caution
     """
 
     statistic: float
     p_value: float
-    permuted: NDArray[np.float64]
+    permuted: NDArray[np.float64] = field(metadata=along("permutation"))
     groups: tuple[int, int] = (0, 0)
     autocorrelation: tuple[float, float] = (math.nan, math.nan)
+    cautions: tuple[Caution, ...] = ()
+    references = SLICED
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of the statistic, and of the p value, as far as so many permutations tell it.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Of the interval for the p value that all permutations would give (Clopper & Pearson).
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: value, standard_error, lower, upper; of the statistic only its value.
+        """
+        from scipy.special import betaincinv
+
+        tail = (1 - check_level(level)) / 2
+        n = len(self.permuted)
+        larger = round(self.p_value * (n + 1)) - 1
+        error = math.sqrt(self.p_value * (1 - self.p_value) / n)
+        lower = betaincinv(larger, n - larger + 1, tail) if larger else 0.0
+        upper = betaincinv(larger + 1, n - larger, 1 - tail) if larger < n else 1.0
+        statistic = (self.statistic, *(math.nan,) * 3)
+        return table({"statistic": statistic, "p_value": (self.p_value, error, lower, upper)})
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The statistic among those of the permutations, see `smcweights.plots.permuted`."""
+        from .figures import permuted
+
+        return permuted(self, ax)
 
     def __repr__(self) -> str:
         return (
@@ -137,9 +177,10 @@ def sliced_test(
     sides = rows[:, :n], rows[:, n:]
     first = tuple(neighbours(side, weights) for side in sides)
     group, of_x = _grouped(given, sides, weights)
-    if groups_x is None and groups_y is None:
-        seen = any(dependent(r, size) for r, size in zip(first, sizes, strict=True))
-        tell("sliced_test", [DEPENDENT] if seen else [])
+    alone = groups_x is None and groups_y is None
+    seen = any(dependent(r, size) for r, size in zip(first, sizes, strict=True))
+    cautions = (DEPENDENT,) if alone and seen else ()
+    tell("sliced_test", cautions)
     order = rows.argsort(axis=1)
     rows.sort(axis=1)
     rng, labels = generator(seeds, "permutations"), np.arange(group.max() + 1) < of_x
@@ -156,6 +197,7 @@ def sliced_test(
         found[1:],
         (of_x, len(labels) - of_x),
         (first[0], first[1]),
+        cautions,
     )
 
 

@@ -249,7 +249,7 @@ def test_an_output_that_does_not_vary_costs_the_others_nothing(method):
         error = np.abs(part.value[2:] - truth)
         assert (error <= 5 * part.standard_error[2:] + 1e-12).all()
     assert found.mean.value[0] == 3 and found.variance.value[0] == 0
-    assert "never negative" not in found.summary()
+    assert "never negative" not in repr(found)
     # under other laws, too: k uniform on [0, 0.9]
     again = smw.reweight(found, {"X1": stats.uniform(0, 0.9), "X2": stats.uniform()})
     first = again.value[:6]
@@ -273,4 +273,4 @@ def test_too_few_calls_for_many_inputs_are_one_warning():
     few = [str(w.message) for w in seen if "few-calls" in str(w.message)]
     assert len(few) == 1
     assert re.search(r"240 calls are few for 10 inputs: of 20 indices \d\d, .*groups=", few[0])
-    assert "few for 10 inputs" in found.summary()
+    assert "few for 10 inputs" in repr(found)

@@ -14,12 +14,14 @@ from ...cautions import Caution
 from ...estimate import Estimate
 from ...execution import Run
 from ...randomness import describe, generator, seed_sequence
+from ...results import NOT_KEPT, Result, along, table
 from ...stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..chains import estimate_from_chains
 from .parameters import Free, from_theta, to_theta
 
 if TYPE_CHECKING:
     import jax
+    import pandas
     from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
@@ -33,7 +35,7 @@ STAGE = 100  # iterations or draws of a chain between two visits of the checkpoi
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(Result):
     """Learned parameters.
 
     Attributes
@@ -46,7 +48,8 @@ class Fit:
         The same value with the Monte Carlo error alone: its interval is meant to cover the
         maximum of the likelihood that more computing would find.
     model : object
-        The model with the values found; the family for `markov_score_climbing` of a density.
+        The model with the values found; the family for `markov_score_climbing` of a density. None
+        of what was read from a file.
     iterates : ndarray, shape (chains, L, k)
         The way of every chain.
     gradient : Estimate or None
@@ -65,8 +68,8 @@ class Fit:
 
     theta: Estimate
     maximiser: Estimate
-    model: Any
-    iterates: Array
+    model: Any = field(metadata=NOT_KEPT)
+    iterates: Array = field(metadata=along("chain", "iteration", "parameter"))
     gradient: Estimate | None = None
     information: Estimate | None = None
     transforms: tuple[str, ...] = ()
@@ -107,6 +110,23 @@ class Fit:
             to_theta(u + (end - est.value) / slope, self.transforms)[0] for end in (lower, upper)
         ]
         return ends[0], ends[1]
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """Table of the parameters, with intervals that keep to their range, as `interval` gives.
+
+        Parameters
+        ----------
+        level : float, default 0.95
+            Of the intervals.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: value, standard_error, lower, upper; monte_carlo_error, of the search alone.
+        """
+        columns = (self.theta.value, self.theta.standard_error, *self.interval(level))
+        rows = zip(self.theta.names, zip(*columns, strict=True), strict=True)
+        return table(rows).assign(monte_carlo_error=self.maximiser.standard_error)
 
     def plot(self, ax: Axes | None = None, *, parameter: str | int = 0) -> Axes:
         """Iterates of a parameter with their averages (`smcweights.plots.iterates`).

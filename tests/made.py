@@ -1,0 +1,122 @@
+"""A result of every kind, made by hand: nothing is computed for it."""
+
+import math
+
+import numpy as np
+from estimates import example
+
+import smcweights as smw
+
+RNG = np.random.default_rng(7)
+CAUTION = smw.Caution("heavy-tails", "k-hat is 0.9")
+ROOT = np.random.SeedSequence(2**100 + 1, spawn_key=(3,))
+
+
+def scalar(value, error=0.1, **more):
+    return smw.Estimate(value, error**2, **more)
+
+
+def sobol():
+    names = ["first a", "first bü", "total a", "total bü"]
+    value, spread = [0.5, -0.001, 0.6, 0.2], np.diag([1e-4, 4e-6, 1e-4, 9e-4])
+    indices = smw.Estimate(value, spread, names=names, cautions=[CAUTION], cost={"evaluations": 64})
+    first, total = (indices[at].revised(names=["a", "bü"]) for at in (slice(0, 2), slice(2, 4)))
+    mean, variance = scalar(3.5, names="Y"), scalar(13.8, names="Y")
+    return smw.SobolIndices(
+        indices, first, total, None, mean, variance, ("a", "bü"), ("Y",), "demo", object()
+    )
+
+
+def filtered(store=True):
+    x, shape = RNG.standard_normal((4, 5, 2)), (4, 5)
+    kept = (x, np.full(shape, -math.log(5)), RNG.integers(0, 5, shape, dtype=np.int32))
+    return smw.FilterResult(
+        scalar(-12.5, method="particle_filter"),
+        x.mean(1),
+        x.var(1),
+        np.full(4, 5.0),
+        np.array([-3.0, np.nan, -3.25, -np.inf]),
+        *(kept if store else (None,) * 3),
+        model=len,
+        y=RNG.standard_normal((4, 1)),
+        root=ROOT,
+    )
+
+
+def fitted():
+    theta = example(method="maximum_likelihood", cautions=[CAUTION])
+    return smw.Fit(
+        theta,
+        theta.revised(covariance=theta.covariance / 9),
+        len,
+        RNG.standard_normal((2, 30, 3)),
+        information=theta.revised(method="observed information"),
+        transforms=("identity", "identity", "log"),
+        diagnostics={"averaged": 15, "paths": (np.zeros((2, 4)),), "newton_step": np.float64(0.1)},
+    )
+
+
+def sequences(log_evidence=True):
+    return smw.WeightedSequences(
+        [(0, 2, 1), (), (2,), (1, 1)],
+        np.array([-1.5, -np.inf, 0.0, -0.25]),
+        scalar(-0.5, 0.02, names="log evidence", bounds=(-math.inf, 0.0)) if log_evidence else None,
+        "ok" if log_evidence else "dead",
+        {
+            "ess": np.array([[2.0, 1.5, 1.0], [2.0, 2.0, 2.0]]),
+            "dead": np.array([[0, 0, 1], [0, 0, 0]]),
+            "ancestors": np.array([[0, 0], [0, 1]]),
+            "deaths": np.zeros((2, 3, 4), np.int64),
+        },
+        2,
+        {"evaluations": 12, "seconds": 0.5},
+        {"method": "constrained sequences", "seed": {"entropy": 2**100, "spawn_key": []}},
+        [(0,)],
+    )
+
+
+def drawn(sets=False):
+    pair = (np.array([4, 7]), np.array([-2.0, -2.5])) if sets else None
+    return smw.WeightedDraw(4, -1.25, (-3.0, -0.5), 9, 4, 5, "ok", math.nan, pair)
+
+
+def flow(traced=True):
+    t = 3 if traced else 0
+    return smw.SlicedFlow(
+        RNG.standard_normal((6, 2)).astype(np.float32),
+        np.arange(t),
+        np.linspace(1.0, 0.1, t),
+        RNG.standard_normal((t, 6, 2)),
+        {"method": "sliced_gradient_flow", "seed": {"entropy": 5}},
+    )
+
+
+def two_samples():
+    permuted = RNG.gamma(2.0, size=99)
+    return smw.SlicedTest(4.5, 0.04, permuted, (20, 30), (0.5, math.nan), (CAUTION,))
+
+
+def sloped():
+    value = RNG.standard_normal((5, 2))
+    distance = scalar(1.5, method="sliced Wasserstein distance", degrees_of_freedom=4)
+    return smw.SlicedGradient(value, np.abs(value) / 10, distance)
+
+
+def perturbed():
+    grid, names = np.array([-0.5, 0.5]), [f"{i} {g} {e}" for i in "ab" for g in "-+" for e in "xy"]
+    value = smw.Estimate(np.arange(8.0), np.eye(8) / 100, names=names, method="reweighting")
+    return smw.PerturbationStudy(value, ("a", "b"), "shift", grid, ("x", "y"))
+
+
+MAKERS = {
+    "SobolIndices": [sobol],
+    "FilterResult": [filtered, lambda: filtered(False)],
+    "Fit": [fitted],
+    "WeightedSequences": [sequences, lambda: sequences(False)],
+    "WeightedDraw": [drawn, lambda: drawn(True)],
+    "SlicedFlow": [flow, lambda: flow(False)],
+    "SlicedTest": [two_samples],
+    "SlicedGradient": [sloped],
+    "PerturbationStudy": [perturbed],
+}
+CASES = [(kind, make) for kind, makers in MAKERS.items() for make in makers]

@@ -1,0 +1,195 @@
+"""Every result can be kept, labelled, tabled and shown; files say what they hold."""
+
+import dataclasses
+import json
+import os
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray
+from made import CASES, CAUTION, MAKERS, drawn, filtered, fitted, flow, sobol, two_samples
+from packed import same
+
+import smcweights as smw
+from smcweights.cli import main
+from smcweights.results import COLUMNS, Result, cautions_of, provenance_of
+
+every = pytest.mark.parametrize(("kind", "make"), CASES)
+
+
+def test_every_public_result_is_among_the_cases():
+    public = (getattr(smw, name) for name in smw.__all__)
+    results = {c.__name__ for c in public if isinstance(c, type) and issubclass(c, Result)}
+    assert results == set(MAKERS)
+
+
+@every
+def test_what_was_saved_is_read_to_the_last_bit(kind, make, tmp_path):
+    path, result = tmp_path / "länge.nc", make()
+    result.save(path)
+    loaded = getattr(smw, kind).load(str(path))
+    assert same(loaded, result)
+    assert repr(loaded) == repr(result)
+    assert cautions_of(loaded) == cautions_of(result)
+    assert loaded.references == result.references
+    loaded.save(path)
+    assert same(getattr(smw, kind).load(path), result)
+    assert os.listdir(tmp_path) == ["länge.nc"]
+
+
+def test_code_is_not_kept_and_what_needs_it_says_so(tmp_path):
+    filtered().save(tmp_path / "a.nc")
+    loaded = smw.FilterResult.load(tmp_path / "a.nc")
+    assert loaded.model is None
+    with pytest.raises(ValueError, match=r"has no model, .* dataclasses\.replace\("):
+        smw.backward_simulation(loaded, 3)
+    fitted().save(tmp_path / "b.nc")
+    assert smw.Fit.load(tmp_path / "b.nc").model is None
+    sobol().save(tmp_path / "c.nc")
+    assert smw.SobolIndices.load(tmp_path / "c.nc").pairs is None
+
+
+@every
+def test_labelled_arrays_say_the_same_as_the_fields(kind, make, tmp_path):
+    result = make()
+    data = result.to_xarray()
+    assert data.attrs["kind"] == kind
+    for field in dataclasses.fields(result):
+        part = getattr(result, field.name)
+        if isinstance(part, np.ndarray):
+            np.testing.assert_array_equal(data[field.name].values, part)
+        if isinstance(part, smw.Estimate):
+            np.testing.assert_array_equal(data[field.name].values, part.value)
+            error = data[f"{field.name}_standard_error"].values
+            np.testing.assert_array_equal(error, part.standard_error)
+    result.save(tmp_path / "a.nc")
+    with xarray.open_dataset(tmp_path / "a.nc", engine="h5netcdf") as read:
+        assert set(data.variables) <= set(read.variables)
+
+
+def test_dimensions_have_names():
+    data = filtered().to_xarray()
+    assert data.particles.dims == ("time", "particle", "state")
+    assert data.ancestors.dims == data.log_weights.dims == ("time", "particle")
+    assert flow().to_xarray().frames.dims == ("step", "point", "dimension")
+    traces = MAKERS["WeightedSequences"][0]().to_xarray()
+    assert traces.traces_ess.dims == ("island", "time")
+    assert traces.traces_ancestors.dims == ("island", "traces_ancestors_time")
+    assert traces.sequences.values.tolist()[:3] == [[0, 2, 1], [-1, -1, -1], [2, -1, -1]]
+
+
+@every
+def test_tables_have_values_errors_and_intervals(kind, make):
+    result = make()
+    table = result.summary()
+    assert list(table.columns)[:4] == list(COLUMNS)
+    assert (table.dtypes == np.float64).all()
+    known = table.dropna()
+    assert ((known.lower <= known.value) & (known.value <= known.upper)).all()
+    narrow, wide = result.summary(0.5), result.summary(0.99)
+    assert ((wide.upper - wide.lower).dropna() >= (narrow.upper - narrow.lower).dropna()).all()
+    page = result._repr_html_()
+    assert page.count("<tr>") == min(len(table), 12) + 1
+    assert page.count("<p>") == 1 + len(cautions_of(result))
+
+
+def test_rows_are_those_of_the_estimates():
+    table = sobol().summary()
+    assert list(table.index) == ["first a", "first bü", "total a", "total bü"]
+    assert table.loc["first a"].tolist() == sobol().indices.summary().iloc[0, [0, 1, 3, 4]].tolist()
+    assert filtered().summary().loc["log_likelihood", "value"] == -12.5
+    fit = fitted()
+    third = fit.summary().loc["third"]
+    # on the logarithm's scale
+    assert third.upper == pytest.approx(3 * np.exp(1.96 * 0.5 / 3), rel=1e-4)
+    assert third.monte_carlo_error == pytest.approx(0.5 / 3)
+    p_value = two_samples().summary().loc["p_value"]
+    # 3 of 99: Clopper & Pearson
+    assert p_value.lower == pytest.approx(0.0063, abs=1e-4)
+    assert p_value.upper == pytest.approx(0.0860, abs=1e-4)
+    weight = drawn().summary().loc["weight of item 4"]
+    assert weight.value == pytest.approx(np.exp(-1.25)) and np.isnan(weight.standard_error)
+    assert weight.lower == pytest.approx(np.exp(-3.0))
+
+
+@every
+def test_each_has_a_figure(kind, make):
+    result = make()
+    ax = result.plot()
+    assert ax.get_xlabel()
+    _, own = plt.subplots()
+    assert result.plot(own) is own
+    plt.close("all")
+
+
+@every
+def test_a_saved_result_is_shown(kind, make, tmp_path, capsys):
+    result = make()
+    result.save(tmp_path / "a.nc")
+    assert main(["show", str(tmp_path / "a.nc")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(repr(result).splitlines()[0])
+    for name in result.summary().index:
+        assert str(name if isinstance(name, str) else name[0]) in shown
+    start = shown.index("\n{") + 1
+    assert json.loads(shown[start:]) == provenance_of(result)
+
+
+def test_a_file_of_another_kind_says_which(tmp_path, capsys):
+    path = tmp_path / "a.nc"
+    drawn().save(path)
+    for kind in (smw.Estimate, smw.FilterResult):
+        message = rf"a\.nc: holds a result of kind WeightedDraw; expected {kind.__name__} \(Weight"
+        with pytest.raises(ValueError, match=message):
+            kind.load(path)
+    smw.Estimate(1.0, 1.0).save(path)
+    with pytest.raises(ValueError, match="holds a result of kind Estimate; expected WeightedDraw"):
+        smw.WeightedDraw.load(path)
+
+
+def test_edited_and_cut_files_are_refused(tmp_path):
+    path = tmp_path / "a.nc"
+    two_samples().save(path)
+    content = path.read_bytes()
+    assert content.count(b"smcweights SlicedTest 3 sha256 ") == 1
+    edits = [
+        content[:-1],
+        content[: len(content) // 2],
+        b"",
+        content + b"\n",
+        content.replace(b"smcweights SlicedTest 3", b"smcweights SlicedTest 4"),
+        content.replace(b"smcweights SlicedTest 3", b"smcweights SlicedFlow 3"),
+        content.replace(b"0.04", b"0.05"),
+        content.replace(b"heavy-tails", b"heavy-snails"),
+    ]
+    for edited in edits:
+        assert edited != content
+        path.write_bytes(edited)
+        with pytest.raises(ValueError, match=r"a\.nc: (not a whole file|the file is damaged)"):
+            smw.SlicedTest.load(path)
+        assert main(["show", str(path)]) == 2
+
+
+def test_a_later_format_and_other_fields_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.nc"
+    monkeypatch.setattr("smcweights.storage.FORMAT", 4)
+    two_samples().save(path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"its format is 4; this version .* reads format 3"):
+        smw.SlicedTest.load(path)
+
+    def more(record):
+        return {"more": 1}
+
+    monkeypatch.setattr("smcweights.storage.made_of", more)
+    two_samples().save(path)
+    with pytest.raises(ValueError, match=r"a\.nc: it holds another SlicedTest than this version"):
+        smw.SlicedTest.load(path)
+
+
+def test_what_cannot_be_told_is_asked_of_the_estimates():
+    assert cautions_of(fitted()) == (CAUTION,)
+    assert provenance_of(smw.Estimate(1.0, 1.0, provenance={"a": 1})) == {"a": 1}
+    assert provenance_of(two_samples()) == {}
+    assert len(fitted().references) == 3
