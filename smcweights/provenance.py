@@ -183,6 +183,9 @@ def _add(total: hashlib._Hash, thing: Any) -> None:
         _add(total, thing.bit_generator.state)
     elif isinstance(thing, Mapping):
         _add(total, ("mapping", *thing.items()))
+    elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        fields = [getattr(thing, field.name) for field in dataclasses.fields(thing)]
+        _add(total, (type(thing).__qualname__, *fields))
     else:
         raise TypeError(
             f"jobs: got {type(thing).__name__}; with a checkpoint expected arrays, numbers, "

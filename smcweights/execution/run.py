@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
-from ..provenance import fingerprint
+from ..provenance import described, fingerprint
 from .checkpoint import Ledger
 from .pools import Pool
 from .progress import Bar, progress_bar
@@ -100,8 +100,8 @@ def open_run(
     checkpoint : path, optional
         File of results; created if missing, taken up if not.
     arguments : mapping, optional
-        All that the results depend on, in types that JSON can hold. A checkpoint made with other
-        arguments is refused.
+        All that the results depend on, functions and data too; they are `described` for the
+        checkpoint, and one that was made with other arguments is refused.
     seed : None, int, SeedSequence, Generator or dict, optional
         Root of the run's random streams; None takes the checkpoint's, or fresh entropy.
     total : int, optional
@@ -134,7 +134,9 @@ def open_run(
     pool = Pool(function, executor)
     bar = progress_bar(progress, total, unit, description)
     root = None if seed is None else randomness.seed_sequence(seed)
-    ledger = None if checkpoint is None else Ledger(checkpoint, arguments or {}, root, description)
+    ledger = None
+    if checkpoint is not None:
+        ledger = Ledger(checkpoint, described(arguments or {}), root, description)
     root = root or randomness.seed_sequence() if ledger is None else ledger.root
     try:
         yield Run(root, pool, ledger, bar, description)

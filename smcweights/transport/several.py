@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -59,10 +60,9 @@ class _PairCosts:
     questions: Sequence[Question]
     directions: Directions
     step: int
-    root: np.random.SeedSequence
 
-    def __call__(self, first: int, count: int) -> Array:
-        rng = generator(self.root, "directions", 1, first)
+    def __call__(self, root: np.random.SeedSequence, first: int, count: int) -> Array:
+        rng = generator(root, "directions", 1, first)
         theta = draw(self.directions, count, rng, first).reshape(-1, self.directions.dimension)
         most = max(sum(c.count for c in question.controls) for question in self.questions)
         out = np.zeros((len(theta), len(self.pairs), 1 + most))
@@ -102,6 +102,7 @@ def sliced_wasserstein_matrix(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Sliced Wasserstein distances between all pairs of clouds, along the same directions.
 
@@ -113,7 +114,7 @@ def sliced_wasserstein_matrix(
         At least two.
     budget : int, default 200
         Most directions.
-    p, control_variates, directions, scale, root, seed, executor, progress
+    p, control_variates, directions, scale, root, seed, executor, progress, checkpoint
         As for `sliced_wasserstein`, without "exact"; the default control is chosen pair by pair,
         and the pool that gives the scale is that of all clouds.
     weights : sequence, or mapping of names, of array_like or None, optional
@@ -147,7 +148,6 @@ def sliced_wasserstein_matrix(
     p, root = number("p", p, 1, ends=True), flag("root", root)
     names, found, units = _clouds(clouds, weights, p, scale)
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
-    seeds = seed_sequence(seed)
     d, itemsize = found[0].points.shape[1], found[0].points.dtype.itemsize
     current = plan(directions, d, budget)
     questions = [
@@ -162,16 +162,22 @@ def sliced_wasserstein_matrix(
     step = chunk_rows(d, sum(len(c.points) for c in found), itemsize)
     each = max(step // current.lines, 1)
     jobs = [(a, min(each, current.blocks - a)) for a in range(0, current.blocks, each)]
+    given = {"budget": budget, "p": p, "scale": scale, "root": root}
+    data = [part for cloud in found for part in cloud.fingerprint()]
+    asked = {"control_variates": control_variates, "directions": directions, "data": data}
     with open_run(
-        _PairCosts(found, pairs, questions, current, step, seeds),
+        _PairCosts(found, pairs, questions, current, step),
         executor=executor,
         progress=progress,
-        seed=seeds,
+        checkpoint=checkpoint,
+        arguments={**given, **asked},
+        seed=seed,
         total=current.total,
         unit="directions",
         description="sliced Wasserstein matrix",
     ) as run:
-        parts = run.map("directions", jobs, [job[1] * current.lines for job in jobs])
+        sizes = [count * current.lines for _, count in jobs]
+        parts = run.map("directions", [(run.root, *job) for job in jobs], sizes)
     table = np.concatenate(parts).reshape(current.blocks, current.lines, len(pairs), -1)
     means = [
         mean_of_blocks(
@@ -196,12 +202,7 @@ def sliced_wasserstein_matrix(
         cautions=cautions,
         bounds=POSITIVE,
         cost={"evaluations": current.total, "seconds": time.perf_counter() - began},
-        provenance=provenance(
-            "sliced_wasserstein_matrix",
-            seeds,
-            {"budget": budget, "p": p, "scale": scale, "root": root},
-            data=[part for cloud in found for part in cloud.fingerprint()],
-        ),
+        provenance=provenance("sliced_wasserstein_matrix", run.root, given, data=data),
     )
 
 

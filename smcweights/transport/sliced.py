@@ -16,6 +16,7 @@ arXiv 2402.01493.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -116,10 +117,9 @@ class _Blocks:
     """Costs and controls along the directions of some blocks: what an executor is sent."""
 
     question: Question
-    root: np.random.SeedSequence
 
-    def __call__(self, directions: Directions, stage: int, first: int, count: int) -> Array:
-        return along(self.question, theta_of(self.root, (directions, stage, first, count)))
+    def __call__(self, root: np.random.SeedSequence, *job: Any) -> Array:
+        return along(self.question, theta_of(root, job))
 
 
 def jobs_of(
@@ -134,11 +134,12 @@ def jobs_of(
 def _table(run: Run, pair: Pair, directions: Directions, stage: int) -> Array:
     """Costs and controls (B, lines, 1 + k) of a stage of blocks."""
     jobs = jobs_of(pair, directions, stage)
-    parts = run.map(f"round {stage}", jobs, [job[3] * directions.lines for job in jobs])
+    sizes = [job[3] * directions.lines for job in jobs]
+    parts = run.map(f"round {stage}", [(run.root, *job) for job in jobs], sizes)
     return np.concatenate(parts).reshape(directions.blocks, directions.lines, -1)
 
 
-def theta_of(root: np.random.SeedSequence, job: tuple[Directions, int, int, int]) -> Array:
+def theta_of(root: np.random.SeedSequence, job: tuple[Any, ...]) -> Array:
     """Unit vectors (L, d) of a job, the same whenever they are drawn."""
     directions, stage, first, count = job
     theta = draw(directions, count, generator(root, "directions", stage, first), first)
@@ -308,6 +309,7 @@ def sliced_wasserstein(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Sliced Wasserstein distance between two clouds of points, which are taken as given.
 
@@ -356,6 +358,8 @@ def sliced_wasserstein(
         The result depends on it and on the other arguments only.
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where blocks are computed; sorting and matrix products run beside each other in threads.
+    checkpoint : path, optional
+        File that keeps finished blocks; not needed, and not written, where the distance is exact.
     progress : bool, optional
         A progress bar; by default on a terminal or in a notebook for runs over 2 s.
 
@@ -394,7 +398,7 @@ def sliced_wasserstein(
     budget = None if budget is None else count("budget", budget)
     keep = flag("keep_directions", keep_directions)
     question = Question(pair_of(x, y, weights_x, weights_y, p, scale), p, root)
-    pair, seeds = question.pair, seed_sequence(seed)
+    pair = question.pair
     arguments = {
         "budget": budget,
         "p": p,
@@ -403,27 +407,33 @@ def sliced_wasserstein(
         "scale": scale,
         "root": root,
     }
-    source = provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
+
+    def source(seeds: np.random.SeedSequence) -> dict[str, Any]:
+        return provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
+
     closed = _closed_form(pair, p, directions, keep)
     if closed is not None:
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         table, line = np.full((1, 1, 1), closed), [(ON_THE_LINE, 1)]
+        seeds = seed_sequence(seed)
         kept = _kept(line, question, seeds, table) if keep else None
-        return exact_estimate(question, closed, cost, source, kept)
+        return exact_estimate(question, closed, cost, source(seeds), kept)
     question, rule, first = _planned(question, control_variates, directions, budget, precision)
     with open_run(
-        _Blocks(question, seeds),
+        _Blocks(question),
         executor=executor,
         progress=progress,
-        seed=seeds,
+        checkpoint=checkpoint,
+        arguments={**arguments, "precision": precision, "data": pair.fingerprint()},
+        seed=seed,
         total=first.total if precision is None else None,
         unit="directions",
         description="sliced Wasserstein",
     ) as run:
         found, spent, cautions, pooled = _by_stages(run, question, first, rule)
     cost = {**spent, "seconds": time.perf_counter() - began}
-    kept = _kept(pooled[0], question, seeds, pooled[1]) if keep else None
-    return found.estimate("sliced_wasserstein", cost, source, cautions, kept)
+    kept = _kept(pooled[0], question, run.root, pooled[1]) if keep else None
+    return found.estimate("sliced_wasserstein", cost, source(run.root), cautions, kept)
 
 
 Pooled = tuple[list[tuple[Directions, int]], Array]  # directions by stage, and the table of all

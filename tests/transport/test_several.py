@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 
 import smcweights as smw
 
@@ -111,3 +112,12 @@ def test_a_reference_warns_by_its_own_name():
     x = mixture(30, 3, 1)
     with pytest.warns(smw.PrecisionWarning, match=r"^SlicedReference\.distance: the clouds can't"):
         smw.SlicedReference(x, 100, seed=1).distance(x[::-1].copy())
+
+
+@pytest.mark.slow
+def test_a_killed_matrix_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        x = np.random.default_rng(1).normal(size=(3000, 5))
+        return bits(smw.sliced_wasserstein_matrix([x, 2 * x, x + 1], 2000, seed=2, **others))
+
+    killed_and_resumed(call, tmp_path)

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 from scipy import stats
 
 import smcweights as smw
@@ -415,3 +416,14 @@ def test_directions_are_kept_with_their_costs(d, p):
         smw.sliced_wasserstein(
             x[:, [0, -1]], y[:, [0, -1]], directions="exact", keep_directions=True
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keywords", [{"budget": 3000}, {"precision": smw.Precision(3e-4)}])
+def test_a_killed_distance_goes_on_to_the_same_bits(keywords, tmp_path):
+    def call(**others):
+        x = np.random.default_rng(1).normal(size=(600, 5))
+        arguments = {"directions": "uniform", "seed": 2, **keywords, **others}
+        return bits(quietly(x, np.exp(x / 2), **arguments))
+
+    killed_and_resumed(call, tmp_path)
