@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import struct
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -47,8 +48,8 @@ class Packing:
     Examples
     --------
     >>> packing = Packing()
-    >>> packing.pack({"a": (1, np.nan), "b": np.zeros(2)})
-    {'a': {'$': 'tuple', 'of': [1, nan]}, 'b': {'$': 'array', 'dtype': '<f8', 'at': 0}}
+    >>> packing.pack({"a": (1, 0.5), "b": np.zeros(2)})
+    {'a': {'$': 'tuple', 'of': [1, 0.5]}, 'b': {'$': 'array', 'dtype': '<f8', 'at': 0}}
     """
 
     def __init__(self, held: Mapping[str, NDArray] | None = None) -> None:
@@ -64,6 +65,9 @@ class Packing:
         TypeError
             Something in it is of another kind; the message says where.
         """
+        if type(value) is float and value != value:
+            # JSON has one NaN only
+            return {"$": "nan", "bytes": struct.pack("<d", value).hex()}
         if value is None or type(value) in (bool, int, float, str):
             return value
         if type(value) is list:
@@ -171,6 +175,8 @@ class Unpacking:
             return self._array(packed)
         if kind == "number":
             return np.frombuffer(bytes.fromhex(packed["bytes"]), packed["dtype"])[0]
+        if kind == "nan":
+            return struct.unpack("<d", bytes.fromhex(packed["bytes"]))[0]
         if kind == "seed":
             return randomness.seed_sequence(of)
         if kind == "rows":

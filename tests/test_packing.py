@@ -69,7 +69,7 @@ def test_other_bits_are_seen():
         [(True, 1)],
         [(1, 2**63)],
         [(1,), [1]],
-        math.nan,
+        (math.nan, -math.nan),
         np.array([np.nan, -np.nan]),
         np.float32(0.1),
         np.array([["a", "ü\0"], ["", "\ud800"]]),
