@@ -226,6 +226,11 @@ def overview(path: str | os.PathLike[str]) -> str:
     return "\n".join([f"Checkpoint of {of}{many}, last written {when}", *lines])
 
 
+def kept_root(path: str | os.PathLike[str]) -> np.random.SeedSequence:
+    """Root of the random streams of the run that a checkpoint is of."""
+    return _read(path).root
+
+
 def _read(path: str | os.PathLike[str]) -> _Content:
     try:
         header, named = read_archive(path)

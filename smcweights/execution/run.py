@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from .. import randomness
 from ..cautions import Caution, tell
 from ..provenance import described, fingerprint
-from .checkpoint import Ledger
+from .checkpoint import Ledger, kept_root
 from .pools import Pool
 from .progress import Bar, progress_bar
 from .workers import Job, Outcome
@@ -72,6 +72,15 @@ def batches(n: int, *, vectorized: bool = True) -> list[tuple[int, int]]:
         raise ValueError(f"n: got {n}; expected a number of rows from 0")
     size = min(max(math.ceil(n / 32), 16 if vectorized else 1), 8192)
     return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def root_of(
+    seed: randomness.Seed, checkpoint: str | os.PathLike[str] | None
+) -> np.random.SeedSequence:
+    """Root of the streams of a run before it is opened: the seed's, the checkpoint's, or fresh."""
+    if seed is None and checkpoint is not None and os.path.isfile(checkpoint):
+        return kept_root(checkpoint)
+    return randomness.seed_sequence(seed)
 
 
 @contextmanager

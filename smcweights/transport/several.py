@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -258,6 +258,14 @@ def _joint_cautions(means: Sequence[MeanCost], labels: Sequence[str]) -> list[Ca
     return list(found.values())
 
 
+def _columns(question: Question, theta: Array, kept: Array) -> Array:
+    """Costs and controls (L, 1 + k) along directions on which the second cloud is sorted."""
+    x, y = question.pair.x, question.pair.y
+    rows = sorted_rows(x, theta)
+    controls = [control.values(theta, rows, kept) for control in question.controls]
+    return np.column_stack([row_costs(x, y, rows, kept, question.p), *controls])
+
+
 class SlicedReference:
     """A cloud whose sorted projections are kept: distances of other clouds to it cost half.
 
@@ -274,6 +282,9 @@ class SlicedReference:
     control_variates, scale
         As for `sliced_wasserstein`; the default control is chosen for each cloud, and the pool that
         gives the scale is the reference alone.
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where other clouds are projected and sorted; threads, which share the reference's rows, are
+        best. A single distance is too short for a checkpoint.
 
     Raises
     ------
@@ -300,6 +311,7 @@ class SlicedReference:
         directions: str | ArrayLike = "auto",
         scale: Scale = None,
         seed: Seed = None,
+        executor: Executor | str | None = None,
     ) -> None:
         self.p, self.control_variates = number("p", p, 1, ends=True), control_variates
         self._columns = columns_of(y, "the reference")
@@ -310,7 +322,7 @@ class SlicedReference:
         self._centre = centre_of([given])
         self.cloud = moved(given, given.points.dtype, self._centre)
         self.dimension = given.points.shape[1]
-        self._seed = seed_sequence(seed)
+        self._seed, self._executor = seed_sequence(seed), executor
         self.plan = plan(directions, self.dimension, budget)
 
     @cached_property
@@ -351,13 +363,12 @@ class SlicedReference:
             self.plan,
             self.plan.total,
         )
-        columns: list[Array] = []
-        for a in range(0, len(self.directions), step):
-            theta, kept = self.directions[a : a + step], self._rows[a : a + step]
-            rows = sorted_rows(cloud, theta)
-            controls = [control.values(theta, rows, kept) for control in question.controls]
-            costs = row_costs(cloud, self.cloud, rows, kept, self.p)
-            columns.append(np.column_stack([costs, *controls]))
+        starts = range(0, len(self.directions), step)
+        jobs = [(self.directions[a : a + step], self._rows[a : a + step]) for a in starts]
+        with open_run(
+            partial(_columns, question), executor=self._executor, progress=False, seed=self._seed
+        ) as run:
+            columns = run.map("directions", jobs)
         method = "SlicedReference.distance"
         source = provenance(
             method, self._seed, {"p": self.p, "root": root}, data=question.pair.fingerprint()

@@ -7,7 +7,10 @@ else whole groups of rows, such as chains or blocks of ten autocorrelation times
 from __future__ import annotations
 
 import math
+import os
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, number
 from ..arguments import level as check_level
 from ..cautions import Caution, tell
-from ..randomness import Seed, generator, seed_sequence
+from ..execution import batches, open_run, root_of
+from ..randomness import Seed, generator
 from ..references import SLICED
 from ..results import Result, along, table
 from .clouds import pair_of
@@ -114,6 +118,9 @@ def sliced_test(
     groups_y: ArrayLike | None = None,
     directions: str | ArrayLike = "auto",
     seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> SlicedTest:
     """Permutation test of whether two samples come from one law, by their sliced distance.
 
@@ -130,8 +137,8 @@ def sliced_test(
     groups_x, groups_y : array_like of labels, shapes (n,) and (m,), or "auto", optional
         Rows of one label are permuted as a whole; of both samples or of none. "auto": blocks of
         ten autocorrelation times of consecutive rows, as of Markov chains, in both samples.
-    p, directions, seed
-        As for `sliced_wasserstein`.
+    p, directions, seed, executor, progress, checkpoint
+        As for `sliced_wasserstein`; what is computed elsewhere, and kept, is permutations.
 
     Returns
     -------
@@ -157,8 +164,6 @@ def sliced_test(
     >>> sliced_test(x, y, seed=1).p_value
     0.001
     """
-    from . import kernels
-
     p, permutations = number("p", p, 1, ends=True), count("permutations", permutations)
     pair = pair_of(x, y, p=p)
     n, sizes = len(pair.x.points), (len(pair.x.points), len(pair.y.points))
@@ -168,7 +173,7 @@ def sliced_test(
             ("groups_x", "groups_y"), (groups_x, groups_y), sizes, strict=True
         )
     ]
-    seeds = seed_sequence(seed)
+    seeds = root_of(seed, checkpoint)
     rule = plan(directions, pair.dimension, budget)
     theta = draw(rule, rule.blocks, generator(seeds, "directions")).reshape(-1, pair.dimension)
     weights = np.tile(rule.weights, rule.blocks) / rule.blocks
@@ -184,11 +189,22 @@ def sliced_test(
     order = rows.argsort(axis=1)
     rows.sort(axis=1)
     rng, labels = generator(seeds, "permutations"), np.arange(group.max() + 1) < of_x
-    out, found = np.empty(len(theta)), np.empty(1 + permutations)
-    for k in range(1 + permutations):
-        chosen = (labels if k == 0 else rng.permutation(labels))[group]
-        kernels.split_rows(rows, order, chosen, int(chosen.sum()), p, out)
-        found[k] = weights @ out
+    asked = {"permutations": permutations, "p": p, "budget": rule.total, "directions": directions}
+    with open_run(
+        _Split(rows, order, group, weights, p),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments={**asked, "x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "groups": group},
+        seed=seeds,
+        total=1 + permutations,
+        unit="permutations",
+        description="sliced_test",
+    ) as run:
+        chosen = chain([labels], (rng.permutation(labels) for _ in range(permutations)))
+        shares = [b - a for a, b in batches(1 + permutations, vectorized=False)]
+        jobs = ((np.array(list(islice(chosen, size))),) for size in shares)
+        found = np.concatenate(list(run.stream("permutations", jobs, shares)))
     # equal up to rounding counts as at least as large
     larger = int((found[1:] >= found[0] * (1 - 1e-12)).sum())
     return SlicedTest(
@@ -199,6 +215,27 @@ def sliced_test(
         (first[0], first[1]),
         cautions,
     )
+
+
+@dataclass(frozen=True)
+class _Split:
+    """SW_p^p between the groups with label True and the others, along sorted rows (L, n + m)."""
+
+    rows: Array
+    order: Array
+    group: Array
+    weights: Array
+    p: float
+
+    def __call__(self, labels: Array) -> Array:
+        from . import kernels
+
+        out, found = np.empty(len(self.rows)), np.empty(len(labels))
+        for k, row in enumerate(labels):
+            chosen = row[self.group]
+            kernels.split_rows(self.rows, self.order, chosen, int(chosen.sum()), self.p, out)
+            found[k] = self.weights @ out
+        return found
 
 
 def _grouped(

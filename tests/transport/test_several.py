@@ -121,3 +121,12 @@ def test_a_killed_matrix_goes_on_to_the_same_bits(tmp_path):
         return bits(smw.sliced_wasserstein_matrix([x, 2 * x, x + 1], 2000, seed=2, **others))
 
     killed_and_resumed(call, tmp_path)
+
+
+def test_distances_to_a_reference_are_the_same_wherever_they_are_computed():
+    x = np.random.default_rng(1).normal(size=(4000, 3))
+    found = [
+        smw.SlicedReference(x, 300, seed=1, executor=executor).distance(2 * x[1:])
+        for executor in (None, "threads:2")
+    ]
+    assert bits(found[0]) == bits(found[1])

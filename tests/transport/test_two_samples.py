@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from killed import killed_and_resumed
+from packed import same
 from scipy import signal, stats
 
 import smcweights as smw
@@ -127,3 +129,27 @@ def test_blocks_of_chains_keep_the_level(rho, n):
         )
         rejected += found.p_value <= 0.05
     assert rejected <= stats.binom.ppf(1 - 1e-6, 300, 0.075)
+
+
+def test_a_test_has_the_same_bits_wherever_it_is_computed(tmp_path):
+    x, y = np.random.default_rng(1).normal(size=(2, 40, 3))
+    alone = smw.sliced_test(x, y, 20, permutations=99, seed=1)
+    for executor, path in [("threads:2", None), (None, tmp_path / "a"), (None, tmp_path / "a")]:
+        there = smw.sliced_test(
+            x, y, 20, permutations=99, seed=1, executor=executor, checkpoint=path, progress=False
+        )
+        assert same(there, alone)
+    with pytest.raises(ValueError, match="other arguments: p was 2"):
+        smw.sliced_test(x, y, 20, permutations=99, p=1, checkpoint=path)
+    # without a seed, the checkpoint's
+    assert same(smw.sliced_test(x, y, 20, permutations=99, checkpoint=path), alone)
+
+
+@pytest.mark.slow
+def test_a_killed_test_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        x = np.random.default_rng(1).normal(size=(300, 3))
+        found = smw.sliced_test(x, np.exp(x / 9), 20, permutations=199, seed=2, **others)
+        return found.permuted.tobytes() + repr(found).encode()
+
+    killed_and_resumed(call, tmp_path)
