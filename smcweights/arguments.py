@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 MOST = 10_000_000_000
+LONGEST_NAME = 1_000  # characters
 Called = TypeVar("Called", bound=Callable)
 Chosen = TypeVar("Chosen")
 
@@ -95,26 +97,42 @@ def function(name: str, given: Called, of: str = "") -> Called:
     return given
 
 
-def names(given: Iterable[str] | str | None) -> tuple[str, ...] | None:
+def names(
+    given: Iterable[str] | str | None, what: str = "names", longest: int = LONGEST_NAME
+) -> tuple[str, ...] | None:
     """Names as a tuple, or None; at the door, before any call is spent on a run."""
     if given is None:
         return None
     listed = (given,) if isinstance(given, str) else given
     if not isinstance(listed, Iterable):
-        raise TypeError(f"names: got {listed!r}; expected strings")
+        raise TypeError(f"{what}: got {listed!r}; expected strings")
     listed = tuple(listed)
     for name in listed:
         if not isinstance(name, str):
-            raise TypeError(f"names: got {name!r} among {listed!r}; expected strings")
-    twice = next((name for name in listed if listed.count(name) > 1), None)
+            raise TypeError(f"{what}: got {name!r} among {listed!r}; expected strings")
+    twice = next((name for name, n in Counter(listed).items() if n > 1), None)
     if twice is not None:
-        raise ValueError(f"names: {twice!r} occurs twice; expected different names")
-    return tuple(map(str, listed))
+        raise ValueError(f"{what}: {twice!r} occurs twice; expected different names")
+    return tuple(storable(what, name, longest) for name in listed)
 
 
-def names_of(given: Iterable[str] | str | None, size: int, prefix: str = "E") -> tuple[str, ...]:
+def storable(what: str, name: str, longest: int = LONGEST_NAME) -> str:
+    """A name that files can hold: of bounded length, without NUL and halves of characters."""
+    if len(name) > longest:
+        raise ValueError(
+            f"{what}: {name[:20]!r}... has {len(name):,} characters; expected at most {longest:,}"
+        )
+    strange = next((c for c in name if c == "\0" or 0xD800 <= ord(c) < 0xE000), None)
+    if strange is not None:
+        raise ValueError(f"{what}: {name!r} contains {strange!r}, which no file can hold")
+    return str(name)
+
+
+def names_of(
+    given: Iterable[str] | str | None, size: int, prefix: str = "E", longest: int = LONGEST_NAME
+) -> tuple[str, ...]:
     """Names of so many components, by default numbered."""
-    listed = names(given)
+    listed = names(given, longest=longest)
     if listed is None:
         return tuple(f"{prefix}{j + 1}" for j in range(size))
     if len(listed) != size:

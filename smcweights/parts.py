@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import finite, names_of, real
+from .arguments import LONGEST_NAME, finite, names_of, real
 from .cautions import Caution
 from .references import references_of
 
@@ -32,7 +32,10 @@ def value(given: ArrayLike) -> Array:
 
 def names(given: Sequence[str] | str | None, value: Array) -> tuple[str, ...]:
     """Different names of the components, or the default."""
-    return ("estimate",) if given is None and value.ndim == 0 else names_of(given, value.size)
+    if given is None and value.ndim == 0:
+        return ("estimate",)
+    # which methods put together from names that are as long as may be
+    return names_of(given, value.size, longest=10 * LONGEST_NAME)
 
 
 def degrees_of_freedom(given: ArrayLike, value: Array) -> Array:

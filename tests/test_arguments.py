@@ -1,8 +1,12 @@
 """Checks of arguments return them clean, or say which, what and what was expected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from scipy import stats
 
+import smcweights as smw
 from smcweights import arguments as check
 
 
@@ -83,3 +87,51 @@ def test_more_than_can_be_kept_is_refused():
     with pytest.raises(ValueError, match=r"n: got 10+; expected .* from 1 to 10,000,000,000"):
         check.count("n", 10**12)
     assert check.count("n", 10**12, most=np.inf) == 10**12
+
+
+STRANGE = [("a\0b", "which no file can hold"), ("a\ud800", "which no file can hold")]
+STRANGE += [("a" * 1_001, r"has (1,001|10,010) characters; expected at most 10?,000")]
+
+
+def never(*_):
+    raise AssertionError("a call was spent")
+
+
+@pytest.mark.parametrize(("name", "why"), STRANGE, ids=["NUL", "surrogate", "long"])
+def test_names_that_no_file_can_hold_are_refused_before_any_call(name, why):
+    law, model = {"x": stats.norm(), "y": stats.norm()}, smw.models.stochastic_volatility(0.9, 1)
+    sample = np.random.default_rng(1).random((100, 2))
+    calls = [
+        lambda: smw.Estimate([1.0, 2.0], np.eye(2), names=["b", name * 10]),
+        lambda: smw.Estimate(1.0, 1.0).apply(never, names=name),
+        lambda: smw.adaptive_importance_sampling(never, law, 100, names=[name]),
+        lambda: smw.importance_sampling(never, law, law, 100, names=[name]),
+        lambda: smw.failure_probability(never, law, 100, names=[name]),
+        lambda: smw.sobol_indices(never, law, 1_000, names=[name]),
+        lambda: smw.sobol_indices(never, law, 1_000, groups={name: "x", "b": "y"}),
+        lambda: smw.sobol_from_sample(sample, sample, names=["b", name]),
+        lambda: smw.sobol_from_sample(sample, sample, inputs=["b", name]),
+        lambda: smw.adaptive_importance_sampling(never, {name: stats.norm()}, 100),
+        lambda: smw.under_laws(never, law, {name: law}),
+        lambda: smw.markov_score_climbing(never, [0.0, 0.0], 10, 40, names=["b", name]),
+        lambda: dataclasses.replace(model, theta_names=[name, *model.theta_names[1:]]),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=why):
+            call()
+
+
+def test_names_of_pairs_that_would_be_the_same_are_refused():
+    law = {"a b": stats.norm(), "c": stats.norm(), "a": stats.norm(), "b c": stats.norm()}
+    with pytest.raises(ValueError, match="names of indices: 'second a b c' occurs twice"):
+        smw.sobol_indices(never, law, 1_000, order=("first", "second"))
+
+
+def test_names_as_long_as_may_be_are_kept_in_files(tmp_path):
+    long = "ü" * 999
+    law = {f"{long}{i}": stats.norm() for i in "ab"}
+    est = smw.importance_sampling(lambda x: x[:, :1] + 2, law, law, 200, names=[long], seed=1)
+    both = smw.reweight(est, {long: {f"{long}{i}": stats.norm(0.1) for i in "ab"}})
+    for one in (est, both):
+        one.save(tmp_path / "a.nc")
+        assert smw.Estimate.load(tmp_path / "a.nc").names == one.names

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
+from .. import arguments
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
@@ -175,7 +176,11 @@ def _columns(table: object) -> tuple[str, ...] | None:
 
 def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> PickFreeze:
     """Which indices of which inputs are asked for."""
-    labels = default_names(d) if inputs is None else tuple(map(str, inputs))
+    labels = (
+        default_names(d)
+        if inputs is None
+        else tuple(arguments.storable("inputs", str(name)) for name in inputs)
+    )
     if len(labels) != d or len(set(labels)) < d:
         raise ValueError(f"inputs: got {labels}; expected {d} different names")
     order = (order,) if isinstance(order, str) else tuple(order)

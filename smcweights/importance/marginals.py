@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
+from .. import arguments
 from ..provenance import digest
 from .openturns_laws import is_openturns, openturns_marginal
 
@@ -356,7 +357,7 @@ def checked_names(names: Iterable[object]) -> tuple[str, ...]:
             raise TypeError(f"names of inputs are non-empty strings, got {name!r}")
         if name in given:
             raise ValueError(f"names of inputs must differ, {name!r} appears twice")
-        given.append(name)
+        given.append(arguments.storable("names of inputs", name))
     return tuple(given)
 
 

@@ -156,7 +156,10 @@ def pick_freeze(law: Law, groups: Groups, order: str | Sequence[str]) -> PickFre
     names, members = _groups(groups, law.names)
     if "second" in order and len(names) < 2:
         raise ValueError("order: second-order indices need two inputs or groups")
-    return PickFreeze(names, members, tuple(kind for kind in ORDERS if kind in order))
+    plan = PickFreeze(names, members, tuple(kind for kind in ORDERS if kind in order))
+    # "a b" and "c" make the same pair as "a" and "b c"
+    arguments.names(plan.joint_names(("Y",)), "names of indices", 3 * arguments.LONGEST_NAME)
+    return plan
 
 
 def _groups(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], Array]:
@@ -183,7 +186,7 @@ def _groups(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], A
                 f"groups: got {len(of_input)} names; expected one per input, {len(inputs)}, or a "
                 "dict of group names to lists of inputs"
             )
-    names = tuple(dict.fromkeys(of_input))
+    names = tuple(arguments.storable("groups", name) for name in dict.fromkeys(of_input))
     return names, np.array([[g == name for g in of_input] for name in names])
 
 

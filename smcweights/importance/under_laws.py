@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import arguments
 from ..randomness import generator, seed_sequence
 from .integrand import Integrand, call_integrand
 from .laws import Law, aligned, as_law
@@ -28,7 +29,7 @@ def several_laws(laws: object, inputs: Sequence[str]) -> dict[str, Law]:
     if one is not None and one.dimension == dimension:
         return {"": aligned(one, inputs, "laws")}
     if isinstance(laws, Mapping):
-        found = {str(name): law for name, law in laws.items()}
+        found = {arguments.storable("laws", str(name)): law for name, law in laws.items()}
     elif isinstance(laws, list | tuple):
         found = {f"law {i + 1}": law for i, law in enumerate(laws)}
     else:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, real
+from ..arguments import count, real, storable
 from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
@@ -146,7 +146,7 @@ class StateSpaceModel:
         theta = _parameters(self.theta, "theta")
         names = self.theta_names
         if names is not None:
-            names = tuple(str(name) for name in names)
+            names = tuple(storable("theta_names", str(name)) for name in names)
             if len(names) != theta.size or len(set(names)) != len(names):
                 raise ValueError(
                     f"theta_names: got {names}; expected {theta.size} different names, one per "
