@@ -67,6 +67,8 @@ _HOME = {
     "SlicedFlow": "transport.flow",
     "SlicedGradient": "transport.gradient",
     "SlicedTest": "transport.two_samples",
+    "MaxSliced": "transport.max_sliced",
+    "max_sliced_wasserstein": "transport.max_sliced",
     "sliced_gradient": "transport.gradient",
     "sliced_gradient_flow": "transport.flow",
     "sliced_test": "transport.two_samples",

@@ -15,7 +15,8 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `filtered`  states over time as a filter saw them (takes a FilterResult)
 `sequences` effective sample size of constrained sequences (takes a WeightedSequences)
 `weighted`  an item under a constraint, or a set of them (takes a WeightedDraw)
-`permuted`  a two-sample test among its permutations (takes a SlicedTest)
+`permuted`  a two-sample test among its permutations, and `columns` (take a SlicedTest)
+`loadings`  the direction in which two clouds differ most (takes a MaxSliced)
 `gradient`  derivatives by the points with their errors (takes a SlicedGradient)
 `sliced`    a sliced distance with its interval as directions grow (takes two clouds)
 `iterates`  the way of a search with its averages (takes a Fit)
@@ -54,7 +55,7 @@ from .rejection.figures import sequences, weighted
 from .statespace import figures as searches
 from .statespace.figures import filtered, iterates
 from .transport import figures as distances
-from .transport.figures import flow, frames, gradient, permuted
+from .transport.figures import columns, flow, frames, gradient, loadings, permuted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bands",
+    "columns",
     "controls",
     "estimate",
     "failures",
@@ -74,6 +76,7 @@ __all__ = [
     "gradient",
     "iterates",
     "levels",
+    "loadings",
     "mixture",
     "permuted",
     "perturbation",

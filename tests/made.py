@@ -1,5 +1,6 @@
 """A result of every kind, made by hand: nothing is computed for it."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -96,6 +97,18 @@ def two_samples():
     return smw.SlicedTest(4.5, 0.04, permuted, (20, 30), (0.5, math.nan), (CAUTION,))
 
 
+def by_columns():
+    names, table = (
+        ("a", "bü", "c"),
+        {"distance": RNG.random(3), "p_value": np.array([0.01, 0.5, 1])},
+    )
+    return dataclasses.replace(two_samples(), names=names, by_column=table)
+
+
+def climbed():
+    return smw.MaxSliced(1.5, np.array([0.6, -0.8]), np.array([1.5, 1.4, 1.5e-3]))
+
+
 def sloped():
     value = RNG.standard_normal((5, 2))
     distance = scalar(1.5, method="sliced Wasserstein distance", degrees_of_freedom=4)
@@ -115,7 +128,8 @@ MAKERS = {
     "WeightedSequences": [sequences, lambda: sequences(False)],
     "WeightedDraw": [drawn, lambda: drawn(True)],
     "SlicedFlow": [flow, lambda: flow(False)],
-    "SlicedTest": [two_samples],
+    "SlicedTest": [two_samples, by_columns],
+    "MaxSliced": [climbed],
     "SlicedGradient": [sloped],
     "PerturbationStudy": [perturbed],
 }

@@ -3,7 +3,8 @@
 sliced.py            the distance of two clouds
 several.py           all pairs of several clouds, and a fixed reference
 population.py        the distance of the laws of two samples, with the error of the points
-two_samples.py       a permutation test
+two_samples.py       a permutation test, of columns too
+max_sliced.py        the direction along which two clouds differ most
 gradient.py          closed-form gradients
 flow.py              flows along them
 sphere.py            means over the sphere in closed form, and the distance of Gaussian laws

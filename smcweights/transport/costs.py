@@ -70,8 +70,8 @@ def row_costs(
     return out
 
 
-def slopes(pair: Pair, theta: Array, p: float) -> tuple[Array, Array]:
-    """Costs (L,) along directions (L, d), and their derivatives (L, n) by projected points of x."""
+def slopes(pair: Pair, theta: Array, p: float) -> tuple[Array, Array, Array]:
+    """Costs (L,) along directions (L, d), and derivatives (L, n), (L, m) by projected points."""
     from . import kernels
 
     narrow = theta.astype(pair.x.points.dtype)
@@ -82,7 +82,7 @@ def slopes(pair: Pair, theta: Array, p: float) -> tuple[Array, Array]:
         kernels.equal_slopes(a, b, *orders, p, out, slope_a, slope_b)
     else:
         kernels.slopes(a, b, *orders, pair.x.masses, pair.y.masses, p, out, slope_a, slope_b)
-    return out, slope_a
+    return out, slope_a, slope_b
 
 
 def sweep(pair: Pair) -> float:

@@ -1,4 +1,4 @@
-"""Figures of sliced distances as directions grow, of tests, of gradients and their flows."""
+"""Figures of sliced distances, of tests and directions, of gradients and their flows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..estimate import Estimate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["flow", "frames", "gradient", "permuted", "sliced"]
+__all__ = ["columns", "flow", "frames", "gradient", "loadings", "permuted", "sliced"]
 
 
 class _Traced(Protocol):
@@ -39,6 +39,24 @@ class _Permuted(Protocol):
     def p_value(self) -> float: ...
     @property
     def permuted(self) -> np.ndarray: ...
+
+
+class _Columns(Protocol):
+    """What is drawn of the columns of a two-sample test."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def by_column(self) -> dict[str, np.ndarray]: ...
+
+
+class _Directed(Protocol):
+    """What is drawn of the largest distance along a direction."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def direction(self) -> np.ndarray: ...
 
 
 class _Sloped(Protocol):
@@ -152,6 +170,74 @@ def gradient(result: _Sloped, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="points, the largest derivative first", ylabel="derivative")
     ax.set_ylim(bottom=0)
     ax.legend(frameon=False)
+    return ax
+
+
+def columns(test: _Columns, ax: Axes | None = None) -> Axes:
+    """Distances of the columns of two samples with their intervals, those that moved in colour.
+
+    Parameters
+    ----------
+    test : smcweights.SlicedTest
+        Made with ``columns=True``.
+    ax : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> test = smw.sliced_test(x, x + 1, permutations=99, columns=True, seed=1)
+    >>> columns(test).get_xlabel()
+    'distance of the column, in units of the scale'
+    """
+    ax = open_axes(ax)
+    table = test.by_column
+    at = np.arange(len(test.names))[::-1]
+    for moved, colour in ((False, GREY), (True, ORANGE)):
+        own = (table["p_value"] <= 0.05) == moved
+        ax.hlines(at[own], table["lower"][own], table["upper"][own], color=colour, lw=2)
+        label = "moved (adjusted p at most 0.05)" if moved else "not told from unmoved"
+        ax.plot(table["distance"][own], at[own], "o", color=colour, ms=5, label=label)
+    ax.set_yticks(at, test.names)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("distance of the column, in units of the scale")
+    ax.legend(frameon=False)
+    return ax
+
+
+def loadings(result: _Directed, ax: Axes | None = None, shown: int = 12) -> Axes:
+    """Coordinates of the direction in which two clouds differ most, the largest first.
+
+    Parameters
+    ----------
+    result : result of `smcweights.max_sliced_wasserstein`
+    ax : matplotlib axes, optional
+    shown : int, default 12
+        Most coordinates.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import numpy as np, smcweights as smw
+    >>> x = np.random.default_rng(1).normal(size=(20, 2))
+    >>> loadings(smw.max_sliced_wasserstein(x, x + 1, seed=1)).get_xlabel()
+    'share in the direction'
+    """
+    ax = open_axes(ax)
+    order = np.argsort(-np.abs(result.direction), kind="stable")[:shown]
+    at = np.arange(len(order))[::-1]
+    ax.barh(at, result.direction[order], color=BLUE)
+    ax.axvline(0, color=GREY, lw=0.8)
+    ax.set_yticks(at, [f"coordinate {k}" for k in order])
+    ax.set_xlabel("share in the direction")
+    ax.set_title(f"largest distance {result.value:.4g}")
     return ax
 
 

@@ -242,7 +242,7 @@ def gradients(
         gradient, cost = np.zeros((n, d)), 0.0
         for first in range(0, lines, step):
             part = block[first : first + step]
-            value, slope = slopes(pair, part, p)
+            value, slope, _ = slopes(pair, part, p)
             w = weights[first : first + step]
             cost += float(w @ value)
             gradient += slope.T @ (w[:, None] * part)

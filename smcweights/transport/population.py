@@ -31,7 +31,7 @@ from ..weights import pareto_k
 from .clouds import Pair, pair_of
 from .control_variates import Request
 from .costs import chunk_rows, row_costs
-from .directions import Directions, plan
+from .directions import ON_THE_LINE, Directions, plan
 from .groups import autocorrelation_time, blocks_of, dependent, labels_of, neighbours
 from .sliced import (
     BUDGET,
@@ -257,13 +257,9 @@ def sliced_two_sample(
     rule = plan(directions, pair.dimension, budget)
     question = with_controls(Question(pair, p, root), control_variates, rule, rule.total)
     splits = 20 if pair.dimension == 1 else min(SPLITS, rule.total)
-    halves = [
-        _halves(part.size, splits, generator(seeds, "halves", k)) for k, part in enumerate(parts)
-    ]
+    halves, each = _all_halves(parts, splits, seeds), splits if rule.total == 1 else 1
     with open_run(
-        _Resampled(
-            question, seeds, parts, (halves[0], halves[1]), splits if rule.total == 1 else 1
-        ),
+        _Resampled(question, seeds, parts, halves, each),
         executor=executor,
         progress=progress,
         seed=seeds,
@@ -386,6 +382,27 @@ def _shared(pair: Pair) -> bool:
 def _halves(count: int, splits: int, rng: np.random.Generator) -> Array:
     """Random halves (splits, count) of so many parts; of an odd number the first is smaller."""
     return rng.permuted(np.tile(np.arange(count) < count // 2, (splits, 1)), axis=1)
+
+
+def on_the_line(
+    pair: Pair, p: float, parts: tuple[Parts, Parts], root: np.random.SeedSequence
+) -> Laws:
+    """W_p^p of the laws of two samples on the line."""
+    question = Question(pair, p)
+    halves = _all_halves(parts, 20, root)
+    costs, *left_out, halved = _Resampled(question, root, parts, halves, 20)(ON_THE_LINE, 1, 0, 1)
+    mean = mean_of_blocks(question, ON_THE_LINE, costs.reshape(1, 1, 1))
+    return _laws(mean, float(costs[0, 0]), left_out, float(halved))
+
+
+def _all_halves(
+    parts: tuple[Parts, Parts], splits: int, root: np.random.SeedSequence
+) -> tuple[Array, Array]:
+    """Random halves of the parts of both samples."""
+    x, y = (
+        _halves(part.size, splits, generator(root, "halves", k)) for k, part in enumerate(parts)
+    )
+    return x, y
 
 
 def _laws(mean: MeanCost, plain: float, left_out: list[Array], halved: float) -> Laws:

@@ -153,3 +153,86 @@ def test_a_killed_test_goes_on_to_the_same_bits(tmp_path):
         return found.permuted.tobytes() + repr(found).encode()
 
     killed_and_resumed(call, tmp_path)
+
+
+@pytest.mark.parametrize("scale", [None, "ranks"])
+def test_the_column_that_moved_is_named(scale):
+    """One of six moved by a deviation; another is 10,000 times as large, and none is p <= 0.05."""
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(60, 6)), rng.normal(size=(60, 6))
+    x[:, 4], y[:, 4] = 1e4 * x[:, 4], 1e4 * y[:, 4]
+    y[:, 2] += 1
+    keywords = {"columns": True, "scale": scale, "permutations": 199, "seed": 1}
+    if scale is None:
+        with pytest.warns(smw.PrecisionWarning, match="one column varies .* times as much as an"):
+            found = smw.sliced_test(x, y, **keywords)
+    else:
+        found = smw.sliced_test(x, y, **keywords)
+    table = found.columns
+    assert table["p_value"].idxmin() == "2" and table.loc["2", "p_value"] == 1 / 200
+    assert (table["p_value"].drop("2") > 0.05).all()
+    assert repr(found).endswith("; moved: 2)")
+    if scale is None:
+        sd = np.concatenate([x, y]).std(axis=0)
+        for k, name in enumerate(table.index):
+            truth = line_cost(x[:, k] / sd[k], y[:, k] / sd[k], 2) ** 0.5
+            assert table.loc[name, "distance"] == pytest.approx(truth, rel=1e-9)
+        laws = smw.sliced_two_sample(x[:, 2] / sd[2], y[:, 2] / sd[2], seed=1)
+        assert table.loc["2", "standard_error"] == pytest.approx(laws.standard_error, rel=0.1)
+        assert table.loc["2", "lower"] == pytest.approx(laws.diagnostics["lower"], rel=0.1)
+
+
+def test_columns_permuted_permute_their_p_values():
+    import pandas as pd
+
+    rng, names = np.random.default_rng(6), list("abcd")
+    x = pd.DataFrame(rng.normal(size=(30, 4)), columns=names)
+    y = pd.DataFrame(rng.normal(size=(25, 4)) + np.array([0, 0.5, 0, 1]), columns=names)
+    keywords = {"columns": True, "permutations": 99, "seed": 1, "directions": np.eye(4)}
+    first, other = (
+        smw.sliced_test(x, y, **keywords),
+        smw.sliced_test(x[["c", "a", "d", "b"]], y, **keywords),
+    )
+    pd.testing.assert_frame_equal(first.columns, other.columns.loc[names], rtol=1e-9)
+    assert first.p_value == other.p_value
+
+
+def test_columns_of_few_groups_have_no_errors():
+    rng = np.random.default_rng(7)
+    labels = np.arange(30) // 6
+    found = smw.sliced_test(
+        rng.normal(size=(30, 2)), rng.normal(size=(30, 2)), groups_x=labels, groups_y=labels,
+        columns=True, permutations=99, seed=1,
+    )  # fmt: skip
+    assert found.columns[["standard_error", "lower", "upper"]].isna().all(axis=None)
+    assert (found.columns["p_value"] > 0).all() and found.groups == (5, 5)
+
+
+def test_the_default_budget_grows_with_the_dimension():
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=(20, 64)), rng.normal(size=(20, 64))
+    given = smw.sliced_test(x, y, 128, permutations=19, directions="orthogonal", seed=1)
+    none = smw.sliced_test(x, y, permutations=19, seed=1)
+    # two whole blocks, not eight of sixteen rows
+    truth = [line_cost(x[:, k], y[:, k], 2) for k in range(64)]
+    assert none.statistic == pytest.approx(np.mean(truth), rel=0.1)
+    assert none.statistic != given.statistic
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", [False, True])
+def test_columns_that_did_not_move_are_rarely_named(moved):
+    """300 seeds at 5 %, binomial bounds of 1e-6; max-T over skewed, discrete and large columns."""
+    wrong = 0
+    for seed in range(300):
+        rng = np.random.default_rng([9, seed])
+        x, y = rng.normal(size=(2, 80, 6))
+        for side in (x, y):
+            side[:, 0], side[:, 1] = np.exp(side[:, 0]), rng.poisson(2, 80)
+            side[:, 2] *= 50
+            side[:, 4] = 0.8 * side[:, 3] + 0.6 * side[:, 4]
+        if moved:
+            y[:, 5] += 0.7
+        found = smw.sliced_test(x, y, 20, permutations=99, columns=True, scale="sd", seed=seed)
+        wrong += (found.columns["p_value"][: 5 if moved else 6] <= 0.05).any()
+    assert wrong <= stats.binom.ppf(1 - 1e-6, 300, 0.05)
