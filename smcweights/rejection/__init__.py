@@ -5,7 +5,8 @@ with a weight whose expectation is the probability of the constraint.
 `constraint_probability` estimates that probability from items inspected in the same way, each
 given all answers before it.
 `constrained_sequences` uses it inside sequential Monte Carlo: a language gives the next item's
-probabilities, a constraint (`smcweights.constraints`) says which prefixes can still be completed.
+probabilities, a constraint (`smcweights.constraints`) says which prefixes can still be completed,
+and an automaton leads the particles to where they can end in time.
 `languages` and `exact` have languages to start from and the truth where dynamic programming
 reaches it.
 

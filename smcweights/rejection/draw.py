@@ -197,7 +197,7 @@ class Context:
         """All answers are given as an array."""
         if values.dtype == bool:
             # of arrays that can't be written to, kernels would be compiled once more
-            self.known = np.require(values, requirements="CW").view(np.int8)
+            self.known = np.require(values, requirements=("C", "W")).view(np.int8)
         else:
             self.values, self.graded = values.astype(np.float64), True
             self.known = (values > 0).view(np.int8)
@@ -521,4 +521,4 @@ def check_logits(logits: ArrayLike, most_dimensions: int = 2) -> np.ndarray:
     if not 1 <= x.ndim <= most_dimensions or x.size == 0:
         shapes = "(V,)" if most_dimensions == 1 else "(V,) or (rows, V)"
         raise ValueError(f"logits: got shape {x.shape}; expected {shapes} with V >= 1")
-    return np.require(x, np.float64, "CW")
+    return np.require(x, np.float64, ("C", "W"))

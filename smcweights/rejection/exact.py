@@ -64,14 +64,12 @@ def constrained_markov_chain(
     forward = np.zeros((max_length, states, v))  # after item t, state and last item
     ended = np.zeros(max_length)
     scale = np.zeros(max_length + 1)
-    steps = [np.exp(chain.log_initial)[None, :]]
     before = np.zeros((states, 1))
     before[constraint.initial, 0] = 1.0
     for t in range(max_length):
         if t:
-            steps.append(np.exp(chain.log_transition[min(t, len(chain.log_transition)) - 1]))
             before = forward[t - 1]
-        reach = before @ steps[t]
+        reach = before @ chain.law(t)
         np.add.at(forward[t], (after[state, item], item), reach[state, item])
         if end is not None:
             ended[t] = sum(reach[:, end] * constraint.accepting)
@@ -94,7 +92,7 @@ def constrained_markov_chain(
             if end is not None:
                 # on the scale of the later values, relative to exp(shift)
                 value[:, end] = constraint.accepting * math.exp(-shift[t + 1])
-            backward[t] = value @ steps[t + 1].T
+            backward[t] = value @ chain.law(t + 1).T
             top = backward[t].max()
             top = top if top > 0 else 1.0
             backward[t] /= top

@@ -14,6 +14,7 @@ from ..randomness import generator
 from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
+from .ahead import Guess, gains
 from .constraints import Automaton, Constraint, size_of, truth
 from .draw import FAR, Context, Plan, context_of, run, wrong_with
 from .languages import Language
@@ -49,6 +50,7 @@ class Setup:
     potential: Callable[[Prefix], float] | None
     twist: Callable[[Prefix], float] | None
     weighted: bool
+    reach: np.ndarray | None  # whether states of an automaton, by place, can still end in time
 
     @property
     def table(self) -> Automaton | None:
@@ -56,6 +58,16 @@ class Setup:
         if isinstance(self.constraint, Automaton) and self.how.method == "exact":
             return self.constraint
         return None
+
+    def allowed(self, states: np.ndarray, t: int) -> np.ndarray:
+        """Items that may come at a place, by the states of an automaton."""
+        constraint, reach = self.constraint, self.reach
+        assert isinstance(constraint, Automaton) and reach is not None
+        after = constraint.table[states]
+        allowed = (after >= 0) & reach[t + 1][after]
+        if self.end is not None:
+            allowed[..., self.end] = constraint.accepting[states]
+        return allowed
 
     def guide(self, prefix: Prefix, over: bool) -> float:
         """Log of what multiplies a weight: the potential for good, the twist on the way."""
@@ -97,6 +109,7 @@ class Step(NamedTuple):
     prefixes: list[Prefix]
     node: np.ndarray  # the prefix of each
     first: list[int]  # a particle for each prefix
+    t: int
     final: bool
 
 
@@ -135,11 +148,21 @@ class Node:
         return self.after.get(item)
 
 
-def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str, np.ndarray]:
-    """Sequences of an island, their log weights and log mean, and the traces of the run."""
-    rng = generator(root, "island", number)
+def island(
+    setup: Setup,
+    root: np.random.SeedSequence,
+    name: str,
+    number: int,
+    chances: Guess | None = None,
+) -> dict[str, np.ndarray]:
+    """Sequences of an island, their log weights and log mean, and the traces of the run.
+
+    A "pilot" also sums up the laws of the next item after all prefixes that it met.
+    """
+    rng = generator(root, name, number)
     n, length = setup.n, setup.length
-    p, log_block = _begun(setup), 0.0
+    p, log_block = _begun(setup), 0.0 if chances is None else chances.log_start
+    law = np.zeros(1)
     trace: dict[str, np.ndarray] = {name: np.zeros(length, kind) for name, kind in TRACES.items()}
     trace["deaths"] = np.zeros((length, 4), np.int64)
     prefixes: list[Prefix] = [()]
@@ -150,11 +173,15 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
         if not active.size:
             trace["ess"][t:], trace["dead"][t:] = trace["ess"][t - 1], trace["dead"][t - 1]
             break
-        step = _step(p, active, prefixes, size, final)
+        step = _step(p, active, prefixes, size, (t, final))
         prefixes = step.prefixes
         target, drawn = _laws(setup, prefixes, size)
         size = target.shape[1]
-        items, log_steps, spread, why, trace["evaluations"][t] = _draw(setup, rng, p, step, drawn)
+        if name == "pilot":
+            law = law + np.exp(target - np.logaddexp.reduce(target, axis=1)[:, None]).sum(0)
+        items, log_steps, spread, why, trace["evaluations"][t] = _draw(
+            setup, rng, p, step, drawn, chances
+        )
         if setup.weighted:
             before = p.log_w[active]
             p.log_w[active] += log_steps
@@ -188,6 +215,7 @@ def island(setup: Setup, root: np.random.SeedSequence, number: int) -> dict[str,
         "log_w": log_w,
         "sequences": p.sequences,
         "ancestors": p.ancestors,
+        "law": law,
         **trace,
     }
 
@@ -208,12 +236,14 @@ def _begun(setup: Setup) -> Particles:
     )
 
 
-def _step(p: Particles, active: np.ndarray, before: list[Prefix], size: int, final: bool) -> Step:
+def _step(
+    p: Particles, active: np.ndarray, before: list[Prefix], size: int, at: tuple[int, bool]
+) -> Step:
     numbers: dict[int, int] = {}
     node = [numbers.setdefault(one, len(numbers)) for one in p.key[active].tolist()]
     first = list(dict(zip(node, active.tolist(), strict=True)).values())
     prefixes = [(*before[one // size], one % size) for one in numbers] if size else before
-    return Step(active, prefixes, np.array(node), first, final)
+    return Step(active, prefixes, np.array(node), first, *at)
 
 
 def _laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +286,7 @@ def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None
     # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
     top = np.maximum.reduce(table, axis=1)
     if (np.abs(top) <= FAR).all():
-        return np.require(table, requirements="CW")
+        return np.require(table, requirements=("C", "W"))
     if not np.isfinite(top).all():
         m = int(np.flatnonzero(~np.isfinite(top))[0])
         raise ModelError(f"{name}: after {prefixes[m]}: {wrong_with(table[m])}")
@@ -265,7 +295,12 @@ def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None
 
 
 def _draw(
-    setup: Setup, rng: np.random.Generator, p: Particles, step: Step, logits: np.ndarray
+    setup: Setup,
+    rng: np.random.Generator,
+    p: Particles,
+    step: Step,
+    logits: np.ndarray,
+    chances: Guess | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Items (-1: none was found), log weights and their relative variances, reasons, calls."""
     constraint, end, final = setup.constraint, setup.end, step.final
@@ -273,17 +308,17 @@ def _draw(
     why = np.full(size, NO_MASS)
     if setup.table is not None:
         states = p.states[step.first]
-        items, log_steps = _by_table(rng, setup.table, states, logits, step.node, end, final)
-        for i in np.flatnonzero(items < 0).tolist():
-            m = step.node[i]
-            allowed = _allowed(setup.table, states[m], end, final)
-            why[i] = _reason(setup.table, states[m], logits[m], allowed, end, final, False)
+        allowed, gain = setup.allowed(states, step.t), None
+        if chances is not None:
+            last = np.array([prefix[-1] if prefix else 0 for prefix in step.prefixes])
+            gain = gains(setup.table, chances, states, last, step.t, end)
+        items, log_steps = _by_table(rng, allowed, gain, logits, step.node)
         p.states[step.active] = setup.table.table[p.states[step.active], items]
         return items, log_steps, np.zeros(size), why, 0
-    last = final and end is not None
-    how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if last else setup.how
+    only_end = final and end is not None
+    how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if only_end else setup.how
     nodes = [
-        Node(_known(setup, p.states[i], logits[m], final), p.states[i], constraint, end, final)
+        Node(_known(setup, p.states[i], logits[m], step), p.states[i], constraint, end, final)
         for m, i in enumerate(step.first)
     ]
     items, log_steps, spread = np.full(size, -1), np.full(size, -np.inf), np.zeros(size)
@@ -298,81 +333,69 @@ def _draw(
             p.states[step.active[i]] = nodes[m].state_after(found.index)
         else:
             maybe = nodes[m].context.known != kn.REJECTED
-            state, began = nodes[m].state, nodes[m].began
-            why[i] = _reason(constraint, state, logits[m], maybe, end, final, began)
+            began = nodes[m].began
+            why[i] = _reason(logits[m], maybe, end, final, began)
     # some methods can't tell the variance
     return items, log_steps, np.nan_to_num(spread), why, sum(node.calls for node in nodes)
 
 
 def _reason(
-    constraint: Constraint,
-    state: Any,
-    logits: np.ndarray,
-    maybe: np.ndarray,
-    end: int | None,
-    final: bool,
-    began: bool,
+    logits: np.ndarray, maybe: np.ndarray, end: int | None, final: bool, began: bool
 ) -> int:
     """Why no item was found; those that were not refused are `maybe` allowed."""
     possible = logits > -np.inf
     if final and end is not None:
         began = bool(possible[end] or not maybe[end])
-    elif final and isinstance(constraint, Automaton):
-        began = bool(possible[constraint.table[state] >= 0].any())
     if began:
         return NOT_WHOLE
     return NO_MASS if maybe[~possible].any() else NOTHING_ALLOWED
 
 
-def _known(setup: Setup, state: object, logits: np.ndarray, final: bool) -> Context:
+def _known(setup: Setup, state: object, logits: np.ndarray, step: Step) -> Context:
     """What is known without asking: at the last place only the end; a row of an automaton."""
     context = context_of(logits)
     context.learn_nothing(False)
-    if final and setup.end is not None:
+    if step.final and setup.end is not None:
         context.known[:] = kn.REJECTED
         context.known[setup.end] = kn.UNKNOWN
     elif isinstance(setup.constraint, Automaton):
-        context.learn_all(_allowed(setup.constraint, np.array(state), setup.end, final))
+        context.learn_all(setup.allowed(np.array(state), step.t))
     return context
 
 
 def _by_table(
     rng: np.random.Generator,
-    constraint: Automaton,
-    states: np.ndarray,
+    allowed: np.ndarray,
+    gain: np.ndarray | None,
     logits: np.ndarray,
     node: np.ndarray,
-    end: int | None,
-    final: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
-    allowed = _allowed(constraint, states, end, final)
-    w = np.exp(logits - np.maximum.reduce(logits, axis=1)[:, None])
+    top = np.maximum.reduce(logits, axis=1)[:, None]
+    w = np.exp(logits - top)
     total = np.add.reduce(w, axis=1)
-    w *= allowed
+    if gain is None:
+        w *= allowed
+    else:
+        logits = np.where(allowed, logits + gain, -np.inf)
+        high = np.maximum.reduce(logits, axis=1)
+        w = np.exp(logits - np.where(high > -np.inf, high, 0.0)[:, None])
     cumulated = np.add.accumulate(w, axis=1)
     inside = cumulated[:, -1]
     with np.errstate(divide="ignore"):
-        # what is left when nearly everything is allowed is not more than everything
-        log_steps = np.log(np.minimum(inside / total, 1.0))[node]
+        if gain is None:
+            # what is left when nearly everything is allowed is not more than everything
+            log_steps = np.log(np.minimum(inside / total, 1.0))[node]
+        else:
+            log_steps = (np.log(inside / total) + high - top[:, 0])[node]
     u = rng.random(node.size) * inside[node]
     items = np.add.reduce(cumulated[node] <= u[:, None], axis=1)
-    size = allowed.shape[1]
+    size = logits.shape[1]
     if (items == size).any():
         # a sum rounded up must not point behind the last item allowed
         last = size - 1 - (w > 0)[:, ::-1].argmax(axis=1)
         items = np.where(inside[node] > 0, np.minimum(items, last[node]), -1)
     return items, log_steps
-
-
-def _allowed(constraint: Automaton, states: np.ndarray, end: int | None, final: bool) -> np.ndarray:
-    after = constraint.table[states]
-    allowed = after >= 0
-    if final:
-        allowed &= constraint.accepting[after] if end is None else False
-    if end is not None:
-        allowed[..., end] = constraint.accepting[states]
-    return allowed
 
 
 def _correct(

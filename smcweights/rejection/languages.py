@@ -55,6 +55,12 @@ class MarkovChain:
     log_transition: np.ndarray
     length: int | None = None
 
+    def law(self, t: int) -> np.ndarray:
+        """Probabilities of item t given the one before, shape (V, V); (1, V) of the first."""
+        if t == 0:
+            return np.exp(self.log_initial)[None, :]
+        return np.exp(self.log_transition[min(t, len(self.log_transition)) - 1])
+
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         """Log probabilities of the next item, shape (n, V)."""
         lengths = np.array(list(map(len, prefixes)), dtype=np.int64)
@@ -86,7 +92,8 @@ def _items(given: list, real: np.ndarray, size: int) -> np.ndarray:
     return items
 
 
-def _law(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
+def law_of(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """Probabilities along the last axis, checked."""
     p = check.real(name, given)
     if shape is not None and p.shape != shape:
         raise ValueError(f"{name}: got shape {p.shape}; expected {shape}")
@@ -111,10 +118,10 @@ def markov_chain(initial: ArrayLike, transition: ArrayLike) -> MarkovChain:
     >>> np.exp(chain.logits([(0, 1)])).round(3)
     array([[0.2, 0.8]])
     """
-    first = _law("initial", initial)
+    first = law_of("initial", initial)
     v = first.size
     with np.errstate(divide="ignore"):
-        return MarkovChain(np.log(first), np.log(_law("transition", transition, (v, v)))[None])
+        return MarkovChain(np.log(first), np.log(law_of("transition", transition, (v, v)))[None])
 
 
 def hidden_markov(
@@ -136,8 +143,8 @@ def hidden_markov(
     array([[0.9, 0.1],
            [0.2, 0.8]])
     """
-    p = _law("initial", initial)
-    q = _law("transition", transition, (p.size, p.size))
+    p = law_of("initial", initial)
+    q = law_of("transition", transition, (p.size, p.size))
     b = check.real("log_likelihoods", log_likelihoods)
     if b.ndim != 2 or b.shape[1] != p.size or np.isnan(b).any() or (b == np.inf).any():
         raise ValueError(f"log_likelihoods: shape {b.shape}; expected (L, {p.size}) of numbers")

@@ -72,7 +72,7 @@ def test_intervals_cover(length, method, runs, particles):
         with warnings.catch_warnings(record=True):
             e = smw.constrained_sequences(
                 chain, MACHINE if method == "exact" else Asked(MACHINE), particles, length,
-                islands=8, method=method, seed=seed, progress=False,
+                islands=8, method=method, ahead=False, seed=seed, progress=False,
             ).log_evidence  # fmt: skip
         lower, upper = e.interval()
         inside += lower <= truth <= upper
@@ -95,13 +95,15 @@ class Failing:
 
 def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
     chain = Failing(chain_of(5, 3), tmp_path)
-    options = {"islands": 6, "seed": 4, "checkpoint": tmp_path / "run.npz"}
+    options = {"islands": 6, "seed": 4, "ahead": False, "checkpoint": tmp_path / "run.npz"}
     with pytest.raises(KeyboardInterrupt):
         smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
     out = smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
     # the third island was lost half way: three of 6 calls are not repeated
     assert len((tmp_path / "calls").read_text()) == 20 + 6 * 3
-    straight = smw.constrained_sequences(chain_of(5, 3), MACHINE, 10, 6, islands=6, seed=4)
+    straight = smw.constrained_sequences(
+        chain_of(5, 3), MACHINE, 10, 6, islands=6, seed=4, ahead=False
+    )
     assert out.sequences == straight.sequences
     assert (out.log_weights == straight.log_weights).all()
     with pytest.raises(ValueError, match="constraint was"):
@@ -234,7 +236,7 @@ def test_what_no_particle_shows_isnt_excluded(seeds):
         inside += ((lower <= truth) & (truth <= upper)).all()
     # fewer have probability 1e-6 for honest intervals; 8 in 40 held by the scatter alone
     assert inside >= stats.binom.ppf(1e-6, seeds, 0.9)
-    long = smw.constrained_sequences(chain_of(5, 3), MACHINE, 20, 60, seed=1)
+    long = smw.constrained_sequences(chain_of(5, 3), MACHINE, 20, 60, ahead=False, seed=1)
     e = long.expectation(lambda s: 0.0)
     # few first items are left, and no more trials than these are behind what never varied
     assert 10 <= e.trials < 60 and e.interval()[1] == pytest.approx(-math.log(0.05) / e.trials)
