@@ -11,13 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count
 from ..errors import ModelError
+from ..identity import identity
 from ..randomness import generator, seed_sequence
+from . import models
 from .compilation import compiled
-from .model import StateSpaceModel, observations, python_of
+from .model import StateSpaceModel, needed, observations, python_of
 from .trial import check_functions, tell_of_misses
 
 Array = NDArray[np.float64]
 FEW_DRAWS = 2_000  # of functions that are called as plain Python
+MOVES = 4_000  # draws from each of five states before a series is smoothed,
+LATE = 200  # up to this time
+NEEDED = "backward draws are made by"
+_MOVES: set[Any] = set()
 
 
 def check_model(
@@ -35,7 +41,8 @@ def check_model(
     - `initial_logpdf`;
     - `observation_logpdf` where the model has `observation_sample`, at three of the states.
 
-    The bound is compared with the density at the draws.
+    The bound is compared with the density at the draws. A value that has a probability from one
+    state and a density from another is refused: smoothers compare the two.
 
     Parameters
     ----------
@@ -61,101 +68,195 @@ def check_model(
     Notes
     -----
     Errors of some 5 % of the standard deviation, or of the integral, are seen with 20,000 draws.
-    Laws with atoms and a continuous part, and what lies in the outer 2 % of the draws, are only
-    checked for finite densities.
+    Of laws with atoms and a continuous part, and in the outer 2 % of the draws, densities are not
+    compared. Smoothers check transitions so by themselves, with 4,000 draws.
 
     Examples
     --------
     >>> from smcweights import models
     >>> check_model(models.linear_gaussian(0.9, 1.0, 1.0, 1.0), [0.1, -0.2], seed=1)
     """
-    from . import kernels
-
     rows, vector = observations(y), np.ndim(y) == 2
     check_functions(model, rows, vector)
     tell_of_misses(model, rows, vector)
-    functions = compiled(model, vector)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)
-    few = min(n_draws, FEW_DRAWS)
-    theta = model.theta.copy()
-    n_steps = len(rows)
-
-    def first(n: int) -> Array:
-        x = np.empty((n, model.dim))
-        functions.start(rng, x, rows, 0, np.zeros(n), -1, theta)
-        return x
-
-    def moved(origin: Array, ancestors: NDArray[np.int32], t: int) -> Array:
-        x = np.empty((len(ancestors), model.dim))
-        row = min(t, n_steps - 1)
-        functions.move(rng, origin, ancestors, x, rows, row, t, np.zeros(len(x)), -1, theta)
-        return x
-
-    def state(x: Array) -> Any:
-        return float(x[0]) if model.state_dim is None else x.copy()
-
-    initial_logpdf = _plain(model.initial_logpdf)
-    _agree(
-        "initial_sample and initial_logpdf",
-        first(few),
-        first(few),
-        rng,
-        lambda x: np.array([initial_logpdf(state(a), theta) for a in x]),
-    )
-    times = np.unique(np.linspace(1, max(n_steps - 1, 1), 5).astype(int))
-    x, everyone, now = first(5), np.arange(5, dtype=np.int32), 0
-    visited = [(0, x[0].copy())]
-    for t in np.repeat(times, -(-5 // len(times)))[:5]:
-        while now < t - 1:
-            now += 1
-            x = moved(x, everyone, now)
-        k = len(visited) - 1
-        if not np.isfinite(x[k]).all():
-            raise ModelError(f"transition_sample: returned {x[k]} at time {now}")
-        origin = np.ascontiguousarray(x[k][None])
-        nobody = np.zeros(n_draws, dtype=np.int32)
-        draws, others = moved(origin, nobody, t), moved(origin, nobody, t)
-        visited.append((int(t), others[0]))
-
-        def density(to: Array, origin: Array = origin, t: int = int(t)) -> Array:
-            found = np.empty(len(to))
-            kernels.ready(kernels.densities_from)(functions.pair, origin, to, t, theta, found)
-            return found
-
-        log_p = _agree(
-            f"transition_sample and transition_logpdf from state {origin[0]} at time {t}",
-            draws,
-            others,
+    few, theta = min(n_draws, FEW_DRAWS), model.theta.copy()
+    samplers = _Samplers(model, rows, vector, rng)
+    if model.initial_logpdf is not None:
+        logpdf = _plain(model.initial_logpdf)
+        _agree(
+            "initial_sample and initial_logpdf",
+            samplers.first(few),
+            samplers.first(few),
             rng,
-            density,
+            lambda x: np.array([logpdf(samplers.state(a), theta) for a in x]),
         )
-        if functions.bounded and log_p.max() > functions.bound(t, theta) + 1e-9:
-            raise ModelError(
-                f"transition_logpdf_bound: {functions.bound(t, theta)} at time {t}, but the "
-                f"density reaches {log_p.max()}; expected an upper bound"
-            )
+    visited = _check_transitions(samplers, len(rows) - 1, n_draws)
     if model.observation_sample is None:
         return
     sample, logpdf = python_of(model.observation_sample), _plain(model.observation_logpdf)
-    for t, at in (visited[0], visited[-2], visited[-1]):
-        both = np.array(
-            [sample(rng, state(at), t, theta) for _ in range(2 * few)], dtype=np.float64
-        ).reshape(2, few, -1)
+    for t, x in (visited[0], visited[-2], visited[-1]):
+        at = samplers.state(x)
+        both = np.array([sample(rng, at, t, theta) for _ in range(2 * few)], dtype=np.float64)
+        both = both.reshape(2, few, -1)
         if both.shape[2] != rows.shape[1]:
             raise ModelError(
                 f"observation_sample: returned {both.shape[2]} numbers; expected {rows.shape[1]}, "
                 "as y has"
             )
         _agree(
-            f"observation_sample and observation_logpdf at state {at}, time {t}",
+            f"observation_sample and observation_logpdf at state {x}, time {t}",
             both[0],
             both[1],
             rng,
             lambda seen, t=t, at=at: np.array(
-                [logpdf(row if vector else float(row[0]), state(at), t, theta) for row in seen]
+                [logpdf(row if vector else float(row[0]), at, t, theta) for row in seen]
             ),
         )
+
+
+def check_moves(model: StateSpaceModel, rows: Array, vector: bool) -> None:
+    """Check that what is smoothed moves by its density, once for each model and its parameters.
+
+    Backward draws and the weights of a proposal trust `transition_logpdf` blindly: one that belongs
+    to another sampler, or that mixes probabilities with densities, gives precise wrong answers.
+
+    Raises
+    ------
+    ValueError
+        The model has no `transition_logpdf`.
+    ModelError
+        It is not that of the draws, see `check_model`.
+    """
+    needed(model, ("transition_logpdf",), NEEDED)
+    samplers = (model.initial_sample, model.transition_sample, model.in_place)
+    parts = (*samplers, model.transition_logpdf, model.transition_logpdf_bound)
+    if all(f is None or f.__module__ == models.__name__ for f in parts):
+        # ready models, of which the tests of the package say more
+        return
+    last = min(max(len(rows) - 1, 1), LATE)
+    key = (identity(parts), model.theta.tobytes(), last)
+    if key not in _MOVES:
+        unseen = np.full((1, rows.shape[1]), np.nan)
+        _check_transitions(_Samplers(model, unseen, vector, np.random.default_rng(0)), last, MOVES)
+        _MOVES.add(key)
+
+
+class _Samplers:
+    """Draws by a model's own compiled samplers."""
+
+    def __init__(
+        self, model: StateSpaceModel, rows: Array, vector: bool, rng: np.random.Generator
+    ) -> None:
+        self.model, self.rows, self.rng, self.theta = model, rows, rng, model.theta.copy()
+        self.functions = compiled(model, vector, backward=model.transition_logpdf is not None)
+
+    def first(self, n: int) -> Array:
+        """States of time 0."""
+        x = np.empty((n, self.model.dim))
+        self.functions.start(self.rng, x, self.rows, 0, np.zeros(n), -1, self.theta)
+        return x
+
+    def moved(self, origin: Array, ancestors: NDArray[np.int32], t: int) -> Array:
+        """States of time t from those of t - 1."""
+        x = np.empty((len(ancestors), self.model.dim))
+        told = (self.rows, min(t, len(self.rows) - 1), t, np.zeros(len(x)), -1, self.theta)
+        self.functions.move(self.rng, origin, ancestors, x, *told)
+        return x
+
+    def density(self, origin: Array, x: Array, t: int) -> Array:
+        """Log densities of states given the one before."""
+        from . import kernels
+
+        found = np.empty(len(x))
+        x, pair = np.ascontiguousarray(x), self.functions.pair
+        kernels.ready(kernels.densities_from)(pair, origin, x, t, self.theta, found)
+        return found
+
+    def state(self, x: Array) -> Any:
+        """A row as functions of the model take it."""
+        return float(x[0]) if self.model.state_dim is None else x.copy()
+
+
+def _check_transitions(samplers: _Samplers, last: int, n_draws: int) -> list[tuple[int, Array]]:
+    """Compare transitions from five independent states, up to the last time; states visited."""
+    model, functions = samplers.model, samplers.functions
+    times = np.unique(np.linspace(1, max(last, 1), 5).astype(int))
+    x, everyone, now = samplers.first(5), np.arange(5, dtype=np.int32), 0
+    visited = [(0, x[0].copy())]
+    clouds: list[tuple[int, Array, Array]] = []
+    nobody = np.zeros(n_draws, dtype=np.int32)
+    for t in (int(t) for t in np.repeat(times, -(-5 // len(times)))[:5]):
+        while now < t - 1:
+            now += 1
+            x = samplers.moved(x, everyone, now)
+        k = len(visited) - 1
+        if not np.isfinite(x[k]).all():
+            raise ModelError(f"transition_sample: returned {x[k]} at time {now}")
+        origin = np.ascontiguousarray(x[k][None])
+        draws, others = (samplers.moved(origin, nobody, t) for _ in range(2))
+        visited.append((t, others[0]))
+        if model.transition_logpdf is None:
+            continue
+        log_p = _agree(
+            f"transition_sample and transition_logpdf from state {origin[0]} at time {t}",
+            draws,
+            others,
+            samplers.rng,
+            lambda to, origin=origin, t=t: samplers.density(origin, to, t),
+        )
+        if functions.bounded and log_p.max() > functions.bound(t, samplers.theta) + 1e-9:
+            raise ModelError(
+                f"transition_logpdf_bound: {functions.bound(t, samplers.theta)} at time {t}, but "
+                f"the density reaches {log_p.max()}; expected an upper bound"
+            )
+        clouds.append((t, origin, draws))
+    _refuse_moving_atoms(samplers, clouds)
+    return visited
+
+
+def _refuse_moving_atoms(samplers: _Samplers, clouds: list[tuple[int, Array, Array]]) -> None:
+    """No value may have a probability from one state and a density from another.
+
+    Densities of a state are comparable over the states before under one dominating measure only.
+    A value that many draws from a state equal is an atom there. From another state whose draws
+    never equal it, either its density is that of an atom too rare to be drawn, or no density may
+    stand there: a probability of 20/n would have been drawn but for a chance of exp(-20).
+    """
+    for _, origin, draws in clouds:
+        n = len(draws)
+        values, counts = np.unique(draws, axis=0, return_counts=True)
+        often = counts >= max(n / 100, 20)
+        for value, share in zip(values[often], counts[often] / n, strict=True):
+            for t, other, theirs in clouds:
+                if (theirs == value).all(axis=1).any():
+                    continue
+                log_p = float(samplers.density(other, value[None], t)[0])
+                if log_p > -math.inf and (
+                    math.log(n) + log_p >= math.log(20) or _has_density_around(theirs, value)
+                ):
+                    raise ModelError(
+                        f"transition_logpdf: value {value} has probability {share:.2g} from state "
+                        f"{origin[0]}, but a density, {math.exp(log_p):.3g}, from state {other[0]} "
+                        "whose draws never equal it; carry the jump as a component of the state "
+                        "(see StateSpaceModel), so that smoothers don't compare the two"
+                    )
+
+
+def _has_density_around(draws: Array, value: Array) -> bool:
+    """Whether draws are spread without a lattice around a value."""
+    _, counts = np.unique(draws, axis=0, return_counts=True)
+    inside = ((draws.min(axis=0) <= value) & (value <= draws.max(axis=0))).all()
+    alone = (counts == 1).sum() >= len(draws) / 100
+    return bool(inside and alone and not all(_on_lattice(column) for column in draws.T))
+
+
+def _on_lattice(column: Array) -> bool:
+    """Whether all differences are multiples of the smallest."""
+    gaps = np.diff(np.unique(column))
+    steps = gaps / gaps.min(initial=math.inf)
+    return bool((np.abs(steps - np.round(steps)) < 1e-6).all())
 
 
 def _plain(function: Any) -> Callable[..., float]:

@@ -21,7 +21,7 @@ from ..errors import ModelError
 from ..identity import filled, identity
 from . import loops
 from .functionals import Functional
-from .model import Proposal, StateSpaceModel, check_function, functions_of, python_of
+from .model import Proposal, StateSpaceModel, check_function, functions_of, needed, python_of
 from .trial import tried
 
 Array = NDArray[np.float64]
@@ -101,7 +101,7 @@ def compiled(
         move = (loops.guided_move, p.sample, p.logpdf, m.transition_logpdf, seen)
     ahead = None if p is None else p.log_lookahead
     bounded = m.transition_logpdf_bound is not None
-    law = (m.transition_logpdf,)
+    law = (m.transition_logpdf or loops.no_density,)
     with _LOCK:
         try:
             first = jitted(start[0], frame, start[1:], kernels.START_SIGNATURE)
@@ -135,6 +135,7 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     state = loops.scalar_row if model.state_dim is None else kernels.vector_row
     observation = kernels.vector_row if y_vector else loops.scalar_row
     matrix = types.float64[:, ::1]
+    needed(model, ("initial_logpdf", "transition_logpdf"), "densities of paths are made of")
     laws = (model.initial_logpdf, model.transition_logpdf, model.observation_logpdf)
     with _LOCK:
         try:

@@ -23,6 +23,7 @@ from ..randomness import describe, generator, seed_sequence
 from ..results import NOT_KEPT, Result, along
 from ..tables import in_words
 from ..weights import log_mean_exp, log_mean_normal
+from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled
 from .model import Proposal, StateSpaceModel
@@ -522,6 +523,7 @@ def backward_simulation(
             "dataclasses.replace(filter_result, model=model)"
         )
     n_paths = count("n_paths", n_paths)
+    check_moves(model, y.reshape(len(y), -1), y.ndim == 2)
     functions = compiled(model, y.ndim == 2)
     one_of("method", method, ("auto", "rejection", "exact"))
     if method == "rejection" and not functions.bounded:

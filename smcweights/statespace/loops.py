@@ -29,6 +29,11 @@ def put_vector(a, i, value):
         a[i, j] = value[j]
 
 
+def no_density(x_prev, x, t, theta):
+    """For models without a density of transitions."""
+    return np.nan
+
+
 def observed(y, row):
     """Whether anything was observed at all."""
     seen = False

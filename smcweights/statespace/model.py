@@ -36,9 +36,9 @@ PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
 
 ARGUMENTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "initial_sample": (("rng", "theta"), True),
-    "initial_logpdf": (("x", "theta"), True),
+    "initial_logpdf": (("x", "theta"), False),
     "transition_sample": (("rng", "x_prev", "t", "theta"), True),
-    "transition_logpdf": (("x_prev", "x", "t", "theta"), True),
+    "transition_logpdf": (("x_prev", "x", "t", "theta"), False),
     "observation_logpdf": (("y", "x", "t", "theta"), True),
     "transition_logpdf_bound": (("t", "theta"), False),
     "observation_sample": (("rng", "x", "t", "theta"), False),
@@ -69,12 +69,13 @@ class StateSpaceModel:
     ----------
     initial_sample : callable
         (rng, theta) -> x_0; ``rng`` is a numpy Generator.
-    initial_logpdf : callable
-        (x, theta) -> float.
+    initial_logpdf : callable or None
+        (x, theta) -> float. Filters, PMMH and smoothers do without.
     transition_sample : callable
         (rng, x_prev, t, theta) -> x_t, for t = 1, 2, ...
-    transition_logpdf : callable
-        (x_prev, x, t, theta) -> float.
+    transition_logpdf : callable or None
+        (x_prev, x, t, theta) -> float, under one measure for all x_prev. Filters and PMMH do
+        without; smoothers check it against the draws.
     observation_logpdf : callable
         (y_t, x, t, theta) -> float; -inf where y_t is impossible. It is not called for a row of
         NaNs, which is missing and weighs nothing: a miss that informs is coded as a number.
@@ -120,12 +121,24 @@ class StateSpaceModel:
     ... )
     >>> walk.with_theta([0.25]).theta
     array([0.25])
+
+    A level that stays, or jumps to N(0, 1) in one step of ten: where it stays the law has an atom
+    that moves with x_prev, whose probability can't be compared with a density. The jump is carried
+    as a component of the state:
+
+    >>> def transition_sample(rng, x_prev, t, theta):
+    ...     jump = rng.random() < 0.1
+    ...     return np.array([rng.standard_normal() if jump else x_prev[0], 1.0 * jump])
+    >>> def transition_logpdf(x_prev, x, t, theta):
+    ...     jumped = np.log(0.1) - 0.5 * (x[0] ** 2 + np.log(2 * np.pi))
+    ...     stayed = np.log(0.9) if x[0] == x_prev[0] else -np.inf
+    ...     return jumped if x[1] > 0.5 else stayed
     """
 
     initial_sample: Callable[..., Any]
-    initial_logpdf: Callable[..., Any]
+    initial_logpdf: Callable[..., Any] | None
     transition_sample: Callable[..., Any]
-    transition_logpdf: Callable[..., Any]
+    transition_logpdf: Callable[..., Any] | None
     observation_logpdf: Callable[..., Any]
     transition_logpdf_bound: Callable[..., Any] | None = None
     observation_sample: Callable[..., Any] | None = None
@@ -314,6 +327,17 @@ def checkpointed(arguments: dict[str, Any], rows: Array | None = None) -> dict[s
     """Arguments of a call in plain types, with signatures of code and a digest of observations."""
     found = {name: described(value) for name, value in arguments.items()}
     return found if rows is None else {**found, "y": digest(rows)}
+
+
+def needed(model: StateSpaceModel, names: Sequence[str], what: str) -> None:
+    """Refuse a model without the densities that a method can't do without."""
+    for name in names:
+        if getattr(model, name) is None:
+            exact = "; kalman_smoother is exact for this model" if model.exact else ""
+            raise ValueError(
+                f"{name}: None; expected a function of ({', '.join(ARGUMENTS[name][0])}), which "
+                f"{what}{exact}"
+            )
 
 
 def functions_of(

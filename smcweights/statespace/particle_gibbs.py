@@ -17,6 +17,7 @@ from ..errors import ModelError
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
+from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled_path_density
 from .model import StateSpaceModel
@@ -101,6 +102,8 @@ def particle_gibbs(
         function("parameters", parameters)
     kept, chains = count("n_sweeps", n_sweeps), count("chains", chains)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
+    if backward is not None:
+        check_moves(series.model, series.rows, series.vector)
     series.functions()
     paths = initial_paths(series, initial_path, chains)
     root = seed_sequence(seed)

@@ -14,7 +14,7 @@ from ..arguments import count, number, one_of
 from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
-from .model import Proposal, StateSpaceModel, observations
+from .model import Proposal, StateSpaceModel, needed, observations
 from .trial import check_functions, check_series, check_time, tell_of_misses
 
 Array = NDArray[np.float64]
@@ -104,6 +104,9 @@ def checked_series(
     ess_threshold = number("ess_threshold", ess_threshold, 0, 1, ends=True)
     if proposal is not None and not isinstance(proposal, Proposal):
         raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
+    for part, law in (("sample", "transition_logpdf"), ("initial_sample", "initial_logpdf")):
+        if getattr(proposal, part, None) is not None:
+            needed(model, (law,), f"weighs what proposal.{part} draws")
     n = count("n_particles", n_particles, 2)
     rows, vector = observations(y), np.ndim(y) == 2
     if len(rows) > 1:

@@ -28,11 +28,12 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
+from .checking import NEEDED, check_moves
 from .cloud import Cloud
 from .compilation import Added, check_functional, compiled_functional
 from .filtering import small_samples
 from .functionals import Functional
-from .model import StateSpaceModel
+from .model import StateSpaceModel, needed
 from .series import Series, arrived, checked_series, side_by_side
 
 Array = NDArray[np.float64]
@@ -64,10 +65,12 @@ class Sums(NamedTuple):
     backward: str
 
     def compiled(self, series: Series, *, stream: bool = False) -> Added:
-        """The functional compiled, after the model where that is no stream."""
+        """The functional compiled, after the model, which is checked, where that is no stream."""
         check_functional(*self[:2])
         backward_method(series.model, self.backward)
+        needed(series.model, ("transition_logpdf",), NEEDED)
         if not stream:
+            check_moves(series.model, series.rows, series.vector)
             series.functions()
         return compiled_functional(series.model, *self[:2], len(series.rows))
 
@@ -387,6 +390,8 @@ class OnlineSmoother:
         """
         began = time.perf_counter()
         series = arrived(self._series, y, self.t)
+        if not self.t:
+            check_moves(series.model, series.rows, series.vector)
         clouds = self._clouds or [
             self._sums.cloud(series, generator(self._root, "paris", r))
             for r in range(self._repeats)

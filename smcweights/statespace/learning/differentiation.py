@@ -24,7 +24,7 @@ from ...identity import identity
 from .. import models
 from ..checking import check_model
 from ..compilation import compiled, compiled_path_density
-from ..model import StateSpaceModel, names_in, python_of
+from ..model import StateSpaceModel, names_in, needed, python_of
 from ..trial import rewired
 
 if TYPE_CHECKING:
@@ -190,6 +190,7 @@ def gradients(
         JAX can't trace a function, or its values are not those of the compiled function; the
         message names function and point.
     """
+    needed(model, ("initial_logpdf", "transition_logpdf"), "is differentiated")
     given = dict(densities or {})
     if not set(given) <= set(DENSITIES) or not all(callable(f) for f in given.values()):
         raise ValueError(
