@@ -81,6 +81,11 @@ def drawn(sets=False):
     return smw.WeightedDraw(4, -1.25, (-3.0, -0.5), 9, 4, 5, "ok", math.nan, pair)
 
 
+def dead():
+    none = (-math.inf, -math.inf)
+    return smw.WeightedDraw(-1, -math.inf, none, 9, 0, 9, "dead", math.nan)
+
+
 def flow(traced=True):
     t = 3 if traced else 0
     return smw.SlicedFlow(
@@ -126,7 +131,7 @@ MAKERS = {
     "FilterResult": [filtered, lambda: filtered(False)],
     "Fit": [fitted],
     "WeightedSequences": [sequences, lambda: sequences(False)],
-    "WeightedDraw": [drawn, lambda: drawn(True)],
+    "WeightedDraw": [drawn, lambda: drawn(True), dead],
     "SlicedFlow": [flow, lambda: flow(False)],
     "SlicedTest": [two_samples, by_columns],
     "MaxSliced": [climbed],

@@ -56,15 +56,21 @@ def weighted(out: _Drawn, ax: Axes | None = None) -> Axes:
     """
     items, log_weights = out.children
     order = np.argsort(-log_weights, kind="stable")
-    ax = open_axes(ax, len(items))
-    ax.barh(np.arange(len(items)), np.exp(log_weights[order]), color=BLUE, height=0.62)
-    label_rows(ax, [f"item {items[i]}" for i in order])
-    ax.set_xlim(left=0)
+    sizes, names = np.exp(log_weights[order]), [f"item {items[i]}" for i in order]
+    if len(items) > 1:
+        # which is what the bounds are for
+        sizes, names = np.append(sizes, sizes.sum()), [*names, "all"]
+    ax = open_axes(ax, len(names))
     lower, upper = np.exp(np.array(out.log_bounds))
     if np.isfinite(upper):
-        ax.axvspan(lower, upper, color=ORANGE, alpha=0.3, lw=0, label="certain bounds")
-        ax.legend(frameon=False)
+        label = "the probability, for certain"
+        ax.axvspan(lower, upper, color=ORANGE, alpha=0.3, lw=0, label=label, zorder=0)
+    ax.barh(np.arange(len(names)), sizes, color=BLUE, height=0.5)
+    label_rows(ax, names)
+    ax.set_xlim(left=0)
     ax.set(xlabel="weight", title=f"status: {out.status}")
+    if np.isfinite(upper):
+        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.25))
     return ax
 
 

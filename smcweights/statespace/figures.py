@@ -166,5 +166,6 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     ax = open_axes(ax)
     ax.fill_between(at, mean - half, mean + half, color=BLUE, alpha=0.25, linewidth=0)
     ax.plot(at, mean, color=BLUE, lw=1.2)
-    ax.set(xlabel="time", ylabel="state given the observations so far, 2 standard deviations")
+    ax.set(xlabel="time", ylabel="state")
+    ax.set_title("given the observations so far, 2 standard deviations")
     return ax
