@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from .arguments import flag, number
-from .transport.clouds import aligned, columns_of
+from .transport.clouds import aligned, columns_of, masses_of
 
 
 def sliced_wasserstein(
@@ -25,22 +25,29 @@ def sliced_wasserstein(
     *,
     key: Array | None = None,
     p: float = 2,
+    weights_x: ArrayLike | None = None,
+    weights_y: ArrayLike | None = None,
     directions: str | ArrayLike = "auto",
     root: bool = True,
 ) -> Array:
     """Sliced Wasserstein distance of two clouds as a differentiable JAX function.
 
+    Batches go through `jax.vmap`: of clouds, of their weights, of keys.
+
     Parameters
     ----------
     x, y : array, shapes (n, d) and (m, d)
-        Points, of equal weight; half precision is computed in float32. A NaN or an infinity among
-        them gives NaN: under jit they can't be refused.
+        Points; half precision is computed in float32. A NaN or an infinity among them gives NaN:
+        under jit they can't be refused.
     budget : int, default 100
         Most directions; static under jit.
     key : JAX key, optional
         From which directions are drawn; needed unless they are given.
     p : float, at least 1, default 2
         Static under jit.
+    weights_x, weights_y : array, shapes (n,) and (m,), optional
+        Of the points, non-negative, which is checked outside of jit; normalised to sum 1. There is
+        no derivative by them.
     directions : str or array of shape (L, d), default "auto"
         "uniform", "orthogonal", "rule" or "auto" (turned rules in two and three dimensions,
         orthogonal blocks above), or unit vectors, whose lengths are checked outside of jit.
@@ -51,7 +58,7 @@ def sliced_wasserstein(
     -------
     array, shape ()
         Unbiased for ``root=False``, where float32 holds powers from 1e-38 to 1e38 only. First
-        derivatives by x and y.
+        derivatives by x and y; 0 by the weights.
 
     Raises
     ------
@@ -92,6 +99,7 @@ def sliced_wasserstein(
                 "doesn't take or that are in its static_argnames"
             )
     p, root = number("p", p, 1, ends=True), flag("root", root)
+    masses = _masses(weights_x, len(x), "x", x.dtype), _masses(weights_y, len(y), "y", x.dtype)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own
     # no power leaves the range of numbers
@@ -99,12 +107,27 @@ def sliced_wasserstein(
     x, y = x - centre, y - centre
     size = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(), jnp.abs(y).max()))
     size = jnp.where(size == 0, 1.0, size)
-    power = weights @ _costs(p, (x / size) @ theta.T, (y / size) @ theta.T)
+    rows = (x / size) @ theta.T, (y / size) @ theta.T
+    if weights_x is None and weights_y is None:
+        power = weights @ _costs(p, *rows)
+    else:
+        power = weights @ _weighted_costs(p, *rows, *masses)
     if not root:
         return power * size**p
     # the distance has a kink at 0; NaN is not at most 0 and stays
     vanishes = power <= 0
     return jnp.where(vanishes, 0.0, jnp.where(vanishes, 1.0, power) ** (1 / p)) * size
+
+
+def _masses(given: ArrayLike | None, count: int, name: str, dtype: DTypeLike) -> Array:
+    """Weights (n,) of sum 1, checked where they are known."""
+    if given is None:
+        return jnp.full(count, 1 / count, dtype)
+    if isinstance(given, jax.core.Tracer):
+        if given.shape != (count,):
+            raise ValueError(f"weights_{name}: got shape {given.shape}; expected ({count},)")
+        return jax.lax.stop_gradient(given.astype(dtype) / given.sum(dtype=dtype))
+    return jnp.asarray(masses_of(given, count, name), dtype)
 
 
 def _directions(
@@ -172,8 +195,48 @@ def _backward(p: float, slopes: tuple[Array, Array], weight: Array) -> tuple[Arr
 _costs.defvjp(_forward, _backward)
 
 
-def _on_host(p: float, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Costs and slopes of rows (..., L, n) and (..., L, m) by NumPy and compiled merges."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _weighted_costs(p: float, a: Array, b: Array, w: Array, v: Array) -> Array:
+    """Costs (L,) of projected clouds (n, L) and (m, L) with weights (n,) and (m,)."""
+    return _weighted_forward(p, a, b, w, v)[0]
+
+
+def _weighted_forward(
+    p: float, a: Array, b: Array, w: Array, v: Array
+) -> tuple[Array, tuple[Array, Array]]:
+    a, b = a.T, b.T
+    if jax.default_backend() == "cpu":
+        shapes = tuple(
+            jax.ShapeDtypeStruct(shape, a.dtype) for shape in (a.shape[:1], a.shape, b.shape)
+        )
+        host = functools.partial(_on_host, p)
+        costs, *slopes = jax.pure_callback(host, shapes, a, b, w, v, vmap_method="broadcast_all")
+    else:
+        costs, *slopes = _weighted_on_device(p, a, b, w, v)
+    return costs, (slopes[0], slopes[1])
+
+
+def _weighted_backward(
+    p: float, slopes: tuple[Array, Array], weight: Array
+) -> tuple[Array, Array, Array, Array]:
+    a, b = _backward(p, slopes, weight)
+    return a, b, jnp.zeros_like(a[:, 0]), jnp.zeros_like(b[:, 0])
+
+
+_weighted_costs.defvjp(_weighted_forward, _weighted_backward)
+
+
+def _on_host(
+    p: float,
+    a: ArrayLike,
+    b: ArrayLike,
+    w: ArrayLike | None = None,
+    v: ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Costs and slopes of rows (..., L, n) and (..., L, m) by NumPy and compiled merges.
+
+    Weights are (..., n) and (..., m).
+    """
     from .transport import kernels
 
     a, b = np.asarray(a), np.asarray(b)
@@ -182,11 +245,20 @@ def _on_host(p: float, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarr
     n, m = rows_a.shape[1], rows_b.shape[1]
     out = np.empty(len(rows_a))
     slope_a, slope_b = np.empty(rows_a.shape), np.empty(rows_b.shape)
-    if n == m:
+    if w is None and n == m:
         kernels.equal_slopes(rows_a, rows_b, *orders, p, out, slope_a, slope_b)
-    else:
+    elif w is None or v is None:
         masses = np.full(n, 1 / n), np.full(m, 1 / m)
         kernels.slopes(rows_a, rows_b, *orders, *masses, p, out, slope_a, slope_b)
+    else:
+        # each batch of clouds has weights of its own
+        each = a.shape[-2]
+        masses_a, masses_b = (np.asarray(u, np.float64).reshape(-1, u.shape[-1]) for u in (w, v))
+        for k in range(len(masses_a)):
+            at = slice(k * each, (k + 1) * each)
+            own = masses_a[k] / masses_a[k].sum(), masses_b[k] / masses_b[k].sum()
+            both = (x[at] for x in (rows_a, rows_b, *orders))
+            kernels.slopes(*both, *own, p, out[at], slope_a[at], slope_b[at])
     return (
         out.reshape(a.shape[:-1]).astype(a.dtype),
         slope_a.reshape(a.shape).astype(a.dtype),
@@ -197,16 +269,39 @@ def _on_host(p: float, a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarr
 def _on_device(p: float, a: Array, b: Array) -> tuple[Array, Array, Array]:
     """The same by XLA's sort: pieces of mass between the jumps of both distribution functions."""
     n, m = a.shape[1], b.shape[1]
-    order_a, order_b = jnp.argsort(a, axis=1), jnp.argsort(b, axis=1)
     # ends of the pieces, in whole multiples of 1/(n m)
     ends = np.unique(np.concatenate([np.arange(1, n + 1) * m, np.arange(1, m + 1) * n]))
     mass = jnp.asarray(np.diff(ends, prepend=0) / (n * m), a.dtype)
-    i, j = (ends - 1) // m, (ends - 1) // n
-    points_a, points_b = order_a[:, i], order_b[:, j]
+    points_a = jnp.argsort(a, axis=1)[:, (ends - 1) // m]
+    points_b = jnp.argsort(b, axis=1)[:, (ends - 1) // n]
+    return _by_pieces(p, a, b, points_a, points_b, jnp.broadcast_to(mass, points_a.shape))
+
+
+def _weighted_on_device(
+    p: float, a: Array, b: Array, w: Array, v: Array
+) -> tuple[Array, Array, Array]:
+    """The same of points with weights, whose jumps differ from row to row."""
+    order_a, order_b = jnp.argsort(a, axis=1), jnp.argsort(b, axis=1)
+    ends_a, ends_b = (jnp.cumsum(u[at], axis=1) for u, at in ((w, order_a), (v, order_b)))
+    ends = jnp.sort(jnp.concatenate([ends_a, ends_b], axis=1), axis=1)
+    mass = jnp.diff(ends, axis=1, prepend=0)
+    middle = ends - mass / 2
+    found = jax.vmap(functools.partial(jnp.searchsorted, side="right"))
+    points_a, points_b = (
+        jnp.take_along_axis(order, jnp.minimum(found(at, middle), order.shape[1] - 1), 1)
+        for order, at in ((order_a, ends_a), (order_b, ends_b))
+    )
+    return _by_pieces(p, a, b, points_a, points_b, mass)
+
+
+def _by_pieces(
+    p: float, a: Array, b: Array, points_a: Array, points_b: Array, mass: Array
+) -> tuple[Array, Array, Array]:
+    """Costs and slopes where masses (L, k) move between these points of a and b."""
     gap = jnp.take_along_axis(a, points_a, 1) - jnp.take_along_axis(b, points_b, 1)
     size = jnp.abs(gap)
     slope = mass * p * jnp.sign(gap) * (size if p == 2 else size ** (p - 1) if p != 1 else 1.0)
     rows = jnp.arange(len(a))[:, None]
     slope_a = jnp.zeros_like(a).at[rows, points_a].add(slope)
     slope_b = jnp.zeros_like(b).at[rows, points_b].add(-slope)
-    return size**p @ mass, slope_a, slope_b
+    return (size**p * mass).sum(axis=1), slope_a, slope_b

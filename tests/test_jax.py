@@ -183,3 +183,59 @@ def test_jax_tells_that_plain_values_are_traced(name):
 
     with pytest.raises(TypeError, match=f"{name}: is traced; expected a plain value"):
         found(given[name])
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_jax_has_weights_and_batches_of_clouds(p):
+    """Under jit, grad and vmap over clouds and weights; none weighs nothing, and zeros are left."""
+    import jax
+
+    from smcweights import jax as ours
+    from smcweights._compat import enable_x64
+
+    rng, theta = np.random.default_rng(1), np.eye(3)
+    w, v = rng.random((2, 20)), rng.random(13)
+    w[0, 3] = 0
+    many = np.stack([X, 2 * X + 1])
+    with enable_x64():
+
+        def loss(x, w):
+            return smw.jax.sliced_wasserstein(
+                x, Y[:13], directions=theta, p=p, weights_x=w, weights_y=v, root=False
+            )
+
+        both = jax.jit(jax.vmap(jax.value_and_grad(loss), in_axes=(0, 0)))
+        values, slopes = both(many, w)
+        flat = np.asarray(jax.grad(loss, argnums=1)(X, w[1]))
+    assert not flat.any()
+    for k in range(2):
+        keep = w[k] > 0
+        with pytest.warns(smw.PrecisionWarning, match="one block"):
+            truth = smw.sliced_gradient(
+                many[k][keep], Y[:13], directions=theta, p=p, weights_x=w[k][keep], weights_y=v
+            )
+        assert float(values[k]) == pytest.approx(truth.distance.value, rel=1e-12)
+        np.testing.assert_allclose(slopes[k][keep], truth.value, rtol=1e-9, atol=1e-12)
+        assert not np.asarray(slopes[k])[~keep].any()
+    a, b = rng.normal(size=(4, 20)), rng.normal(size=(4, 13))
+    u, z = w[1] / w[1].sum(), v / v.sum()
+    with enable_x64():
+        there = jax.jit(ours._weighted_on_device, static_argnums=0)(float(p), a, b, u, z)
+    for one, other in zip(ours._on_host(float(p), a, b, u, z), there, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
+
+
+def test_jax_tells_wrong_weights():
+    import jax
+
+    for wrong, said in [
+        (np.ones(3), r"weights_x: got shape \(3,\); expected \(20,\)"),
+        (-np.ones(20), "weights_x: entry 0 is -1.0; expected finite numbers from 0"),
+        (np.zeros(20), "weights_x: all are 0"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            smw.jax.sliced_wasserstein(X, Y, key=jax.random.key(1), weights_x=wrong)
+    with pytest.raises(ValueError, match=r"weights_x: got shape \(3,\)"):
+        jax.jit(lambda w: smw.jax.sliced_wasserstein(X, Y, directions=np.eye(3), weights_x=w))(
+            np.ones(3)
+        )

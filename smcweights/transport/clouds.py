@@ -254,7 +254,7 @@ def as_cloud(
         raise ValueError(
             f"{name}: point {row} has {found[row, column]} as {which}; expected finite numbers"
         )
-    a = _masses(weights, len(found), name)
+    a = None if weights is None else masses_of(weights, len(found), name)
     if a is not None and not a.all():
         found, a = found[a > 0], a[a > 0]
         size, _, sums = _scan(found)
@@ -293,10 +293,8 @@ def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
     return (math.inf if math.isnan(size) else size), int(mark), (sums, squares)
 
 
-def _masses(weights: ArrayLike | None, count: int, name: str) -> Array | None:
+def masses_of(weights: ArrayLike, count: int, name: str) -> Array:
     """Weights of sum 1, checked."""
-    if weights is None:
-        return None
     where = f"weights_{name}"
     a = _numbers(where, weights, f"({count},)").astype(np.float64)
     if a.shape != (count,):

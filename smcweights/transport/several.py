@@ -196,7 +196,7 @@ def sliced_wasserstein_matrix(
         value,
         factor=factor,
         names=labels,
-        method="sliced Wasserstein distances",
+        method="sliced Wasserstein distances of the clouds as given",
         degrees_of_freedom=[mean.freedom for mean in means],
         diagnostics={**current.describe(), **units.describe(), "matrix": matrix},
         cautions=cautions,

@@ -210,7 +210,7 @@ class MeanCost:
         return Estimate(
             self.value,
             self.value_error**2,
-            method="sliced Wasserstein distance",
+            method="sliced Wasserstein distance of the clouds as given",
             degrees_of_freedom=self.freedom,
             diagnostics=self.diagnostics,
             cautions=cautions,
@@ -573,7 +573,7 @@ def exact_estimate(
     return Estimate(
         question.value(power),
         0.0,
-        method="sliced Wasserstein distance, exact",
+        method="sliced Wasserstein distance of the clouds as given, exact",
         diagnostics={"directions": "exact", "power": power, **question.pair.units.describe()},
         bounds=POSITIVE,
         cost=cost,
