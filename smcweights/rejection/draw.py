@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .. import arguments as check
 from ..errors import ModelError
+from ..execution import batches, open_run
 from ..randomness import generator, seed_sequence
 from ..references import references_of
 from ..results import Result, table
@@ -315,34 +317,47 @@ def _longer(due: np.ndarray) -> np.ndarray:
 
 def ask(c: Context, constraint: Callable[[Any], object], items: np.ndarray, batch: bool) -> None:
     """Take down the answers about items, one after the other or of all at once."""
-    answers: Iterable[object] = map(constraint, items.tolist())
-    if batch:
-        answers = np.asarray(constraint(items))
-        if answers.shape != items.shape:
-            raise ModelError(
-                f"constraint: returned shape {answers.shape} for {items.size} items; expected "
-                f"{items.shape}"
-            )
-    for item, value in zip(items.tolist(), answers, strict=True):
+    for item, value in zip(items.tolist(), answers_of(constraint, items, batch), strict=True):
         _take_down(c, item, value)
+
+
+def answers_of(
+    constraint: Callable[[Any], object], items: np.ndarray, batch: bool
+) -> Iterable[object]:
+    """What a constraint says about items, one after the other or of all at once."""
+    if not batch:
+        return map(constraint, items.tolist())
+    answers = np.asarray(constraint(items))
+    if answers.shape != items.shape:
+        raise ModelError(
+            f"constraint: returned shape {answers.shape} for {items.size} items; expected "
+            f"{items.shape}"
+        )
+    return answers
+
+
+def judged(value: object, item: int, soft: bool) -> float:
+    """An answer, checked: 0 or 1, or any number from 0 if it may be soft."""
+    if not soft:
+        yes = value is True or value is False
+        return bool(value if yes else truth(value, "constraint", f"item {item}"))
+    try:
+        number = float(cast(float, value))
+    except (TypeError, ValueError):
+        number = math.nan
+    if not (math.isfinite(number) and number >= 0):
+        raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
+    return number
 
 
 def _take_down(c: Context, item: int, value: object) -> bool:
     """Keep an answer; whether it is yes."""
+    number = judged(value, item, c.values is not None)
     if c.values is not None:
-        try:
-            number = float(cast(float, value))
-        except (TypeError, ValueError):
-            number = math.nan
-        if not (math.isfinite(number) and number >= 0):
-            raise ModelError(f"constraint: returned {value!r} for item {item}; expected from 0")
         c.values[item] = number
         c.graded |= not isinstance(value, bool | np.bool_)
-        value = number > 0
-    elif value is not True and value is not False:
-        value = truth(value, "constraint", f"item {item}")
-    c.known[item] = value
-    return bool(value)
+    c.known[item] = yes = number > 0
+    return yes
 
 
 WEIGHTS = {
@@ -423,6 +438,7 @@ def weighted_rejection(
     after_first: str | int | None = "4+2j",
     batch: bool = False,
     seed: Seed = None,
+    executor: Executor | str | None = None,
 ) -> WeightedDraw | list[WeightedDraw]:
     """Draw an item that satisfies a constraint, with a weight of mean P(constraint).
 
@@ -457,6 +473,9 @@ def weighted_rejection(
         Whether the constraint takes many items at once.
     seed : None, int, SeedSequence or Generator
         A Generator is used as it is.
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the rows are drawn; a single one is too short to be sent. There is no checkpoint: the
+        draws of rows that are computed one by one are the caller's to keep.
 
     Returns
     -------
@@ -485,9 +504,8 @@ def weighted_rejection(
     x, batch = check_logits(logits), check.flag("batch", batch)
     method = decided(method, constraint, max_evaluations is not None)
     how = plan(n_accepts, method, max_evaluations, after_first)
-    soft = how.method in ("set", "exact")
     rows = x.reshape(-1, x.shape[-1])
-    own: list[Answers] = [constraint] * len(rows)
+    own: list[Answers] = []
     if not callable(constraint):
         given = check.unmasked("constraint", constraint)
         if given.shape not in (x.shape, x.shape[-1:]):
@@ -496,15 +514,47 @@ def weighted_rejection(
                 f"of shape {x.shape}"
             )
         own = list(np.broadcast_to(given, rows.shape))
-    out = []
-    root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
-    for r, (row, answers) in enumerate(zip(rows, own, strict=True)):
-        rng = root
-        if not isinstance(rng, np.random.Generator):
-            rng = generator(rng, "weighted_rejection", r)
-        context = prepare(row, answers, soft, "logits" if x.ndim == 1 else f"logits: row {r}")
-        out.append(run(rng, context, answers if callable(answers) else None, how, batch))
+    work = _Rows(constraint if callable(constraint) else None, how, batch, x.ndim == 1)
+    if executor is None:
+        root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
+        out = work(root, 0, rows, own)
+        return out[0] if x.ndim == 1 else out
+    if isinstance(seed, np.random.Generator):
+        raise ValueError("seed: got a Generator, of which rows draw in turn; expected a number")
+    with open_run(work, executor=executor, progress=False, seed=seed) as opened:
+        jobs = [
+            (opened.root, a, rows[a:b], own[a:b]) for a, b in batches(len(rows), vectorized=False)
+        ]
+        out = [draw for part in opened.map("rows", jobs) for draw in part]
     return out[0] if x.ndim == 1 else out
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Draws of some rows of logits, each with answers of its own or by a function."""
+
+    constraint: Callable[[Any], object] | None
+    how: Plan
+    batch: bool
+    single: bool
+
+    def __call__(
+        self,
+        root: np.random.SeedSequence | np.random.Generator,
+        first: int,
+        rows: np.ndarray,
+        answers: Sequence[Answers],
+    ) -> list[WeightedDraw]:
+        out, soft = [], self.how.method in ("set", "exact")
+        for r, row in enumerate(rows, first):
+            rng = root
+            if not isinstance(rng, np.random.Generator):
+                rng = generator(rng, "weighted_rejection", r)
+            where = "logits" if self.single else f"logits: row {r}"
+            own = self.constraint if self.constraint is not None else answers[r - first]
+            context = prepare(row, own, soft, where)
+            out.append(run(rng, context, self.constraint, self.how, self.batch))
+        return out
 
 
 def decided(method: str, constraint: Answers, limited: bool = False) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +17,24 @@ from ..arguments import flag
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
+from ..execution import Run, batches, open_run
 from ..provenance import provenance
-from ..randomness import generator, seed_sequence
+from ..randomness import generator
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..weights import pareto_k
 from . import kernels as kn
-from .draw import Answers, Context, Seed, ask, check_logits, decided, plan, prepare
+from .draw import (
+    Answers,
+    Context,
+    Seed,
+    answers_of,
+    ask,
+    check_logits,
+    decided,
+    judged,
+    plan,
+    prepare,
+)
 
 NAME = "constraint probability"
 FEWEST = 20  # runs of the smallest budget, and before the first look at the precision
@@ -42,6 +56,9 @@ def constraint_probability(
     method: str = "auto",
     batch: bool = False,
     seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Probability that an item drawn from softmax(logits) satisfies a constraint.
 
@@ -84,6 +101,11 @@ def constraint_probability(
     batch : bool, default False
         Whether the constraint takes many items at once.
     seed : None, int, SeedSequence or Generator
+    executor : None, "threads", "processes" or concurrent.futures.Executor
+        Where the constraint is asked; worth it where an answer takes a millisecond or more.
+    progress : bool, optional
+    checkpoint : path, optional
+        File that keeps the answers; the same call goes on from there.
 
     Returns
     -------
@@ -124,16 +146,8 @@ def constraint_probability(
     if isinstance(rule, Budget) and rule.total < FEWEST:
         raise ValueError(f"budget: got {rule.total}; expected at least {FEWEST} runs")
     how = plan(n_accepts, decided(method, constraint), None, "4+2j")
-    root = seed_sequence(seed)
     began = time.perf_counter()
-    rng, soft = generator(root, "constraint_probability"), how.method in ("set", "exact")
-    seen = inspections(rng, x, constraint, soft, batch)
-    if how.method == "exact":
-        seen.finish()
-        result = _result(seen)
-    else:
-        result = _result(seen, _inspect(seen, how.accepts, rule))
-    tell(NAME, result.cautions)
+    soft = how.method in ("set", "exact")
     arguments = {
         "logits": x,
         "constraint": constraint,
@@ -142,14 +156,35 @@ def constraint_probability(
         "n_accepts": n_accepts,
         "method": method,
     }
+    with open_run(
+        _Asking(constraint, soft, batch),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments={**arguments, "batch": batch},
+        seed=seed,
+        unit="items",
+        description=NAME,
+    ) as run:
+        far = None if executor is None and checkpoint is None else run
+        rng = generator(run.root, "constraint_probability")
+        seen = inspections(rng, x, constraint, soft, batch, far)
+        if how.method == "exact":
+            seen.finish()
+            result = _result(seen)
+        else:
+            result = _result(seen, _inspect(seen, how.accepts, rule, run))
+    tell(NAME, result.cautions)
     return result.revised(
         method=f"{NAME}, exact" if how.method == "exact" else NAME,
         cost=result.cost | {"seconds": time.perf_counter() - began},
-        provenance=provenance(NAME, root, arguments),
+        provenance=provenance(NAME, run.root, arguments),
     )
 
 
-def _inspect(seen: Inspections, accepts: int, rule: Budget | Precision) -> list[Caution]:
+def _inspect(
+    seen: Inspections, accepts: int, rule: Budget | Precision, run: Run[np.ndarray]
+) -> list[Caution]:
     """Inspect stage by stage; why the precision was not reached."""
 
     def stage(size: int) -> None:
@@ -163,7 +198,7 @@ def _inspect(seen: Inspections, accepts: int, rule: Budget | Precision) -> list[
         return Standing.of(now, level, seen.runs, seen.runs, final=final)
 
     first = rule.total if isinstance(rule, Budget) else min(FEWEST, rule.max_budget)
-    return until_precise(rule, first, stage, standing, "runs")
+    return until_precise(rule, first, stage, standing, "runs", run)
 
 
 def _result(seen: Inspections, missed: Sequence[Caution] = ()) -> Estimate:
@@ -218,6 +253,21 @@ def _cautions(seen: Inspections, log_value: float, log_error: float) -> Iterator
         )
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """Answers about items as numbers, wherever they are asked for."""
+
+    constraint: Answers
+    soft: bool
+    batch: bool
+
+    def __call__(self, items: np.ndarray) -> np.ndarray:
+        assert callable(self.constraint)
+        answers = answers_of(self.constraint, items, self.batch)
+        pairs = zip(answers, items.tolist(), strict=True)
+        return np.array([judged(value, item, self.soft) for value, item in pairs], np.float64)
+
+
 @dataclass
 class Inspections:
     """Items inspected without replacement, and what their answers say about the mean answer."""
@@ -228,6 +278,7 @@ class Inspections:
     batch: bool
     given: np.ndarray | None  # the answers of an array
     possible: int  # items of positive probability
+    far: Run[np.ndarray] | None  # of an `_Asking`, where answers come from elsewhere or are kept
     # of each stage: log masses of the items and of what was left before each, and the answers
     stages: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     log_accepted: float = -math.inf
@@ -278,6 +329,10 @@ class Inspections:
         c = self.context
         if self.given is not None:
             answers = self.given[items]
+        elif self.far is not None:
+            pieces = batches(items.size, vectorized=self.batch)
+            jobs, sizes = [(items[a:b],) for a, b in pieces], [b - a for a, b in pieces]
+            answers = np.concatenate(self.far.map(f"look {len(self.stages) + 1}", jobs, sizes))
         else:
             assert callable(self.constraint)
             ask(c, self.constraint, items, self.batch)
@@ -329,7 +384,12 @@ class Inspections:
 
 
 def inspections(
-    rng: np.random.Generator, x: np.ndarray, constraint: Answers, soft: bool, batch: bool
+    rng: np.random.Generator,
+    x: np.ndarray,
+    constraint: Answers,
+    soft: bool,
+    batch: bool,
+    far: Run[np.ndarray] | None = None,
 ) -> Inspections:
     """Nothing was inspected yet."""
     # a copy: the logits lose what was inspected
@@ -340,7 +400,7 @@ def inspections(
         c.learn_nothing(soft)
     c.scales[:] = c.top, c.total, c.total
     possible = int(np.count_nonzero(c.logits > -np.inf))
-    return Inspections(c, rng, constraint, batch, given, possible)
+    return Inspections(c, rng, constraint, batch, given, possible, far)
 
 
 def tail(values: np.ndarray) -> tuple[float, float]:

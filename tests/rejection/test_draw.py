@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from packed import same
 from scipy import stats
 
 import smcweights as smw
 from smcweights.rejection import draw as dr
+
+SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("method", dr.METHODS[1:7])
@@ -252,3 +255,22 @@ def test_bounds_hold_what_the_weight_of_soft_values_estimates():
     # answers that are bools are no soft values
     hard = smw.weighted_rejection(x, lambda i: i % 3 > 0, method="set", seed=1).log_bounds
     assert hard[0] <= math.log(p[np.arange(30) % 3 > 0].sum()) <= hard[1] <= 0
+
+
+@pytest.mark.parametrize("executor", ["threads:2", pytest.param("processes:2", marks=SLOW)])
+def test_rows_are_the_same_wherever_they_are_drawn(executor):
+    logits = np.random.default_rng(1).normal(size=(70, 30))
+    allowed = np.arange(2100).reshape(70, 30) % 4 == 1
+    for constraint, how in [(lambda i: i % 4 == 1, "auto"), (allowed, "exact"), (allowed, "set")]:
+        alone, there = (
+            smw.weighted_rejection(logits, constraint, method=how, seed=1, executor=e)
+            for e in (None, executor)
+        )
+        assert len(there) == 70 and all(map(same, there, alone))
+    with pytest.raises(smw.ModelError, match="item 2") as caught:
+        smw.weighted_rejection(
+            np.zeros((64, 3)), lambda i: [None] if i == 2 else True, executor="threads"
+        )
+    assert caught.value.__notes__
+    with pytest.raises(ValueError, match="seed: got a Generator, of which rows draw in turn"):
+        smw.weighted_rejection(logits, allowed, seed=np.random.default_rng(1), executor=executor)

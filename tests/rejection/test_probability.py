@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 from scipy import stats
 
 import smcweights as smw
@@ -217,3 +218,41 @@ def test_bounds_cut_intervals_and_end_with_the_component():
     assert estimate.apply(np.log).interval()[1] > 0
     with pytest.raises(TypeError, match="bounds"):
         smw.Estimate(0.9, 0.01, bounds=[1.0, 0.85])
+
+
+@pytest.mark.parametrize("how", [{}, {"batch": True}, {"method": "set"}, {"method": "exact"}])
+def test_a_probability_has_the_same_bits_wherever_the_constraint_is_asked(how, tmp_path):
+    logits = -np.log(np.arange(1, 400))
+
+    def divisible(item):
+        return item % 7 == 3
+
+    found = [
+        smw.constraint_probability(logits, divisible, 30, seed=1, executor=e, checkpoint=p, **how)
+        for e, p in [
+            (None, None),
+            ("threads:2", None),
+            (None, tmp_path / "a"),
+            (None, tmp_path / "a"),
+        ]
+    ]
+    assert len({(bits(est), np.array(est.bounds).tobytes()) for est in found}) == 1
+    assert len({est.cost["evaluations"] for est in found}) == 1
+
+
+def test_a_wrong_answer_from_elsewhere_names_its_item():
+    with pytest.raises(smw.ModelError, match=r"constraint: .* for item 3\b") as caught:
+        smw.constraint_probability(
+            np.zeros(9), lambda i: "yes" if i == 3 else True, 30, method="exact", executor="threads"
+        )
+    assert "in stage 'look 1', batch 4" in caught.value.__notes__
+
+
+@pytest.mark.slow
+def test_a_killed_probability_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        logits, wanted = -np.log(np.arange(1, 40_000)), smw.Precision(relative=0.1)
+        rule = {"precision": wanted, "seed": 2}
+        return bits(smw.constraint_probability(logits, lambda i: i % 7 == 3, **rule, **others))
+
+    killed_and_resumed(call, tmp_path, 9)
