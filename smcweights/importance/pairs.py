@@ -114,9 +114,9 @@ class PickFreeze:
 class Pairs:
     """Model calls at pairs of inputs, from which indices under other laws follow.
 
-    ``a``, ``b`` (R, n, d) standard normals that stand for the inputs, and ``y`` (R, n, calls, K)
-    outputs, of R independent designs; or
-    ``means``, the estimate of the terms over the doubled law by importance sampling.
+    ``a``, ``b`` (R, n, d) stand for the inputs in standard-normal space, ``y`` (R, n, calls, K) are
+    outputs, and ``weight`` (R, n) is that of the pairs, if any input was widened, of R independent
+    designs; or ``means``, the estimate of the terms over the doubled law by importance sampling.
     """
 
     plan: PickFreeze
@@ -126,6 +126,7 @@ class Pairs:
     a: Array | None = None
     b: Array | None = None
     y: Array | None = None
+    weight: Array | None = None
     means: Estimate | None = None
 
     def terms(self) -> Array:

@@ -2,6 +2,10 @@
 
 The spread of the scramblings is the standard error. A sparse polynomial learned for each fold of
 them from the others takes away what it explains, whose part in every mean is known exactly.
+
+The variance of a heavy output sits where few points are: a per cent of that of exp(x), x standard
+normal, lies beyond x = 4, which 1 in 30,000 draws exceeds, and no spread tells of what none has
+seen. `Widening` draws such inputs wider than their laws, and weighs the terms.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from ..errors import ModelError
 from ..execution import Run
@@ -21,12 +25,20 @@ from ..weights import pareto_k
 from .integrand import Integrand, call_integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, varies
-from .sparse_polynomials import ROWS_PER_TABLE, ProductBasis, Rows, SparsePolynomial, fit_sparse
+from .sparse_polynomials import (
+    ROWS_PER_TABLE,
+    ProductBasis,
+    Rows,
+    SparsePolynomial,
+    Weigh,
+    fit_sparse,
+)
 
 Array = np.ndarray
 REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
 FOLDS = 4  # of replicates, for the polynomial
 ROWS_PER_CALL = 8192
+FARTHEST = 7.0  # standard deviations at which wide draws end: 1e-12 of a normal law lies beyond
 MOST_FITTED = 12_000  # rows behind a polynomial
 
 
@@ -40,11 +52,64 @@ def outputs_of(model: Integrand, vectorized: bool, plan: PickFreeze, a: Array, b
 
 
 @dataclass(frozen=True)
+class Widening:
+    """Some inputs drawn from q = (1 - share) N(0, 1) + share N(0, 2^2) in standard-normal space.
+
+    The wide part is cut at 7, where terms of any input of use have ended. The first ``plain`` of
+    ``size`` points were drawn from the law; all count under the mixture of both kinds, by weights
+    of at most size / plain (the balance heuristic, Veach & Guibas 1995).
+    """
+
+    inputs: Array  # (d,): which
+    share: float
+    plain: int
+    size: int
+
+    def drawn(self, z: Array) -> Array:
+        """Draws (..., n, d) of points ``plain`` to ``size`` from standard normals z."""
+        u = z.copy()
+        depth = np.linspace(-2 * FARTHEST, 0.0, 4_001)
+        table = ndtri(self._probability(depth))
+        side = -np.abs(z[..., self.inputs])
+        found = np.interp(side, table, depth)
+        for _ in range(2):
+            # Newton's step; beyond the wide part's end the table is exact
+            density = np.exp(-0.5 * found**2 + self.log_ratio(found)) / math.sqrt(2 * math.pi)
+            found = np.minimum(found - (self._probability(found) - ndtr(side)) / density, 0.0)
+        u[..., self.inputs] = np.where(z[..., self.inputs] < 0, found, -found)
+        return u
+
+    def _probability(self, u: Array) -> Array:
+        """Distribution function of q at u <= 0."""
+        wide = np.maximum(ndtr(u / 2) - ndtr(-FARTHEST / 2), 0.0) / _WIDE
+        return (1 - self.share) * ndtr(u) + self.share * wide
+
+    def log_ratio(self, u: Array) -> Array:
+        """Log of q over the standard-normal density."""
+        wide = np.where(np.abs(u) < FARTHEST, np.exp(0.375 * np.minimum(u * u, 49.0)), 0.0)
+        return np.log(1 - self.share + self.share / (2 * _WIDE) * wide)
+
+    def log_ratios(self, u: Array) -> Array:
+        """Log of the density drawn from over that of the law, input by input: like u (..., d)."""
+        found = np.zeros(u.shape)
+        found[..., self.inputs] = self.log_ratio(u[..., self.inputs])
+        return found
+
+    def weight(self, log_ratio: Array) -> Array:
+        """Weights of draws with this log ratio, summed over their coordinates."""
+        plain = self.plain / self.size
+        return 1 / (plain + (1 - plain) * np.exp(log_ratio))
+
+
+_WIDE = 1 - 2 * float(ndtr(-FARTHEST / 2))  # share of the wide part that is not cut off
+
+
+@dataclass(frozen=True)
 class Replicates:
     """Points of R scramblings and the model's outputs there.
 
-    ``a``, ``b`` (R, n, d) standard normals; ``y`` (R, n, calls, K); ``scalar`` where the model
-    returned one number per input.
+    ``a``, ``b`` (R, n, d) stand for the inputs in standard-normal space; ``y`` (R, n, calls, K);
+    ``scalar`` where the model returned one number per input.
     """
 
     law: Law
@@ -53,6 +118,15 @@ class Replicates:
     b: Array
     y: Array
     scalar: bool = True
+    widening: Widening | None = None
+
+    @property
+    def weight(self) -> Array | None:
+        """Weights of the pairs (R, n), if any input was widened."""
+        if self.widening is None:
+            return None
+        ratios = [self.widening.log_ratios(u).sum(-1) for u in (self.a, self.b)]
+        return self.widening.weight(ratios[0] + ratios[1])
 
     @property
     def count(self) -> int:
@@ -69,37 +143,42 @@ class Replicates:
         """Model calls."""
         return self.count * self.size * self.plan.calls
 
-    def means(self, centre: Array) -> tuple[Array, float]:
-        """Mean terms of each replicate, (R, K, J), and to how many equal pairs V is due.
-
-        The fewest of all outputs that vary.
-        """
+    def means(self, centre: Array) -> Array:
+        """Mean terms of each replicate, (R, K, J)."""
         y = np.moveaxis(self.y - centre, 2, 1)
-        table = np.stack([self.plan.terms(one).mean(0) for one in y])
+        weight = self.weight
+        if weight is None:
+            return np.stack([self.plan.terms(one).mean(0) for one in y])
+        pairs = zip(y, weight[:, :, None, None], strict=True)
+        return np.stack([(w * self.plan.terms(one)).mean(0) for one, w in pairs])
+
+    def effective(self, centre: Array) -> Array:
+        """To how many equal pairs the variance of each output (K,) is due; 0 without variance."""
         squares = self._squares(centre)
         fourth = (squares**2).sum(0)
-        effective = np.divide(
-            squares.sum(0) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0
-        )
-        effective = effective[varies(table.mean(0), centre)]
-        return table, float(effective.min()) if len(effective) else 0.0
+        found = np.divide(squares.sum(0) ** 2, fourth, out=np.zeros_like(fourth), where=fourth > 0)
+        return np.where(varies(self.means(centre).mean(0), centre), found, 0.0)
+
+    @property
+    def coarse(self) -> Array:
+        """Which outputs (K,) take few values: they have no tail, and no polynomial near them."""
+        outputs = self.y[:, :, :2].reshape(-1, self.y.shape[3])
+        return np.array([len(np.unique(output)) <= len(output) / 10 for output in outputs.T])
 
     def _squares(self, centre: Array) -> Array:
-        """Squared outputs of each pair, (R n, K)."""
-        squares = self.y[:, :, :2] - centre
-        return (squares**2).sum(2).reshape(-1, self.y.shape[3])
+        """Squared outputs of each pair times their weights, (R n, K)."""
+        squares = (self.y[:, :, :2] - centre) ** 2
+        if self.widening is not None:
+            of_half = [self.widening.log_ratios(u).sum(-1) for u in (self.a, self.b)]
+            squares = squares * self.widening.weight(np.stack(of_half, axis=2))[..., None]
+        return squares.sum(2).reshape(-1, self.y.shape[3])
 
     def tail(self, centre: Array) -> float:
         """Largest Pareto k-hat of the squared outputs; -inf where the inputs are bounded."""
         if np.isfinite(self.law.ranges).all():
             return -math.inf
-        outputs = self.y[:, :, :2].reshape(-1, self.y.shape[3])
-        shapes = [
-            pareto_k(np.log(np.maximum(column, 1e-300)))
-            for column, output in zip(self._squares(centre).T, outputs.T, strict=True)
-            # an output of few values has no tail
-            if len(np.unique(output)) > len(output) / 10
-        ]
+        squares = self._squares(centre)[:, ~self.coarse]
+        shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in squares.T]
         # infinite: too few values to fit a tail to, as of an indicator
         return max((k for k in shapes if np.isfinite(k)), default=-math.inf)
 
@@ -129,7 +208,9 @@ class SobolPoints:
     draw: tuple[Callable[[int], Array], ...]
     check: Callable[[int], object]
 
-    def extended(self, before: Replicates | None, n: int) -> Replicates:
+    def extended(
+        self, before: Replicates | None, n: int, widening: Widening | None = None
+    ) -> Replicates:
         """Go on to ``n`` points, a power of two, per scrambling."""
         count = len(self.draw) if before is None else before.count
         size = 0 if before is None else before.size
@@ -137,6 +218,9 @@ class SobolPoints:
         v = np.stack([draw(n - size) for draw in self.draw[:count]])
         u = ndtri(np.clip(v, 1e-17, 1 - 2.0**-53))
         a, b = u[:, :, :d], u[:, :, d:]
+        if widening is not None:
+            widening = replace(widening, size=n)
+            a, b = widening.drawn(a), widening.drawn(b)
         xa, xb = (self.law.to_inputs(half.reshape(-1, d)) for half in (a, b))
         step = max(1, min(math.ceil(len(xa) / 32), ROWS_PER_CALL // calls))
         cuts = [(s, min(s + step, len(xa))) for s in range(0, len(xa), step)]
@@ -157,7 +241,7 @@ class SobolPoints:
             )
         a, b = np.concatenate([before.a, a], axis=1), np.concatenate([before.b, b], axis=1)
         y = np.concatenate([before.y, y], axis=1)
-        return Replicates(self.law, self.plan, a, b, y, scalar)
+        return Replicates(self.law, self.plan, a, b, y, scalar, widening)
 
 
 def sobol_points(
@@ -187,8 +271,10 @@ def sobol_points(
 
 def _data(
     replicates: Replicates, which: Array, most: int, root: np.random.SeedSequence
-) -> tuple[Array, Array]:
-    """Up to ``most`` points u (n, d) of some replicates, independent ones first, and outputs."""
+) -> tuple[Array, Array, Array | None]:
+    """Up to ``most`` points u (n, d) of some replicates, independent ones first, outputs, and the
+    points' weights, of mean 1, if any input was widened.
+    """
     plan, d = replicates.plan, replicates.law.dimension
     a, b = (v[which].reshape(-1, d) for v in (replicates.a, replicates.b))
     y = replicates.y[which].reshape(len(a), plan.calls, -1)
@@ -206,7 +292,11 @@ def _data(
         u_all, y_all = u_all[rows], y_all[rows]
     # in random order, for those who take the first rows
     order = generator(root, "order of rows").permutation(len(u_all))
-    return u_all[order], y_all[order]
+    u_all, weight = u_all[order], None
+    if replicates.widening is not None:
+        weight = replicates.widening.weight(replicates.widening.log_ratios(u_all).sum(1))
+        weight = weight / weight.mean()
+    return u_all, y_all[order], weight
 
 
 def corrected_means(
@@ -214,7 +304,7 @@ def corrected_means(
 ) -> tuple[Array, list[list[SparsePolynomial]]]:
     """Mean terms of each replicate (R, K, J) with a polynomial learned from the other folds."""
     plan, law, count = replicates.plan, replicates.law, replicates.count
-    means = replicates.means(centre)[0]
+    means = replicates.means(centre)
     fold_of = np.arange(count) % FOLDS
     used: list[list[SparsePolynomial]] = [[] for _ in range(means.shape[1])]
     for f in range(FOLDS):
@@ -222,9 +312,9 @@ def corrected_means(
         judges = rest[::4]
         sets = []
         for which, most in ((np.setdiff1d(rest, judges), MOST_FITTED), (judges, MOST_FITTED // 3)):
-            u, y = _data(replicates, which, most, root)
+            u, y, weight = _data(replicates, which, most, root)
             x = law.to_inputs(u)
-            sets.append((Rows(u, x, basis.tables(u, x)), y - centre))
+            sets.append((Rows(u, x, basis.tables(u, x), weight), y - centre))
         (rows, y), (rows_out, y_out) = sets
         learned = [
             fit_sparse(basis, (rows, y[:, k]), (rows_out, y_out[:, k]))
@@ -239,9 +329,13 @@ def corrected_means(
         for r in (inside[s : s + step] for s in range(0, len(inside), step)):
             halves = [v[r].reshape(-1, law.dimension) for v in (replicates.a, replicates.b)]
             points = [(u, law.to_inputs(u)) for u in halves]
+            weigh = None
+            if replicates.widening is not None:
+                ratios = [replicates.widening.log_ratios(u) for u in halves]
+                weigh = Weigh(replicates.widening.weight, *ratios)
             for k, (polynomial, own) in enumerate(learned):
                 if not polynomial.empty:
                     y = np.moveaxis(replicates.y[r, :, :, k] - centre[k], 2, 0)
                     at_a, at_b = (own.tables(u, x) for u, x in points)
-                    means[r, k] = polynomial.corrected(plan, at_a, at_b, y)
+                    means[r, k] = polynomial.corrected(plan, at_a, at_b, y, weigh)
     return means, used

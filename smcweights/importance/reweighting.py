@@ -323,6 +323,8 @@ def _sobol_of_points(
     for name, law in laws.items():
         check_within(law, *pairs.law.ranges, _said(name))
         log_ratios[name] = law.log_density(a) + law.log_density(b) - log_f
+        if pairs.weight is not None:
+            log_ratios[name] += np.log(pairs.weight).ravel()
     worth = _worth(log_ratios, least_effective, "pairs", "more calls")
     terms, table = pairs.terms(), []
     for log_ratio in log_ratios.values():

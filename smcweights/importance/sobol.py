@@ -54,6 +54,7 @@ from .replicates import (
     REPLICATES,
     Replicates,
     SobolPoints,
+    Widening,
     corrected_means,
     outputs_of,
     sobol_points,
@@ -65,8 +66,12 @@ Result = TypeVar("Result")
 METHODS = ("auto", "qmc", "surrogate", "importance")
 CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
+TAIL = 0.2  # Pareto k-hat of the pilot's squared outputs from which inputs are widened,
+MOST_WIDENED = 8  # the most of them,
+MATTERS = 0.01  # and their least total index
 IDLE = 0.1  # share of the pairs to which the variance is due
-EXPLAINED = 0.9  # share of every output's variance from which polynomials need no rival
+EXPLAINED = 0.9  # share of an output's variance from which polynomials need no rival,
+PROMISING = 0.15  # and the same where no interval could be promised without them
 HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised,
 HEAVY_KNOWN = 0.7  # and where polynomials explain this share of it
 KNOWN = 0.99
@@ -81,6 +86,7 @@ def sobol_indices(
     order: str | Sequence[str] = ("first", "total"),
     precision: Precision | None = None,
     method: str = "auto",
+    widen: bool | float | str = "auto",
     groups: Groups = None,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
@@ -107,11 +113,18 @@ def sobol_indices(
     precision : Precision, optional
         Half-width every index is to have.
     method : {"auto", "surrogate", "qmc", "importance"}
-        See this module's page. "auto": a pilot of the first eighth of the points tells whether the
-        output is concentrated on few of them, and polynomials don't explain it: on so few that no
-        interval could be promised, and importance sampling is taken; on somewhat more, and a pilot
-        of importance sampling tells by the variance per call. Otherwise it is "surrogate", whose
-        polynomial is left out where it explains under a tenth of the variance of data held out.
+        See this module's page. "auto": a pilot of the first eighth of the points, or up to half
+        of them where the output has many values, tells whether most outputs are concentrated on
+        few points and polynomials don't explain data held out: on so few that no interval could
+        be promised, and importance sampling is taken; on somewhat more, and a pilot of importance
+        sampling tells by the variance per call. Otherwise it is "surrogate", whose polynomial is
+        left out where it explains under a tenth of the variance of data held out.
+    widen : "auto", False or a share between 0 and 1, default "auto"
+        Whether unbounded inputs are drawn wider than their laws and weighted, so that the tails
+        that carry the variance of a heavy output are seen: a share of the draws come from a normal
+        law of twice the width, up to 7 standard deviations. "auto": where the pilot's squared
+        outputs have a tail, the inputs that matter, at most 8, by a half for up to three of them
+        and a quarter for more. False, and for other inputs: draws of the law.
     groups : dict of str to sequence of str, or sequence of str, length d, optional
         Groups of inputs, which then have indices as one: names to inputs, or a name per input.
     vectorized : bool, default True
@@ -165,6 +178,7 @@ def sobol_indices(
     plan = pick_freeze(law, groups, order)
     rule = stopping_rule(budget, precision)
     arguments.one_of("method", method, METHODS)
+    widen = _checked_widen(widen)
     most, per = rule.most, plan.calls
     least = LEAST_ROWS if method == "importance" else REPLICATES
     if most < least * per:
@@ -179,6 +193,7 @@ def sobol_indices(
         "precision": precision,
         "order": plan.order,
         "method": method,
+        "widen": widen,
         "groups": [list(np.flatnonzero(m).astype(str)) for m in plan.members],
         "vectorized": vectorized,
         "names": names,
@@ -216,6 +231,7 @@ def sobol_indices(
 
         work = _Work(
             rule=rule,
+            widen=widen,
             source=provenance(title, run.root, asked_for),
             began=began,
             importance=importance,
@@ -225,7 +241,9 @@ def sobol_indices(
             replicates=replicates,
         )
         found = None
-        if method == "importance" or (method == "auto" and work.concentrated()):
+        if method != "importance":
+            work.widening = work.widened()
+        if method == "importance" or (method == "auto" and work.concentrated(size)):
             found = work.by_importance()
         if found is None:
             found = work.by_points(size, polynomial=method != "qmc")
@@ -271,6 +289,7 @@ class _Work:
     """
 
     rule: Budget | Precision
+    widen: bool | float | str
     source: dict[str, Any]
     began: float
     importance: Callable[[int, int], Estimate]
@@ -278,6 +297,7 @@ class _Work:
     points: SobolPoints
     pairs: Pairs
     replicates: Replicates
+    widening: Widening | None = None  # of points to come
     lost: int = 0
     variances: dict[str, float] = field(default_factory=dict)
     concentration: float = math.nan
@@ -288,17 +308,21 @@ class _Work:
     @cached_property
     def basis(self) -> ProductBasis:
         """Of the polynomials."""
-        return product_basis(self.pairs.law)
+        return product_basis(self.pairs.law, self.widening)
 
-    def explained(self, used: list[list[SparsePolynomial]]) -> float:
-        """Least share of the variance that polynomials explain, of any output that varies."""
-        varied = np.flatnonzero(self.varied())
-        return min((p.explained for k in varied for p in used[k]), default=0.0)
+    def extend(self, size: int) -> None:
+        """Go on to so many points per scrambling."""
+        self.replicates = self.points.extended(self.replicates, size, self.widening)
+
+    def explained(self) -> Array:
+        """Least share of the variance of each output (K,) that polynomials explain."""
+        shares = np.array([min(p.explained for p in one) for one in self.corrected()[1]])
+        return np.where(self.varied(), shares, 0.0)
 
     def varied(self) -> Array:
         """Outputs (K,) that vary at the points there are."""
         centre = self.pairs.centre
-        return varies(self.replicates.means(centre)[0].mean(0), centre)
+        return varies(self.replicates.means(centre).mean(0), centre)
 
     def corrected(self) -> tuple[Array, list[list[SparsePolynomial]]]:
         """Mean terms with polynomials at the points there are; asked for more than once."""
@@ -334,7 +358,7 @@ class _Work:
             elif found is not None:
                 wanted = 2 * self.replicates.size
             if self.replicates.size < wanted:
-                self.replicates = self.points.extended(self.replicates, wanted)
+                self.extend(wanted)
             found = _quietly(self.at_points, polynomial)
 
         def standing(level: float) -> Standing:
@@ -351,12 +375,13 @@ class _Work:
         """Result of the points there are."""
         replicates, pairs = self.replicates, self.pairs
         r, calls = replicates.count, replicates.calls + self.lost
-        plain, effective = replicates.means(pairs.centre)
+        plain, varied = replicates.means(pairs.centre), self.varied()
+        effective = float(replicates.effective(pairs.centre)[varied].min(initial=math.inf))
         method, table, extra = f"{r} scramblings of Sobol' points", plain, {}
         explained = 0.0
         if polynomial:
             table, used = self.corrected()
-            explained = self.explained(used)
+            explained = float(self.explained()[varied].min(initial=1.0))
             extra = {
                 "polynomial_terms": [[len(p.coefficient) for p in one] for one in used],
                 "polynomial_explains": [[p.explained for p in one] for one in used],
@@ -372,6 +397,9 @@ class _Work:
                 "intervals are not to be trusted; method='importance' is made for such models"
             )
             told.append(Caution("idle-pairs", text))
+        if replicates.widening is not None:
+            marked = zip(pairs.law.names, replicates.widening.inputs, strict=True)
+            extra["widened"] = [name for name, wide in marked if wide]
         k = replicates.tail(pairs.centre)
         if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY):
             text = (
@@ -381,8 +409,33 @@ class _Work:
             told.append(Caution("heavy-tails", text))
         said = self.said(method, calls, replicates=r, points=replicates.size, **extra)
         means = _spread_of(table, cautions=told, **said)
-        kept = replace(pairs, a=replicates.a, b=replicates.b, y=replicates.y)
+        kept = replace(
+            pairs, a=replicates.a, b=replicates.b, y=replicates.y, weight=replicates.weight
+        )
         return indices_of(means, kept, replicates.scalar, method)
+
+    def widened(self) -> Widening | None:
+        """Which inputs are drawn wider than their laws from here on, by the points there are."""
+        replicates, plan, law = self.replicates, self.pairs.plan, self.pairs.law
+        free = ~np.isfinite(law.ranges).all(0)
+        if self.widen is False or not free.any():
+            return None
+        if self.widen == "auto" and not replicates.tail(self.pairs.centre) > TAIL:
+            return None
+        table = replicates.means(self.pairs.centre).mean(0)[self.varied()]
+        g = len(plan.inputs)
+        variance = table[:, 1] - table[:, 0] ** 2
+        totals = (table[:, 3 + g : 3 + 2 * g] / variance[:, None]).max(0, initial=0.0)
+        of_input = np.where(free, totals @ plan.members, 0.0)
+        chosen = np.argsort(-of_input, kind="stable")[:MOST_WIDENED]
+        inputs = np.zeros(law.dimension, dtype=bool)
+        inputs[chosen[of_input[chosen] > MATTERS]] = True
+        if not inputs.any():
+            return None
+        share = 0.5 if inputs.sum() <= 3 else 0.25
+        if isinstance(self.widen, float):
+            share = self.widen
+        return Widening(inputs, share, replicates.size, replicates.size)
 
     def largest_variance(self, table: Array) -> float:
         """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""
@@ -439,34 +492,61 @@ class _Work:
         kept = replace(self.pairs, means=means)
         return indices_of(ours, kept, self.replicates.scalar, method)
 
-    def concentrated(self) -> bool:
-        """Whether the output is so concentrated on few points that importance sampling wins."""
-        replicates, pairs, most = self.replicates, self.pairs, self.rule.most
-        per = pairs.plan.calls
-        t = np.moveaxis(replicates.y - pairs.centre, 2, 0).reshape(per, -1, len(pairs.outputs))
+    def rare(self) -> tuple[Array, Array]:
+        """Of outputs that vary, or of all where none does: so concentrated that importance sampling
+        may win, and so much that no interval could be promised, (K',) each.
+        """
+        replicates, pairs = self.replicates, self.pairs
         varied = self.varied()
-        # of outputs that vary, or of all where none does: it may do so seldom
-        terms = pairs.plan.terms(t)[:, varied if varied.any() else ~varied, 1:]
-        terms = terms.reshape(len(terms), -1)
+        # it may vary seldom
+        which = varied if varied.any() else ~varied
+        y = np.moveaxis(replicates.y - pairs.centre, 2, 0).reshape(pairs.plan.calls, -1, len(which))
+        terms = pairs.plan.terms(y)[:, which, 1:]
+        if replicates.weight is not None:
+            terms *= replicates.weight.reshape(-1, 1, 1)
         size, square = np.abs(terms).mean(0), (terms**2).mean(0)
-        self.concentration = float(
-            np.divide(square, size**2, out=np.full_like(size, 1e9), where=size > 0).max()
-        )
-        share = replicates.means(pairs.centre)[1] * per / replicates.calls
-        few = share < IDLE and share * most / per < FEW_PAIRS
-        if not few and self.concentration < CONCENTRATED:
-            return False
-        if self.explained(self.corrected()[1]) > EXPLAINED:
-            return False
-        if few and most - replicates.calls >= LEAST_ROWS * per:
+        # an input without effect has no terms
+        found = np.divide(square, size**2, out=np.zeros_like(size), where=size > 0).max(1)
+        found = np.where(varied[which], found, 1e9)
+        self.concentration = float(found.max())
+        pairs_there = replicates.count * replicates.size
+        share = replicates.effective(pairs.centre)[which] / pairs_there
+        few = (share < IDLE) & (share * self.rule.most / pairs.plan.calls < FEW_PAIRS)
+        return few | (found >= CONCENTRATED), few
+
+    def concentrated(self, size: int) -> bool:
+        """Whether importance sampling serves most outputs better than points do.
+
+        So few points as in a pilot may say nothing of a polynomial: of outputs of many values up to
+        half of ``size`` are taken to tell.
+        """
+        per, most = self.pairs.plan.calls, self.rule.most
+        while True:
+            rare, few = self.rare()
+            if 2 * rare.sum() <= len(rare):
+                return False
+            varied, explained = self.varied(), self.explained()
+            if varied.any():
+                explained = explained[varied]
+            hopeless = rare & (explained < np.where(few, PROMISING, EXPLAINED))
+            if 2 * hopeless.sum() <= len(hopeless):
+                return False
+            more = 2 * self.replicates.size
+            room = min(size / 2 if size else 8, most / (2 * self.replicates.count * per))
+            if more > room or not (varied & ~self.replicates.coarse).any():
+                break
+            self.extend(more)
+        if few[hopeless].all() and most - self.replicates.calls >= LEAST_ROWS * per:
             return True
         rows = max(most // per // 6, LEAST_ROWS)
-        if 3 * rows * per > most:
+        if 3 * rows * per > most - self.replicates.calls:
             return False
-        return self.won(min(rows, 2_000))
+        return self.won(min(rows, 2_000), float(np.median(explained[hopeless])))
 
-    def won(self, rows: int) -> bool:
-        """Whether a pilot of importance sampling beats that of the points by the variance."""
+    def won(self, rows: int, explained: float) -> bool:
+        """Whether a pilot of importance sampling beats that of the points by the variance, of which
+        polynomials explain a share.
+        """
         pilot = _quietly(self.importance, rows, 100)
         # few of the pilot's points may carry the output: the weighted sample knows better
         # what plain draws would give
@@ -480,9 +560,18 @@ class _Work:
             size = float(np.nanmax(trial.indices.variance)) * calls
         except DegeneracyError:
             size = ratio = 0.0
+        ratio *= 1 - explained
         self.variances = {"importance": size, "points": size * ratio}
         self.lost += calls
         return ratio > 2
+
+
+def _checked_widen(widen: bool | float | str) -> bool | float | str:
+    if widen is False or (isinstance(widen, str) and widen == "auto"):
+        return widen
+    if isinstance(widen, bool | str) or not 0 < arguments.real("widen", widen) < 1:
+        raise ValueError(f"widen: got {widen!r}; expected 'auto', False or a share between 0 and 1")
+    return float(widen)
 
 
 def _spread_of(table: Array, **said: Any) -> Estimate:

@@ -10,9 +10,10 @@ take a few terms then, where polynomials took hundreds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.special import erf, ndtr, ndtri
@@ -35,6 +36,28 @@ LIGHT_TAILS = 4.0  # kurtosis up to which an unbounded input, or its logarithm, 
 RAMPS = 31  # knots in the probability scale
 TURNS = 3  # at most
 WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """Weights of points that take each coordinate from X or from X'.
+
+    ``weight`` makes them of the log ratios of the densities of X and X', (n, d) each, summed over
+    the coordinates of a point.
+    """
+
+    weight: Callable[[Array], Array]
+    of_a: Array
+    of_b: Array
+
+    @property
+    def pairs(self) -> Array:
+        """Of (X, X'): (n,)."""
+        return self.weight(self.of_a.sum(1) + self.of_b.sum(1))
+
+    def points(self, from_a: Array) -> Array:
+        """Of points with these coordinates (d,) from X: (n,)."""
+        return self.weight(np.where(from_a, self.of_a, self.of_b).sum(1))
 
 
 @dataclass(frozen=True)
@@ -78,12 +101,15 @@ class SparsePolynomial:
         found[0] = self.constant
         return found
 
-    def corrected(self, plan: PickFreeze, at_a: Array, at_b: Array, y: Array) -> Array:
+    def corrected(
+        self, plan: PickFreeze, at_a: Array, at_b: Array, y: Array, weigh: Weigh | None = None
+    ) -> Array:
         """Estimates (R, J) of means of `PickFreeze.terms` from outputs y (calls, R, n), R designs.
 
         With P the polynomial and e = Y - P, every mean is that of P, known, and that of e, and
         twice an inner product of e and some terms of P, which needs no pairs: E[P(X) e(X_u, X'_-u)]
-        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X' at R n rows.
+        = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X' at R n rows,
+        which ``weigh`` gives weights.
         """
         (_, r, n), g = y.shape, len(plan.members)
         y = y.reshape(len(y), r * n)
@@ -93,13 +119,17 @@ class SparsePolynomial:
         def sums(products: Array, e: Array) -> Array:
             return np.einsum("trn,rn->rt", products.reshape(-1, r, n), e.reshape(r, n))
 
+        def weighed(e: Array, from_a: Array) -> Array:
+            return e if weigh is None else e * weigh.points(from_a)
+
         sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
         sides.append((at_b, at_a, 1, 2))
         for kept, swapped, base, start in sides:
             products = _products(self.exponents, kept)
             value = self.constant + self.coefficient @ products
             residual[base] = y[base] - value
-            total, used = residual[base].copy(), 1
+            own = np.full(plan.members.shape[1], base == 0)
+            total, used = weighed(residual[base], own).copy(), 1
             changes = np.zeros_like(inner)
             for k, members in enumerate(plan.members if start else ()):
                 # only terms with an exchanged input change
@@ -108,6 +138,7 @@ class SparsePolynomial:
                 change = _products(self.exponents[part], mixed) - products[part]
                 e = residual[start + k]
                 e[:] = y[start + k] - value - self.coefficient[part] @ change
+                e = weighed(e, np.where(members, ~own, own))
                 total += e
                 changes[:, part] += sums(change, e)
                 used += 1
@@ -115,7 +146,10 @@ class SparsePolynomial:
             inner += 0.5 * (sums(products, total) + changes) / (used * n)
             mean += 0.5 * total.reshape(r, n).mean(1) / used
         terms, constant = self.shares(plan)
-        found = plan.terms(residual[:, :, None]).reshape(r, n, -1).mean(1) + self.means(plan)
+        table = plan.terms(residual[:, :, None]).reshape(r, n, -1)
+        if weigh is not None:
+            table *= weigh.pairs.reshape(r, n, 1)
+        found = table.mean(1) + self.means(plan)
         crossed = (self.coefficient * inner) @ terms.T + np.outer(mean, constant * self.constant)
         return found + 2 * crossed
 
@@ -137,7 +171,9 @@ class _Functions:
     bounded: PolynomialBasis | None
     plain: Plain
     triangle: Array  # (functions, raw functions)
-    fourth: Array  # (functions,) E[f^4]; of all but ramps the largest so far
+    # (functions,) E[w f^4], w the weight of draws wider than the law; but for ramps the largest yet
+    fourth: Array
+    weight: Array  # (nodes,) of `probability_rule`, times w
     at_nodes: Array  # (functions, nodes) values at the nodes of `probability_rule`
 
     def __call__(self, u: Array, x: Array) -> Array:
@@ -167,8 +203,8 @@ def _log(x: Array) -> Array:
     return np.log(np.maximum(x, 1e-300))
 
 
-def _functions_of(marginal: Marginal) -> _Functions:
-    """All functions of an input with this law."""
+def _functions_of(marginal: Marginal, ratio: Callable[[Array], Array] | None) -> _Functions:
+    """All functions of an input with this law; log ``ratio`` of the density of its draws to it."""
     v, weight = probability_rule()
     u = np.concatenate([ndtri(v), -ndtri(v)])
     x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
@@ -208,9 +244,10 @@ def _functions_of(marginal: Marginal) -> _Functions:
         count += 1
         smooth_kept += k < smooth
     at_nodes = kept[:count]
-    fourth = np.square(at_nodes**2) @ weight
+    damped = weight if ratio is None else weight * np.exp(-ratio(u))
+    fourth = np.square(at_nodes**2) @ damped
     fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
-    return _Functions(bounded, tuple(plain), triangle[:count], fourth, at_nodes)
+    return _Functions(bounded, tuple(plain), triangle[:count], fourth, damped, at_nodes)
 
 
 @dataclass(frozen=True)
@@ -243,10 +280,9 @@ class ProductBasis:
 
         For all inputs, and for unbounded ones alone: beyond their draws, nothing holds a term.
         """
-        _, weight = probability_rule()
         found = []
         for functions, turn in zip(self.functions, self.turns, strict=True):
-            fourth = np.square((turn @ functions.at_nodes) ** 2) @ weight
+            fourth = np.square((turn @ functions.at_nodes) ** 2) @ functions.weight
             # a law of few values has few functions
             found.append(np.where(turn.any(1), fourth, np.inf))
         every = np.maximum.accumulate(np.array(found), axis=1)
@@ -254,16 +290,16 @@ class ProductBasis:
         return np.stack([every, np.where(known[:, None], 1.0, every)])
 
     def turned(
-        self, polynomial: SparsePolynomial, u: Array, x: Array, residual: Array
+        self, polynomial: SparsePolynomial, rows: Rows, residual: Array
     ) -> tuple[ProductBasis, Array]:
         """A basis whose functions number 1 are the main effects, and its tables at the rows.
 
-        The effects are learned from a first polynomial: its residual (n,) at rows u and inputs x is
+        The effects are learned from a first polynomial: its residual (n,) at the rows is
         regressed on all functions of one input after the other, with coefficients the smaller the
         larger their fourth moments.
         """
-        e, n = polynomial.exponents, len(residual)
-        residual = residual - residual.mean()
+        e, n, (u, x, w) = polynomial.exponents, len(residual), (rows.u, rows.x, rows.weight)
+        residual = residual - _mean(residual, w)
         main = (e > 0).sum(1) == 1
         size = sum(len(f.triangle) for f in self.functions) / 9
         turns, tables = [], np.empty((len(self.turns), HIGHEST_DEGREE + 1, n))
@@ -275,10 +311,10 @@ class ProductBasis:
             values = functions(u[:, i], x[:, i])
             z = values[used]
             # what the means of single functions differ from zero by is chance
-            z -= z.mean(1, keepdims=True)
-            gram = z @ z.T
+            z -= _mean(z, w)[:, None]
+            gram = _times(z, w) @ z.T
             gram[np.diag_indices_from(gram)] += size * functions.fourth[used]
-            c = np.linalg.solve(gram, z @ residual)
+            c = np.linalg.solve(gram, z @ _times(residual, w))
             residual = residual - c @ z
             effect[used] += c
             turns.append(_towards(effect, turn))
@@ -302,11 +338,22 @@ def _towards(effect: Array, turn: Array) -> Array:
     return found
 
 
-def product_basis(law: Law) -> ProductBasis:
+class _Widening(Protocol):
+    """Inputs drawn wider than their laws, as `replicates.Widening` says."""
+
+    @property
+    def inputs(self) -> Array: ...
+    def log_ratio(self, u: Array) -> Array: ...
+
+
+def product_basis(law: Law, widening: _Widening | None = None) -> ProductBasis:
     """Orthonormal functions of each input of a law, see `_Functions`."""
     marginals = law.marginals or ()
-    made = {k: _functions_of(m) for k, m in {id(m): m for m in marginals}.items()}
-    functions = tuple(made[id(m)] for m in marginals)
+    wide = np.zeros(len(marginals), dtype=bool) if widening is None else widening.inputs
+    made: dict[tuple[int, bool], _Functions] = {}
+    for key, m in {(id(m), bool(w)): m for m, w in zip(marginals, wide, strict=True)}.items():
+        made[key] = _functions_of(m, widening.log_ratio if widening and key[1] else None)
+    functions = tuple(made[id(m), bool(w)] for m, w in zip(marginals, wide, strict=True))
     turns = tuple(np.eye(HIGHEST_DEGREE + 1, len(f.triangle)) for f in functions)
     return ProductBasis(functions, turns)
 
@@ -348,16 +395,26 @@ def _neighbours(exponents: Array, coefficient: Array) -> Array:
     return found[found.max(1) <= HIGHEST_DEGREE]
 
 
+def _times(v: Array, weight: Array | None) -> Array:
+    return v if weight is None else v * weight
+
+
+def _mean(v: Array, weight: Array | None) -> Array:
+    """Mean over the last axis, by weights of mean 1."""
+    return np.asarray(v.mean(-1) if weight is None else v @ weight / len(weight))
+
+
 class _Regression:
     """Sums for the regression of y (n,) on terms, of which more are learned as it goes on.
 
-    ``z`` (most, n) has room for the values of all terms that may come, the first ``count`` are in.
+    ``z`` (most, n) has room for the values of all terms that may come, the first ``count`` are in;
+    ``w`` are weights of mean 1, if any.
     """
 
-    def __init__(self, z: Array, y: Array) -> None:
+    def __init__(self, z: Array, y: Array, w: Array | None) -> None:
         most = len(z)
-        self.z, self.y, self.count = z, y, 0
-        self.mean = float(y.mean())
+        self.z, self.y, self.w, self.count = z, y, w, 0
+        self.mean = float(_mean(y, w))
         self.gram = np.empty((most, most))
         self.centre, self.inner = np.empty(most), np.empty(most)
 
@@ -365,10 +422,10 @@ class _Regression:
         """Take in the rows of ``z`` up to this number."""
         new, old = slice(self.count, count), slice(0, self.count)
         z = self.z[new]
-        self.gram[new, :count] = z @ self.z[:count].T
+        self.gram[new, :count] = _times(z, self.w) @ self.z[:count].T
         self.gram[old, new] = self.gram[new, old].T
-        self.centre[new] = z.mean(1)
-        self.inner[new] = z @ (self.y - self.mean)
+        self.centre[new] = _mean(z, self.w)
+        self.inner[new] = z @ _times(self.y - self.mean, self.w)
         self.count = count
 
     def solution(self) -> tuple[float, Array]:
@@ -388,6 +445,7 @@ class Rows:
     u: Array
     x: Array
     tables: Array
+    weight: Array | None = None  # (n,), of mean 1
 
 
 def fit_sparse(
@@ -400,12 +458,14 @@ def fit_sparse(
     """
     (rows, y), (rows_out, y_out) = fitted, held_out
     tables = rows.tables
-    best = _fit((tables, y), (rows_out.tables, y_out), basis.tails)
+    weights = rows.weight, rows_out.weight
+    best = _fit((tables, y), (rows_out.tables, y_out), weights, basis.tails)
     for _ in range(TURNS):
         if best.empty:
             break
-        turned, new = basis.turned(best, rows.u, rows.x, y - best(tables))
-        found = _fit((new, y), (turned.tables(rows_out.u, rows_out.x), y_out), turned.tails)
+        turned, new = basis.turned(best, rows, y - best(tables))
+        new_out = turned.tables(rows_out.u, rows_out.x)
+        found = _fit((new, y), (new_out, y_out), weights, turned.tails)
         gain = (1 - best.explained) / max(1 - found.explained, 1e-300)
         if gain > 1:
             best, basis, tables = found, turned, new
@@ -415,26 +475,29 @@ def fit_sparse(
 
 
 def _fit(
-    fitted: tuple[Array, Array], held_out: tuple[Array, Array], fourth: Array
+    fitted: tuple[Array, Array],
+    held_out: tuple[Array, Array],
+    weights: tuple[Array | None, Array | None],
+    fourth: Array,
 ) -> SparsePolynomial:
     """Sparse polynomial grown by orthogonal matching pursuit; its size by data held out.
 
     Each round adds the candidates that correlate most with the residual and solves anew; the
     candidates are the neighbours of what is there. ``fitted`` and ``held_out`` are tables (d,
-    degrees, n) and outputs (n,). Terms with large fourth moments, ``fourth`` from
-    `ProductBasis.tails`, are left out: draws say little of them, and in the tails they lead astray.
+    degrees, n) and outputs (n,), with ``weights`` of their rows, if any. Terms with large fourth
+    moments, ``fourth`` from `ProductBasis.tails`, are left out: draws say little of them, and in
+    the tails they lead astray.
     """
-    tables, y = fitted
-    tables_out, y_out = held_out
+    (tables, y), (tables_out, y_out), (w, w_out) = fitted, held_out, weights
     d, n, rows = tables.shape[0], len(y), min(len(y), SCREENED)
-    screen = tables[:, :, :rows]
+    screen, w_screen = tables[:, :, :rows], None if w is None else w[:rows]
     most, idle = min(MOST_TERMS, n // 5), 0
     # values of the terms taken, at all rows
     z, y_all = np.empty((most, n + len(y_out))), np.concatenate([y, y_out])
     active = np.zeros((0, d), dtype=np.int64)
-    learned = _Regression(z[:, :n], y)
+    learned = _Regression(z[:, :n], y, w)
     constant, coefficient = learned.mean, np.zeros(0)
-    spread = float(((y_out - constant) ** 2).mean())
+    spread = float(_mean((y_out - constant) ** 2, w_out))
     best_error, best_terms = spread, active
     known: set[bytes] = set()
     # values of the candidates stay at their place while the order of the pool changes
@@ -455,15 +518,16 @@ def _fit(
         at = np.flatnonzero(free)[: len(proposed)]
         into = [values[i] for i in at]
         _multiply(proposed, screen, into)
-        norms[at] = np.sqrt(np.maximum([v @ v for v in into], 1e-300))
+        norms[at] = np.sqrt(np.maximum([_times(v, w_screen) @ v for v in into], 1e-300))
         free[at] = False
         pool, place = np.concatenate([pool, proposed]), np.concatenate([place, at])
         residual = y[:rows] - constant - coefficient @ z[: len(active), :rows]
         top = int(place.max(initial=-1)) + 1
-        strength = np.abs(values[:top] @ residual)[place] / norms[place]
+        strength = np.abs(values[:top] @ _times(residual, w_screen))[place] / norms[place]
         ranked = np.argsort(-strength, kind="stable")
         chosen = ranked[: min(max(8, len(active) // 3), most - len(active))]
-        chosen = chosen[strength[chosen] > 2 * math.sqrt(float((residual**2).mean()))]
+        noise = math.sqrt(float(_mean(residual**2, w_screen)))
+        chosen = chosen[strength[chosen] > 2 * noise]
         if len(chosen) == 0:
             break
         new = pool[chosen]
@@ -477,7 +541,8 @@ def _fit(
         active = np.concatenate([active, new])
         learned.learn(len(active))
         constant, coefficient = learned.solution()
-        error = float(((y_out - constant - coefficient @ z[: len(active), n:]) ** 2).mean())
+        missed = y_out - constant - coefficient @ z[: len(active), n:]
+        error = float(_mean(missed**2, w_out))
         idle = 0 if error < 0.98 * best_error else idle + 1
         if error < best_error:
             best_error, best_terms = error, active
@@ -486,6 +551,7 @@ def _fit(
     if explained < WORTHWHILE:
         return SparsePolynomial(active[:0], learned.mean, np.zeros(0), explained)
     # the terms are settled; their coefficients may use all there is
-    whole = _Regression(z[: len(best_terms)], y_all)
+    w_all = None if w is None or w_out is None else np.concatenate([w, w_out])
+    whole = _Regression(z[: len(best_terms)], y_all, w_all)
     whole.learn(len(best_terms))
     return SparsePolynomial(best_terms, *whole.solution(), explained)
