@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -12,8 +14,8 @@ from numpy.typing import NDArray
 from ...arguments import one_of
 from ...cautions import Caution
 from ...estimate import Estimate
-from ...execution import Run
-from ...randomness import describe, generator, seed_sequence
+from ...execution import Run, open_run
+from ...randomness import Seed, describe, generator, seed_sequence
 from ...results import NOT_KEPT, Result, along, table
 from ...stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..chains import estimate_from_chains
@@ -243,14 +245,45 @@ def search_rule(budget: int | None, precision: Precision | None) -> tuple[Budget
     return rule, first
 
 
-def run_stages(
+class How(NamedTuple):
+    """By what seed a search runs, where, and what keeps and shows it."""
+
+    seed: Seed
+    executor: Executor | str | None
+    progress: bool | None
+    checkpoint: str | PathLike[str] | None
+
+
+def run_search(
+    climb: Callable[[Job], tuple[Steps, More]],
+    rule: tuple[Budget | Precision, int],
+    starts: Sequence[Array],
+    free: Free,
+    how: How,
+    method: str,
+    arguments: dict[str, object],
+) -> tuple[Search, list[More], np.random.SeedSequence]:
+    """Iterations of all chains, stage by stage, until the rule is content; with what seed."""
+    with open_run(
+        climb,
+        executor=how.executor,
+        progress=how.progress,
+        checkpoint=how.checkpoint,
+        arguments=arguments,
+        seed=how.seed,
+        total=len(starts) * rule[1],
+        unit="iterations",
+        description=method,
+    ) as run:
+        return *_stages(run, rule, starts, free), run.root
+
+
+def _stages(
     run: Run[tuple[Steps, More]],
-    rule: Budget | Precision,
-    first: int,
+    rule: tuple[Budget | Precision, int],
     starts: Sequence[Array],
     free: Free,
 ) -> tuple[Search, list[More]]:
-    """Iterations of all chains, stage by stage, until the rule is content."""
     chains, done = len(starts), 0
     states = [State(u) for u in starts]
     found: list[Steps] = []
@@ -281,7 +314,7 @@ def run_stages(
         lower, upper = probe.interval(level)
         return Standing(np.asarray(probe.value), (upper - lower) / 2, done - now.half, done)
 
-    return search(until_precise(rule, first, stage, standing, "iterations", run)), others
+    return search(until_precise(*rule, stage, standing, "iterations", run)), others
 
 
 def average(ends: Array, free: Free, **fields: Any) -> Estimate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -18,7 +18,6 @@ from ...arguments import count
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
-from ...execution import open_run
 from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
@@ -26,6 +25,7 @@ from ..model import Proposal, StateSpaceModel, checkpointed
 from .ascent import (
     Climber,
     Fit,
+    How,
     Job,
     Optimiser,
     Search,
@@ -33,12 +33,14 @@ from .ascent import (
     average,
     direction,
     mean_gradient,
-    run_stages,
+    run_search,
     search_rule,
 )
 from .parameters import starting_points, to_theta
 from .scores import (
+    Asked,
     Densities,
+    Plan,
     ScoreChain,
     ScoredSeries,
     pooled_information,
@@ -103,21 +105,16 @@ def maximum_likelihood(
         iterations of one chain.
     optimiser : optax.GradientTransformation, optional
         Such as ``optax.adam(0.05)``, instead of the steps above; averages stay.
-    n_paths, resampling, ess_threshold, backward, proposal, densities
+    n_paths, resampling, ess_threshold, backward, proposal, densities, seed, executor, progress
         As for `score`. One path per sweep is Markov score climbing.
     chains : int, default 4
         Independent searches, at least 2.
     information : bool, default True
         Estimate the observed information at the end, by a quarter of the iterations and at least
         100 sweeps per chain. Without it there is no error of the data.
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the chains run.
-    progress : bool, optional
     checkpoint : path, optional
-        File that receives every hundred iterations of the chains; a later call with the same
-        arguments goes on from there and gives the same numbers. The information at the end is
-        found anew.
+        File of every hundred iterations, from which a later call with the same arguments goes on
+        to the same numbers; the information at the end is found anew.
 
     Returns
     -------
@@ -156,49 +153,33 @@ def maximum_likelihood(
     began = time.perf_counter()
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
-    p = scored_series(
-        model,
-        y,
-        starts[0],
-        n_particles,
-        free=free,
-        n_paths=n_paths,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        backward=backward,
-        densities=densities,
-        proposal=proposal,
-        searched=True,
-    )
+    asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
+    p = scored_series(model, y, starts[0], n_particles, asked, searched=True)
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
         raise TypeError(
             f"optimiser: got {type(optimiser).__name__}; expected an optax transformation"
         )
-    rule, first = search_rule(budget, precision)
-    u0 = [p.free.numbers(start) for start in starts]
+    rule = search_rule(budget, precision)
     arguments = p.arguments(
-        budget=rule.total if isinstance(rule, Budget) else None,
+        budget=getattr(rule[0], "total", None),
         chains=chains,
         starts=starts[:, list(p.free.places)],
         precision=precision,
         optimiser=optimiser,
     )
-    with open_run(
+    search, _, root = run_search(
         partial(_ascent, p, optimiser),
-        executor=executor,
-        progress=progress,
-        checkpoint=checkpoint,
-        arguments=checkpointed(arguments, p.series.rows),
-        seed=seed,
-        total=chains * first,
-        unit="iterations",
-        description="maximum_likelihood",
-    ) as run:
-        search, _ = run_stages(run, rule, first, u0, p.free)
-    known = _known(p, search, run.root, information, executor, progress)
+        rule,
+        [p.free.numbers(start) for start in starts],
+        p.free,
+        How(seed, executor, progress, checkpoint),
+        "maximum_likelihood",
+        checkpointed(arguments, p.series.rows),
+    )
+    known = _known(p, search, root, information, executor, progress)
     sweeps = chains * (search.done + known.sweeps)
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "iterations": search.done}
-    source = made_by("maximum_likelihood", run.root, arguments, p.series.rows, began, cost)
+    source = made_by("maximum_likelihood", root, arguments, p.series.rows, began, cost)
     fit = _fit(p, search, known, source)
     tell("maximum_likelihood", fit.theta.cautions)
     return fit
@@ -264,23 +245,16 @@ def _known(
 ) -> Known:
     """The observed information where a search ended, if it is wanted, and its inverse."""
     theta, first, second = to_theta(search.centre, p.free.transforms)
-    at = replace(p, series=replace(p.series, model=p.free.of(p.series.model, theta)))
+    at = p.at(theta)
     at.check()
     moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
     guess, unknown = direction(moments, True)[0], np.full((len(theta), len(theta)), np.nan)
     paths = np.array([state.held for state in search.states])
     if not wanted:
         return Known(guess, unknown, support_cautions(at, paths))
-    found = pooled_information(
-        at,
-        Budget(max(100, search.done // 4)),
-        10,
-        paths,
-        len(search.states),
-        seed=generator(root, "information"),
-        executor=executor,
-        progress=progress,
-    )
+    rule, source = Budget(max(100, search.done // 4)), generator(root, "information")
+    plan = Plan(rule, 10, paths, len(search.states), source, executor, progress)
+    found = pooled_information(at, plan)
     matrix = found.diagnostics["matrix"] * np.outer(first, first)
     matrix -= np.diag(found.diagnostics["score"] * second)
     cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]
@@ -349,7 +323,7 @@ def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) 
     return Fit(
         theta,
         maximiser,
-        p.free.of(p.series.model, maximiser.value),
+        p.at(maximiser.value).series.model,
         to_theta(search.u, p.free.transforms)[0],
         mean_gradient(search, p.free, source),
         known.information,

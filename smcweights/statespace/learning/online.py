@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -21,13 +21,13 @@ from ...provenance import provenance
 from ...randomness import Seed, generator, seed_sequence
 from ..cloud import Cloud
 from ..model import StateSpaceModel, observations
-from ..series import Series, checked_series
+from ..series import checked_series
 from ..smoothing import backward_method
 from ..trial import check_time
 from .ascent import average, regularised
-from .differentiation import check_laws, gradients
-from .parameters import Free, free_parameters, starting_points, to_theta
-from .scores import Densities
+from .differentiation import gradients
+from .parameters import free_parameters, starting_points, to_theta
+from .scores import Densities, ScoredSeries
 
 Array = NDArray[np.float64]
 FIRST_UPDATE = 20  # observations before parameters move on line
@@ -118,13 +118,12 @@ def online_maximum_likelihood(
         resampling=resampling,
         ess_threshold=ess_threshold,
     )
-    learned = Learned(
-        series,
+    chosen, draws = (
         free_parameters(series.model, free, searched=True),
         count("n_backward", n_backward),
-        backward_method(series.model, backward),
-        densities,
     )
+    backward_method(series.model, backward)
+    p = ScoredSeries(series, chosen, draws, backward, densities)
     numbers = all(isinstance(v, Real) for v in (step, decay))
     if not (numbers and step > 0 and (decay == 0 or 0.5 <= decay <= 1)):
         raise ValueError(
@@ -137,59 +136,45 @@ def online_maximum_likelihood(
         raise TypeError(
             f"stream: got {type(stream).__name__}; expected an iterable of observations"
         ) from None
-    u = [learned.free.numbers(start) for start in starts]
     root = seed_sequence(seed)
     arguments = series.arguments(
-        n_backward=learned.draws,
+        n_backward=draws,
         step=step,
         decay=decay,
         chains=chains,
-        free=learned.free.names,
+        free=chosen.names,
         backward=backward,
     )
     source = provenance("online_maximum_likelihood", root, arguments)
-    return _followed(learned, stream, u, (float(step), float(decay)), root, source)
-
-
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What filters along a stream are told: with `Series`, free parameters and backward draws."""
-
-    series: Series
-    free: Free
-    draws: int
-    method: int
-    densities: Densities | None
+    u = [chosen.numbers(start) for start in starts]
+    return _followed(p, stream, u, (float(step), float(decay)), root, source)
 
 
 def _followed(
-    learned: Learned,
+    p: ScoredSeries,
     stream: Iterator[ArrayLike],
     u: Sequence[Array],
     steps: tuple[float, float],
     root: np.random.SeedSequence,
     source: dict[str, Any],
 ) -> Iterator[Estimate]:
-    began, free, chains = time.perf_counter(), learned.free, len(u)
+    began, free, chains = time.perf_counter(), p.free, len(u)
     runs: list[_Follower] = []
     mean, log_z = np.array(u), np.zeros(chains)
     for t, y_t in enumerate(stream):
         rows, vector = _row(y_t, t)
         if not runs:
-            learned = replace(learned, series=replace(learned.series, rows=rows, vector=vector))
+            p = replace(p, series=replace(p.series, rows=rows, vector=vector))
+            # three times, at which laws are compared
+            thrice = replace(p, series=replace(p.series, rows=np.repeat(rows, 3, axis=0)))
             for start in u:
-                at = free.of(learned.series.model, to_theta(start, free.transforms)[0])
-                twice = np.repeat(rows, 3, axis=0)
-                check_laws(at, twice, vector, free.places, learned.densities)
-            runs = [
-                _Follower(learned, start, generator(root, "online", c)) for c, start in enumerate(u)
-            ]
-        elif rows.shape != learned.series.rows.shape:
+                thrice.at(to_theta(start, free.transforms)[0]).check()
+            runs = [_Follower(p, start, generator(root, "online", c)) for c, start in enumerate(u)]
+        elif rows.shape != p.series.rows.shape:
             raise ValueError(
-                f"stream: {rows.shape[1]} components at time {t}; expected "
-                f"{learned.series.rows.shape[1]}"
+                f"stream: {rows.shape[1]} components at time {t}; expected {p.series.rows.shape[1]}"
             )
-        check_time(learned.series.model, rows, vector, t, learned.series.copies)
+        check_time(p.series.model, rows, vector, t, p.series.copies)
         size = steps[0] * (1 + t / 100) ** -steps[1]
         log_z += [run.update(rows, t, size) for run in runs]
         iterates = np.array([run.u for run in runs])
@@ -205,7 +190,7 @@ def _followed(
                 "log_likelihood": float(log_z.mean()),
             },
             cost={
-                "evaluations": chains * learned.series.n * (t + 1),
+                "evaluations": chains * p.series.n * (t + 1),
                 "seconds": time.perf_counter() - began,
             },
             provenance=source,
@@ -236,25 +221,25 @@ def _row(y_t: ArrayLike, t: int) -> tuple[Array, bool]:
 class _Follower:
     """One PaRIS filter whose parameters follow the stream."""
 
-    def __init__(self, learned: Learned, u: Array, rng: np.random.Generator) -> None:
-        s, k = learned.series, learned.series.model.theta.size
-        self.learned, self.u = learned, u.copy()
-        self.gradients = gradients(s.model, s.rows, s.vector, learned.densities)
+    def __init__(self, p: ScoredSeries, u: Array, rng: np.random.Generator) -> None:
+        s, k = p.series, p.series.model.theta.size
+        self.p, self.u = p, u.copy()
+        self.gradients = gradients(s.model, s.rows, s.vector, p.densities)
         self.cloud = Cloud(s, rng)
         self.tau, self.total = np.zeros((s.n, k)), np.zeros(k)
         self.outer = np.zeros((len(u), len(u)))
 
     def update(self, rows: Array, t: int, size: float) -> float:
         """Take y_t, move the parameters; the increment of the log likelihood."""
-        cloud, n, draws = self.cloud, len(self.tau), self.learned.draws
-        places = list(self.learned.free.places)
-        value, first, _ = to_theta(self.u, self.learned.free.transforms)
+        cloud, n, draws, free = self.cloud, len(self.tau), self.p.n_paths, self.p.free
+        places = list(free.places)
+        value, first, _ = to_theta(self.u, free.transforms)
         cloud.theta[places] = value
         increment = float(cloud.advance(rows)[2][0])
         now, before = t % 2, (t - 1) % 2
         picks = np.zeros((n, draws), dtype=np.int32)
         if t > 0:
-            picks = cloud.draw_ancestors(np.repeat(rows, t + 1, axis=0), draws, self.learned.method)
+            picks = cloud.draw_ancestors(np.repeat(rows, t + 1, axis=0), draws, self.p.method)
         seen = bool(not np.isnan(rows).all())
         x = cloud.particles.x
         with _compat.enable_x64():

@@ -18,7 +18,6 @@ from ... import _compat
 from ...arguments import count, names_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
-from ...execution import open_run
 from ...identity import identity
 from ...randomness import Seed, generator
 from ...stopping import Precision
@@ -28,6 +27,7 @@ from ..model import StateSpaceModel, checkpointed
 from .ascent import (
     Climber,
     Fit,
+    How,
     Job,
     Optimiser,
     Search,
@@ -35,7 +35,7 @@ from .ascent import (
     average,
     mean_gradient,
     regularised,
-    run_stages,
+    run_search,
     search_rule,
 )
 from .likelihood import maximum_likelihood
@@ -168,11 +168,10 @@ def markov_score_climbing(
         Observations of a model.
     family : VariationalFamily, optional
         For a density; default `gaussian_family` of the dimension that `start` implies.
-    free, precision, optimiser, chains, densities, executor, progress, checkpoint
+    free, precision, optimiser, chains, densities, seed, executor, progress, checkpoint
         As for `maximum_likelihood`; `free` and `densities` of a model only.
     names : sequence of str, optional
         Of phi.
-    seed : None, int, SeedSequence or Generator
 
     Returns
     -------
@@ -239,7 +238,7 @@ def markov_score_climbing(
     family = _family_of(k) if family is None else family
     if not isinstance(family, VariationalFamily):
         raise TypeError(f"family: got {type(family).__name__}; expected a VariationalFamily")
-    rule, first = search_rule(budget, precision)
+    rule = search_rule(budget, precision)
     labels = [f"phi[{j}]" for j in range(k)] if names is None else names
     phi = Free(tuple(range(k)), names_of(labels, k), ("identity",) * k)
     arguments = {
@@ -253,22 +252,19 @@ def markov_score_climbing(
         "precision": precision,
     }
     climbed = Climbed(target, family, n, identity(target, family))
-    with open_run(
+    search, found, root = run_search(
         partial(_climb, climbed, optimiser),
-        executor=executor,
-        progress=progress,
-        checkpoint=checkpoint,
-        arguments=checkpointed(arguments),
-        seed=seed,
-        total=chains * first,
-        unit="iterations",
-        description="markov_score_climbing",
-    ) as run:
-        search, found = run_stages(run, rule, first, list(starts), phi)
-    diagnostics, cautions = _verdict(climbed, search, found, run.root)
+        rule,
+        list(starts),
+        phi,
+        How(seed, executor, progress, checkpoint),
+        "markov_score_climbing",
+        checkpointed(arguments),
+    )
+    diagnostics, cautions = _verdict(climbed, search, found, root)
     tell("markov_score_climbing", cautions)
     cost = {"evaluations": chains * search.done * (n - 1), "iterations": search.done}
-    source = made_by("markov_score_climbing", run.root, arguments, None, began, cost)
+    source = made_by("markov_score_climbing", root, arguments, None, began, cost)
     estimate = average(search.ends, phi, diagnostics=diagnostics, cautions=cautions, **source)
     diagnostics["warnings"] = [caution.text for caution in cautions]
     gradient = mean_gradient(search, phi, source)

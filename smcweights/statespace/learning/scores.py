@@ -33,6 +33,7 @@ from ...randomness import Seed
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
 from ..chains import (
+    Chains,
     Job,
     Stretch,
     estimate_from_chains,
@@ -58,6 +59,18 @@ DEFAULT_SWEEPS = 100
 NUDGE = 0.05  # of an unconstrained parameter, to see whether a path stays possible
 
 
+class Asked(NamedTuple):
+    """How filters run and paths are drawn back, as callers ask for it: see `score`."""
+
+    free: Iterable[str | int] | None
+    n_paths: int | None
+    resampling: str
+    ess_threshold: float
+    backward: str
+    densities: Densities | None
+    proposal: Proposal | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredSeries:
     """A series, and how scores of its free parameters are found along it.
@@ -77,6 +90,11 @@ class ScoredSeries:
         """The way of the backward steps, as kernels know it."""
         return backward_method(self.series.model, self.backward)
 
+    def at(self, values: Array) -> ScoredSeries:
+        """The same with these values of the free parameters."""
+        model = self.free.of(self.series.model, values)
+        return replace(self, series=replace(self.series, model=model))
+
     def check(self) -> None:
         """Compare the model's densities with its samplers, once for every theta."""
         s = self.series
@@ -84,13 +102,8 @@ class ScoredSeries:
 
     def arguments(self, **more: object) -> dict[str, Any]:
         """What provenance says of it."""
-        return self.series.arguments(
-            n_paths=self.n_paths,
-            free=self.free.names,
-            backward=self.backward,
-            densities=self.densities or {},
-            **more,
-        )
+        own = {"n_paths": self.n_paths, "free": self.free.names, "backward": self.backward}
+        return self.series.arguments(**own, densities=self.densities or {}, **more)
 
 
 def scored_series(
@@ -98,14 +111,7 @@ def scored_series(
     y: ArrayLike,
     theta: ArrayLike | None,
     n_particles: int,
-    *,
-    free: Iterable[str | int] | None,
-    n_paths: int | None,
-    resampling: str,
-    ess_threshold: float,
-    backward: str,
-    densities: Densities | None,
-    proposal: Proposal | None,
+    asked: Asked,
     searched: bool = False,
 ) -> ScoredSeries:
     """Arguments of a score, checked, with what is compiled and compared once."""
@@ -114,19 +120,15 @@ def scored_series(
         y,
         n_particles,
         theta=theta,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        proposal=proposal,
+        resampling=asked.resampling,
+        ess_threshold=asked.ess_threshold,
+        proposal=asked.proposal,
         schemes=CONDITIONAL_SCHEMES,
     )
-    backward_method(series.model, backward)
-    scored = ScoredSeries(
-        series,
-        free_parameters(series.model, free, searched=searched),
-        series.n if n_paths is None else count("n_paths", n_paths),
-        backward,
-        densities,
-    )
+    backward_method(series.model, asked.backward)
+    free = free_parameters(series.model, asked.free, searched=searched)
+    n_paths = series.n if asked.n_paths is None else count("n_paths", asked.n_paths)
+    scored = ScoredSeries(series, free, n_paths, asked.backward, asked.densities)
     series.functions()
     _check_whole_rows(series)
     scored.check()
@@ -216,7 +218,7 @@ def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None)
         for sign in (-1, 1):
             u = free.numbers(model.theta)
             u[k] += sign * NUDGE * (abs(u[k]) or 1.0 if kind == "identity" else 1.0)
-            other = free.of(model, to_theta(u, free.transforms)[0]).theta.copy()
+            other = p.at(to_theta(u, free.transforms)[0]).series.model.theta.copy()
             ends += [density(path, rows, other) for path in paths]
         if -np.inf in ends:
             moving.append(name)
@@ -284,27 +286,16 @@ def score(
     method : {"ppg", "paris"}
         Chains of conditional filters (Parisian particle Gibbs), or independent filters, whose
         bias of order T/N no budget removes.
-    precision : Precision, optional
-        Instead of a budget; its `max_budget` counts the sweeps of one chain.
-    burn_in : int or "auto"
-        Sweeps dropped; "auto": a quarter of the budget and at least 10, but at most half.
     n_paths : int, optional
         Paths drawn back from each filter, default `n_particles`.
-    chains : int, default 8
-        Independent chains, at least 2.
-    initial_path : array_like, shape (T,) or (T, d), or (chains, T) or (chains, T, d), optional
-        Where chains start.
-    resampling, ess_threshold, backward, proposal
+    precision, burn_in, chains, initial_path, resampling, ess_threshold, backward, proposal, seed, \
+executor, progress
         As for `parisian_particle_gibbs`.
     densities : mapping of str to callable, optional
         JAX functions "initial_logpdf", "transition_logpdf" or "observation_logpdf" of the same
         arguments as the model's, for those that can't be traced.
     names : sequence of str, optional
         Default: those of the parameters.
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the chains run.
-    progress : bool, optional
 
     Returns
     -------
@@ -340,57 +331,57 @@ def score(
     """
     began = time.perf_counter()
     one_of("method", method, ("ppg", "paris"))
-    p = scored_series(
-        model,
-        y,
-        theta,
-        n_particles,
-        free=free,
-        n_paths=n_paths,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        backward=backward,
-        densities=densities,
-        proposal=proposal,
-    )
+    asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
+    p = scored_series(model, y, theta, n_particles, asked)
     labels = names_of(p.free.names if names is None else names, len(p.free.names))
     if budget is None and precision is None:
         budget = DEFAULT_SWEEPS
     chains, rule = count("chains", chains, 2), stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
     paths = initial_paths(p.series, initial_path, chains)
-    with open_run(
-        partial(_chain, p, method),
-        executor=executor,
-        progress=progress,
-        seed=seed,
-        total=chains * first_stage(rule, drop),
-        unit="sweeps",
-        description="score",
-    ) as run:
-        found, _ = run_chains(run, rule, drop, paths, chains)
-    diagnostics, cautions = verdict(found, drop, p.series)
-    cautions += support_cautions(p, found.paths, found.means)
+    plan = Plan(rule, drop, paths, chains, seed, executor, progress)
+    known = {"method": method, "budget": budget, "burn_in": burn_in, "precision": precision}
+    found, _, shown = swept(p, method, plan, "score", began, known)
     if method == "paris":
-        del diagnostics["update_rate"]
+        del shown["diagnostics"]["update_rate"]
         text = "independent filters have a bias of order T/N that the error leaves out"
-        cautions.append(Caution("bias", text))
-    tell("score", cautions)
-    arguments = p.arguments(
-        method=method,
-        budget=budget,
-        burn_in=burn_in,
-        chains=chains,
-        precision=precision,
-    )
-    cost = {
-        "evaluations": chains * found.done * p.series.n * len(p.series.rows),
-        "sweeps": found.done,
-    }
-    source = made_by("score", run.root, arguments, p.series.rows, began, cost)
-    return estimate_from_chains(
-        found.means, names=labels, diagnostics=diagnostics, cautions=cautions, **source
-    )
+        shown["cautions"].append(Caution("bias", text))
+    tell("score", shown["cautions"])
+    return estimate_from_chains(found.means, names=labels, **shown)
+
+
+class Plan(NamedTuple):
+    """Sweeps of chains, of which the first are dropped: from where, by what seed, and how run."""
+
+    rule: Budget | Precision
+    drop: int
+    paths: Array | None
+    chains: int
+    seed: Seed
+    executor: Executor | str | None
+    progress: bool | None
+
+
+def swept(
+    p: ScoredSeries, wanted: str, plan: Plan, method: str, began: float, known: dict[str, Any]
+) -> tuple[Chains, list[Curved], dict[str, Any]]:
+    """Sweeps of all chains with what `_chain` wants of them, and fields of an Estimate of them."""
+    with open_run(
+        partial(_chain, p, wanted),
+        executor=plan.executor,
+        progress=plan.progress,
+        seed=plan.seed,
+        total=plan.chains * first_stage(plan.rule, plan.drop),
+        unit="sweeps",
+        description=method,
+    ) as run:
+        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains)
+    diagnostics, cautions = verdict(found, plan.drop, p.series)
+    cautions += support_cautions(p, found.paths, found.means)
+    sweeps, arguments = plan.chains * found.done, p.arguments(chains=plan.chains, **known)
+    cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "sweeps": found.done}
+    source = made_by(method, run.root, arguments, p.series.rows, began, cost)
+    return found, curved, {"diagnostics": diagnostics, "cautions": cautions, **source}
 
 
 class Curved(NamedTuple):
@@ -489,56 +480,24 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """
-    p = scored_series(
-        model,
-        y,
-        theta,
-        n_particles,
-        free=free,
-        n_paths=n_paths,
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        backward=backward,
-        densities=densities,
-        proposal=proposal,
-    )
+    asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
+    p = scored_series(model, y, theta, n_particles, asked)
     chains, rule = count("chains", chains, 2), Budget(budget)
     drop = sweeps_dropped(burn_in, rule)
     paths = initial_paths(p.series, initial_path, chains)
-    est = pooled_information(
-        p, rule, drop, paths, chains, seed=seed, executor=executor, progress=progress
-    )
+    est = pooled_information(p, Plan(rule, drop, paths, chains, seed, executor, progress))
     tell("observed_information", est.cautions)
     return est
 
 
-def pooled_information(
-    p: ScoredSeries,
-    rule: Budget,
-    drop: int,
-    paths: Array | None,
-    chains: int,
-    *,
-    seed: Seed,
-    executor: Executor | str | None,
-    progress: bool | None,
-) -> Estimate:
+def pooled_information(p: ScoredSeries, plan: Plan) -> Estimate:
     """What `observed_information` returns, of arguments that are checked; nothing is told."""
-    began = time.perf_counter()
-    with open_run(
-        partial(_chain, p, "curvature"),
-        executor=executor,
-        progress=progress,
-        seed=seed,
-        total=chains * rule.total,
-        unit="sweeps",
-        description="observed_information",
-    ) as run:
-        found, curved = run_chains(run, rule, drop, paths, chains)
-    diagnostics, cautions = verdict(found, drop, p.series)
-    means = found.means
-    cautions += support_cautions(p, found.paths, means)
-    mean = means.mean(axis=0)
+    began, known = (
+        time.perf_counter(),
+        {"budget": getattr(plan.rule, "total", None), "burn_in": plan.drop},
+    )
+    found, curved, shown = swept(p, "curvature", plan, "observed_information", began, known)
+    means, mean = found.means, found.means.mean(axis=0)
     # the square of the mean score is linearised around the pooled mean
     cross = [np.outer(own, mean) + np.outer(mean, own) for own in means]
     matrices = np.array(
@@ -549,24 +508,12 @@ def pooled_information(
     )
     # these belong to the score
     for name in ("r_hat", "chain_ess", "autocorrelation_time", "chain_means"):
-        diagnostics.pop(name, None)
-    diagnostics |= {
+        shown["diagnostics"].pop(name, None)
+    shown["diagnostics"] |= {
         "matrix": matrices.mean(axis=0),
         "score": mean,
-        "score_error": means.std(axis=0, ddof=1) / math.sqrt(chains),
+        "score_error": means.std(axis=0, ddof=1) / math.sqrt(plan.chains),
     }
     rows, columns = np.tril_indices(len(mean))
-    names = p.free.names
-    arguments = p.arguments(budget=rule.total, burn_in=drop, chains=chains)
-    cost = {
-        "evaluations": chains * found.done * p.series.n * len(p.series.rows),
-        "sweeps": found.done,
-    }
-    source = made_by("observed_information", run.root, arguments, p.series.rows, began, cost)
-    return estimate_from_chains(
-        matrices[:, rows, columns],
-        names=[f"{names[a]}, {names[b]}" for a, b in zip(rows, columns, strict=True)],
-        diagnostics=diagnostics,
-        cautions=cautions,
-        **source,
-    )
+    names = [f"{p.free.names[a]}, {p.free.names[b]}" for a, b in zip(rows, columns, strict=True)]
+    return estimate_from_chains(matrices[:, rows, columns], names=names, **shown)
