@@ -47,20 +47,11 @@ _CHECKED: set[Any] = set()
 class Gradients:
     """Derivatives of the joint log density of paths and observations, compiled by JAX.
 
-    Attributes
-    ----------
-    log_joint : callable
-        (theta, x, y, seen) -> (K,) for paths x (T, K, d), observations y (T, p) and seen (T,).
-    mean_score : callable
-        The same arguments; gradient by theta of the mean over the paths, shape (k,).
-    curvature : callable
-        The same arguments; mean score (k,), mean outer product of scores (k, k) and mean matrix of
-        second derivatives (k, k).
-    scores : callable
-        (theta, x_prev, x, y_t, t, seen) -> (n, k): gradients of the terms of time t of n pairs;
-        the initial term at t = 0.
-    laws : callable
-        (theta, x_prev, x, t) -> (n, k): the same without the observations.
+    ``log_joint`` takes (theta, x, y, seen) to (K,) for paths x (T, K, d), observations y (T, p) and
+    seen (T,); ``mean_score`` to the gradient of its mean over the paths, shape (k,);
+    ``curvature`` to the mean score (k,), and means of outer products of scores and of second
+    derivatives (k, k). ``scores`` takes (theta, x_prev, x, y_t, t, seen) to (n, k), gradients of
+    the terms of time t of n pairs, initial ones at t = 0; ``laws`` leaves out the observations.
     """
 
     log_joint: Callable[..., jax.Array]
@@ -71,31 +62,12 @@ class Gradients:
 
 
 def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A copy of a NumPy-style function that JAX can trace.
-
-    Parameters
-    ----------
-    function : callable
-        A Python function, or one compiled by numba.
-
-    Returns
-    -------
-    callable
+    """A copy of a NumPy-style function, or of one compiled by numba, that JAX can trace.
 
     Raises
     ------
     TypeError
         There is no Python source behind it.
-
-    Examples
-    --------
-    >>> import math
-    >>> def log_density(x, theta):
-    ...     return -0.5 * x**2 / theta[0] - 0.5 * math.log(theta[0])
-    >>> import jax
-    >>> slope = jax.grad(retraced(log_density), argnums=1)(1.0, jax.numpy.array([2.0]))
-    >>> slope.shape
-    (1,)
     """
     return _copy(function, {})
 
@@ -315,17 +287,11 @@ def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradi
             lambda: jnp.asarray(transition(a, b, t, theta), dtype=float),
         )
 
-    def term(
-        theta: jax.Array,
-        x_prev: jax.Array,
-        x: jax.Array,
-        y_t: jax.Array,
-        t: jax.Array,
-        seen: jax.Array,
-    ) -> jax.Array:
+    def term(theta: jax.Array, x_prev: jax.Array, x: jax.Array, *sight: jax.Array) -> jax.Array:
+        y_t, t, seen = sight
         row = y_t if vector else y_t[0]
-        sight = jnp.where(seen, observation(row, state(x), t, theta), 0.0)
-        return law(theta, x_prev, x, t) + sight
+        seen_term = jnp.where(seen, observation(row, state(x), t, theta), 0.0)
+        return law(theta, x_prev, x, t) + seen_term
 
     scores = jax.vmap(jax.grad(term), (None, 0, 0, None, None, None))
     laws = jax.vmap(jax.grad(law), (None, 0, 0, None))

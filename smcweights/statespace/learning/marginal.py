@@ -77,17 +77,11 @@ def particle_marginal_metropolis_hastings(
     warm_up : int, optional
         Draws before those kept, default half of `n_draws`; they go to a group of their own.
     chains : int, default 4
-    proposal : Proposal, optional
-        Where the filters draw from; the model's own transitions by default.
-    resampling : {"systematic", "stratified", "residual", "multinomial"}
-    ess_threshold : float, default 0.5
-    seed : None, int, SeedSequence or Generator
-    executor : None, "threads", "processes" or concurrent.futures.Executor
-        Where the chains run.
-    progress : bool, optional
+    proposal, resampling, ess_threshold, seed, executor, progress
+        As for `particle_filter`.
     checkpoint : path, optional
-        File that receives every hundred draws of the chains; a later call with the same arguments
-        goes on from there and gives the same numbers.
+        File of every hundred draws, from which a later call with the same arguments goes on to the
+        same numbers.
 
     Returns
     -------

@@ -63,7 +63,7 @@ def online_maximum_likelihood(
     model : StateSpaceModel
     stream : iterable of float or array_like, shape (p,)
         Observations as they arrive; NaN where missing.
-    theta0, free, resampling, ess_threshold, backward, densities
+    theta0, free, resampling, ess_threshold, backward, densities, seed
         As for `maximum_likelihood`.
     n_particles : int, at least 2
         The bias of PaRIS increments falls like 1/n_particles, and no length of the stream removes
@@ -76,7 +76,6 @@ def online_maximum_likelihood(
         Between 0.5 and 1; 0 keeps steps constant, for parameters that drift.
     chains : int, default 4
         Independent runs on the same stream, for the Monte Carlo error.
-    seed : None, int, SeedSequence or Generator
 
     Yields
     ------
@@ -118,10 +117,8 @@ def online_maximum_likelihood(
         resampling=resampling,
         ess_threshold=ess_threshold,
     )
-    chosen, draws = (
-        free_parameters(series.model, free, searched=True),
-        count("n_backward", n_backward),
-    )
+    chosen = free_parameters(series.model, free, searched=True)
+    draws = count("n_backward", n_backward)
     backward_method(series.model, backward)
     p = ScoredSeries(series, chosen, draws, backward, densities)
     numbers = all(isinstance(v, Real) for v in (step, decay))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.statespace.learning import online, parameters
+from smcweights.statespace.learning import online, parameters, scores
 from smcweights.statespace.series import Series
-from smcweights.statespace.smoothing import backward_method
 
 from .truths import GRADIENT, LINEAR, THETA, THREE, Y
 
@@ -24,9 +23,7 @@ def test_increments_on_line_add_up_to_the_score(backward):
     places = list(free)
     model = LINEAR.with_theta(THETA)
     chosen = parameters.free_parameters(model, free)
-    learned = online.Learned(
-        Series(model, Y[:1, None], False, 400), chosen, 2, backward_method(model, backward), None
-    )
+    learned = scores.ScoredSeries(Series(model, Y[:1, None], False, 400), chosen, 2, backward, None)
     u = chosen.numbers(THETA)
     runs = []
     for c in range(6):

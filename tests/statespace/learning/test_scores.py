@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 import smcweights as smw
 from smcweights import _compat
-from smcweights.statespace.learning import score_climbing, scores
+from smcweights.statespace.learning import ascent, scores
 
 from .truths import (
     AR,
@@ -309,7 +309,7 @@ def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
     def no_run(*args, **kwargs):
         raise AssertionError("the run began")
 
-    for home in (scores, score_climbing):
+    for home in (scores, ascent):
         monkeypatch.setattr(home, "open_run", no_run)
     with pytest.raises(ValueError, match=message):
         smw.score(LINEAR, Y, THETA, 10, 20, free=[0, 1], names=names)
