@@ -143,12 +143,12 @@ def maximum_likelihood(
     --------
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> _, y = model.simulate(100, seed=1)
+    >>> _, y = model.simulate(50, seed=1)
     >>> fit = maximum_likelihood(
-    ...     model, y, None, 30, 60, free=["transition_matrix"], information=False, seed=1
+    ...     model, y, None, 40, 30, free=["transition_matrix"], information=False, seed=1
     ... )
     >>> fit.iterates.shape, 0.7 < float(fit.maximiser.value[0]) < 1.0
-    ((4, 60, 1), True)
+    ((4, 30, 1), True)
     """
     began = time.perf_counter()
     chains = count("chains", chains, 2)

@@ -100,12 +100,12 @@ def online_maximum_likelihood(
     Examples
     --------
     >>> from smcweights import models
-    >>> model = models.stochastic_volatility(0.9, 0.3)
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> _, y = model.simulate(30, seed=1)
-    >>> for est in online_maximum_likelihood(model, y, None, 50, free=["scale"], seed=1):
+    >>> for est in online_maximum_likelihood(model, y, None, 400, free=[0], seed=1):
     ...     pass
     >>> est.diagnostics["t"], est.names
-    (29, ('scale',))
+    (29, ('transition_matrix',))
     """
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)

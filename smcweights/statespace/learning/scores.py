@@ -324,8 +324,8 @@ executor, progress
     --------
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> _, y = model.simulate(20, seed=1)
-    >>> est = score(model, y, None, 50, 60, free=["transition_covariance"], seed=1)
+    >>> _, y = model.simulate(50, seed=1)
+    >>> est = score(model, y, None, 40, 20, free=["transition_covariance"], seed=1)
     >>> est.names, est.value.shape
     (('transition_covariance',), (1,))
     """
@@ -475,8 +475,8 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
     --------
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> _, y = model.simulate(20, seed=1)
-    >>> est = observed_information(model, y, None, 50, 60, free=[0, 1], seed=1)
+    >>> _, y = model.simulate(50, seed=1)
+    >>> est = observed_information(model, y, None, 40, 20, free=[0, 1], seed=1)
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """

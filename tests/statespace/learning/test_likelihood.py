@@ -273,5 +273,6 @@ def test_an_unfinished_search_says_so():
     start[0] = 0.4
     with pytest.warns(smw.PrecisionWarning, match="has not arrived"):
         smw.maximum_likelihood(
-            LINEAR, Y, start, 40, 20, free=[0], optimiser=optax.sgd(1e-9), chains=2, seed=1
-        )
+            LINEAR, Y, start, 40, 20, free=[0], optimiser=optax.sgd(1e-9), chains=2,
+            information=False, seed=1,
+        )  # fmt: skip

@@ -86,11 +86,10 @@ def test_a_decay_that_never_settles_is_refused(decay):
 
 
 def test_a_masked_observation_of_a_stream_is_missing():
-    model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
     y = np.ma.masked_equal([0.5, -0.2, 99.0, 0.4], 99.0)
     found = [
         [float(est.diagnostics["log_likelihood"]) for est in smw.online_maximum_likelihood(
-            model, stream, None, 20, free=["observation_covariance"], seed=1)]
+            LINEAR, stream, None, 400, free=["observation_covariance"], chains=2, seed=1)]
         for stream in (y, y.filled(np.nan))
     ]  # fmt: skip
     assert found[0] == found[1]

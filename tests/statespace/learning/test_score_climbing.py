@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.statespace.learning import score_climbing
 
 from .truths import LINEAR, Y
 
@@ -117,11 +118,25 @@ def test_score_climbing_with_a_family_of_ones_own():
     assert abs(fit.theta.value[0] - math.log(3.0)) < 0.02
 
 
+@pytest.mark.slow
 def test_score_climbing_of_a_model_is_a_fit_by_one_path():
     common = {"budget": 30, "free": [0], "chains": 2, "seed": 16}
     one = smw.markov_score_climbing(LINEAR, None, 20, y=Y, **common)
     two = smw.maximum_likelihood(LINEAR, Y, None, 20, n_paths=1, **common)
     np.testing.assert_array_equal(one.iterates, two.iterates)
+
+
+def test_score_climbing_hands_a_model_to_maximum_likelihood(monkeypatch):
+    def told(*arguments, **others):
+        return arguments, others
+
+    monkeypatch.setattr(score_climbing, "maximum_likelihood", told)
+    common = {"free": [0], "chains": 2, "seed": 16, "precision": None, "optimiser": None,
+              "densities": None, "executor": "threads", "progress": False,
+              "checkpoint": "a"}  # fmt: skip
+    arguments, others = smw.markov_score_climbing(LINEAR, [0.5], 20, 30, y=Y, **common)
+    assert arguments[0] is LINEAR and arguments[1] is Y and arguments[2:] == ([0.5], 20, 30)
+    assert others == {**common, "n_paths": 1}
 
 
 @pytest.mark.parametrize(

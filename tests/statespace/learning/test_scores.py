@@ -11,6 +11,7 @@ import smcweights as smw
 from smcweights import _compat
 from smcweights.statespace.learning import ascent, scores
 
+from ..test_filtering import PLANE
 from .truths import (
     AR,
     AR_Y,
@@ -321,7 +322,7 @@ def test_a_row_of_which_a_part_is_missing_is_named():
     y = np.ones((8, 2))
     y[6, 1] = np.nan
     with pytest.raises(smw.ModelError, match=r"at time 6, of which a part is missing"):
-        smw.score(THREE, y, None, 10, 10, seed=1)
+        smw.score(PLANE, y, None, 10, 10, seed=1)
 
 
 def rounded(theta):
