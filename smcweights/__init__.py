@@ -44,6 +44,7 @@ _HOME = {
     "particle_filter": "statespace.filtering",
     "parisian_particle_gibbs": "statespace.parisian",
     "particle_gibbs": "statespace.particle_gibbs",
+    "posterior_means": "statespace.draws",
     "random_walk_metropolis": "statespace.particle_gibbs",
     "recommend_particles": "statespace.parisian",
     "unbiased_smoothing": "statespace.unbiased",

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _compat
 from ..arguments import count, function, one_of
 from ..errors import ModelError
 from ..randomness import Seed, describe, generator, seed_sequence
@@ -20,6 +19,7 @@ from .chains import initial_paths, sweep
 from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled_path_density
+from .draws import PAIR, labelled, parameter_names
 from .model import StateSpaceModel
 from .series import Series, checked_series, side_by_side
 
@@ -100,6 +100,7 @@ def particle_gibbs(
     series = checked_series(model, y, n_particles, *told)
     if parameters is not None:
         function("parameters", parameters)
+    names = parameter_names(series.model)
     kept, chains = count("n_sweeps", n_sweeps), count("chains", chains)
     warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
     if backward is not None:
@@ -111,7 +112,16 @@ def particle_gibbs(
     jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
     found = side_by_side(job, jobs, "particle_gibbs", "chains", root, executor, progress)
     draws = Draws(*(np.array(parts) for parts in zip(*found, strict=True)))
-    return _labelled(series, draws, warm, parameters is not None)
+    x = series.shaped(draws.paths)
+    content = {"x": ((*PAIR, "time", "component")[: x.ndim], x)}
+    if parameters is not None:
+        content |= {name: (PAIR, draws.thetas[..., k]) for k, name in enumerate(names)}
+    stats = {
+        "log_likelihood": (PAIR, draws.log_z),
+        "smallest_ess": (PAIR, draws.ess),
+        "update_rate": (("chain", "time"), draws.rate),
+    }
+    return labelled(content, stats, warm, len(series.rows))
 
 
 class Draws(NamedTuple):
@@ -126,36 +136,6 @@ class Draws(NamedTuple):
     log_z: Array
     ess: Array
     rate: Array
-
-
-def _labelled(series: Series, draws: Draws, warm: int, learned: bool) -> Any:
-    """Draws of all chains, as ArviZ keeps them."""
-    import xarray
-
-    x, model = series.shaped(draws.paths), series.model
-    dims = ("chain", "draw", "time", "component")[: x.ndim]
-    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
-    time = {"time": np.arange(len(series.rows))}
-
-    def group(part: slice) -> xarray.Dataset:
-        content: dict[str, Any] = {"x": (dims, x[:, part])}
-        if learned:
-            for k, label in enumerate(labels):
-                content[label] = (("chain", "draw"), draws.thetas[:, part, k])
-        return xarray.Dataset(content, coords=time)
-
-    stats = {
-        "log_likelihood": (("chain", "draw"), draws.log_z[:, warm:]),
-        "smallest_ess": (("chain", "draw"), draws.ess[:, warm:]),
-        "update_rate": (("chain", "time"), draws.rate),
-    }
-    groups = {
-        "posterior": group(slice(warm, None)),
-        "sample_stats": xarray.Dataset(stats, coords=time),
-    }
-    if warm:
-        groups["warmup_posterior"] = group(slice(0, warm))
-    return _compat.inference_data(groups)
 
 
 def _chain(

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ... import _compat
-from ...arguments import count, function
+from ...arguments import count, function, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
 from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
+from ..draws import PAIR, labelled, parameter_names
 from ..model import Proposal, StateSpaceModel, checkpointed
 from ..series import Series, checked_series
 from .ascent import STAGE
@@ -27,6 +27,7 @@ from .parameters import Free, free_parameters, starting_points, to_theta
 
 Array = NDArray[np.float64]
 WANTED = 0.234  # share of proposals accepted, which the warm-up steers to
+LEARNED = 500  # draws that a walk should have to be learned
 LEARN_EVERY = 50  # draws of the warm-up between two looks at their covariance
 FEW_ACCEPTED = 0.05
 
@@ -42,7 +43,8 @@ def particle_marginal_metropolis_hastings(
     free: Sequence[str | int] | None = None,
     scales: ArrayLike | None = None,
     warm_up: int | None = None,
-    chains: int = 4,
+    chains: int = 8,
+    keep_states: str | None = "last",
     proposal: Proposal | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
@@ -56,7 +58,8 @@ def particle_marginal_metropolis_hastings(
     A random walk where the parameters are unconstrained; its covariance is learned in the warm-up
     and held from then on. The estimated likelihood in place of the exact one changes nothing in
     the law of the draws, only how well the chains mix: its logarithm should have a standard
-    deviation of 1 to 2 near the mode (`particle_filter` with repeats tells).
+    deviation of 1 to 2 near the mode (`particle_filter` with repeats tells). `posterior_means` has
+    means of the draws with errors; the walk needs some 500 draws to be learned.
 
     Parameters
     ----------
@@ -75,8 +78,12 @@ def particle_marginal_metropolis_hastings(
         First standard deviations of the walk, one per free parameter, where it is unconstrained;
         default 0.1, times the parameter's size for "identity".
     warm_up : int, optional
-        Draws before those kept, default half of `n_draws`; they go to a group of their own.
-    chains : int, default 4
+        Draws before those kept, default half of `n_draws` and at least 500; they go to a group of
+        their own.
+    chains : int, default 8
+    keep_states : {"last", "path", None}
+        Keep with every draw of the parameters one of the states, at the last time or at all times,
+        which takes memory of T x `n_particles` states: draws given the observations, exactly.
     proposal, resampling, ess_threshold, seed, executor, progress
         As for `particle_filter`.
     checkpoint : path, optional
@@ -86,8 +93,9 @@ def particle_marginal_metropolis_hastings(
     Returns
     -------
     arviz.InferenceData, or xarray.DataTree with ArviZ 1.x
-        posterior: the free parameters (chain, draw); sample_stats: log_likelihood (estimated),
-        lp (with the prior, by theta) and accepted; warmup_posterior.
+        posterior: the free parameters (chain, draw), and x_last (chain, draw[, component]) or
+        x (chain, draw, time[, component]); sample_stats: log_likelihood (estimated), lp (with the
+        prior, by theta) and accepted; warmup_posterior.
 
     Raises
     ------
@@ -112,10 +120,10 @@ def particle_marginal_metropolis_hastings(
     >>> model = models.stochastic_volatility(0.9, 0.3)
     >>> _, y = model.simulate(30, seed=1)
     >>> draws = particle_marginal_metropolis_hastings(
-    ...     model, y, lambda theta: -0.5 * np.log(theta[1]) ** 2, 30, 20, free=[1], seed=1
+    ...     model, y, lambda theta: -np.log(theta[1]) ** 2, 30, 20, free=[1], warm_up=9, seed=1
     ... )
-    >>> draws["posterior"]["volatility"].shape
-    (4, 20)
+    >>> draws["posterior"]["volatility"].shape, draws["posterior"]["x_last"].shape
+    ((8, 20), (8, 20))
     """
     chains = count("chains", chains)
     starts = starting_points(model, theta0, chains)
@@ -129,12 +137,14 @@ def particle_marginal_metropolis_hastings(
         proposal=proposal,
     )
     function("log_prior", log_prior)
+    one_of("keep_states", keep_states, ("last", "path", None))
+    parameter_names(series.model)
     chosen = free_parameters(series.model, free, searched=True)
     u0 = [chosen.numbers(start) for start in starts]
-    walk = Walk(series, log_prior, chosen, _scales(scales, u0[0], chosen))
+    walk = Walk(series, log_prior, chosen, _scales(scales, u0[0], chosen), keep_states)
     kept = count("n_draws", n_draws)
-    warm = kept // 2 if warm_up is None else count("warm_up", warm_up, 0)
-    series.functions()
+    warm = max(kept // 2, LEARNED) if warm_up is None else count("warm_up", warm_up, 0)
+    series.functions(backward=False)
     arguments = series.arguments(
         log_prior=log_prior,
         n_draws=kept,
@@ -143,6 +153,7 @@ def particle_marginal_metropolis_hastings(
         free=chosen.names,
         starts=np.array(u0),
         scales=walk.scales,
+        keep_states=keep_states,
     )
     total, found = warm + kept, list[list[Draws]]()
     nothing = (
@@ -150,6 +161,7 @@ def particle_marginal_metropolis_hastings(
         np.zeros(2, dtype=np.int64),
         np.diag(walk.scales),
         np.empty((0, len(u0[0]))),
+        np.zeros((walk.held, series.model.dim)),
     )
     states = [State(u, *nothing) for u in u0]
     with open_run(
@@ -169,9 +181,9 @@ def particle_marginal_metropolis_hastings(
             jobs = [(root, c, begin, size, state) for c, state in enumerate(states)]
             found.append(run.map(f"draws from {begin}", jobs, [size] * chains))
             states = [draws.state for draws in found[-1]]
-    theta, accepted, log_z, lp = (
+    theta, accepted, log_z, lp, x = (
         np.concatenate([[draws[part] for draws in stage] for stage in found], axis=1)
-        for part in range(4)
+        for part in range(5)
     )
     rate = accepted[:, warm:].mean()
     if rate < FEW_ACCEPTED:
@@ -180,9 +192,15 @@ def particle_marginal_metropolis_hastings(
             "likelihood sticks), or a longer warm_up"
         )
         tell("particle_marginal_metropolis_hastings", [Caution("few-accepted", text)])
-    return _labelled(
-        chosen.names, theta, {"log_likelihood": log_z, "lp": lp, "accepted": accepted}, warm
-    )
+    path = keep_states == "path"
+    content: dict[str, tuple[tuple[str, ...], Array]]
+    content = {name: (PAIR, theta[..., j]) for j, name in enumerate(chosen.names)}
+    if keep_states is not None:
+        kept_states = series.shaped(x if path else x[:, :, 0])
+        name, dims = ("x", ("time", "component")) if path else ("x_last", ("component",))
+        content[name] = ((*PAIR, *dims)[: kept_states.ndim], kept_states)
+    stats = {"log_likelihood": (PAIR, log_z), "lp": (PAIR, lp), "accepted": (PAIR, accepted)}
+    return labelled(content, stats, warm, len(series.rows) if path else None)
 
 
 def _scales(scales: ArrayLike | None, u: Array, free: Free) -> Array:
@@ -196,24 +214,6 @@ def _scales(scales: ArrayLike | None, u: Array, free: Free) -> Array:
             f"scales: got {scales!r}; expected {len(u)} positive numbers, one per free parameter"
         )
     return given
-
-
-def _labelled(names: Sequence[str], theta: Array, stats: dict[str, Array], warm: int) -> Any:
-    """Draws of all chains, as ArviZ keeps them."""
-    import xarray
-
-    dims = ("chain", "draw")
-
-    def group(part: slice) -> xarray.Dataset:
-        return xarray.Dataset({name: (dims, theta[:, part, j]) for j, name in enumerate(names)})
-
-    groups = {
-        "posterior": group(slice(warm, None)),
-        "sample_stats": xarray.Dataset({k: (dims, v[:, warm:]) for k, v in stats.items()}),
-    }
-    if warm:
-        groups["warmup_posterior"] = group(slice(0, warm))
-    return _compat.inference_data(groups)
 
 
 class Point(NamedTuple):
@@ -232,27 +232,47 @@ class Walk:
     log_prior: Callable[[Array], float]
     free: Free
     scales: Array
+    keep: str | None
 
-    def at(self, u: Array, rng: np.random.Generator) -> Point:
-        """Log densities, by a fresh filter."""
+    @property
+    def held(self) -> int:
+        """How many states are kept of every draw."""
+        return {None: 0, "last": 1, "path": len(self.series.rows)}[self.keep]
+
+    def at(self, u: Array, rng: np.random.Generator) -> tuple[Point, Cloud | None]:
+        """Log densities, by a fresh filter, whose particles are left where it has run."""
         value, slope, _ = to_theta(u, self.free.transforms)
         theta = self.series.model.theta.copy()
         theta[list(self.free.places)] = value
         with np.errstate(divide="ignore"):
             jacobian = float(np.log(slope).sum())
         if not (np.isfinite(theta).all() and math.isfinite(jacobian)):
-            return Point(-math.inf)
+            return Point(-math.inf), None
         prior = self._prior(theta)
         if prior == -math.inf:
-            return Point(-math.inf)
-        cloud = Cloud(self.series, rng)
+            return Point(-math.inf), None
+        cloud = Cloud(self.series, rng, depth=max(2, self.held), backward=False)
         cloud.theta = theta
         try:
             log_z = float(cloud.advance(self.series.rows)[2].sum())
         except DegeneracyError:
             # an estimate of zero, which is never accepted
-            return Point(-math.inf, prior=prior)
-        return Point(prior + log_z + jacobian, log_z, prior)
+            return Point(-math.inf, prior=prior), None
+        return Point(prior + log_z + jacobian, log_z, prior), cloud
+
+    def states(self, cloud: Cloud | None, rng: np.random.Generator) -> Array:
+        """The states of one particle and its ancestors, as many as are kept."""
+        from .. import kernels
+
+        x = np.empty((self.held, self.series.model.dim))
+        if cloud is None or self.held == 0:
+            return x
+        p, last = cloud.particles, len(self.series.rows) - 1
+        i = int(kernels.draw_index(rng, p.log_w[last % len(p.x)]))
+        for k in range(self.held):
+            row = (last - k) % len(p.x)
+            x[-1 - k], i = p.x[row, i], int(p.ancestors[row, i])
+        return x
 
     def _prior(self, theta: Array) -> float:
         given = self.log_prior(theta.copy())
@@ -273,7 +293,7 @@ class State(NamedTuple):
     """Where a chain is, and what the walk has learned.
 
     Log densities there and the log of the walk's scale; whether the covariance was learned, and
-    moves so far; a root of the covariance, and the positions (s, k) it is learned from.
+    moves so far; a root of the covariance, the positions (s, k) it is learned from, and states.
     """
 
     u: Array
@@ -281,6 +301,7 @@ class State(NamedTuple):
     counts: NDArray[np.int64]
     factor: Array
     positions: Array
+    states: Array
 
     @property
     def point(self) -> Point:
@@ -289,12 +310,13 @@ class State(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Parameters (s, k) of a chain in one stage, with what is known of each, and its state."""
+    """Parameters (s, k) of a chain in one stage, what is known of each, and where it is left."""
 
     theta: Array
     accepted: NDArray[np.bool_]
     log_likelihood: Array
     lp: Array
+    states: Array
     state: State
 
 
@@ -303,8 +325,13 @@ def _chain(
 ) -> Draws:
     """One chain, whose steps are learned as long as it warms up."""
     rng = generator(seed_sequence(root), "marginal", chain, begin)
+    # of its own: what is kept changes nothing in the walk
+    own = generator(seed_sequence(root), "states", chain, begin)
     u, k = np.array(state.u), len(state.u)
-    point = state.point if begin else walk.at(u, rng)
+    point, x = state.point, np.array(state.states)
+    if begin == 0:
+        point, cloud = walk.at(u, rng)
+        x = walk.states(cloud, own)
     if point.target == -math.inf:
         raise ValueError(
             f"theta0: chain {chain} starts at {to_theta(u, walk.free.transforms)[0]}, where prior "
@@ -315,19 +342,21 @@ def _chain(
     learned, moves = (int(v) for v in state.counts)
     room = np.empty((max(min(warm - begin, size), 0), k))
     positions = np.concatenate([state.positions, room])
+    room = np.empty((size, *x.shape))
     draws = Draws(
-        np.empty((size, k)), np.zeros(size, dtype=bool), np.empty(size), np.empty(size), state
+        np.empty((size, k)), np.zeros(size, dtype=bool), *np.empty((2, size)), room, state
     )
     for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
-        new = walk.at(u + step, rng)
+        new, cloud = walk.at(u + step, rng)
         chance = math.exp(min(0.0, new.target - point.target))
         now = i - begin
         if rng.random() < chance:
             u, point, draws.accepted[now], moves = u + step, new, True, moves + 1
+            x = walk.states(cloud, own)
         draws.theta[now] = to_theta(u, walk.free.transforms)[0]
         draws.log_likelihood[now] = point.log_likelihood
-        draws.lp[now] = point.log_likelihood + point.prior
+        draws.lp[now], draws.states[now] = point.log_likelihood + point.prior, x
         if i < warm:
             positions[i] = u
             log_scale += (chance - WANTED) / (i + 1) ** 0.6
@@ -343,5 +372,6 @@ def _chain(
         np.array([learned, moves]),
         factor,
         positions if begin + size < warm else np.empty((0, k)),
+        x,
     )
     return draws._replace(state=left)

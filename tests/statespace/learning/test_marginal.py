@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 import smcweights as smw
 from smcweights import _compat
 
+from .. import tiny
 from .truths import LINEAR, Y, logpdf_nutria, nutria_model, sample_nutria, scalar_likelihood
 
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
@@ -51,7 +53,32 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
         assert abs(z) < 5.5, (name, z)
     stats = draws["sample_stats"]
     assert 0.1 < float(stats["accepted"].mean()) < 0.5
-    assert draws["warmup_posterior"]["transition_matrix"].shape == (4, 500)
+    assert draws["warmup_posterior"]["transition_matrix"].shape == (8, 500)
+
+
+def test_states_kept_have_their_law_with_three_particles():
+    """Four times of two states, enumerated; the parameter plays no part. t(19), 5 components."""
+    model = smw.StateSpaceModel(
+        tiny.initial_sample, tiny.initial_logpdf, tiny.transition_sample, tiny.transition_logpdf,
+        tiny.observation_logpdf, theta=[0.0],
+    )  # fmt: skip
+    common = {"n_draws": 150, "warm_up": 10, "chains": 20, "seed": 3}
+    path, last, none = (
+        smw.particle_marginal_metropolis_hastings(
+            model, tiny.Y, lambda theta: -0.5 * theta[0] ** 2, 3, keep_states=keep, **common
+        )["posterior"]
+        for keep in ("path", "last", None)
+    )
+    est = smw.posterior_means(path)
+    assert est.names == ("theta[0]", "x[0]", "x[1]", "x[2]", "x[3]")
+    truth = tiny.JOINT @ tiny.PATHS / tiny.LIKELIHOOD
+    z = (est.value - [0.0, *truth]) / est.standard_error
+    assert np.abs(z).max() < -stdtrit(19, 1e-7)
+    assert (est.standard_error[1:] < 0.03).all()
+    # what is kept changes nothing else
+    np.testing.assert_array_equal(path["x"].values[..., -1], last["x_last"].values)
+    np.testing.assert_array_equal(path["theta[0]"].values, none["theta[0]"].values)
+    assert list(none.data_vars) == ["theta[0]"]
 
 
 @pytest.mark.slow
