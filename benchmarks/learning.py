@@ -1,6 +1,7 @@
 """Learning: scores beside exact ones, coverage, maxima of real series, and what a gradient costs.
 
-    python benchmarks/learning.py [bias|coverage|series|speed|all] [--particles PYTHON] [--quick]
+    python benchmarks/learning.py [bias|coverage|posterior|series|speed|all] [--quick]
+        [--particles PYTHON]
 
 bias
     Score of a linear Gaussian model by chains (PPG) and by independent filters (PaRIS) at small N,
@@ -8,6 +9,9 @@ bias
 coverage
     Nominal 95 % intervals: of scores, of the information, of the maximum of the likelihood and of
     the true parameters, over simulated series.
+posterior
+    Nominal 95 % intervals of posterior means and of the last state by PMMH and by particle Gibbs
+    (8 chains of 250 draws), against a grid of Kalman filters.
 series
     Real series: the local level of the Nile beside its exact maximum, stochastic volatility of
     inflation; both kinds of error, and the posterior by PMMH beside them.
@@ -163,6 +167,79 @@ def coverage(arguments):
     ).tolist()
     for name, value in found.items():
         print(f"{name:45s}", np.round(value, 3))
+    return found
+
+
+def posterior_of_grid(y, first):
+    """Posterior means of a, log q and the last state of x' = a x + sqrt(q) e, y = x + e."""
+    a, log_q = np.meshgrid(np.linspace(-1.5, 2.0, 176), np.linspace(-5.0, 4.0, 181))
+    mean, variance, log_p = 0.0 * a, first + 0.0 * a, log_prior_of(a, log_q)
+    for t, y_t in enumerate(y):
+        if t:
+            mean, variance = a * mean, a**2 * variance + np.exp(log_q)
+        log_p -= 0.5 * ((y_t - mean) ** 2 / (variance + 1) + np.log(variance + 1))
+        gain = variance / (variance + 1)
+        mean, variance = mean + gain * (y_t - mean), variance * (1 - gain)
+    p = np.exp(log_p - log_p.max())
+    return np.array([(p * values).sum() for values in (a, log_q, mean)]) / p.sum()
+
+
+def log_prior_of(a, log_q):
+    """Normal laws of a and log q."""
+    return -0.5 * ((a - 0.5) / 0.5) ** 2 - 0.5 * log_q**2
+
+
+def posterior(arguments):
+    """Coverage of posterior means."""
+    import smcweights as smw
+
+    model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
+    y = model.simulate(30, seed=5)[1]
+    truth, runs = posterior_of_grid(y, model.theta[5]), 20 if arguments.quick else 100
+
+    def log_prior(theta):
+        if theta[1] <= 0:
+            return -np.inf
+        return log_prior_of(theta[0], np.log(theta[1])) - np.log(theta[1])
+
+    def pmmh(seed):
+        return smw.particle_marginal_metropolis_hastings(
+            model, y, log_prior, 50, 250, free=[0, 1], seed=seed
+        )
+
+    update = smw.random_walk_metropolis(model, log_prior, [0.2, 0.5, 0, 0, 0, 0])
+
+    def gibbs(seed):
+        return smw.particle_gibbs(model, y, 50, 250, chains=8, parameters=update, seed=seed)
+
+    found = {"truth": truth.tolist(), "runs": runs}
+    for sampler in (pmmh, gibbs):
+        covered, widths, by_arviz, warned = np.zeros((runs, 3)), [], np.zeros((runs, 3)), 0
+        for seed in range(runs):
+            draws = sampler(seed)
+            parts = [
+                smw.posterior_means(draws, lambda theta: [theta[0], np.log(theta[1])]),
+                smw.posterior_means(draws)["x_last" if sampler is pmmh else "x[29]"],
+            ]
+            value, error, mcse = (
+                np.concatenate([np.atleast_1d(read(part)) for part in parts])
+                for read in (
+                    lambda e: e.value,
+                    lambda e: e.interval()[1] - e.value,
+                    lambda e: e.diagnostics["mcse"],
+                )
+            )
+            covered[seed] = np.abs(value - truth) < error
+            by_arviz[seed] = np.abs(value - truth) < 1.96 * mcse
+            widths.append(error / (1.96 * mcse))
+            warned += bool(parts[0].cautions)
+        found[sampler.__name__] = {
+            "covered": covered.mean(axis=0).tolist(),
+            "covered by ArviZ": by_arviz.mean(axis=0).tolist(),
+            "width over ArviZ": np.mean(widths, axis=0).tolist(),
+            "warned": warned / runs,
+        }
+        print(sampler.__name__, found[sampler.__name__])
     return found
 
 
@@ -336,7 +413,13 @@ def speed(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    tasks = {"bias": bias, "coverage": coverage, "series": series, "speed": speed}
+    tasks = {
+        "bias": bias,
+        "coverage": coverage,
+        "posterior": posterior,
+        "series": series,
+        "speed": speed,
+    }
     parser.add_argument("what", choices=[*tasks, "all", "peer"])
     parser.add_argument("--particles", help="interpreter that has particles 0.4")
     parser.add_argument("--quick", action="store_true")

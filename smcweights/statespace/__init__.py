@@ -11,6 +11,7 @@ A `StateSpaceModel` is a handful of functions of one particle; `smcweights.model
                             interval holds, at the price of more work for the same variance
 `unbiased_smoothing`        no bias at all, by coupled chains, for many parallel workers
 `particle_gibbs`            draws of whole paths, and of parameters
+`posterior_means`           means of such draws, with an error
 `backward_simulation`       paths from one stored filter
 `kalman_smoother`,          exact answers, where there are any
 `forward_backward`

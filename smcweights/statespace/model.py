@@ -24,7 +24,7 @@ from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
 Array = NDArray[np.float64]
-TRANSFORMS = ("identity", "log", "logit", "atanh")
+TRANSFORMS = ("identity", "log", "logit", "atanh", "simplex", "rest")
 
 PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "sample": ("rng", "x_prev", "y", "t", "theta"),
@@ -90,7 +90,8 @@ class StateSpaceModel:
         Their names.
     transforms : sequence of str, optional
         Where each parameter lives: "identity" (any number), "log" (positive), "logit" (between 0
-        and 1), "atanh" (between -1 and 1), ends excluded. Other parameters are refused.
+        and 1), "atanh" (between -1 and 1), ends excluded. Other parameters are refused. A row of
+        probabilities that sum to 1 is "simplex", ..., "simplex", "rest".
     state_dim : int, optional
         Dimension of the state; None for floats.
     in_place : callable, optional

@@ -650,8 +650,10 @@ def finite_hmm(
     transition_matrix : array_like, shape (K, K)
         Row by row the law of the next state.
     emission_means, emission_scales : array_like, shape (K,)
-        y_t given x_t = k is N(mean_k, scale_k^2). They can be learned; the probabilities, which sum
-        to one, can't: `score` gives the derivative by each on its own.
+        y_t given x_t = k is N(mean_k, scale_k^2).
+
+    Probabilities are learned by rows; those that are 0 stay so. One series tells next to nothing of
+    its first state: hold ``initial_probabilities``. `score` gives the derivative by each entry.
 
     Returns
     -------
@@ -688,7 +690,9 @@ def finite_hmm(
             *(f"emission_means[{a}]" for a in range(k)),
             *(f"emission_scales[{a}]" for a in range(k)),
         ],
-        transforms=("identity",) * (k * k + 2 * k) + ("log",) * k,
+        transforms=(("simplex",) * (k - 1) + ("rest",)) * (k + 1)
+        + ("identity",) * k
+        + ("log",) * k,
         exact=exact,
     )
 

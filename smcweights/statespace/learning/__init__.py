@@ -5,6 +5,7 @@
 `maximum_likelihood`                        the parameters that maximise it, with both errors
 `online_maximum_likelihood`                 parameters that follow a stream
 `markov_score_climbing`                     a family of laws fitted to a density
-`particle_marginal_metropolis_hastings`     draws of the parameters, under a prior
+`particle_marginal_metropolis_hastings`     draws of the parameters and a state, under a prior;
+                                            `posterior_means` of them have errors
 =========================================== ====================================================
 """

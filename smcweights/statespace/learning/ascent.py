@@ -55,8 +55,8 @@ class Fit(Result):
     iterates : ndarray, shape (chains, L, k)
         The way of every chain.
     gradient : Estimate or None
-        Mean gradient over the iterations averaged, by the unconstrained parameters: zero at the
-        maximum.
+        Mean gradient over the iterations averaged, by the unconstrained parameters, one fewer for
+        each row of probabilities: zero at the maximum.
     information : Estimate or None
         What `observed_information` says at the value found.
     transforms : tuple of str
@@ -320,14 +320,14 @@ def _stages(
 def average(ends: Array, free: Free, **fields: Any) -> Estimate:
     """Parameters from the ends of chains; `fields` are those of `Estimate`."""
     centre = ends.mean(axis=0)
-    value, slope, _ = to_theta(centre, free.transforms)
+    at = free.at(centre)
     # linear around the mean of the chains, where the intervals of Fit are made
-    return estimate_from_chains(value + slope * (ends - centre), names=free.names, **fields)
+    return estimate_from_chains(at.values + at.along(ends - centre), names=free.names, **fields)
 
 
 def mean_gradient(search: Search, free: Free, source: dict[str, Any]) -> Estimate:
     """Of the iterations averaged."""
-    names = [f"gradient of {name}" for name in free.names]
+    names = [f"gradient of {free.names[k]}" for k in free.moving]
     return estimate_from_chains(search.slopes, names=names, **source | {"method": "mean gradient"})
 
 

@@ -36,7 +36,7 @@ from .ascent import (
     run_search,
     search_rule,
 )
-from .parameters import starting_points, to_theta
+from .parameters import starting_points
 from .scores import (
     Asked,
     Densities,
@@ -90,7 +90,8 @@ def maximum_likelihood(
     Parameters
     ----------
     model : StateSpaceModel
-        Parameters with a transform are searched where they are unconstrained.
+        Parameters with a transform are searched where they are unconstrained, rows of
+        probabilities as a whole; of these those that are 0 stay so.
     y : array_like, shape (T,) or (T, p)
     theta0 : array_like, shape (k,) or (chains, k), or None
         Where all chains start, or each; None for the model's own parameters. Parameters that are
@@ -153,6 +154,7 @@ def maximum_likelihood(
     began = time.perf_counter()
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
+    how = How(seed, executor, progress, checkpoint)
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
     p = scored_series(model, y, starts[0], n_particles, asked, searched=True)
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
@@ -172,7 +174,7 @@ def maximum_likelihood(
         rule,
         [p.free.numbers(start) for start in starts],
         p.free,
-        How(seed, executor, progress, checkpoint),
+        how,
         "maximum_likelihood",
         checkpointed(arguments, p.series.rows),
     )
@@ -194,8 +196,8 @@ def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Ste
         u, climber = np.array(job.state.u), Climber(optimiser, job.state)
         iterates, slopes = np.empty((2, job.iterations, len(u)))
         for i in range(job.iterations):
-            theta, first, second = to_theta(u, p.free.transforms)
-            own.cloud.theta[free] = theta
+            here = p.free.at(u)
+            theta = own.cloud.theta[free] = here.values
             if not np.isfinite(theta).all():
                 raise DegeneracyError(
                     f"iteration {job.begin + i}: parameters {theta}; the search diverged, start "
@@ -205,12 +207,10 @@ def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Ste
                 own.paths()
             if climber.looks_at(job.begin + i):
                 mean, outer, hessian = own.curvature()
-                g, scale = mean[free] * first, np.outer(first, first)
-                climber.look(
-                    g, -hessian[at] * scale - np.diag(mean[free] * second), outer[at] * scale
-                )
+                g, complete = here.gradient(mean[free]), -here.outer(hessian[at])
+                climber.look(g, complete - here.bent(mean[free]), here.outer(outer[at]))
             else:
-                g = own.score()[free] * first
+                g = here.gradient(own.score()[free])
             iterates[i], slopes[i] = u, g
             u = u + climber.step(job.begin + i, g, u)
     return Steps(iterates, slopes, climber.state(u, own.path)), ()
@@ -244,19 +244,18 @@ def _known(
     progress: bool | None,
 ) -> Known:
     """The observed information where a search ended, if it is wanted, and its inverse."""
-    theta, first, second = to_theta(search.centre, p.free.transforms)
-    at = p.at(theta)
+    here = p.free.at(search.centre)
+    at = p.at(here.values)
     at.check()
     moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
-    guess, unknown = direction(moments, True)[0], np.full((len(theta), len(theta)), np.nan)
+    guess, unknown = direction(moments, True)[0], np.full(2 * here.values.shape, np.nan)
     paths = np.array([state.held for state in search.states])
     if not wanted:
         return Known(guess, unknown, support_cautions(at, paths))
     rule, source = Budget(max(100, search.done // 4)), generator(root, "information")
     plan = Plan(rule, 10, paths, len(search.states), source, executor, progress)
     found = pooled_information(at, plan)
-    matrix = found.diagnostics["matrix"] * np.outer(first, first)
-    matrix -= np.diag(found.diagnostics["score"] * second)
+    matrix = here.outer(found.diagnostics["matrix"]) - here.bent(found.diagnostics["score"])
     cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]
     rate = np.asarray(found.diagnostics["update_rate"])
     if rate.min() < RARE:
@@ -269,7 +268,7 @@ def _known(
     lowest = float(np.linalg.eigvalsh(matrix)[0])
     if lowest > 0:
         covariance = np.linalg.inv(matrix)
-        return Known(covariance, covariance * np.outer(first, first), cautions, found)
+        return Known(covariance, here.spread(covariance), cautions, found)
     text = (
         f"the observed information is not positive definite (smallest eigenvalue {lowest:.3g}): no "
         "error of the data; is it a maximum, and is every free parameter determined by the data?"
@@ -324,7 +323,7 @@ def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) 
         theta,
         maximiser,
         p.at(maximiser.value).series.model,
-        to_theta(search.u, p.free.transforms)[0],
+        p.free.values(search.u),
         mean_gradient(search, p.free, source),
         known.information,
         p.free.transforms,

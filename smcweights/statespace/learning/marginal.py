@@ -23,7 +23,7 @@ from ..draws import PAIR, labelled, parameter_names
 from ..model import Proposal, StateSpaceModel, checkpointed
 from ..series import Series, checked_series
 from .ascent import STAGE
-from .parameters import Free, free_parameters, starting_points, to_theta
+from .parameters import Free, first_steps, free_parameters, starting_points
 
 Array = NDArray[np.float64]
 WANTED = 0.234  # share of proposals accepted, which the warm-up steers to
@@ -66,7 +66,8 @@ def particle_marginal_metropolis_hastings(
     model : StateSpaceModel
     y : array_like, shape (T,) or (T, p)
     log_prior : callable
-        (theta) -> float for the whole theta; -inf outside of the prior's support.
+        (theta) -> float for the whole theta; -inf outside of the prior's support. Of rows of
+        probabilities, whose last entry follows from the others, a density by those (Dirichlet).
     n_particles : int, at least 2
     n_draws : int
         Kept draws of each chain.
@@ -206,8 +207,7 @@ def particle_marginal_metropolis_hastings(
 def _scales(scales: ArrayLike | None, u: Array, free: Free) -> Array:
     """First standard deviations of the walk."""
     if scales is None:
-        identity = np.array([kind == "identity" for kind in free.transforms])
-        return np.where(identity, 0.1 * np.maximum(np.abs(u), 1e-2), 0.1)
+        return first_steps(u, free)
     given = np.array(scales, dtype=np.float64)
     if given.shape != u.shape or not ((given > 0) & np.isfinite(given)).all():
         raise ValueError(
@@ -239,36 +239,35 @@ class Walk:
         """How many states are kept of every draw."""
         return {None: 0, "last": 1, "path": len(self.series.rows)}[self.keep]
 
-    def at(self, u: Array, rng: np.random.Generator) -> tuple[Point, Cloud | None]:
-        """Log densities, by a fresh filter, whose particles are left where it has run."""
-        value, slope, _ = to_theta(u, self.free.transforms)
-        theta = self.series.model.theta.copy()
-        theta[list(self.free.places)] = value
-        with np.errstate(divide="ignore"):
-            jacobian = float(np.log(slope).sum())
-        if not (np.isfinite(theta).all() and math.isfinite(jacobian)):
-            return Point(-math.inf), None
-        prior = self._prior(theta)
+    def cloud(self, rng: np.random.Generator) -> Cloud:
+        """Particles of a filter, for one point after the other."""
+        return Cloud(self.series, rng, depth=max(2, self.held), backward=False)
+
+    def at(self, u: Array, cloud: Cloud) -> Point:
+        """Log densities, by a fresh filter."""
+        here = self.free.at(u)
+        cloud.t, cloud.theta = 0, self.series.model.theta.copy()
+        cloud.theta[list(self.free.places)] = here.values
+        jacobian = here.log_jacobian
+        if not (np.isfinite(cloud.theta).all() and math.isfinite(jacobian)):
+            return Point(-math.inf)
+        prior = self._prior(cloud.theta)
         if prior == -math.inf:
-            return Point(-math.inf), None
-        cloud = Cloud(self.series, rng, depth=max(2, self.held), backward=False)
-        cloud.theta = theta
+            return Point(-math.inf)
         try:
             log_z = float(cloud.advance(self.series.rows)[2].sum())
         except DegeneracyError:
             # an estimate of zero, which is never accepted
-            return Point(-math.inf, prior=prior), None
-        return Point(prior + log_z + jacobian, log_z, prior), cloud
+            return Point(-math.inf, prior=prior)
+        return Point(prior + log_z + jacobian, log_z, prior)
 
-    def states(self, cloud: Cloud | None, rng: np.random.Generator) -> Array:
+    def states(self, cloud: Cloud, rng: np.random.Generator) -> Array:
         """The states of one particle and its ancestors, as many as are kept."""
         from .. import kernels
 
         x = np.empty((self.held, self.series.model.dim))
-        if cloud is None or self.held == 0:
-            return x
         p, last = cloud.particles, len(self.series.rows) - 1
-        i = int(kernels.draw_index(rng, p.log_w[last % len(p.x)]))
+        i = int(kernels.draw_index(rng, p.log_w[last % len(p.x)])) if self.held else 0
         for k in range(self.held):
             row = (last - k) % len(p.x)
             x[-1 - k], i = p.x[row, i], int(p.ancestors[row, i])
@@ -328,15 +327,16 @@ def _chain(
     # of its own: what is kept changes nothing in the walk
     own = generator(seed_sequence(root), "states", chain, begin)
     u, k = np.array(state.u), len(state.u)
-    point, x = state.point, np.array(state.states)
+    point, x, cloud = state.point, np.array(state.states), walk.cloud(rng)
     if begin == 0:
-        point, cloud = walk.at(u, rng)
-        x = walk.states(cloud, own)
+        point = walk.at(u, cloud)
     if point.target == -math.inf:
         raise ValueError(
-            f"theta0: chain {chain} starts at {to_theta(u, walk.free.transforms)[0]}, where prior "
+            f"theta0: chain {chain} starts at {walk.free.values(u)}, where prior "
             "or estimated likelihood is zero; expected a possible start"
         )
+    if begin == 0:
+        x = walk.states(cloud, own)
     factor: Array = state.factor
     log_scale = float(state.numbers[3])
     learned, moves = (int(v) for v in state.counts)
@@ -344,17 +344,21 @@ def _chain(
     positions = np.concatenate([state.positions, room])
     room = np.empty((size, *x.shape))
     draws = Draws(
-        np.empty((size, k)), np.zeros(size, dtype=bool), *np.empty((2, size)), room, state
+        np.empty((size, len(walk.free.names))),
+        np.zeros(size, dtype=bool),
+        *np.empty((2, size)),
+        room,
+        state,
     )
     for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
-        new, cloud = walk.at(u + step, rng)
+        new = walk.at(u + step, cloud)
         chance = math.exp(min(0.0, new.target - point.target))
         now = i - begin
         if rng.random() < chance:
             u, point, draws.accepted[now], moves = u + step, new, True, moves + 1
             x = walk.states(cloud, own)
-        draws.theta[now] = to_theta(u, walk.free.transforms)[0]
+        draws.theta[now] = walk.free.values(u)
         draws.log_likelihood[now] = point.log_likelihood
         draws.lp[now], draws.states[now] = point.log_likelihood + point.prior, x
         if i < warm:

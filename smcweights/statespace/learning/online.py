@@ -26,7 +26,7 @@ from ..smoothing import backward_method
 from ..trial import check_time
 from .ascent import average, regularised
 from .differentiation import gradients
-from .parameters import free_parameters, starting_points, to_theta
+from .parameters import free_parameters, starting_points
 from .scores import Densities, ScoredSeries
 
 Array = NDArray[np.float64]
@@ -165,7 +165,7 @@ def _followed(
             # three times, at which laws are compared
             thrice = replace(p, series=replace(p.series, rows=np.repeat(rows, 3, axis=0)))
             for start in u:
-                thrice.at(to_theta(start, free.transforms)[0]).check()
+                thrice.at(free.values(start)).check()
             runs = [_Follower(p, start, generator(root, "online", c)) for c, start in enumerate(u)]
         elif rows.shape != p.series.rows.shape:
             raise ValueError(
@@ -183,7 +183,7 @@ def _followed(
             method="online_maximum_likelihood",
             diagnostics={
                 "t": t,
-                "iterates": to_theta(iterates, free.transforms)[0],
+                "iterates": free.values(iterates),
                 "log_likelihood": float(log_z.mean()),
             },
             cost={
@@ -230,8 +230,8 @@ class _Follower:
         """Take y_t, move the parameters; the increment of the log likelihood."""
         cloud, n, draws, free = self.cloud, len(self.tau), self.p.n_paths, self.p.free
         places = list(free.places)
-        value, first, _ = to_theta(self.u, free.transforms)
-        cloud.theta[places] = value
+        here = free.at(self.u)
+        cloud.theta[places] = here.values
         increment = float(cloud.advance(rows)[2][0])
         now, before = t % 2, (t - 1) % 2
         picks = np.zeros((n, draws), dtype=np.int32)
@@ -258,7 +258,7 @@ class _Follower:
                 f"gradient of the log densities: {total} at time {t}, theta = {cloud.theta}; "
                 "expected finite numbers"
             )
-        g = (total - self.total)[places] * first
+        g = here.gradient((total - self.total)[places])
         self.total = total
         share = max(1 / (t + 1), 0.002)
         self.outer += share * (np.outer(g, g) - self.outer)

@@ -51,7 +51,7 @@ from ..model import Proposal, StateSpaceModel
 from ..series import Series, checked_series
 from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
-from .parameters import Free, free_parameters, to_theta
+from .parameters import Free, free_parameters
 
 Array = NDArray[np.float64]
 Densities = Mapping[str, Callable[..., Any]]
@@ -129,8 +129,8 @@ def scored_series(
     free = free_parameters(series.model, asked.free, searched=searched)
     n_paths = series.n if asked.n_paths is None else count("n_paths", asked.n_paths)
     scored = ScoredSeries(series, free, n_paths, asked.backward, asked.densities)
-    series.functions()
     _check_whole_rows(series)
+    series.functions()
     scored.check()
     return scored
 
@@ -142,7 +142,7 @@ def _check_whole_rows(series: Series) -> None:
     if partly.size == 0:
         return
     t = int(partly[0])
-    start = replace(series, proposal=None).functions().start
+    start = replace(series, proposal=None).functions(backward=False).start
     x, log_w = np.zeros((1, series.model.dim)), np.zeros(1)
     start(np.random.default_rng(0), x, series.rows, t, log_w, -1, series.model.theta.copy())
     if np.isnan(log_w[0]):
@@ -213,15 +213,15 @@ def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None)
     model, free, rows = p.series.model, p.free, p.series.rows
     density = compiled_path_density(model, p.series.vector)
     moving = []
-    for k, (name, kind) in enumerate(zip(free.names, free.transforms, strict=True)):
-        ends = []
+    for i, k in enumerate(free.moving):
+        ends, scaled = [], free.transforms[k] == "identity"
         for sign in (-1, 1):
             u = free.numbers(model.theta)
-            u[k] += sign * NUDGE * (abs(u[k]) or 1.0 if kind == "identity" else 1.0)
-            other = p.at(to_theta(u, free.transforms)[0]).series.model.theta.copy()
+            u[i] += sign * NUDGE * (abs(u[i]) or 1.0 if scaled else 1.0)
+            other = p.at(free.values(u)).series.model.theta.copy()
             ends += [density(path, rows, other) for path in paths]
         if -np.inf in ends:
-            moving.append(name)
+            moving.append(free.names[k])
     cautions = []
     if moving:
         text = (
@@ -325,7 +325,7 @@ executor, progress
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> _, y = model.simulate(50, seed=1)
-    >>> est = score(model, y, None, 40, 20, free=["transition_covariance"], seed=1)
+    >>> est = score(model, y, None, 40, 60, free=["transition_covariance"], seed=1)
     >>> est.names, est.value.shape
     (('transition_covariance',), (1,))
     """
@@ -476,7 +476,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> _, y = model.simulate(50, seed=1)
-    >>> est = observed_information(model, y, None, 40, 20, free=[0, 1], seed=1)
+    >>> est = observed_information(model, y, None, 40, 60, free=[0, 1], seed=1)
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """

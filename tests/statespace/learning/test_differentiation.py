@@ -140,11 +140,18 @@ def test_densities_that_jax_cannot_trace_are_named_and_can_be_given():
 
 
 def test_densities_that_differ_are_named_with_the_point():
-    y = np.zeros(8)
-    wrong = {"transition_logpdf": lambda x_prev, x, t, theta: smooth(x_prev, x, t, theta) + t * 0.1}
+    model, y = smw.StateSpaceModel(**AR), AR_Y[:8]
+
+    def shifted(x_prev, x, t, theta):
+        z = (x - theta[0] * x_prev) / theta[1]
+        return -0.5 * (z**2 + LOG_2_PI) - jnp.log(theta[1]) + 0.1 * t
+
     with pytest.raises(smw.ModelError, match=r"transition_logpdf: JAX gives .* numba .* at \("):
-        smw.score(walk(), y, None, 10, 10, densities=wrong, seed=1)
-    kink = walk(observation_logpdf=lambda y, x, t, theta: -np.where(x > 1e9, np.sqrt(x - 1e9), 0.0)
-                - 0.5 * (y - x) ** 2 + 0.0 * np.sqrt(theta[0] - 0.5))  # fmt: skip
+        smw.score(model, y, None, 10, 10, densities={"transition_logpdf": shifted}, seed=1)
+
+    def kink(y, x, t, theta):
+        z = (y - x) / theta[2]
+        return -0.5 * (z**2 + LOG_2_PI) - jnp.log(theta[2]) + 0.0 * jnp.sqrt(theta[1] - 0.5)
+
     with pytest.raises(smw.ModelError, match="observation_logpdf: gradient"):
-        smw.score(kink, y, None, 10, 10, seed=1)
+        smw.score(model, y, None, 10, 10, densities={"observation_logpdf": kink}, seed=1)

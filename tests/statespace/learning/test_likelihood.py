@@ -27,6 +27,9 @@ from .truths import (
     Y,
     agrees,
     derivatives,
+    hidden_chain,
+    hidden_likelihood,
+    matrix_of,
     nutria_model,
     scalar_likelihood,
     walk,
@@ -90,6 +93,38 @@ def test_probabilities_of_two_states_are_learned_by_their_logits():
     fit = smw.maximum_likelihood(model, y, None, 20, 80, information=False, seed=2)
     assert agrees(fit.maximiser, exact)
     assert (fit.maximiser.standard_error < 0.03).all()
+
+
+@pytest.mark.slow
+def test_a_transition_matrix_is_learned_by_rows():
+    model, y = hidden_chain()
+    start = model.theta.copy()
+    start[3:12] = [0.5, 0.5, 0.0, 0.4, 0.3, 0.3, 0.2, 0.2, 0.6]
+
+    def objective(u):
+        return -hidden_likelihood(matrix_of(u), y)
+
+    u = minimize(objective, np.zeros(5), method="BFGS", options={"gtol": 1e-6}).x
+    fit = smw.maximum_likelihood(model, y, start, 25, 200, free=["transition_matrix"], seed=6)
+    places = [0, 1, 3, 4, 5, 6, 7, 8]
+    assert agrees(fit.maximiser, matrix_of(u).ravel()[places])
+    assert (fit.maximiser.standard_error < 0.02).all()
+    # errors of the data: differences of the exact likelihood
+    steps = 1e-3 * np.eye(5)
+    second = [[(objective(u + a + b) - objective(u + a - b) - objective(u - a + b)
+                + objective(u - a - b)) / 4e-6 for a in steps] for b in steps]  # fmt: skip
+    slope = np.array([(matrix_of(u + a) - matrix_of(u - a)).ravel()[places] / 2e-3 for a in steps])
+    error = np.sqrt(np.diag(slope.T @ np.linalg.inv(second) @ slope))
+    np.testing.assert_allclose(fit.diagnostics["statistical_error"], error, rtol=0.3)
+    # rows sum to one, and so without error
+    assert fit.model.theta[5] == 0.0
+    np.testing.assert_allclose(fit.model.theta[3:12].reshape(3, 3).sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(fit.iterates[..., 2:5].sum(axis=-1), 1.0, rtol=1e-12)
+    row = np.zeros(8)
+    row[2:5] = 1.0
+    assert row @ fit.theta.covariance @ row < 1e-12
+    lower, upper = fit.interval()
+    assert (lower > 0).all() and (upper < 1).all()
 
 
 KILLED = """

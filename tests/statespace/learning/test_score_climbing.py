@@ -34,7 +34,7 @@ def test_a_density_is_asked_anew_when_what_it_reads_has_changed():
         return -0.5 * (z[0] - CENTRE["at"]) ** 2
 
     for CENTRE["at"] in (0.0, 5.0, 0.0):
-        fit = smw.markov_score_climbing(density, [0.0, 0.0], 10, 300, seed=1, chains=2)
+        fit = smw.markov_score_climbing(density, [0.0, 0.0], 10, 150, seed=1, chains=2)
         assert abs(fit.theta.value[0] - CENTRE["at"]) < 0.5
 
 

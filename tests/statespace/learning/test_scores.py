@@ -11,7 +11,6 @@ import smcweights as smw
 from smcweights import _compat
 from smcweights.statespace.learning import ascent, scores
 
-from ..test_filtering import PLANE
 from .truths import (
     AR,
     AR_Y,
@@ -169,9 +168,6 @@ def test_score_of_a_finite_chain_agrees_with_the_forward_algorithm():
     # a state that the observations leave no doubt of has other particles to change to
     assert est.diagnostics["update_rate"].min() > 0.2
     assert "stuck-chains" not in [caution.code for caution in est.cautions]
-    for learn in (smw.maximum_likelihood, lambda *a: next(smw.online_maximum_likelihood(*a))):
-        with pytest.raises(ValueError, match=r"free: initial_probabilities\[0\] is one of"):
-            learn(model, y, None, 20)
 
 
 @pytest.mark.slow
@@ -226,9 +222,9 @@ def test_a_run_depends_on_its_seed_only():
 
 
 def test_score_reaches_a_precision():
-    est = smw.score(LINEAR, Y, THETA, 40, free=[0], precision=smw.Precision(absolute=2.5), seed=10)
+    est = smw.score(LINEAR, Y, THETA, 40, free=[0], precision=smw.Precision(absolute=0.5), seed=10)
     lower, upper = est.interval()
-    assert upper - lower <= 5.0
+    assert upper - lower <= 1.0 and est.diagnostics["kept"] > 50
     assert agrees(est, GRADIENT[:1])
     with pytest.warns(smw.PrecisionWarning, match="max_budget=30 sweeps"):
         smw.score(LINEAR, Y, THETA, 40, free=[0],
@@ -322,7 +318,7 @@ def test_a_row_of_which_a_part_is_missing_is_named():
     y = np.ones((8, 2))
     y[6, 1] = np.nan
     with pytest.raises(smw.ModelError, match=r"at time 6, of which a part is missing"):
-        smw.score(PLANE, y, None, 10, 10, seed=1)
+        smw.score(THREE, y, None, 10, 10, seed=1)
 
 
 def rounded(theta):

@@ -197,3 +197,39 @@ def sample_nutria(rng, x_prev, y, t, theta):
 def logpdf_nutria(x_prev, x, y, t, theta):
     mean, scale = given_the_observation(x_prev, y, theta)
     return -0.5 * np.log(2 * np.pi * scale**2) - 0.5 * ((x - mean) / scale) ** 2
+
+
+def hidden_chain():
+    """A hidden chain of three states, one of whose moves has probability zero, and a series."""
+    model = smw.models.finite_hmm(
+        [0.5, 0.3, 0.2], [[0.7, 0.3, 0.0], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]],
+        [0.0, 3.0, 6.0], [1.0, 1.0, 1.0],
+    )  # fmt: skip
+    rng = np.random.default_rng(1)
+    first, matrix, means, _ = model.exact.system(model.theta)
+    x, y = rng.choice(3, p=first), []
+    for t in range(60):
+        x = rng.choice(3, p=matrix[x]) if t else x
+        y.append(means[x] + rng.standard_normal())
+    return model, np.array(y)
+
+
+def hidden_likelihood(matrix, y):
+    """Forward algorithm of that chain, but for a constant."""
+    law, total = np.array([0.5, 0.3, 0.2]), 0.0
+    for t, y_t in enumerate(y):
+        law = (law @ matrix if t else law) * np.exp(-0.5 * (y_t - np.array([0.0, 3.0, 6.0])) ** 2)
+        total += np.log(law.sum())
+        law = law / law.sum()
+    return total
+
+
+def matrix_of(u):
+    """Its transition matrix by five log-odds."""
+    a, b, c, d, e = 1 / (1 + np.exp(-np.asarray(u)))
+    rows = [
+        [a, 1 - a, 0.0],
+        [b, (1 - b) * c, (1 - b) * (1 - c)],
+        [d, (1 - d) * e, (1 - d) * (1 - e)],
+    ]
+    return np.array(rows)
