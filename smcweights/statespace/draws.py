@@ -21,8 +21,6 @@ from .model import StateSpaceModel
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["labelled", "parameter_names", "posterior_means"]
-
 Array = NDArray[np.float64]
 Variables = Mapping[str, tuple[tuple[str, ...], Array]]
 PAIR = ("chain", "draw")

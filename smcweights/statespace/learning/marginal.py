@@ -128,15 +128,8 @@ def particle_marginal_metropolis_hastings(
     """
     chains = count("chains", chains)
     starts = starting_points(model, theta0, chains)
-    series = checked_series(
-        model,
-        y,
-        n_particles,
-        theta=starts[0],
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-        proposal=proposal,
-    )
+    told = (starts[0], resampling, ess_threshold, proposal)
+    series = checked_series(model, y, n_particles, *told)
     function("log_prior", log_prior)
     one_of("keep_states", keep_states, ("last", "path", None))
     parameter_names(series.model)

@@ -109,14 +109,7 @@ def online_maximum_likelihood(
     """
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
-    series = checked_series(
-        model,
-        [0.0],
-        n_particles,
-        theta=starts[0],
-        resampling=resampling,
-        ess_threshold=ess_threshold,
-    )
+    series = checked_series(model, [0.0], n_particles, starts[0], resampling, ess_threshold)
     chosen = free_parameters(series.model, free, searched=True)
     draws = count("n_backward", n_backward)
     backward_method(series.model, backward)

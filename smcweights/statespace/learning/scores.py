@@ -115,16 +115,8 @@ def scored_series(
     searched: bool = False,
 ) -> ScoredSeries:
     """Arguments of a score, checked, with what is compiled and compared once."""
-    series = checked_series(
-        model,
-        y,
-        n_particles,
-        theta=theta,
-        resampling=asked.resampling,
-        ess_threshold=asked.ess_threshold,
-        proposal=asked.proposal,
-        schemes=CONDITIONAL_SCHEMES,
-    )
+    told = (theta, asked.resampling, asked.ess_threshold, asked.proposal, CONDITIONAL_SCHEMES)
+    series = checked_series(model, y, n_particles, *told)
     backward_method(series.model, asked.backward)
     free = free_parameters(series.model, asked.free, searched=searched)
     n_paths = series.n if asked.n_paths is None else count("n_paths", asked.n_paths)
