@@ -76,7 +76,7 @@ def particle_marginal_metropolis_hastings(
     free : sequence of str or int, optional
         Which parameters are drawn, default all.
     scales : array_like, optional
-        First standard deviations of the walk, one per free parameter, where it is unconstrained;
+        First standard deviations of the walk, where it is unconstrained, one per number there;
         default 0.1, times the parameter's size for "identity".
     warm_up : int, optional
         Draws before those kept, default half of `n_draws` and at least 500; they go to a group of

@@ -69,23 +69,23 @@ def test_marginal_metropolis_hastings_agrees_with_a_grid():
 
 
 @pytest.mark.slow
-def test_posterior_means_cover_40_runs_sees_65_percent():
-    # at 95 %, at most 9 of 40 miss but for one time in 100,000; with the default warm-up
+@pytest.mark.parametrize("sampler", ["pmmh", "gibbs"])
+def test_posterior_means_cover_24_runs_see_60_percent(sampler):
+    # at 95 %, at most 7 of 24 miss but for one time in 100,000; with the default warm-up
     y, truth = on_a_grid()
     update = smw.random_walk_metropolis(MODEL, normal_prior, [0.2, 0.6, 0, 0, 0, 0])
-    missed = np.zeros((2, 2))
-    for seed in range(40):
-        both = (
-            smw.particle_marginal_metropolis_hastings(
+    missed = np.zeros(2)
+    for seed in range(24):
+        if sampler == "pmmh":
+            draws = smw.particle_marginal_metropolis_hastings(
                 MODEL, y, normal_prior, 50, 250, free=[0, 1], seed=seed
-            ),
-            smw.particle_gibbs(MODEL, y, 30, 250, parameters=update, chains=8, seed=seed),
-        )
-        for k, draws in enumerate(both):
-            est = smw.posterior_means(draws, lambda theta: [theta[0], np.log(theta[1])])
-            lower, upper = est.interval()
-            missed[k] += (truth < lower) | (truth > upper)
-    assert (missed <= 9).all(), missed
+            )
+        else:
+            draws = smw.particle_gibbs(MODEL, y, 30, 150, parameters=update, chains=8, seed=seed)
+        est = smw.posterior_means(draws, lambda theta: [theta[0], np.log(theta[1])])
+        lower, upper = est.interval()
+        missed += (truth < lower) | (truth > upper)
+    assert (missed <= 7).all(), missed
 
 
 def test_states_kept_have_their_law_with_three_particles():
