@@ -13,8 +13,10 @@ A `StateSpaceModel` is a handful of functions of one particle; `smcweights.model
 `particle_gibbs`            draws of whole paths, and of parameters
 `posterior_means`           means of such draws, with an error
 `backward_simulation`       paths from one stored filter
-`kalman_smoother`,          exact answers, where there are any
-`forward_backward`
+`kalman_filter`,            exact answers, where there are any: states given the past or all of y,
+`kalman_smoother`,          log p(y) and its gradient, forecasts; for finitely many states
+`kalman_score`,             `forward_backward`
+`kalman_forecast`
 `check_model`               do sampler, density and bound of a model agree?
 =========================== ====================================================================
 

@@ -46,10 +46,45 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], bool]] = {
 
 
 class Exact(NamedTuple):
-    """Which exact method knows a model, and its matrices at given parameters."""
+    """Which exact method knows a model, and its matrices at given parameters.
+
+    The parameters may be complex, with small imaginary parts, by which scores are found.
+    """
 
     kind: str
-    system: Callable[[Array], tuple[Array, ...]]
+    system: Callable[[Array], tuple[Any, ...]]
+
+
+class LinearSystem(NamedTuple):
+    """x_t = a x_{t-1} + c + N(0, q), y_t = h x_t + e + N(0, r), x_0 ~ m + diffuse delta + N(0, p).
+
+    All but the last three may have a time axis before the others; delta may be anything.
+    """
+
+    a: Any
+    q: Any
+    h: Any
+    r: Any
+    m: Any
+    p: Any
+    c: Any = None
+    e: Any = None
+    diffuse: Any = None
+
+    @property
+    def times(self) -> float:
+        """For how many times there are matrices."""
+        axes = zip(
+            (self.a, self.q, self.h, self.r, self.c, self.e), (3, 3, 3, 3, 2, 2), strict=True
+        )
+        return min((len(part) for part, n in axes if np.ndim(part) == n), default=math.inf)
+
+    def at(self, t: int) -> LinearSystem:
+        """What holds at one time."""
+        a, q, h, r = (part[t] if part.ndim == 3 else part for part in self[:4])
+        c = 0.0 if self.c is None else self.c[t] if self.c.ndim == 2 else self.c
+        e = np.zeros(len(h)) if self.e is None else self.e[t] if self.e.ndim == 2 else self.e
+        return self._replace(a=a, q=q, h=h, r=r, c=c, e=e)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import count, finite, number
 from .model import Exact, StateSpaceModel
+from .structural import general_gaussian
 
 _LOG_2_PI = math.log(2 * math.pi)
 
@@ -106,8 +107,12 @@ def linear_gaussian(
     observation_covariance: ArrayLike,
     initial_mean: ArrayLike | None = None,
     initial_covariance: ArrayLike | None = None,
+    *,
+    initial_diffuse: ArrayLike | None = None,
+    transition_offset: ArrayLike | None = None,
+    observation_offset: ArrayLike | None = None,
 ) -> StateSpaceModel:
-    """x_t = A x_{t-1} + N(0, Q), y_t = H x_t + N(0, R).
+    """x_t = A x_{t-1} + c + N(0, Q), y_t = H x_t + e + N(0, R).
 
     Parameters
     ----------
@@ -117,17 +122,25 @@ def linear_gaussian(
         the initial mean, such as "transition_matrix[0, 1]", and in place of every covariance the
         inverse of its Cholesky root, such as "transition_precision_root[1, 0]". Of a diagonal
         covariance these are one over the standard deviations, and the only entries kept.
+        Any of A, Q, H, R, c and e may have a time axis before the others, one row for each time
+        of y. Then, or with a singular covariance, an offset or a diffuse initial state, theta holds
+        everything in an order of its own, not to be learned.
     transition_covariance : float or array_like, shape (d, d)
-        Q, positive definite.
+        Q. Singular, particles can be filtered, but not smoothed; `smcweights.kalman_smoother` can.
     observation_matrix : float or array_like, shape (p, d)
         H.
     observation_covariance : float or array_like, shape (p, p)
-        R, positive definite. Single components of an observation may be missing (NaN) where R is
-        diagonal.
+        R. Singular, only exact methods run. Single components of an observation may be missing
+        (NaN) where R is diagonal.
     initial_mean : float or array_like, shape (d,), optional
         Mean of x_0, default 0.
     initial_covariance : float or array_like, shape (d, d), optional
-        Covariance of x_0, default the stationary one, P = A P A' + Q.
+        Covariance of x_0, default the stationary one, P = A P A' + Q, and 0 where all is diffuse.
+    initial_diffuse : array_like of bool, shape (d,), or of numbers, shape (d, k), optional
+        Which components of x_0, or which directions D of x_0 = D delta + N(mean, covariance), are
+        unknown altogether. Then only exact methods run.
+    transition_offset, observation_offset : array_like, shape (d,) and (p,), optional
+        c and e, default 0.
 
     Returns
     -------
@@ -136,8 +149,8 @@ def linear_gaussian(
     Raises
     ------
     TypeError, ValueError
-        Shapes don't fit, a covariance is not positive definite, or A has no stationary law and
-        the initial covariance is missing.
+        Shapes don't fit, a covariance is not positive semidefinite, or A has no stationary law
+        and the initial covariance is missing.
 
     Examples
     --------
@@ -150,6 +163,16 @@ def linear_gaussian(
         "observation_matrix": observation_matrix,
         "observation_covariance": observation_covariance,
     }
+    offsets = {"transition_offset": transition_offset, "observation_offset": observation_offset}
+    more = {name: value for name, value in offsets.items() if value is not None}
+    timed = any(np.ndim(value) > 2 for value in given.values())
+    if timed or more or initial_diffuse is not None or _singular(given, initial_covariance):
+        if initial_covariance is None and initial_diffuse is None and not (timed or more):
+            initial_covariance = _stationary(
+                *map(np.atleast_2d, (transition_matrix, transition_covariance))
+            )
+        law = (initial_mean, initial_covariance, initial_diffuse)
+        return general_gaussian({**given, **more}, *law)
     if all(np.ndim(value) == 0 for value in given.values()):
         transforms = ("identity", "log", "identity", "log", "identity", "log")
         a, q, h, r = _checked(given, transforms[:4])
@@ -172,6 +195,33 @@ def linear_gaussian(
             exact=Exact("linear_gaussian", _scalar_system),
         )
     return _matrix_gaussian(given, initial_mean, initial_covariance)
+
+
+def _singular(given: dict[str, ArrayLike], initial_covariance: ArrayLike | None) -> bool:
+    """Whether one of the covariances has no inverse; what is no covariance is told elsewhere."""
+    all_of_them = [given["transition_covariance"], given["observation_covariance"]]
+    all_of_them += [] if initial_covariance is None else [initial_covariance]
+    for value in all_of_them:
+        array = np.asarray(value)
+        if array.ndim == 2 and array.shape[0] == array.shape[1] and array.dtype.kind in "iuf":
+            w = np.linalg.eigvalsh(array) if np.isfinite(array).all() else np.ones(1)
+            if abs(w[0]) <= 1e-12 * w[-1] or not w.any():
+                return True
+    return False
+
+
+def _stationary(a: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """P = A P A' + Q."""
+    radius = np.abs(np.linalg.eigvals(a)).max()
+    if not radius < 1:
+        raise ValueError(
+            f"initial_covariance: missing, and transition_matrix (spectral radius {radius:.3g}) "
+            "has no stationary law; expected a covariance for x_0"
+        )
+    from scipy.linalg import solve_discrete_lyapunov
+
+    c = solve_discrete_lyapunov(a, q)
+    return (c + c.T) / 2
 
 
 def _matrix(name: str, value: ArrayLike, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -208,16 +258,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
     if mean.shape != (d,):
         raise ValueError(f"initial_mean: got shape {mean.shape}; expected ({d},)")
     if initial_covariance is None:
-        radius = np.abs(np.linalg.eigvals(a)).max()
-        if not radius < 1:
-            raise ValueError(
-                f"initial_covariance: missing, and transition_matrix (spectral radius "
-                f"{radius:.3g}) has no stationary law; expected a covariance for x_0"
-            )
-        from scipy.linalg import solve_discrete_lyapunov
-
-        c = solve_discrete_lyapunov(a, q)
-        c = (c + c.T) / 2
+        c = _stationary(a, q)
     else:
         c = _matrix("initial_covariance", initial_covariance, (d, d))
     roots = [
@@ -300,7 +341,7 @@ def _matrix_functions(
 
 
 def _covariance(entries, size, plain):
-    w = np.zeros((size, size))
+    w = np.zeros((size, size), entries.dtype)
     w[np.diag_indices(size) if plain else np.tril_indices(size)] = entries
     root = np.linalg.inv(w)
     return root @ root.T
