@@ -16,12 +16,14 @@ from ..errors import DegeneracyError
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
+from ..weights import pareto_k
 from .indices import SobolIndices, constant, parts_of
 from .laws import as_law
 from .marginals import default_names
 from .pairs import ORDERS, PickFreeze, output_names
-from .replicates import MOST_FITTED
+from .replicates import HEAVY, MOST_FITTED
 from .sparse_polynomials import Rows, fit_sparse, product_basis
+from .verdict import listed
 
 Array = np.ndarray
 
@@ -75,8 +77,9 @@ def sobol_from_sample(
     Warns
     -----
     PrecisionWarning
-        Total indices were asked for: they have no standard error; or inputs are dependent, or one
-        of several outputs does not vary.
+        Total indices were asked for: they have no standard error; or inputs are dependent, an
+        output has a heavy tail (Pareto k-hat of its square clearly over 0.5), or one of several
+        does not vary.
 
     References
     ----------
@@ -110,6 +113,7 @@ def sobol_from_sample(
     cautions = _dependence(rank, plan.inputs)
     if flat.any():
         cautions.append(constant(outputs, flat, n))
+    cautions += _tails(outcomes, outputs)
     undefined = np.full(d, np.nan)
     values: list[float] = []
     influence, noise = [np.empty((n, 0))], [np.empty(0)]
@@ -218,6 +222,30 @@ def _dependence(rank: Array, labels: Sequence[str]) -> list[Caution]:
         "only; of dependent ones each index counts what it has in common with others"
     )
     return [Caution("dependent-inputs", text)]
+
+
+def _tails(y: Array, outputs: Sequence[str]) -> list[Caution]:
+    """What to say of outputs (n, K) whose variance rests on few rows, or on none seen yet."""
+    # an output of few values has no tail
+    shapes = [
+        pareto_k(2 * np.log(np.maximum(np.abs(column), 1e-150)))
+        if len(np.unique(column)) > len(column) / 10
+        else -np.inf
+        for column in y.T
+    ]
+    # infinite: too few values to fit a tail to
+    found = np.array([k if np.isfinite(k) else -np.inf for k in shapes])
+    # a standard error of k-hat above, so that small samples of light outputs are not suspected
+    heavy = found > HEAVY + min(len(y) / 5, 3 * len(y) ** 0.5) ** -0.5
+    if not heavy.any():
+        return []
+    text = (
+        f"output {listed(outputs, heavy)}: the squared output has a heavy tail, Pareto k-hat "
+        f"{found.max():.2f}: rows that a sample of this size lacks may matter more than the "
+        "standard errors say, and the indices may be wrong by more; calls of the model where the "
+        "tail is (sobol_indices, widen=) would tell"
+    )
+    return [Caution("heavy-tails", text)]
 
 
 def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:

@@ -38,6 +38,7 @@ Array = np.ndarray
 REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
 FOLDS = 4  # of replicates, for the polynomial
 ROWS_PER_CALL = 8192
+HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised
 FARTHEST = 7.0  # standard deviations at which wide draws end: 1e-12 of a normal law lies beyond
 MOST_FITTED = 12_000  # rows behind a polynomial
 

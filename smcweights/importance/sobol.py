@@ -51,6 +51,7 @@ from .pairs import (
     varies,
 )
 from .replicates import (
+    HEAVY,
     REPLICATES,
     Replicates,
     SobolPoints,
@@ -72,8 +73,7 @@ MATTERS = 0.01  # and their least total index
 IDLE = 0.1  # share of the pairs to which the variance is due
 EXPLAINED = 0.9  # share of an output's variance from which polynomials need no rival,
 PROMISING = 0.15  # and the same where no interval could be promised without them
-HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised,
-HEAVY_KNOWN = 0.7  # and where polynomials explain this share of it
+HEAVY_KNOWN = 0.7  # Pareto k-hat instead of HEAVY, where polynomials explain this share
 KNOWN = 0.99
 LEAST_ROWS = 120  # pairs that importance sampling needs
 
