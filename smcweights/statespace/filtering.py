@@ -7,6 +7,7 @@ threshold; the variance of the log likelihood grows like T/N.
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, flag, one_of
 from ..cautions import Caution, tell
 from ..estimate import Estimate
+from ..execution import root_of
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from ..results import NOT_KEPT, Result, along
@@ -132,6 +134,7 @@ def particle_filter(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> FilterResult:
     """Filter observations, and estimate their likelihood.
 
@@ -163,6 +166,8 @@ def particle_filter(
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the repeats run.
     progress : bool, optional
+    checkpoint : path, optional
+        File that keeps finished repeats.
 
     Returns
     -------
@@ -200,10 +205,12 @@ def particle_filter(
     began = time.perf_counter()
     series = checked_series(model, y, n_particles, theta, resampling, ess_threshold, proposal)
     repeats, store = count("repeats", repeats), flag("store", store)
-    root = seed_sequence(seed)
+    root = root_of(seed, checkpoint)
     series.functions(backward=False)
+    arguments = series.arguments(repeats=repeats)
     job, jobs = partial(_filtered, series, store, describe(root)), [(r,) for r in range(repeats)]
-    runs = side_by_side(job, jobs, "particle_filter", "filters", root, executor, progress)
+    way = (executor, progress, checkpoint, {**arguments, "store": store, "y": series.rows})
+    runs = side_by_side(job, jobs, "particle_filter", "filters", root, *way)
     first = runs[0]
     if repeats == 1:
         error, freedom, diagnostics, more = _from_genealogy(
@@ -215,7 +222,6 @@ def particle_filter(
         freedom = float(repeats - 1)
     cautions = small_samples(first["ess"]) + more
     tell("particle_filter", cautions)
-    arguments = series.arguments(repeats=repeats)
     estimate = Estimate(
         value,
         error**2,

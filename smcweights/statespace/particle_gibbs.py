@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, function, one_of
 from ..errors import ModelError
+from ..execution import root_of
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
@@ -44,6 +46,7 @@ def particle_gibbs(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Draws of whole paths, and of parameters, given the observations.
 
@@ -67,6 +70,8 @@ def particle_gibbs(
     chains : int, default 4
     theta, initial_path, resampling, ess_threshold, seed, executor, progress
         As for `parisian_particle_gibbs`.
+    checkpoint : path, optional
+        File that keeps finished chains.
 
     Returns
     -------
@@ -107,10 +112,12 @@ def particle_gibbs(
         check_moves(series.model, series.rows, series.vector)
     series.functions()
     paths = initial_paths(series, initial_path, chains)
-    root = seed_sequence(seed)
+    root = root_of(seed, checkpoint)
     job = partial(_chain, series, backward, parameters, warm + kept, describe(root))
     jobs = [(c, None if paths is None else paths[c]) for c in range(chains)]
-    found = side_by_side(job, jobs, "particle_gibbs", "chains", root, executor, progress)
+    asked = series.arguments(backward=backward, parameters=parameters, warm_up=warm, n_sweeps=kept)
+    way = (executor, progress, checkpoint, {**asked, "y": series.rows})
+    found = side_by_side(job, jobs, "particle_gibbs", "chains", root, *way)
     draws = Draws(*(np.array(parts) for parts in zip(*found, strict=True)))
     x = series.shaped(draws.paths)
     content = {"x": ((*PAIR, "time", "component")[: x.ndim], x)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -126,12 +127,16 @@ def side_by_side(
     root: np.random.SeedSequence,
     executor: Executor | str | None,
     progress: bool | None,
+    checkpoint: str | os.PathLike[str] | None,
+    arguments: dict[str, Any],
 ) -> list[Result]:
     """What independent jobs leave, in their order."""
     with open_run(
         job,
         executor=executor,
         progress=progress,
+        checkpoint=checkpoint,
+        arguments=arguments,
         seed=root,
         total=len(jobs),
         unit=unit,

@@ -13,6 +13,7 @@ likelihood, relative to the mean likelihood, because the product of the two is u
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from ..arguments import count, one_of
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
+from ..execution import root_of
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from .checking import NEEDED, check_moves
@@ -105,6 +107,7 @@ def paris(
     seed: Any = None,
     executor: Any = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Smoothed expectations E[h(x_0 ... x_{T-1}) | y] of additive functionals.
 
@@ -121,7 +124,7 @@ def paris(
         (x) -> the same shape: the term of t = 0, default 0.
     n_backward : int, default 2
         Backward draws per particle; with 1 the variance grows much faster with T.
-    theta, resampling, ess_threshold, seed, executor, progress
+    theta, resampling, ess_threshold, seed, executor, progress, checkpoint
         As for `particle_filter`.
     backward : {"auto", "rejection", "exact", "mcmc"}
         How an ancestor is drawn: by rejection, and exactly after N tries (the same law at bounded
@@ -168,11 +171,13 @@ def paris(
     sums = Sums(functional, initial_functional, count("n_backward", n_backward), backward)
     repeats = count("repeats", repeats)
     added = sums.compiled(series)
-    labels, root = added.labels(names), seed_sequence(seed)
+    labels, root = added.labels(names), root_of(seed, checkpoint)
     job = partial(_smoothed, series, sums, describe(root))
     jobs = [(r,) for r in range(repeats)]
-    runs = side_by_side(job, jobs, "paris", "runs", root, executor, progress)
     arguments = series.arguments(**sums._asdict(), repeats=repeats)
+    asked = {**arguments, "y": series.rows}
+    way = (executor, progress, checkpoint, asked)
+    runs = side_by_side(job, jobs, "paris", "runs", root, *way)
     found = Runs(
         np.array([entry["sums"] for entry in runs]),
         np.array([entry["log_z"] for entry in runs]),

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 
 import smcweights as smw
 from smcweights.statespace import kernels
@@ -367,3 +368,19 @@ def test_systematic_resampling_takes_every_tooth_from_its_owner():
             teeth = (np.arange(n) + np.random.default_rng(seed).random()) / n
             owners = np.searchsorted(np.cumsum(weights) / weights.sum(), teeth, side="right")
             np.testing.assert_array_equal(out, owners)
+
+
+def repeated(**others):
+    found = smw.particle_filter(LINEAR, Y, 300, repeats=6, store=True, seed=1, **others)
+    return bits(found.log_likelihood) + found.particles.tobytes() + found.means.tobytes()
+
+
+@pytest.mark.slow
+def test_killed_repeats_go_on_to_the_same_bits(tmp_path):
+    killed_and_resumed(repeated, tmp_path)
+    with pytest.raises(ValueError, match="other arguments: model was"):
+        repeated(theta=0.9 * LINEAR.theta, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="other arguments: y was"):
+        smw.particle_filter(
+            LINEAR, Y[1:], 300, repeats=6, store=True, checkpoint=tmp_path / "run.npz"
+        )

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from killed import killed_and_resumed
 
 import smcweights as smw
 
@@ -53,3 +54,14 @@ def test_parameters_by_metropolis_agree_with_the_kalman_likelihood():
     assert abs(means.mean() - truth) < 5.5 * error
     assert error < 0.02
     assert (found["posterior"]["transition_covariance"].values == 1.0).all()
+
+
+def chained(**others):
+    update = smw.random_walk_metropolis(LINEAR, lambda theta: 0.0, 0.05 * (LINEAR.theta == 0.9))
+    found = smw.particle_gibbs(LINEAR, Y, 30, 20, parameters=update, seed=1, **others)
+    return found["posterior"]["x"].values.tobytes()
+
+
+@pytest.mark.slow
+def test_killed_chains_go_on_to_the_same_bits(tmp_path):
+    killed_and_resumed(chained, tmp_path)

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 
 import smcweights as smw
 from smcweights import _compat
@@ -345,3 +346,13 @@ def test_bad_arguments():
     )  # fmt: skip
     with pytest.raises(ValueError, match="rejection needs"):
         smw.paris(unbounded, Y, smw.functionals.sum_of_states, 10, backward="rejection")
+
+
+def repeated(**others):
+    h = smw.functionals.sum_of_states
+    return bits(smw.paris(LINEAR, Y[:20], h, 2_000, repeats=5, seed=1, **others))
+
+
+@pytest.mark.slow
+def test_killed_runs_go_on_to_the_same_bits(tmp_path):
+    killed_and_resumed(repeated, tmp_path)
