@@ -28,6 +28,8 @@ LEBEDEV = {
     3: 3, 7: 5, 13: 7, 19: 9, 25: 11, 43: 15, 55: 17, 73: 19, 85: 21, 97: 23, 151: 29, 175: 31,
     217: 35, 295: 41, 385: 47, 487: 53, 601: 59, 727: 65, 865: 71, 1015: 77, 1177: 83,
 }  # fmt: skip
+# largest dimension in which a rule of degree 5 is what is meant, where there are blocks enough
+DEGREE_FIVE = {"auto": 5, "rule": math.inf}
 LARGEST_ANGLES = 1023  # lines of one block in the plane
 FEWEST_SINGLE = 50  # directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75
 FEWEST_ANGLES = 18  # in the plane; five rules of three covered 0.92 at worst, single ones 0.88
@@ -136,6 +138,8 @@ def plan(
     --------
     >>> [plan("auto", 3, n).lines for n in (100, 1000)]
     [19, 97]
+    >>> plan("auto", 5, 200).kind, plan("auto", 6, 200).kind
+    ('degree 5', 'orthogonal')
     >>> plan("orthogonal", 50, 200, fewest=8).lines  # of orthonormal rows
     25
     """
@@ -161,7 +165,7 @@ def plan(
         share = max(budget // _blocks_of(budget, fewest), min(LEBEDEV))
         lines = max(rule for rule in LEBEDEV if rule <= share)
         return Directions("lebedev", 3, budget // lines, lines)
-    if directions == "rule" and d > 3 and budget >= fewest * d * d:
+    if directions in DEGREE_FIVE and d <= DEGREE_FIVE[directions] and budget >= fewest * d * d:
         return Directions("degree 5", d, budget // (d * d), d * d)
     if directions == "sobol":
         lines = 2 ** int(math.log2(max(budget // _blocks_of(budget, fewest), 1)))

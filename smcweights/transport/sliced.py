@@ -344,7 +344,7 @@ def sliced_wasserstein(
         "exact" (on the line, and in the plane for p = 2 and two unweighted clouds of the same
         size), or unit vectors of shape (L, d), or (blocks, lines, d) where the blocks are
         independent. "auto": exact up to 2,000 points in the plane, rules in two and three
-        dimensions, orthogonal blocks above.
+        dimensions (up to five where there are blocks enough), orthogonal blocks above.
     scale : None, "sd", "ranks" or array_like, shape (d,), default None
         What columns are divided by: their standard deviations in the pool of both clouds (constant
         columns are left out), or numbers. "ranks": values become their ranks in the pool, over its

@@ -54,8 +54,8 @@ def test_the_mean_of_the_tangent_control(kind, weighted):
 def test_the_default_control_follows_from_sizes():
     """Few points of many dimensions are cheap to decompose, or the distance is dear itself."""
     for d, points, total, weighted, pays in [
-        (10, 600, 40, False, True), (64, 400, 200, False, True), (784, 4_000, 100, False, False),
-        (300, 2_000, 100, False, False), (300, 40, 100, False, True),
+        (10, 600, 40, False, True), (64, 400, 200, False, False), (784, 4_000, 100, False, False),
+        (64, 2_000, 320, False, True), (300, 2_000, 100, False, False), (300, 20, 100, False, True),
         (784, 4_000, 9_000, False, True), (784, 4_000, 1_500, False, False),
         (784, 4_000, 1_500, True, True),
     ]:  # fmt: skip
