@@ -238,7 +238,7 @@ def profile(
     >>> y = model.simulate(20, seed=1)[1]
     >>> free = ["transition_covariance"]
     >>> fit = smw.maximum_likelihood(model, y, None, 50, 20, free=free, information=False, seed=1)
-    >>> profile(fit, y, free[0], [0.5, 1.0, 2.0], 50).get_ylabel()
+    >>> profile(fit, y, free[0], [0.5, 1.0, 2.0], 200).get_ylabel()
     'log likelihood'
     """
     from .statespace.curves import profile_likelihood
