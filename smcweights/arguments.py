@@ -22,10 +22,20 @@ Called = TypeVar("Called", bound=Callable)
 Chosen = TypeVar("Chosen")
 
 
+def shown(given: object) -> str:
+    """What was got, in at most a line."""
+    try:
+        text = repr(given)
+    except ValueError:  # a whole number of thousands of digits
+        return f"a {type(given).__name__} of many digits"
+    text = " ".join(text.split())
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def flag(name: str, given: object) -> bool:
     """True or False."""
     if not isinstance(given, bool | np.bool_):
-        raise TypeError(f"{name}: got {given!r}; expected True or False")
+        raise TypeError(f"{name}: got {shown(given)}; expected True or False")
     return bool(given)
 
 
@@ -36,7 +46,7 @@ def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
     """
     expected = f"expected a whole number from {least}"
     if isinstance(given, bool | np.bool_):
-        raise TypeError(f"{name}: got {given!r}; {expected}, not a bool")
+        raise TypeError(f"{name}: got {given}; {expected}, not a bool")
     if isinstance(given, float | np.floating):
         if not given.is_integer():
             raise ValueError(f"{name}: got {given!r}; {expected}")
@@ -44,24 +54,31 @@ def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
     try:
         whole = operator.index(given)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{name}: got {given!r}; {expected}") from None
+        raise TypeError(f"{name}: got {shown(given)}; {expected}") from None
     if whole < least:
-        raise ValueError(f"{name}: got {whole}; {expected}")
+        raise ValueError(f"{name}: got {shown(whole)}; {expected}")
     if whole > most:
-        raise ValueError(f"{name}: got {whole}; {expected} to {most:,}")
+        raise ValueError(f"{name}: got {shown(whole)}; {expected} to {most:,}")
     return whole
 
 
 def number(
-    name: str, given: object, low: float = -math.inf, high: float = math.inf, *, ends: bool = False
+    name: str,
+    given: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    ends: bool = False,
+    infinite: bool = False,
 ) -> float:
-    """A finite real number between two ends, which count where ``ends`` says so."""
+    """A finite real number between two ends, which count where ``ends`` says so; or `infinite`."""
     expected = _between(low, high, ends)
-    wrong = isinstance(given, bool | np.bool_) or np.ndim(given) != 0  # type: ignore[arg-type]
-    kind = np.asarray(given).dtype.kind
-    if wrong or kind not in "iuf":
-        raise TypeError(f"{name}: got {given!r}; {expected}")
+    kind = array(name, given)  # type: ignore[arg-type]
+    if isinstance(given, bool | np.bool_) or kind.ndim or kind.dtype.kind not in "iuf":
+        raise TypeError(f"{name}: got {shown(given)}; {expected}")
     value = float(given)  # type: ignore[arg-type]
+    if infinite and math.isinf(value):
+        return value
     if not (math.isfinite(value) and (low <= value <= high if ends else low < value < high)):
         raise ValueError(f"{name}: got {given!r}; {expected}")
     return value
@@ -85,7 +102,7 @@ def one_of(name: str, given: Chosen, allowed: Sequence[Chosen]) -> Chosen:
     """One of the allowed values."""
     if not any(given is one or (type(given) is type(one) and given == one) for one in allowed):
         listed = ", ".join(map(repr, allowed))
-        raise ValueError(f"{name}: got {given!r}; expected one of {listed}")
+        raise ValueError(f"{name}: got {shown(given)}; expected one of {listed}")
     return given
 
 
@@ -97,6 +114,22 @@ def function(name: str, given: Called, of: str = "") -> Called:
     return given
 
 
+def instance(name: str, given: Chosen, kind: type, of: str = "") -> Chosen:
+    """An object of a class of ours."""
+    if not isinstance(given, kind):
+        raise TypeError(
+            f"{name}: got {type(given).__name__}; expected {of or f'a {kind.__name__}'}"
+        )
+    return given
+
+
+def several(name: str, given: Iterable[Chosen], of: str) -> list[Chosen]:
+    """What can be gone through, as a list."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(f"{name}: got {shown(given)}; expected a list of {of}")
+    return list(given)
+
+
 def names(
     given: Iterable[str] | str | None, what: str = "names", longest: int = LONGEST_NAME
 ) -> tuple[str, ...] | None:
@@ -105,7 +138,7 @@ def names(
         return None
     listed = (given,) if isinstance(given, str) else given
     if not isinstance(listed, Iterable):
-        raise TypeError(f"{what}: got {listed!r}; expected strings")
+        raise TypeError(f"{what}: got {shown(listed)}; expected strings")
     listed = tuple(listed)
     for name in listed:
         if not isinstance(name, str):
@@ -144,7 +177,15 @@ def unmasked(name: str, given: ArrayLike) -> np.ndarray:
     """An array that hides nothing, not copied."""
     if np.ma.is_masked(given):
         raise TypeError(f"{name}: some entries are masked; expected an array without masks")
-    return np.asarray(given)
+    return array(name, given)
+
+
+def array(name: str, given: ArrayLike) -> np.ndarray:
+    """What NumPy makes an array of, masks dropped, not copied."""
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"{name}: got {shown(given)} ({error}); expected an array") from None
 
 
 def numbers(name: str, given: ArrayLike) -> np.ndarray:

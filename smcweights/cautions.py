@@ -32,6 +32,11 @@ class Caution:
     code: str
     text: str
 
+    def __post_init__(self) -> None:
+        for name in ("code", "text"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(f"{name}: got {type(getattr(self, name)).__name__}; expected str")
+
 
 def tell(method: str, cautions: Iterable[Caution], told: set[str] | None = None) -> None:
     """Raise a `PrecisionWarning` for each caution, at the caller's line outside the package.

@@ -152,7 +152,7 @@ class Estimate:
         v = parts.value(value)
         no_hit_trials = parts.trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0
-        plain = storage.plain(diagnostics or {}, "diagnostics")
+        plain = parts.mapping("diagnostics", diagnostics)
         checked = {
             "value": v,
             "factor": parts.factor(factor, v, no_hit),
@@ -164,8 +164,8 @@ class Estimate:
             "columns": parts.columns(columns, plain, v),
             "bounds": parts.bounds(bounds),
             "diagnostics": plain,
-            "cost": storage.plain(cost or {}, "cost"),
-            "provenance": storage.plain(provenance or {}, "provenance"),
+            "cost": parts.mapping("cost", cost),
+            "provenance": parts.mapping("provenance", provenance),
             "references": parts.references(references, method),
             "_covariance": parts.covariance(covariance, v, no_hit),
             "_sample": parts.sample(sample),

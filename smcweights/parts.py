@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import LONGEST_NAME, finite, names_of, real
+from .arguments import LONGEST_NAME, finite, names_of, real, several, shown
 from .cautions import Caution
 from .references import references_of
+from .storage import plain
 
 if TYPE_CHECKING:
     import xarray
@@ -137,10 +138,12 @@ def factor(given: ArrayLike | None, value: Array, no_hit: Mask | None) -> Array 
 
 def cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Caution, ...]:
     """Cautions, whose texts join the diagnostics."""
-    told = tuple(given)
+    told = tuple(several("cautions", given, "cautions"))
     for caution in told:
-        if not (isinstance(caution, Caution) and isinstance(caution.text, str)):
-            raise TypeError(f"cautions: got {caution!r} among them; expected Caution(code, text)")
+        if not isinstance(caution, Caution):
+            raise TypeError(
+                f"cautions: got {shown(caution)} among them; expected Caution(code, text)"
+            )
     texts = [caution.text for caution in told]
     # copied with the diagnostics of another estimate they may be there already
     strange = set(diagnostics.pop("warnings", ())) - set(texts)
@@ -156,36 +159,45 @@ def cautions(given: Iterable[Caution], diagnostics: dict[str, Any]) -> tuple[Cau
 
 def columns(given: Sequence[str], diagnostics: dict[str, Any], value: Array) -> tuple[str, ...]:
     """Names of diagnostics with one entry per component."""
-    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"columns: got {given!r}; expected names of diagnostics")
-    for name in given:
+    listed = several("columns", given, "names of diagnostics")
+    if not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"columns: got {shown(given)}; expected names of diagnostics")
+    for name in listed:
         if name not in diagnostics:
-            raise ValueError(f"columns: names {name!r}, which is no diagnostic")
+            raise ValueError(f"columns: got {name!r}; expected names of diagnostics")
         shape = np.shape(diagnostics[name])
         if shape != (value.size,) and (value.ndim or shape != ()):
             raise ValueError(
                 f"diagnostics[{name!r}]: got shape {shape}; expected ({value.size},) of a column"
             )
-    return tuple(given)
+    return tuple(listed)
 
 
 def bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
     """Two numbers in order, or None."""
     if given is None:
         return None
-    if not (np.shape(given) == (2,) and given[0] <= given[1]):
-        raise TypeError(f"bounds: got {given!r}; expected (lower, upper)")
-    return float(given[0]), float(given[1])
+    ends = real("bounds", given)
+    if not (ends.shape == (2,) and ends[0] <= ends[1]):
+        raise TypeError(f"bounds: got {shown(given)}; expected (lower, upper)")
+    return float(ends[0]), float(ends[1])
 
 
 def references(given: Iterable[str] | None, method: str) -> tuple[str, ...]:
     """What to cite; by default the sources of the method."""
     if given is None:
         return references_of(method)
-    listed = (given,) if isinstance(given, str) else tuple(given)
+    listed = [given] if isinstance(given, str) else several("references", given, "strings")
     if not all(isinstance(one, str) for one in listed):
-        raise TypeError(f"references: got {given!r}; expected strings")
-    return listed
+        raise TypeError(f"references: got {shown(given)}; expected strings")
+    return tuple(listed)
+
+
+def mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of a dict in plain types."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"{name}: got {type(given).__name__}; expected a dict")
+    return plain(given or {}, name)
 
 
 def sample(given: Any) -> xarray.Dataset | dict[str, tuple] | None:

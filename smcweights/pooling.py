@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import several
 from .cautions import Caution, tell
 from .estimate import Estimate
 
@@ -69,7 +70,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     """
     if isinstance(estimates, Estimate):
         raise TypeError("estimates: got one Estimate; expected a list of independent runs")
-    runs = list(estimates)
+    runs = several("estimates", estimates, "independent runs")
     _check_runs(runs)
     first, names = runs[0], runs[0].names
     evaluations = np.array([run.cost["evaluations"] for run in runs], dtype=np.float64)

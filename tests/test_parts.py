@@ -47,7 +47,7 @@ from smcweights.estimate import Estimate
         ({"diagnostics": {3: 1}}, TypeError, "key 3; expected str"),
         ({"cautions": ["one"]}, TypeError, "cautions: got 'one' among them"),
         ({"diagnostics": {"warnings": ["one"]}}, TypeError, "got 'one'; expected it as one of"),
-        ({"columns": ["k"]}, ValueError, "names 'k', which is no diagnostic"),
+        ({"columns": ["k"]}, ValueError, "columns: got 'k'; expected names of diagnostics"),
         ({"columns": ["k"], "diagnostics": {"k": [1, 2]}}, ValueError, r"expected \(3,\)"),
         ({"columns": "k", "diagnostics": {"k": [1, 2, 3]}}, TypeError, "columns: got 'k'"),
         ({"bounds": (1.0, 0.85)}, TypeError, "bounds: got"),

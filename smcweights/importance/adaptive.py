@@ -181,7 +181,7 @@ def _objective(objective: str | ArrayLike) -> str | np.ndarray:
                 "array of non-negative weights, one per expectation"
             )
         return objective
-    weights = np.asarray(objective, dtype=np.float64)
+    weights = arguments.real("objective", objective)
     if (
         weights.ndim != 1
         or not np.isfinite(weights).all()

@@ -117,7 +117,7 @@ def prepare_controls(
     expected = "True, False, 'polynomial', a callable surrogate, or a list of these"
     items = list(asked) if isinstance(asked, list | tuple) else [asked]
     if not items:
-        raise ValueError("control_variates: got an empty list; for none of them pass False")
+        raise ValueError("control_variates: got an empty list; expected False for none of them")
     components, known = False, list[_Known]()
     for item in items:
         if isinstance(item, bool | np.bool_):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import real
 from ..provenance import digest
 from .marginals import (
     ACCEPTED,
@@ -83,11 +84,11 @@ class GaussianCopula:
     def __post_init__(self) -> None:
         if not isinstance(self.marginals, (Mapping, Sequence)) or isinstance(self.marginals, str):
             raise TypeError(
-                "GaussianCopula: marginals is a list, tuple or dict of univariate distributions, "
-                f"got {type(self.marginals).__name__}"
+                f"GaussianCopula: marginals: got {type(self.marginals).__name__}; expected a list, "
+                "tuple or dict of univariate distributions"
             )
         d = len(self.marginals)
-        correlation = np.array(self.correlation, dtype=float)
+        correlation = real("correlation", self.correlation)
         if correlation.shape != (d, d):
             raise ValueError(
                 f"GaussianCopula: correlation has shape {correlation.shape}, expected {(d, d)} "

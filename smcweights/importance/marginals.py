@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Size = int | tuple[int, ...] | None
 Seed = int | np.random.Generator | None
 
-ACCEPTED = """a law is one of
+ACCEPTED = """expected a law, which is one of
   a list, tuple or dict of frozen univariate scipy.stats distributions (independent inputs),
   among them discrete ones and numbers, for inputs that are constant,
   one frozen univariate or multivariate scipy.stats distribution,
@@ -89,7 +89,8 @@ class Truncated:
             self, "distribution", univariate(self.distribution, "Truncated: distribution")
         )
         for name in ("lower", "upper"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            end = arguments.number(f"Truncated: {name}", getattr(self, name), infinite=True)
+            object.__setattr__(self, name, end)
         if not self.lower < self.upper:
             raise ValueError(
                 f"Truncated: lower {self.lower} is not below upper {self.upper}, "
@@ -97,7 +98,8 @@ class Truncated:
             )
         if not self._mass > 0:
             raise ValueError(
-                f"Truncated: the distribution has no probability in [{self.lower}, {self.upper}]"
+                f"Truncated: the distribution has no probability in [{self.lower}, {self.upper}]; "
+                "expected lower and upper within its support"
             )
 
     @functools.cached_property
@@ -237,12 +239,9 @@ class Perturbed:
         object.__setattr__(
             self, "distribution", univariate(self.distribution, "Perturbed: distribution")
         )
-        for name in ("shift", "scale"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if not (np.isfinite(self.shift) and 0 < self.scale < np.inf):
-            raise ValueError(
-                f"Perturbed: got shift {self.shift}, scale {self.scale}; expected finite numbers "
-                "and a positive scale"
+        for name, low in (("shift", -np.inf), ("scale", 0.0)):
+            object.__setattr__(
+                self, name, arguments.number(f"Perturbed: {name}", getattr(self, name), low)
             )
 
     def support(self) -> tuple[float, float]:

@@ -559,7 +559,7 @@ class _Rows:
 
 def decided(method: str, constraint: Answers, limited: bool = False) -> str:
     """The method that is meant: all answers of an array are known at no cost."""
-    if method != "auto":
+    if not isinstance(method, str) or method != "auto":
         return method
     return "rao-blackwell" if callable(constraint) or limited else "exact"
 

@@ -503,7 +503,8 @@ def _chances(setup: Setup, law: np.ndarray | MarkovChain | None) -> Guess | None
 
 def _speaks(name: str, given: Language) -> Language:
     if not hasattr(given, "logits"):
-        raise TypeError(f"{name}: {type(given).__name__} has no method logits(prefixes)")
+        kind = type(given).__name__
+        raise TypeError(f"{name}: got {kind}; expected an object with a method logits(prefixes)")
     return given
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, instance
 from ..errors import ModelError
 from ..identity import identity
 from ..randomness import generator, seed_sequence
@@ -76,11 +76,12 @@ def check_model(
     >>> from smcweights import models
     >>> check_model(models.linear_gaussian(0.9, 1.0, 1.0, 1.0), [0.1, -0.2], seed=1)
     """
+    instance("model", model, StateSpaceModel)
     rows, vector = observations(y), np.ndim(y) == 2
-    check_functions(model, rows, vector)
-    tell_of_misses(model, rows, vector)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)
+    check_functions(model, rows, vector)
+    tell_of_misses(model, rows, vector)
     few, theta = min(n_draws, FEW_DRAWS), model.theta.copy()
     samplers = _Samplers(model, rows, vector, rng)
     if model.initial_logpdf is not None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, instance
 from ..errors import DegeneracyError
 from ..weights import log_sum_exp
 from .model import LinearSystem, StateSpaceModel, observations
@@ -110,8 +110,7 @@ class FiniteSmoothing(NamedTuple):
 def _system(
     model: StateSpaceModel, kind: str, what: str, theta: Numbers | None = None
 ) -> tuple[Any, ...]:
-    if not isinstance(model, StateSpaceModel):
-        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
+    instance("model", model, StateSpaceModel)
     if model.exact is None or model.exact.kind != kind:
         raise ValueError(f"model: expected one made by {what}; its laws are known exactly")
     return model.exact.system(model.theta if theta is None else theta)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, real, storable
+from ..arguments import array, count, real, storable
 from ..provenance import described, digest
 from ..randomness import generator, seed_sequence
 
@@ -346,7 +346,7 @@ def observations(y: ArrayLike) -> Array:
 
     What is masked in a masked array was not seen.
     """
-    given: Any = y if np.ma.isMaskedArray(y) else np.asarray(y)
+    given: Any = y if np.ma.isMaskedArray(y) else array("y", y)
     if given.dtype.kind not in "iuf":
         raise TypeError(f"y: got dtype {given.dtype}; expected real numbers, NaN where missing")
     if given.ndim not in (1, 2) or given.size == 0:

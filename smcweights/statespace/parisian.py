@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, several
 from ..cautions import tell
 from ..estimate import Estimate
 from ..execution import open_run
@@ -268,6 +268,7 @@ def recommend_particles(
     [20, 50]
     """
     budget, root = count("budget", budget), describe(seed_sequence(seed))
+    chains, candidates = count("chains", chains), several("candidates", candidates, "numbers")
     series = checked_series(model, y, 2)
     sums = Sums(functional, initial_functional, 2, "auto")
     found: dict[int, float] = {}

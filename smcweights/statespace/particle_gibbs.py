@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, function, one_of
+from ..arguments import count, function, instance, one_of, real
 from ..errors import ModelError
 from ..execution import root_of
 from ..randomness import Seed, describe, generator, seed_sequence
@@ -225,7 +225,9 @@ class random_walk_metropolis:
         scales: ArrayLike,
         n_steps: int = 10,
     ) -> None:
-        steps = np.array(scales, dtype=np.float64)
+        instance("model", model, StateSpaceModel)
+        function("log_prior", log_prior, "of theta")
+        steps = real("scales", scales)
         if steps.shape != model.theta.shape or not (steps >= 0).all():
             raise ValueError(
                 f"scales: got shape {steps.shape}; expected {model.theta.shape}, none negative"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, number, one_of
+from ..arguments import count, instance, number, one_of
 from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
@@ -99,8 +99,7 @@ def checked_series(
     ModelError
         A function of the model raises, or does not belong to these observations.
     """
-    if not isinstance(model, StateSpaceModel):
-        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
+    instance("model", model, StateSpaceModel)
     model = model if theta is None else model.with_theta(theta)
     ess_threshold = number("ess_threshold", ess_threshold, 0, 1, ends=True)
     if proposal is not None and not isinstance(proposal, Proposal):

@@ -272,12 +272,13 @@ def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     try:
         found = np.asarray(given)
         if found.dtype not in (np.float32, np.float64):
-            if found.dtype.kind in "cUST":
-                raise TypeError("they are complex" if found.dtype.kind == "c" else "they are text")
+            if found.dtype.kind not in "biufO":
+                kinds = {"c": "complex", "m": "durations", "M": "dates"}
+                raise TypeError(f"they are {kinds.get(found.dtype.kind, 'text')}")
             found = np.asarray(found, dtype=np.float64)
         if np.ma.is_masked(given):
             raise TypeError("some are masked; leave them out")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: expected an array of numbers, shape {shape} ({error})") from None
     return found
 
@@ -343,8 +344,8 @@ def clouds_of(
     for cloud, (_, _, name) in zip(found, given, strict=True):
         if cloud.points.shape[1] != dimension:
             raise ValueError(
-                f"{name}: has points in {cloud.points.shape[1]} dimensions, {given[0][2]} in "
-                f"{dimension}"
+                f"{name}: has points in {cloud.points.shape[1]} dimensions; expected {dimension} "
+                f"as in {given[0][2]}"
             )
     units = scaled_by(scale, found, like)
     found = [measured(cloud, units) for cloud in found]

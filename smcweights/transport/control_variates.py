@@ -130,17 +130,21 @@ def harmonics(dimension: int, degree: int) -> Control:
 
 def build(request: Request, pair: Pair, p: float) -> list[Control]:
     """Controls as on this module's page, in the order in which they are kept if blocks are few."""
+    found = [_one(entry, pair, p) for entry in asked_for(request)]
+    return sorted(found, key=lambda control: PREFERENCE.index(control.name))
+
+
+def asked_for(request: Request) -> list[object]:
+    """What is asked for, entry by entry; none where that is False."""
     if request is False or request is None:
         return []
-    if isinstance(request, str | tuple):
-        request = [request]
-    if not isinstance(request, Sequence):
+    listed = [request] if isinstance(request, str | tuple) else request
+    if not isinstance(listed, list):
         raise TypeError(
             f"control_variates: got {type(request).__name__}; expected 'auto', False, a name of "
             f"{NAMES}, ('harmonics', degree), (function, mean), or a list of these"
         )
-    found = [_one(entry, pair, p) for entry in request]
-    return sorted(found, key=lambda control: PREFERENCE.index(control.name))
+    return listed
 
 
 def _one(entry: object, pair: Pair, p: float) -> Control:

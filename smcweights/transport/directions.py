@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, real
 from ..cautions import Caution
 from .sphere import projection_skewness
 
@@ -300,10 +300,7 @@ def _pilot(directions: str, d: int) -> Directions:
 
 
 def _given(directions: ArrayLike, dimension: int) -> Directions:
-    try:
-        theta = np.array(directions, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"directions: expected a name or an array of numbers ({error})") from None
+    theta = real("directions", directions)
     if theta.ndim not in (2, 3) or theta.size == 0 or theta.shape[-1] != dimension:
         raise ValueError(
             f"directions: got shape {theta.shape}; expected (L, {dimension}), or "

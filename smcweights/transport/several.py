@@ -32,7 +32,7 @@ from .clouds import (
     moved,
     scaled_by,
 )
-from .control_variates import Request
+from .control_variates import Request, asked_for
 from .costs import chunk_rows, row_costs, sorted_rows
 from .directions import Directions, draw, plan
 from .sliced import (
@@ -313,6 +313,7 @@ class SlicedReference:
         seed: Seed = None,
         executor: Executor | str | None = None,
     ) -> None:
+        asked_for(control_variates)
         self.p, self.control_variates = number("p", p, 1, ends=True), control_variates
         self._columns = columns_of(y, "the reference")
         given = as_cloud(y, weights, "y", self.p)

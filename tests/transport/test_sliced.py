@@ -370,7 +370,7 @@ def test_the_same_bits_everywhere(executor):
         ({"x": [[1.0, np.nan]]}, ValueError, "x: point 0 has nan as coordinate 1"),
         ({"x": np.zeros((2, 2, 2))}, ValueError, r"x: got shape \(2, 2, 2\)"),
         ({"x": "points"}, TypeError, "x: expected an array of numbers"),
-        ({"y": np.zeros((5, 3))}, ValueError, "y: has points in 3 dimensions, x in 2"),
+        ({"y": np.zeros((5, 3))}, ValueError, "y: has points in 3 dimensions; expected 2 as in x"),
         ({"x": np.ma.masked_less(np.ones((4, 2)), 2)}, TypeError, "x: .*some are masked"),
         ({"weights_y": "equal"}, TypeError, r"weights_y: .*shape \(30,\)"),
         ({"p": 0.5}, ValueError, "p: got 0.5"),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...arguments import count, function, one_of
+from ...arguments import count, function, one_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...execution import open_run
@@ -201,7 +201,7 @@ def _scales(scales: ArrayLike | None, u: Array, free: Free) -> Array:
     """First standard deviations of the walk."""
     if scales is None:
         return first_steps(u, free)
-    given = np.array(scales, dtype=np.float64)
+    given = real("scales", scales)
     if given.shape != u.shape or not ((given > 0) & np.isfinite(given)).all():
         raise ValueError(
             f"scales: got {scales!r}; expected {len(u)} positive numbers, one per free parameter"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...arguments import count
+from ...arguments import count, instance, real, several
 from ..model import StateSpaceModel
 
 Array = NDArray[np.float64]
@@ -164,7 +164,8 @@ def free_parameters(
         raise ValueError("model: it has no parameters; expected theta")
     names = list(model.theta_names or [f"theta[{k}]" for k in range(size)])
     places: list[int] = []
-    for entry in range(size) if free is None else [free] if isinstance(free, str) else free:
+    asked = [free] if isinstance(free, str) else free
+    for entry in range(size) if asked is None else several("free", asked, "names or numbers"):
         if not isinstance(entry, str):
             places.append(count("free", entry, 0))
             continue
@@ -213,9 +214,8 @@ def _whole_rows(
 
 def starting_points(model: StateSpaceModel, theta0: ArrayLike | None, chains: int) -> Array:
     """Where every chain starts, shape (chains, k)."""
-    if not isinstance(model, StateSpaceModel):
-        raise TypeError(f"model: got {type(model).__name__}; expected a StateSpaceModel")
-    given = np.array(model.theta if theta0 is None else theta0, dtype=np.float64)
+    instance("model", model, StateSpaceModel)
+    given = real("theta0", model.theta if theta0 is None else theta0)
     size = model.theta.size
     if given.shape not in ((size,), (chains, size)) or not np.isfinite(given).all():
         raise ValueError(

@@ -1,0 +1,251 @@
+"""Every public function with arguments that are right, what each of them is, and what is wrong.
+
+What is right needs no work: a model's functions raise `Reached` at their first call, so that a
+value that was let in costs no more than one that is refused.
+"""
+
+import datetime
+import decimal
+import fractions
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+import smcweights as smw
+
+
+class Reached(BaseException):
+    """All arguments were let in."""
+
+
+def never(*_, **__):
+    raise Reached
+
+
+def masked(shape):
+    """An array one of whose entries is hidden."""
+    array = np.ma.masked_array(np.ones(shape))
+    array[(0,) * array.ndim] = np.ma.masked
+    return array
+
+
+BAD = {
+    "none": lambda: None,
+    "true": lambda: True,
+    "false": lambda: False,
+    "text": lambda: "no such thing",
+    "digits": lambda: "20",
+    "empty text": lambda: "",
+    "bytes": lambda: b"20",
+    "nan": lambda: np.nan,
+    "inf": lambda: np.inf,
+    "minus inf": lambda: -np.inf,
+    "complex": lambda: 20 + 1j,
+    "minus one": lambda: -1,
+    "zero": lambda: 0,
+    "half": lambda: 0.5,
+    "big": lambda: 10**12,
+    "giant": lambda: 10**400,
+    "decimal": lambda: decimal.Decimal("20.5"),
+    "fraction": lambda: fractions.Fraction(41, 2),
+    "date": lambda: datetime.datetime(2020, 1, 1),
+    "empty list": lambda: [],
+    "list of nan": lambda: [np.nan, 1.0],
+    "list of inf": lambda: [1.0, np.inf],
+    "list of text": lambda: ["1", "2"],
+    "list of none": lambda: [None, None],
+    "list of giants": lambda: [10**400, 1],
+    "ragged": lambda: [[1.0], [1.0, 2.0]],
+    "masked": lambda: masked(4),
+    "masked table": lambda: masked((4, 2)),
+    "objects": lambda: np.array([object(), object()]),
+    "complex array": lambda: np.full(4, 1 + 1j),
+    "complex table": lambda: np.full((4, 2), 1 + 1j),
+    "bools": lambda: np.array([True, False, True, True]),
+    "texts": lambda: np.array(["a", "b"]),
+    "dates": lambda: np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"),
+    "cube": lambda: np.zeros((2, 2, 2)),
+    "no rows": lambda: np.zeros((0, 2)),
+    "dict": dict,
+    "dict of text": lambda: {"a": "b"},
+    "set": lambda: {1, 2},
+    "generator": lambda: (number for number in (1.0, 2.0)),
+    "lambda": lambda: lambda: 0.0,
+    "type": lambda: int,
+    "object": object,
+    "slice": lambda: slice(3),
+    "ellipsis": lambda: ...,
+    "frame": lambda: pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}),
+    "folder": lambda: Path(tempfile.gettempdir()),
+}
+SCALARS = "minus one;zero;half;big"
+LISTS = "empty list;list of text;dict;dict of text;set;texts;generator"
+# what of these an argument may take, by what it is; all else has to be refused
+MAY = {
+    "count": "",
+    "whole": "zero",
+    "number": SCALARS,
+    "end": f"{SCALARS};inf;minus inf",
+    "share": "zero;half",
+    "p": "big;half",
+    "flag": "true;false",
+    "array": f"{SCALARS};empty list;cube;no rows",
+    "gaps": f"{SCALARS};empty list;cube;no rows;list of nan;masked;masked table;nan",
+    "logs": f"{SCALARS};empty list;cube;no rows;minus inf;inf;list of inf",
+    "answers": "lambda;type;bools;set;dict;dict of text;empty list",
+    "choice": "",
+    "function": "lambda;type",
+    "text": "text;digits;empty text",
+    "names": f"text;digits;empty text;{LISTS};frame;no rows",
+    "listed": f"{LISTS};frame;no rows;text;digits;empty text;minus one;zero",
+    "seed": "none;zero;big;giant",
+    "executor": "",
+    "progress": "true;false",
+    "path": "text;digits",
+    "thing": "",
+    "mapping": "dict;dict of text",
+    "after": "",
+    "bounds": "list of inf",
+    "cautions": "empty list;dict;no rows;generator",
+    "any": ";".join(BAD),
+}
+# what arguments are, wherever they have these names
+KIND = {
+    "choice": "components method scheme system resampling backward objective order trace burn_in",
+    "count": "budget n n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
+    "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps",
+    "whole": "slot frozen end warm_up first last event initial",
+    "number": "step_size scale step shift absolute relative least_effective threshold",
+    "end": "lower upper",
+    "after": "after_first",
+    "bounds": "bounds",
+    "share": "ess_threshold defensive level decay",
+    "p": "p",
+    "flag": "vectorized pooled self_normalized batch root store information search "
+    "keep_directions",
+    "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
+    "theta theta0 initial_path start x x0 groups_x groups_y grid times truth trials correlation degrees_of_freedom weights",
+    "gaps": "y series",
+    "logs": "logits log_w log_z",
+    "names": "names inputs theta_names references",
+    "listed": "free candidates transforms columns trace_at budgets",
+    "cautions": "cautions",
+    "function": "sample_ logpdf integrand limit_state functional initial_functional callback target f log_prior "
+    "potential twist allows complete",
+    "answers": "constraint",
+    "seed": "seed",
+    "executor": "executor",
+    "progress": "progress",
+    "path": "checkpoint path",
+    "any": "sample",
+    "thing": "law laws stream proposal precision model control_variates directions family optimiser "
+    "densities parameters estimate estimates filter_result distribution language marginals fit ax "
+    "groups clouds",
+    "mapping": "diagnostics cost provenance",
+    "text": "code pattern text",
+}
+KIND = {name: kind for kind, listed in KIND.items() for name in listed.split()}
+# where an argument of that name is something else
+ELSEWHERE = {
+    ("constrained_sequences", "weights"): "flag",
+    ("VariationalFamily", "sample"): "function",
+    ("sliced_wasserstein", "scale"): "units",
+}
+
+LAW = [stats.norm(), stats.norm()]
+SQUARE = np.arange(8.0).reshape(4, 2)
+ONES = np.ones(4)
+Y = np.array([0.1, 0.5, -0.2])
+STATES = smw.functionals.sum_of_states
+EST = smw.Estimate([1.0, 2.0], np.eye(2), cost={"evaluations": 10})
+SAMPLED = smw.importance_sampling(lambda x: x[:, 0], LAW, LAW, 500, seed=1)
+
+
+MODEL = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+COIN = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]])
+CHAIN = smw.models.finite_hmm([0.5, 0.5], np.full((2, 2), 0.5), [0, 1], [1, 1])
+
+
+# A filter's result by hand, of 3 times and 2 particles.
+PAIRS = np.array([[0.0, 1.0]] * 3)
+STORED = smw.FilterResult(
+        smw.Estimate(0.0, 1.0), Y, Y**2, Y**2 + 1, Y, PAIRS, PAIRS * 0 - np.log(2),
+        np.zeros((3, 2), np.int32), MODEL, Y, np.random.SeedSequence(1),
+    )  # fmt: skip
+
+
+SERIES = {"model": MODEL, "y": Y, "n_particles": 10}
+MEAN = {"law": LAW, "seed": 1}
+CLOUDS = {"x": SQUARE, "y": SQUARE + 1, "seed": 1}
+# the functions, and arguments that are right; those left out have their defaults
+DOORS = {
+    "adaptive_importance_sampling": MEAN | {"integrand": never, "budget": 2_000},
+    "backward_simulation": {"filter_result": STORED, "n_paths": 3, "seed": 1},
+    "check_model": {"model": MODEL, "y": Y, "seed": 1},
+    "combine": {"estimates": [EST]},
+    "conditional_resample": {"weights": ONES, "slot": 0, "frozen": 0, "seed": 1},
+    "constrained_sequences": {
+        "language": COIN, "constraint": never, "n_particles": 20, "max_length": 4, "seed": 1,
+    },
+    "constraint_probability": {"logits": ONES, "constraint": never, "budget": 50, "seed": 1},
+    "failure_probability": MEAN | {"limit_state": never, "budget": 2_000},
+    "forward_backward": {
+        "model": CHAIN,
+        "y": Y,
+    },
+    "gaussian_family": {"dimension": 2},
+    "importance_sampling": MEAN | {"integrand": never, "proposal": LAW, "budget": 500},
+    "kalman_smoother": {"model": MODEL, "y": Y},
+    "markov_score_climbing": {
+        "target": never, "start": [0.5, 0.0], "n_particles": 10, "budget": 40, "seed": 1,
+    },
+    "maximum_likelihood": SERIES | {"theta0": None, "budget": 20, "seed": 1},
+    "observed_information": SERIES | {"theta": None, "budget": 20, "seed": 1},
+    "online_maximum_likelihood": {
+        "model": MODEL, "stream": list(Y), "theta0": None, "n_particles": 10,
+    },
+    "paris": SERIES | {"functional": STATES, "seed": 1},
+    "parisian_particle_gibbs": SERIES | {"functional": STATES, "budget": 20, "seed": 1},
+    "particle_filter": SERIES | {"seed": 1},
+    "particle_gibbs": SERIES | {"n_sweeps": 20, "seed": 1},
+    "particle_marginal_metropolis_hastings": SERIES | {
+        "log_prior": never, "n_draws": 20, "seed": 1,
+    },
+    "perturbation_study": {"estimate": SAMPLED, "law": LAW, "shifts": [0.1]},
+    "recommend_particles": {
+        "model": MODEL, "y": Y, "functional": STATES, "budget": 4_000, "seed": 1,
+    },
+    "resample": {"weights": ONES, "seed": 1},
+    "reweight": {"estimate": SAMPLED, "laws": LAW},
+    "score": SERIES | {"theta": None, "budget": 20, "seed": 1},
+    "sliced_gradient": CLOUDS | {"budget": 10},
+    "sliced_gradient_flow": {"x0": SQUARE, "y": SQUARE + 1, "steps": 2, "budget": 10, "seed": 1},
+    "sliced_test": CLOUDS | {"budget": 10, "permutations": 19},
+    "sliced_wasserstein": CLOUDS | {"budget": 10},
+    "sliced_wasserstein_gaussian": {
+        "mean_x": [0, 0], "cov_x": np.eye(2), "mean_y": [1, 0], "cov_y": np.eye(2),
+    },
+    "sliced_wasserstein_matrix": {"clouds": [SQUARE, SQUARE + 1], "budget": 10, "seed": 1},
+    "sobol_from_sample": {
+        "x": np.random.default_rng(1).random((200, 2)), "y": np.arange(200.0), "seed": 1,
+    },
+    "sobol_indices": MEAN | {"model": never, "budget": 2_000},
+    "unbiased_smoothing": SERIES | {"functional": STATES, "budget": 4, "seed": 1},
+    "under_laws": {"integrand": never, "law": LAW, "laws": [LAW]},
+    "weighted_rejection": {"logits": ONES, "constraint": never, "seed": 1},
+    "Caution": {"code": "a", "text": "b"},
+    "Estimate": {"value": [1.0, 2.0], "covariance": np.eye(2)},
+    "GaussianCopula": {"marginals": LAW, "correlation": np.eye(2)},
+    "OnlineFilter": {"model": MODEL, "n_particles": 10, "seed": 1},
+    "OnlineSmoother": {"model": MODEL, "functional": STATES, "n_particles": 10, "seed": 1},
+    "Perturbed": {"distribution": stats.norm()},
+    "Precision": {"relative": 0.1},
+    "Proposal": {"log_lookahead": lambda x_prev, y, t, theta: 0.0},
+    "SlicedReference": {"y": SQUARE, "budget": 10, "seed": 1},
+    "Truncated": {"distribution": stats.norm()},
+    "VariationalFamily": {"sample": never, "logpdf": never},
+    "random_walk_metropolis": {"model": MODEL, "log_prior": never, "scales": [0.1] * 6},
+}  # fmt: skip
