@@ -124,16 +124,17 @@ KIND = {
     "bounds": "bounds",
     "share": "ess_threshold defensive level decay",
     "p": "p",
-    "flag": "vectorized pooled self_normalized batch root store information search "
-    "keep_directions",
+    "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
-    "theta theta0 initial_path start x x0 groups_x groups_y grid times truth trials correlation degrees_of_freedom weights",
+    "theta theta0 initial_path start x x0 groups_x groups_y grid times truth trials "
+    "correlation degrees_of_freedom weights",
     "gaps": "y series",
     "logs": "logits log_w log_z",
     "names": "names inputs theta_names references",
     "listed": "free candidates transforms columns trace_at budgets",
     "cautions": "cautions",
-    "function": "sample_ logpdf integrand limit_state functional initial_functional callback target f log_prior "
+    "function": "logpdf integrand limit_state functional initial_functional callback target f "
+    "log_prior "
     "potential twist allows complete",
     "answers": "constraint",
     "seed": "seed",
@@ -141,7 +142,8 @@ KIND = {
     "progress": "progress",
     "path": "checkpoint path",
     "any": "sample",
-    "thing": "law laws stream proposal precision model control_variates directions family optimiser "
+    "thing": "law laws stream proposal precision model control_variates directions family "
+    "optimiser "
     "densities parameters estimate estimates filter_result distribution language marginals fit ax "
     "groups clouds",
     "mapping": "diagnostics cost provenance",
