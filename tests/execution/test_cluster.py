@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +112,11 @@ def test_a_killed_worker_of_two_costs_no_digit(tmp_path):
         assert last < len(after) / 2
         assert digits([found]) == digits([serial])
         assert digits(others(client.get_executor())) == digits(others(None))
+
+
+def test_the_lines_in_the_documentation_are_python():
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    assert len(blocks) == 5
+    for block in blocks:
+        compile(block, "cluster.md", "exec")
