@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -28,6 +29,7 @@ def _log_absolute_moment(dimension: int, p: float) -> float:
     return log_ratio - math.lgamma((p + dimension) / 2) - 0.5 * math.log(math.pi)
 
 
+@functools.cache
 def projection_skewness(dimension: int, p: float, fitted: bool = False) -> float:
     """Skewness of abs(theta.v)^p, as the costs of a shifted cloud have it.
 
