@@ -38,6 +38,7 @@ _LIBRARIES = (
     os.path.dirname(__file__) + os.sep,
 )
 _PACKAGE = __name__.partition(".")[0] + "."
+_MODULES = ("cmath", "math", "numba", "numpy")  # whose functions stay as they are
 ADDRESS = r" at 0x[0-9a-fA-F]+"
 _UNLIKE = count()
 _MISSED = "not compared: "
@@ -111,6 +112,48 @@ def identity(*things: object) -> str:
     """
     found = signature(things)
     return f"{found} {next(_UNLIKE)}" if not_compared(found) else found
+
+
+def known_by(function: Any) -> Any:
+    """What a compiled function is found again by: a user's by all that its result depends on."""
+    if (function.__module__ or "").startswith(_PACKAGE):
+        return function
+    read = _read(function, set())
+    return identity(function) if read is None else _kept(function, read)
+
+
+@lru_cache(maxsize=4096)
+def _kept(function: Any, read: tuple[Any, ...]) -> str:
+    """The identity of a function while what it reads stays as it is."""
+    return identity(function)
+
+
+def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
+    """Numbers and functions that a function reads; None where there is anything else."""
+    own = getattr(function, "py_func", function)
+    found: list[Any] = []
+    given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
+    for value in (*reached(own), *given, *own.__code__.co_consts):
+        if isinstance(value, bool | int | float | complex | str | None):
+            found.append((type(value), value))
+        elif isinstance(value, ModuleType) and value.__name__ in _MODULES:
+            found.append(value)
+        elif isinstance(value, FunctionType) or hasattr(value, "py_func"):
+            if value not in seen:
+                inner = _read(value, seen | {value})
+                if inner is None:
+                    return None
+                found.append((value, inner))
+        else:
+            return None
+    return tuple(found)
+
+
+def reached(function: FunctionType) -> list[Any]:
+    """What a function's closure holds, and the globals that its code names."""
+    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
+    known = function.__globals__
+    return [*cells, *(known[name] for name in function.__code__.co_names if name in known)]
 
 
 def not_compared(text: str) -> list[str]:

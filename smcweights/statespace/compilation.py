@@ -9,8 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from types import FunctionType, ModuleType
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arguments import names_of
 from ..errors import ModelError
-from ..identity import filled, identity
+from ..identity import identity, known_by, reached
 from . import loops
 from .functionals import Functional
 from .model import Proposal, StateSpaceModel, check_function, functions_of, needed, python_of
@@ -63,7 +62,6 @@ _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
 _FROZEN: dict[Any, str] = {}  # identities that users' compiled functions were compiled with
 _PACKAGE = __name__.split(".")[0] + "."
-_LIBRARIES = ("cmath", "math", "numba", "numpy")
 
 
 def compiled(
@@ -230,7 +228,7 @@ def jitted(
     factory: Callable[..., Any], frame: tuple[Any, ...], functions: tuple[Any, ...], kind: Any
 ) -> Any:
     """Compile ``factory(*frame, *functions)``, which the next process finds on disk."""
-    key = (factory, frame, tuple(_known(function) for function in functions), kind)
+    key = (factory, frame, tuple(known_by(function) for function in functions), kind)
     with _LOCK:
         if key not in _COMPILED:
             from .keeping import compile_kept, stamp
@@ -250,7 +248,7 @@ def _callee(function: Any) -> Any:
     _renew(function, set())
     if hasattr(function, "py_func"):
         return function
-    key = _known(function)
+    key = known_by(function)
     if key not in _CALLEES:
         _CALLEES[key] = numba.njit(nogil=True, error_model="numpy")(_registered(function))
     return _CALLEES[key]
@@ -262,7 +260,7 @@ def _renew(function: Any, seen: set[Any]) -> None:
     if own in seen or (own.__module__ or "").startswith(_PACKAGE):
         return
     seen.add(own)
-    for called in _reached(own):
+    for called in reached(own):
         if isinstance(python_of(called), FunctionType):
             _renew(called, seen)
     if hasattr(function, "recompile"):
@@ -273,48 +271,6 @@ def _renew(function: Any, seen: set[Any]) -> None:
                 function.recompile()
 
 
-def _known(function: Any) -> Any:
-    """What a compiled function is found again by: a user's by all that its result depends on."""
-    if (function.__module__ or "").startswith(_PACKAGE):
-        return function
-    read = _read(function, set())
-    return identity(function) if read is None else _identity(function, read)
-
-
-@lru_cache(maxsize=4096)
-def _identity(function: Any, read: tuple[Any, ...]) -> str:
-    """The identity of a function while what it reads stays as it is."""
-    return identity(function)
-
-
-def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
-    """Numbers and functions that a function reads; None where there is anything else."""
-    own = python_of(function)
-    found: list[Any] = []
-    given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
-    for value in (*_reached(own), *given, *own.__code__.co_consts):
-        if isinstance(value, bool | int | float | complex | str | None):
-            found.append((type(value), value))
-        elif isinstance(value, ModuleType) and value.__name__ in _LIBRARIES:
-            found.append(value)
-        elif isinstance(value, FunctionType) or hasattr(value, "py_func"):
-            if value not in seen:
-                inner = _read(value, seen | {value})
-                if inner is None:
-                    return None
-                found.append((value, inner))
-        else:
-            return None
-    return tuple(found)
-
-
-def _reached(function: FunctionType) -> list[Any]:
-    """What a function's closure holds, and the globals that its code names."""
-    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
-    known = function.__globals__
-    return [*cells, *(known[name] for name in function.__code__.co_names if name in known)]
-
-
 def _registered(function: FunctionType) -> FunctionType:
     """Let numba compile the package's functions where they are called, and what they call."""
     from numba.extending import register_jitable
@@ -322,7 +278,7 @@ def _registered(function: FunctionType) -> FunctionType:
     if function in _REGISTERED or not (function.__module__ or "").startswith(_PACKAGE):
         return function
     _REGISTERED.add(function)
-    for called in _reached(function):
+    for called in reached(function):
         if isinstance(called, FunctionType):
             _registered(called)
     return register_jitable(function)

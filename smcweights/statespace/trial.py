@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..cautions import Caution, tell
 from ..errors import ModelError
+from ..identity import known_by
 from .model import Proposal, StateSpaceModel, functions_of, names_in, python_of
 
 Array = NDArray[np.float64]
@@ -39,7 +40,7 @@ def check_functions(
         the message names it.
     """
     functions = functions_of(model, proposal).items()
-    named = tuple((name, function) for name, (function, _) in functions)
+    named = tuple((name, known_by(function)) for name, (function, _) in functions)
     key = (named, y_vector, rows.shape[1], model.state_dim)
     tried = (model.theta.tobytes(), len(rows))
     if _TRIED.get(key) == tried:

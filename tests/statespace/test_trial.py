@@ -255,3 +255,14 @@ def test_trying_a_model_compiles_nothing():
     model = walk(observation_logpdf=lambda y, x, t, theta: short(t) - (y - x) ** 2)
     with pytest.raises(smw.ModelError, match="observation_logpdf: IndexError"):
         check_functions(model, np.zeros((3, 1)), False)
+
+
+SEASON = {"costs": np.zeros(3)}
+
+
+def test_a_model_is_tried_again_once_what_it_reads_has_changed(monkeypatch):
+    model = walk(observation_logpdf=lambda y, x, t, theta: SEASON["costs"][t] - (y - x) ** 2)
+    check_functions(model, np.zeros((3, 1)), False)
+    monkeypatch.setitem(SEASON, "costs", np.zeros(2))
+    with pytest.raises(smw.ModelError, match="observation_logpdf: IndexError"):
+        check_functions(model, np.zeros((3, 1)), False)
