@@ -96,6 +96,11 @@ class Ledger:
                 raise type(error)(text) from error
         else:
             there = _read(self.path)
+            if there.method != method:
+                raise ValueError(
+                    f"checkpoint: {self.path} is of {there.method}, not of {method}; use "
+                    "another path"
+                )
             _check_same(self.path, there, self.arguments, root)
             self.root, self.so_far, self.entries = there.root, there.so_far, there.entries
             if unread := not_compared(" ".join(self.arguments.values())):

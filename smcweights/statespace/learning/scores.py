@@ -13,6 +13,7 @@ information as well.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -257,6 +258,7 @@ def score(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Gradient of the log likelihood by the parameters, by Fisher's identity.
 
@@ -281,7 +283,7 @@ def score(
     n_paths : int, optional
         Paths drawn back from each filter, default `n_particles`.
     precision, burn_in, chains, initial_path, resampling, ess_threshold, backward, proposal, seed, \
-executor, progress
+executor, progress, checkpoint
         As for `parisian_particle_gibbs`.
     densities : mapping of str to callable, optional
         JAX functions "initial_logpdf", "transition_logpdf" or "observation_logpdf" of the same
@@ -331,7 +333,7 @@ executor, progress
     chains, rule = count("chains", chains, 2), stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
     paths = initial_paths(p.series, initial_path, chains)
-    plan = Plan(rule, drop, paths, chains, seed, executor, progress)
+    plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
     known = {"method": method, "budget": budget, "burn_in": burn_in, "precision": precision}
     found, _, shown = swept(p, method, plan, "score", began, known)
     if method == "paris":
@@ -352,16 +354,20 @@ class Plan(NamedTuple):
     seed: Seed
     executor: Executor | str | None
     progress: bool | None
+    checkpoint: str | os.PathLike[str] | None = None
 
 
 def swept(
     p: ScoredSeries, wanted: str, plan: Plan, method: str, began: float, known: dict[str, Any]
 ) -> tuple[Chains, list[Curved], dict[str, Any]]:
     """Sweeps of all chains with what `_chain` wants of them, and fields of an Estimate of them."""
+    arguments = p.arguments(chains=plan.chains, **known)
     with open_run(
         partial(_chain, p, wanted),
         executor=plan.executor,
         progress=plan.progress,
+        checkpoint=plan.checkpoint,
+        arguments={**arguments, "y": p.series.rows},
         seed=plan.seed,
         total=plan.chains * first_stage(plan.rule, plan.drop),
         unit="sweeps",
@@ -370,7 +376,7 @@ def swept(
         found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains)
     diagnostics, cautions = verdict(found, plan.drop, p.series)
     cautions += support_cautions(p, found.paths, found.means)
-    sweeps, arguments = plan.chains * found.done, p.arguments(chains=plan.chains, **known)
+    sweeps = plan.chains * found.done
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "sweeps": found.done}
     source = made_by(method, run.root, arguments, p.series.rows, began, cost)
     return found, curved, {"diagnostics": diagnostics, "cautions": cautions, **source}
@@ -432,6 +438,7 @@ def observed_information(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Matrix of minus the second derivatives of the log likelihood, by Louis' identity.
 
@@ -441,7 +448,7 @@ def observed_information(
     Parameters
     ----------
     model, y, theta, n_particles, free, burn_in, n_paths, chains, initial_path, resampling, \
-ess_threshold, backward, proposal, densities, seed, executor, progress
+ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoint
         As for `score`.
     budget : int, default 400
         Sweeps of each chain. Where most of the information is lost the two terms nearly cancel,
@@ -477,7 +484,9 @@ ess_threshold, backward, proposal, densities, seed, executor, progress
     chains, rule = count("chains", chains, 2), Budget(budget)
     drop = sweeps_dropped(burn_in, rule)
     paths = initial_paths(p.series, initial_path, chains)
-    est = pooled_information(p, Plan(rule, drop, paths, chains, seed, executor, progress))
+    est = pooled_information(
+        p, Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
+    )
     tell("observed_information", est.cautions)
     return est
 

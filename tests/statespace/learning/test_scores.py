@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numba
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 from scipy.special import stdtrit
 
 import smcweights as smw
@@ -349,3 +350,23 @@ def test_scores_without_error_are_told_by_name_where_the_support_moves():
         smw.maximum_likelihood(model, y, None, 30, 20, free=["width"], **common)
     with pytest.raises(ValueError, match=r"^initial_path: impossible at time 0"):
         smw.score(model, y, None, 30, 20, initial_path=y + 9.0, **common)
+
+
+def scored(**others):
+    return bits(smw.score(LINEAR, Y, THETA, 20, 20, chains=4, seed=1, **others))
+
+
+def informed(**others):
+    return bits(smw.observed_information(LINEAR, Y, THETA, 20, 20, chains=4, seed=1, **others))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", [scored, informed])
+def test_killed_chains_go_on_to_the_same_bits(call, tmp_path):
+    killed_and_resumed(call, tmp_path)
+    path = {"checkpoint": tmp_path / "run.npz"}
+    if call is scored:
+        with pytest.raises(ValueError, match="other arguments: y was"):
+            smw.score(LINEAR, Y + 1, THETA, 20, 20, chains=4, **path)
+        with pytest.raises(ValueError, match="is of score, not of observed_information"):
+            informed(**path)
