@@ -98,6 +98,8 @@ def check_place(path: str | os.PathLike[str], name: str = "path") -> str:
     """
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name}: got {type(path).__name__}; expected a path")
+    if "\0" in str(path):
+        raise ValueError(f"{name}: got {str(path)!r}; expected a file's name, without NUL")
     target = os.path.realpath(os.fspath(path))
     folder, file = os.path.split(target)
     if os.path.isdir(target):

@@ -32,7 +32,6 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import math
 import os
 import sys
 import tomllib
@@ -42,6 +41,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from .arguments import number
 from .estimate import Estimate
 from .storage import check_place
 
@@ -133,7 +133,7 @@ def read(path: str | os.PathLike[str]) -> Study:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{file}: can't be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{file}: is not TOML: {error}") from error
     _known(file, "", document, ("model", "law", "copula", "study"))
     for key in ("model", "law", "study"):
@@ -238,10 +238,10 @@ def _marginal(file: Path, where: str, table: object) -> Any:
     _known(file, where, table, ("distribution", *shapes, "loc", "scale", "lower", "upper"))
     numbers = {key: value for key, value in table.items() if key != "distribution"}
     for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise StudyError(f"{file}: {where}.{key}: got {value!r}; expected a number")
-        if math.isnan(value) or (math.isinf(value) and key not in ("lower", "upper")):
-            raise StudyError(f"{file}: {where}.{key}: got {value!r}; expected a finite number")
+        try:
+            number(f"{where}.{key}", value, infinite=key in ("lower", "upper"))
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"{file}: {error}") from error
     for key in shapes:
         if key not in numbers:
             raise StudyError(f"{file}: {where}.{key}: missing; scipy.stats.{name} needs it")
