@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -17,7 +18,7 @@ from ..arguments import count, several
 from ..cautions import tell
 from ..estimate import Estimate
 from ..execution import open_run
-from ..randomness import Seed, describe, seed_sequence
+from ..randomness import Seed, describe
 from ..resampling import CONDITIONAL_SCHEMES
 from ..stopping import Precision, stopping_rule
 from .chains import (
@@ -230,6 +231,9 @@ def recommend_particles(
     candidates: Sequence[int] = (25, 50, 100, 200, 400),
     chains: int = 8,
     seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> dict[int, float]:
     """Predicted standard error of `parisian_particle_gibbs` by number of particles, from a pilot.
 
@@ -242,7 +246,8 @@ def recommend_particles(
     candidates : sequence of int
         Numbers of particles; each runs a pilot of 40 sweeps in each of the chains.
     chains : int, default 8
-    seed : None, int, SeedSequence or Generator
+    seed, executor, progress, checkpoint
+        As for `parisian_particle_gibbs`.
 
     Returns
     -------
@@ -267,28 +272,44 @@ def recommend_particles(
     >>> sorted(pilot)
     [20, 50]
     """
-    budget, root = count("budget", budget), describe(seed_sequence(seed))
-    chains, candidates = count("chains", chains), several("candidates", candidates, "numbers")
+    budget, chains = count("budget", budget), count("chains", chains)
+    given = [count("candidates", n, 2) for n in several("candidates", candidates, "numbers")]
+    wide = [n for n in given if budget // (chains * n) >= LEAST_SWEEPS]
+    if not wide:
+        raise ValueError(
+            f"budget: got {budget}; expected at least {LEAST_SWEEPS * chains * min(given)}, "
+            f"{LEAST_SWEEPS} sweeps for the smallest candidate"
+        )
     series = checked_series(model, y, 2)
     sums = Sums(functional, initial_functional, 2, "auto")
     found: dict[int, float] = {}
     unit = None
-    for n in candidates:
-        sweeps = budget // (chains * count("candidates", n, 2))
-        if sweeps < LEAST_SWEEPS:
-            continue
-        each = replace(series, n=n)
-        jobs = [Job(root, c, n, PILOT_DROPS, PILOT, None) for c in range(chains)]
-        pilot = np.array([_chain(each, sums, job)[0].kept for job in jobs])
+    asked = {"model": series.model, "y": series.rows, "chains": chains, **sums._asdict()}
+    with open_run(
+        partial(_pilot, series, sums),
+        executor=executor,
+        progress=progress,
+        checkpoint=checkpoint,
+        arguments=asked,
+        seed=seed,
+        total=chains * len(wide),
+        unit="chains",
+        description="recommend_particles",
+    ) as run:
+        root = describe(run.root)
+        jobs = [(n, Job(root, c, n, PILOT_DROPS, PILOT, None)) for n in wide for c in range(chains)]
+        pilots = np.split(np.array(run.map("pilots", jobs)), len(wide))
+    for n, pilot in zip(wide, pilots, strict=True):
         spread = pilot.std(axis=(0, 1), ddof=1)
         unit = spread if unit is None else unit
         diagnostics, _ = mixing(pilot)
+        sweeps = budget // (chains * n)
         left = chains * (sweeps - default_burn_in(sweeps))
         error = spread * np.sqrt(diagnostics["autocorrelation_time"] / left)
         found[n] = float(np.max(error / np.where(unit > 0, unit, 1.0)))
-    if not found:
-        raise ValueError(
-            f"budget: got {budget}; expected at least {LEAST_SWEEPS * chains * min(candidates)}, "
-            f"{LEAST_SWEEPS} sweeps for the smallest candidate"
-        )
     return found
+
+
+def _pilot(series: Series, sums: Sums, n: int, job: Job) -> Array:
+    """Sums of the sweeps of one chain of so many particles."""
+    return _chain(replace(series, n=n), sums, job)[0].kept

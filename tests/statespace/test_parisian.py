@@ -172,9 +172,16 @@ def test_a_state_on_a_lattice_that_is_known_does_not_warn():
     assert abs(est.value - truth) < max(12 * est.standard_error, 1e-3)
 
 
-def test_recommendation_prefers_no_absurd_number():
-    found = smw.recommend_particles(LINEAR, Y[:10], H, 20_000, candidates=(5, 50, 500), seed=1)
+def test_recommendation_prefers_no_absurd_number(tmp_path):
+    asked = {"candidates": (5, 50, 500), "seed": 1}
+    found = smw.recommend_particles(LINEAR, Y[:10], H, 20_000, **asked)
     assert set(found) == {5, 50}
+    path = {"checkpoint": tmp_path / "run.npz"}
+    for _ in range(2):
+        there = smw.recommend_particles(
+            LINEAR, Y[:10], H, 20_000, executor="threads:2", **asked, **path
+        )
+        assert there == found
     with pytest.raises(ValueError, match="budget: got 100"):
         smw.recommend_particles(LINEAR, Y[:10], H, 100, seed=1)
 
