@@ -241,7 +241,7 @@ class Adaptation:
 
     def _fitted(self, history: History, number: int) -> Components:
         """Components for the next stage."""
-        t = history.targets()
+        t, values = history.targets(), history.values
         judge = self.goal.judge(history.common)
         return fit_components(
             self.sampler.space,
@@ -253,6 +253,7 @@ class Adaptation:
             shared=self.shared,
             given=self.given,
             fixed=history.common.level != 0,
+            events=bool(((values == values.min(0)) | (values == values.max(0))).all()),
             round_number=number - 1,
             rng=generator(self.sampler.run.root, "fit", number),
         )

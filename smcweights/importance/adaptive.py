@@ -235,7 +235,9 @@ def adaptive_importance_sampling(
         I_j = mean_i [ phi_j(x_i) f(x_i)/h(x_i) - sum_k B_kj (g_k(x_i)/h(x_i) - 1) ],
 
     unbiased because each g_k integrates to one; B comes from other draws than the ones it
-    corrects. Weights f/h never exceed 20.
+    corrects. Weights f/h never exceed 20. If all integrands are events, g_k end 7 standard
+    deviations out, or where these lie; a model that breaks nearer wants inputs that end there, see
+    `smcweights.Truncated`.
 
     Parameters
     ----------

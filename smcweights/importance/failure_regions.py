@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from .fits import em, fit_directional, starts
-from .proposals import Component, Elliptical, WorkingSpace, log_densities
+from .proposals import Component, Elliptical, WorkingSpace, farthest, log_densities, within
 
 FEW_INPUTS = 12  # up to here regions are fitted in all inputs
 MOST_AXES = 12  # directions to fit regions in, above
@@ -145,7 +145,9 @@ def densities_towards(
         others += polar
         shares += [0.2 / len(polar)] * len(polar)
     shares += [max(0.3, 1 - sum(shares)) / len(regions)] * len(regions)
-    densities, share = (space, *others, *regions), np.array(shares) / sum(shares)
+    limit = farthest(u, t)
+    fitted = (within(density, limit) for density in (*others, *regions))
+    densities, share = (space, *fitted), np.array(shares) / sum(shares)
     if d <= MANY_INPUTS:
         return densities, share
     # which of the families serves is told by the draws, and half believed

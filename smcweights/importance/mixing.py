@@ -16,7 +16,7 @@ import numpy as np
 from ..weights import pareto_k
 from .fits import fit_directional, fit_grid, fit_mixtures
 from .laws import Law, aligned, as_law
-from .proposals import Component, Elliptical, Mixture, WorkingSpace
+from .proposals import Component, Elliptical, Mixture, WorkingSpace, farthest, within
 
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 
@@ -119,6 +119,7 @@ def fit_components(
     shared: bool,
     given: tuple[Component, ...],
     fixed: np.ndarray,
+    events: bool,
     round_number: int,
     rng: np.random.Generator,
 ) -> Components:
@@ -126,8 +127,9 @@ def fit_components(
 
     ``law_weight`` (n,) is the input density over that of the draws, ``importance`` (J,) weighs what
     expectations share, ``fixed`` (J,) marks those of which t is the deviation from a usual value;
-    exploration widens with ``round_number``. ``given`` components of the user's are kept as they
-    are; ``shared`` asks for one set of them for sqrt(sum_j importance_j t_j^2).
+    ``events`` says that all of them are indicators, which are looked for no farther out than they
+    were found; exploration widens with ``round_number``. ``given`` components of the user's are
+    kept as they are; ``shared`` asks for one set of them for sqrt(sum_j importance_j t_j^2).
 
     The family "auto" is Gaussian mixtures up to d = 20 (Student where the law has no map) with a
     shared grid up to d = 4 and rank-one components beside them above 8; above 20 the rank-one and
@@ -204,6 +206,9 @@ def fit_components(
         explore(1.0, 1.0, "guard of the tails", GUARD)
     elif _heavy(t):
         explore(1 + 2 / np.sqrt(d), np.inf, "guard of the tails", 0.05)
+    if events and space.law.mapped and (seen >= FEW_HITS).all():
+        limit = farthest(u, t)
+        densities = [within(density, limit) for density in densities]
     first = np.array(share)
     if first.sum() > 0:
         first *= 0.8 / first.sum()

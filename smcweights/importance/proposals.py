@@ -9,12 +9,12 @@ each one's density ratio is a control variate of known mean.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.special import gammaln, ive, ndtr, ndtri
+from scipy.special import gammainc, gammaincinv, gammaln, ive, ndtr, ndtri
 
 from ..randomness import generator
 from .laws import Law
@@ -23,6 +23,8 @@ from .marginals import Atoms
 ROWS = 8192  # rows per block of draws
 SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
 LOG_2PI = float(np.log(2 * np.pi))
+FARTHEST = 7.0  # standard deviations of an input: 1e-12 of a normal law lies beyond
+EDGE, BEYOND = 1.0, 0.01  # of what counts so much may lie so near the farthest place, or beyond
 
 
 class Component(Protocol):
@@ -42,10 +44,16 @@ class Elliptical:
     mean: np.ndarray  # (d,)
     cholesky: np.ndarray  # (d, d): lower triangular factor of the scale matrix
     degrees_of_freedom: float = np.inf  # infinity is the normal law
+    # a normal law ends at this distance from the mean, in its own standard deviations
+    reach: float = np.inf
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
-        z = rng.standard_normal((n, len(self.mean))) @ self.cholesky.T
+        z = rng.standard_normal((n, len(self.mean)))
+        if np.isfinite(self.reach):
+            while len(far := np.flatnonzero((z**2).sum(1) > self.reach**2)):
+                z[far] = rng.standard_normal((len(far), z.shape[1]))
+        z = z @ self.cholesky.T
         if np.isfinite(self.degrees_of_freedom):
             nu = self.degrees_of_freedom
             z /= np.sqrt(rng.chisquare(nu, n) / nu)[:, None]
@@ -54,6 +62,29 @@ class Elliptical:
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
         return log_densities([self], u)[:, 0]
+
+
+def farthest(u: np.ndarray, t: np.ndarray) -> float:
+    """How far out draws of any coordinate are of use, by weighted draws u (n, d), t (n, J).
+
+    7, or more where over a hundredth of what some weights stand for lies near there or beyond.
+    """
+    mass = np.abs(t) / np.maximum(np.abs(t).sum(0), 1e-300)
+    place, found = np.abs(u).max(1), FARTHEST
+    while (mass[place > found - EDGE].sum(0) > BEYOND).any() and found < 40:
+        found += 3 * EDGE
+    return found
+
+
+def within(component: Component, limit: float) -> Component:
+    """The component, a normal law cut so that no coordinate exceeds the limit, half of it kept."""
+    if not isinstance(component, Elliptical) or np.isfinite(component.degrees_of_freedom):
+        return component
+    d, spread = len(component.mean), np.sqrt((component.cholesky**2).sum(1))
+    room = (limit - np.abs(component.mean)) / spread
+    if 2 * ndtr(-room).sum() < 1e-6:
+        return replace(component, reach=np.inf)
+    return replace(component, reach=max(room.min(), np.sqrt(2 * gammaincinv(d / 2, 0.5))))
 
 
 @dataclass(frozen=True)
@@ -185,11 +216,16 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     constant = np.full(len(nu), -0.5 * d * LOG_2PI)
     constant[student] = gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi)
     constant -= np.log(np.einsum("kii->ki", cholesky)).sum(1)
+    reach = np.array([c.reach for _, c in elliptical])
+    ends = np.isfinite(reach)
+    constant[ends] -= np.log(gammainc(d / 2, reach[ends] ** 2 / 2))
     for a, quadratic in _quadratic_forms(u, means, inverse):
         kernel = -0.5 * quadratic
         if student.any():
             kernel[:, student] = -0.5 * (s + d) * np.log1p(quadratic[:, student] / s)
         kernel += constant
+        if ends.any():
+            kernel[quadratic > reach**2] = -np.inf
         out[a : a + len(kernel), columns] = kernel
     return out
 

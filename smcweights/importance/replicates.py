@@ -25,6 +25,7 @@ from ..weights import pareto_k
 from .integrand import Integrand, call_integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, varies
+from .proposals import FARTHEST
 from .sparse_polynomials import (
     ROWS_PER_TABLE,
     ProductBasis,
@@ -39,7 +40,6 @@ REPLICATES = 16  # at least; intervals are Student's with one degree of freedom 
 FOLDS = 4  # of replicates, for the polynomial
 ROWS_PER_CALL = 8192
 HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is promised
-FARTHEST = 7.0  # standard deviations at which wide draws end: 1e-12 of a normal law lies beyond
 MOST_FITTED = 12_000  # rows behind a polynomial
 
 

@@ -1,5 +1,7 @@
 """Densities against SciPy and quadrature, samplers against densities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -14,7 +16,9 @@ from smcweights.importance.proposals import (
     Mixture,
     Polar,
     _log_bessel,
+    farthest,
     log_densities,
+    within,
     working_space,
 )
 
@@ -187,3 +191,27 @@ def test_bessel_functions_meet_where_the_expansion_takes_over():
     for x in (0.5, 5.0, 60.0):
         exact = np.log(ive(25.5, x)) + x
         assert _log_bessel(25.5, x) == pytest.approx(exact, rel=1e-9, abs=1e-8)
+
+
+def test_a_normal_law_cut_within_a_limit_is_normalised_and_stays_there():
+    law = elliptical(2)
+    wide = within(replace(law, cholesky=2 * law.cholesky), 5.0)
+    u = wide.sample(np.random.default_rng(1), 4_000)
+    assert np.abs(u).max() <= 5.0
+    assert wide.log_density(np.full((1, 2), 9.0)) == -np.inf
+    # the mean of a bounded density ratio over draws; false alarm 6e-7
+    other = Elliptical(wide.mean, 1.1 * wide.cholesky)
+    back = other.sample(np.random.default_rng(2), 4_000)
+    ratio = np.exp(wide.log_density(back) - other.log_density(back))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
+    # what hardly ever gets there stays as it is, and half of what mostly would is kept
+    assert within(law, 20.0).reach == np.inf
+    far = within(replace(law, mean=np.array([6.0, 0.0])), 5.0)
+    assert far.reach == pytest.approx(np.sqrt(stats.chi2.ppf(0.5, 2)))
+
+
+def test_how_far_draws_are_of_use_follows_what_was_found_there():
+    u = np.random.default_rng(3).standard_normal((1_000, 3))
+    assert farthest(u, np.ones((1_000, 2))) == 7.0
+    u[:20, 0] = 8.2
+    assert farthest(u, np.ones((1_000, 2))) > 9.0

@@ -299,3 +299,21 @@ def test_one_region_in_few_inputs_is_not_doubted():
 def test_thresholds_that_are_equal_are_named():
     with pytest.raises(ValueError, match=r"threshold: .* different"):
         smw.failure_probability(lambda x: x[:, 0], stats.norm(), 1_000, threshold=[0.0, 0.0])
+
+
+def test_a_model_is_called_no_farther_out_than_its_probability_needs():
+    """A table that ends at 8.2 stopped a third of the runs; at 1e-9 the events lie farther out."""
+    reached = []
+
+    def branches(x):
+        reached.append(np.abs(x).max())
+        a, b = x.T
+        curved = 3 + 0.1 * (a - b) ** 2 - np.abs(a + b) / np.sqrt(2)
+        return np.minimum(curved, 6 / np.sqrt(2) - np.abs(a - b))
+
+    for seed in range(2):
+        est = smw.failure_probability(branches, NORMAL, 2_000, seed=seed)
+        assert abs(est.value - 0.0044648) < 5 * est.standard_error
+    assert max(reached) < 7
+    beyond = smw.failure_probability(lambda x: 6.5 - x[:, 0], NORMAL, 5_000, seed=1)
+    assert agrees(beyond, SF(6.5))
