@@ -367,7 +367,7 @@ class _Work:
             # points double
             return Standing.of(defined(found.indices), level, pairs, calls + self.lost, calls)
 
-        cautions = until_precise(self.rule, size, stage, standing, "calls")
+        cautions = until_precise(self.rule, size, stage, standing, "calls", self.points.run)
         assert found is not None
         return _quietly(self.at_points, polynomial, cautions) if cautions else found
 
@@ -466,7 +466,7 @@ class _Work:
             found = defined(_quietly(self.of_importance, means).indices)
             return Standing.of(found, level, rows, self.lost + rows * per, 100 * per)
 
-        cautions = until_precise(self.rule, first, stage, standing, "calls")
+        cautions = until_precise(self.rule, first, stage, standing, "calls", self.points.run)
         assert means is not None
         return _quietly(self.of_importance, means, cautions)
 

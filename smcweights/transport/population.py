@@ -13,6 +13,7 @@ arXiv 1909.07862; Rodriguez-Vitores, del Barrio & Loubes (2025), arXiv 2503.1883
 from __future__ import annotations
 
 import math
+import os
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,9 +25,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import open_run
+from ..execution import open_run, root_of
 from ..provenance import provenance
-from ..randomness import Seed, generator, seed_sequence
+from ..randomness import Seed, generator
 from ..weights import pareto_k
 from .clouds import Pair, pair_of
 from .control_variates import Request
@@ -190,6 +191,7 @@ def sliced_two_sample(
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Estimate:
     """Sliced Wasserstein distance between the laws that two samples were drawn from.
 
@@ -212,7 +214,7 @@ def sliced_two_sample(
         autocorrelation times of consecutive rows.
     scale
         As for `sliced_wasserstein`; the interval takes what it divides by as known.
-    directions, control_variates, root, seed, executor, progress
+    directions, control_variates, root, seed, executor, progress, checkpoint
         As for `sliced_wasserstein`, without "exact".
 
     Returns
@@ -252,16 +254,21 @@ def sliced_two_sample(
     p, root = number("p", p, 1, 10, ends=True), flag("root", root)
     pair = pair_of(x, y, weights_x, weights_y, p, scale)
     _check_sizes(pair)
-    seeds = seed_sequence(seed)
+    seeds = root_of(seed, checkpoint)
     parts, cautions = _parts(pair, (groups_x, groups_y), (weights_x, weights_y), seeds)
     rule = plan(directions, pair.dimension, budget)
     question = with_controls(Question(pair, p, root), control_variates, rule, rule.total)
     splits = 20 if pair.dimension == 1 else min(SPLITS, rule.total)
     halves, each = _all_halves(parts, splits, seeds), splits if rule.total == 1 else 1
+    arguments = {"budget": budget, "p": p, "scale": scale, "root": root}
+    asked = {"control_variates": control_variates, "directions": directions}
+    asked |= {"x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "halves": halves}
     with open_run(
         _Resampled(question, seeds, parts, halves, each),
         executor=executor,
         progress=progress,
+        checkpoint=checkpoint,
+        arguments={**arguments, **asked},
         seed=seeds,
         total=rule.total,
         unit="directions",
@@ -278,7 +285,6 @@ def sliced_two_sample(
     if laws.interval()[0] == 0 < laws.plug_in:
         cautions.append(EQUAL_LAWS)
     tell("sliced_two_sample", cautions)
-    arguments = {"budget": budget, "p": p, "scale": scale, "root": root}
     lower, upper = (question.value(end) for end in laws.interval())
     variance = laws.sampling[0] + laws.directions[0]
     return Estimate(

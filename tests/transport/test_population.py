@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 from scipy import stats
 
 import smcweights as smw
@@ -254,3 +255,15 @@ def test_intervals_cover_the_laws(d, p, delta, n):
     assert hit >= stats.binom.ppf(1e-6, 400, 0.95)
     if delta < 1 or d == 64:
         assert plain < stats.binom.ppf(1e-6, 400, 0.95)
+
+
+@pytest.mark.slow
+def test_a_killed_distance_of_laws_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        x = np.random.default_rng(1).normal(size=(2000, 5))
+        found = smw.sliced_two_sample(
+            x, np.exp(x / 2), 3000, directions="uniform", seed=2, **others
+        )
+        return bits(found) + repr(found.diagnostics["error_sampling"]).encode()
+
+    killed_and_resumed(call, tmp_path)
