@@ -15,7 +15,7 @@ from ..identity import identity
 from ..randomness import generator, seed_sequence
 from . import models
 from .compilation import compiled
-from .model import StateSpaceModel, needed, observations, python_of
+from .model import StateSpaceModel, needed, observations
 from .trial import check_functions, tell_of_misses
 
 Array = NDArray[np.float64]
@@ -78,6 +78,8 @@ def check_model(
     """
     instance("model", model, StateSpaceModel)
     rows, vector = observations(y), np.ndim(y) == 2
+    model.check_inputs(len(rows))
+    model = model.reaching(2)
     rng = generator(seed_sequence(seed), "check_model")
     n_draws = count("n_draws", n_draws, 100)
     check_functions(model, rows, vector)
@@ -85,7 +87,7 @@ def check_model(
     few, theta = min(n_draws, FEW_DRAWS), model.theta.copy()
     samplers = _Samplers(model, rows, vector, rng)
     if model.initial_logpdf is not None:
-        logpdf = _plain(model.initial_logpdf)
+        logpdf = _plain(model.plain("initial_logpdf"))
         _agree(
             "initial_sample and initial_logpdf",
             samplers.first(few),
@@ -96,7 +98,7 @@ def check_model(
     visited = _check_transitions(samplers, len(rows) - 1, n_draws)
     if model.observation_sample is None:
         return
-    sample, logpdf = python_of(model.observation_sample), _plain(model.observation_logpdf)
+    sample, logpdf = model.plain("observation_sample"), _plain(model.plain("observation_logpdf"))
     for t, x in (visited[0], visited[-2], visited[-1]):
         at = samplers.state(x)
         both = np.array([sample(rng, at, t, theta) for _ in range(2 * few)], dtype=np.float64)
@@ -137,7 +139,8 @@ def check_moves(model: StateSpaceModel, rows: Array, vector: bool) -> None:
         # ready models, of which the tests of the package say more
         return
     last = min(max(len(rows) - 1, 1), LATE)
-    key = (identity(parts), model.theta.tobytes(), last)
+    model = model.reaching(last + 1)
+    key = (identity(parts, model.inputs), model.theta.tobytes(), last)
     if key not in _MOVES:
         unseen = np.full((1, rows.shape[1]), np.nan)
         _check_transitions(_Samplers(model, unseen, vector, np.random.default_rng(0)), last, MOVES)
@@ -150,7 +153,7 @@ class _Samplers:
     def __init__(
         self, model: StateSpaceModel, rows: Array, vector: bool, rng: np.random.Generator
     ) -> None:
-        self.model, self.rows, self.rng, self.theta = model, rows, rng, model.theta.copy()
+        self.model, self.rows, self.rng, self.theta = model, rows, rng, model.packed()
         self.functions = compiled(model, vector, backward=model.transition_logpdf is not None)
 
     def first(self, n: int) -> Array:
@@ -262,11 +265,10 @@ def _on_lattice(column: Array) -> bool:
 
 def _plain(function: Any) -> Callable[..., float]:
     """A density as plain Python, NaN where Python's math refuses."""
-    own = python_of(function)
 
     def value(*arguments: Any) -> float:
         try:
-            return float(own(*arguments))
+            return float(function(*arguments))
         except (ArithmeticError, ValueError):
             return math.nan
 

@@ -47,7 +47,7 @@ class Cloud:
         self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
         self.alone = not backward and not f.lookahead
         self.rng, self.threshold, self.moments = rng, series.threshold, moments
-        self.model, self.theta = series.model, series.model.theta.copy()
+        self.model, self.packed = series.model, series.model.packed()
         self.options = np.zeros(9, dtype=np.int64)
         self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
         self.options[kernels.DRAWS] = draws
@@ -65,12 +65,21 @@ class Cloud:
         self.report = kernels.Report(np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
         self.t = 0
 
+    @property
+    def theta(self) -> Array:
+        """The parameters, to be written to; behind them are the inputs, where there are any."""
+        return self.packed[: self.model.theta.size]
+
+    @theta.setter
+    def theta(self, theta: Array) -> None:
+        self.packed[: len(theta)] = theta
+
     def told(self, y: Array, path: Array | None = None) -> Told:
         """What a kernel is told of a run."""
         from . import kernels
 
         held = np.empty((0, self.particles.x.shape[2])) if path is None else path
-        return kernels.Told(y, self.theta, self.options, self.threshold, held)
+        return kernels.Told(y, self.packed, self.options, self.threshold, held)
 
     def advance(self, y: Array) -> tuple[Array, Array, Array]:
         """Moments (T, 2d), effective sample sizes (T,) and log likelihood increments (T,)."""
@@ -102,7 +111,7 @@ class Cloud:
 
         now, before, p = (self.t - 1) % 2, self.t % 2, self.particles
         step = kernels.Step(
-            p.x[before], p.log_w[before], p.x[now], p.ancestors[now], self.t - 1, self.theta
+            p.x[before], p.log_w[before], p.x[now], p.ancestors[now], self.t - 1, self.packed
         )
         picks = np.empty((p.x.shape[1], draws), dtype=np.int32)
         kernels.ready(kernels.backward_draws)(
@@ -117,7 +126,7 @@ class Cloud:
 
         chosen = np.empty((len(y), n_paths), dtype=np.int32)
         kernels.ready(kernels.backward_paths)(
-            *self.loops[3:6], self.rng, method, self.theta, self.particles, chosen, self.report
+            *self.loops[3:6], self.rng, method, self.packed, self.particles, chosen, self.report
         )
         raise_status(self.report.status, y, self.particles.x)
         return chosen

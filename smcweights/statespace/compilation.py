@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -60,6 +60,7 @@ _LOCK = threading.RLock()
 _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
+_TAKING: dict[Any, Any] = {}
 _FROZEN: dict[Any, str] = {}  # identities that users' compiled functions were compiled with
 _PACKAGE = __name__.split(".")[0] + "."
 
@@ -82,7 +83,7 @@ def compiled(
     """
     from . import kernels
 
-    m, p = model, proposal
+    m, p = _without_inputs(model, proposal)
     state = loops.scalar_row if m.state_dim is None else kernels.vector_row
     put = loops.put_scalar if m.state_dim is None else loops.put_vector
     observation = kernels.vector_row if y_vector else loops.scalar_row
@@ -134,17 +135,43 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     observation = kernels.vector_row if y_vector else loops.scalar_row
     matrix = types.float64[:, ::1]
     needed(model, ("initial_logpdf", "transition_logpdf"), "densities of paths are made of")
-    laws = (model.initial_logpdf, model.transition_logpdf, model.observation_logpdf)
+    m, _ = _without_inputs(model, None)
+    laws = (m.initial_logpdf, m.transition_logpdf, m.observation_logpdf)
     with _LOCK:
         try:
-            return jitted(
+            density = jitted(
                 loops.path_density,
                 (state, observation, loops.observed),
                 laws,
                 types.float64(matrix, matrix, types.float64[::1]),
             )
+            if model.input_dim is None:
+                return density
+            return lambda x, y, theta: density(x, y, model.packed(theta))
         except _numba_errors() as error:
             raise _explained(model, None, y_vector, error) from None
+
+
+def _without_inputs(
+    model: StateSpaceModel, proposal: Proposal | None
+) -> tuple[StateSpaceModel, Proposal | None]:
+    """The same functions, which find their argument u behind the parameters in theta."""
+    if model.input_dim is None:
+        return model, proposal
+    from . import kernels
+
+    found = {}
+    for name, (function, arguments) in functions_of(model, proposal).items():
+        place = (model.theta.size, model.input_dim, arguments.index("u"), "t" in arguments)
+        key = (known_by(function), place)
+        with _LOCK:
+            if key not in _TAKING:
+                _TAKING[key] = loops.taking_inputs(kernels.vector_part, _callee(function), *place)
+            found[name] = _TAKING[key]
+    parts = {name.split(".")[1]: f for name, f in found.items() if "." in name}
+    own = {name: f for name, f in found.items() if "." not in name}
+    bare = replace(model, observation_sample=None, input_dim=None, inputs=None, **own)
+    return bare, Proposal(**parts) if parts else None
 
 
 def check_functional(functional: Any, initial_functional: Any) -> None:
@@ -178,8 +205,12 @@ def compiled_functional(
         return Added(first, add, size, scalar, functional.names(n_steps, model.dim))
     rng = np.random.default_rng(0)
     theta = model.theta.copy()
-    x0 = _as_state(model, model.initial_sample(rng, theta))
-    x1 = _as_state(model, model.transition_sample(rng, x0, 1, theta))
+    if model.input_dim is not None and model.inputs is None:
+        # of a stream that is yet to come
+        model = model.with_inputs(np.zeros((1, model.input_dim)))
+    model = model.reaching(2)
+    x0 = _as_state(model, model.plain("initial_sample")(rng, theta))
+    x1 = _as_state(model, model.plain("transition_sample")(rng, x0, 1, theta))
     values = _summand("functional", functional, x0, x1, 1)
     if n_steps > 2:
         _summand("functional", functional, x0, x1, n_steps - 1)
@@ -334,6 +365,7 @@ def _explained(
     x = types.float64 if model.state_dim is None else vector
     y = vector if y_vector else types.float64
     kinds = {"rng": types.npy_rng, "theta": vector, "x": x, "x_prev": x, "y": y, "t": types.int64}
+    kinds["u"] = vector
     for name, (function, arguments) in functions_of(model, proposal).items():
         signature = tuple(kinds[a] for a in arguments)
         dispatcher: Any = numba.njit(nogil=True)(_registered(python_of(function)))

@@ -399,9 +399,8 @@ class OnlineFilter:
         proposal: Proposal | None = None,
         seed: Any = None,
     ) -> None:
-        self._series = checked_series(
-            model, [0.0], n_particles, theta, resampling, ess_threshold, proposal
-        )
+        told = (theta, resampling, ess_threshold, proposal)
+        self._series = checked_series(model, [0.0], n_particles, *told, stream=True)
         # once: what stands in provenance at every time is dear to find
         self._arguments = described(self._series.arguments())
         self._root = seed_sequence(seed)
@@ -411,13 +410,15 @@ class OnlineFilter:
         self._told: set[str] = set()
         self.t = 0
 
-    def update(self, y_t: ArrayLike) -> FilterResult:
+    def update(self, y_t: ArrayLike, u_t: ArrayLike | None = None) -> FilterResult:
         """Take the next observation.
 
         Parameters
         ----------
         y_t : float or array_like, shape (p,)
             NaN where missing.
+        u_t : float or array_like, shape (k,), optional
+            The inputs of this time, where the model takes some and does not have them.
 
         Returns
         -------
@@ -437,10 +438,12 @@ class OnlineFilter:
             As `particle_filter`, once for each cause.
         """
         began = time.perf_counter()
-        series = arrived(self._series, np.expand_dims(y_t, 0), self.t)
+        u = None if u_t is None else np.reshape(u_t, (1, -1))
+        series = arrived(self._series, np.expand_dims(y_t, 0), self.t, u)
         cloud = self._cloud or Cloud(
             series, generator(self._root, "filter", 0), roots=True, moments=True, backward=False
         )
+        cloud.packed = series.model.packed(cloud.theta)
         with cloud.kept_on_error(1):
             moments, ess, increments = cloud.advance(series.rows)
         self._cloud, self._series = cloud, series

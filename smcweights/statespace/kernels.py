@@ -194,6 +194,12 @@ def vector_row(a: Any, i: Any) -> Any:
     return carray(pointer(a.ctypes.data + i * a.shape[1] * a.itemsize), a.shape[1])
 
 
+def vector_part(a: Any, first: Any, size: Any) -> Any:
+    """Part of a vector, as `vector_row`."""
+    pointer: Any = _pointer
+    return carray(pointer(a.ctypes.data + first * a.itemsize), size)
+
+
 @declared(LOOK_SIGNATURE)
 def no_lookahead(x, y, row, t, theta, out):
     """For filters that look at the present only."""

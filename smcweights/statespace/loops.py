@@ -29,6 +29,35 @@ def put_vector(a, i, value):
         a[i, j] = value[j]
 
 
+def taking_inputs(part, function, n, k, before, timed):
+    """A function without its argument u, which stands in theta behind the n parameters.
+
+    Behind them are the time of the first row of inputs, and rows of k. So many arguments come
+    before u, and the time after it where there is one.
+    """
+
+    def row(t, theta):
+        return part(theta, n + 1 + (t - np.int64(theta[n])) * k, k)
+
+    def one(a, theta):
+        return function(a, row(0, theta), part(theta, 0, n))
+
+    def two(a, b, theta):
+        return function(a, b, row(0, theta), part(theta, 0, n))
+
+    def none_timed(t, theta):
+        return function(row(t, theta), t, part(theta, 0, n))
+
+    def two_timed(a, b, t, theta):
+        return function(a, b, row(t, theta), t, part(theta, 0, n))
+
+    def three_timed(a, b, c, t, theta):
+        return function(a, b, c, row(t, theta), t, part(theta, 0, n))
+
+    kinds = {(1, False): one, (2, False): two, (0, True): none_timed, (2, True): two_timed}
+    return kinds.get((before, timed), three_timed)
+
+
 def no_density(x_prev, x, t, theta):
     """For models without a density of transitions."""
     return np.nan

@@ -12,6 +12,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -136,6 +137,14 @@ class StateSpaceModel:
         The observations that the model's functions contain, where they do: others are refused.
     exact : Exact, optional
         Set by ready models for which exact methods exist.
+    input_dim : int, optional
+        Number k of inputs (covariates, lengths of steps) at each time. Then every function takes
+        an array u of shape (k,), those of the time, right before t, or before theta where there is
+        no t: ``transition_sample(rng, x_prev, u, t, theta)``, ``initial_logpdf(x, u, theta)``.
+    inputs : array_like, shape (T',) or (T', k), optional
+        Row by row the inputs of each time, for at least as many times as y has; see `with_inputs`.
+    first_input : int
+        Set by streams: the time of the first row.
 
     Raises
     ------
@@ -185,13 +194,22 @@ class StateSpaceModel:
     in_place: Callable[..., Any] | None = field(default=None, repr=False)
     series: Array | None = field(default=None, repr=False)
     exact: Exact | None = field(default=None, repr=False)
+    input_dim: int | None = None
+    inputs: Any = field(default=None, repr=False)
+    first_input: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
+        if self.input_dim is not None:
+            object.__setattr__(self, "input_dim", count("input_dim", self.input_dim))
         for name, (arguments, required) in ARGUMENTS.items():
             function = getattr(self, name)
             if function is None and not required:
                 continue
-            check_function(name, function, arguments)
+            check_function(name, function, taken(arguments, self.input_dim))
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", _inputs(self.inputs, self.input_dim))
+        if self.input_dim is not None and self.in_place is not None:
+            raise ValueError("in_place: given with input_dim; expected one of them")
         theta = _parameters(self.theta, "theta")
         names = self.theta_names
         if names is not None:
@@ -239,6 +257,81 @@ class StateSpaceModel:
             raise ValueError(f"theta: got shape {new.shape}; expected {self.theta.shape}")
         return replace(self, theta=new)
 
+    def with_inputs(self, u: ArrayLike) -> StateSpaceModel:
+        """The same model with these inputs.
+
+        Parameters
+        ----------
+        u : array_like, shape (T',) or (T', k)
+            Finite numbers, row by row those of time 0, 1, ...; more than y has are not read.
+
+        Returns
+        -------
+        StateSpaceModel
+
+        Raises
+        ------
+        ValueError
+            The model declares no inputs, or others; a number is not finite.
+
+        Examples
+        --------
+        >>> drift = StateSpaceModel(
+        ...     lambda rng, u, theta: rng.standard_normal(),
+        ...     None,
+        ...     lambda rng, x_prev, u, t, theta: x_prev + theta[0] * u[0] + rng.standard_normal(),
+        ...     None,
+        ...     lambda y, x, u, t, theta: -0.5 * (y - x) ** 2,
+        ...     theta=[2.0],
+        ...     input_dim=1,
+        ... )
+        >>> drift.with_inputs([0.0, 1.0, 0.5]).inputs.shape
+        (3, 1)
+        """
+        return replace(self, inputs=_inputs(u, self.input_dim), first_input=0)
+
+    def packed(self, theta: ArrayLike | None = None) -> Array:
+        """What compiled functions take for theta: with the inputs behind, see `taking_inputs`."""
+        own = np.array(self.theta if theta is None else theta, dtype=np.float64)
+        if self.input_dim is None:
+            return own
+        return np.concatenate([own, [float(self.first_input)], self.inputs.ravel()])
+
+    def plain(self, name: str, function: Any = None, rows: Any = None) -> Callable[..., Any]:
+        """A function as plain Python without its argument u, a row of the inputs.
+
+        Of another `function` in its place, and of `rows` in an array of JAX.
+        """
+        function = python_of(function or getattr(self, name))
+        if self.input_dim is None:
+            return function
+        arguments, _ = ARGUMENTS[name]
+        timed, known = "t" in arguments, self.inputs if rows is None else rows
+        at = arguments.index("t" if timed else "theta")
+        return lambda *a: function(*a[:at], known[a[at] if timed else 0], *a[at:])
+
+    def reaching(self, n_steps: int) -> StateSpaceModel:
+        """The model with inputs for so many times at least, for trials: rows begin again."""
+        if self.inputs is None or len(self.inputs) >= n_steps:
+            return self
+        return self.with_inputs(np.resize(self.inputs, (n_steps, self.inputs.shape[1])))
+
+    def check_inputs(self, last: int, horizon: int = 0) -> None:
+        """Whether there are inputs up to a time, excluded."""
+        if self.input_dim is None:
+            return
+        if self.inputs is None:
+            raise ValueError(
+                f"inputs: missing; the model declares input_dim={self.input_dim}: expected "
+                "model.with_inputs(u)"
+            )
+        if len(self.inputs) + self.first_input < last + horizon:
+            ahead = f" (and {horizon} of the forecast)" if horizon else ""
+            raise ValueError(
+                f"inputs: {len(self.inputs)} rows; expected at least {last + horizon}, one per "
+                f"time of y{ahead}"
+            )
+
     def simulate(self, n_steps: int, seed: Any = None) -> tuple[Array, Array]:
         """Draw states and observations.
 
@@ -267,18 +360,17 @@ class StateSpaceModel:
         n_steps = count("n_steps", n_steps)
         if self.observation_sample is None:
             raise ValueError("simulate: the model has no observation_sample; expected one")
+        self.check_inputs(n_steps)
+        first, move, see = map(
+            self.plain, ("initial_sample", "transition_sample", "observation_sample")
+        )
         rng = generator(seed_sequence(seed), "simulate")
         theta = self.theta.copy()
         x: list[Any] = []
         y: list[Any] = []
         for t in range(n_steps):
-            new = (
-                self.transition_sample(rng, x[-1], t, theta)
-                if t
-                else self.initial_sample(rng, theta)
-            )
-            x.append(new)
-            y.append(self.observation_sample(rng, new, t, theta))
+            x.append(move(rng, x[-1], t, theta) if t else first(rng, theta))
+            y.append(see(rng, x[-1], t, theta))
         return np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
 
     def describe(self) -> dict[str, Any]:
@@ -286,14 +378,15 @@ class StateSpaceModel:
         named = {name: getattr(self, name) for name in ARGUMENTS}
         functions = {name: function for name, function in named.items() if function is not None}
         theta = None if self.theta is None else np.asarray(self.theta).tolist()
-        return {"functions": functions, "theta": theta, "state_dim": self.state_dim}
+        found = {"functions": functions, "theta": theta, "state_dim": self.state_dim}
+        return found if self.inputs is None else {**found, "inputs": digest(self.inputs)}
 
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
     """Where a particle filter draws from instead of the model's own laws (guided, auxiliary).
 
-    Written like the functions of a model, for one particle.
+    Written like the functions of a model, for one particle, with u where the model has inputs.
 
     Parameters
     ----------
@@ -333,7 +426,12 @@ class Proposal:
     def __post_init__(self) -> None:
         given = [name for name in PROPOSAL_ARGUMENTS if getattr(self, name) is not None]
         for name in given:
-            check_function(f"proposal.{name}", getattr(self, name), PROPOSAL_ARGUMENTS[name])
+            function, arguments = getattr(self, name), PROPOSAL_ARGUMENTS[name]
+            with suppress(TypeError):
+                # of a model with inputs
+                check_function(f"proposal.{name}", function, taken(arguments, 1))
+                continue
+            check_function(f"proposal.{name}", function, arguments)
         if not given:
             raise ValueError("proposal: nothing given; expected a sampler or a lookahead")
         for a, b in (("sample", "logpdf"), ("initial_sample", "initial_logpdf")):
@@ -365,6 +463,14 @@ def checkpointed(arguments: dict[str, Any], rows: Array | None = None) -> dict[s
     return found if rows is None else {**found, "y": digest(rows)}
 
 
+def taken(arguments: tuple[str, ...], input_dim: int | None) -> tuple[str, ...]:
+    """The arguments of a function, with u where there are inputs."""
+    if input_dim is None:
+        return arguments
+    at = arguments.index("t" if "t" in arguments else "theta")
+    return (*arguments[:at], "u", *arguments[at:])
+
+
 def needed(model: StateSpaceModel, names: Sequence[str], what: str) -> None:
     """Refuse a model without the densities that a method can't do without."""
     for name in names:
@@ -384,7 +490,11 @@ def functions_of(
     del found["observation_sample"]
     for name, own in PROPOSAL_ARGUMENTS.items():
         found[f"proposal.{name}"] = (getattr(proposal, name, None), own)
-    return {name: part for name, part in found.items() if part[0] is not None}
+    return {
+        name: (function, taken(own, model.input_dim))
+        for name, (function, own) in found.items()
+        if function is not None
+    }
 
 
 def check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
@@ -411,6 +521,23 @@ def _parameters(theta: Any, name: str) -> Array:
         raise ValueError(f"{name}: got {theta!r}; expected a 1-d array of finite numbers")
     array.flags.writeable = False
     return array
+
+
+def _inputs(u: ArrayLike, k: int | None) -> Array:
+    if k is None:
+        raise ValueError("inputs: the model declares none; expected one with input_dim")
+    array = real("inputs", u)
+    rows = array.reshape(-1, 1) if array.ndim == 1 else array
+    if rows.ndim != 2 or rows.shape[1] != k or not len(rows):
+        raise ValueError(f"inputs: got shape {array.shape}; expected (T, {k}), a row for each time")
+    if not np.isfinite(rows).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(rows))[0])
+        raise ValueError(
+            f"inputs: {rows[row, column]} in row {row}, column {column}; expected finite numbers"
+        )
+    rows = np.ascontiguousarray(rows)
+    rows.flags.writeable = False
+    return rows
 
 
 def _check_domain(theta: Array, names: Sequence[str] | None, transforms: Sequence[str]) -> None:

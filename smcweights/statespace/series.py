@@ -15,7 +15,14 @@ from ..arguments import count, instance, number, one_of
 from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
-from .model import Proposal, StateSpaceModel, needed, observations
+from .model import (
+    Proposal,
+    StateSpaceModel,
+    check_function,
+    functions_of,
+    needed,
+    observations,
+)
 from .trial import check_functions, check_series, check_time, tell_of_misses
 
 Array = NDArray[np.float64]
@@ -44,6 +51,8 @@ class Series:
         Where they are drawn from.
     copies : dict
         Of a stream: functions as they were when it began, see `check_time`.
+    fed : bool
+        Of a stream: whether inputs come with the observations.
     """
 
     model: StateSpaceModel
@@ -54,6 +63,7 @@ class Series:
     threshold: float = 0.5
     proposal: Proposal | None = None
     copies: dict[str, Any] = field(default_factory=dict, repr=False)
+    fed: bool = False
 
     def functions(self, *, backward: bool = True) -> Compiled:
         """What the kernels call; without `backward` for what draws nothing backward."""
@@ -89,8 +99,12 @@ def checked_series(
     ess_threshold: float = 0.5,
     proposal: Proposal | None = None,
     schemes: tuple[str, ...] = SCHEMES,
+    *,
+    stream: bool = False,
 ) -> Series:
     """Check what all filters are given; of the schemes those that the caller knows.
+
+    Of a stream the inputs may come later.
 
     Raises
     ------
@@ -111,7 +125,12 @@ def checked_series(
     rows, vector = observations(y), np.ndim(y) == 2
     if len(rows) > 1:
         check_series(model, rows)
-    check_functions(model, rows, vector, proposal)
+    for name, (function, arguments) in functions_of(model, proposal).items():
+        if name.startswith("proposal."):
+            check_function(name, function, arguments)
+    if not stream or model.inputs is not None:
+        model.check_inputs(len(rows))
+        check_functions(model, rows, vector, proposal)
     one_of("resampling", resampling, schemes)
     if len(rows) > 1:
         tell_of_misses(model, rows, vector)
@@ -144,8 +163,10 @@ def side_by_side(
         return run.map(unit, jobs)
 
 
-def arrived(series: Series, y: ArrayLike, t: int) -> Series:
+def arrived(series: Series, y: ArrayLike, t: int, u: ArrayLike | None = None) -> Series:
     """The series with observations (T,) or (T, p) that arrive at time `t` in place of its own.
+
+    With the inputs (T, k) of these times, where they aren't known before.
 
     Raises
     ------
@@ -153,12 +174,23 @@ def arrived(series: Series, y: ArrayLike, t: int) -> Series:
         As for a series that is given at once; another number of components than before.
     """
     rows, vector = observations(y), np.ndim(y) == 2
+    model, asked = series.model, series.model.input_dim is not None
+    fed = series.fed or (asked and series.model.inputs is None)
+    if (u is not None) != fed:
+        wanted = "an array of the inputs at each time" if fed else "None: the model has its inputs"
+        raise ValueError(f"u: got {'None' if u is None else 'an array'}; expected {wanted}")
+    if u is not None:
+        model = model.with_inputs(u)
+        if len(model.inputs) != len(rows):
+            raise ValueError(f"u: got {len(model.inputs)} rows; expected {len(rows)}, as y has")
+        model = replace(model, first_input=t)
+    model.check_inputs(t + len(rows))
     if t == 0:
         twice = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)
-        check_functions(series.model, twice, vector, series.proposal)
+        check_functions(model.reaching(len(twice)), twice, vector, series.proposal)
     elif rows.shape[1] != series.rows.shape[1]:
         raise ValueError(f"y: got {rows.shape[1]} components; expected {series.rows.shape[1]}")
-    check_time(series.model, rows, vector, t, series.copies, series.proposal)
-    check_series(series.model, rows, t)
-    tell_of_misses(series.model, rows, vector, t)
-    return replace(series, rows=rows, vector=vector)
+    check_time(model, rows, vector, t, series.copies, series.proposal)
+    check_series(model, rows, t)
+    tell_of_misses(model, rows, vector, t)
+    return replace(series, model=model, rows=rows, vector=vector, fed=fed)

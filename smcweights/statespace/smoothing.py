@@ -338,7 +338,8 @@ class OnlineSmoother:
         names: list[str] | None = None,
         seed: Any = None,
     ) -> None:
-        self._series = checked_series(model, [0.0], n_particles, None, resampling, ess_threshold)
+        told = (None, resampling, ess_threshold)
+        self._series = checked_series(model, [0.0], n_particles, *told, stream=True)
         if isinstance(functional, Functional) and functional.per_time:
             raise ValueError("functional: its size grows with T; expected one of fixed size")
         self._repeats = count("repeats", repeats)
@@ -361,13 +362,15 @@ class OnlineSmoother:
         """Mean over the runs of the log likelihood so far."""
         return float(self._log_z.mean())
 
-    def update(self, y_t: ArrayLike) -> Estimate:
+    def update(self, y_t: ArrayLike, u_t: ArrayLike | None = None) -> Estimate:
         """Take the next observation.
 
         Parameters
         ----------
         y_t : float or array_like, shape (p,)
             NaN where missing.
+        u_t : float or array_like, shape (k,), optional
+            The inputs of this time, where the model takes some and does not have them.
 
         Returns
         -------
@@ -385,16 +388,18 @@ class OnlineSmoother:
         PrecisionWarning
             As `paris`, once for each cause; ``cautions`` have it every time.
         """
-        self.extend(np.expand_dims(y_t, 0))
+        self.extend(np.expand_dims(y_t, 0), None if u_t is None else np.reshape(u_t, (1, -1)))
         return self.estimate()
 
-    def extend(self, y: ArrayLike) -> None:
+    def extend(self, y: ArrayLike, u: ArrayLike | None = None) -> None:
         """Take several observations, shape (T,) or (T, p), without an estimate in between.
+
+        With their inputs, shape (T, k), where the model takes some and does not have them.
 
         An error leaves no trace of any of them.
         """
         began = time.perf_counter()
-        series = arrived(self._series, y, self.t)
+        series = arrived(self._series, y, self.t, u)
         if not self.t:
             check_moves(series.model, series.rows, series.vector)
         clouds = self._clouds or [
@@ -404,6 +409,7 @@ class OnlineSmoother:
         log_z, smallest = self._log_z.copy(), self._smallest
         with ExitStack() as kept:
             for r, cloud in enumerate(clouds):
+                cloud.packed = series.model.packed(cloud.theta)
                 kept.enter_context(cloud.kept_on_error(len(series.rows)))
                 _, ess, increments = cloud.advance(series.rows)
                 if not np.isfinite(cloud.sums).all():

@@ -42,13 +42,11 @@ def check_functions(
     functions = functions_of(model, proposal).items()
     named = tuple((name, known_by(function)) for name, (function, _) in functions)
     key = (named, y_vector, rows.shape[1], model.state_dim)
-    tried = (model.theta.tobytes(), len(rows))
+    inputs = None if model.inputs is None else model.inputs.tobytes()
+    tried = (model.theta.tobytes(), len(rows), inputs)
     if _TRIED.get(key) == tried:
         return
-    rng, last = np.random.default_rng(0), len(rows) - 1
-    x = tried_sampler(model, "initial_sample", model.initial_sample, rng, model.theta.copy(), t=0)
-    if x is None:
-        return
+    rng, last, x = np.random.default_rng(0), len(rows) - 1, None
     # one row alone may stand for observations that are yet to come, of any shape
     seen = np.flatnonzero(~np.isnan(rows).any(axis=1)) if last else np.array([], dtype=int)
     rows = rows if last else np.full_like(rows, np.nan)
@@ -67,7 +65,7 @@ def _try_all(
 ) -> Any:
     """Every function at one time; the new state, None where Python can't draw one."""
     functions = functions_of(model, proposal)
-    own = {"rng": rng, "x_prev": x_prev, "x": x_prev, "y": y, "t": t, "theta": model.theta.copy()}
+    own = _known(model, t, rng=rng, x_prev=x_prev, y=y)
 
     def call(name: str) -> Any:
         if name not in functions:
@@ -78,18 +76,17 @@ def _try_all(
             return tried_sampler(model, name, function, *values, t=t)
         return tried(name, function, *values)
 
-    if t > 0:
-        again = copy.deepcopy(rng)
-        own["x"] = call("transition_sample")
-        if own["x"] is None:
-            return None
-        if model.in_place is not None:
-            written = np.full(model.dim, np.nan)
-            model.in_place(again, x_prev, t, own["theta"], written)
-            if not np.array_equal(written, own["x"]):
-                raise ModelError(
-                    f"in_place: wrote {written} at time {t}; transition_sample: {own['x']}"
-                )
+    again = copy.deepcopy(rng)
+    own["x"] = call("transition_sample" if t else "initial_sample")
+    if own["x"] is None:
+        return None
+    if t > 0 and model.in_place is not None:
+        written = np.full(model.dim, np.nan)
+        model.in_place(again, x_prev, t, own["theta"], written)
+        if not np.array_equal(written, own["x"]):
+            raise ModelError(
+                f"in_place: wrote {written} at time {t}; transition_sample: {own['x']}"
+            )
     x = own["x"]
     for name in ("transition_logpdf", "transition_logpdf_bound") if t else ("initial_logpdf",):
         call(name)
@@ -105,6 +102,12 @@ def _try_all(
     return x
 
 
+def _known(model: StateSpaceModel, t: int, **more: Any) -> dict[str, Any]:
+    """What functions are given at a time, by the names of their arguments."""
+    u = None if model.inputs is None else model.inputs[t - model.first_input].copy()
+    return {"t": t, "theta": model.theta.copy(), "u": u, **more}
+
+
 def tell_of_misses(model: StateSpaceModel, rows: Array, y_vector: bool, first: int = 0) -> None:
     """Warn where the density of a row of NaNs, which is never asked for, would say something.
 
@@ -118,20 +121,27 @@ def tell_of_misses(model: StateSpaceModel, rows: Array, y_vector: bool, first: i
     def density(row: Array, x: Any, t: int) -> Any:
         try:
             y = row.copy() if y_vector else float(row[0])
-            return tried("", model.observation_logpdf, y, x, t, model.theta.copy())
+            function, arguments = functions["observation_logpdf"]
+            own = _known(model, t, y=y, x=x)
+            return tried("", function, *(own[argument] for argument in arguments))
         except ModelError:
             return None
 
+    def drawn(name: str, t: int, **more: Any) -> Any:
+        function, arguments = functions[name]
+        own = _known(model, t, rng=rng, **more)
+        return tried_sampler(model, "", function, *(own[argument] for argument in arguments), t=t)
+
+    functions = functions_of(model)
     rng, informs = np.random.default_rng(0), False
     seen = np.unique(rows[~missing], axis=0)
     seen = seen[np.linspace(0, len(seen) - 1, min(len(seen), 20)).astype(int)]
     times = np.flatnonzero(missing)
     for t in first + times[np.linspace(0, len(times) - 1, 8).astype(int)]:
         try:
-            x = tried_sampler(model, "", model.initial_sample, rng, model.theta.copy(), t=0)
+            x = drawn("initial_sample", model.first_input)
             if t > 0 and x is not None:
-                sample = model.transition_sample
-                x = tried_sampler(model, "", sample, rng, x, int(t), model.theta.copy(), t=t)
+                x = drawn("transition_sample", int(t), x_prev=x)
         except ModelError:
             return
         value = None if x is None else density(np.full(rows.shape[1], np.nan), x, int(t))
@@ -217,9 +227,11 @@ def check_time(
         copies.update({name: rewired(f, _interpreted, {}) for name, f, _ in timed})
     if first == 0 or not timed:
         return
-    own: dict[str, Any] = {"rng": np.random.default_rng(0), "theta": model.theta.copy()}
+    own = _known(model, first + len(rows) - 1, rng=np.random.default_rng(0))
+    arguments = functions_of(model)["initial_sample"][1]
     try:
-        own["x"] = own["x_prev"] = copies["initial_sample"](own["rng"], own["theta"])
+        own["x"] = copies["initial_sample"](*(own[argument] for argument in arguments))
+        own["x_prev"] = own["x"]
     except Exception:
         return
     seen = np.flatnonzero(~np.isnan(rows).all(axis=1))
@@ -227,7 +239,7 @@ def check_time(
         if "y" in arguments and not seen.size:
             continue
         last = int(seen[-1]) if "y" in arguments else len(rows) - 1
-        own["t"] = first + last
+        own |= _known(model, first + last)
         own["y"] = rows[last].copy() if y_vector else float(rows[last, 0])
         given = [own[argument] for argument in arguments]
         try:

@@ -130,7 +130,7 @@ def test_matrices_of_every_time_agree_with_kalman():
     smw.check_model(model, y, n_draws=4_000, seed=1)
     exact = smw.kalman_smoother(model, y)
     found = smw.particle_filter(model, y, 3_000, repeats=10, seed=1).log_likelihood
-    assert abs(found.value - exact.log_likelihood) < 5.5 * found.standard_error < 1.0
+    assert abs(found.value - exact.log_likelihood) < 5.5 * found.standard_error < 2.0
     est = smw.paris(model, y, smw.functionals.states, 1_000, repeats=12, seed=2)
     assert (np.abs(est.value - exact.means.ravel()) / est.standard_error).max() < 8
 

@@ -168,19 +168,24 @@ def gradients(
         raise ValueError(
             f"densities: got {sorted(given)}; expected JAX functions under names of {DENSITIES}"
         )
+    model = model.reaching(POINTS)
     own = tuple(getattr(model, name) for name in DENSITIES)
-    key = (identity(own, given), model.state_dim is None, vector)
+    key = (identity(own, given, model.inputs), model.state_dim is None, vector)
     with _LOCK, _compat.enable_x64():
         if key not in _BUILT:
+            import jax.numpy as jnp
+
+            inputs = None if model.inputs is None else jnp.asarray(model.inputs)
             functions = {}
             for name, function in zip(DENSITIES, own, strict=True):
                 try:
-                    functions[name] = given.get(name) or retraced(function)
+                    traced = given.get(name) or retraced(function)
                 except TypeError as error:
                     raise ModelError(
                         f"{name}: {error}, so that JAX can't trace it; pass densities={{'{name}': "
                         "a JAX function of the same arguments}}"
                     ) from None
+                functions[name] = model.plain(name, traced, inputs)
             _BUILT[key] = (functions, _derivatives(functions, model.state_dim is None, vector))
         functions, built = _BUILT[key]
         if key not in _CHECKED:
@@ -211,7 +216,8 @@ def check_laws(
     """
     own = tuple(getattr(model, name) for name in DENSITIES)
     samplers = (model.initial_sample, model.transition_sample)
-    key = (identity(own, samplers, densities), model.theta.tobytes(), tuple(free), vector)
+    told = identity(own, samplers, densities, model.inputs)
+    key = (told, model.theta.tobytes(), tuple(free), vector)
     # of ready models the tests of the package say more
     ready = all(getattr(f, "__module__", "") == models.__name__ for f in own + samplers)
     known = ready or key in _CHECKED
@@ -221,7 +227,7 @@ def check_laws(
     if known:
         return
     names = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
-    functions, theta = compiled(model, vector), model.theta.copy()
+    functions, theta, packed = compiled(model, vector), model.theta.copy(), model.packed()
     rng, places = np.random.default_rng(0), list(free)
     unseen = np.full((1, rows.shape[1]), np.nan)
     everyone, log_w = np.arange(DRAWS, dtype=np.int32), np.zeros(DRAWS)
@@ -232,9 +238,9 @@ def check_laws(
         for t in range(steps):
             x_prev, x = x, x_prev
             if t == 0:
-                functions.start(rng, x, unseen, 0, log_w, -1, theta)
+                functions.start(rng, x, unseen, 0, log_w, -1, packed)
             else:
-                functions.move(rng, x_prev, everyone, x, unseen, 0, t, log_w, -1, theta)
+                functions.move(rng, x_prev, everyone, x, unseen, 0, t, log_w, -1, packed)
             with _compat.enable_x64():
                 slopes = np.asarray(built.laws(theta, x_prev, x, t))[:, places]
             total[t] += slopes.sum(axis=0)
@@ -304,8 +310,8 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
     import jax
 
     rng = np.random.default_rng(0)
-    theta = model.theta.copy()
-    sample = [getattr(f, "py_func", f) for f in (model.initial_sample, model.transition_sample)]
+    theta, packed = model.theta.copy(), model.packed()
+    sample = [model.plain(name) for name in ("initial_sample", "transition_sample")]
     states: list[Any] = [sample[0](rng, theta)]
     for t in range(1, POINTS):
         states.append(sample[1](rng, states[-1], t, theta))
@@ -345,7 +351,7 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
             elif t == 0:
                 continue
             else:
-                expected = pair(x[t - 1 : t], 0, x[t : t + 1], 0, t, theta)
+                expected = pair(x[t - 1 : t], 0, x[t : t + 1], 0, t, packed)
                 point = (x[t - 1, 0] if scalar else x[t - 1], now, t)
             shown = ", ".join(str(part) for part in (*point, theta))
             try:

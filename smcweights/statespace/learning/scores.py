@@ -137,7 +137,7 @@ def _check_whole_rows(series: Series) -> None:
     t = int(partly[0])
     start = replace(series, proposal=None).functions(backward=False).start
     x, log_w = np.zeros((1, series.model.dim)), np.zeros(1)
-    start(np.random.default_rng(0), x, series.rows, t, log_w, -1, series.model.theta.copy())
+    start(np.random.default_rng(0), x, series.rows, t, log_w, -1, series.model.packed())
     if np.isnan(log_w[0]):
         raise ModelError(
             f"observation_logpdf: NaN for y = {series.rows[t]} at time {t}, of which a part is "
