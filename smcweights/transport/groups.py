@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[Any]
 
-BLOCK = 10  # autocorrelation times; blocks of five rejected 6 to 8 % at 5 %
 SEEN_DEPENDENT = 4  # standard errors of the first autocorrelation
 
 
@@ -56,8 +55,8 @@ def autocorrelation_time(rows: Array, weights: Array) -> float:
     return max(2 * float(np.minimum.accumulate(positive).sum()) - 1, 1.0)
 
 
-def blocks_of(name: str, size: int, time: float, fewest: int) -> Array:
-    """Numbers of blocks of consecutive rows, about ten autocorrelation times long.
+def blocks_of(name: str, size: int, time: float, fewest: int, times: int = 10) -> Array:
+    """Numbers of blocks of consecutive rows, so many autocorrelation times long or longer.
 
     Examples
     --------
@@ -66,9 +65,9 @@ def blocks_of(name: str, size: int, time: float, fewest: int) -> Array:
     """
     if time <= 1.3:
         return np.arange(size)
-    blocks = size // math.ceil(BLOCK * time)
+    blocks = size // math.ceil(times * time)
     if blocks < fewest:
-        enough = math.ceil(fewest * math.ceil(BLOCK * time))
+        enough = math.ceil(fewest * math.ceil(times * time))
         raise ValueError(
             f"{name}: {size} rows with an autocorrelation time of {time:.3g} make {blocks} blocks; "
             f"expected at least {enough} rows"

@@ -51,6 +51,7 @@ Array = NDArray[Any]
 FEWEST_POINTS = 10
 FEWEST_GROUPS = 10
 MOST_GROUPS = 50
+BLOCK = 5  # autocorrelation times of rows in a group of "auto"; a test, which is sharper, needs ten
 SPLITS = 50  # into halves, shared by directions; 20 on the line, which has one
 # k-hat of what points are worth that is told: at p = 2 by no normal samples nor by those of t(5)
 # from 200 points on, by every second of t(3), for which the error has no variance
@@ -210,8 +211,8 @@ def sliced_two_sample(
         Importance weights. Fifty random groups of points are left out in turn then.
     groups_x, groups_y : array_like of labels, shapes (n,) and (m,), or "auto", optional
         Rows of one label depend on each other: chains, sites, patients, or blocks of a chain; at
-        least ten groups, of which more than fifty are joined in their order. "auto": blocks of ten
-        autocorrelation times of consecutive rows.
+        least ten groups, of which more than fifty are joined in their order. "auto": blocks of
+        five autocorrelation times of consecutive rows.
     scale
         As for `sliced_wasserstein`; the interval takes what it divides by as known.
     directions, control_variates, root, seed, executor, progress, checkpoint
@@ -343,7 +344,7 @@ def _parts(
         given = labels_of(f"groups_{name}", labels, len(used))
         if isinstance(given, str):
             tau = autocorrelation_time(rows, even)
-            found.append(blocks_of(name, len(rows[0]), tau, FEWEST_GROUPS))
+            found.append(blocks_of(name, len(rows[0]), tau, FEWEST_GROUPS, BLOCK))
         elif given is None:
             found.append(None)
             told.append(dependent(neighbours(rows, even), len(rows[0])))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-FEWEST_BLOCKS = 5
+FEWEST_BLOCKS = 5  # of ten autocorrelation times; blocks of five rejected 6 to 8 % at 5 %
 FEWEST_ASSIGNMENTS = 20  # of groups to the samples: with fewer no p value is below 0.05
 MIXED = 100  # times as large as another column, one is the only one that is seen
 DEPENDENT = Caution(
