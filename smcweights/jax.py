@@ -230,8 +230,7 @@ def _on_host(
     p: float,
     a: ArrayLike,
     b: ArrayLike,
-    w: ArrayLike | None = None,
-    v: ArrayLike | None = None,
+    *weights: ArrayLike,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Costs and slopes of rows (..., L, n) and (..., L, m) by NumPy and compiled merges.
 
@@ -245,20 +244,21 @@ def _on_host(
     n, m = rows_a.shape[1], rows_b.shape[1]
     out = np.empty(len(rows_a))
     slope_a, slope_b = np.empty(rows_a.shape), np.empty(rows_b.shape)
-    if w is None and n == m:
+    if not weights and n == m:
         kernels.equal_slopes(rows_a, rows_b, *orders, p, out, slope_a, slope_b)
-    elif w is None or v is None:
+    elif not weights:
         masses = np.full(n, 1 / n), np.full(m, 1 / m)
         kernels.slopes(rows_a, rows_b, *orders, *masses, p, out, slope_a, slope_b)
     else:
         # each batch of clouds has weights of its own
         each = a.shape[-2]
-        masses_a, masses_b = (np.asarray(u, np.float64).reshape(-1, u.shape[-1]) for u in (w, v))
+        sides = (np.asarray(side, np.float64) for side in weights)
+        masses_a, masses_b = (side.reshape(-1, side.shape[-1]) for side in sides)
         for k in range(len(masses_a)):
             at = slice(k * each, (k + 1) * each)
             own = masses_a[k] / masses_a[k].sum(), masses_b[k] / masses_b[k].sum()
-            both = (x[at] for x in (rows_a, rows_b, *orders))
-            kernels.slopes(*both, *own, p, out[at], slope_a[at], slope_b[at])
+            given = [*(x[at] for x in (rows_a, rows_b, *orders)), *own]
+            kernels.slopes(*given, p, out[at], slope_a[at], slope_b[at])
     return (
         out.reshape(a.shape[:-1]).astype(a.dtype),
         slope_a.reshape(a.shape).astype(a.dtype),

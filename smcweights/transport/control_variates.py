@@ -134,7 +134,7 @@ def build(request: Request, pair: Pair, p: float) -> list[Control]:
     return sorted(found, key=lambda control: PREFERENCE.index(control.name))
 
 
-def asked_for(request: Request) -> list[object]:
+def asked_for(request: Request) -> Sequence[object]:
     """What is asked for, entry by entry; none where that is False."""
     if request is False or request is None:
         return []

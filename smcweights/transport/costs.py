@@ -61,8 +61,8 @@ def row_costs(
 
     out = np.empty(len(rows_x))
     if x.weights is not None or y.weights is not None:
-        orders = orders or (rows_x.argsort(axis=1), rows_y.argsort(axis=1))
-        kernels.weighted_rows(rows_x, rows_y, *orders, x.masses, y.masses, p, out)
+        first, second = orders or (rows_x.argsort(axis=1), rows_y.argsort(axis=1))
+        kernels.weighted_rows(rows_x, rows_y, first, second, x.masses, y.masses, p, out)
     elif rows_x.shape[1] == rows_y.shape[1]:
         kernels.equal_rows(rows_x, rows_y, p, out)
     else:

@@ -107,11 +107,11 @@ class _Resampled:
             narrow = block.astype(pair.x.points.dtype)
             x, y = narrow @ pair.x.points.T, narrow @ pair.y.points.T
             values = [control.values(block, x, y) for control in controls]
-            orders = x.argsort(axis=1), y.argsort(axis=1)
+            orders = [x.argsort(axis=1), y.argsort(axis=1)]
             ranked = [np.take_along_axis(v, at, 1) for v, at in zip((x, y), orders, strict=True)]
             if not weighted:
                 x, y = ranked
-            costs = row_costs(pair.x, pair.y, x, y, p, orders)
+            costs = row_costs(pair.x, pair.y, x, y, p, (orders[0], orders[1]))
             table.append(np.column_stack([costs, *values]))
             rows = [v.astype(np.float64, copy=False) for v in ranked]
             start = first * directions.lines + a

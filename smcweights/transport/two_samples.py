@@ -236,8 +236,8 @@ def sliced_test(
     order = rows.argsort(axis=1)
     rows.sort(axis=1)
     rng, labels = generator(seeds, "permutations"), np.arange(group.max() + 1) < of_x
-    asked = {"permutations": permutations, "p": p, "budget": rule.total, "directions": directions}
-    asked |= {"scale": scale, "columns": columns}
+    asked: dict[str, object] = {"permutations": permutations, "p": p, "budget": rule.total}
+    asked |= {"directions": directions, "scale": scale, "columns": columns}
     with open_run(
         _Split(rows, order, group, p),
         executor=executor,
@@ -329,7 +329,9 @@ def _by_column(
     largest = standard[1:].max(axis=1)
     larger = (largest[:, None] >= standard[0] - 1e-9).sum(axis=0)
     limits = np.full((3, pair.dimension), np.nan)
-    for k in range(pair.dimension if parts is not None else 0):
+    for k in range(pair.dimension):
+        if parts is None:
+            break
         x, y = (Cloud(np.ascontiguousarray(c.points[:, [k]]), None) for c in (pair.x, pair.y))
         laws = on_the_line(Pair(x, y), p, parts, root)
         limits[:, k] = laws.value_error(), *(end ** (1 / p) for end in laws.interval())
