@@ -101,6 +101,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from . import report
+    from .estimate import Estimate
 
     try:
         plan = study.read(options.study)
@@ -121,9 +122,10 @@ def _run(options: argparse.Namespace) -> int:
         raise
     target = out / f"{plan.path.stem}.nc"
     est.save(target)
+    shown = est if isinstance(est, Estimate) else est.indices
     page = target.with_suffix(".html")
     report.write(
-        page, plan.path.stem, [report.Section(plan.path.stem, f"Study {plan.path.name}", est)]
+        page, plan.path.stem, [report.Section(plan.path.stem, f"Study {plan.path.name}", shown)]
     )
     print(est, f"\nwritten: {target}", f"written: {page}", sep="\n")
     return 0

@@ -66,7 +66,7 @@ class Estimate:
     columns : sequence of str, optional
         Names of diagnostics with one entry per component: they become columns of `summary` and
         follow the components into `est[...]`.
-    bounds : (float, float), optional
+    bounds : (lower, upper), each a float or shape (J,), optional
         Between them the values are for certain: intervals are cut to them.
     cost : mapping, optional
         Such as evaluations, seconds, stages.
@@ -88,7 +88,7 @@ class Estimate:
     factor : ndarray, shape (J, r), or None
     cautions : tuple of Caution
     columns : tuple of str
-    bounds : (float, float), or None
+    bounds : (lower, upper), each a float or a tuple of J; or None
     references : tuple of str
     diagnostics, cost, provenance : dict
         Copies of what was given, in plain Python types and read-only arrays.
@@ -117,7 +117,7 @@ class Estimate:
     trials: Array | None
     cautions: tuple[Caution, ...]
     columns: tuple[str, ...]
-    bounds: tuple[float, float] | None
+    bounds: parts.Bounds | None
     diagnostics: dict[str, Any]
     cost: dict[str, Any]
     provenance: dict[str, Any]
@@ -138,7 +138,7 @@ class Estimate:
         diagnostics: Mapping[str, Any] | None = None,
         cautions: Iterable[Caution] = (),
         columns: Sequence[str] = (),
-        bounds: Sequence[float] | None = None,
+        bounds: parts.Bounds | None = None,
         cost: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
         references: Iterable[str] | None = None,
@@ -162,7 +162,7 @@ class Estimate:
             "trials": no_hit_trials,
             "cautions": parts.cautions(cautions, plain),
             "columns": parts.columns(columns, plain, v),
-            "bounds": parts.bounds(bounds),
+            "bounds": parts.bounds(bounds, v),
             "diagnostics": plain,
             "cost": parts.mapping("cost", cost),
             "provenance": parts.mapping("provenance", provenance),
@@ -261,7 +261,7 @@ class Estimate:
             lower = np.where(no_hit, 0.0, lower)[()]
             upper = np.where(no_hit, limit, upper)[()]
         if self.bounds is not None:
-            lower, upper = np.clip([lower, upper], *self.bounds)
+            lower, upper = np.clip([lower, upper], *map(np.asarray, self.bounds))
         return lower, upper
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
@@ -352,6 +352,11 @@ class Estimate:
             degrees_of_freedom=self.degrees_of_freedom[index],
             trials=None if self.trials is None else self.trials[index],
             diagnostics=self.diagnostics | taken,
+            bounds=self.bounds
+            and tuple(
+                end if isinstance(end, float) else parts.taken(list(end), index)
+                for end in self.bounds
+            ),
             sample=None,
         )
 

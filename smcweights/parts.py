@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import xarray
 
 Array = NDArray[np.float64]
+Bounds = Sequence[float | Sequence[float]]
 Mask = NDArray[np.bool_]
 
 
@@ -173,14 +174,19 @@ def columns(given: Sequence[str], diagnostics: dict[str, Any], value: Array) -> 
     return tuple(listed)
 
 
-def bounds(given: Sequence[float] | None) -> tuple[float, float] | None:
-    """Two numbers in order, or None."""
+def bounds(given: Bounds | None, value: Array) -> Bounds | None:
+    """Two ends in order, each for all components or one per component, or None."""
     if given is None:
         return None
-    ends = real("bounds", given)
-    if not (ends.shape == (2,) and ends[0] <= ends[1]):
+    ends = [real("bounds", end) for end in several("bounds", given, "two ends")]
+    shapes = {(), value.shape}
+    if (
+        len(ends) != 2
+        or not {end.shape for end in ends} <= shapes
+        or not (ends[0] <= ends[1]).all()
+    ):
         raise TypeError(f"bounds: got {shown(given)}; expected (lower, upper)")
-    return float(ends[0]), float(ends[1])
+    return tuple(tuple(end.tolist()) if end.ndim else float(end) for end in ends)
 
 
 def references(given: Iterable[str] | None, method: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,18 @@ HOW_FAR = {"seed", "budget", "precision", "executor", "progress", "checkpoint"}
 CODE = r"(?<=\S) [0-9a-f]{12}(?=\")"  # digest at the end of a signature
 
 
-def combine(estimates: Sequence[Estimate]) -> Estimate:
+class Pooled(Protocol):
+    """A result made of estimates, which says how independent runs of it are pooled."""
+
+    @classmethod
+    def pooled(cls, runs: Sequence[Self], /) -> Self:
+        """One result of several."""
+
+
+Run = TypeVar("Run", bound=Estimate | Pooled)
+
+
+def combine(estimates: Sequence[Run]) -> Run:
     """Pool independent runs of one method into one estimate.
 
     Runs are weighted by ``cost["evaluations"]``, never by their estimated variances: these are
@@ -32,7 +43,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
 
     Parameters
     ----------
-    estimates : sequence of Estimate
+    estimates : sequence of Estimate, or of SobolIndices
         Same names, method, data and arguments, but for those that say how far or where to run
         (seed, budget, precision, executor, progress, checkpoint); different seeds.
 
@@ -70,7 +81,9 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     """
     if isinstance(estimates, Estimate):
         raise TypeError("estimates: got one Estimate; expected a list of independent runs")
-    runs = several("estimates", estimates, "independent runs")
+    runs: list[Any] = several("estimates", estimates, "independent runs")
+    if runs and hasattr(runs[0], "pooled") and {type(run) for run in runs} == {type(runs[0])}:
+        return cast(Run, type(runs[0]).pooled(runs))
     _check_runs(runs)
     first, names = runs[0], runs[0].names
     evaluations = np.array([run.cost["evaluations"] for run in runs], dtype=np.float64)
@@ -107,7 +120,7 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
     tell("combine", found)
     shape = first.value.shape
     trials = np.where(none_hit, no_hit.sum(axis=0), 0.0).reshape(shape)
-    return Estimate(
+    pooled = Estimate(
         (share @ values).reshape(shape),
         **_pooled_spread(runs, share, unseen),
         names=names,
@@ -120,7 +133,19 @@ def combine(estimates: Sequence[Estimate]) -> Estimate:
         cost=_total_cost(runs),
         provenance={"combined": [run.provenance for run in runs]},
         references=dict.fromkeys(source for run in runs for source in run.references),
+        bounds=_common_bounds(runs),
     )
+    return cast(Run, pooled)
+
+
+def _common_bounds(runs: list[Estimate]) -> list[Any] | None:
+    """Where every run's value lies for certain."""
+    known = [run.bounds for run in runs if run.bounds is not None]
+    if len(known) < len(runs):
+        return None
+    shape = runs[0].value.shape
+    lower, upper = ([np.broadcast_to(own[k], shape) for own in known] for k in (0, 1))
+    return [np.max(lower, axis=0), np.min(upper, axis=0)]
 
 
 def _pooled_spread(runs: list[Estimate], share: Array, unseen: Array) -> dict[str, Any]:

@@ -39,14 +39,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .arguments import number
 from .estimate import Estimate
 from .storage import check_place
 
+if TYPE_CHECKING:
+    from .importance.indices import SobolIndices
+
 # public functions of (model, law, ...), the first of them the default
-METHODS = ("adaptive_importance_sampling", "importance_sampling", "failure_probability")
+METHODS = (
+    "adaptive_importance_sampling",
+    "importance_sampling",
+    "failure_probability",
+    "sobol_indices",
+)
 # arguments the functions take as they are, so that a wrong one would show late or not at all
 EXPECTED: dict[str, tuple[type, str]] = {
     "names": (list, "a list of names"),
@@ -87,7 +95,7 @@ class Study:
     law: Any
     arguments: dict[str, Any]
 
-    def run(self, **more: object) -> Estimate:
+    def run(self, **more: object) -> Estimate | SobolIndices:
         """Call the method; ``more`` adds keyword arguments or replaces them."""
         import smcweights
 

@@ -470,3 +470,14 @@ def test_any_diagnostics_survive_the_disk(tmp_path, diagnostics):
     est = example(diagnostics=diagnostics)
     est.save(tmp_path / "a.nc")
     assert_same(Estimate.load(tmp_path / "a.nc"), est)
+
+
+def test_bounds_of_each_component_follow_it(tmp_path):
+    est = Estimate([0.9, 5.0], np.diag([1.0, 1.0]), bounds=([0, -np.inf], [1, np.inf]))
+    est.save(tmp_path / "e.nc")
+    for one in (est, Estimate.load(tmp_path / "e.nc")):
+        lower, upper = one.interval()
+        assert lower[0] == 0 and upper[0] == 1 and lower[1] < 4 and upper[1] > 6
+        assert one[0].interval()[1] == 1 and one[[1]].interval()[1] > 6
+    with pytest.raises(TypeError, match="bounds: got"):
+        Estimate([0.9, 5.0], np.eye(2), bounds=([0, 0, 0], [1, 1, 1]))

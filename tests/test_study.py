@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from studies import STUDY, replaced
 
-from smcweights import study
+from smcweights import cli, study
 
 
 def test_a_study_with_a_proposal_of_its_own_and_a_precision(beam, tmp_path):
@@ -40,6 +40,18 @@ lower = 0.5
         assert abs(est.value - truth) < 5 * est.standard_error  # false alarm below 1e-6
     lower, upper = precise.interval()
     assert (upper - lower) / 2 <= 0.005 * precise.value
+
+
+def test_sobol_indices_of_a_study(beam):
+    """x / y^2 of independent inputs: the log-normal part has a total index known in closed form."""
+    text = STUDY[: STUDY.index("[copula]")]
+    beam.write_text(text + '[study]\nmethod = "sobol_indices"\nbudget = 1000\nseed = 1\n')
+    found = study.read(beam).run()
+    load, width = 1 + 0.5**2 / 4.0**2, np.exp(4 * 0.1**2)
+    first = np.array([load - 1, width - 1]) / (load * width - 1)
+    assert (np.abs(found.first.value - first) < 6 * found.first.standard_error + 1e-6).all()
+    assert cli.main(["run", str(beam)]) == 0
+    assert (beam.parent / "beam.nc").exists() and (beam.parent / "beam.html").exists()
 
 
 def test_a_model_file_hides_no_module_of_its_name(beam):

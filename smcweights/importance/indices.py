@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from ..cautions import Caution
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
+from ..pooling import combine
 from ..results import NOT_KEPT, Result, table
 from .pairs import ORDERS, Pairs, PickFreeze, varies
 from .verdict import listed
@@ -129,6 +130,32 @@ class SobolIndices(Result):
                 )
             )
         return tables
+
+    @classmethod
+    def pooled(cls, runs: Sequence[Self]) -> Self:
+        """Independent runs as one, see `smcweights.combine`; without their model calls."""
+        first = runs[0]
+        other = [r for r in runs if (r.inputs, r.outputs) != (first.inputs, first.outputs)]
+        if other:
+            raise ValueError(
+                f"estimates: indices of {', '.join(first.inputs)} and of "
+                f"{', '.join(other[0].inputs)}; expected runs on the same inputs and outputs"
+            )
+        indices = combine([run.indices for run in runs])
+        start, parts = 0, {}
+        for kind in ORDERS:
+            part = getattr(first, kind)
+            if part is not None:
+                rows = np.eye(len(indices))[start : start + len(part)]
+                part, start = indices.apply(rows, names=part.names), start + len(part)
+            parts[kind] = part
+        with warnings.catch_warnings():
+            # of runs whose indices agree there is no more to say
+            warnings.simplefilter("ignore", PrecisionWarning)
+            mean, variance = (
+                combine([getattr(r, name) for r in runs]) for name in ("mean", "variance")
+            )
+        return replace(first, indices=indices, **parts, mean=mean, variance=variance, pairs=None)
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
         """Bars of the indices with intervals, see `smcweights.plots.sobol`."""

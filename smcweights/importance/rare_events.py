@@ -496,7 +496,6 @@ def failure_probability(
             "design_index": index,
             "importance_factors": factors,
         },
-        bounds=(0.0, 1.0),
     )
     tell("failure_probability", estimate.cautions)
     return estimate

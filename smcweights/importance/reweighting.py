@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
+from ..parts import Bounds
 from ..provenance import provenance
 from ..randomness import seed_sequence
 from ..regression import Choice
@@ -214,12 +215,19 @@ def reweight(
         diagnostics={**worth.diagnostics, "control_variate": used},
         cautions=cautions,
         columns=["control_variate"],
+        bounds=_bounds(estimate, len(found)),
         # it repeats no call; what it rests on did
         cost={**estimate.cost, "seconds": time.perf_counter() - began},
         provenance={**source, "seed": estimate.provenance.get("seed")},
     )
     tell("reweight", cautions)
     return result
+
+
+def _bounds(estimate: Estimate, laws: int) -> Bounds | None:
+    """Of the same expectations under so many laws."""
+    ends = estimate.bounds
+    return ends and [end if isinstance(end, float) else [*end] * laws for end in ends]
 
 
 def _check_cover(weights: np.ndarray, names: list[str]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from ..cautions import Caution
 from ..errors import ModelError
 from ..estimate import Estimate
+from ..parts import Bounds
 from ..weights import (
     effective_sample_size,
     largest_weight,
@@ -271,6 +272,14 @@ def _sample(evidence: Evidence) -> dict[str, tuple[tuple[str, ...], np.ndarray]]
     }
 
 
+def _bounds(values: np.ndarray) -> Bounds | None:
+    """Where means of values (n, J) lie for certain: those of indicators from 0 to 1."""
+    events = ((values == 0) | (values == 1)).all(0)
+    if events.all() or not events.any():
+        return (0.0, 1.0) if events.all() else None
+    return np.where(events, 0.0, -np.inf).tolist(), np.where(events, 1.0, np.inf).tolist()
+
+
 def report(
     evidence: Evidence,
     cautions: Sequence[Caution],
@@ -280,7 +289,6 @@ def report(
     began: float,
     source: dict[str, Any],
     diagnostics: dict[str, Any],
-    bounds: tuple[float, float] | None = None,
 ) -> Estimate:
     """The estimate in the user's units, with its diagnostics and all that can't be promised."""
     mean, units, log_w = evidence.mean, evidence.units, evidence.log_weights
@@ -330,7 +338,7 @@ def report(
         },
         cautions=found,
         columns=list(columns),
-        bounds=bounds,
+        bounds=_bounds(units.original(evidence.values)),
         cost={
             "evaluations": evaluations,
             "seconds": time.perf_counter() - began,

@@ -62,3 +62,21 @@ def test_every_part_of_two_runs_can_be_pooled():
         one, two = getattr(a, part), getattr(b, part)
         pooled = smw.combine([one, two])
         assert np.all(pooled.standard_error <= np.maximum(one.standard_error, two.standard_error))
+
+
+def test_independent_runs_are_pooled_whole():
+    problem = problems.ishigami()
+    runs_ = [smw.sobol_indices(problem.function, problem.law, 640, seed=s) for s in (1, 2, 3)]
+    pooled = smw.combine(runs_)
+    assert isinstance(pooled, smw.SobolIndices) and pooled.pairs is None
+    for name in ("indices", "first", "total", "mean", "variance"):
+        parts = [getattr(run, name) for run in runs_]
+        np.testing.assert_allclose(getattr(pooled, name).value, smw.combine(parts).value)
+        assert getattr(pooled, name).names == parts[0].names
+    np.testing.assert_allclose(
+        pooled.total.variance, smw.combine([run.total for run in runs_]).variance
+    )
+    assert pooled.indices.cost["evaluations"] == sum(r.indices.cost["evaluations"] for r in runs_)
+    other = smw.sobol_indices(problem.function, problem.law, 640, groups=["a", "a", "b"], seed=4)
+    with pytest.raises(ValueError, match="expected runs on the same inputs"):
+        smw.combine([runs_[0], other])

@@ -118,7 +118,7 @@ def test_heavy_weights_are_said():
             ValueError,
             "no input is named 'c'",
         ),
-        (lambda e: smw.Perturbed(stats.norm(), scale=-1), ValueError, "positive scale"),
+        (lambda e: smw.Perturbed(stats.norm(), scale=-1), ValueError, "a number above 0"),
     ],
     ids=["type", "sample", "laws", "none", "inputs", "both", "zero", "unknown", "scale"],
 )

@@ -1,5 +1,7 @@
 """What can't be promised is said: nothing seen, few draws, one value, heavy tails."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -76,3 +78,24 @@ def test_an_expectation_that_may_not_exist_is_asked_about():
         smw.adaptive_importance_sampling(
             lambda x: np.exp(x[:, 0] ** 2), stats.norm(), 5_000, seed=1
         )
+
+
+def test_intervals_of_indicators_stay_between_0_and_1():
+    """Others keep theirs; so do reweighted ones."""
+
+    def often(x):
+        return np.stack([x[:, 0] < 2.2, 1 + 0.001 * x[:, 0], x[:, 0] > 2.4], axis=1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        est = smw.adaptive_importance_sampling(
+            often, [stats.norm()], 100, control_variates=False, seed=1
+        )
+        given = smw.importance_sampling(often, stats.norm(), stats.norm(0, 2), 30, seed=1)
+        moved = smw.reweight(given, {"a": stats.norm(), "b": stats.norm(0.1)}, least_effective=5)
+    for one in (est, given, moved[:3], moved[3:]):
+        lower, upper = one.interval(0.9999)
+        half = one.value - one.standard_error
+        assert lower[0] < half[0] and upper[0] <= 1
+        assert lower[2] >= 0 and upper[1] > 1
+    assert given[0].interval(0.9999)[1] <= 1 < given["E2"].interval(0.9999)[1]
