@@ -135,8 +135,10 @@ def write_archive(
     write(path, fill)
 
 
-def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, np.ndarray]]:
-    """Header and arrays that `write_archive` wrote.
+def read_archive(
+    path: str | os.PathLike[str], whole: bool = True
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Header and arrays that `write_archive` wrote, or the header alone.
 
     Raises
     ------
@@ -144,7 +146,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, dict[str, np.ndarra
         Damage shows as errors of zip, of NumPy or of JSON.
     """
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-        arrays = dict(archive)
+        arrays = dict(archive) if whole else {"header": archive["header"]}
     return json.loads(arrays.pop("header").tobytes()), arrays
 
 

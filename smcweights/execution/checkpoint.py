@@ -10,7 +10,8 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,8 +150,8 @@ class Ledger:
 
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
         """Take down what was found so far, for those who look into the file."""
-        pair = {"value": np.atleast_1d(value), "half_widths": np.atleast_1d(half_widths)}
-        self.so_far, self.changed = {**pair, "level": level}, True
+        both = (np.atleast_1d(part).tolist() for part in (value, half_widths))
+        self.so_far, self.changed = {"found": list(zip(*both, strict=True)), "level": level}, True
         self.write()
 
     def write(self) -> None:
@@ -174,7 +175,7 @@ class Ledger:
             "method": self.method,
             "arguments": self.arguments,
             "root": randomness.describe(self.root),
-            "so_far": packing.pack(self.so_far),
+            "so_far": self.so_far,
             "entries": [
                 [stage, number, entry.digest, packing.pack(entry.result)]
                 for (stage, number), entry in self.entries.items()
@@ -209,50 +210,64 @@ def overview(path: str | os.PathLike[str]) -> str:
       stage 1  1 batch
       so far   0.5 +- 0.1 (95 %)
     """
-    there = _read(path)
-    stages = Counter(stage for stage, _ in there.entries)
-    rows = {"seed": str(randomness.describe(there.root)["entropy"]), **there.arguments}
+    header, _ = _header(path, whole=False)
+    stages = Counter(stage for stage, *_ in header["entries"])
+    rows = {"seed": str(header["root"]["entropy"]), **header["arguments"]}
     skipped = list(stages)[MOST_SHOWN // 2 : -MOST_SHOWN // 2] if len(stages) > MOST_SHOWN else []
     for stage, n in stages.items():
         if stage not in skipped:
             rows[stage] = f"{n} batch{'es' * (n != 1)}"
         elif stage == skipped[0]:
             rows["..."] = f"{len(skipped)} more stages"
-    if there.so_far:
-        pairs = list(zip(there.so_far["value"], there.so_far["half_widths"], strict=True))
-        shown = [f"{v:.6g} +- {h:.2g}" for v, h in pairs[:MOST_SHOWN]]
-        shown += [f"{len(pairs) - MOST_SHOWN} more"] * (len(pairs) > MOST_SHOWN)
-        rows["so far"] = f"{', '.join(shown)} ({100 * there.so_far['level']:.4g} %)"
+    if header["so_far"]:
+        found, level = header["so_far"]["found"], header["so_far"]["level"]
+        shown = [f"{value:.6g} +- {half:.2g}" for value, half in found[:MOST_SHOWN]]
+        shown += [f"{len(found) - MOST_SHOWN} more"] * (len(found) > MOST_SHOWN)
+        rows["so far"] = f"{', '.join(shown)} ({100 * level:.4g} %)"
     width = max(map(len, rows))
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.path.getmtime(path)))
     many = f"{len(stages)} stage{'s' * (len(stages) != 1)}"
     lines = [f"  {name:<{width}}  {_short(text)}" for name, text in rows.items()]
-    of = f"{there.method}, " if there.method else ""
+    of = f"{header['method']}, " if header["method"] else ""
     return "\n".join([f"Checkpoint of {of}{many}, last written {when}", *lines])
 
 
 def kept_root(path: str | os.PathLike[str]) -> np.random.SeedSequence:
     """Root of the random streams of the run that a checkpoint is of."""
-    return _read(path).root
+    return randomness.seed_sequence(_header(path, whole=False)[0]["root"])
 
 
 def _read(path: str | os.PathLike[str]) -> _Content:
-    try:
-        header, named = read_archive(path)
-        if header["format"] != FORMAT:
-            raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+    header, named = _header(path)
+    with _as_checkpoint(path):
         unpack = Unpacking([named[str(i)] for i in range(len(named))]).unpack
         entries = {
             (stage, number): _Entry(digest, unpack(packed))
             for stage, number, digest, packed in header["entries"]
         }
-        root = randomness.seed_sequence(header["root"])
-        so_far = unpack(header["so_far"])
-        return _Content(header["method"], dict(header["arguments"]), root, so_far, entries)
+        root, arguments = randomness.seed_sequence(header["root"]), dict(header["arguments"])
+        return _Content(header["method"], arguments, root, header["so_far"], entries)
+
+
+def _header(
+    path: str | os.PathLike[str], whole: bool = True
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What a file says beside its arrays, and these if wanted."""
+    with _as_checkpoint(path):
+        header, named = read_archive(path, whole)
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r}, not {FORMAT!r}")
+        return header, named
+
+
+@contextmanager
+def _as_checkpoint(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell of damage, which shows as errors of zip, of NumPy or of JSON."""
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:
-        # damage shows as errors of zip, of NumPy or of JSON
         raise ValueError(
             f"checkpoint: {path} can't be read as a checkpoint ({type(error).__name__}: {error}); "
             "it was left as it is. Delete it, or give another path, to start anew"

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import exit_is_error
 
 __all__ = [
     "FUNCTIONS",
@@ -92,11 +92,8 @@ def call(digest: str, body: bytes | None, address: Address, job: Job) -> Outcome
 def attempt(function: Callable[..., Any], job: Job) -> Outcome:
     """Evaluate one batch in this process."""
     try:
-        return Outcome("done", copied(function(*(copied(part) for part in job))))
-    except SystemExit as end:
-        # it would end the whole run in silence, and a thread's or a worker's as well
-        error = ModelError(f"the function called sys.exit({end.code!r}); expected it to return")
-        return Outcome("failed", error.with_traceback(end.__traceback__))
+        with exit_is_error("function"):
+            return Outcome("done", copied(function(*(copied(part) for part in job))))
     except Exception as error:
         return Outcome("failed", error)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments as check
-from ..errors import ModelError
+from ..errors import ModelError, exit_is_error
 from ..execution import batches, open_run
 from ..randomness import generator, seed_sequence
 from ..references import references_of
@@ -517,7 +517,8 @@ def weighted_rejection(
     work = _Rows(constraint if callable(constraint) else None, how, batch, x.ndim == 1)
     if executor is None:
         root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
-        out = work(root, 0, rows, own)
+        with exit_is_error("constraint"):
+            out = work(root, 0, rows, own)
         return out[0] if x.ndim == 1 else out
     if isinstance(seed, np.random.Generator):
         raise ValueError("seed: got a Generator, of which rows draw in turn; expected a number")

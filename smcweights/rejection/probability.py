@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import flag
 from ..cautions import Caution, tell
-from ..errors import ModelError
+from ..errors import ModelError, exit_is_error
 from ..estimate import Estimate
 from ..execution import Run, batches, open_run
 from ..provenance import provenance
@@ -335,7 +335,8 @@ class Inspections:
             answers = np.concatenate(self.far.map(f"look {len(self.stages) + 1}", jobs, sizes))
         else:
             assert callable(self.constraint)
-            ask(c, self.constraint, items, self.batch)
+            with exit_is_error("constraint"):
+                ask(c, self.constraint, items, self.batch)
             answers = (c.known if c.values is None else c.values)[items].astype(np.float64)
         if answers.max() > LARGEST:
             at = int(answers.argmax())

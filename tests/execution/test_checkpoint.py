@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from packed import same
 
+import smcweights as smw
 from smcweights import PrecisionWarning, storage
 from smcweights.execution import batches, checkpoint, open_run
 from smcweights.provenance import described, fingerprint
@@ -521,3 +523,32 @@ def test_interrupted_or_killed_it_leaves_no_process_and_its_checkpoint(executor,
         assert "ForkServerProcess" not in text, "workers report the interrupt as well"
         assert {("a", 0), ("a", 1), ("a", 2)} <= saved(path)
     assert session_ends(process.pid), "processes are left"
+
+
+def test_who_looks_into_the_file_meanwhile_sees_what_was_found_so_far(tmp_path):
+    path, seen, calls = str(tmp_path / "run.npz"), [], []
+
+    def control(theta):
+        calls.append(len(theta))
+        if len(calls) % 20 == 1:
+            seen.append(checkpoint.overview(path))
+        return theta[:, 0] ** 2
+
+    x, wanted = np.random.default_rng(1).normal(size=(50, 3)), smw.Precision(0.01)
+    est = smw.sliced_wasserstein(
+        *(x, np.exp(x)), precision=wanted, directions="uniform", control_variates=(control, 1 / 3),
+        seed=1, checkpoint=path,
+    )  # fmt: skip
+    assert seen[0].startswith("Checkpoint of sliced Wasserstein, 0 stages, last written")
+    assert re.search(r"precision +\{.*0.01.*\}", seen[0]) and "control_variates" in seen[0]
+    shown = re.findall(r"so far +(\S+) \+- \S+ \(95 %\)", "\n".join(seen))
+    assert shown and all(abs(float(value) - est.value) < 0.1 for value in shown)
+    assert "round 1" in seen[-1]
+    # and what a run of many stages did is told in a few lines
+    with open_run(square, checkpoint=tmp_path / "b.npz", description="demo") as run:
+        for k in range(40):
+            run.map(f"stage {k}", numbered(1))
+        run.note(np.arange(30.0), np.ones(30), 0.9)
+    text = checkpoint.overview(tmp_path / "b.npz")
+    assert "...       28 more stages" in text and "18 more (90 %)" in text
+    assert len(text.splitlines()) == 16

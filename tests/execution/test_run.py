@@ -349,7 +349,7 @@ def test_a_broken_pool_of_the_users_keeps_what_is_done_and_tells_how_to_go_on(tm
             while len(lines(log)) < 12 and time.monotonic() < end:
                 time.sleep(0.01)
             time.sleep(0.2)
-            os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(3) if deadly == "exit" else os.kill(os.getpid(), signal.SIGKILL)
         return logged(i)
 
     def run_on(pool, checkpoint, deadly):
@@ -362,7 +362,7 @@ def test_a_broken_pool_of_the_users_keeps_what_is_done_and_tells_how_to_go_on(tm
         forkserver_pool(2) as pool,
         pytest.raises(BrokenExecutor, match=r"stage 'a'.*executor='processes'"),
     ):
-        run_on(pool, None, True)
+        run_on(pool, None, "exit")
     with (
         forkserver_pool(2) as pool,
         pytest.raises(BrokenExecutor, match=r"kept in .*run\.npz: call again.*new executor"),

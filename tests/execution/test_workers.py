@@ -39,7 +39,7 @@ def test_a_function_that_ends_the_program_is_an_error_that_names_the_batch(execu
         return np.array(i)
 
     with (
-        pytest.raises(ModelError, match=r"called sys.exit\('wrong at 2'\)") as caught,
+        pytest.raises(ModelError, match=r"function: called sys.exit\('wrong at 2'\)") as caught,
         open_run(function, executor=executor) as run,
     ):
         run.map("a", numbered(4))

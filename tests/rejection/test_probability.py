@@ -1,7 +1,9 @@
 """The probability of a constraint, from items inspected without replacement."""
 
 import math
+import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -246,6 +248,9 @@ def test_a_wrong_answer_from_elsewhere_names_its_item():
             np.zeros(9), lambda i: "yes" if i == 3 else True, 30, method="exact", executor="threads"
         )
     assert "in stage 'look 1', batch 4" in caught.value.__notes__
+    for call in (smw.weighted_rejection, partial(smw.constraint_probability, budget=30)):
+        with pytest.raises(smw.ModelError, match=r"constraint: called sys.exit\(9\)"):
+            call(np.zeros(9), lambda i: sys.exit(9))
 
 
 @pytest.mark.slow
