@@ -105,6 +105,10 @@ class Packing:
 
     def _array(self, array: NDArray) -> dict[str, Any]:
         kind: dict[str, Any] = {"$": "array", "dtype": array.dtype.str}
+        axes = sorted(range(array.ndim), key=lambda k: -abs(array.strides[k]))
+        if array.size and axes != sorted(axes):
+            # sums depend on the order in memory
+            kind["axes"] = axes
         name, held = self._held.get(id(array), ("", None))
         if held is array:
             return {**kind, "held": name}
@@ -192,14 +196,18 @@ class Unpacking:
     def _array(self, packed: Mapping[str, Any]) -> NDArray:
         dtype, shape = np.dtype(packed["dtype"]), packed.get("shape")
         if "held" in packed:
-            return self._held[packed["held"]].astype(dtype, copy=False)
-        if "texts" in packed:
-            return np.array(packed["texts"], dtype).reshape(shape)
-        array = self._arrays[packed["at"]]
-        if shape is None:
+            array = self._held[packed["held"]].astype(dtype, copy=False)
+        elif "texts" in packed:
+            array = np.array(packed["texts"], dtype).reshape(shape)
+        else:
+            array = self._arrays[packed["at"]]
+            if shape is not None:
+                size = int(np.prod(shape)) * dtype.itemsize
+                array = np.frombuffer(array.tobytes()[:size], dtype).reshape(shape).copy()
+        axes = packed.get("axes")
+        if axes is None:
             return array
-        size = int(np.prod(shape)) * dtype.itemsize
-        return np.frombuffer(array.tobytes()[:size], dtype).reshape(shape).copy()
+        return np.ascontiguousarray(array.transpose(axes)).transpose(np.argsort(axes))
 
     def _dataset(self, packed: Mapping[str, Any]) -> xarray.Dataset:
         assert self._dataset_at is not None

@@ -23,6 +23,7 @@ leaves = (
     | st.floats()
     | texts
     | hnp.arrays(st.sampled_from(KINDS), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0))
+    | hnp.arrays(float, hnp.array_shapes(max_dims=3)).map(np.transpose)
     | hnp.from_dtype(np.dtype("f4")).map(np.float32)
     | st.lists(st.tuples(st.integers(-3, 2**63 - 1)), max_size=3)
     | st.just(np.random.SeedSequence(2**100, spawn_key=(3, 1)))
@@ -70,6 +71,8 @@ def test_other_bits_are_seen():
         [(1, 2**63)],
         [(1,), [1]],
         (math.nan, -math.nan),
+        np.arange(24.0).reshape(2, 3, 4).transpose(1, 2, 0),
+        np.array([["a", "b"], ["c", "d"]]).T,
         np.array([np.nan, -np.nan]),
         np.float32(0.1),
         np.array([["a", "ü\0"], ["", "\ud800"]]),

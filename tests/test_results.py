@@ -10,6 +10,7 @@ import pytest
 import xarray
 from made import CASES, CAUTION, MAKERS, drawn, filtered, fitted, flow, sobol, two_samples
 from packed import same
+from scipy import stats
 
 import smcweights as smw
 from smcweights.cli import main
@@ -193,3 +194,58 @@ def test_what_cannot_be_told_is_asked_of_the_estimates():
     assert provenance_of(smw.Estimate(1.0, 1.0, provenance={"a": 1})) == {"a": 1}
     assert provenance_of(two_samples()) == {}
     assert len(fitted().references) == 3
+
+
+def computed():
+    """Results as the public functions give them, small."""
+    law = {"a": stats.norm(), "b": stats.expon()}
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(30, 2)), rng.normal(size=(25, 2)) + 1
+    est = smw.adaptive_importance_sampling(lambda v: v, law, 2_000, names=["p", "q"], seed=1)
+    for method in ("qmc", "surrogate", "importance"):
+        yield smw.sobol_indices(lambda v: v[:, 0] + v[:, 1] ** 2, law, 5_000, method=method, seed=1)
+    yield smw.sobol_from_sample(rng.random((500, 3)), rng.random((500, 2)), seed=1)
+    yield smw.perturbation_study(est, law, shifts=[-0.2, 0.2])
+    for method in ("harmonic", "set", "exact"):
+        yield smw.weighted_rejection(
+            rng.normal(size=20), lambda i: i % 3 == 0, method=method, seed=1
+        )
+    coin = smw.languages.markov_chain([0.5, 0.5], [[0.3, 0.7], [0.6, 0.4]])
+    for rule in (lambda prefix, item: item == 1 or not prefix, lambda *_: False):
+        yield smw.constrained_sequences(coin, rule, 20, 4, seed=1)
+    yield smw.sliced_gradient_flow(x, y, 5, seed=1)
+    yield smw.sliced_gradient_flow(x, y, 5, trace=None, seed=1)
+    yield smw.sliced_gradient(x, y, seed=1)
+    yield smw.sliced_gradient(x[:, :1], y[:, :1], 3, seed=1)
+    yield smw.sliced_test(x, y, permutations=99, seed=1)
+    yield smw.max_sliced_wasserstein(x, y, 5, seed=1)
+    model = smw.models.stochastic_volatility(0.9, 0.3)
+    series = model.simulate(30, seed=1)[1]
+    for more in ({}, {"store": True}, {"repeats": 3}):
+        yield smw.particle_filter(model, series, 50, seed=1, **more)
+    online = smw.OnlineFilter(model, 50, seed=1)
+    for observation in series[:3]:
+        found = online.update(observation)
+    yield found
+    yield smw.maximum_likelihood(model, series, None, 20, 20, free=["scale"], seed=1)
+    yield smw.markov_score_climbing(lambda z: -0.5 * z[0] ** 2, [0.5, 0.0], 10, 40, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_what_the_public_functions_give_is_kept_to_the_last_bit(tmp_path):
+    seen = set()
+    for number, result in enumerate(computed()):
+        path = tmp_path / f"{number}.nc"
+        result.save(path)
+        loaded = type(result).load(path)
+        assert same(loaded, result), type(result)
+        assert repr(loaded) == repr(result)
+        assert loaded.summary().equals(result.summary())
+        assert loaded._repr_html_() == result._repr_html_()
+        loaded.to_xarray()
+        loaded.plot()
+        plt.close("all")
+        assert main(["show", str(path)]) == 0
+        seen.add(type(result).__name__)
+    assert seen == set(MAKERS)
