@@ -185,8 +185,7 @@ def test_jax_tells_that_plain_values_are_traced(name):
         found(given[name])
 
 
-@pytest.mark.parametrize("p", [1, 2])
-def test_jax_has_weights_and_batches_of_clouds(p):
+def test_jax_has_weights_and_batches_of_clouds():
     """Under jit, grad and vmap over clouds and weights; none weighs nothing, and zeros are left."""
     import jax
 
@@ -201,7 +200,7 @@ def test_jax_has_weights_and_batches_of_clouds(p):
 
         def loss(x, w):
             return smw.jax.sliced_wasserstein(
-                x, Y[:13], directions=theta, p=p, weights_x=w, weights_y=v, root=False
+                x, Y[:13], directions=theta, p=2, weights_x=w, weights_y=v, root=False
             )
 
         both = jax.jit(jax.vmap(jax.value_and_grad(loss), in_axes=(0, 0)))
@@ -212,7 +211,7 @@ def test_jax_has_weights_and_batches_of_clouds(p):
         keep = w[k] > 0
         with pytest.warns(smw.PrecisionWarning, match="one block"):
             truth = smw.sliced_gradient(
-                many[k][keep], Y[:13], directions=theta, p=p, weights_x=w[k][keep], weights_y=v
+                many[k][keep], Y[:13], directions=theta, p=2, weights_x=w[k][keep], weights_y=v
             )
         assert float(values[k]) == pytest.approx(truth.distance.value, rel=1e-12)
         np.testing.assert_allclose(slopes[k][keep], truth.value, rtol=1e-9, atol=1e-12)
@@ -220,8 +219,8 @@ def test_jax_has_weights_and_batches_of_clouds(p):
     a, b = rng.normal(size=(4, 20)), rng.normal(size=(4, 13))
     u, z = w[1] / w[1].sum(), v / v.sum()
     with enable_x64():
-        there = jax.jit(ours._weighted_on_device, static_argnums=0)(float(p), a, b, u, z)
-    for one, other in zip(ours._on_host(float(p), a, b, u, z), there, strict=True):
+        there = jax.jit(ours._weighted_on_device, static_argnums=0)(1.0, a, b, u, z)
+    for one, other in zip(ours._on_host(1.0, a, b, u, z), there, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 

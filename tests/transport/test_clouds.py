@@ -108,7 +108,9 @@ def test_columns_of_tables_meet_by_name():
             lambda a, b: smw.SlicedReference(a, 60, seed=1).distance(b).value,
             lambda a, b: smw.sliced_gradient(a, b, 60, seed=1).value,
             lambda a, b: smw.sliced_gradient_flow(a, b, 3, budget=60, seed=1).points,
-            lambda a, b: smw.sliced_test(a, b, 60, permutations=20, seed=1).statistic,
+            lambda a, b: (
+                smw.sliced_test(a, b, 60, permutations=20, scale=np.ones(4), seed=1).statistic
+            ),
             lambda a, b: smw.jax.sliced_wasserstein(a, b, directions=np.eye(4)),
         ]
         for call in calls:
