@@ -322,7 +322,7 @@ def regex(
         table = np.tile(np.arange(len(made.table))[:, None], len(texts))
         for i, text in enumerate(texts):
             for character in text:
-                table[:, i] = padded[table[:, i], made.classes[character]]
+                table[:, i] = padded[table[:, i], made.classes.get(character)]
         possible = cut(table, made.accepting)[0]
     if not possible:
         raise ValueError("pattern: no text of these items matches it")
@@ -434,26 +434,43 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     return _of_reader(chart, texts, (text, texts, start))
 
 
-def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
+def json_schema(
+    schema: dict | bool,
+    items: Sequence[str],
+    *,
+    formats: Sequence[str] = (),
+    numbers: str = "any",
+    spacing: str = "any",
+) -> Constraint:
     """JSON texts that satisfy a schema; names within an object may not repeat.
 
-    Followed from character to character: the nesting, the kinds of values, names of members where
-    no others are allowed, strings of an enumeration or with a most length, numbers of members. A
-    value is checked in full as soon as it ends, so that at the end only its surroundings are
-    left. Conditional parts (``anyOf``, ``oneOf``, ``not``, ``if``) are checked where the value
-    that has them ends.
+    Followed from character to character: the nesting, the kinds of values, names of members,
+    ``pattern``, ``enum`` and lengths of strings, numbers of members, the branches of ``anyOf``,
+    ``oneOf`` and ``if`` side by side (up to 64), and bounds of numbers without an exponent. A
+    value is checked in full as soon as it ends, ``not`` and ``unevaluated...`` only there, so that
+    at the end only its surroundings are left. Patterns are Python's.
 
     Parameters
     ----------
     schema : dict or bool
-        JSON Schema, of the draft it names.
+        JSON Schema, of the draft it names. What it refers to is within it; nothing is fetched.
     items : sequence of str, length V
         Text of each item.
+    formats : sequence of str, optional
+        Formats that strings must have, of "date", "date-time", "email", "ipv4", "time" and "uuid".
+        By default ``format`` says nothing, as the standard has it.
+    numbers : {"any", "plain"}, default "any"
+        "plain": without an exponent, and values of an enumeration as they are spelled. So it is
+        where the items have no e.
+    spacing : {"any", "none"}, default "any"
+        Whether blanks may stand between the parts of a value.
 
     Raises
     ------
     jsonschema.SchemaError
         The schema is none.
+    ValueError
+        A reference leads nowhere, a pattern is none, or another argument is wrong.
 
     Examples
     --------
@@ -464,9 +481,15 @@ def json_schema(schema: dict | bool, items: Sequence[str]) -> Constraint:
     >>> ages.step(state, 4) is None, ages.complete(ages.step(ages.step(state, 3), 1))
     (True, True)
     """
+    from .scalars import FORMATS
     from .schemas import JSONReader
 
-    reader = JSONReader(schema)
+    if isinstance(formats, str):
+        raise TypeError(f"formats: got {formats!r}; expected a sequence of names")
+    formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in formats)
+    numbers = check.one_of("numbers", numbers, ("any", "plain"))
+    spacing = check.one_of("spacing", spacing, ("any", "none"))
     texts = _texts(items)
-
-    return _of_reader(reader, texts, (json.dumps(schema, sort_keys=True), texts))
+    reader = JSONReader(schema, set("".join(texts)), formats, numbers, spacing)
+    made_of = (json.dumps(schema, sort_keys=True), texts, formats, numbers, spacing)
+    return _of_reader(reader, texts, made_of)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from re import _compiler, _parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -49,8 +50,25 @@ LOOKS = {
 }
 
 
+class CodePoints:
+    """Classes of all characters."""
+
+    def __init__(self, classes: np.ndarray) -> None:
+        self._classes = classes
+
+    def get(self, character: str) -> int | None:
+        """Class of a character."""
+        return int(self._classes[ord(character)])
+
+
+@lru_cache
+def every_character() -> str:
+    """All characters in the order of their code points."""
+    return "".join(map(chr, range(0x110000)))
+
+
 class Pattern:
-    """What a regular expression makes of texts over an alphabet, from end to end.
+    """What a regular expression makes of texts over an alphabet, by default all characters.
 
     Attributes
     ----------
@@ -66,7 +84,7 @@ class Pattern:
     def __init__(
         self,
         pattern: str,
-        alphabet: str,
+        alphabet: str | None,
         flags: int = 0,
         search: bool = False,
         states: int = 5000,
@@ -78,7 +96,9 @@ class Pattern:
             parsed = _parser.parse(pattern, flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"pattern: {error}") from error
-        self._alphabet, self._preferred = alphabet, preferred
+        self._every = alphabet is None
+        self._alphabet = every_character() if alphabet is None else alphabet
+        self._preferred = preferred
         self._ops: list[tuple] = [("any",)]
         self._held: list[np.ndarray] = []  # which characters each set has
         self._made: dict[tuple, int] = {}
@@ -184,10 +204,18 @@ class Pattern:
         """Classes of characters that no set tells apart, and instructions that lead to an end."""
         classes = np.zeros(len(self._alphabet), np.int64)
         for held in self._held:
-            _, classes = np.unique(2 * classes + held, return_inverse=True)
-        self.classes = dict(zip(self._alphabet, classes.tolist(), strict=True))
-        _, examples = np.unique(classes, return_index=True)
+            both = 2 * classes + held
+            classes = (np.cumsum(np.bincount(both) > 0) - 1)[both]
+        examples = np.zeros(classes.max(initial=-1) + 1, np.int64)
+        examples[classes[::-1]] = np.arange(classes.size)[::-1]
+        self.classes: dict[str, int] | CodePoints = (
+            CodePoints(classes.astype(np.int32))
+            if self._every
+            else dict(zip(self._alphabet, classes.tolist(), strict=True))
+        )
         self._holds = [held[examples].tolist() for held in self._held]
+        self._n_classes = examples.size
+        self._held.clear()
         self._leads = [op[0] in ("any", "accept") for op in self._ops]
         changed = True
         while changed:
@@ -274,7 +302,7 @@ class Pattern:
     def _explored(self, most: int) -> tuple[np.ndarray | None, np.ndarray]:
         """Table of all states and which of them accept; None where they are too many or large."""
         number, table = {self._first: 0}, []
-        order, classes = [self._first], 1 + max(self.classes.values(), default=-1)
+        order, classes = [self._first], self._n_classes
         work = 0
         for state in order:
             row = []

@@ -1,16 +1,22 @@
-"""JSON under a schema, read character by character."""
+"""JSON under a schema, read character by character.
+
+Where a value begins, a schema with ``anyOf``, ``oneOf``, ``if``, or an enumeration of objects and
+arrays, splits: one alternative for each branch, which follows that branch. What a text has said is
+the same in all alternatives; they differ in the schemas that hold. The schema itself stays, and is
+checked in full where the value ends.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .patterns import Pattern
+from ..errors import ModelError
+from .scalars import Followed, Needs, Numbers, decoded, within
 
-NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 SPACE = " \t\n\r"
 LITERALS = ("true", "false", "null")
 STARTS = {
@@ -23,6 +29,7 @@ STARTS = {
     "integer": "-0123456789",
 }
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
+MOST = 64  # alternatives that a value splits into; beyond, it is checked where it ends
 Schema = dict[str, Any] | bool
 Schemas = tuple[Any, ...]
 
@@ -37,50 +44,84 @@ class Frame(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where a text stands.
+    """Where a text stands, in one alternative.
 
     What may come: "value", "item" (a value or the end of an array), "name", "member" (a name or
     the end of an object), "colon", "next" (a comma or an end), "done". The token is a scalar or
-    name that has begun; the schemas are those of the value that comes or has begun.
+    name that has begun, of a string the quote and an escape that isn't whole; the schemas are
+    those of the value that comes or has begun.
     """
 
     frame: Frame | None
     expected: str
-    token: str
-    schemas: Schemas
-    escaped: int  # characters of an escape still to come
+    token: str = ""
+    schemas: Schemas = ()
+    text: str = ""  # of a string
+    half: str = ""  # of a character that takes two escapes
+    watch: tuple = ()  # what is needed of a scalar, and how far it is
 
 
 class JSONReader:
-    """Steps from state to state; a state that no valid text goes through is None."""
+    """Steps from state to state, a tuple of alternatives; None where no valid text goes through."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        characters: Iterable[str],
+        formats: Sequence[str] = (),
+        numbers: str = "any",
+        spacing: str = "any",
+    ) -> None:
         import jsonschema
+        from jsonschema_specifications import REGISTRY
 
         kind = jsonschema.validators.validator_for(schema)
         kind.check_schema(schema)
-        self._validator = kind(schema)
+        _check_references(schema, kind, REGISTRY)
+        known = [one for one in formats if one in kind.FORMAT_CHECKER.checkers]
+        checker = jsonschema.FormatChecker(known) if known else None
+        self._validator = kind(schema, registry=REGISTRY, format_checker=checker)
         self._root = schema
-        self._checkers: dict[int, tuple[Any, Any]] = {}
-        self._number = Pattern(NUMBER, "+-.0123456789Ee")
+        self._keywords = {*kind.VALIDATORS, "then", "else"}
+        held = set(characters)
+        if "\\" in held:
+            held |= {decoded("\\" + c) or "" for c in held & set('"\\/bfnrt')}
+        escaped = {"\\", "u"} <= held
+        self._followed = Followed(None if escaped else "".join(sorted(held)), formats)
+        self._numbers = Numbers(numbers == "plain" or not held & {"e", "E"})
+        self._space = SPACE if spacing == "any" else ""
         # before the draft of 2019 a reference stands for all of its schema
         self._alone = "unevaluatedItems" not in kind.VALIDATORS
         self._prefixed = "prefixItems" in kind.VALIDATORS
         # an identifier inside changes what references mean; then only the whole is checked
         self._inner = not _has_inner_identifier(schema, True)
+        self._known: dict[tuple, Any] = {}
 
-    def start(self) -> State:
+    def __getstate__(self) -> dict[str, Any]:
+        # what is known is so by addresses
+        return self.__dict__ | {"_known": {}}
+
+    def start(self) -> tuple[State, ...]:
         """The state of the empty text."""
-        return State(None, "value", "", self._all((self._root,)), 0)
+        return (State(None, "value", schemas=(self._root,)),)
 
-    def complete(self, state: State) -> bool:
+    def complete(self, states: tuple[State, ...]) -> bool:
         """Whether the text is whole: a number on the outside ends with the text."""
-        if state.expected == "value" and state.token and state.frame is None:
-            return self._scalar(state) is not None
-        return state.expected == "done"
+        return any(
+            s.expected == "done"
+            or bool(s.frame is None and s.token[:1] not in ("", '"') and self._scalar(s))
+            for s in states
+        )
 
-    def further(self, state: State, character: str) -> State | None:
+    def further(self, states: tuple[State, ...], character: str) -> tuple[State, ...] | None:
         """The state after one character more."""
+        found = [new for one in states for new in self._after(one, character)]
+        if len(found) > 1:
+            # the text is the same; so are frames whose surroundings are
+            found = list({_place(one): one for one in found}.values())
+        return tuple(found) or None
+
+    def _after(self, state: State, character: str) -> Sequence[State]:
         frame, expected, token = state[:3]
         if token[:1] == '"':
             return self._in_string(state, character)
@@ -88,23 +129,24 @@ class JSONReader:
             longer = token + character
             if token[0] in "tfn":
                 if not any(word.startswith(longer) for word in LITERALS):
-                    return None
+                    return ()
                 state = state._replace(token=longer)
-                return self._scalar(state) if longer in LITERALS else state
-            if self._number.reads(longer, partial=True):
-                return state._replace(token=longer)
-            closed = self._scalar(state)
-            return None if closed is None else self.further(closed, character)
-        if character in SPACE:
-            return state
+                return self._scalar(state) if longer in LITERALS else (state,)
+            if character in "+-.0123456789Ee":
+                return self._in_number(state, character)
+            return [new for one in self._scalar(state) for new in self._after(one, character)]
+        if character in self._space:
+            return (state,)
         if expected == "colon":
-            return state._replace(expected="value") if character == ":" else None
+            return (state._replace(expected="value"),) if character == ":" else ()
         if expected in ("name", "member") and character == '"':
-            return state._replace(expected="name", token='"')
+            assert frame is not None
+            return self._quoted(state._replace(expected="name"), self._of_name(frame))
         if expected in ("value", "item") and character not in "]},:":
-            return self._opened(state, character)
+            ways = self._split(state.schemas)
+            return [new for one in ways for new in self._opened(state, one, character)]
         if frame is None:
-            return None
+            return ()
         if expected == "next" and character == ",":
             return self._another(frame)
         end = "]" if frame.names is None else "}"
@@ -113,117 +155,169 @@ class JSONReader:
             if frame.names is not None:
                 value = dict(zip(frame.names, frame.values, strict=True))
             return self._closed(frame.outer, frame.schemas, value)
-        return None
+        return ()
 
-    def _opened(self, state: State, character: str) -> State | None:
-        frame, _, _, schemas, _ = state
-        if not all(character in starts for starts in map(_starts, schemas)):
-            return None
+    def _opened(self, state: State, schemas: Schemas, character: str) -> Sequence[State]:
+        frame = state.frame
+        if character not in self._kept("starts", schemas, self._starts):
+            return ()
         if character == "{":
-            return State(Frame(frame, schemas, (), ()), "member", "", (), 0)
+            return (State(Frame(frame, schemas, (), ()), "member"),)
         if character == "[":
             inside = Frame(frame, schemas, None, ())
-            return State(inside, "item", "", self._of_item(inside), 0)
-        if character in '"-0123456789tfn':
-            return State(frame, "value", character, schemas, 0)
-        return None
-
-    def _another(self, frame: Frame) -> State | None:
-        limit = "maxItems" if frame.names is None else "maxProperties"
-        if any(len(frame.values) >= s.get(limit, math.inf) for s in _dicts(frame.schemas)):
-            return None
-        if frame.names is None:
-            return State(frame, "value", "", self._of_item(frame), 0)
-        return State(frame, "name", "", (), 0)
-
-    def _in_string(self, state: State, character: str) -> State | None:
-        if ord(character) < 0x20:
-            return None
-        escaped = state.escaped
-        if escaped == 1 and state.token[-1] == "\\" and character == "u":
-            escaped = 4
-        elif escaped == 1 and state.token[-1] == "\\":
-            if character not in '"\\/bfnrt':
-                return None
-            escaped = 0
-        elif escaped:
-            if character not in "0123456789abcdefABCDEF":
-                return None
-            escaped -= 1
-        elif character == "\\":
-            escaped = 1
-        elif character == '"':
-            state = state._replace(token=state.token + character)
-            return self._scalar(state) if state.expected == "value" else self._named(state)
-        state = state._replace(token=state.token + character, escaped=escaped)
-        return state if escaped or self._string_may_grow(state) else None
-
-    def _string_may_grow(self, state: State) -> bool:
-        name = state.expected == "name"
-        frame = state.frame
-        schemas = frame.schemas if name and frame is not None else state.schemas
-        closed = [s for s in _dicts(schemas) if _names_are_closed(s)] if name else []
-        limited = (
-            []
-            if name
-            else [s for s in _dicts(schemas) if s.keys() & {"enum", "const", "maxLength"}]
+            return (State(inside, "item", schemas=self._of_item(inside)),)
+        opened = State(frame, "value", schemas=schemas)
+        if character == '"':
+            return self._quoted(opened, self._kept("string", schemas, self._of_string))
+        if character in "tfn":
+            return (opened._replace(token=character),)
+        needs, bounds = self._kept("number", schemas, lambda s: self._numbers.needs(self._said(s)))
+        begun = needs.begun()
+        return (
+            ()
+            if begun is None
+            else self._in_number(opened._replace(watch=(needs, begun, bounds)), character)
         )
-        if not (closed or limited):
-            return True
-        text = json.loads(state.token + '"')
-        if text and 0xD800 <= ord(text[-1]) < 0xDC00:
-            return True  # half of a character
-        for s in closed:
-            if not any(key.startswith(text) for key in s.get("properties", {})):
-                return False
-        for s in limited:
-            if len(text) > s.get("maxLength", math.inf):
-                return False
-            choices = [*s.get("enum", []), *([s["const"]] if "const" in s else [])]
-            if choices and not any(isinstance(c, str) and c.startswith(text) for c in choices):
-                return False
-        return True
 
-    def _named(self, state: State) -> State | None:
-        frame, name = state.frame, json.loads(state.token)
+    def _another(self, frame: Frame) -> Sequence[State]:
+        limit = "maxItems" if frame.names is None else "maxProperties"
+        said = self._said(frame.schemas)
+        if any(len(frame.values) >= s.get(limit, math.inf) for s in said):
+            return ()
+        if frame.names is None:
+            following = self._of_item(frame)
+            return () if False in following else (State(frame, "value", schemas=following),)
+        return () if self._of_name(frame).begun() is None else (State(frame, "name"),)
+
+    # scalars
+
+    def _in_number(self, state: State, character: str) -> Sequence[State]:
+        needs, states, bounds = state.watch
+        token = state.token + character
+        states = needs.further(token, states, character)
+        if states is None or not within(token, *bounds):
+            return ()
+        return (state._replace(token=token, watch=(needs, states, bounds)),)
+
+    def _quoted(self, state: State, needs: Needs) -> Sequence[State]:
+        begun = needs.begun()
+        return () if begun is None else (state._replace(token='"', watch=(needs, begun)),)
+
+    def _in_string(self, state: State, character: str) -> Sequence[State]:
+        escape = state.token[1:]
+        if not escape and character == '"':
+            whole = self._read(state, "")
+            needs, states = whole.watch if whole else (None, None)
+            if whole is None or not needs.met(whole.text, states):
+                return ()
+            return self._scalar(whole) if whole.expected == "value" else self._named(whole)
+        if not escape and ord(character) < 0x20:
+            return ()
+        if not escape and character != "\\":
+            new = self._read(state, character)
+            return () if new is None else (new,)
+        said = decoded(escape + character)
+        if said is None:
+            return ()
+        if not said:
+            return (state._replace(token=state.token + character),)
+        new = self._read(state._replace(token='"'), said)
+        return () if new is None else (new,)
+
+    def _read(self, state: State, character: str) -> State | None:
+        """The string with a character more; two halves make one."""
+        if state.half and "\udc00" <= character <= "\udfff":
+            pair = (state.half + character).encode("utf-16", "surrogatepass")
+            state, character = state._replace(half=""), pair.decode("utf-16")
+        pieces = state.half + character
+        state = state._replace(half="")
+        if "\ud800" <= character <= "\udbff":
+            pieces, state = pieces[:-1], state._replace(half=character)
+        needs, states = state.watch
+        text = state.text
+        for piece in pieces:
+            text += piece
+            states = needs.further(text, states, piece)
+            if states is None:
+                return None
+        return state._replace(text=text, watch=(needs, states))
+
+    def _named(self, state: State) -> Sequence[State]:
+        frame, name = state.frame, state.text
         assert frame is not None and frame.names is not None
         if name in frame.names:
-            return None
-        schemas = self._all(tuple(self._of_member(frame, name)))
-        if False in schemas:
-            return None
-        return State(frame._replace(names=(*frame.names, name)), "colon", "", schemas, 0)
+            return ()
+        schemas = tuple(self._of_member(frame, name))
+        if False in self._all(schemas):
+            return ()
+        return (State(frame._replace(names=(*frame.names, name)), "colon", schemas=schemas),)
 
-    def _scalar(self, state: State) -> State | None:
-        try:
-            value = json.loads(state.token)
-        except ValueError:
-            return None
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
+    def _scalar(self, state: State) -> Sequence[State]:
+        value: Any = state.text
+        if state.token[0] != '"':
+            try:
+                value = json.loads(state.token)
+            except ValueError:
+                return ()
+            if isinstance(value, float) and not math.isfinite(value):
+                return ()
+            if state.watch and not state.watch[0].met(state.token, state.watch[1]):
+                return ()
         return self._closed(state.frame, state.schemas, value)
 
-    def _closed(self, frame: Frame | None, schemas: Schemas, value: object) -> State | None:
+    def _closed(self, frame: Frame | None, schemas: Schemas, value: object) -> Sequence[State]:
         checked = schemas if self._inner else ()
         if frame is None:
-            checked = (self._root,)
+            checked = (*checked, self._root)
         if not all(self._accepts(s, value) for s in checked):
-            return None
+            return ()
         if frame is None:
-            return State(None, "done", "", (), 0)
-        return State(frame._replace(values=(*frame.values, value)), "next", "", (), 0)
+            return (State(None, "done"),)
+        return (State(frame._replace(values=(*frame.values, value)), "next"),)
 
     def _accepts(self, schema: Schema, value: object) -> bool:
         if schema is True or schema == {}:
             return True
-        # the schema is kept beside its checker, so that no other one can have its address
-        known = self._checkers.get(id(schema))
-        if known is None:
-            known = self._checkers[id(schema)] = (schema, self._validator.evolve(schema=schema))
-        return bool(known[1].is_valid(value))
+        checker = self._kept("checker", (schema,), lambda s: self._validator.evolve(schema=s[0]))
+        try:
+            return bool(checker.is_valid(value))
+        except RecursionError:
+            raise ModelError(
+                "constraint: a value of the JSON text is nested too deeply for package jsonschema "
+                "to check it"
+            ) from None
+
+    # what schemas say
+
+    def _kept(self, what: str, schemas: Schemas, make: Any) -> Any:
+        """What follows from the schemas, made once; they are kept, and so their addresses."""
+        key = (what, *map(id, schemas))
+        if key not in self._known:
+            self._known[key] = (schemas, make(schemas))
+        return self._known[key][1]
+
+    def _said(self, schemas: Schemas) -> list[dict]:
+        """The keywords of the schemas that their draft knows."""
+        return self._kept("said", schemas, self._known_keywords)
+
+    def _known_keywords(self, schemas: Schemas) -> list[dict]:
+        dicts = [s for s in schemas if isinstance(s, dict)]
+        return [{k: v for k, v in s.items() if k in self._keywords} for s in dicts]
+
+    def _of_string(self, schemas: Schemas) -> Needs:
+        return self._followed.of_value(self._said(schemas))
+
+    def _of_name(self, frame: Frame) -> Needs:
+        said = self._said(frame.schemas)
+        needs = self._followed.of_name(said, frame.names or ())
+        inner = self._all(tuple(s["propertyNames"] for s in said if "propertyNames" in s))
+        if False in inner:
+            return Needs((), -1)
+        more = self._kept("string", inner, self._of_string)
+        return Needs(needs.each + more.each, more.most)
 
     def _of_member(self, frame: Frame, name: str) -> Iterator[Any]:
-        for s in _dicts(frame.schemas):
+        for s in self._said(frame.schemas):
             other = True
             if name in s.get("properties", {}):
                 other = False
@@ -237,8 +331,8 @@ class JSONReader:
 
     def _of_item(self, frame: Frame) -> Schemas:
         found, at = [], len(frame.values)
-        for s in _dicts(frame.schemas):
-            first, rest = s.get("prefixItems") if self._prefixed else None, s.get("items")
+        for s in self._said(frame.schemas):
+            first, rest = s.get("prefixItems"), s.get("items")
             if isinstance(rest, list):
                 first, rest = rest, s.get("additionalItems")
             if first is not None and at < len(first):
@@ -249,9 +343,12 @@ class JSONReader:
 
     def _all(self, schemas: Schemas) -> Schemas:
         """The schemas with all that they include whatever the value is."""
+        return self._kept("all", schemas, self._included) if self._inner else ()
+
+    def _included(self, schemas: Schemas) -> Schemas:
         found: list[Any] = []
         seen: list[Any] = []
-        pending = list(schemas) if self._inner else []
+        pending = list(schemas)
         while pending:
             s = pending.pop()
             if any(s is other for other in seen):
@@ -270,6 +367,76 @@ class JSONReader:
                 pending += s.get("allOf", [])
         return tuple(found)
 
+    def _split(self, schemas: Schemas) -> list[Schemas]:
+        """The schemas joined to each way through their branches."""
+        return self._kept("split", self._all(schemas), self._ways)
+
+    def _ways(self, schemas: Schemas) -> list[Schemas]:
+        done: list[Schemas] = []
+        pending: list[tuple[Schemas, frozenset]] = [(schemas, frozenset())]
+        while pending:
+            now, taken = pending.pop()
+            due = (
+                (key, branches)
+                for s in now
+                if isinstance(s, dict)
+                for key, branches in self._branches(s)
+                if key not in taken
+            )
+            key, branches = next(due, (None, []))
+            if key is None:
+                done.append(now)
+            else:
+                pending += [(self._all(now + one), taken | {key}) for one in branches]
+            if len(done) + len(pending) > MOST:
+                return [schemas]
+        return done
+
+    def _branches(self, schema: dict) -> Iterator[tuple[tuple, list[Schemas]]]:
+        (said,) = self._said((schema,))
+        for name in ("anyOf", "oneOf"):
+            if name in said:
+                yield (id(schema), name), [(one,) for one in said[name]]
+        if "if" in said and said.keys() & {"then", "else"}:
+            yes = (said["if"], said.get("then", True))
+            yield (id(schema), "if"), [yes, (said.get("else", True),)]
+        listed = _listed(said)
+        inner = [c for c in listed if isinstance(c, dict | list)]
+        if inner:
+            others = {"enum": [c for c in listed if not isinstance(c, dict | list)]}
+            ways = [*map(self._exactly, inner), others]
+            ways = self._kept("exactly", (schema,), lambda _: ways)
+            yield (id(schema), "enum"), [(one,) for one in ways]
+
+    def _exactly(self, value: Any) -> dict:
+        """A schema that says the same as an enumeration of one value."""
+        if isinstance(value, dict):
+            members = {k: self._exactly(v) for k, v in value.items()}
+            closed = {"type": "object", "required": list(value), "additionalProperties": False}
+            return closed | {"properties": members}
+        if isinstance(value, list):
+            first = "prefixItems" if self._prefixed else "items"
+            size = len(value)
+            items = {first: [self._exactly(v) for v in value]} if value else {}
+            return {"type": "array", **items, "minItems": size, "maxItems": size}
+        return {"enum": [value]}
+
+    def _starts(self, schemas: Schemas) -> set[str]:
+        """Characters that a value of the schemas may begin with."""
+        found = set("".join(STARTS.values()))
+        if any(s is False for s in schemas):
+            return set()
+        for s in self._said(schemas):
+            given = s.get("type", list(STARTS))
+            given = [given] if isinstance(given, str) else given
+            # the third draft has schemas and "any" there
+            kinds = set(given if all(isinstance(k, str) and k in STARTS for k in given) else STARTS)
+            if "enum" in s or "const" in s:
+                of = {KINDS.get(type(c), "number") for c in _listed(s)}
+                kinds = {k for k in kinds if k in of or (k == "integer" and "number" in of)}
+            found &= set("".join(STARTS[k] for k in kinds))
+        return found
+
     def _referred(self, reference: object) -> Any:
         """What a reference within the schema points to; None for others."""
         if not isinstance(reference, str) or not (reference == "#" or reference[:2] == "#/"):
@@ -286,29 +453,16 @@ class JSONReader:
         return there
 
 
-def _dicts(schemas: Schemas) -> Iterator[dict]:
-    return (s for s in schemas if isinstance(s, dict))
+def _place(state: State) -> tuple:
+    """What tells alternatives apart; the text is the same."""
+    frame = state.frame
+    around = frame and (id(frame.outer), *map(id, frame.schemas))
+    return state.expected, around, *map(id, state.schemas)
 
 
-def _names_are_closed(schema: dict) -> bool:
-    return schema.get("additionalProperties") is False and not schema.get("patternProperties")
-
-
-def _starts(schema: Schema) -> str:
-    """Characters that a value of the schema may begin with."""
-    if not isinstance(schema, dict):
-        return "".join(STARTS.values()) if schema else ""
-    kinds = set(STARTS)
-    given = schema.get("type", list(STARTS))
-    given = [given] if isinstance(given, str) else given
-    # the third draft has schemas and "any" there
-    if all(isinstance(k, str) and k in STARTS for k in given):
-        kinds = set(given)
-    choices = [*schema.get("enum", []), *([schema["const"]] if "const" in schema else [])]
-    if choices:
-        of = {KINDS.get(type(c), "number") for c in choices}
-        kinds = {k for k in kinds if k in of or (k == "integer" and "number" in of)}
-    return "".join(STARTS.get(k, "") for k in kinds)
+def _listed(said: dict) -> list:
+    """Values of an enumeration."""
+    return [*said.get("enum", []), *([said["const"]] if "const" in said else [])]
 
 
 def _has_inner_identifier(schema: object, outermost: bool) -> bool:
@@ -316,3 +470,33 @@ def _has_inner_identifier(schema: object, outermost: bool) -> bool:
         named = not outermost and any(isinstance(schema.get(k), str) for k in ("$id", "id"))
         return named or any(_has_inner_identifier(s, False) for s in schema.values())
     return isinstance(schema, list) and any(_has_inner_identifier(s, False) for s in schema)
+
+
+def _check_references(schema: Schema, kind: Any, registry: Any) -> None:
+    """Refuse references that lead nowhere, and patterns that are none; nothing is fetched."""
+    import referencing.exceptions
+    from referencing.jsonschema import specification_with
+
+    specification = specification_with(kind.META_SCHEMA.get("$schema", ""))
+    resource = specification.create_resource(schema)
+    resolver = registry.resolver_with_root(resource)
+    pending = [(resource, resolver)]
+    while pending:
+        resource, resolver = pending.pop()
+        resolver = resolver.in_subresource(resource)
+        said = resource.contents if isinstance(resource.contents, dict) else {}
+        for key in ("$ref", "$dynamicRef", "$recursiveRef"):
+            if key in kind.VALIDATORS and isinstance(said.get(key), str):
+                try:
+                    resolver.lookup(said[key])
+                except referencing.exceptions.Unresolvable as error:
+                    raise ValueError(
+                        f"schema: the reference {said[key]!r} leads nowhere; expected one within "
+                        "the schema (nothing is fetched)"
+                    ) from error
+        for pattern in (*said.get("patternProperties", {}), said.get("pattern", "")):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"schema: {pattern!r} is no pattern of Python: {error}") from error
+        pending += [(sub, resolver) for sub in resource.subresources()]

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import math
 from functools import lru_cache
 
+import numpy as np
 import pytest
 
 import smcweights as smw
@@ -62,6 +64,28 @@ SCHEMAS = {
         "anyOf": [{"patternProperties": {"^b": {"type": "array"}}}, {"const": "a"}],
     },
     "never": {"additionalProperties": {"not": {}}, "items": False, "type": ["object", "array"]},
+    "pattern": {"items": {"pattern": "^(a|12)$"}, "type": "array", "minItems": 1},
+    "one of": {
+        "oneOf": [
+            {"properties": {"": {"const": 1}}, "required": [""], "additionalProperties": False},
+            {"type": "array", "items": {"enum": [2, 12]}, "minItems": 1},
+            {"items": {"minimum": 2, "maximum": 11, "multipleOf": 11}, "type": "array"},
+        ],
+    },
+    "if": {
+        "type": "array",
+        "if": {"minItems": 2},
+        "then": {"prefixItems": [{"const": 1}]},
+        "else": {"contains": {"type": "string"}},
+    },
+    "containers": {"enum": [{"": 1}, [1, {}], "a", 2, []]},
+    "names": {
+        "patternProperties": {"^a": {"type": "integer"}},
+        "additionalProperties": False,
+        "propertyNames": {"maxLength": 1},
+        "type": "object",
+    },
+    "inside itself": {"anyOf": [{"items": {"$ref": "#"}, "type": "array"}, {"const": 1}]},
 }
 
 
@@ -97,25 +121,123 @@ def all_json(alphabet, longest):
     return words(C.json_schema(True, alphabet), alphabet, longest)
 
 
+ALPHABETS = {"members": '{}",:a2', "names": '{}":ab1', "one of": '{}[]":12'}
+DRAFT_4 = "http://json-schema.org/draft-04/schema"
+
+
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_texts_of_a_schema_are_those_its_validator_accepts(name):
     import jsonschema
 
     schema = SCHEMAS[name]
-    alphabet = '{}",:a2' if name == "members" else '{}[]",:a12'
+    alphabet = ALPHABETS.get(name, '{}[]",:a12')
     validator = jsonschema.validators.validator_for(schema)(schema)
-    longest = 7 if name == "members" else 6
+    longest = {"members": 7, "names": 7, "one of": 6, "containers": 6}.get(name, 5)
     every = all_json(alphabet, longest)
     truth = {text for text in every if validator.is_valid(json.loads(text))}
     assert 0 < len(truth) < len(every)
     assert words(C.json_schema(schema, alphabet), alphabet, longest) == truth
 
 
+def test_blanks_may_be_refused():
+    tight = C.json_schema({}, ITEMS, spacing="none")
+    assert follow(tight, ITEMS, '{"a":[1,2]}') is True and follow(tight, ITEMS, "[ ") == 1
+
+
+def test_branches_side_by_side_lead_the_particles():
+    """A union and a pattern: none of 400 particles lived when they were seen at the end only.
+
+    P(|z| > 6) is 2e-4 for each.
+    """
+    items = list('{}":,aik01')
+    v = len(items)
+    flat = smw.languages.markov_chain(
+        np.full(v + 1, 1 / (v + 1)), np.full((v + 1, v + 1), 1 / (v + 1))
+    )
+    kinds = [
+        {"properties": {"k": {"const": k}, n: {"enum": [0, 1]}}, "required": ["k", n],
+         "additionalProperties": False, "type": "object"}
+        for k, n in (("a", "kk"), ("ik", "i"))
+    ]  # fmt: skip
+    texts = [f'{{"k":"{k}","{n}":{b}}}' for k, n in (("a", "kk"), ("ik", "i")) for b in (0, 1)]
+    length = len(texts[0]) + 1
+    for schema, count in (
+        ({"oneOf": kinds}, 8),
+        ({"type": "string", "pattern": "^(ai|k{2}){7}$"}, 2**7),
+    ):
+        out = smw.constrained_sequences(
+            flat, C.json_schema(schema, items, spacing="none"), 30, length, end=v, islands=6, seed=1
+        )
+        assert (out.log_weights > -np.inf).all()
+        e = out.log_evidence
+        truth = math.log(count) - length * math.log(v + 1)
+        assert abs(e.value - truth) < 6 * e.standard_error and e.standard_error < 0.3
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (
+            {"properties": {"a": {"$ref": "#/definitions/none"}}},
+            "'#/definitions/none' leads nowhere",
+        ),
+        ({"items": {"$ref": "https://example.invalid/schema.json"}}, "leads nowhere"),
+        ({"anyOf": [{"$ref": "#name"}]}, "'#name' leads nowhere"),
+        (
+            {"$schema": f"{DRAFT_4}#", "patternProperties": {r"\p{L}": {}}},
+            "is no pattern of Python",
+        ),
+    ],
+    ids=range(4),
+)
+def test_what_leads_nowhere_is_refused_and_nothing_fetched(schema, said, monkeypatch):
+    import urllib.request
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("it was fetched"))
+    with pytest.raises(ValueError, match=said):
+        C.json_schema(schema, ITEMS)
+
+
+def test_references_that_lead_somewhere_are_taken():
+    data = {"const": {"$ref": "#/nowhere"}, "$defs": {"x": {"$anchor": "name", "type": "null"}}}
+    C.json_schema(data, ITEMS)
+    named = C.json_schema({"$ref": "#name", "$defs": data["$defs"]}, ITEMS)
+    assert follow(named, ITEMS, "null") is True and follow(named, ITEMS, "1") is not True
+    C.json_schema({"$ref": "https://json-schema.org/draft/2020-12/schema"}, ITEMS)
+
+
+def test_a_value_too_deep_for_its_check_is_named():
+    c = C.json_schema({"items": {"$ref": "#"}}, ITEMS)
+    with pytest.raises(smw.ModelError, match="nested too deeply"):
+        follow(c, ITEMS, "[" * 250 + "]" * 250)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"formats": "date"}, TypeError, "formats: got 'date'; expected a sequence"),
+        ({"formats": ["hue"]}, ValueError, "formats: got 'hue'; expected one of 'date'"),
+        ({"numbers": "few"}, ValueError, "numbers: got 'few'"),
+        ({"spacing": None}, ValueError, "spacing: got None"),
+    ],
+    ids=range(4),
+)
+def test_bad_options_are_told(change, error, said):
+    with pytest.raises(error, match=said):
+        C.json_schema({}, ITEMS, **change)
+
+
 @pytest.mark.parametrize(
     ("schema", "text", "where"),
     [
+        ({"additionalProperties": False, "properties": {"a": {}}}, '{"a":1,', 6),
+        ({"pattern": "^[0-9]{2}$"}, '"0a', 2),
+        ({"anyOf": [{"const": "ab"}, {"type": "null"}]}, '"ba', 1),
+        ({"enum": [{"a": [1]}]}, '{"a":[2', 6),
         ({"properties": {"size": {}}, "additionalProperties": False}, '{"st', 3),
-        ({"properties": {"n": {"maximum": 5}}}, '{"n": 12,', 8),
+        ({"properties": {"n": {"maximum": 5}}}, '{"n": 12,', 7),
+        # an exponent could still make it smaller
+        ({"properties": {"m": {"maximum": 5}}}, '{"m": 12,e', 8),
         ({"items": {"enum": ["red", "blue"]}}, '["ra', 3),
         ({"items": {"type": "string"}}, "[1", 1),
         ({"maxItems": 1}, "[1,", 2),
@@ -123,7 +245,7 @@ def test_texts_of_a_schema_are_those_its_validator_accepts(name):
         ({"properties": {"a": {"required": ["b"]}}}, '{"a": {}', 7),
         ({"maxLength": 2}, '"abs"', 3),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_a_schema_is_followed_while_the_text_grows(schema, text, where):
     items = sorted(set(text))

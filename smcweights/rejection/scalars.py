@@ -1,0 +1,219 @@
+"""What JSON Schemas say about strings and numbers while they grow."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from .patterns import Pattern
+
+EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
+NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
+DIGITS = "+-.0123456789Ee"
+DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+HOUR = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+TIME = rf"(?:{HOUR}:[0-5][0-9]|23:59:60)(?:\.[0-9]+)?(?:[zZ]|[+-]{HOUR})"
+OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+FORMATS = {
+    "date": DATE,
+    "date-time": f"{DATE}[tT]{TIME}",
+    "email": r"[^@\s]+@[^@\s]+",
+    "ipv4": rf"{OCTET}(?:\.{OCTET}){{3}}",
+    "time": TIME,
+    "uuid": "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+}
+ENDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
+LONGEST = 400  # digits that a number may gain to come within its bounds
+
+
+class Need(NamedTuple):
+    """A text that is one of the choices or matches one of the patterns."""
+
+    choices: tuple[str, ...]
+    patterns: tuple[Pattern, ...]
+
+
+class Needs(NamedTuple):
+    """All that is needed of a text, and its most characters."""
+
+    each: tuple[Need, ...]
+    most: float
+
+    def begun(self) -> tuple | None:
+        """States of the patterns before the first character; None where no text will do."""
+        states = tuple(
+            tuple(p.start() if p.possible else None for p in need.patterns) for need in self.each
+        )
+        return states if self._alive("", states) else None
+
+    def further(self, text: str, states: tuple, character: str) -> tuple | None:
+        """States after a character, the text including it; None where nothing fits any more."""
+        moved = tuple(
+            tuple(
+                None if state is None else pattern.further(state, character)
+                for pattern, state in zip(need.patterns, now, strict=True)
+            )
+            for need, now in zip(self.each, states, strict=True)
+        )
+        return moved if self._alive(text, moved) else None
+
+    def met(self, text: str, states: tuple) -> bool:
+        """Whether the text is whole."""
+        return all(
+            text in need.choices
+            or any(
+                state is not None and pattern.complete(state)
+                for pattern, state in zip(need.patterns, now, strict=True)
+            )
+            for need, now in zip(self.each, states, strict=True)
+        )
+
+    def _alive(self, text: str, states: tuple) -> bool:
+        return len(text) <= self.most and all(
+            any(state is not None for state in now)
+            or any(choice.startswith(text) for choice in need.choices)
+            for need, now in zip(self.each, states, strict=True)
+        )
+
+
+class Followed:
+    """Patterns over the characters that texts may have; all characters if there are escapes."""
+
+    def __init__(self, alphabet: str | None, formats: Sequence[str]) -> None:
+        self._alphabet, self._formats = alphabet, formats
+        self._known: dict[str, Pattern | None] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": {}}
+
+    def search(self, pattern: str) -> Pattern | None:
+        """What has a match of the pattern; None if no automaton follows it."""
+        if pattern not in self._known:
+            try:
+                self._known[pattern] = Pattern(pattern, self._alphabet, search=True)
+            except ValueError:
+                self._known[pattern] = None
+        return self._known[pattern]
+
+    def of_value(self, schemas: Iterable[dict]) -> Needs:
+        """What schemas need of a string."""
+        each, most = [], math.inf
+        for s in schemas:
+            most = min(most, s.get("maxLength", math.inf))
+            if "enum" in s or "const" in s:
+                listed = [*s.get("enum", []), *([s["const"]] if "const" in s else [])]
+                each.append(Need(tuple(c for c in listed if isinstance(c, str)), ()))
+            found = [self.search(s["pattern"])] if "pattern" in s else []
+            if s.get("format") in self._formats:
+                found.append(self.search(rf"\A(?:{FORMATS[s['format']]})\Z"))
+            each += [Need((), (one,)) for one in found if one is not None]
+        return Needs(tuple(each), most)
+
+    def of_name(self, schemas: Iterable[dict], used: Iterable[str]) -> Needs:
+        """What schemas of an object need of the name of one more member, some being used."""
+        each = []
+        for s in schemas:
+            if s.get("additionalProperties") is False:
+                names = [name for name in s.get("properties", {}) if name not in used]
+                found = [self.search(pattern) for pattern in s.get("patternProperties", {})]
+                if None not in found:
+                    each.append(Need(tuple(names), tuple(p for p in found if p is not None)))
+        return Needs(tuple(each), math.inf)
+
+
+class Numbers:
+    """Numbers with exponents or without; only without can they be followed digit by digit."""
+
+    def __init__(self, plain: bool) -> None:
+        self._plain = plain
+        self.pattern = Pattern(NUMBER if plain else NUMBER + EXPONENT, DIGITS)
+
+    def needs(self, schemas: Sequence[dict]) -> tuple[Needs, tuple]:
+        """What schemas need of a number: spellings, and bounds with a step."""
+        each, step = [Need((), (self.pattern,))], 0
+        ends: dict[str, list[float]] = {name: [] for name in ENDS}
+        for s in schemas if self._plain else ():
+            if "enum" in s or "const" in s:
+                listed = [*s.get("enum", []), *([s["const"]] if "const" in s else [])]
+                spelled = "|".join(_spelled(c) for c in listed if type(c) in (int, float))
+                each.append(Need((), (_choice(spelled or "(?!)"),)))
+            for name in ENDS:
+                # booleans in the fourth draft
+                ends[name] += [s[name]] if type(s.get(name)) in (int, float) else []
+            of, kind = s.get("multipleOf", 0), s.get("type")
+            if kind == "integer" or (type(of) in (int, float) and of % 1 == 0 and of):
+                step = math.lcm(step or 1, int(of) if of % 1 == 0 and of else 1)
+        least, above, most, below = ends.values()
+        if step:
+            above, below = [math.floor(x) + 1 for x in above], [math.ceil(x) - 1 for x in below]
+        low, high = max([-math.inf, *least, *above]), min([math.inf, *most, *below])
+        return Needs(tuple(each), math.inf), (low, high, step)
+
+
+@lru_cache
+def _choice(pattern: str) -> Pattern:
+    return Pattern(pattern, DIGITS)
+
+
+def _spelled(number: float) -> str:
+    whole, _, part = format(Decimal(repr(number)), "f").partition(".")
+    part = part.rstrip("0")
+    sign = "-?" if number == 0 else ""
+    return sign + re.escape(whole) + (rf"\.{part}0*" if part else r"(?:\.0+)?")
+
+
+def within(token: str, low: float, high: float, step: int) -> bool:
+    """Whether digits can be added to a number without an exponent so that it fits.
+
+    That is to lie from low to high, and to be a multiple of the step, if that isn't 0.
+    """
+    if low == -math.inf and high == math.inf and not step:
+        return True
+    digits = token
+    if token[0] == "-":
+        low, high, digits = -high, -low, token[1:]
+    if not digits:
+        return high >= 0
+    whole, point, part = digits.partition(".")
+    if point:
+        unit = Fraction(1, 10 ** len(part))
+        begun = int(whole) + int(part or 0) * unit
+        if step and (part.strip("0") or begun % step):
+            return False
+        return begun <= high and (low == -math.inf or begun + unit >= Fraction(low))
+    for size in _sizes(digits):
+        first, last = int(digits) * size, (int(digits) + 1) * size
+        if first > high:
+            return False
+        if last < low:
+            continue
+        if not step:
+            return True
+        least = max(first, math.ceil(low)) if low > -math.inf else first
+        least += -least % step
+        if least < last and least <= high:
+            return True
+    return False
+
+
+def _sizes(digits: str) -> Iterator[int]:
+    yield 1
+    for n in range(1, LONGEST) if digits != "0" else ():
+        yield 10**n
+
+
+def decoded(escape: str) -> str | None:
+    """What an escape stands for: "" while it isn't whole, None where there is no such one."""
+    if len(escape) == 1:
+        return ""
+    if escape[1] != "u":
+        return json.loads(f'"{escape}"') if escape[1] in '"\\/bfnrt' else None
+    if escape[2:].strip("0123456789abcdefABCDEF"):
+        return None
+    return chr(int(escape[2:], 16)) if len(escape) == 6 else ""
