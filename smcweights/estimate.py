@@ -121,7 +121,7 @@ class Estimate:
     diagnostics: dict[str, Any]
     cost: dict[str, Any]
     provenance: dict[str, Any]
-    references: tuple[str, ...]
+    references: tuple[str, ...] = ()
     _covariance: Array | None
     _sample: Any
 

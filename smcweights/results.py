@@ -194,9 +194,11 @@ def _labelled(result: Any) -> Iterator[tuple[str, Sequence[str], Any]]:
 def _array(part: object) -> np.ndarray | None:
     """What is an array of numbers, or can be laid out as one."""
     if isinstance(part, list) and part and all(isinstance(row, tuple) for row in part):
-        whole = np.full((len(part), max(map(len, part))), -1)
-        for row, entries in zip(whole, part, strict=True):
-            row[: len(entries)] = entries
+        sizes, flat = np.array([len(row) for row in part]), [*chain.from_iterable(part)]
+        if not all(isinstance(entry, int) for entry in flat):
+            return None
+        whole = np.full((len(part), sizes.max()), -1)
+        whole[np.arange(sizes.max()) < sizes[:, None]] = flat
         return whole
     if isinstance(part, int | float | np.ndarray | np.generic) or (
         isinstance(part, tuple) and part and all(isinstance(one, int | float) for one in part)
