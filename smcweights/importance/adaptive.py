@@ -26,7 +26,7 @@ from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import described, provenance
+from ..provenance import provenance
 from ..randomness import Seed
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .adaptation import Adaptation, Adapted, Goal, history_ratios, learned, prepared, quantile
@@ -367,7 +367,7 @@ def adaptive_importance_sampling(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=described(asked_for),
+        arguments=asked_for,
         seed=seed,
         total=goal.most if precision is None else None,
         description=method,

@@ -20,7 +20,7 @@ from .. import arguments
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
-from ..provenance import described, provenance
+from ..provenance import provenance
 from ..randomness import Seed, generator
 from .control_variates import Asked, Controls, choices_of, prepare_controls
 from .integrand import Integrand, Units, call_integrand, checked_table, expectation_names, units_of
@@ -294,7 +294,7 @@ def importance_sampling(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=described(asked_for),
+        arguments=asked_for,
         seed=seed,
         total=total,
         description=method,

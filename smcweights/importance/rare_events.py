@@ -31,7 +31,7 @@ from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import described, provenance
+from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, stopping_rule
 from .adaptation import MOST_ADAPTATION, Adaptation, Goal, prepared
@@ -449,7 +449,7 @@ def failure_probability(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=described(asked_for),
+        arguments=asked_for,
         seed=seed,
         total=goal.most if precision is None else None,
         description=method,

@@ -34,7 +34,7 @@ from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..execution import open_run
-from ..provenance import described, provenance
+from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
@@ -205,7 +205,7 @@ def sobol_indices(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=described(asked_for),
+        arguments=asked_for,
         seed=seed,
         total=most if precision is None else None,
         description=title,

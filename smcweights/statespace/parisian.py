@@ -36,7 +36,7 @@ from .chains import (
     verdict,
 )
 from .functionals import Functional
-from .model import Proposal, StateSpaceModel, checkpointed
+from .model import Proposal, StateSpaceModel
 from .series import Series, checked_series
 from .smoothing import Sums, functional_error
 
@@ -175,7 +175,7 @@ def parisian_particle_gibbs(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=checkpointed(arguments, series.rows),
+        arguments={**arguments, "y": series.rows},
         seed=seed,
         total=chains * first_stage(rule, drop),
         unit="sweeps",

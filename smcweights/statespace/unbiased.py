@@ -21,7 +21,7 @@ from ..randomness import Seed, describe, generator, seed_sequence
 from .chains import estimate_from_chains, made_by, sweep
 from .cloud import Cloud, raise_status
 from .functionals import Functional
-from .model import StateSpaceModel, checkpointed
+from .model import StateSpaceModel
 from .series import Series, checked_series
 from .smoothing import Sums, functional_error
 
@@ -120,7 +120,7 @@ def unbiased_smoothing(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=checkpointed(arguments, series.rows),
+        arguments={**arguments, "y": series.rows},
         seed=seed,
         total=replicates,
         unit="replicates",

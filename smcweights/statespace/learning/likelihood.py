@@ -21,7 +21,7 @@ from ...estimate import Estimate
 from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
-from ..model import Proposal, StateSpaceModel, checkpointed
+from ..model import Proposal, StateSpaceModel
 from .ascent import (
     Climber,
     Fit,
@@ -176,7 +176,7 @@ def maximum_likelihood(
         p.free,
         how,
         "maximum_likelihood",
-        checkpointed(arguments, p.series.rows),
+        {**arguments, "y": p.series.rows},
     )
     known = _known(p, search, root, information, executor, progress)
     sweeps = chains * (search.done + known.sweeps)

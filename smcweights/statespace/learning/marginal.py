@@ -20,7 +20,7 @@ from ...execution import open_run
 from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
 from ..draws import PAIR, labelled, parameter_names
-from ..model import Proposal, StateSpaceModel, checkpointed
+from ..model import Proposal, StateSpaceModel
 from ..series import Series, checked_series
 from .ascent import STAGE
 from .parameters import Free, first_steps, free_parameters, starting_points
@@ -163,7 +163,7 @@ def particle_marginal_metropolis_hastings(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments=checkpointed(arguments, series.rows),
+        arguments={**arguments, "y": series.rows},
         seed=seed,
         total=chains * total,
         unit="draws",

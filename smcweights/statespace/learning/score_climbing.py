@@ -23,7 +23,7 @@ from ...randomness import Seed, generator
 from ...stopping import Precision
 from ...weights import pareto_k
 from ..chains import made_by
-from ..model import StateSpaceModel, checkpointed
+from ..model import StateSpaceModel
 from .ascent import (
     Climber,
     Fit,
@@ -259,7 +259,7 @@ def markov_score_climbing(
         phi,
         How(seed, executor, progress, checkpoint),
         "markov_score_climbing",
-        checkpointed(arguments),
+        arguments,
     )
     diagnostics, cautions = _verdict(climbed, search, found, root)
     tell("markov_score_climbing", cautions)
