@@ -32,7 +32,7 @@ LEBEDEV = {
 DEGREE_FIVE = {"auto": 5, "rule": math.inf}
 LARGEST_ANGLES = 1023  # lines of one block in the plane
 FEWEST_SINGLE = 50  # directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75
-FEWEST_ANGLES = 18  # in the plane; five rules of three covered 0.92 at worst, single ones 0.88
+FEWEST_TURNED = 18  # in the plane and in space; five rules of three lines covered 0.92 at worst
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
     "single-block",
@@ -191,14 +191,14 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
     An interval over N directions loses some 0.2 skewness^2/N of its coverage, a little more where
     the coefficients of controls are fitted: 0.02 are let be. A sample that is too small for a long
     tail shows only a part of its skewness; no more than that of a shifted cloud is expected. Less
-    than a block too few is what budgets lose to whole blocks. In the plane six rules do.
+    than a block too few is what budgets lose to whole blocks. Of turned rules six do.
     """
-    if directions.kind == "angles" and costs.size < FEWEST_ANGLES:
+    if directions.kind in ("angles", "lebedev") and costs.size < FEWEST_TURNED:
         return [
             Caution(
                 "few-directions",
-                f"the interval may cover less than it says: {costs.size} directions are few in the "
-                f"plane, {FEWEST_ANGLES} would do",
+                f"the interval may cover less than it says: {costs.size} directions are few, "
+                f"{FEWEST_TURNED} would do",
             )
         ]
     if directions.kind not in ("uniform", "orthogonal", "sobol"):

@@ -93,9 +93,9 @@ def test_intervals_of_few_rules_in_the_plane_cover(budget):
         assert covered.mean() > 0.915, (p, covered.mean())
 
 
-def test_few_angles_in_the_plane_are_told():
-    for budget in (14, 15, 17, 18, 40):
-        rule = plan("auto", 2, budget)
+def test_few_turned_rules_are_told():
+    for d, budget in itertools.product((2, 3), (14, 15, 17, 18, 40)):
+        rule = plan("auto", d, budget)
         told = too_few(rule, 1.0, np.random.default_rng(1).random(rule.total))
         assert [caution.code for caution in told] == ["few-directions"] * (budget < 18)
 
