@@ -21,6 +21,7 @@ from .. import randomness
 from ..cautions import Caution, tell
 from ..identity import not_compared
 from ..packing import Packing, Unpacking
+from ..provenance import described
 from ..storage import check_place, read_archive, write_archive
 from .workers import copied
 
@@ -38,16 +39,6 @@ class _Entry(NamedTuple):
     result: Any
 
 
-class _Content(NamedTuple):
-    """What a file holds."""
-
-    method: str
-    arguments: dict[str, str]
-    root: np.random.SeedSequence
-    so_far: dict[str, Any]
-    entries: dict[tuple[str, int], _Entry]
-
-
 class Ledger:
     """Results by stage and batch; made only where its file can be written.
 
@@ -56,7 +47,7 @@ class Ledger:
     path : path
         Taken up if there is such a file, created if not.
     arguments : mapping
-        All that the results depend on, in types that JSON can hold.
+        All that the results depend on; they are compared as they are `described`.
     root : SeedSequence, optional
         Of the run's random streams; the file's, or fresh entropy, by default.
     method : str
@@ -75,14 +66,12 @@ class Ledger:
         root: np.random.SeedSequence | None,
         method: str = "",
     ) -> None:
+        self.path = check_place(path, "checkpoint")
         self.failure, self.method = "", method
         self.so_far: dict[str, Any] = {}
-        self.path = check_place(path, "checkpoint")
-        try:
-            # as text, which compares NaN with NaN, and lists with tuples
-            self.arguments = {str(k): json.dumps(v, sort_keys=True) for k, v in arguments.items()}
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"arguments: expected what JSON can hold ({error})") from error
+        # as text, which compares NaN with NaN, and lists with tuples
+        plain = described(arguments).items()
+        self.arguments = {name: json.dumps(value, sort_keys=True) for name, value in plain}
         self.entries: dict[tuple[str, int], _Entry] = {}
         self.changed = not os.path.exists(self.path)
         self.written = time.monotonic()
@@ -96,14 +85,19 @@ class Ledger:
                 text = f"checkpoint: {self.path} can't be written ({why}); nothing was computed"
                 raise type(error)(text) from error
         else:
-            there = _read(self.path)
-            if there.method != method:
+            there, self.entries = _read(self.path)
+            self.root, self.so_far = randomness.seed_sequence(there["root"]), there["so_far"]
+            if there["method"] != method:
                 raise ValueError(
-                    f"checkpoint: {self.path} is of {there.method}, not of {method}; use "
+                    f"checkpoint: {self.path} is of {there['method']}, not of {method}; use "
                     "another path"
                 )
-            _check_same(self.path, there, self.arguments, root)
-            self.root, self.so_far, self.entries = there.root, there.so_far, there.entries
+            _check_same(self.path, there["arguments"], self.arguments)
+            if root is not None and there["root"] != (asked := randomness.describe(root)):
+                raise ValueError(
+                    f"checkpoint: {self.path} belongs to a run with another seed: it was "
+                    f"{there['root']} and is {asked} now; use that seed, seed=None, or another path"
+                )
             if unread := not_compared(" ".join(self.arguments.values())):
                 text = (
                     f"{self.path} was taken up without comparing {', '.join(unread)}: results are "
@@ -237,16 +231,17 @@ def kept_root(path: str | os.PathLike[str]) -> np.random.SeedSequence:
     return randomness.seed_sequence(_header(path, whole=False)[0]["root"])
 
 
-def _read(path: str | os.PathLike[str]) -> _Content:
+def _read(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[tuple[str, int], _Entry]]:
+    """Header and entries of a file."""
     header, named = _header(path)
     with _as_checkpoint(path):
         unpack = Unpacking([named[str(i)] for i in range(len(named))]).unpack
-        entries = {
+        return header, {
             (stage, number): _Entry(digest, unpack(packed))
             for stage, number, digest, packed in header["entries"]
         }
-        root, arguments = randomness.seed_sequence(header["root"]), dict(header["arguments"])
-        return _Content(header["method"], arguments, root, header["so_far"], entries)
 
 
 def _header(
@@ -274,31 +269,19 @@ def _as_checkpoint(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _check_same(
-    path: str,
-    there: _Content,
-    arguments: Mapping[str, str],
-    root: np.random.SeedSequence | None,
-) -> None:
-    """Refuse a file of a run with other arguments or another seed."""
-    belongs = f"checkpoint: {path} belongs to a run with"
-    for name in sorted({*there.arguments, *arguments}):
-        old, new = there.arguments.get(name, "nothing"), arguments.get(name, "nothing")
+def _check_same(path: str, there: Mapping[str, str], arguments: Mapping[str, str]) -> None:
+    """Refuse a file of a run with other arguments."""
+    for name in sorted({*there, *arguments}):
+        old, new = there.get(name, "nothing"), arguments.get(name, "nothing")
         if old != new:
             # what both begin with says nothing
             pairs = enumerate(zip(old, new, strict=False))
             same = max(next((i for i, (a, b) in pairs if a != b), 0) - 30, 0)
             old, new = ("... " + text[same:] if same else text for text in (old, new))
             raise ValueError(
-                f"{belongs} other arguments: {name} was {_short(old)} and is {_short(new)} now; "
-                "use the same arguments, or another path"
+                f"checkpoint: {path} belongs to a run with other arguments: {name} was "
+                f"{_short(old)} and is {_short(new)} now; use the same arguments, or another path"
             )
-    seeds = [randomness.describe(one) for one in (there.root, root or there.root)]
-    if seeds[0] != seeds[1]:
-        raise ValueError(
-            f"{belongs} another seed: it was {seeds[0]} and is {seeds[1]} now; use that seed, "
-            "seed=None, or another path"
-        )
 
 
 def _short(text: str) -> str:

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
-from ..provenance import described, fingerprint
+from ..provenance import fingerprint
 from .checkpoint import Ledger, kept_root
 from .pools import Pool
 from .progress import Bar, progress_bar
@@ -145,7 +145,7 @@ def open_run(
     root = None if seed is None else randomness.seed_sequence(seed)
     ledger = None
     if checkpoint is not None:
-        ledger = Ledger(checkpoint, described(arguments or {}), root, description)
+        ledger = Ledger(checkpoint, arguments or {}, root, description)
     root = root or randomness.seed_sequence() if ledger is None else ledger.root
     try:
         yield Run(root, pool, ledger, bar, description)
