@@ -189,3 +189,28 @@ def test_a_draw_tells_the_variance_of_its_weight(method, k):
     assert 0 < draw.relative_variance < 1
     two = smw.weighted_rejection(np.zeros(200), lambda i: i % 5 == 0, n_accepts=2, seed=1)
     assert math.isnan(two.relative_variance)
+
+
+@pytest.mark.parametrize("size", [1, 3, 255, 256, 1027])
+def test_a_draw_by_a_mask_is_that_of_the_cumulated_masses(size):
+    rng = np.random.default_rng(size)
+    logits = 2 * rng.normal(size=size)
+    logits[rng.random(size) < 0.1] = -math.inf
+    logits[-1] = 0.5
+    w, log_total = np.exp(logits), math.log(np.exp(logits).sum())
+    for rate in (0.01, 0.5, 0.99):
+        known = (rng.random(size) < rate).astype(np.int8)
+        known[-1] = 1
+        values = rng.random(size)
+        for soft in (np.empty(0), values):
+            mass = w * known * (values if soft.size else 1.0)
+            for u in (0.0, 0.3, 0.999999, rng.random()):
+                item, mean, inside, n, accepts = kn.masked(
+                    logits, w, 0.0, log_total, known, soft, u
+                )
+                assert item == np.searchsorted(np.cumsum(mass), u * mass.sum(), side="right")
+                assert mean == pytest.approx(math.log(mass.sum()) - log_total, abs=1e-12)
+                assert inside == pytest.approx(math.log((w * known).sum()) - log_total, abs=1e-12)
+                assert (n, accepts) == ((w > 0).sum(), (known * w > 0).sum())
+    nothing = kn.masked(logits, w, 0.0, log_total, np.zeros(size, np.int8), np.empty(0), 0.5)
+    assert nothing == (-1, -math.inf, -math.inf, (w > 0).sum(), 0)
