@@ -155,6 +155,12 @@ ELSEWHERE = {
     ("constrained_sequences", "weights"): "flag",
     ("VariationalFamily", "sample"): "function",
     ("sliced_wasserstein", "scale"): "units",
+    ("sliced_wasserstein_matrix", "scale"): "units",
+    ("sliced_two_sample", "scale"): "units",
+    ("sliced_test", "scale"): "units",
+    ("sliced_test", "columns"): "flag",
+    ("max_sliced_wasserstein", "scale"): "units",
+    ("SlicedReference", "scale"): "units",
 }
 
 LAW = [stats.norm(), stats.norm()]
@@ -226,6 +232,11 @@ DOORS = {
     "sliced_gradient": CLOUDS | {"budget": 10},
     "sliced_gradient_flow": {"x0": SQUARE, "y": SQUARE + 1, "steps": 2, "budget": 10, "seed": 1},
     "sliced_test": CLOUDS | {"budget": 10, "permutations": 19},
+    "sliced_two_sample": {
+        "x": np.arange(24.0).reshape(12, 2), "y": np.arange(24.0).reshape(12, 2) ** 1.5,
+        "budget": 10, "seed": 1,
+    },
+    "max_sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein_gaussian": {
         "mean_x": [0, 0], "cov_x": np.eye(2), "mean_y": [1, 0], "cov_y": np.eye(2),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import unmasked
+
 Array = NDArray[Any]
 
 SEEN_DEPENDENT = 4  # standard errors of the first autocorrelation
@@ -17,12 +19,15 @@ def labels_of(name: str, groups: ArrayLike | None, size: int) -> Array | str | N
     """Numbers of groups from 0 (size,), "auto" or None, checked."""
     if groups is None or (isinstance(groups, str) and groups == "auto"):
         return groups
-    labels = np.asarray(groups)
+    expected = f"expected one label per row, ({size},), or 'auto'"
+    try:
+        labels = unmasked(name, groups)
+        numbers = np.unique(labels, return_inverse=True)[1]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: {expected} ({error})") from None
     if labels.shape != (size,):
-        raise ValueError(
-            f"{name}: got shape {labels.shape}; expected one label per row, ({size},), or 'auto'"
-        )
-    return np.unique(labels, return_inverse=True)[1]
+        raise ValueError(f"{name}: got shape {labels.shape}; {expected}")
+    return numbers
 
 
 def neighbours(rows: Array, weights: Array) -> float:

@@ -83,8 +83,8 @@ def units_of(
     divisors = finite("scale", scale)
     if divisors.shape != (d,) or not (divisors > 0).all():
         raise ValueError(
-            f"scale: got shape {divisors.shape}, the smallest {divisors.min():.3g}; expected "
-            f"positive numbers, one per column: ({d},)"
+            f"scale: got {divisors.tolist()!r:.80}, shape {divisors.shape}; expected positive "
+            f"numbers, one per column: ({d},)"
         )
     return Units(tuple(names), divisors=divisors)
 

@@ -47,3 +47,6 @@ def test_labels_are_numbered():
     assert labels_of("groups_x", ["b", "a", "b"], 3).tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match=r"groups_x: got shape \(2,\)"):
         labels_of("groups_x", [1, 2], 3)
+    for wrong in ([[1], [1, 2]], [1, "a", None], np.ma.masked_less([1, 2, 3], 2)):
+        with pytest.raises(TypeError, match="groups_x: expected one label per row"):
+            labels_of("groups_x", np.array(wrong, object) if "a" in wrong else wrong, 3)

@@ -80,10 +80,11 @@ def test_constant_columns_are_left_out_and_named():
     ("scale", "error", "said"),
     [
         ("mad", ValueError, "scale: got 'mad'; expected None, 'sd', 'ranks' or 4 numbers"),
-        ([1.0, 2.0], ValueError, r"scale: got shape \(2,\), the smallest 1; expected positive"),
-        ([1.0, 2.0, 0.0, 1.0], ValueError, "the smallest 0; expected positive numbers, one per"),
+        ([1.0, 2.0], ValueError, r"scale: got \[1.0, 2.0\], shape \(2,\); expected positive"),
+        ([1.0, 2.0, 0.0, 1.0], ValueError, "expected positive numbers, one per column: \\(4,\\)"),
         ([1.0, 2.0, np.nan, 1.0], ValueError, r"scale: nan at index \[2\]"),
         (True, TypeError, "scale: got dtype bool"),
+        ([], ValueError, r"scale: got \[\], shape \(0,\)"),
     ],
 )
 def test_scales_that_are_none_are_told(scale, error, said):
