@@ -240,7 +240,7 @@ def sample(d, delta, n, rng):
     [(1, 1, 0.3, 50), (64, 2, 1, 50), (3, 2, 0, 200), (3, 1, 0.3, 100), (3, 2, 1, 50)],
 )
 def test_intervals_cover_the_laws(d, p, delta, n):
-    """400 seeds, 1e-6 below 95 %; without the corrections the share is far below."""
+    """400 seeds, 1e-6 below 95 %; without the corrections the share is far below in three cells."""
     goal, hit, plain = truth(d, p, delta), 0, 0
     for seed in range(400):
         x, y = sample(d, delta, n, np.random.default_rng([7, seed]))
@@ -253,7 +253,7 @@ def test_intervals_cover_the_laws(d, p, delta, n):
         )
         plain += abs(at - goal) <= 1.96 * error
     assert hit >= stats.binom.ppf(1e-6, 400, 0.95)
-    if delta < 1 or d == 64:
+    if d == 64 or (d == 3 and delta < 1):
         assert plain < stats.binom.ppf(1e-6, 400, 0.95)
 
 
