@@ -95,6 +95,11 @@ SOURCES = {
     ),
     "weighted rejection": (LIPKIN,),
     "sliced": SLICED,
+    "two laws": (
+        "Efron & Stein (1981), The jackknife estimate of variance, Annals of Statistics 9",
+        "Manole, Balakrishnan & Wasserman (2022), Minimax confidence intervals for the sliced "
+        "Wasserstein distance, arXiv 1909.07862",
+    ),
     "SlicedReference": SLICED,
 }
 

@@ -53,9 +53,6 @@ FEWEST_GROUPS = 10
 MOST_GROUPS = 50
 BLOCK = 5  # autocorrelation times of rows in a group of "auto"; a test, which is sharper, needs ten
 SPLITS = 50  # into halves, shared by directions; 20 on the line, which has one
-# k-hat of what points are worth that is told: at p = 2 by no normal samples nor by those of t(5)
-# from 200 points on, by every second of t(3), for which the error has no variance
-HEAVY_TAILS = 0.7
 EQUAL_LAWS = Caution(
     "equal-laws", "the laws can't be told from equal ones; whether they are sliced_test decides"
 )
@@ -430,15 +427,20 @@ def _laws(mean: MeanCost, plain: float, left_out: list[Array], halved: float) ->
 
 
 def _tails(pair: Pair, left_out: list[Array]) -> list[Caution]:
-    """A caution where few points decide, by the largest k-hat of what they are worth."""
+    """A caution where few points decide, by the k-hat of what they are worth.
+
+    Above 1/2 the error has no variance. Told is what lies an error of k-hat above: no normal
+    samples do, nor those of t(5) from 200 points on at p = 2, but half of t(3), which has none.
+    """
     largest = 0.0
     for cloud, found in zip((pair.x, pair.y), left_out, strict=True):
-        influence = np.abs(found - found.mean())
-        if len(found) == len(cloud.points) and influence.max() > 0:
+        influence, n = np.abs(found - found.mean()), len(found)
+        if n == len(cloud.points) and influence.max() > 0:
             with np.errstate(divide="ignore"):
                 k = pareto_k(np.log(influence))
-            largest = max(largest, k if k < math.inf else 0.0)
-    if largest <= HEAVY_TAILS:
+            tail = min(n / 5, 3 * math.sqrt(n))
+            largest = max(largest, k if 0.5 + 1 / math.sqrt(tail) < k < math.inf else 0.0)
+    if not largest:
         return []
     text = f"few points decide the error (k-hat {largest:.2f}); moments of order 2 p may not exist"
     return [Caution("heavy-tails", f"{text}, and a smaller p needs fewer")]
