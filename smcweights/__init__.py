@@ -14,6 +14,7 @@ _HOME = {
     "Caution": "cautions",
     "Estimate": "estimate",
     "combine": "pooling",
+    "log_bayes_factor": "pooling",
     "Precision": "stopping",
     "PrecisionWarning": "errors",
     "ModelError": "errors",
@@ -87,6 +88,7 @@ _HOME = {
     "models": None,
     "plots": None,
     "problems": None,
+    "rejection": None,
     "report": None,
 }
 

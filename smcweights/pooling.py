@@ -1,4 +1,4 @@
-"""Pooling independent runs of one method on one question."""
+"""Pooling independent runs of one method on one question; ratios of independent evidences."""
 
 from __future__ import annotations
 
@@ -197,6 +197,60 @@ def _welch_test(values: Array, variances: Array, freedom: Array) -> Array:
     return fdtrc(n - 1, denominator, ratio)
 
 
+def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
+    """Log of the ratio of two evidences, from independent estimates of their logarithms.
+
+    The variances add up; degrees of freedom are Welch and Satterthwaite's.
+
+    Parameters
+    ----------
+    a, b : Estimate
+        Of one log evidence each, with different seeds.
+
+    Returns
+    -------
+    Estimate
+        log evidence of a minus that of b.
+
+    Raises
+    ------
+    TypeError
+        One is no Estimate of one number.
+    ValueError
+        They have a seed in common, and are not independent.
+
+    References
+    ----------
+    Welch (1947), The generalization of "Student's" problem, Biometrika 34.
+
+    Examples
+    --------
+    >>> a = Estimate(-10.0, 0.04, degrees_of_freedom=9)
+    >>> b = Estimate(-12.0, 0.01, degrees_of_freedom=3)
+    >>> ratio = log_bayes_factor(a, b)
+    >>> float(ratio.value), round(float(ratio.degrees_of_freedom), 2)
+    (2.0, 11.84)
+    """
+    both = [a, b]
+    for name, one in (("a", a), ("b", b)):
+        if not isinstance(one, Estimate) or one.value.size != 1:
+            raise TypeError(f"{name}: got {one!r}; expected an Estimate of one number")
+    _require_independence([(i, s) for i, e in enumerate(both) for s in _sources(e.provenance)])
+    parts = np.array([one.variance.reshape(1) for one in both])
+    freedom = np.array([np.reshape(one.degrees_of_freedom, 1) for one in both], dtype=np.float64)
+    return Estimate(
+        float(a.value.item() - b.value.item()),
+        float(parts.sum()),
+        names=["log Bayes factor"],
+        method="log Bayes factor",
+        degrees_of_freedom=float(_pooled_freedom(parts, freedom)[0]),
+        cautions=dict.fromkeys(caution for one in both for caution in one.cautions),
+        cost=_total_cost(both),
+        provenance={"combined": [one.provenance for one in both]},
+        references=dict.fromkeys(source for one in both for source in one.references),
+    )
+
+
 def _check_runs(runs: list[Estimate]) -> None:
     """Whether the runs are of one method on one question, independent, and can be weighted."""
     if not runs:
@@ -215,6 +269,12 @@ def _check_runs(runs: list[Estimate]) -> None:
                 "positive number to weight it by"
             )
     sources = [(i, source) for i, run in enumerate(runs) for source in _sources(run.provenance)]
+    _require_independence(sources)
+    _require_one_question(sources)
+
+
+def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:
+    """Refuse runs with a seed in common; the number is the item's."""
     seeds: dict[str, int] = {}
     for i, source in sources:
         seed = json.dumps(source.get("seed"), sort_keys=True)
@@ -224,7 +284,6 @@ def _check_runs(runs: list[Estimate]) -> None:
                 "independent"
             )
         seeds[seed] = i
-    _require_one_question(sources)
 
 
 def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from estimates import COVARIANCE, VALUE, coverage_bounds, example
 from smcweights.cautions import Caution
 from smcweights.errors import PrecisionWarning
 from smcweights.estimate import Estimate
-from smcweights.pooling import combine
+from smcweights.pooling import combine, log_bayes_factor
 from smcweights.provenance import provenance
 from smcweights.stopping import Precision
 
@@ -247,3 +247,29 @@ def test_probabilities_of_two_thresholds_are_refused():
     ]
     with pytest.raises(ValueError, match=r"different threshold: 0\.0 and 0\.02"):
         combine(runs)
+
+
+def test_a_ratio_of_evidences_is_welchs_difference_of_means():
+    rng = np.random.default_rng(5)
+    samples = rng.normal(-10, 0.3, 10), rng.normal(-12, 2.0, 4)
+    one, other = (
+        Estimate(
+            x.mean(),
+            x.var(ddof=1) / x.size,
+            degrees_of_freedom=x.size - 1,
+            cost={"evaluations": x.size},
+            provenance={"seed": x.size},
+        )
+        for x in samples
+    )
+    ratio = log_bayes_factor(one, other)
+    truth = scipy.stats.ttest_ind(*samples, equal_var=False)
+    assert ratio.value == pytest.approx(samples[0].mean() - samples[1].mean())
+    assert ratio.degrees_of_freedom == pytest.approx(truth.df)
+    np.testing.assert_allclose(ratio.interval(), truth.confidence_interval(0.95), rtol=1e-12)
+    assert ratio.cost["evaluations"] == 14
+    with pytest.raises(ValueError, match="have the same seed"):
+        log_bayes_factor(one, one)
+    for wrong in (3.0, Estimate([1.0, 2.0], np.eye(2))):
+        with pytest.raises(TypeError, match=r"b: got [\s\S]*expected an Estimate of one number"):
+            log_bayes_factor(one, wrong)

@@ -10,6 +10,8 @@ import numpy as np
 from .constraints import Automaton
 from .languages import MarkovChain
 
+__all__ = ["ExactSequences", "constrained_markov_chain"]
+
 
 @dataclass(frozen=True)
 class ExactSequences:

@@ -314,7 +314,7 @@ def _draw(
             gain = gains(setup.table, chances, states, last, step.t, end)
         items, log_steps = _by_table(rng, allowed, gain, logits, step.node)
         p.states[step.active] = setup.table.table[p.states[step.active], items]
-        return items, log_steps, np.zeros(size), why, 0
+        return items, log_steps, np.zeros(size), why, len(step.first)
     only_end = final and end is not None
     how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if only_end else setup.how
     nodes = [

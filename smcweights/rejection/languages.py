@@ -301,6 +301,7 @@ class _CausalModel:
     model: Any
     before: tuple[int, ...]
     rows: int
+    temperature: float
 
     def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
         texts = [(*self.before, *p) for p in prefixes]
@@ -317,7 +318,7 @@ class _CausalModel:
         found = np.concatenate(parts)
         out = np.empty_like(found)
         out[order] = found
-        return out
+        return out / self.temperature
 
     def _call(self, ids: np.ndarray, mask: np.ndarray, last: np.ndarray) -> np.ndarray:
         rows = np.arange(len(ids))
@@ -336,7 +337,12 @@ class _CausalModel:
 
 
 def huggingface(
-    model: Callable[..., Any], *, prompt: Sequence[int] = (), begin: int = 0, rows: int = 16
+    model: Callable[..., Any],
+    *,
+    prompt: Sequence[int] = (),
+    begin: int = 0,
+    rows: int = 16,
+    temperature: float = 1.0,
 ) -> Language:
     """A causal language model: ``model(input_ids=, attention_mask=).logits`` of shape (n, T, V).
 
@@ -351,7 +357,10 @@ def huggingface(
         ``bos_token_id``.
     rows : int, default 16
         Most sequences in one call of the model.
+    temperature : float, default 1.0
+        What logits are divided by.
     """
     if not callable(model):
         raise TypeError(f"model: got {type(model).__name__}; expected a causal language model")
-    return _CausalModel(model, tuple(prompt) or (begin,), rows)
+    temperature = check.number("temperature", temperature, 0)
+    return _CausalModel(model, tuple(prompt) or (begin,), rows, temperature)

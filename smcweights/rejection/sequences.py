@@ -21,8 +21,10 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
 from ..identity import signature
+from ..pooling import log_bayes_factor
 from ..provenance import provenance
-from ..randomness import seed_sequence
+from ..randomness import generator, seed_sequence
+from ..resampling import resample
 from ..results import Result, along, table
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .ahead import Guess, guess, reachable
@@ -61,7 +63,8 @@ class WeightedSequences(Result):
     status : {"ok", "dead", "biased"}
         "dead": no particle satisfies the constraint. "biased": ``weights=False``.
     traces : dict
-        By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint,
+        By island and time: ``ess``, ``dead`` (particles), ``evaluations`` of the constraint, of
+        which the mask of an automaton for a prefix is one,
         ``chi_square`` of the language from the proposal, ``rare_chi_square``, its part on items of
         which all islands together hardly draw any, and ``relative_variance`` of the island's
         estimate by the draws of this time, as their weights tell it. By island and particle:
@@ -113,6 +116,106 @@ class WeightedSequences(Result):
         from .figures import sequences
 
         return sequences(self, ax)
+
+    def texts(self, items: Sequence[str]) -> list[str]:
+        """Texts of the sequences, without an end; "" for dead particles.
+
+        Parameters
+        ----------
+        items : sequence of str
+            Text of each item.
+        """
+        end, listed = self.provenance["arguments"]["end"], list(items)
+        top = max((x for s in self.sequences for x in s if x != end), default=-1)
+        if top >= len(listed):
+            raise ValueError(f"items: got {len(listed)}; the sequences have item {top}")
+        return ["".join(listed[x] for x in s if x != end) for s in self.sequences]
+
+    def table(self, items: Sequence[str] | None = None) -> pandas.DataFrame:
+        """Different sequences and their probabilities under the constrained law, largest first.
+
+        Parameters
+        ----------
+        items : sequence of str, optional
+            Text of each item, for texts in place of sequences.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: text or sequence, probability, count of particles.
+
+        Raises
+        ------
+        ValueError
+            Every particle is dead.
+        """
+        import pandas
+
+        alive = self._alive("table")
+        what: list[Any] = self.sequences if items is None else self.texts(items)
+        w = np.exp(self.log_weights[alive] - self.log_weights.max())
+        mass: dict[Any, float] = {}
+        count: dict[Any, int] = {}
+        for i, one in zip(alive.tolist(), (w / w.sum()).tolist(), strict=True):
+            mass[what[i]] = mass.get(what[i], 0.0) + one
+            count[what[i]] = count.get(what[i], 0) + 1
+        rows = sorted(mass, key=lambda one: (-mass[one], one))
+        return pandas.DataFrame(
+            {
+                "sequence" if items is None else "text": rows,
+                "probability": [mass[one] for one in rows],
+                "count": [count[one] for one in rows],
+            }
+        )
+
+    def draws(self, n: int, *, seed: Seed = None) -> list[tuple[int, ...]]:
+        """Sequences of equal weight, by systematic resampling of the particles of all islands.
+
+        Their law differs from the constrained one by a bias of order 1/particles, and sequences
+        that many particles descend from come together.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : None, int, SeedSequence or Generator
+
+        Raises
+        ------
+        ValueError
+            Every particle is dead.
+        """
+        n, alive = check.count("n", n), self._alive("draws")
+        w = np.exp(self.log_weights[alive] - self.log_weights.max())
+        rng = generator(seed_sequence(seed), "draws")
+        return [self.sequences[i] for i in alive[resample(w, n, seed=rng)].tolist()]
+
+    def log_ratio(self, other: WeightedSequences) -> Estimate:
+        """Log of the ratio of this evidence to another; see `smcweights.log_bayes_factor`.
+
+        Parameters
+        ----------
+        other : WeightedSequences
+            With another seed.
+
+        Raises
+        ------
+        ValueError
+            One has no evidence, or they have the same seed.
+        """
+        if not isinstance(other, WeightedSequences):
+            raise TypeError(f"other: got {type(other).__name__}; expected WeightedSequences")
+        for name, one in (("log_ratio", self), ("other", other)):
+            if one.log_evidence is None:
+                raise ValueError(f"{name}: there is no evidence, the status is {one.status!r}")
+        return log_bayes_factor(
+            cast(Estimate, self.log_evidence), cast(Estimate, other.log_evidence)
+        )
+
+    def _alive(self, asked: str) -> np.ndarray:
+        if self.status == "dead":
+            raise ValueError(f"{asked}: every particle is dead")
+        return np.flatnonzero(self.log_weights > -np.inf)
 
     def evidence(self) -> Estimate:
         """Probability of the constraint on the natural scale.
@@ -174,9 +277,7 @@ class WeightedSequences(Result):
         """
         names = check.names(names)
         check.function("function", function, "of a sequence")
-        if self.status == "dead":
-            raise ValueError("expectation: every particle is dead")
-        alive = np.flatnonzero(self.log_weights > -np.inf)
+        alive = self._alive("expectation")
         returned = self._returned(function, alive)
         values = returned.reshape(alive.size, -1)
         w = np.exp(self.log_weights[alive] - self.log_weights.max())

@@ -15,7 +15,7 @@ from .chains import ANY, COIN, MACHINE, brute_force, chain_of
 def test_dynamic_programming_is_the_sum_over_all_sequences(end):
     chain = chain_of(5, 3)
     total, marginals = brute_force(chain, MACHINE, 5, end)
-    truth = constrained_markov_chain(chain, MACHINE, 5, end=end)
+    truth = smw.rejection.exact.constrained_markov_chain(chain, MACHINE, 5, end=end)
     assert truth.log_evidence == pytest.approx(math.log(total), abs=1e-12)
     assert np.abs(truth.marginals - marginals).max() < 1e-12
 

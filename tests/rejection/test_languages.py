@@ -58,7 +58,7 @@ def test_the_adapter_of_causal_models_by_a_stand_in():
     prefixes = [(), (1, 2), (0,), (3, 3, 1), (4, 1)]
     assert (language.logits(prefixes) == chain.logits(prefixes)).all() and model.sizes == [3, 2]
     direct, through = (
-        smw.constrained_sequences(one, MACHINE, 10, 5, islands=4, seed=1)
+        smw.constrained_sequences(one, MACHINE, 10, 5, islands=4, ahead=False, seed=1)
         for one in (chain, language)
     )
     assert direct.sequences == through.sequences
@@ -83,3 +83,11 @@ def test_the_beginning_stands_before_every_prefix(options, before):
     sums = np.array([t @ np.arange(1, t.size + 1) for t in tokens])
     found = smw.languages.huggingface(SumsTokens(), **options).logits(prefixes)
     assert np.allclose(found, np.sin(sums[:, None] * np.arange(1, 6)))
+
+
+def test_a_temperature_divides_the_logits():
+    plain = smw.languages.huggingface(SumsTokens()).logits([(), (1, 2)])
+    warm = smw.languages.huggingface(SumsTokens(), temperature=2.0).logits([(), (1, 2)])
+    np.testing.assert_array_equal(warm, plain / 2)
+    with pytest.raises(ValueError, match="temperature: got 0"):
+        smw.languages.huggingface(SumsTokens(), temperature=0)

@@ -325,3 +325,61 @@ def test_a_length_that_no_sequence_has_is_refused_before_the_run():
     only = smw.constraints.automaton([[-1, -1, 1], [1, 1, 1]], [1])
     with pytest.raises(ValueError, match="no valid sequence has any number of items"):
         smw.constrained_sequences(FLAT, only, 10, 3, end=2, seed=1)
+
+
+def test_texts_tables_and_draws_are_of_the_constrained_law():
+    """Against all sequences; P(|z| > 6) is 2e-9 for each of ten frequencies."""
+    law = np.array([0.5, 0.2, 0.3])
+    chain = independent(law)
+    machine = smw.constraints.regex("a?b*", "ab")
+    found = smw.constrained_sequences(chain, machine, 500, 4, end=2, islands=4, seed=1)
+    truth = {t: math.prod(law["ab".index(c)] for c in t) * 0.3 for t in ("", "a", "b", "ab", "bb")}
+    truth |= {"abb": 0.5 * 0.2 * 0.2 * 0.3, "bbb": 0.2**3 * 0.3}
+    total = sum(truth.values())
+    table = found.table("ab")
+    assert list(table.columns) == ["text", "probability", "count"]
+    assert table["count"].sum() == 2000 and table["probability"].sum() == pytest.approx(1)
+    assert table["probability"].is_monotonic_decreasing and set(table["text"]) <= set(truth)
+    draws = found.draws(4000, seed=2)
+    for text, p in truth.items():
+        share = p / total
+        sd = math.sqrt(share * (1 - share) / 2000)
+        listed = table["probability"][table["text"] == text].sum()
+        sequence = (*("ab".index(c) for c in text), 2)
+        assert abs(listed - share) < 6 * sd
+        assert abs(draws.count(sequence) / 4000 - listed) < 1e-3
+    assert found.texts("ab")[:3] == ["".join("ab"[x] for x in s[:-1]) for s in found.sequences[:3]]
+    assert found.table()["sequence"][0] == (*("ab".index(c) for c in table["text"][0]), 2)
+    assert draws == found.draws(4000, seed=2)
+    with pytest.raises(ValueError, match="items: got 1; the sequences have item 1"):
+        found.texts("a")
+
+
+def test_evidences_are_compared_and_pooled():
+    chain = chain_of(5, 3)
+    one, other = (
+        smw.constrained_sequences(chain, MACHINE, 30, 6, end=end, islands=8, ahead=False, seed=seed)
+        for end, seed in ((None, 1), (4, 2))
+    )
+    ratio = one.log_ratio(other)
+    truth = constrained_markov_chain(chain, MACHINE, 6).log_evidence
+    truth -= constrained_markov_chain(chain, MACHINE, 6, end=4).log_evidence
+    assert abs(ratio.value - truth) < 6 * ratio.standard_error and ratio.standard_error < 0.3
+    with pytest.raises(ValueError, match="same seed"):
+        one.log_ratio(one)
+    with pytest.raises(TypeError, match="other: got int"):
+        one.log_ratio(3)
+    local = smw.constrained_sequences(chain, MACHINE, 5, 4, weights=False, seed=3)
+    with pytest.raises(ValueError, match="other: there is no evidence, the status is 'biased'"):
+        one.log_ratio(local)
+    again = smw.constrained_sequences(chain, MACHINE, 30, 6, islands=8, ahead=False, seed=4)
+    assert one.cost["evaluations"] > 8 * 6
+    assert smw.combine([one.log_evidence, again.log_evidence]).diagnostics["runs"] == 2
+
+
+def test_there_is_nothing_to_draw_from_the_dead():
+    with pytest.warns(smw.PrecisionWarning, match="every particle died"):
+        out = smw.constrained_sequences(FLAT, lambda p, i: False, 5, 3, islands=4, seed=1)
+    for name, call in (("table", out.table), ("draws", lambda: out.draws(3))):
+        with pytest.raises(ValueError, match=f"{name}: every particle is dead"):
+            call()
