@@ -14,7 +14,7 @@ import io
 import os
 from collections import ChainMap
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import CodeType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -41,7 +41,7 @@ class Pool(Generic[Result]):
         self.closed = False
         self.owners: set[str] = set()  # workers that have the function
         self.lacking: set[str] = set()
-        self.carriers: set[Future[Outcome]] = set()  # batches on their way with it
+        self.sent: dict[Future[Outcome], Any] = {}  # by batch under way, what came with it of it
         # threads share the function, all others receive it as bytes
         self.ships = self.kind == "processes" or (
             self.kind == "executor" and not isinstance(executor, ThreadPoolExecutor)
@@ -77,26 +77,31 @@ class Pool(Generic[Result]):
                 # np.errstate and its like hold in the caller's context only
                 context = contextvars.copy_context()
                 return self.executor.submit(context.run, workers.attempt, self.function, job)
-            if self.spread is None and self.client is not None:
-                self.client.wait_for_workers(1)
+            # of a cluster that grows as tasks come, the first carry the function
+            if self.spread is None and self.client is not None and self.client.nthreads():
                 self.spread = self.client.scatter(self.body, broadcast=True, hash=False)
                 self.left -= 1
-            whole = whole and self.client is None
-            body = self.body if whole else self.spread
+            lacks = whole if self.client is None else self.spread is None
+            body = self.body if lacks else self.spread
             future = self.executor.submit(workers.call, self.digest, body, address, job)
         except BrokenExecutor as error:
             if self.executor is None:
                 raise
             future = Future()
             future.set_exception(error)
-        if whole:
-            self.carriers.add(future)
+        else:
+            self.sent[future] = body
         return future
 
     def outcome(self, future: Future[Outcome]) -> Outcome:
         """How a batch ended; what this raises itself is the executor's failure."""
-        self.carriers.discard(future)
-        ended = future.result()
+        came = self.sent.pop(future, None)
+        try:
+            ended = future.result()
+        except CancelledError:
+            if came is not None and came is self.spread and came is not self.body:
+                self.spread = None  # lost with the workers that had it
+            raise
         if ended.status == "unknown function":
             self.owners.discard(ended.worker)
             self.lacking.add(ended.worker)
@@ -109,15 +114,13 @@ class Pool(Generic[Result]):
 
     def awaited(self) -> bool:
         """Whether as many batches carry the function as there are workers known to lack it."""
-        return len(self.carriers) >= len(self.lacking)
+        return sum(body is self.body for body in self.sent.values()) >= len(self.lacking)
 
     def spreads_again(self) -> bool:
         """Whether Dask may get the function again, after all workers that had it were lost."""
-        if not self.ships or self.client is None or self.client.status != "running":
-            return False
-        if self.spread is not self.body and self.left > 0:
-            self.spread = None
-        return self.spread is None
+        large = self.ships and self.client is not None and len(self.body) > SMALL
+        open_still = large and self.client.status == "running" and not self.executor._shutdown
+        return open_still and self.left > 0
 
     def renew(self) -> None:
         """Start a pool of our own, in place of a broken one."""
@@ -147,7 +150,7 @@ class Pool(Generic[Result]):
                 f"{method})"
             ) from error
         self.executor = fresh
-        self.owners, self.lacking, self.carriers = set(), set(), set()
+        self.owners, self.lacking, self.sent = set(), set(), {}
 
     def close(self, at_once: bool = False) -> None:
         """End a pool of our own; ``at_once`` ends its processes in the middle of their work."""

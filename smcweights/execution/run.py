@@ -410,7 +410,7 @@ class _Stage(Generic[Result]):
                 if self.pool.mine:
                     self.lost.append(number)
                 elif isinstance(error, CancelledError) and self.pool.spreads_again():
-                    self.held.append((number, ""))
+                    self.submit(number)
                 else:
                     raise BrokenExecutor(self.advice()) from error
             except BaseException as error:

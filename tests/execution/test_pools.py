@@ -148,6 +148,15 @@ def test_dask_spreads_a_large_model_once_and_again_when_it_is_lost(dask_client, 
     assert len(spread) == 2 and sum(sent) < 100_000
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sending large graph")
+def test_a_cluster_that_grows_as_tasks_come_is_not_waited_for(dask_client):
+    client, large = dask_client(0), np.ones(1_000_000)
+    client.cluster.adapt(minimum=0, maximum=1, interval="100 ms")
+    with open_run(lambda i: large[:1] * i, executor=client.get_executor()) as run:
+        assert [float(r[0]) for r in run.map("a", numbered(20))] == list(range(20))
+
+
 class Counting(Executor):
     """One process that says it is many, and counts the bytes it is sent."""
 
