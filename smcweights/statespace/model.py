@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import array, count, real, storable
-from ..provenance import described, digest
+from ..provenance import digest
 from ..randomness import generator, seed_sequence
 
 Array = NDArray[np.float64]
@@ -455,12 +455,6 @@ def observations(y: ArrayLike) -> Array:
         where = [int(i) for i in np.argwhere(infinite)[0]]
         raise ValueError(f"y: {values[tuple(where)]} at index {where}; expected numbers or NaN")
     return values.reshape(len(values), -1)
-
-
-def checkpointed(arguments: dict[str, Any], rows: Array | None = None) -> dict[str, Any]:
-    """Arguments of a call in plain types, with signatures of code and a digest of observations."""
-    found = {name: described(value) for name, value in arguments.items()}
-    return found if rows is None else {**found, "y": digest(rows)}
 
 
 def taken(arguments: tuple[str, ...], input_dim: int | None) -> tuple[str, ...]:
