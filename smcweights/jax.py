@@ -256,9 +256,18 @@ def _on_host(
         masses_a, masses_b = (side.reshape(-1, side.shape[-1]) for side in sides)
         for k in range(len(masses_a)):
             at = slice(k * each, (k + 1) * each)
-            own = masses_a[k] / masses_a[k].sum(), masses_b[k] / masses_b[k].sum()
-            given = [*(x[at] for x in (rows_a, rows_b, *orders)), *own]
-            kernels.slopes(*given, p, out[at], slope_a[at], slope_b[at])
+            kernels.slopes(
+                rows_a[at],
+                rows_b[at],
+                orders[0][at],
+                orders[1][at],
+                masses_a[k] / masses_a[k].sum(),
+                masses_b[k] / masses_b[k].sum(),
+                p,
+                out[at],
+                slope_a[at],
+                slope_b[at],
+            )
     return (
         out.reshape(a.shape[:-1]).astype(a.dtype),
         slope_a.reshape(a.shape).astype(a.dtype),
