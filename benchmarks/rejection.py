@@ -294,7 +294,7 @@ def coverage(given):
                 warnings.simplefilter("always")
                 out = smw.constrained_sequences(
                     chain, constraint, particles, length, islands=8, method=method, seed=seed,
-                    progress=False,
+                    ahead=False, progress=False,
                 )  # fmt: skip
             low, high = out.log_evidence.interval()
             inside += low <= exact <= high

@@ -54,6 +54,8 @@ class Needs(NamedTuple):
 
     def further(self, text: str, states: tuple, character: str) -> tuple | None:
         """States after a character, the text including it; None where nothing fits any more."""
+        if not self.each:
+            return () if len(text) <= self.most else None
         moved = tuple(
             tuple(
                 None if state is None else pattern.further(state, character)

@@ -115,7 +115,10 @@ class JSONReader:
 
     def further(self, states: tuple[State, ...], character: str) -> tuple[State, ...] | None:
         """The state after one character more."""
-        found = [new for one in states for new in self._after(one, character)]
+        if len(states) == 1:
+            found = list(self._after(states[0], character))
+        else:
+            found = [new for one in states for new in self._after(one, character)]
         if len(found) > 1:
             # the text is the same; so are frames whose surroundings are
             found = list({_place(one): one for one in found}.values())
@@ -204,25 +207,27 @@ class JSONReader:
         return () if begun is None else (state._replace(token='"', watch=(needs, begun)),)
 
     def _in_string(self, state: State, character: str) -> Sequence[State]:
-        escape = state.token[1:]
+        frame, expected, token, schemas, text, half, (needs, states) = state
+        escape = token[1:]
+        if not escape and not half and " " <= character < "\ud800" and character not in '"\\':
+            text += character
+            states = needs.further(text, states, character)
+            new = State(frame, expected, token, schemas, text, half, (needs, states))
+            return () if states is None else (new,)
         if not escape and character == '"':
             whole = self._read(state, "")
-            needs, states = whole.watch if whole else (None, None)
-            if whole is None or not needs.met(whole.text, states):
+            if whole is None or not needs.met(whole.text, whole.watch[1]):
                 return ()
             return self._scalar(whole) if whole.expected == "value" else self._named(whole)
         if not escape and ord(character) < 0x20:
             return ()
-        if not escape and character != "\\":
-            new = self._read(state, character)
-            return () if new is None else (new,)
-        said = decoded(escape + character)
+        said = character if not escape and character != "\\" else decoded(escape + character)
         if said is None:
             return ()
         if not said:
-            return (state._replace(token=state.token + character),)
-        new = self._read(state._replace(token='"'), said)
-        return () if new is None else (new,)
+            return (state._replace(token=token + character),)
+        read = self._read(state._replace(token='"'), said)
+        return () if read is None else (read,)
 
     def _read(self, state: State, character: str) -> State | None:
         """The string with a character more; two halves make one."""
