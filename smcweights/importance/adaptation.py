@@ -31,7 +31,14 @@ from .mixing import (
     mixture_weights,
     starting_components,
 )
-from .proposals import Component, Given, check_normalised, log_densities, working_space
+from .proposals import (
+    Component,
+    Given,
+    check_normalised,
+    kernels_of,
+    log_densities,
+    working_space,
+)
 from .stages import History, Sampler, Stage, effective_draws, split
 
 MOST_STAGE = 5_000
@@ -385,6 +392,10 @@ def prepared(
         check_normalised(g, run.root, "proposal", "expected a normalised one")
     space = working_space(law, generator(run.root, "scale"))
     controls = prepare_controls(control_variates, space, goal.most, run.root)
-    given = tuple(Given(g, space) for g in start)
+    given: tuple[Component, ...] = tuple(Given(g, space) for g in start)
+    wide = kernels_of(space, 2.0)
+    if wide is not None and family == "auto":
+        # each of the law's kernels is visited in every stage, beyond where the law itself draws
+        given += (wide,)
     sampler = Sampler(run, space, vectorized, check, derived)
     return Adaptation(sampler, controls, goal, family, shared, given)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,7 +38,7 @@ from .mixing import FEW_HITS, family_of
 from .proposals import log_densities
 from .stages import History, Stage, joined, split
 from .under_laws import check_reference
-from .verdict import Evidence, report
+from .verdict import Evidence, listed, report
 
 BEYOND = 1e70  # a factor by which no later value may exceed those before
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
@@ -91,8 +91,17 @@ class Final:
         )
 
 
-def finish(adaptation: Adaptation, adapted: Adapted) -> Final:
-    """Independent draws from the mixture found; the history's units follow the first round's."""
+def finish(
+    adaptation: Adaptation,
+    adapted: Adapted,
+    names: Callable[[int, bool], Sequence[str]],
+    looked: bool,
+) -> Final:
+    """Independent draws from the mixture found; the history's units follow the first round's.
+
+    ``names`` says what so many expectations are called, ``looked`` whether all of the law was
+    searched for where they are not 0.
+    """
     sampler, controls, goal = adaptation.sampler, adaptation.controls, adaptation.goal
     history, densities = adapted.history, adapted.components.densities
     before = len(history)
@@ -129,10 +138,37 @@ def finish(adaptation: Adaptation, adapted: Adapted) -> Final:
     if not isinstance(goal.rule, Budget):
         first = math.ceil(min(max(1.05 * adapted.expected, least), 4 * before, first))
     cautions = until_precise(goal.rule, first, draw, standing, "calls", sampler.run)
+    cautions += _hidden(adaptation, [*history.stages, *rounds], names, looked)
     assert regression is not None and regression.chosen is not None
     used = [regression.choices[c].name for c in regression.chosen]
     mean = pooled_mean(means, controls.mean_covariance)
     return Final(adaptation, adapted, rounds, mean, used, cautions)
+
+
+def _hidden(
+    adaptation: Adaptation,
+    stages: Sequence[Stage],
+    names: Callable[[int, bool], Sequence[str]],
+    looked: bool,
+) -> list[Caution]:
+    """What to say of expectations that the draws of a law without a map hit too seldom to tell
+    of all places where they are not 0.
+    """
+    if adaptation.sampler.space.law.mapped or looked:
+        return []
+    hits = sum((s.values[: s.counts[0]] != 0).sum(0) for s in stages)
+    ever = np.any([(s.values != 0).any(0) for s in stages], axis=0)
+    few = ever & (hits < FEW_HITS)
+    if not few.any():
+        return []
+    which = listed(names(len(few), stages[0].scalar), few)
+    text = (
+        f"{which}: the law's own draws gave a value other than 0 fewer than "
+        f"{FEW_HITS} times, and a law known by draws and density alone has no other way to show "
+        "further regions: one that was missed is not in the standard error. More calls, "
+        "failure_probability of a margin, or a law with marginals and a copula would help"
+    )
+    return [Caution("unexplored-regions", text)]
 
 
 def _regression(adaptation: Adaptation, adapted: Adapted, weights: np.ndarray) -> Regression:
@@ -385,7 +421,8 @@ def adaptive_importance_sampling(
             check=check,
             shared=components == "shared",
         )
-        final = finish(adaptation, adaptation.adapt())
+        adapted, named = adaptation.adapt(), partial(expectation_names, names)
+        final = finish(adaptation, adapted, named, looked=False)
         source = provenance(method, run.root, asked_for)
     first = final.rounds[0]
     evidence = final.evidence(expectation_names(names, first.values.shape[1], first.scalar))

@@ -159,9 +159,11 @@ class Ratios:
     def controls(self, mixture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Targets (n, J), mean-zero controls (n, K + E) and weights (n,) under the mixture."""
         weights = self.numerators[:, : self.size] @ mixture
-        z = self.numerators / weights[:, None]
+        # where all densities are too small for numbers a draw has no weight, whatever it is over
+        divisor = np.where(weights > 0, weights, 1.0)[:, None]
+        z = self.numerators / divisor
         z[:, : self.size] -= 1
-        return self.targets / weights[:, None], z, weights
+        return self.targets / divisor, z, weights
 
 
 def ratios_of(draws: Stage | History, log_g: np.ndarray, controls: Controls) -> Ratios:

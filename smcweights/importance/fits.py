@@ -9,12 +9,15 @@ vegas), for d <= 4.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import ndtr
 
 from .proposals import (
     Elliptical,
     Grid,
+    Kernels,
     Mixture,
     Polar,
     features,
@@ -257,6 +260,17 @@ def fit_directional(
                 continue
         break
     return best
+
+
+def fit_kernels(
+    u: np.ndarray, weights: np.ndarray, narrow: Kernels, wide: Kernels, rng: np.random.Generator
+) -> Mixture:
+    """Kernels of the law and wider ones, with the shares that weighted draws call for."""
+    w = weights / weights.sum()
+    place = np.searchsorted(np.cumsum(w), (np.arange(EM_ROWS) + rng.random()) / EM_ROWS)
+    some, times = np.unique(np.minimum(place, len(w) - 1), return_counts=True)
+    learned = narrow.learned(u[some], times / EM_ROWS)
+    return Mixture(np.array([0.6, 0.4]), (learned, replace(wide, shares=learned.shares)))
 
 
 def fit_grid(u: np.ndarray, weights: np.ndarray, bins: int = 32) -> Mixture:

@@ -152,6 +152,15 @@ class Law:
         named = zip(self.names, self.marginals or (), strict=False)
         return [name for name, law in named if isinstance(law, Atoms)]
 
+    @property
+    def kernels(self) -> tuple[Array, Array, Array] | None:
+        """Points (m, d), covariance (d, d) and weights (m,) of a kernel density's normal laws."""
+        source = self._source.law if isinstance(self._source, _DrawsAndDensity) else None
+        if not isinstance(source, _KernelDensity):
+            return None
+        density = source.density
+        return density.dataset.T, density.covariance, density.weights
+
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Independent draws, shape (n, d)."""
         if not isinstance(rng, np.random.Generator):

@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 
 from ..weights import pareto_k
-from .fits import fit_directional, fit_grid, fit_mixtures
+from .fits import fit_directional, fit_grid, fit_kernels, fit_mixtures
 from .laws import Law, aligned, as_law
-from .proposals import Component, Elliptical, Mixture, WorkingSpace, farthest, within
+from .proposals import (
+    Component,
+    Elliptical,
+    Kernels,
+    Mixture,
+    WorkingSpace,
+    farthest,
+    kernels_of,
+    within,
+)
 
 FAMILIES = ("auto", "gaussian", "mixture", "student", "rank-one", "vmfn", "grid")
 
@@ -98,8 +107,16 @@ def _clusters(w: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _fitted(
-    u: np.ndarray, w: np.ndarray, family: str, nu: float, rng: np.random.Generator
+    space: WorkingSpace,
+    u: np.ndarray,
+    w: np.ndarray,
+    family: str,
+    nu: float,
+    rng: np.random.Generator,
 ) -> list[Mixture]:
+    narrow, wide = kernels_of(space, 1.0), kernels_of(space, 2.0)
+    if family == "kernels" and narrow is not None and wide is not None:
+        return [fit_kernels(u, column, narrow, wide, rng) for column in w.T]
     if family == "grid":
         return [fit_grid(u, column) for column in w.T]
     if family in ("rank-one", "vmfn"):
@@ -133,7 +150,7 @@ def fit_components(
 
     The family "auto" is Gaussian mixtures up to d = 20 (Student where the law has no map) with a
     shared grid up to d = 4 and rank-one components beside them above 8; above 20 the rank-one and
-    the vMF-Nakagami family.
+    the vMF-Nakagami family; and the kernels themselves, with shares learned, of a kernel density.
     """
     d = space.law.dimension
     densities: list[Any] = [space, *given]
@@ -144,6 +161,8 @@ def fit_components(
     if family == "student" or (family == "auto" and not space.law.mapped):
         nu = 5.0 if space.law.mapped else 3.0
     kind = {"auto": "rank-one" if d > 20 else "mixture", "student": "mixture"}.get(family, family)
+    if family == "auto" and space.law.kernels is not None:
+        kind = "kernels"
     targets = _targets(t)
     lead = np.sqrt((t**2) @ importance)
     if targets:
@@ -154,10 +173,10 @@ def fit_components(
         else:
             labels = _clusters(w, MOST_TARGETS, rng)
             w = np.stack([w[:, labels == c].mean(1) for c in range(labels.max() + 1)], axis=1)
-        fits = list(enumerate(_fitted(u, w, kind, nu, rng)))
+        fits = list(enumerate(_fitted(space, u, w, kind, nu, rng)))
         if family == "auto" and d > 8 and space.law.mapped:
             other = "vmfn" if d > 20 else "rank-one"
-            fits += list(enumerate(_fitted(u, w, other, nu, rng)))
+            fits += list(enumerate(_fitted(space, u, w, other, nu, rng)))
         for c, mixture in fits:
             members = [target for target, label in zip(targets, labels, strict=True) if label == c]
             pull = sum(np.sqrt(importance[m.expectation]) * abs(m.mass) for m in members)
@@ -175,6 +194,7 @@ def fit_components(
             serves.append("leading function")
             share.append(max(share))
     least = {0: DEFENSIVE}
+    least |= {k: GUARD for k, g in enumerate(given, 1) if isinstance(g, Kernels)}
 
     def explore(width: float, nu: float, why: str, floor: float) -> None:
         least[len(densities)] = floor
@@ -203,7 +223,8 @@ def fit_components(
         if width > 1.15:
             explore(width, nu, f"guard at {width:.2g} times the scale", GUARD)
     if not space.law.mapped:
-        explore(1.0, 1.0, "guard of the tails", GUARD)
+        if kind != "kernels":
+            explore(1.0, 1.0, "guard of the tails", GUARD)
     elif _heavy(t):
         explore(1 + 2 / np.sqrt(d), np.inf, "guard of the tails", 0.05)
     if events and space.law.mapped and (seen >= FEW_HITS).all():
@@ -280,7 +301,10 @@ def mixture_weights(
     """
     stride = max(1, len(ratios) // 20_000)
     a, squares = ratios[::stride], residuals[::stride] ** 2
-    n = len(a)
+    n, known = len(a), a.any(1)
+    if not known.all():
+        # all densities are too small for numbers there
+        a, squares = a[known], squares[known]
 
     def within(alpha: np.ndarray) -> np.ndarray:
         alpha = np.maximum(alpha / alpha.sum(), floor)

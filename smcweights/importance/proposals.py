@@ -23,6 +23,7 @@ from .marginals import Atoms
 ROWS = 8192  # rows per block of draws
 SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
 LOG_2PI = float(np.log(2 * np.pi))
+SPREAD = 0.03  # share of a kernel density's own weights among fitted ones
 FARTHEST = 7.0  # standard deviations of an input: 1e-12 of a normal law lies beyond
 EDGE, BEYOND = 1.0, 0.01  # of what counts so much may lie so near the farthest place, or beyond
 
@@ -149,6 +150,59 @@ def _log_bessel(order: float, x: float) -> float:
     )
     eta = s + np.log(z / (1 + s))
     return float(order * eta - 0.5 * np.log(2 * np.pi * order * s) + np.log(series))
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """Normal laws of one covariance around many points, which is what a kernel density is."""
+
+    points: np.ndarray  # (m, d)
+    cholesky: np.ndarray  # (d, d)
+    shares: np.ndarray  # (m,)
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draws, shape (n, d); systematic over the points, so that each is visited."""
+        at = np.searchsorted(np.cumsum(self.shares), (np.arange(n) + rng.random()) / n)
+        at = rng.permutation(np.minimum(at, len(self.shares) - 1))
+        z = rng.standard_normal((n, self.points.shape[1]))
+        return np.asarray(self.points[at] + z @ self.cholesky.T)
+
+    def log_kernels(self, u: np.ndarray) -> np.ndarray:
+        """Log densities of all normal laws at the rows of u: (n, m)."""
+        inverse = np.linalg.inv(self.cholesky)
+        a, b = u @ inverse.T, self.points @ inverse.T
+        quadratic = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+        volume = np.log(np.diag(self.cholesky)).sum() + 0.5 * u.shape[1] * LOG_2PI
+        return np.asarray(-0.5 * np.maximum(quadratic, 0.0) - volume)
+
+    def log_density(self, u: np.ndarray) -> np.ndarray:
+        """Log density at the rows of u, shape (n,)."""
+        rows = max(SCRATCH * 4 // len(self.points), 1)
+        parts = [
+            np.logaddexp.reduce(self.log_kernels(u[a : a + rows]) + np.log(self.shares), axis=1)
+            for a in range(0, len(u), rows)
+        ]
+        return np.concatenate(parts)
+
+    def learned(self, u: np.ndarray, w: np.ndarray, steps: int = 30) -> Kernels:
+        """The same points with shares fitted to draws u (n, d) with weights w (n,), by EM."""
+        table = self.log_kernels(u)
+        table = np.exp(table - table.max(1, keepdims=True))
+        shares, w = self.shares, w / w.sum()
+        for _ in range(steps):
+            shares = shares * (table.T @ (w / (table @ shares)))
+        return replace(self, shares=(1 - SPREAD) * shares / shares.sum() + SPREAD * self.shares)
+
+
+def kernels_of(space: WorkingSpace, scale: float) -> Kernels | None:
+    """The normal laws of a kernel density, so much wider, if the law is one."""
+    known = space.law.kernels
+    if known is None:
+        return None
+    points, covariance, weights = known
+    root = np.linalg.solve(space.factor, np.linalg.cholesky(covariance))
+    cholesky = np.linalg.cholesky(root @ root.T)
+    return Kernels(space.from_inputs(points), scale * cholesky, weights / weights.sum())
 
 
 @dataclass(frozen=True)

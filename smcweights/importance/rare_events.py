@@ -41,7 +41,7 @@ from .failure_regions import FEW_INPUTS, MANY_INPUTS, densities_towards, fit_reg
 from .integrand import Integrand, call_integrand, expectation_names, units_of
 from .laws import as_law
 from .mixing import family_of, fit_components, starting_components
-from .proposals import Component, Elliptical, WorkingSpace
+from .proposals import Component, Elliptical, Kernels, WorkingSpace
 from .stages import History, joined, split
 from .verdict import listed, report
 
@@ -132,7 +132,7 @@ class _Hunt:
     """Stages towards the events, and the regions of failure that these found.
 
     ``levels`` and ``searches`` are what is said of the stages; ``further`` regions are those that
-    the approach had lost.
+    the approach had lost, ``kernels`` those of a kernel density that its last level was drawn with.
     """
 
     adaptation: Adaptation
@@ -142,6 +142,7 @@ class _Hunt:
     searches: list[dict[str, Any]] = field(default_factory=list)
     regions: tuple[Elliptical, ...] = ()
     further: tuple[Elliptical, ...] = ()
+    kernels: tuple[Kernels, ...] = ()
 
     @property
     def found(self) -> tuple[Elliptical, ...]:
@@ -207,6 +208,9 @@ class _Hunt:
                 rng=rng,
             )
             densities = components.densities
+            # what a smoothed event was drawn with reaches kernels that the event itself seldom hits
+            fitted = densities[1 + len(given) :]
+            self.kernels = tuple(g for g in fitted if isinstance(g, Kernels))
             weights = np.maximum(components.share, components.least)
             weights = weights / weights.sum()
             size = max(size, 4 * len(densities))
@@ -472,11 +476,13 @@ def failure_probability(
         history.settle(units_of(first.values[: first.counts[0]]))
         # a stage has to hold these and those that adaptation fits
         kept = hunt.found[: max(0, min(MOST_REGIONS, adaptation.size // 4 - 28))]
-        adaptation = replace(adaptation, given=adaptation.given + kept)
-        final = finish(adaptation, adaptation.adapt(history))
+        adaptation = replace(adaptation, given=adaptation.given + kept + hunt.kernels[:2])
+        assert first.raw is not None
+        names = events.names(names, first.raw.shape[1], first.scalar)
+        # margins lead to every kernel of a kernel density
+        looked = law.kernels is not None and family == "auto"
+        final = finish(adaptation, adaptation.adapt(history), lambda *_: names, looked)
         source = provenance(method, run.root, asked_for)
-    assert first.raw is not None
-    names = events.names(names, first.raw.shape[1], first.scalar)
     scalar = first.scalar and not events.several
     final = replace(final, rounds=[replace(stage, scalar=scalar) for stage in final.rounds])
     point, index, factors = _design_points(history, hunt.space)

@@ -17,6 +17,7 @@ from smcweights.importance.proposals import (
     Polar,
     _log_bessel,
     farthest,
+    kernels_of,
     log_densities,
     within,
     working_space,
@@ -215,3 +216,22 @@ def test_how_far_draws_are_of_use_follows_what_was_found_there():
     assert farthest(u, np.ones((1_000, 2))) == 7.0
     u[:20, 0] = 8.2
     assert farthest(u, np.ones((1_000, 2))) > 9.0
+
+
+def test_kernels_are_those_of_the_density_and_learn_their_shares():
+    rng = np.random.default_rng(4)
+    law = as_law(stats.gaussian_kde(rng.lognormal(size=(2, 60)), weights=rng.random(60)))
+    space = working_space(law, rng)
+    own = kernels_of(space, 1.0)
+    u = own.sample(np.random.default_rng(5), 500)
+    np.testing.assert_allclose(own.log_density(u), space.log_density(u), atol=1e-9)
+    far = u[:, 0] > np.quantile(u[:, 0], 0.9)
+    learned = own.learned(u, far.astype(float))
+    assert learned.shares.sum() == pytest.approx(1) and (learned.shares > 0).all()
+    assert (learned.sample(np.random.default_rng(6), 500)[:, 0] > u[far, 0].min()).mean() > 0.4
+    # the mean of a bounded density ratio over draws of the wide law; false alarm 6e-7
+    wide = kernels_of(space, 2.0)
+    v = wide.sample(np.random.default_rng(7), 4_000)
+    ratio = np.exp(own.log_density(v) - wide.log_density(v))
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(v))
+    assert kernels_of(working_space(as_law([stats.norm()]), rng), 1.0) is None
