@@ -83,7 +83,7 @@ def compiled(
     """
     from . import kernels
 
-    m, p = _without_inputs(model, proposal)
+    m, p = without_inputs(model, proposal)
     state = loops.scalar_row if m.state_dim is None else kernels.vector_row
     put = loops.put_scalar if m.state_dim is None else loops.put_vector
     observation = kernels.vector_row if y_vector else loops.scalar_row
@@ -135,7 +135,7 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
     observation = kernels.vector_row if y_vector else loops.scalar_row
     matrix = types.float64[:, ::1]
     needed(model, ("initial_logpdf", "transition_logpdf"), "densities of paths are made of")
-    m, _ = _without_inputs(model, None)
+    m, _ = without_inputs(model, None)
     laws = (m.initial_logpdf, m.transition_logpdf, m.observation_logpdf)
     with _LOCK:
         try:
@@ -152,7 +152,7 @@ def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
             raise _explained(model, None, y_vector, error) from None
 
 
-def _without_inputs(
+def without_inputs(
     model: StateSpaceModel, proposal: Proposal | None
 ) -> tuple[StateSpaceModel, Proposal | None]:
     """The same functions, which find their argument u behind the parameters in theta."""

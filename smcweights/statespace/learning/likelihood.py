@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count
+from ...arguments import count, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
@@ -22,6 +22,7 @@ from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
 from ..model import Proposal, StateSpaceModel
+from ..series import checked_series
 from .ascent import (
     Climber,
     Fit,
@@ -36,7 +37,8 @@ from .ascent import (
     run_search,
     search_rule,
 )
-from .parameters import starting_points
+from .iterated import Simulated, fitted_by_simulation
+from .parameters import free_parameters, starting_points
 from .scores import (
     Asked,
     Densities,
@@ -59,6 +61,7 @@ def maximum_likelihood(
     n_particles: int,
     budget: int | None = None,
     *,
+    method: str = "score",
     free: Sequence[str | int] | None = None,
     precision: Precision | None = None,
     optimiser: Optimiser | None = None,
@@ -83,6 +86,12 @@ def maximum_likelihood(
     second half is averaged. Chains are independent, which gives the Monte Carlo error; the error of
     the data comes from the observed information.
 
+    With ``method="iterated_filtering"`` a model needs no densities but that of its observations.
+    Swarms of particles that carry parameters of their own, shaken less from pass to pass, find the
+    region; the value is the top of a cubic polynomial fitted to log likelihoods of filters at
+    random points around it, and curvature and residuals give both errors. Bends beyond the third
+    degree may be off by a tenth of the data's error, which the Monte Carlo error includes.
+
     In searches of few iterations (150 or so) all chains share the pull of the start, which their
     spread does not show: start chains apart, or take more iterations. With few particles the
     information is noisy, and with it `statistical_error`, by a factor of two at 20.
@@ -98,7 +107,12 @@ def maximum_likelihood(
         not free stay as they are there.
     n_particles : int, at least 2
     budget : int, optional
-        Iterations of each chain, at least 20; 500 when neither this nor a precision is given.
+        Iterations of each chain, at least 20; 500 when neither this nor a precision is given. By
+        iterated filtering the filters of each of three surfaces or more, default 200, at least
+        three for each term of the cubic.
+    method : {"score", "iterated_filtering"}
+        The latter takes at most 12 free parameters, and no `precision`, `optimiser`, `n_paths` or
+        `densities`.
     free : sequence of str or int, optional
         Which parameters to learn, by name or position; default all.
     precision : Precision, optional
@@ -109,7 +123,7 @@ def maximum_likelihood(
     n_paths, resampling, ess_threshold, backward, proposal, densities, seed, executor, progress
         As for `score`. One path per sweep is Markov score climbing.
     chains : int, default 4
-        Independent searches, at least 2.
+        Independent searches, or swarms, at least 2.
     information : bool, default True
         Estimate the observed information at the end, by a quarter of the iterations and at least
         100 sweeps per chain. Without it there is no error of the data.
@@ -124,7 +138,8 @@ def maximum_likelihood(
     Raises
     ------
     TypeError, ValueError, ModelError, DegeneracyError
-        As for `score`; also a start outside of a parameter's transform.
+        As for `score`; also a start outside of a parameter's transform, or a likelihood that rises
+        beyond all surfaces, whose flattest direction is named.
 
     Warns
     -----
@@ -138,7 +153,9 @@ def maximum_likelihood(
     ----------
     Cardoso et al. (2023), arXiv 2301.00900; Polyak & Juditsky (1992), Acceleration of stochastic
     approximation by averaging, SIAM J. Control Optim. 30; Lange (1995), A gradient algorithm
-    locally equivalent to the EM algorithm, JRSS B 57.
+    locally equivalent to the EM algorithm, JRSS B 57; Ionides, Nguyen, Atchade, Stoev & King
+    (2015), Inference for dynamic and latent variable models via iterated, perturbed Bayes maps,
+    PNAS 112.
 
     Examples
     --------
@@ -155,6 +172,17 @@ def maximum_likelihood(
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)
     how = How(seed, executor, progress, checkpoint)
+    if one_of("method", method, ("score", "iterated_filtering")) != "score":
+        others = {"precision": precision, "optimiser": optimiser, "n_paths": n_paths}
+        for name, value in {**others, "densities": densities}.items():
+            if value is not None:
+                raise ValueError(f"{name}: got {value!r}; expected None with {method!r}")
+        told = (starts[0], resampling, ess_threshold, proposal)
+        series = checked_series(model, y, n_particles, *told)
+        sought = Simulated(series, free_parameters(series.model, free, searched=True))
+        fit = fitted_by_simulation(sought, starts, budget, how)
+        tell("maximum_likelihood", fit.theta.cautions)
+        return fit
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
     p = scored_series(model, y, starts[0], n_particles, asked, searched=True)
     if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
@@ -267,7 +295,7 @@ def _known(
         cautions.append(Caution("stuck-chains", text))
     lowest = float(np.linalg.eigvalsh(matrix)[0])
     if lowest > 0:
-        covariance = np.linalg.inv(matrix)
+        covariance = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
         return Known(covariance, here.spread(covariance), cautions, found)
     text = (
         f"the observed information is not positive definite (smallest eigenvalue {lowest:.3g}): no "

@@ -239,7 +239,7 @@ class Walk:
     def at(self, u: Array, cloud: Cloud) -> Point:
         """Log densities, by a fresh filter."""
         here = self.free.at(u)
-        cloud.t, cloud.theta = 0, self.series.model.theta.copy()
+        cloud.t, cloud.theta = 0, self.series.model.theta
         cloud.theta[list(self.free.places)] = here.values
         jacobian = here.log_jacobian
         if not (np.isfinite(cloud.theta).all() and math.isfinite(jacobian)):
@@ -335,14 +335,9 @@ def _chain(
     learned, moves = (int(v) for v in state.counts)
     room = np.empty((max(min(warm - begin, size), 0), k))
     positions = np.concatenate([state.positions, room])
-    room = np.empty((size, *x.shape))
-    draws = Draws(
-        np.empty((size, len(walk.free.names))),
-        np.zeros(size, dtype=bool),
-        *np.empty((2, size)),
-        room,
-        state,
-    )
+    theta, kept = np.empty((size, len(walk.free.names))), np.empty((size, *x.shape))
+    log_z, lp = np.empty((2, size))
+    draws = Draws(theta, np.zeros(size, dtype=bool), log_z, lp, kept, state)
     for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
         new = walk.at(u + step, cloud)

@@ -32,7 +32,9 @@ MODEL = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
 
 
 def normal_prior(theta):
-    return -0.5 * (np.log(theta[1]) / 0.7) ** 2 - np.log(theta[1]) if theta[0] < 1 else -np.inf
+    if theta[0] >= 1 or theta[1] <= 0:
+        return -np.inf
+    return -0.5 * (np.log(theta[1]) / 0.7) ** 2 - np.log(theta[1])
 
 
 @functools.cache

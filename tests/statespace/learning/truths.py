@@ -233,3 +233,22 @@ def matrix_of(u):
         [d, (1 - d) * e, (1 - d) * (1 - e)],
     ]
     return np.array(rows)
+
+
+# Gompertz' population with noise: its logarithm is linear and normal
+GOMPERTZ = smw.StateSpaceModel(
+    lambda rng, theta: theta[1] * rng.standard_normal(),
+    lambda z, theta: -0.5 * ((z / theta[1]) ** 2 + LOG_2_PI) - np.log(theta[1]),
+    lambda rng, z_prev, t, theta: np.exp(-theta[0]) * z_prev + theta[1] * rng.standard_normal(),
+    lambda z_prev, z, t, theta: (
+        -0.5 * (((z - np.exp(-theta[0]) * z_prev) / theta[1]) ** 2 + LOG_2_PI) - np.log(theta[1])
+    ),
+    lambda y, z, t, theta: -0.5 * (((y - z) / theta[2]) ** 2 + LOG_2_PI) - np.log(theta[2]),
+    observation_sample=lambda rng, z, t, theta: z + theta[2] * rng.standard_normal(),
+    theta=[0.3, 0.3, 0.2], theta_names=["r", "sigma", "tau"], transforms=["log"] * 3,
+)  # fmt: skip
+
+
+def gompertz_likelihood(u, y):
+    r, sigma, tau = jnp.exp(u)
+    return scalar_likelihood(jnp.array([jnp.exp(-r), sigma**2, 1.0, tau**2, 0.0, sigma**2]), y)
