@@ -253,7 +253,8 @@ def sliced_test(
         shares = [b - a for a, b in batches(1 + permutations, vectorized=False)]
         jobs = ((np.array(list(islice(chosen, size))),) for size in shares)
         found = np.concatenate(list(run.stream("permutations", jobs, shares)))
-    costs = found[:, : len(theta)] @ weights
+    # row by row: a product of matrices rounds otherwise
+    costs = np.array([weights @ row[: len(theta)] for row in found])
     # equal up to rounding counts as at least as large
     larger = int((costs[1:] >= costs[0] * (1 - 1e-12)).sum())
     counts = of_x, int(group.max()) + 1 - of_x
