@@ -49,6 +49,23 @@ CALLS = {
     "sliced_gradient_flow": lambda **k: smw.sliced_gradient_flow(
         CLOUD, CLOUD + 1, 20, callback=never, **k
     ),
+    "particle_filter": lambda **k: smw.particle_filter(level(), Y, 10, **k),
+    "paris": lambda **k: smw.paris(level(), Y, SUM, 10, **k),
+    "particle_gibbs": lambda **k: smw.particle_gibbs(level(), Y, 10, 20, **k),
+    "recommend_particles": lambda **k: smw.recommend_particles(level(), Y, SUM, 9_000, **k),
+    "score": lambda **k: smw.score(level(), Y, None, 10, 20, **k),
+    "observed_information": lambda **k: smw.observed_information(level(), Y, None, 10, 20, **k),
+    "constraint_probability": lambda **k: smw.constraint_probability(np.zeros(9), never, 30, **k),
+    "sliced_wasserstein": lambda **k: smw.sliced_wasserstein(
+        CLOUD, CLOUD + 1, 20, directions="uniform", control_variates=(never, 0.0), **k
+    ),
+    "sliced_wasserstein_matrix": lambda **k: smw.sliced_wasserstein_matrix(
+        [CLOUD, CLOUD + 1], 20, control_variates=(never, 0.0), **k
+    ),
+    "sliced_two_sample": lambda **k: smw.sliced_two_sample(
+        np.eye(12), CLOUD.sum() + np.eye(12), **k
+    ),
+    "sliced_test": lambda **k: smw.sliced_test(CLOUD, CLOUD + 1, 20, permutations=9, **k),
 }
 
 

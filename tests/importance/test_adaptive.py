@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 from scipy import stats
 
 import smcweights as smw
@@ -408,3 +409,13 @@ def test_a_precision_does_not_stop_on_what_never_varied():
     assert upper - lower < 2.1e-3
     # the rule of three: 3,000 draws of the input law at least
     assert est.cost["evaluations"] > 3_000
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        law = {"a": stats.norm(), "b": stats.expon()}
+        f = lambda x: np.exp(x[:, 0]) * x[:, 1]
+        return bits(smw.adaptive_importance_sampling(f, law, 30_000, seed=1, **others))
+
+    killed_and_resumed(call, tmp_path, 9, executor="processes:2")
