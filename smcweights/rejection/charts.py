@@ -84,14 +84,15 @@ class Chart:
                 self._of += [name] * (len(symbols) + 1)
         self._nullable = nullable
         self._known: dict[Any, Column] = {}
+        first = Column()
+        self._first = self._filled(first, [Item(0, first)], set(), set(), False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_known": {}}
 
     def start(self) -> Column:
         """The column of the empty text."""
-        first = Column()
-        return self._filled(first, [Item(0, first)], set(), set(), False)
+        return self._first
 
     def complete(self, column: Column) -> bool:
         """Whether the text is one of the grammar."""
