@@ -123,11 +123,15 @@ def instance(name: str, given: Chosen, kind: type, of: str = "") -> Chosen:
     return given
 
 
-def several(name: str, given: Iterable[Chosen], of: str) -> list[Chosen]:
-    """What can be gone through, as a list."""
+def several(name: str, given: Iterable[Chosen], of: str, size: int | None = None) -> list[Chosen]:
+    """What can be gone through, as a list; of a certain size where that is said."""
+    expected = f"a list of {of}" if size is None else of
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise TypeError(f"{name}: got {shown(given)}; expected a list of {of}")
-    return list(given)
+        raise TypeError(f"{name}: got {shown(given)}; expected {expected}")
+    found = list(given)
+    if size not in (None, len(found)):
+        raise ValueError(f"{name}: got {shown(given)}; expected {expected}")
+    return found
 
 
 def names(

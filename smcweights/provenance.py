@@ -84,11 +84,11 @@ def described(value: object) -> Any:
         return {str(key): described(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [described(inner) for inner in value]
-    if callable(describe := getattr(value, "describe", None)):
-        return described(describe())
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"shape": list(array.shape), "sha256": digest(array)}
+    if callable(describe := getattr(value, "describe", None)):
+        return described(describe())
     if isinstance(value, type) and not installed_class(value):
         return signature(value)
     of = getattr(value, "__self__", None)
@@ -133,7 +133,7 @@ def digest(data: object) -> str:
                 add(f"{name}.{i}", inner)
         else:
             array = np.asarray(part)
-            if array.dtype.kind in "OUST":
+            if array.dtype.kind in "OUSTmM":
                 text = json.dumps([str(entry) for entry in array.ravel().tolist()])
                 total.update(f"{name} text {array.shape} {text}".encode())
             else:

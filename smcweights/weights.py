@@ -23,7 +23,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import numbers
+from .arguments import finite, number, numbers
 from .errors import DegeneracyError
 
 
@@ -96,7 +96,9 @@ def log_mean_normal(log_z: ArrayLike) -> tuple[float, float]:
     >>> value, round(error, 9)
     (0.5, 0.763762616)
     """
-    runs = np.asarray(log_z, dtype=np.float64)
+    runs = finite("log_z", log_z)
+    if runs.ndim != 1 or runs.size < 2:
+        raise ValueError(f"log_z: got shape {runs.shape}; expected (k,) with k >= 2")
     k, spread = runs.size, float(runs.std(ddof=1))
     return (
         float(runs.mean()) + spread**2 / 2,
@@ -276,9 +278,7 @@ def pareto_k_threshold(n: int) -> float:
     >>> pareto_k_threshold(100), pareto_k_threshold(10**6)
     (0.5, 0.7)
     """
-    if not n >= 2:
-        raise ValueError(f"n: got {n!r}; expected a number of draws of at least 2")
-    return min(1 - 1 / math.log10(n), 0.7)
+    return min(1 - 1 / math.log10(number("n", n, 2, ends=True)), 0.7)
 
 
 def _scaled(log_w: ArrayLike) -> tuple[NDArray[np.float64], float]:

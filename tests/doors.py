@@ -7,14 +7,17 @@ value that was let in costs no more than one that is refused.
 import datetime
 import decimal
 import fractions
+import functools
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray
 from scipy import stats
 
 import smcweights as smw
+from smcweights._compat import inference_data
 
 
 class Reached(BaseException):
@@ -107,18 +110,43 @@ MAY = {
     "path": "text;digits",
     "thing": "",
     "mapping": "dict;dict of text",
-    "after": "",
-    "bounds": "list of inf",
+    "after": "none",
+    "none": "none",
+    "false": "false",
+    "widen": "false;half",
+    "burn in": "zero",
+    "map": f"{SCALARS};list of nan;bools;no rows;lambda;type",
+    "items": f"{LISTS};no rows;texts;frame;ragged;list of none;objects;cube;text;digits",
+    "schema": "true;false;dict;dict of text",
+    "clouds": "ragged;cube",
+    "ahead": "false",
+    "asked": "true;false;lambda;type",
+    "named": "none;false;empty list;text;digits;empty text;list of text",
+    "large": "big;giant",
+    "number or function": f"{SCALARS};lambda;type",
+    "densities": "dict",
+    "freedom": f"{SCALARS};inf;list of inf;minus inf",
+    "lists of weights": "list of none",
+    "cloud": f"{SCALARS};empty list;cube;no rows;bools;nan;inf;minus inf;list of nan;list of inf",
+    "units": f"{SCALARS};true;false",
+    "stream": f"{LISTS};no rows;cube;frame;bools;dates;objects;masked;masked table;complex array;"
+    "complex table;list of nan;list of inf;list of none;list of giants;ragged",
+    "bounds": "list of inf;set;generator",
     "cautions": "empty list;dict;no rows;generator",
     "any": ";".join(BAD),
 }
 # what arguments are, wherever they have these names
 KIND = {
-    "choice": "components method scheme system resampling backward objective order trace burn_in",
-    "count": "budget n n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
+    "choice": "components method scheme system resampling backward objective trace keep_states",
+    "burn in": "burn_in",
+    "count": "horizon order budget n"
+    " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
     "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps",
-    "whole": "slot frozen end warm_up first last event initial",
-    "number": "step_size scale step shift absolute relative least_effective threshold",
+    "whole": "slot frozen end warm_up first last event",
+    "number": "scale step shift growth density shape process_scale observation_scale persistence "
+    "volatility leverage transition_variance observation_variance initial_variance forcing beta "
+    "acceleration bearing_scale irregular trend transition_scale initial_scale discount "
+    "absolute relative least_effective threshold",
     "end": "lower upper",
     "after": "after_first",
     "bounds": "bounds",
@@ -127,13 +155,18 @@ KIND = {
     "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
     "theta theta0 initial_path start x x0 groups_x groups_y grid times truth trials "
-    "correlation degrees_of_freedom weights",
-    "gaps": "y series",
+    "correlation degrees_of_freedom weights transition_matrix transition_covariance "
+    "observation_matrix observation_covariance initial_mean initial_covariance initial_diffuse "
+    "transition_offset observation_offset coefficients initial_probabilities emission_means "
+    "emission_scales returns accepting table initial transition log_likelihoods a seasonal cycle",
+    "gaps": "y y_t u_t series",
     "logs": "logits log_w log_z",
+    "items": "items sequences",
     "names": "names inputs theta_names references",
     "listed": "free candidates transforms columns trace_at budgets",
     "cautions": "cautions",
-    "function": "logpdf integrand limit_state functional initial_functional callback target f "
+    "function": "function logpdf sample initial_sample initial_logpdf log_lookahead integrand "
+    "limit_state functional initial_functional callback target f "
     "log_prior "
     "potential twist allows complete",
     "answers": "constraint",
@@ -141,31 +174,95 @@ KIND = {
     "executor": "executor",
     "progress": "progress",
     "path": "checkpoint path",
-    "any": "sample",
-    "thing": "law laws stream proposal precision model control_variates directions family "
+    "stream": "stream",
+    "densities": "densities",
+    "thing": "draws law laws proposal precision model control_variates directions family "
     "optimiser "
-    "densities parameters estimate estimates filter_result distribution language marginals fit ax "
+    "parameters estimate estimates filter_result distribution language marginals fit ax "
     "groups clouds",
-    "mapping": "diagnostics cost provenance",
-    "text": "code pattern text",
+    "mapping": "schema diagnostics cost provenance",
+    "text": "start code pattern text",
 }
 KIND = {name: kind for kind, listed in KIND.items() for name in listed.split()}
 # where an argument of that name is something else
 ELSEWHERE = {
     ("constrained_sequences", "weights"): "flag",
+    ("sliced_wasserstein_matrix", "weights"): "lists of weights",
+    ("SlicedReference", "weights"): "array",
     ("VariationalFamily", "sample"): "function",
-    ("sliced_wasserstein", "scale"): "units",
-    ("sliced_wasserstein_matrix", "scale"): "units",
-    ("sliced_two_sample", "scale"): "units",
-    ("sliced_test", "scale"): "units",
+    ("Estimate", "method"): "text",
+    ("Estimate", "sample"): "any",
+    ("sobol_indices", "order"): "choice",
+    ("sobol_from_sample", "order"): "choice",
+    ("constraints.automaton", "initial"): "whole",
+    ("constraints.json_schema", "schema"): "schema",
+    ("constraints.regex", "flags"): "whole",
+    ("models.structural", "level"): "number",
+    ("models.bearings_only", "initial_scale"): "array",
+    ("models.theta_logistic", "initial_mean"): "number",
+    ("a_filter.update", "y"): "gaps",
+    ("an_estimate.apply", "f"): "map",
+    ("constraints.grammar", "start"): "text",
+    ("sliced_gradient_flow", "trace"): "none",
+    ("weights.pareto_k_threshold", "n"): "number",
+    ("kalman_score", "model"): "thing",
+    **{("sliced_two_sample", name): "cloud" for name in "xy"},
+    **{("max_sliced_wasserstein", name): "cloud" for name in "xy"},
+    **{(f, "scale"): "units" for f in ("sliced_two_sample", "max_sliced_wasserstein")},
+    ("sliced_two_sample", "control_variates"): "named",
+    ("Estimate", "degrees_of_freedom"): "freedom",
+    ("Precision", "max_budget"): "large",
+    ("particle_gibbs", "parameters"): "function",
+    ("particle_gibbs", "backward"): "none",
     ("sliced_test", "columns"): "flag",
-    ("max_sliced_wasserstein", "scale"): "units",
+    ("under_laws", "laws"): "any",
+    ("sobol_from_sample", "inputs"): "any",
+    ("sobol_indices", "groups"): "any",
+    ("particle_marginal_metropolis_hastings", "keep_states"): "none",
+    ("sliced_wasserstein_matrix", "clouds"): "clouds",
+    ("sobol_indices", "widen"): "widen",
+    ("sobol_indices", "model"): "function",
+    ("constrained_sequences", "ahead"): "ahead",
+    ("sliced_gradient_flow", "step_size"): "number or function",
+    **{(f, "x"): "cloud" for f in ("sliced_gradient", "sliced_test", "sliced_wasserstein")},
+    **{(f, "y"): "cloud" for f in ("sliced_gradient", "sliced_test", "sliced_wasserstein")},
+    **{(f, "y"): "cloud" for f in ("SlicedReference", "sliced_gradient_flow")},
+    **{(f, "control_variates"): "false" for f in ("sliced_gradient", "sliced_gradient_flow")},
+    **{
+        (f, "control_variates"): "asked"
+        for f in ("adaptive_importance_sampling", "importance_sampling", "failure_probability")
+    },
+    **{
+        (f, "control_variates"): "named"
+        for f in ("sliced_wasserstein", "sliced_wasserstein_matrix", "SlicedReference")
+    },
+    **{
+        (f, "scale"): "units"
+        for f in ("sliced_wasserstein", "sliced_wasserstein_matrix", "sliced_test")
+    },
     ("SlicedReference", "scale"): "units",
+}
+
+LOGS = ["effective_sample_size", "largest_weight", "log_mean_exp", "log_sum_exp", "normalise"]
+LOGS += ["pareto_k", "perplexity"]
+# by what other name an error may speak of an argument
+ALSO = {
+    ("sliced_gradient_flow", "x0"): "x0|x",
+    ("sliced_wasserstein_matrix", "clouds"): r"clouds?|x|y",
+    ("sliced_wasserstein_matrix", "weights"): r"weights|weights_cloud",
+    ("SlicedReference", "weights"): "weights|weights_y",
+    ("Estimate", "value"): "value|covariance",
+    ("an_estimate.apply", "f"): "f|linear map|matrix",
+    ("constraints.grammar", "text"): "text|grammar",
+    ("constraints.grammar", "start"): "start|grammar",
+    **{(f"weights.{name}", "log_w"): "log_w|log weights" for name in LOGS},
+    ("Proposal", "log_lookahead"): "log_lookahead|proposal",
 }
 
 LAW = [stats.norm(), stats.norm()]
 SQUARE = np.arange(8.0).reshape(4, 2)
 ONES = np.ones(4)
+TABLE = np.random.default_rng(1).random((30, 2))
 Y = np.array([0.1, 0.5, -0.2])
 STATES = smw.functionals.sum_of_states
 EST = smw.Estimate([1.0, 2.0], np.eye(2), cost={"evaluations": 10})
@@ -188,6 +285,10 @@ STORED = smw.FilterResult(
 SERIES = {"model": MODEL, "y": Y, "n_particles": 10}
 MEAN = {"law": LAW, "seed": 1}
 CLOUDS = {"x": SQUARE, "y": SQUARE + 1, "seed": 1}
+ONLINE = smw.OnlineFilter(MODEL, 10, seed=1)
+CHAINS = {"a": (("chain", "draw"), np.random.default_rng(1).random((2, 100)))}
+DRAWS = inference_data({"posterior": xarray.Dataset(CHAINS)})
+OBJECTS = {"an_estimate": EST, "a_model": MODEL, "a_filter": ONLINE}
 # the functions, and arguments that are right; those left out have their defaults
 DOORS = {
     "adaptive_importance_sampling": MEAN | {"integrand": never, "budget": 2_000},
@@ -260,5 +361,63 @@ DOORS = {
     "SlicedReference": {"y": SQUARE, "budget": 10, "seed": 1},
     "Truncated": {"distribution": stats.norm()},
     "VariationalFamily": {"sample": never, "logpdf": never},
+    "kalman_filter": {"model": MODEL, "y": Y},
+    "kalman_forecast": {"model": MODEL, "y": Y, "horizon": 2},
+    "kalman_score": {"model": MODEL, "y": Y},
+    "max_sliced_wasserstein": CLOUDS | {"budget": 10},
+    "posterior_means": {"draws": DRAWS},
+    "sliced_two_sample": {"x": TABLE, "y": TABLE + 1, "budget": 10, "seed": 1},
+    "a_filter.update": {"y": Y[:1]},
+    "a_model.simulate": {"n_steps": 3, "seed": 1},
+    "a_model.with_theta": {"theta": MODEL.theta},
+    "an_estimate.apply": {"f": [1.0, -1.0]},
+    "an_estimate.interval": {"level": 0.9},
+    "an_estimate.summary": {"level": 0.9},
+    "constraints.automaton": {"table": [[0, 1], [1, -1]], "accepting": [1]},
+    "constraints.grammar": {"text": 'start: "a"+', "items": ["a", "b"]},
+    "constraints.json_schema": {"schema": {"type": "integer"}, "items": ["1", "2"]},
+    "constraints.predicate": {"allows": never},
+    "constraints.regex": {"pattern": "a*", "items": ["a", "b"]},
+    "languages.hidden_markov": {
+        "initial": [0.5, 0.5], "transition": np.full((2, 2), 0.5),
+        "log_likelihoods": np.zeros((3, 2)),
+    },
+    "languages.markov_chain": {"initial": [0.5, 0.5], "transition": np.full((2, 2), 0.5)},
+    "languages.ngram": {"sequences": ["abc", "abd"]},
+    "models.autoregression": {"coefficients": [0.5], "scale": 1.0},
+    "models.bearings_only": {},
+    "models.finite_hmm": {
+        "initial_probabilities": [0.5, 0.5], "transition_matrix": np.full((2, 2), 0.5),
+        "emission_means": [0.0, 1.0], "emission_scales": [1.0, 1.0],
+    },
+    "models.linear_gaussian": {
+        "transition_matrix": 0.9, "transition_covariance": 1.0, "observation_matrix": 1.0,
+        "observation_covariance": 1.0,
+    },
+    "models.lorenz96": {"dimension": 5},
+    "models.nonlinear_growth": {},
+    "models.stochastic_volatility": {"persistence": 0.9, "volatility": 0.3},
+    "models.structural": {},
+    "models.theta_logistic": {
+        "growth": 0.1, "density": 0.1, "shape": 0.1, "process_scale": 0.1,
+        "observation_scale": 0.1,
+    },
+    "problems.g_function": {},
+    "problems.linear_limit_state": {},
+    "weights.effective_sample_size": {"log_w": ONES},
+    "weights.largest_weight": {"log_w": ONES},
+    "weights.log_mean_exp": {"log_w": ONES},
+    "weights.log_mean_normal": {"log_z": ONES},
+    "weights.log_sum_exp": {"log_w": ONES},
+    "weights.normalise": {"log_w": ONES},
+    "weights.pareto_k": {"log_w": np.arange(40.0)},
+    "weights.pareto_k_threshold": {"n": 100},
+    "weights.perplexity": {"log_w": ONES},
     "random_walk_metropolis": {"model": MODEL, "log_prior": never, "scales": [0.1] * 6},
 }  # fmt: skip
+
+
+def of(name):
+    """The function of a name with dots, of the package or of an object."""
+    first, *rest = name.split(".")
+    return functools.reduce(getattr, rest, OBJECTS.get(first) or getattr(smw, first))

@@ -183,17 +183,23 @@ def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> P
     labels = (
         default_names(d)
         if inputs is None
-        else tuple(arguments.storable("inputs", str(name)) for name in inputs)
+        else arguments.names(map(str, arguments.several("inputs", inputs, "names")), "inputs")
     )
     if len(labels) != d or len(set(labels)) < d:
         raise ValueError(f"inputs: got {labels}; expected {d} different names")
-    order = (order,) if isinstance(order, str) else tuple(order)
-    if not order or set(order) - {"first", "total"}:
-        raise ValueError(f"order: got {order}; a given sample has 'first' and 'total' indices only")
+    order = (order,) if isinstance(order, str) else tuple(arguments.several("order", order, "str"))
+    for kind in order or (None,):
+        arguments.one_of("order", kind, ("first", "total"))
     if "total" in order and d < 2:
         raise ValueError("order: with a single input its total index is 1; ask for 'first'")
     kinds = tuple(kind for kind in ORDERS if kind in order)
     return PickFreeze(labels, np.eye(d, dtype=bool), kinds)
+
+
+def _numbers(name: str, given: ArrayLike) -> Array:
+    """Numbers and bools as floats."""
+    table = arguments.unmasked(name, given)
+    return table.astype(np.float64) if table.dtype == bool else arguments.real(name, table)
 
 
 def _ranks(points: Array, ties: np.random.Generator) -> Array:
@@ -250,10 +256,7 @@ def _tails(y: Array, outputs: Sequence[str]) -> list[Caution]:
 
 def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
     """A given sample as float64, (n, d) and (n, K), and whether there is a single output."""
-    if np.iscomplexobj(given_x) or np.iscomplexobj(given_y):
-        raise ValueError("x, y: got complex numbers; expected real ones")
-    x = np.asarray(given_x, dtype=np.float64)
-    y = np.asarray(given_y, dtype=np.float64)
+    x, y = _numbers("x", given_x), _numbers("y", given_y)
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or x.size == 0 or y.size == 0:
         raise ValueError(
             f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"

@@ -330,11 +330,10 @@ def _with_atoms(law: Any, where: str) -> Marginal | None:
         if parsed is not None and parsed[3] == 0:
             value = parsed[2]
     if value is not None:
-        if not np.isfinite(value):
-            raise ValueError(f"{where} is {value}, expected a finite number")
         from scipy import stats
 
-        return Atoms(stats.rv_discrete(values=([float(value)], [1.0])))
+        value = arguments.number(where, value)
+        return Atoms(stats.rv_discrete(values=([value], [1.0])))
     if not all(hasattr(law, name) for name in ("logpmf", "ppf", "cdf", "sf", "support")):
         return None
     try:

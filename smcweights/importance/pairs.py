@@ -151,8 +151,10 @@ def doubled_law(law: Law) -> dict[str, Marginal]:
 
 def pick_freeze(law: Law, groups: Groups, order: str | Sequence[str]) -> PickFreeze:
     """What indices of some kinds ask for, of inputs or of groups of them."""
-    order = (order,) if isinstance(order, str) else tuple(order)
-    if not order or set(order) - set(ORDERS) or len(set(order)) < len(order):
+    order = (order,) if isinstance(order, str) else tuple(arguments.several("order", order, "str"))
+    for kind in order:
+        arguments.one_of("order", kind, ORDERS)
+    if not order or len(set(order)) < len(order):
         raise ValueError(f"order: got {order}; expected some of {', '.join(ORDERS)}, each once")
     names, members = _groups(groups, law.names)
     if "second" in order and len(names) < 2:
@@ -170,18 +172,20 @@ def _groups(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], A
     if isinstance(groups, Mapping):
         label: dict[str, str] = {}
         for group, listed in groups.items():
-            for i in [listed] if isinstance(listed, str) else listed:
-                if i not in inputs:
-                    raise ValueError(f"groups: {group!r} names {i!r}; the inputs are {inputs}")
+            own = [listed] if isinstance(listed, str) else listed
+            for i in arguments.several("groups", own, "names of inputs"):
+                arguments.one_of(f"groups: {group!r}", i, inputs)
                 if i in label:
-                    raise ValueError(f"groups: {i!r} is in {label[i]!r} and in {group!r}")
+                    raise ValueError(
+                        f"groups: {i!r} is in {label[i]!r} and in {group!r}; expected it in one"
+                    )
                 label[i] = str(group)
         missing = [i for i in inputs if i not in label]
         if missing:
             raise ValueError(f"groups: {missing} are in no group; expected every input in one")
         of_input = [label[i] for i in inputs]
     else:
-        of_input = [str(g) for g in groups]
+        of_input = [str(g) for g in arguments.several("groups", groups, "names")]
         if len(of_input) != len(inputs):
             raise ValueError(
                 f"groups: got {len(of_input)} names; expected one per input, {len(inputs)}, or a "

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import number, one_of, real, several
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
@@ -187,6 +188,7 @@ def reweight(
     >>> bool(abs(other.value - 1.25) < 4 * other.standard_error)
     True
     """
+    least_effective = number("least_effective", least_effective, 0, ends=True)
     if isinstance(estimate, SobolIndices):
         return _sobol(estimate, laws, least_effective)
     began = time.perf_counter()
@@ -474,10 +476,9 @@ def perturbation_study(
     if reference.marginals is None:
         raise ValueError("law: a joint density has no inputs to perturb one at a time")
     kind, grid = _grid(shifts, scales)
-    chosen = tuple(reference.names if inputs is None else inputs)
-    unknown = [name for name in chosen if name not in reference.names]
-    if unknown:
-        raise ValueError(f"inputs: no input is named {unknown[0]!r}; the law has {reference.names}")
+    chosen = reference.names if inputs is None else tuple(several("inputs", inputs, "names"))
+    for name in chosen or (None,):
+        one_of("inputs", name, reference.names)
     laws = {}
     for name in chosen:
         for g in grid:
@@ -507,10 +508,10 @@ def _check_own(law: Law, sample: _Stored) -> None:
 def _grid(shifts: ArrayLike | None, scales: ArrayLike | None) -> tuple[str, np.ndarray]:
     """Whether inputs are shifted or scaled, and by what."""
     if shifts is not None and scales is not None:
-        raise ValueError("scales: give shifts or scales, not both")
+        raise ValueError("scales: got shifts, too; expected one of the two")
     kind = "shift" if scales is None else "scale"
     given = shifts if scales is None else scales
-    grid = np.linspace(-1, 1, 9) if given is None else np.asarray(given, dtype=np.float64)
+    grid = np.linspace(-1, 1, 9) if given is None else real(f"{kind}s", given)
     if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
         raise ValueError(f"{kind}s: expected finite numbers of shape (G,)")
     if kind == "scale" and (grid <= 0).any():

@@ -569,9 +569,9 @@ class _Work:
 def _checked_widen(widen: bool | float | str) -> bool | float | str:
     if widen is False or (isinstance(widen, str) and widen == "auto"):
         return widen
-    if isinstance(widen, bool | str) or not 0 < arguments.real("widen", widen) < 1:
+    if isinstance(widen, bool | str):
         raise ValueError(f"widen: got {widen!r}; expected 'auto', False or a share between 0 and 1")
-    return float(widen)
+    return arguments.number("widen", widen, 0, 1)
 
 
 def _spread_of(table: Array, **said: Any) -> Estimate:

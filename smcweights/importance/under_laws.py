@@ -46,7 +46,8 @@ def several_laws(laws: object, inputs: Sequence[str]) -> dict[str, Law]:
             raise type(error)(f"laws: {name!r}: {error}") from error
         if made[name].dimension != dimension:
             raise ValueError(
-                f"laws: {name!r} has {made[name].dimension} inputs; the sample has {dimension}"
+                f"laws: {name!r} has {made[name].dimension} inputs; expected {dimension}, as in "
+                "the sample"
             )
         made[name] = aligned(made[name], inputs, f"laws: {name!r}")
     return made
@@ -130,7 +131,8 @@ def under_laws(
     >>> [bool(abs(e.value - t) < 4 * e.standard_error) for e, t in zip(estimate, [2, 0.25])]
     [True, True]
     """
-    reference = as_law(law)
+    arguments.function("integrand", integrand, "of an array of shape (n, d)")
+    vectorized, reference = arguments.flag("vectorized", vectorized), as_law(law)
     named = several_laws(laws, reference.names)
     for name, other in named.items():
         check_within(other, *reference.ranges, f"laws: {name!r}")

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ..arguments import count, number
 from .problem import Array, Problem, exceedances
 
 BEAM_LIMITS = (0.22, 0.25, 0.30)
@@ -198,10 +199,7 @@ def linear_limit_state(beta: float = 3.0, dimension: int = 10) -> Problem:
     from scipy import stats
     from scipy.special import ndtr
 
-    if isinstance(dimension, bool) or not isinstance(dimension, (int, np.integer)) or dimension < 1:
-        raise ValueError(f"dimension is {dimension!r}, expected a positive integer")
-    if not math.isfinite(beta):
-        raise ValueError(f"beta is {beta!r}, expected a finite number")
+    dimension, beta = count("dimension", dimension, most=1_000_000), number("beta", beta)
     density = math.exp(-(beta**2) / 2) / math.sqrt(2 * math.pi)
     truth = {f"P(index {b:g})": float(ndtr(-b)) for b in (beta - 1, beta, beta + 1)}
     truth["mean shortfall"] = density - beta * float(ndtr(-beta))

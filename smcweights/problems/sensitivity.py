@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..arguments import finite
 from .problem import Array, Problem, exceedances
 
 ISHIGAMI_LEVELS = (10.0, 14.0)
@@ -120,9 +121,10 @@ def g_function(a: Sequence[float] = (0.0, 1.0, 4.5, 9.0, 99.0, 99.0, 99.0, 99.0)
     """
     from scipy import stats
 
-    a = tuple(float(value) for value in a)
-    if not a or not all(value >= 0 and math.isfinite(value) for value in a):
-        raise ValueError(f"a is {a}, expected finite numbers >= 0, one per input")
+    given = finite("a", a)
+    if given.ndim != 1 or not given.size or (given < 0).any():
+        raise ValueError(f"a is {given}, expected finite numbers >= 0, one per input")
+    a = tuple(given.tolist())
     weights = np.array(a)
     partial_variances = 1 / (3 * (1 + weights) ** 2)
     variance = float(np.prod(1 + partial_variances) - 1)

@@ -200,13 +200,11 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
     if t.ndim != 2 or t.size == 0 or (t >= len(t)).any() or (t < -1).any():
         raise ValueError(f"table: shape {t.shape}; expected (S, V) of states from -1 to S - 1")
     ends = np.zeros(len(t), bool)
-    for state in accepting:
-        if not 0 <= state < len(t):
-            raise ValueError(f"accepting: got {state}; expected states from 0 to {len(t) - 1}")
-        ends[state] = True
-    alive = cut(t, ends)
-    if not 0 <= initial < len(t) or not alive[initial]:
-        raise ValueError(f"initial: state {initial} can't reach an accepting state")
+    for state in check.several("accepting", accepting, "states"):
+        ends[check.count("accepting", state, 0, len(t) - 1)] = True
+    alive, initial = cut(t, ends), check.count("initial", initial, 0, len(t) - 1)
+    if not alive[initial]:
+        raise ValueError(f"initial: got {initial}; expected a state that can reach accepting ones")
     return Automaton(t, ends, initial)
 
 
@@ -325,7 +323,7 @@ def regex(
                 table[:, i] = padded[table[:, i], made.classes.get(character)]
         possible = cut(table, made.accepting)[0]
     if not possible:
-        raise ValueError("pattern: no text of these items matches it")
+        raise ValueError("pattern: no text of these items matches it; expected items for one")
     if made.table is not None and len(made.table) * len(texts) <= LARGEST:
         return Automaton(table, made.accepting, 0, made_of)
     return _of_reader(made, texts, made_of)
@@ -429,6 +427,8 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     """
     from .charts import Chart
 
+    check.instance("text", text, str)
+    check.instance("start", start, str)
     texts = _texts(items)
     chart = Chart(text, "".join(sorted(set("".join(texts)))), start)
     return _of_reader(chart, texts, (text, texts, start))
@@ -484,6 +484,8 @@ def json_schema(
     from .scalars import FORMATS
     from .schemas import JSONReader
 
+    if not isinstance(schema, bool | dict):
+        raise TypeError(f"schema: got {type(schema).__name__}; expected a dict or a bool")
     if isinstance(formats, str):
         raise TypeError(f"formats: got {formats!r}; expected a sequence of names")
     formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in formats)

@@ -142,8 +142,9 @@ def _plan(
 ) -> Plan:
     check.one_of("method", method, METHODS)
     accepts = check.count("n_accepts", n_accepts, 2)
-    base, slope = (4, 2) if after_first == "4+2j" else (0, 0)
-    if after_first is not None and after_first != "4+2j":
+    default = isinstance(after_first, str) and after_first == "4+2j"
+    base, slope = (4, 2) if default else (0, 0)
+    if after_first is not None and not default:
         base = check.count("after_first", after_first)
     budget = most = -1
     if method == "one-probe":
@@ -246,6 +247,8 @@ def prepare(logits: np.ndarray, constraint: Answers, soft: bool, where: str = "l
         context.learn_nothing(soft)
         return context
     values = check.unmasked("constraint", constraint)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"constraint: got dtype {values.dtype}; expected bools or numbers from 0")
     if values.shape != logits.shape:
         raise ValueError(f"constraint: got shape {values.shape}; expected {logits.shape}")
     if values.dtype != bool and not (soft and np.issubdtype(values.dtype, np.number)):

@@ -146,7 +146,13 @@ def hidden_markov(
     p = law_of("initial", initial)
     q = law_of("transition", transition, (p.size, p.size))
     b = check.real("log_likelihoods", log_likelihoods)
-    if b.ndim != 2 or b.shape[1] != p.size or np.isnan(b).any() or (b == np.inf).any():
+    if (
+        b.ndim != 2
+        or not len(b)
+        or b.shape[1] != p.size
+        or np.isnan(b).any()
+        or (b == np.inf).any()
+    ):
         raise ValueError(f"log_likelihoods: shape {b.shape}; expected (L, {p.size}) of numbers")
     with np.errstate(divide="ignore"):
         log_p, log_q = np.log(p), np.log(q)
@@ -264,6 +270,10 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
             "sequences of items"
         )
     discount = check.number("discount", discount, 0, 1)
+    if not all(isinstance(s, Sequence) for s in sequences):
+        raise TypeError(
+            f"sequences: got {check.shown(sequences)}; expected texts, or lists of items"
+        )
     if not len(sequences) or any(len(s) == 0 for s in sequences):
         raise ValueError("sequences: expected at least one, none of them empty")
     try:

@@ -446,9 +446,9 @@ def constrained_sequences(
     True
     """
     constraint = _of_prefixes(constraint, end)
-    if method == "set":
+    if isinstance(method, str) and method == "set":
         raise ValueError("method: 'set' draws several items; expected one of the other methods")
-    if method == "auto":
+    if isinstance(method, str) and method == "auto":
         method = "exact" if isinstance(constraint, Automaton) else "rao-blackwell"
     setup = Setup(
         language=_speaks("language", language),
@@ -618,7 +618,7 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], end: int | N
     if isinstance(given, Automaton) and given.table.shape[1] == end:
         # the end, as the last item, needs no column: what it leads to is never asked
         return replace(given, table=np.pad(given.table, ((0, 0), (0, 1)), constant_values=-1))
-    if hasattr(given, "step"):
+    if callable(getattr(given, "step", None)):
         return cast(Constraint, given)
     if not callable(given):
         raise TypeError(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
-from ..arguments import count
+from ..arguments import count, real
 from ..cautions import Caution
 from ..errors import ModelError
 from ..estimate import Estimate
@@ -190,7 +190,7 @@ def sweeps_dropped(burn_in: int | str, rule: Budget | Precision) -> int:
     total = rule.total if isinstance(rule, Budget) else rule.max_budget
     if total < 4:
         raise ValueError(f"budget: got {total}; expected at least 4 sweeps per chain")
-    if burn_in == "auto":
+    if isinstance(burn_in, str) and burn_in == "auto":
         if isinstance(rule, Precision):
             return min(2 * LEAST_BURN_IN, total // 2)
         return default_burn_in(total)
@@ -206,7 +206,7 @@ def initial_paths(series: Series, initial_path: ArrayLike | None, chains: int) -
     """Where every chain starts, shape (chains, T, d), if that is given."""
     if initial_path is None:
         return None
-    given = np.array(initial_path, dtype=np.float64)
+    given = real("initial_path", initial_path)
     n_steps, dim = len(series.rows), series.model.dim
     one = (n_steps,) if series.model.state_dim is None else (n_steps, dim)
     if given.shape not in (one, (chains, *one)) or not np.isfinite(given).all():

@@ -141,7 +141,7 @@ def _posterior(draws: Any) -> xarray.Dataset:
         found = draws if isinstance(draws, xarray.Dataset) else draws["posterior"]
         # a node of a tree is not yet a dataset
         found = found if isinstance(found, xarray.Dataset) else found.to_dataset()
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError):
         raise TypeError(
             f"draws: got {type(draws).__name__}; expected what "
             "particle_marginal_metropolis_hastings or particle_gibbs returned"

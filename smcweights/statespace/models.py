@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import count, finite, number
+from ..arguments import array as array_of
+from ..arguments import count, finite, number, real
 from .model import Exact, StateSpaceModel
 from .structural import general_gaussian
 
@@ -165,6 +166,9 @@ def linear_gaussian(
     }
     offsets = {"transition_offset": transition_offset, "observation_offset": observation_offset}
     more = {name: value for name, value in offsets.items() if value is not None}
+    initial = {"initial_covariance": initial_covariance, "initial_diffuse": initial_diffuse}
+    for name, value in {**given, **more, **initial}.items():
+        array_of(name, value)
     timed = any(np.ndim(value) > 2 for value in given.values())
     if timed or more or initial_diffuse is not None or _singular(given, initial_covariance):
         if initial_covariance is None and initial_diffuse is None and not (timed or more):
@@ -579,7 +583,7 @@ def stochastic_volatility(
 
 
 def _with_leverage(returns: ArrayLike) -> tuple[_Functions, np.ndarray]:
-    given = np.array(returns, dtype=np.float64)
+    given = real("returns", returns)
     if given.ndim != 1 or given.size == 0 or np.isinf(given).any():
         raise ValueError(
             f"returns: got shape {given.shape}; expected (T,), finite numbers or NaN where missing"
@@ -669,7 +673,7 @@ def _finite_functions(k: int) -> tuple[_Functions, Exact]:
 
 
 def _probabilities(name: str, value: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    array = np.array(value, dtype=np.float64)
+    array = real(name, value)
     if array.shape != shape:
         raise ValueError(f"{name}: got shape {array.shape}; expected {shape}")
     if not (array >= 0).all() or not np.allclose(array.sum(axis=-1), 1, rtol=0, atol=1e-9):
@@ -711,7 +715,7 @@ def finite_hmm(
     >>> model.simulate(3, seed=1)[0].shape
     (3,)
     """
-    k = np.size(initial_probabilities)
+    k = array_of("initial_probabilities", initial_probabilities).size
     first = _probabilities("initial_probabilities", initial_probabilities, (k,))
     matrix = _probabilities("transition_matrix", transition_matrix, (k, k))
     means = finite("emission_means", emission_means)

@@ -274,6 +274,8 @@ def recommend_particles(
     """
     budget, chains = count("budget", budget), count("chains", chains)
     given = [count("candidates", n, 2) for n in several("candidates", candidates, "numbers")]
+    if not given:
+        raise ValueError("candidates: got none; expected numbers of particles")
     wide = [n for n in given if budget // (chains * n) >= LEAST_SWEEPS]
     if not wide:
         raise ValueError(
@@ -282,6 +284,7 @@ def recommend_particles(
         )
     series = checked_series(model, y, 2)
     sums = Sums(functional, initial_functional, 2, "auto")
+    sums.compiled(series)
     found: dict[int, float] = {}
     unit = None
     asked = {"model": series.model, "y": series.rows, "chains": chains, **sums._asdict()}

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, finite, number
+from ..arguments import count, finite, number, several
 from .model import Exact, LinearSystem, StateSpaceModel
 
 Array = NDArray[np.float64]
@@ -285,8 +285,8 @@ def autoregression(
             f"coefficients: largest root {largest:.4g}; expected roots below 1 (stationary)"
         )
     given = {"scale": number("scale", scale, 0)}
-    if observation_scale != 0:
-        given["observation_scale"] = number("observation_scale", observation_scale, 0)
+    if number("observation_scale", observation_scale, 0, ends=True):
+        given["observation_scale"] = float(observation_scale)
     return StateSpaceModel(
         **_autoregressive_functions(p, len(given) > 1),
         theta=[*phi, *given.values()],
@@ -411,14 +411,15 @@ def structural(
     if trend is not None:
         parts.add(1, [(0, 1, 1.0), (1, 1, 1.0)], parts.place("trend", trend), seen=False)
     if seasonal is not None:
-        d, k = parts.size, count("seasonal", seasonal[0], 2) - 1
+        period, scale = several("seasonal", seasonal, "(period, scale)", 2)
+        d, k = parts.size, count("seasonal", period, 2) - 1
         links = [(d, d + j, -1.0) for j in range(k)] + [
             (d + j, d + j - 1, 1.0) for j in range(1, k)
         ]
-        parts.add(k, links, parts.place("seasonal", seasonal[1]))
+        parts.add(k, links, parts.place("seasonal", scale))
     flat, turn = parts.size, (-1, -1, -1)
     if cycle is not None:
-        period, damping, scale = cycle
+        period, damping, scale = several("cycle", cycle, "(period, damping, scale)", 3)
         theta, kinds = parts.theta, parts.transforms
         turn = (len(theta), len(theta) + 1, len(theta) + 2)
         theta["cycle_period"] = number("cycle", period, 2)
@@ -466,9 +467,9 @@ class _Parts(NamedTuple):
 
     def place(self, name: str, scale: float) -> int:
         """Where theta has a standard deviation; -1 for 0."""
-        if scale == 0:
+        if number(name, scale, 0, ends=True) == 0:
             return -1
-        self.theta[name] = number(name, scale, 0)
+        self.theta[name] = float(scale)
         self.transforms.append("log")
         return len(self.theta) - 1
 

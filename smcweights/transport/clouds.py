@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from ..arguments import real
 from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
@@ -297,7 +298,7 @@ def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
 def masses_of(weights: ArrayLike, count: int, name: str) -> Array:
     """Weights of sum 1, checked."""
     where = f"weights_{name}"
-    a = _numbers(where, weights, f"({count},)").astype(np.float64)
+    a = real(where, weights)
     if a.shape != (count,):
         raise ValueError(f"{where}: got shape {a.shape}; expected ({count},)")
     if not np.isfinite(a).all() or (a < 0).any():

@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import shown
 from ..errors import ModelError
 from .clouds import Cloud, Pair
 from .directions import Directions
@@ -139,9 +140,9 @@ def asked_for(request: Request) -> Sequence[object]:
     if request is False or request is None:
         return []
     listed = [request] if isinstance(request, str | tuple) else request
-    if not isinstance(listed, list):
+    if not (isinstance(listed, list) and all(isinstance(one, str | tuple) for one in listed)):
         raise TypeError(
-            f"control_variates: got {type(request).__name__}; expected 'auto', False, a name of "
+            f"control_variates: got {shown(request)}; expected 'auto', False, a name of "
             f"{NAMES}, ('harmonics', degree), (function, mean), or a list of these"
         )
     return listed

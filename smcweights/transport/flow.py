@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, flag, function, number, one_of
+from ..arguments import count, flag, function, number, one_of, several
 from ..errors import ModelError
 from ..execution import Run, batches, open_run
 from ..provenance import digest, provenance
@@ -326,23 +326,22 @@ def _states(
         yield (state := _State(step + 1, points, distances, frames))
 
 
-def _traced(trace_at: Sequence[int] | None, count: int) -> NDArray[np.intp]:
+def _traced(trace_at: Sequence[int] | None, last: int) -> NDArray[np.intp]:
     """Steps at which the distance is traced, checked."""
-    at = np.linspace(0, count, 21).round() if trace_at is None else np.asarray(trace_at)
-    steps = np.unique(at).astype(int)
-    if steps.size and not 0 <= steps[0] <= steps[-1] <= count:
-        raise ValueError(f"trace_at: got {steps.tolist()}; expected steps from 0 to {count}")
-    return steps
+    at = (
+        np.linspace(0, last, 21).round()
+        if trace_at is None
+        else np.array(
+            [count("trace_at", step, 0, last) for step in several("trace_at", trace_at, "steps")]
+        )
+    )
+    return np.unique(at).astype(int)
 
 
 def _step_sizes(step_size: float | Callable[[int], float], count: int) -> Array:
     """Size of every step (count,), checked."""
     if not callable(step_size):
-        if not (isinstance(step_size, int | float) and 0 < step_size < math.inf):
-            raise ValueError(
-                f"step_size: got {step_size!r}; expected a positive number or a function"
-            )
-        return np.full(count, float(step_size))
+        return np.full(count, number("step_size", step_size, 0))
     sizes = np.empty(count)
     for step in range(count):
         try:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import arguments
-from ..arguments import flag, number
+from ..arguments import flag, number, one_of, real
 from ..cautions import Caution
 from ..estimate import Estimate
 from ..provenance import provenance
@@ -191,13 +191,13 @@ def sliced_gradient(
 
 def check(control: Control, p: float, weights_x: ArrayLike | None) -> None:
     """Raise for a control that gradients don't have, or a point that has no gradient."""
-    if not any(control is known or control == known for known in CONTROLS):
-        raise ValueError(f"control_variates: got {control!r}; expected one of {CONTROLS}")
+    one_of("control_variates", control, CONTROLS)
     if control and p != 2:
         raise ValueError(f"control_variates: {control!r} serves p = 2; got p = {p:g}")
-    if weights_x is not None and (np.asarray(weights_x) == 0).any():
+    if weights_x is not None and (real("weights_x", weights_x) == 0).any():
         raise ValueError(
-            "weights_x: a point has weight 0; leave it out, it has no gradient and would not move"
+            "weights_x: got 0; expected positive numbers: leave a point of weight 0 out, which has "
+            "no gradient and would not move"
         )
 
 

@@ -323,7 +323,8 @@ class SlicedReference:
         self._centre = centre_of([given])
         self.cloud = moved(given, given.points.dtype, self._centre)
         self.dimension = given.points.shape[1]
-        self._seed, self._executor = seed_sequence(seed), executor
+        with open_run(abs, executor=executor):
+            self._seed, self._executor = seed_sequence(seed), executor
         self.plan = plan(directions, self.dimension, budget)
 
     @cached_property

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, flag, number
+from ..arguments import count, flag, instance, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, open_run
@@ -40,6 +40,7 @@ from .control_variates import (
     Control,
     Request,
     affordable,
+    asked_for,
     build,
     by_default,
     by_scale,
@@ -413,6 +414,11 @@ def sliced_wasserstein(
 
     closed = _closed_form(pair, p, directions, keep)
     if closed is not None:
+        asked_for(control_variates)
+        if precision is not None:
+            instance("precision", precision, Precision)
+        with open_run(abs, executor=executor, progress=progress, checkpoint=checkpoint):
+            pass
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         table, line = np.full((1, 1, 1), closed), [(ON_THE_LINE, 1)]
         seeds = seed_sequence(seed)

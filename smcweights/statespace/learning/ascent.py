@@ -369,6 +369,12 @@ class Optimiser(Protocol):
         """Step and memory."""
 
 
+def check_optimiser(given: Optimiser | None) -> None:
+    """Refuse what is no transformation of gradients."""
+    if given is not None and not (hasattr(given, "init") and hasattr(given, "update")):
+        raise TypeError(f"optimiser: got {type(given).__name__}; expected an optax transformation")
+
+
 class Climber:
     """Steps along a gradient: scaled by curvature seen along the way, or by optax."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count, one_of
+from ...arguments import count, flag, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
@@ -32,6 +32,7 @@ from .ascent import (
     Search,
     Steps,
     average,
+    check_optimiser,
     direction,
     mean_gradient,
     run_search,
@@ -185,10 +186,8 @@ def maximum_likelihood(
         return fit
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
     p = scored_series(model, y, starts[0], n_particles, asked, searched=True)
-    if optimiser is not None and not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
-        raise TypeError(
-            f"optimiser: got {type(optimiser).__name__}; expected an optax transformation"
-        )
+    check_optimiser(optimiser)
+    information = flag("information", information)
     rule = search_rule(budget, precision)
     arguments = p.arguments(
         budget=getattr(rule[0], "total", None),

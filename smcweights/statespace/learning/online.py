@@ -6,14 +6,13 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count
+from ...arguments import count, number
 from ...cautions import Caution
 from ...errors import ModelError
 from ...estimate import Estimate
@@ -27,7 +26,7 @@ from ..trial import check_time
 from .ascent import average, regularised
 from .differentiation import gradients
 from .parameters import free_parameters, starting_points
-from .scores import Densities, ScoredSeries
+from .scores import Densities, ScoredSeries, check_densities
 
 Array = NDArray[np.float64]
 FIRST_UPDATE = 20  # observations before parameters move on line
@@ -114,18 +113,15 @@ def online_maximum_likelihood(
     draws = count("n_backward", n_backward)
     backward_method(series.model, backward)
     p = ScoredSeries(series, chosen, draws, backward, densities)
-    numbers = all(isinstance(v, Real) for v in (step, decay))
-    if not (numbers and step > 0 and (decay == 0 or 0.5 <= decay <= 1)):
-        raise ValueError(
-            f"step, decay: got {step!r}, {decay!r}; expected a positive number, and 0 or one from "
-            "0.5 to 1"
-        )
-    try:
-        stream = iter(stream)
-    except TypeError:
+    step, decay = number("step", step, 0), number("decay", decay, 0, 1, ends=True)
+    if 0 < decay < 0.5:
+        raise ValueError(f"decay: got {decay}; expected 0, or a number from 0.5 to 1")
+    check_densities(densities)
+    if isinstance(stream, str | bytes) or not isinstance(stream, Iterable):
         raise TypeError(
             f"stream: got {type(stream).__name__}; expected an iterable of observations"
-        ) from None
+        )
+    stream = iter(stream)
     root = seed_sequence(seed)
     arguments = series.arguments(
         n_backward=draws,
@@ -137,7 +133,7 @@ def online_maximum_likelihood(
     )
     source = provenance("online_maximum_likelihood", root, arguments)
     u = [chosen.numbers(start) for start in starts]
-    return _followed(p, stream, u, (float(step), float(decay)), root, source)
+    return _followed(p, stream, u, (step, decay), root, source)
 
 
 def _followed(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count, names_of, real
+from ...arguments import count, function, names_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...identity import identity
@@ -33,6 +33,7 @@ from .ascent import (
     Search,
     Steps,
     average,
+    check_optimiser,
     mean_gradient,
     regularised,
     run_search,
@@ -73,6 +74,10 @@ class VariationalFamily:
 
     sample: Callable[[np.random.Generator, Array, int], ArrayLike]
     logpdf: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        function("sample", self.sample, "of (rng, phi, n)")
+        function("logpdf", self.logpdf, "of (z, phi)")
 
 
 def gaussian_family(dimension: int) -> VariationalFamily:
@@ -232,6 +237,7 @@ def markov_score_climbing(
         )
     if y is not None or free is not None or densities is not None:
         raise ValueError("y, free, densities: expected with a StateSpaceModel only")
+    check_optimiser(optimiser)
     chains, n = count("chains", chains, 2), count("n_particles", n_particles, 2)
     starts = _starts(start, chains)
     k = starts.shape[1]

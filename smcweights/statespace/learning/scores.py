@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count, names_of, one_of
+from ...arguments import count, names_of, one_of, shown
 from ...cautions import Caution, tell
 from ...errors import ModelError
 from ...estimate import Estimate
@@ -121,11 +121,20 @@ def scored_series(
     backward_method(series.model, asked.backward)
     free = free_parameters(series.model, asked.free, searched=searched)
     n_paths = series.n if asked.n_paths is None else count("n_paths", asked.n_paths)
+    check_densities(asked.densities)
     scored = ScoredSeries(series, free, n_paths, asked.backward, asked.densities)
     _check_whole_rows(series)
     series.functions()
     scored.check()
     return scored
+
+
+def check_densities(given: Densities | None) -> None:
+    """Refuse what is no dict of functions."""
+    if given is not None and not (
+        isinstance(given, Mapping) and all(map(callable, given.values()))
+    ):
+        raise TypeError(f"densities: got {shown(given)}; expected a dict of functions")
 
 
 def _check_whole_rows(series: Series) -> None:
