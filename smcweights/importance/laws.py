@@ -25,6 +25,7 @@ from .marginals import (
     checked_names,
     default_names,
     describe_marginal,
+    is_kernel_density,
     is_univariate,
     kind_of,
     named_marginals,
@@ -301,8 +302,10 @@ def as_law(law: Any) -> Law:
 
         - a list, tuple or dict of univariate distributions: independent inputs. A dict names
           them; otherwise they are X1, X2, ... A univariate distribution is a frozen `scipy.stats`
-          one, a new-style SciPy one, a one-dimensional OpenTURNS one, `Truncated`, or any object
-          with ``ppf``, ``isf``, ``cdf``, ``sf`` and ``logpdf``. A number, or a law without
+          one, a new-style SciPy one, among them ``scipy.stats.Mixture``, a one-dimensional
+          OpenTURNS one, `Truncated`, or any object with ``ppf``, ``isf``, ``cdf``, ``sf`` and
+          ``logpdf``; for inputs known by data, ``scipy.stats.rv_histogram(numpy.histogram(data))``
+          or a one-dimensional ``scipy.stats.gaussian_kde(data)``. A number, or a law without
           spread, is a constant input; frozen discrete `scipy.stats` distributions are drawn
           through their inverse distribution function;
         - one univariate distribution: a single input, X1;
@@ -355,7 +358,7 @@ def as_law(law: Any) -> Law:
         raise TypeError(f"law is {kind_of(law)}; {ACCEPTED}")
     if _is_multivariate_normal(law):
         return _from_multivariate_normal(law)
-    if hasattr(law, "resample") and hasattr(law, "logpdf") and hasattr(law, "dataset"):
+    if is_kernel_density(law) and law.d > 1:
         law = _KernelDensity(law)
     if is_univariate(law) or not (hasattr(law, "rvs") and hasattr(law, "logpdf")):
         return _mapped(("X1",), (univariate(law, "law"),))

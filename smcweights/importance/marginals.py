@@ -7,7 +7,7 @@ or any object with the same five methods, and refuses what has no density.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
@@ -28,7 +28,8 @@ ACCEPTED = """expected a law, which is one of
   among them discrete ones and numbers, for inputs that are constant,
   one frozen univariate or multivariate scipy.stats distribution,
   smcweights.GaussianCopula(marginals, correlation),
-  a new-style SciPy distribution such as scipy.stats.Normal(mu=0.0, sigma=1.0),
+  a new-style SciPy distribution such as scipy.stats.Normal(mu=0.0, sigma=1.0) or a Mixture of
+  them, scipy.stats.rv_histogram or a one-dimensional gaussian_kde, for inputs known by data,
   an OpenTURNS distribution,
   a SALib problem: a dict with num_vars, names, bounds and, if not all uniform, dists,
   any object with rvs(size=n, random_state=rng) and logpdf(x)"""
@@ -208,6 +209,72 @@ class Atoms:
 
 
 @dataclass(frozen=True)
+class Kernels1:
+    """A one-dimensional `scipy.stats.gaussian_kde` under the methods of one input's law."""
+
+    distribution: Any
+
+    @functools.cached_property
+    def _table(self) -> tuple[Array, Array]:
+        """Standard normals and the inputs at the same probabilities, dense between the points."""
+        points, _, width = self._kernels
+        ends = np.concatenate([np.linspace(-37, 0, 400), np.linspace(0, 37, 400)]) * width
+        x = np.unique(np.concatenate([points, points.min() + ends, points.max() + ends]))
+        x = np.unique(np.concatenate([x + k * width for k in (-0.5, 0, 0.5)]))
+        p, q = self.cdf(x), self.sf(x)
+        z = np.where(p < 0.5, ndtri(p), -ndtri(q))
+        kept = np.isfinite(z) & (np.diff(z, prepend=-np.inf) > 0)
+        return z[kept], x[kept]
+
+    @property
+    def _kernels(self) -> tuple[Array, Array, float]:
+        """Points (m,), their weights (m,), and the width of all."""
+        density = self.distribution
+        return density.dataset[0], density.weights, float(np.sqrt(density.covariance[0, 0]))
+
+    def _mean(self, function: Callable[[Array], Array], x: ArrayLike) -> Any:
+        points, weights, width = self._kernels
+        at, found = np.ravel(np.asarray(x, dtype=float)), []
+        for rows in np.array_split(at, 1 + len(at) * len(points) // 2**20):
+            found.append(function((rows[:, None] - points) / width) @ weights)
+        return np.concatenate(found).reshape(np.shape(x))[()]
+
+    def cdf(self, x: ArrayLike) -> Any:
+        """Distribution function, shaped like x."""
+        return self._mean(ndtr, x)
+
+    def sf(self, x: ArrayLike) -> Any:
+        """Survival function, shaped like x."""
+        return self._mean(lambda z: ndtr(-z), x)
+
+    def logpdf(self, x: ArrayLike) -> Any:
+        """Log density, shaped like x."""
+        return self.distribution.logpdf(np.ravel(x)).reshape(np.shape(x))[()]
+
+    def ppf(self, q: ArrayLike) -> Any:
+        """Quantile function, shaped like q."""
+        return self._inverse(q, 1.0)
+
+    def isf(self, q: ArrayLike) -> Any:
+        """Inverse survival function, shaped like q."""
+        return self._inverse(q, -1.0)
+
+    def _inverse(self, q: ArrayLike, sign: float) -> Any:
+        z = np.atleast_1d(sign * ndtri(np.asarray(q, dtype=float)))
+        x = np.interp(z, *self._table)
+        inside = np.isfinite(z) & (np.abs(z) < 37)
+        for _ in range(3):
+            # Newton's step on the log of the smaller tail
+            at, below = x[inside], z[inside] < 0
+            tail = np.where(below, self.cdf(at), self.sf(at))
+            wanted = ndtr(-np.abs(z[inside]))
+            step = np.log(tail / wanted) * tail / np.exp(self.logpdf(at))
+            x[inside] = at - np.where(below, step, -step)
+        x[np.isinf(z)] = z[np.isinf(z)]
+        return x.reshape(np.shape(q))[()]
+
+
+@dataclass(frozen=True)
 class Perturbed:
     """A univariate law X = F^-1(Phi(Z)) moved to F^-1(Phi(shift + scale Z)), Z standard normal.
 
@@ -372,6 +439,8 @@ def univariate(distribution: object, where: str) -> Marginal:
     if is_openturns(distribution):
         inner, cuts = openturns_marginal(distribution, where)
         return functools.reduce(lambda law, ends: Truncated(law, *ends), cuts, inner)
+    if is_kernel_density(distribution) and getattr(distribution, "d", 0) == 1:
+        distribution = Kernels1(distribution)
     if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
         distribution = _NewStyle(distribution)
     if not is_univariate(distribution) or isinstance(distribution, type):
@@ -408,6 +477,11 @@ def _checked(distribution: Marginal, where: str) -> Marginal:
             "number each"
         )
     return distribution
+
+
+def is_kernel_density(law: object) -> bool:
+    """Whether it is a `scipy.stats.gaussian_kde`."""
+    return all(hasattr(law, name) for name in ("resample", "logpdf", "dataset", "covariance"))
 
 
 def is_univariate(distribution: object) -> TypeGuard[Marginal]:

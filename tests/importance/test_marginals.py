@@ -143,3 +143,29 @@ def test_discrete_laws_are_inputs():
         smw.sobol_indices(model, {"n": stats.poisson, "x": stats.norm()}, 100)
     with pytest.raises(TypeError, match="discrete"):
         smw.GaussianCopula([stats.poisson(2), stats.norm()], [[1, 0.5], [0.5, 1]])
+
+
+def test_inputs_known_by_data_are_taken():
+    """A kernel density, a histogram and a mixture, each mapped and back; a tail is a mean of sf."""
+    data = np.random.default_rng(1).lognormal(size=100)
+    kde = stats.gaussian_kde(data)
+    law = as_law(
+        {
+            "kernels": kde,
+            "histogram": stats.rv_histogram(np.histogram(data, 20), density=False),
+            "mixture": stats.Mixture([stats.Normal(mu=0.0), stats.Normal(mu=4.0, sigma=0.5)]),
+        }
+    )
+    u = np.random.default_rng(2).standard_normal((200, 3))
+    np.testing.assert_allclose(law.from_inputs(law.to_inputs(u)), u, atol=1e-8)
+    width = np.sqrt(kde.covariance[0, 0])
+    far = np.array([-8.0, -3.0, 0.0, 3.0, 8.0, 30.0])
+    ends = as_law(kde).to_inputs(far[:, None])[:, 0]
+    tail = [stats.norm.cdf, stats.norm.sf]
+    for z, x in zip(far, ends, strict=True):
+        own = tail[int(z > 0)]
+        expected = own((x - data) / width).mean()
+        np.testing.assert_allclose(own(z), expected, rtol=1e-8)
+    found = smw.failure_probability(lambda x: 8 - x[:, 0], {"x": kde}, 2_000, seed=1)
+    truth = stats.norm.sf((8 - data) / width).mean()
+    assert abs(found.value - truth) < 5 * found.standard_error
