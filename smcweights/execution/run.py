@@ -78,7 +78,8 @@ def root_of(
     seed: randomness.Seed, checkpoint: str | os.PathLike[str] | None
 ) -> np.random.SeedSequence:
     """Root of the streams of a run before it is opened: the seed's, the checkpoint's, or fresh."""
-    if seed is None and checkpoint is not None and os.path.isfile(checkpoint):
+    # what is no path is refused when the run is opened
+    if seed is None and isinstance(checkpoint, str | os.PathLike) and os.path.isfile(checkpoint):
         return kept_root(checkpoint)
     return randomness.seed_sequence(seed)
 

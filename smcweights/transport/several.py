@@ -367,10 +367,12 @@ class SlicedReference:
         )
         starts = range(0, len(self.directions), step)
         jobs = [(self.directions[a : a + step], self._rows[a : a + step]) for a in starts]
-        with open_run(
-            partial(_columns, question), executor=self._executor, progress=False, seed=self._seed
-        ) as run:
-            columns = run.map("directions", jobs)
+        if self._executor is None:
+            columns = [_columns(question, *job) for job in jobs]
+        else:
+            work = partial(_columns, question)
+            with open_run(work, executor=self._executor, progress=False, seed=self._seed) as run:
+                columns = run.map("directions", jobs)
         method = "SlicedReference.distance"
         source = provenance(
             method, self._seed, {"p": self.p, "root": root}, data=question.pair.fingerprint()
