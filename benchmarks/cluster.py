@@ -139,7 +139,7 @@ def run(quick):
     import distributed
 
     numbers = (2, 4) if quick else (2, 4, 8, 16)
-    asleep = 0.3 if quick else 4.0  # seconds that each worker sleeps
+    asleep = 0.3 if quick else 2.0  # seconds that each worker sleeps
     rows = []
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
@@ -156,7 +156,7 @@ def run(quick):
             client.wait_for_workers(n, timeout=300)
             started = n
             for seconds in SECONDS:
-                batches = min(max(round(asleep / seconds), 3) * n, 1_200)
+                batches = min(max(round(asleep / seconds), 3) * n, 300)
                 rows.append(measure(client, scheduler.pid, n, seconds, batches))
                 print(json.dumps(rows[-1]), flush=True)
     load = [round(one, 2) for one in os.getloadavg()]

@@ -20,8 +20,8 @@ import numpy as np
 from . import storage, tables
 from .cautions import Caution
 from .estimate import Estimate
+from .packing import NATIVE, made_of
 from .packing import NOT_KEPT as NOT_KEPT
-from .packing import made_of
 
 if TYPE_CHECKING:
     import pandas
@@ -184,6 +184,8 @@ def _labelled(result: Any) -> Iterator[tuple[str, Sequence[str], Any]]:
         entries = {name: part}
         if isinstance(part, dict):
             entries = {f"{name}_{key}": entry for key, entry in part.items()}
+        if isinstance(part, tuple) and any(isinstance(entry, np.ndarray) for entry in part):
+            entries = {f"{name}_{i}": entry for i, entry in enumerate(part)}
         for key, entry in entries.items():
             if isinstance(entry, Estimate):
                 yield key, (), entry
@@ -204,5 +206,5 @@ def _array(part: object) -> np.ndarray | None:
         isinstance(part, tuple) and part and all(isinstance(one, int | float) for one in part)
     ):
         array = np.asarray(part)
-        return array if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8 else None
+        return array if array.dtype.str in NATIVE or array.dtype == bool else None
     return None

@@ -76,6 +76,9 @@ def test_dimensions_have_names():
     assert data.particles.dims == ("time", "particle", "state")
     assert data.ancestors.dims == data.log_weights.dims == ("time", "particle")
     assert flow().to_xarray().frames.dims == ("step", "point", "dimension")
+    assert drawn(True).to_xarray().drawn_0.values.tolist() == [4, 7]
+    half = dataclasses.replace(flow(), steps=np.arange(3.0, dtype=np.float16))
+    assert "steps" not in half.to_xarray()
     traces = MAKERS["WeightedSequences"][0]().to_xarray()
     assert traces.traces_ess.dims == ("island", "time")
     assert traces.traces_ancestors.dims == ("island", "traces_ancestors_time")
