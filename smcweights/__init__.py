@@ -44,6 +44,7 @@ _HOME = {
     "kalman_forecast": "statespace.exact",
     "kalman_score": "statespace.exact",
     "kalman_smoother": "statespace.exact",
+    "log_likelihood": "statespace.filtering",
     "paris": "statespace.smoothing",
     "particle_filter": "statespace.filtering",
     "parisian_particle_gibbs": "statespace.parisian",

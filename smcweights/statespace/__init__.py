@@ -3,8 +3,9 @@
 A `StateSpaceModel` is a handful of functions of one particle; `smcweights.models` has ready ones.
 
 =========================== ====================================================================
-`particle_filter`,          the state given the past, and log p(y)
-`OnlineFilter`
+`particle_filter`,          the state given the past, and log p(y), with its error from one run;
+`OnlineFilter`,             of several series `log_likelihood` is the sum
+`log_likelihood`
 `paris`, `OnlineSmoother`   expectations of additive functionals given all of y: smallest error per
                             second, but a bias of order T/N that its interval does not contain
 `parisian_particle_gibbs`   the same without the bias, by chains of conditional filters; its

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .kernels import Told
 
 Array = NDArray[np.float64]
+FAMILIES = (
+    10.0,
+    40.0,
+)  # that are few: of the error, and with shorter lags, to see whether it holds
 
 
 class Cloud:
@@ -60,8 +64,10 @@ class Cloud:
             np.zeros((depth, n), dtype=np.int32),
             np.zeros((backward_depth, n), dtype=np.int32),
             np.zeros((2, n, size)),
-            np.zeros((2, n) if roots else (0, 0), dtype=np.int32),
+            np.zeros((2 * len(FAMILIES) + 1, n) if roots else (0, 0), dtype=np.int32),
+            np.zeros((len(FAMILIES) if roots else 0, 9)),
         )
+        self.particles.noise[:, kernels.FAMILIES] = FAMILIES if roots else ()
         self.report = kernels.Report(np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
         self.t = 0
 
@@ -136,7 +142,7 @@ class Cloud:
         """What an error leaves as it was: the particles, their generator, everything."""
         p = self.particles
         # one step writes into the rows of its own time, but for the roots
-        arrays = [p.roots, *self.report]
+        arrays = [p.roots, p.noise, *self.report]
         if n_steps > 1:
             arrays += [p.x, p.log_w, p.ancestors, p.backward, p.tau]
         kept = [array.copy() for array in arrays]
@@ -148,6 +154,20 @@ class Cloud:
                 array[...] = before
             self.t, self.rng.bit_generator.state = t, state
             raise
+
+    def noise(self) -> Array:
+        """Of log Z so far, (families, 3): its variance, that number's spread, the lag of blocks."""
+        from . import kernels
+
+        p, weights, scheme = self.particles, self.weights, self.options[kernels.SCHEME]
+        found = np.empty((len(p.noise), 3))
+        for k, line in enumerate(p.noise):
+            squares = float((np.bincount(p.roots[2 * k], weights) ** 2).sum())
+            last = kernels.noise_of(squares, weights.size, line[kernels.OLDER_DRAWN], scheme)
+            lag = line[kernels.LAGS] / line[kernels.BLOCKS] if line[kernels.BLOCKS] else self.t
+            spread = line[kernels.SQUARES] + squares * last**2
+            found[k] = line[kernels.NOISE] + last, spread, lag
+        return found
 
     @property
     def weights(self) -> Array:

@@ -1,7 +1,10 @@
 """Particle filters: the law of the state given the observations so far, and log p(y).
 
-exp(log likelihood) is unbiased whatever the number of particles, the resampling scheme and the
-threshold; the variance of the log likelihood grows like T/N.
+The estimate Z of p(y) is unbiased whatever the number of particles, the resampling scheme and the
+threshold; log Z is nearly normal around log p(y) - v/2, and its variance v grows like T/N. A single
+filter sees v in its genealogy: particles whose weights descend from few of those of a time s share
+the noise that entered by then. All stem from few of time 0 before long, so v is put together from
+blocks of time, each looked at as late as its families are many.
 """
 
 from __future__ import annotations
@@ -9,19 +12,23 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, one_of
 from ..cautions import Caution, tell
+from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
 from ..execution import root_of
 from ..provenance import described, provenance
-from ..randomness import describe, generator, seed_sequence
+from ..randomness import Seed, describe, generator, seed_sequence
 from ..results import NOT_KEPT, Result, along
 from ..tables import in_words
 from ..weights import log_mean_exp, log_mean_normal
@@ -32,7 +39,9 @@ from .model import Proposal, StateSpaceModel
 from .series import Series, arrived, checked_series, side_by_side
 
 Array = NDArray[np.float64]
-FEW_ANCESTORS = 20  # of time 0, below which their spread says little about an error
+WIDE = 2.25  # variance of a log likelihood whose bias is many errors
+FORGETS = 0.75  # share of the variance that is seen with shorter lags
+MANY = 1_000  # particles of multinomial or residual resampling that see their error
 FEW_REPEATS = 100  # up to which the normal law of log likelihoods tells more than their mean
 EFFECTIVE_REPEATS = 50  # of more than these, for the error of their mean
 SMALL_SAMPLE = 10.0  # an effective sample size that is too small to see the truth from
@@ -51,7 +60,8 @@ class FilterResult(Result):
     ess : ndarray, shape (T,)
         Effective sample size of the weights at each time.
     log_increments : ndarray, shape (T,)
-        Estimates of log p(y_t | y_0 ... y_{t-1}).
+        Estimates of log p(y_t | y_0 ... y_{t-1}); their sum is log Z, a little below the value of
+        `log_likelihood`, see `particle_filter`.
     particles : ndarray, shape (T, N) or (T, N, d), or None
         With ``store=True``: of the first repeat, with their `log_weights` (normalised) of shape
         (T, N) and the `ancestors` of each in the row before, of shape (T, N).
@@ -154,12 +164,10 @@ def particle_filter(
         Where particles are drawn from (guided) or what they are resampled by (auxiliary); by
         default the model's own transitions (bootstrap).
     repeats : int, default 1
-        Independent filters, whose likelihoods are averaged: up to 100 of them by the nearly normal
-        law of their logarithms, mean + s^2/2, which a few tell better than the logarithm of their
-        mean; of more the latter, which is consistent whatever their law. The error comes from
-        their spread; of one filter from its genealogy, which needs many particles that still
-        have different ancestors at time 0, so that long series take several repeats. Moments and
-        particles are those of the first.
+        Independent filters. The log likelihood is the mean of their log Z plus half its variance,
+        which every run tells by itself, and with it the error; of more than 100 it is the logarithm
+        of the mean of Z, which is consistent whatever its law. Moments and particles are those of
+        the first.
     store : bool, default False
         Keep all particles of the first filter, for `backward_simulation` and quantiles.
     seed : None, int, SeedSequence or Generator
@@ -172,6 +180,8 @@ def particle_filter(
     Returns
     -------
     FilterResult
+        Diagnostics of its log likelihood: `log_z`, whose exponential is unbiased; its variance
+        `log_z_variance`; `v_ratio`, how much of that is seen with shorter lags; `lag`, their mean.
 
     Raises
     ------
@@ -211,25 +221,16 @@ def particle_filter(
     job, jobs = partial(_filtered, series, store, describe(root)), [(r,) for r in range(repeats)]
     way = (executor, progress, checkpoint, {**arguments, "store": store, "y": series.rows})
     runs = side_by_side(job, jobs, "particle_filter", "filters", root, *way)
-    first = runs[0]
-    if repeats == 1:
-        error, freedom, diagnostics, more = _from_genealogy(
-            first["roots"], first["weights"], series, len(series.rows)
-        )
-        value = float(first["increments"].sum())
-    else:
-        value, error, diagnostics, more = _from_repeats(np.array([r["increments"] for r in runs]))
-        freedom = float(repeats - 1)
-    cautions = small_samples(first["ess"]) + more
-    tell("particle_filter", cautions)
+    first, pooled = runs[0], _pooled(runs, series)
+    tell("particle_filter", pooled.cautions)
     estimate = Estimate(
-        value,
-        error**2,
+        pooled.value,
+        pooled.variance,
         names="log likelihood",
         method="particle_filter",
-        degrees_of_freedom=freedom,
-        diagnostics={**diagnostics, "smallest_ess": float(first["ess"].min())},
-        cautions=cautions,
+        degrees_of_freedom=pooled.freedom,
+        diagnostics=pooled.diagnostics,
+        cautions=pooled.cautions,
         cost={
             "evaluations": series.n * len(series.rows) * repeats,
             "seconds": time.perf_counter() - began,
@@ -261,8 +262,8 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
         "moments": moments,
         "ess": ess,
         "increments": increments,
-        "weights": cloud.weights,
-        "roots": cloud.particles.roots[0],
+        "log_z": increments.sum(),
+        "noise": cloud.noise(),
     }
     if store:
         x, log_w, ancestors = cloud.particles[:3]
@@ -282,80 +283,231 @@ def small_samples(ess: Array, first: int = 0) -> list[Caution]:
     return [Caution("small-sample", text)]
 
 
-def _from_genealogy(
-    roots: NDArray[np.int32], weights: Array, series: Series, n_steps: int
-) -> tuple[float, float, dict[str, Any], list[Caution]]:
-    """Error of the log likelihood from the weights that stem from each particle of time 0."""
-    n = len(weights)
-    shares = np.bincount(roots, weights=weights, minlength=n)
-    survivors = len(np.unique(roots[weights > 0]))
-    squares = float((shares**2).sum())
-    if series.scheme == "multinomial" and series.threshold == 1:
-        relative = 1 - (n / (n - 1)) ** n_steps * (1 - squares)
-    else:
-        relative = (squares - 1 / n) * n / (n - 1)
-    relative = max(relative, 0.0)
-    # the variance of a logarithm whose exponential has this relative variance
-    error = math.sqrt(math.log1p(relative))
-    cautions = []
-    if survivors < FEW_ANCESTORS:
-        text = (
-            f"only {survivors} particles of time 0 have descendants at the end: the standard error "
-            "of the log likelihood can't be told from one filter; use repeats=8, or more particles"
-        )
-        cautions.append(Caution("few-ancestors", text))
-    return error, float(max(survivors - 1, 1)), {"surviving_ancestors": survivors}, cautions
+class Likelihood(NamedTuple):
+    """Log p(y) of one series by its filters, the variance of that, and what is said of both."""
+
+    value: float
+    variance: float
+    freedom: float
+    diagnostics: dict[str, Any]
+    cautions: list[Caution]
 
 
-def _from_repeats(increments: Array) -> tuple[float, float, dict[str, Any], list[Caution]]:
-    """Log of the mean likelihood of runs, its error, and what speaks against it.
+def likelihood_of(log_z: Array, noise: Array, series: Series) -> Likelihood:
+    """Log p(y) from log Z (r,) of filters and their noise (r, 2, 3), see `Cloud.noise`.
 
-    Whether the spread is too large is asked of the increments of all times: that of few runs would
-    pass for small in just those runs whose interval is too short.
+    log Z is nearly normal with mean log p(y) - v/2 for its variance v, which is seen in each run.
+    Runs that spread far more than they see of themselves have missed something.
     """
-    log_z = increments.sum(axis=1)
-    runs, spread = len(log_z), float(log_z.std(ddof=1))
-    lasting = spread_over_time(increments)
-    diagnostics: dict[str, Any] = {"standard_deviation_of_log_likelihood": spread}
+    runs, of_v = len(log_z), float(noise[:, 0, 1].mean())
+    v, shorter = max(float(noise[:, 0, 0].mean()), 0.0), float(noise[:, 1, 0].mean())
+    ratio = shorter / v if v > 0 else 1.0
+    diagnostics: dict[str, Any] = {
+        "log_z": float(log_z.mean()),
+        "log_z_variance": v,
+        "v_ratio": ratio,
+        "lag": float(noise[:, 0, 2].mean()),
+    }
     cautions = []
-    if runs <= FEW_REPEATS:
-        value, error = log_mean_normal(log_z)
-        if lasting > 1 or spread > 1.5:
+    if runs > 1:
+        from scipy.special import chdtri
+
+        spread = float(log_z.std(ddof=1))
+        diagnostics["standard_deviation_of_log_likelihood"] = spread
+        if runs <= FEW_REPEATS and spread**2 * (runs - 1) > chdtri(runs - 1, 1e-3) * v:
+            value, error = log_mean_normal(log_z)
             text = (
-                f"the log likelihoods of the repeats have standard deviation "
-                f"{max(spread, lasting):.2g}, too much to trust their normal law; use more "
-                "particles"
+                f"the log likelihoods of the repeats have standard deviation {spread:.2g}, each "
+                f"run by itself tells {math.sqrt(v):.2g}: runs have missed where observations came "
+                "from; use more particles, or a proposal"
             )
-            cautions.append(Caution("wide-spread", text))
-        return value, error, diagnostics, cautions
+            cautions.append(Caution("unseen-error", text))
+            return Likelihood(value, error**2, runs - 1.0, diagnostics, cautions)
+    if v > WIDE:
+        text = (
+            f"the log likelihood of one filter has standard deviation {math.sqrt(v):.2g}, and its "
+            f"bias of {-v / 2:.2g} is taken out; use more particles"
+        )
+        cautions.append(Caution("wide-spread", text))
+    elif ratio < FORGETS:
+        text = (
+            f"with shorter lags the variance of the log likelihood is {ratio:.2g} of {v:.2g}: the "
+            "genealogy may die before the filter forgets; use more particles"
+        )
+        cautions.append(Caution("short-lag", text))
+    if series.n < MANY and series.scheme in ("multinomial", "residual"):
+        text = (
+            f"{series.n} particles with {series.scheme} resampling: the genealogy dies before the "
+            f"error is seen; use systematic resampling, or {MANY} particles"
+        )
+        cautions.append(Caution("few-particles", text))
+    value = float(log_z.mean()) + v / 2
+    # the variance of v is twice `of_v`, a quarter of which enters with v/2
+    return Likelihood(value, (v + of_v / 2) / runs, math.inf, diagnostics, cautions)
+
+
+def _mean_of_many(log_z: Array) -> Likelihood:
+    """Log of the mean likelihood of many runs, whatever its law."""
+    runs, spread = len(log_z), float(log_z.std(ddof=1))
     value = log_mean_exp(log_z)
     z = np.exp(log_z - value)
-    error = float(z.std(ddof=1)) / math.sqrt(runs)
     # a sample without its few largest numbers looks better than it is: ask its logs, too
-    effective = min(runs**2 / float((z**2).sum()), max(1.0, runs * math.exp(-(lasting**2))))
-    diagnostics["effective_repeats"] = effective
+    effective = min(runs**2 / float((z**2).sum()), max(1.0, runs * math.exp(-(spread**2))))
+    diagnostics = {
+        "log_z": float(log_z.mean()),
+        "standard_deviation_of_log_likelihood": spread,
+        "effective_repeats": effective,
+    }
+    cautions = []
     if effective < EFFECTIVE_REPEATS:
         text = (
             f"the likelihoods of the {runs} repeats are worth {effective:.2g} equal ones: few of "
             "them make the mean; use more particles"
         )
         cautions.append(Caution("few-repeats", text))
-    return value, error, diagnostics, cautions
+    variance = float(z.var(ddof=1)) / runs
+    return Likelihood(value, variance, runs - 1.0, diagnostics, cautions)
 
 
-def spread_over_time(increments: Array) -> float:
-    """Standard deviation of the log likelihood of a run, from increments (runs, T).
+def log_likelihood(
+    model: StateSpaceModel,
+    y: ArrayLike | Sequence[ArrayLike],
+    n_particles: int,
+    *,
+    theta: ArrayLike | None = None,
+    resampling: str = "systematic",
+    ess_threshold: float = 0.5,
+    repeats: int = 1,
+    proposal: Proposal | None = None,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Estimate:
+    """Log p(y) with its error, of one series or of several that share the parameters.
 
-    Filters forget: errors of increments far apart are independent, so that a sum of
-    autocovariances over all times tells more than the spread of the sums over few runs.
+    Parameters
+    ----------
+    model, n_particles, theta, resampling, ess_threshold, proposal
+        As for `particle_filter`, whose number this is for one series.
+    y : array_like, shape (T,) or (T, p), or a list of arrays
+        Observations; of a list of arrays each is a series of its own, of any length.
+    repeats : int, default 1
+        Independent filters of each series.
+    seed, executor, progress, checkpoint
+        As for `particle_filter`.
+
+    Returns
+    -------
+    Estimate
+        The sum over the series. Diagnostics: `log_z`, `log_z_variance`, `v_ratio` and `lag` as of
+        `particle_filter`, of several series with a number for each, and then also `values` and
+        `standard_errors` (S,).
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `particle_filter`; of several series the message names the one.
+
+    Warns
+    -----
+    PrecisionWarning
+        As `particle_filter`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> panel = [model.simulate(n, seed=n)[1] for n in (20, 50)]
+    >>> est = log_likelihood(model, panel, 2_000, seed=1)
+    >>> est.value.shape, est.diagnostics["values"].shape
+    ((), (2,))
     """
-    runs, n_steps = increments.shape
-    error = increments - increments.mean(axis=0)
-    lags = min(n_steps - 1, int(2 * math.sqrt(n_steps)))
-    total = (error**2).sum()
-    for k in range(1, lags + 1):
-        total += 2 * (1 - k / (lags + 1)) * (error[:, k:] * error[:, :-k]).sum()
-    return math.sqrt(max(total, 0.0) / (runs - 1))
+    began = time.perf_counter()
+    given: Any = y
+    panel = isinstance(given, list | tuple) and len(given) > 0
+    panel = panel and all(hasattr(one, "__array__") and np.ndim(one) for one in given)
+    told = (theta, resampling, ess_threshold, proposal)
+    several: list[Series] = []
+    for s, one in enumerate(given if panel else [given]):
+        with _naming(s if panel else None):
+            several.append(checked_series(model, one, n_particles, *told))
+            several[-1].functions(backward=False)
+    repeats, root = count("repeats", repeats), root_of(seed, checkpoint)
+    rows = np.concatenate([series.rows.ravel() for series in several])
+    arguments = several[0].arguments(repeats=repeats)
+    # the longest first, so that no worker is left with it
+    order = sorted(range(len(several)), key=lambda s: -len(several[s].rows))
+    jobs = [(s, r) for s in order for r in range(repeats)]
+    job = partial(_likelihood, several, panel, describe(root))
+    way = (executor, progress, checkpoint, {**arguments, "y": rows})
+    runs = side_by_side(job, jobs, "log_likelihood", "filters", root, *way)
+    found = dict(zip(jobs, runs, strict=True))
+    each = [
+        _pooled([found[s, r] for r in range(repeats)], series) for s, series in enumerate(several)
+    ]
+    cautions = [
+        Caution(caution.code, f"series {s}: {caution.text}" if panel else caution.text)
+        for s, one in enumerate(each)
+        for caution in one.cautions
+    ]
+    tell("log_likelihood", cautions)
+    diagnostics = dict(each[0].diagnostics)
+    if panel:
+        diagnostics = {name: np.array([e.diagnostics[name] for e in each]) for name in diagnostics}
+        diagnostics["values"] = np.array([one.value for one in each])
+        diagnostics["standard_errors"] = np.sqrt([one.variance for one in each])
+    steps = sum(len(series.rows) for series in several)
+    return Estimate(
+        sum(one.value for one in each),
+        sum(one.variance for one in each),
+        names="log likelihood",
+        method="log_likelihood",
+        degrees_of_freedom=min(one.freedom for one in each),
+        diagnostics=diagnostics,
+        cautions=cautions,
+        cost={
+            "evaluations": several[0].n * steps * repeats,
+            "seconds": time.perf_counter() - began,
+        },
+        provenance=provenance("log_likelihood", root, arguments, rows),
+    )
+
+
+@contextmanager
+def _naming(s: int | None) -> Iterator[None]:
+    """Errors of a series of several, by its place among them."""
+    try:
+        yield
+    except (ValueError, ModelError, DegeneracyError) as error:
+        if s is None:
+            raise
+        raise type(error)(f"series {s}: {error}") from error
+
+
+def _likelihood(
+    several: list[Series], panel: bool, root: dict[str, Any], s: int, r: int
+) -> dict[str, Any]:
+    """One filter of one series; without a panel that of `particle_filter`."""
+    address = ("series", s, r) if panel else ("filter", r)
+    rng = generator(seed_sequence(root), *address)
+    cloud = Cloud(several[s], rng, roots=True, backward=False)
+    with _naming(s if panel else None):
+        _, ess, increments = cloud.advance(several[s].rows)
+    return {"log_z": increments.sum(), "noise": cloud.noise(), "ess": ess}
+
+
+def _pooled(runs: list[dict[str, Any]], series: Series) -> Likelihood:
+    """What the filters of a series say together; small samples are those of the first."""
+    log_z = np.array([run["log_z"] for run in runs])
+    if len(runs) > FEW_REPEATS:
+        found = _mean_of_many(log_z)
+    else:
+        found = likelihood_of(log_z, np.array([run["noise"] for run in runs]), series)
+    ess = runs[0]["ess"]
+    found.diagnostics["smallest_ess"] = float(ess.min())
+    return found._replace(cautions=small_samples(ess) + found.cautions)
 
 
 class OnlineFilter:
@@ -451,18 +603,15 @@ class OnlineFilter:
         self._smallest = min(self._smallest, (float(ess[0]), self.t))
         self.t += 1
         self._seconds += time.perf_counter() - began
-        error, freedom, diagnostics, cautions = _from_genealogy(
-            cloud.particles.roots[0], cloud.weights, series, self.t
-        )
-        cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + cautions
+        found = likelihood_of(np.array([self._log_z]), cloud.noise()[None], series)
+        cautions = small_samples(np.array(self._smallest[:1]), self._smallest[1]) + found.cautions
         tell("OnlineFilter", cautions, self._told)
         estimate = Estimate(
-            self._log_z,
-            error**2,
+            found.value,
+            found.variance,
             names="log likelihood",
             method="OnlineFilter",
-            degrees_of_freedom=freedom,
-            diagnostics={**diagnostics, "smallest_ess": self._smallest[0]},
+            diagnostics={**found.diagnostics, "smallest_ess": self._smallest[0]},
             cautions=cautions,
             cost={"evaluations": series.n * self.t, "seconds": self._seconds},
             provenance=provenance("OnlineFilter", self._root, self._arguments),
@@ -470,8 +619,8 @@ class OnlineFilter:
         now = (self.t - 1) % 2
         x, log_w = (array[now : now + 1].copy() for array in cloud.particles[:2])
         means, variances, x = map(series.shaped, (*np.hsplit(moments, 2), x))
-        found = (estimate, means, variances, ess, increments, x, log_w)
-        return FilterResult(*found, model=series.model, root=self._root)
+        parts = (estimate, means, variances, ess, increments, x, log_w)
+        return FilterResult(*parts, model=series.model, root=self._root)
 
 
 def backward_simulation(

@@ -50,6 +50,8 @@ FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE, NOT_A
 # where `options` holds what
 FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, FROZEN, LOOKAHEAD, REDRAW = range(9)
 BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
+# where `noise` holds what
+FAMILIES, NOISE, SQUARES, OLDER, YOUNGER, OLDER_DRAWN, YOUNGER_DRAWN, LAGS, BLOCKS = range(9)
 
 
 # Groups of arrays; every kernel unpacks them on its first lines: to look into a group within a loop
@@ -78,7 +80,12 @@ class Told(NamedTuple):
 
 
 class Particles(NamedTuple):
-    """States (depth, n, d), log weights, ancestors; first backward draws, sums (2, n, J), roots."""
+    """States (depth, n, d), log weights, ancestors; first backward draws, sums (2, n, J), lineage.
+
+    A lineage follows the noise of the likelihood by blocks of time, for one number of families or
+    several: roots (2 each, and one more, n) say which particle of the beginning of the older and
+    the younger block each descends from, and `noise` (families, 9) is explained at `follow`.
+    """
 
     x: Any
     log_w: Any
@@ -86,6 +93,7 @@ class Particles(NamedTuple):
     backward: Any
     tau: Any
     roots: Any
+    noise: Any
 
 
 class Step(NamedTuple):
@@ -132,7 +140,9 @@ _functions = tuple(
     )
 )  # fmt: skip
 _told = types.NamedTuple((_matrix, _vector, _whole, _f, _matrix), Told)
-_particles = types.NamedTuple((_cube, _matrix, _indices, _indices, _cube, _indices), Particles)
+_particles = types.NamedTuple(
+    (_cube, _matrix, _indices, _indices, _cube, _indices, _matrix), Particles
+)
 _step = types.NamedTuple((_matrix, _vector, _matrix, _index, _i, _vector), Step)
 _record = types.NamedTuple((_matrix, _vector, _vector), Record)
 _report = types.NamedUniTuple(_whole, 2, Report)
@@ -610,15 +620,17 @@ def fail(status, code, t, i, partner):
 
 
 @njit(inline="always")
-def begin(log_w, ancestors, roots):
+def begin(log_w, ancestors, roots, noise):
     """Equal weights, and everybody descends from itself."""
     n = log_w.size
     for i in range(n):
         log_w[i] = -math.log(n)
         ancestors[i] = i
-    if roots.size:
+    for k in range(noise.shape[0]):
+        noise[k, 1:] = 0.0
+        noise[k, YOUNGER] = -1.0
         for i in range(n):
-            roots[0, i] = i
+            roots[2 * k, i] = i
 
 
 @njit(inline="always")
@@ -630,16 +642,20 @@ def keep(log_w_prev, log_w, ancestors):
 
 
 @njit(inline="always")
-def restart(level, log_w, ancestors, roots):
+def restart(level, log_w, ancestors, roots, noise):
     """Particles that were resampled: weights are equal again."""
     n = log_w.size
     for i in range(n):
         log_w[i] = level
-    if roots.size:
+    spare = roots.shape[0] - 1
+    for k in range(spare):
         for i in range(n):
-            roots[1, i] = roots[0, ancestors[i]]
+            roots[spare, i] = roots[k, ancestors[i]]
         for i in range(n):
-            roots[0, i] = roots[1, i]
+            roots[k, i] = roots[spare, i]
+    for k in range(noise.shape[0]):
+        noise[k, OLDER_DRAWN] += 1.0
+        noise[k, YOUNGER_DRAWN] += 1.0
 
 
 @njit(inline="always")
@@ -675,32 +691,86 @@ def settle(particles, record, weights, t, row, slot, status):
     return FINE, squares
 
 
+@njit(cache=True, nogil=True)
+def family_squares(weights, roots, shares):
+    """Sum of the squares of the weights of families, whose members have one root."""
+    shares[:] = 0.0
+    for i in range(weights.size):
+        shares[roots[i]] += weights[i]
+    return squares_of(shares)
+
+
+@njit(cache=True, nogil=True)
+def noise_of(squares, n, drawn, scheme):
+    """What entered log Z since families began, by the sum of the squares of their weights.
+
+    Multinomial resampling is known to add its part, so many times.
+    """
+    times = 1.0 + (drawn if scheme == MULTINOMIAL else 0.0)
+    return -math.log(max(1.0 - squares, 1.0 / n)) + times * math.log1p(-1.0 / n)
+
+
+@njit(cache=True, nogil=True)
+def follow(weights, roots, noise, t, scheme, shares):
+    """Close blocks of time whose families have become few, after a resampling step.
+
+    Rows of `noise`: how many families are few; noise of closed blocks, and its squares times the
+    sums of squares; when the older and the younger block began (-1: not yet), and how often was
+    resampled since; the sum of the lags, and the blocks. The noise of a block is what the families
+    of its beginning show, less what those of its end show, at a time when the filter has forgotten
+    both.
+    """
+    n = weights.size
+    for k in range(noise.shape[0]):
+        older, younger, few = roots[2 * k], roots[2 * k + 1], noise[k, FAMILIES]
+        squares = family_squares(weights, older, shares)
+        if noise[k, YOUNGER] >= 0.0 and squares > 1.0 / few:
+            later = family_squares(weights, younger, shares)
+            block = noise_of(squares, n, noise[k, OLDER_DRAWN], scheme)
+            block -= noise_of(later, n, noise[k, YOUNGER_DRAWN], scheme)
+            noise[k, NOISE] += block
+            noise[k, SQUARES] += squares * block * block
+            noise[k, LAGS] += t - noise[k, YOUNGER]
+            noise[k, BLOCKS] += 1.0
+            older[:] = younger
+            noise[k, OLDER], noise[k, OLDER_DRAWN] = noise[k, YOUNGER], noise[k, YOUNGER_DRAWN]
+            noise[k, YOUNGER], squares = -1.0, 1.0
+        if noise[k, YOUNGER] < 0.0 and squares > 1.0 / math.sqrt(few * n):
+            for i in range(n):
+                younger[i] = i
+            noise[k, YOUNGER], noise[k, YOUNGER_DRAWN] = t, 0.0
+
+
 @declared(_i(*_functions[:2], _rng, _told, _particles, _record, _whole))
 def filter_forward(start, move, rng, told, particles, record, status):
     """Particle filter from time options[FIRST] to below options[END], and nothing else."""
     y, theta, options, threshold, _ = told
-    x, log_w, ancestors, _, _, roots = particles
+    x, log_w, ancestors, _, _, roots, noise = particles
     n, depth = x.shape[1], x.shape[0]
-    weights, squares = np.empty(n), 0.0
+    weights, shares, squares = np.empty(n), np.empty(n), 0.0
     for t in range(options[FIRST], options[END]):
         row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        drawn = False
         if t == 0:
-            begin(log_w[0], ancestors[0], roots)
+            begin(log_w[0], ancestors[0], roots, noise)
             start(rng, x[0], y, row, log_w[0], -1, theta)
         else:
             if t == options[FIRST]:
                 for i in range(n):
                     weights[i] = math.exp(log_w[before, i])
                 squares = squares_of(weights)
-            if threshold * n * squares > 1.0 - 1e-9:
+            drawn = threshold * n * squares > 1.0 - 1e-9
+            if drawn:
                 resample(rng, options[SCHEME], weights, ancestors[now])
-                restart(-math.log(n), log_w[now], ancestors[now], roots)
+                restart(-math.log(n), log_w[now], ancestors[now], roots, noise)
             else:
                 keep(log_w[before], log_w[now], ancestors[now])
             move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], -1, theta)
         code, squares = settle(particles, record, weights, t, row, -1, status)
         if code != FINE:
             return code
+        if drawn:
+            follow(weights, roots, noise, t, options[SCHEME], shares)
     return FINE
 
 
@@ -714,20 +784,21 @@ def advance(
     draws (PaRIS); with options[FROZEN] >= 0 that slot follows the path (conditional filter).
     """
     y, theta, options, threshold, path = told
-    x, log_w, ancestors, origin, tau, roots = particles
+    x, log_w, ancestors, origin, tau, roots, noise = particles
     n, depth, draws, slot = x.shape[1], x.shape[0], options[DRAWS], options[FROZEN]
     backward = Backward(pair, bound, reject, options[METHOD], n)
-    weights, first_stage, ahead = np.empty(n), np.empty(n), np.zeros(n)
+    weights, first_stage, ahead, shares = np.empty(n), np.empty(n), np.zeros(n), np.empty(n)
     cumulative, squares = np.empty(n), 0.0
     picks = np.empty((n, draws), dtype=np.int32)
     for t in range(options[FIRST], options[END]):
         row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        drawn = False
         step = Step(x[before], log_w[before], x[now], ancestors[now], t, theta)
         if slot >= 0:
             for j in range(x.shape[2]):
                 x[now, slot, j] = path[t, j]
         if t == 0:
-            begin(log_w[0], ancestors[0], roots)
+            begin(log_w[0], ancestors[0], roots, noise)
             start(rng, x[0], y, row, log_w[0], slot, theta)
         else:
             log_stage = 0.0
@@ -752,12 +823,13 @@ def advance(
                 squares = squares_of(weights)
             # a tie is resampled whatever the order of the sum: a decision that hung on the slots
             # of the particles would bias conditional filters
-            if threshold * n * squares > 1.0 - 1e-9:
+            drawn = threshold * n * squares > 1.0 - 1e-9
+            if drawn:
                 if slot >= 0:
                     resample_around(rng, options[SCHEME], weights, slot, frozen, ancestors[now])
                 else:
                     resample(rng, options[SCHEME], weights, ancestors[now])
-                restart(log_stage - math.log(n), log_w[now], ancestors[now], roots)
+                restart(log_stage - math.log(n), log_w[now], ancestors[now], roots, noise)
                 if options[LOOKAHEAD]:
                     for i in range(n):
                         log_w[now, i] -= ahead[ancestors[now, i]]
@@ -767,6 +839,8 @@ def advance(
         code, squares = settle(particles, record, weights, t, row, slot, report.status)
         if code != FINE:
             return code
+        if drawn:
+            follow(weights, roots, noise, t, options[SCHEME], shares)
         if draws == 0:
             continue
         if t == 0:
@@ -820,7 +894,7 @@ def backward_paths(pair, bound, reject, rng, method, theta, particles, chosen, r
 
     By MCMC each index starts at the real ancestor and takes one independent Metropolis step.
     """
-    x, log_w, ancestors, _, _, _ = particles
+    x, log_w, ancestors, _, _, _, _ = particles
     tally, status = report
     n_steps, n = log_w.shape
     backward = Backward(pair, bound, reject, method, n)
@@ -883,7 +957,7 @@ def gibbs_sweeps(
     through another particle than the frozen one, whose state may be the same on a lattice.
     """
     _, theta, options, _, path = told
-    x, log_w, ancestors, origin, tau, _ = particles
+    x, log_w, ancestors, origin, tau, _, _ = particles
     means, paths, changes, ess, log_z = sweeps
     n_steps, dim = path.shape
     record = Record(np.empty((0, 0)), np.empty(n_steps), np.empty(n_steps))
@@ -956,8 +1030,8 @@ def forward_coupled(
 ):
     """Two conditional filters, multinomial at every step, with indices coupled."""
     y, theta, _, _, path = told
-    x, log_w, ancestors, _, _, _ = particles
-    other_x, other_log_w, other_ancestors, _, _, _ = other
+    x, log_w, ancestors, _, _, _, _ = particles
+    other_x, other_log_w, other_ancestors, _, _, _, _ = other
     n_steps, n, dim = x.shape
     common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     both = np.zeros(2, dtype=np.int64)
@@ -991,8 +1065,8 @@ def forward_coupled(
 def paths_coupled(pair, rng, told, other_path, particles, other, status):
     """The next two paths, by backward draws that are equal as often as can be."""
     _, theta, _, _, path = told
-    x, log_w, ancestors, _, _, _ = particles
-    other_x, other_log_w, _, _, _, _ = other
+    x, log_w, ancestors, _, _, _, _ = particles
+    other_x, other_log_w, _, _, _, _, _ = other
     n_steps, n, dim = x.shape
     common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     cumulative, other_cumulative = np.empty(n), np.empty(n)
@@ -1025,7 +1099,7 @@ def paths_coupled(pair, rng, told, other_path, particles, other, status):
 def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out, report):
     """Smoothed sums of a stored filter, and their weighted means."""
     y, theta, options, _, _ = told
-    x, log_w, ancestors, _, tau, _ = particles
+    x, log_w, ancestors, _, tau, _, _ = particles
     n_steps, n, _ = x.shape
     backward = Backward(pair, bound, reject, options[METHOD], n)
     picks = np.empty((n, options[DRAWS]), dtype=np.int32)
