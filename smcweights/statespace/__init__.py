@@ -18,6 +18,8 @@ A `StateSpaceModel` is a handful of functions of one particle; `smcweights.model
 `kalman_smoother`,          log p(y) and its gradient, forecasts; for finitely many states
 `kalman_score`,             `forward_backward`
 `kalman_forecast`
+`forecast`                  states and observations to come, with what draws of parameters say
+`predictive_check`          did the model foresee every observation?
 `check_model`               do sampler, density and bound of a model agree?
 =========================== ====================================================================
 

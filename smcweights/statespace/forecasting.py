@@ -1,0 +1,425 @@
+"""Forecasts of states and observations, and whether a model foresaw what came."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arguments import count
+from ..errors import ModelError
+from ..estimate import Estimate
+from ..provenance import provenance
+from ..randomness import Seed, describe, generator, seed_sequence
+from .cloud import Cloud
+from .compilation import Compiled
+from .model import StateSpaceModel
+from .series import Series, checked_series, side_by_side
+
+if TYPE_CHECKING:
+    import xarray
+
+Array = NDArray[np.float64]
+MOST_DRAWS = 1_000  # of parameters that a forecast takes
+LAGS = 10  # over which residuals are looked at for correlation
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Laws of what follows the last time of y; errors are those of the simulation alone.
+
+    The error of a quantile is not the width of the forecast, which lies between the quantiles.
+
+    Attributes
+    ----------
+    state_means, observation_means : Estimate
+        Shape (H d,) and (H p,), horizon by horizon; observations are None where the model has no
+        `observation_sample`.
+    state_quantiles, observation_quantiles : Estimate
+        Shape (q H d,) and (q H p,), level by level.
+    levels : tuple of float
+        Of the quantiles.
+    sample : xarray.Dataset
+        The draws: x (draw, horizon[, component]), and y.
+    """
+
+    state_means: Estimate
+    state_quantiles: Estimate
+    observation_means: Estimate | None
+    observation_quantiles: Estimate | None
+    levels: tuple[float, ...]
+    sample: xarray.Dataset = field(repr=False)
+
+
+def forecast(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    horizon: int,
+    n_particles: int,
+    *,
+    theta: ArrayLike | None = None,
+    draws: Any = None,
+    levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    repeats: int = 8,
+    seed: Seed = None,
+    executor: Executor | str | None = None,
+    progress: bool | None = None,
+) -> Forecast:
+    """States and observations after the last one of y, from particles that go on.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        With inputs to the end of the forecast, where it takes some.
+    y : array_like, shape (T,) or (T, p)
+    horizon : int
+        Times after the last one of y, T ... T + H - 1.
+    n_particles : int
+    theta : array_like, optional
+        Parameters other than the model's own.
+    draws : ArviZ object, optional
+        What `particle_marginal_metropolis_hastings` or `particle_gibbs` returned for y: the
+        forecast is that under their parameters, at most 1,000 of them. Kept states are gone on
+        from; without them each draw takes a filter.
+    levels : sequence of float
+        Of the quantiles, between 0 and 1.
+    repeats : int, default 8
+        Independent filters, whose draws are pooled; at least 2. With `draws` the chains take their
+        place.
+    seed, executor, progress
+        As for `particle_filter`.
+
+    Returns
+    -------
+    Forecast
+        Values are those of all draws, errors come from the spread of those of the filters, with
+        Student's quantiles.
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `particle_filter`; also draws of other parameters, or of one chain.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(20, seed=1)
+    >>> ahead = forecast(model, y, 3, 500, seed=1)
+    >>> ahead.observation_means.names, ahead.state_quantiles.value.shape
+    (('y[20]', 'y[21]', 'y[22]'), (15,))
+    """
+    began = time.perf_counter()
+    horizon, repeats = count("horizon", horizon), count("repeats", repeats, 2)
+    wanted = np.array(levels, dtype=np.float64)
+    if wanted.ndim != 1 or not wanted.size or not ((wanted > 0) & (wanted < 1)).all():
+        raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
+    series = checked_series(model, y, n_particles, theta)
+    series.model.check_inputs(len(series.rows), horizon)
+    series.functions(backward=False)
+    root = seed_sequence(seed)
+    job: Callable[..., tuple[Array, Array]] = partial(_ahead, series, horizon, describe(root))
+    jobs: list[tuple[Any, ...]] = [(r,) for r in range(repeats)]
+    if draws is not None:
+        thetas, states = _drawn(series.model, draws)
+        job = partial(_ahead_of_draws, series, horizon, describe(root))
+        jobs = [(c, own, None if states is None else states[c]) for c, own in enumerate(thetas)]
+    told = (root, executor, progress, None)
+    runs = side_by_side(job, jobs, "forecast", "filters", *told, {})
+    x, seen = (np.array(part) for part in zip(*runs, strict=True))
+    arguments = series.arguments(horizon=horizon, levels=wanted.tolist(), repeats=len(runs))
+    first, scalar = len(series.rows), not series.vector
+    common = {
+        "method": "forecast",
+        "degrees_of_freedom": len(runs) - 1.0,
+        "cost": {
+            "evaluations": x.shape[0] * x.shape[1] * (first + horizon),
+            "seconds": time.perf_counter() - began,
+        },
+        "provenance": provenance("forecast", root, arguments, series.rows),
+    }
+    own = _laws(x, _places("x", first, x.shape, series.model.state_dim is None), wanted, common)
+    others: tuple[Estimate | None, Estimate | None] = (None, None)
+    if series.model.observation_sample is not None:
+        others = _laws(seen, _places("y", first, seen.shape, scalar), wanted, common)
+    return Forecast(*own, *others, tuple(wanted.tolist()), _sample(series, x, seen))
+
+
+def _places(name: str, first: int, shape: tuple[int, ...], scalar: bool) -> list[str]:
+    times = range(first, first + shape[2])
+    if scalar:
+        return [f"{name}[{t}]" for t in times]
+    return [f"{name}[{t}, {j}]" for t in times for j in range(shape[3])]
+
+
+def _laws(
+    groups: Array, names: list[str], levels: Array, common: dict[str, Any]
+) -> tuple[Estimate, Estimate]:
+    """Means and quantiles of draws (groups, n, H, d) pooled, with the spread of the groups."""
+    flat = groups.reshape(*groups.shape[:2], -1)
+    labels = [f"{100 * level:g} % of {name}" for level in levels for name in names]
+
+    def estimate(law: Callable[[Array], Array], called: list[str]) -> Estimate:
+        each = np.array([law(group) for group in flat])
+        g = len(each)
+        factor = ((each - each.mean(axis=0)) / math.sqrt(g * (g - 1))).T
+        value = law(flat.reshape(-1, flat.shape[2]))
+        return Estimate(value, factor=factor, names=called, **common)
+
+    means = estimate(lambda z: z.mean(axis=0), names)
+    return means, estimate(lambda z: np.quantile(z, levels, axis=0).ravel(), labels)
+
+
+def _sample(series: Series, x: Array, seen: Array) -> xarray.Dataset:
+    """All draws, labelled."""
+    import xarray
+
+    def labelled(z: Array, name: str, scalar: bool) -> tuple[tuple[str, ...], Array]:
+        pooled = z.reshape(-1, *z.shape[2:])
+        dims = ("draw", "horizon", name)
+        return (dims[:2], pooled[..., 0]) if scalar else (dims, pooled)
+
+    content = {"x": labelled(x, "component", series.model.state_dim is None)}
+    if series.model.observation_sample is not None:
+        content["y"] = labelled(seen, "column", not series.vector)
+    times = len(series.rows) + np.arange(x.shape[2])
+    return xarray.Dataset(content, coords={"horizon": times})
+
+
+def _ahead(series: Series, horizon: int, root: dict[str, Any], r: int) -> tuple[Array, Array]:
+    """States (n, H, d) and observations that follow one filter."""
+    from . import kernels
+
+    rng = generator(seed_sequence(root), "forecast", r)
+    cloud = Cloud(series, rng, backward=False)
+    cloud.advance(series.rows)
+    chosen = np.empty(series.n, dtype=np.int32)
+    kernels.resample(rng, kernels.SYSTEMATIC, cloud.weights, chosen)
+    x = cloud.particles.x[(cloud.t - 1) % 2][chosen]
+    return _gone_on(series, rng, x, horizon, series.model.theta.copy())
+
+
+def _gone_on(
+    series: Series, rng: np.random.Generator, x: Array, horizon: int, theta: Array
+) -> tuple[Array, Array]:
+    """States (n, H, d) and observations (n, H, p) after states of the last time."""
+    functions, packed = series.functions(backward=False), series.model.packed(theta)
+    n, p = len(x), series.rows.shape[1]
+    states, seen = np.empty((n, horizon, x.shape[1])), np.zeros((n, horizon, p))
+    for h in range(horizon):
+        t = len(series.rows) + h
+        x = _moved(functions, rng, x, np.full((1, p), np.nan), t, packed)
+        states[:, h] = x
+        if series.model.observation_sample is not None:
+            seen[:, h] = _seen(series, rng, x, t, theta)
+    return states, seen
+
+
+def _moved(
+    functions: Compiled, rng: np.random.Generator, x: Array, blank: Array, t: int, packed: Array
+) -> Array:
+    """States one step on; a blank row (1, p) for the observation that no one has seen."""
+    x = np.ascontiguousarray(x)
+    new, everyone = np.empty_like(x), np.arange(len(x), dtype=np.int32)
+    functions.move(rng, x, everyone, new, blank, 0, t, np.zeros(len(x)), -1, packed)
+    if not np.isfinite(new).all():
+        raise ModelError(f"transition_sample: {new[~np.isfinite(new)][0]} at time {t}")
+    return new
+
+
+def _seen(series: Series, rng: np.random.Generator, x: Array, t: int, theta: Array) -> Array:
+    """An observation (n, p) of each state."""
+    see, scalar = series.model.plain("observation_sample"), series.model.state_dim is None
+    found = [see(rng, float(a[0]) if scalar else a, t, theta) for a in x]
+    array = np.array(found, dtype=np.float64).reshape(len(x), -1)
+    if array.shape[1] != series.rows.shape[1]:
+        raise ModelError(
+            f"observation_sample: returned {array.shape[1]} numbers; expected "
+            f"{series.rows.shape[1]}, as y has"
+        )
+    return array
+
+
+def _drawn(model: StateSpaceModel, draws: Any) -> tuple[Array, Array | None]:
+    """Parameters (chains, n, k) of an ArviZ object, thinned, and the last states kept of them."""
+    try:
+        group = draws["posterior"]
+        chains, length = (group.sizes[name] for name in ("chain", "draw"))
+    except (TypeError, KeyError, AttributeError):
+        raise TypeError(
+            f"draws: got {type(draws).__name__}; expected what "
+            "particle_marginal_metropolis_hastings or particle_gibbs returned"
+        ) from None
+    if chains < 2:
+        raise ValueError("draws: of one chain; expected two at least, whose spread tells the error")
+    step = -(-chains * length // MOST_DRAWS)
+    kept = slice(step - 1, None, step)
+    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
+    named = {k: group[name].values[:, kept] for k, name in enumerate(labels) if name in group}
+    theta = np.tile(model.theta, (chains, len(range(length)[kept]), 1))
+    for k, values in named.items():
+        theta[..., k] = values
+    if "x_last" in group:
+        states = group["x_last"].values[:, kept]
+    elif "x" in group:
+        states = group["x"].values[:, kept, -1]
+    else:
+        return theta, None
+    return theta, states.reshape(*theta.shape[:2], -1)
+
+
+def _ahead_of_draws(
+    series: Series, horizon: int, root: dict[str, Any], c: int, thetas: Array, states: Array | None
+) -> tuple[Array, Array]:
+    """One path on from each draw of a chain."""
+    from . import kernels
+
+    rng = generator(seed_sequence(root), "forecast of draws", c)
+    found = []
+    for i, theta in enumerate(thetas):
+        if states is None:
+            cloud = Cloud(series, rng, backward=False)
+            cloud.theta = theta
+            cloud.advance(series.rows)
+            now = (cloud.t - 1) % 2
+            x = cloud.particles.x[now][[kernels.draw_index(rng, cloud.particles.log_w[now])]]
+        else:
+            x = states[i : i + 1]
+        found.append(_gone_on(series, rng, x, horizon, theta))
+    x, seen = (np.concatenate(part) for part in zip(*found, strict=True))
+    return x, seen
+
+
+@dataclass(frozen=True, eq=False)
+class PredictiveCheck:
+    """How observations lie in the laws predicted for them from those before.
+
+    Attributes
+    ----------
+    pit : ndarray, shape (T,) or (T, p)
+        Predicted probabilities of less than what was seen, uniform under the model; of what has
+        atoms a uniform part of the atom. NaN where missing.
+    residuals : ndarray, shape (T,) or (T, p)
+        Their normal quantiles: independent and standard normal under the model.
+    p_values : dict of str to float
+        "correlation" (Ljung and Box, 10 lags), "spread" (the sum of squares, two-sided), "law"
+        (Kolmogorov and Smirnov); of several components the smallest, times their number.
+    smallest : float
+        The smallest p-value as if there were one test (Holm).
+    """
+
+    pit: Array
+    residuals: Array
+    p_values: dict[str, float]
+    smallest: float
+
+
+def predictive_check(
+    model: StateSpaceModel,
+    y: ArrayLike,
+    n_particles: int,
+    *,
+    theta: ArrayLike | None = None,
+    seed: Seed = None,
+) -> PredictiveCheck:
+    """Compare every observation with its law given those before, as the model predicts it.
+
+    Parameters
+    ----------
+    model : StateSpaceModel
+        With an `observation_sample`.
+    y : array_like, shape (T,) or (T, p)
+        At least 12 observations.
+    n_particles : int
+        1,000 or so: with 200 the tests of level 5 % reject 6 to 7 %.
+    theta : array_like, optional
+        Parameters other than the model's own. Fitted to the same y they make the tests reject
+        less often than their level says.
+    seed : None, int, SeedSequence or Generator
+
+    Returns
+    -------
+    PredictiveCheck
+
+    Raises
+    ------
+    TypeError, ValueError, ModelError, DegeneracyError
+        As for `particle_filter`; also a model that can't draw observations.
+
+    References
+    ----------
+    Rosenblatt (1952), Remarks on a multivariate transformation; Ljung & Box (1978), Biometrika 65;
+    Smith (1985), Diagnostic checks of non-standard time series models, Journal of Forecasting 4.
+
+    Examples
+    --------
+    >>> from smcweights import models
+    >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> _, y = model.simulate(60, seed=1)
+    >>> predictive_check(model, y, 500, seed=1).smallest > 0.01
+    True
+    """
+    series = checked_series(model, y, n_particles, theta)
+    if series.model.observation_sample is None:
+        raise ValueError("predictive_check: the model has no observation_sample; expected one")
+    if (~np.isnan(series.rows)).sum(axis=0).min() <= LAGS + 1:
+        raise ValueError(
+            f"y: too few observations; expected more than {LAGS + 1} of each component"
+        )
+    from scipy.special import ndtri
+
+    pit = _predicted(series, generator(seed_sequence(seed), "predictive_check"))
+    residuals = ndtri(np.clip(pit, 0.5 / series.n, 1 - 0.5 / series.n))
+    each = [_tests(z[~np.isnan(z)]) for z in residuals.T]
+    p_values = {name: min(1.0, len(each) * min(one[name] for one in each)) for name in each[0]}
+    smallest = min(1.0, len(p_values) * min(p_values.values()))
+    if not series.vector:
+        pit, residuals = pit[:, 0], residuals[:, 0]
+    return PredictiveCheck(pit, residuals, p_values, smallest)
+
+
+def _predicted(series: Series, rng: np.random.Generator) -> Array:
+    """Of each observation the share of predicted draws below it."""
+    cloud, functions = Cloud(series, rng, backward=False), series.functions(backward=False)
+    theta, found = series.model.theta.copy(), np.full_like(series.rows, np.nan)
+    for t, row in enumerate(series.rows):
+        seen = ~np.isnan(row)
+        if seen.any():
+            # the particles before the observation weighs them, moved on once more
+            blank = np.full((1, len(row)), np.nan)
+            if t == 0:
+                x, w = np.empty((series.n, series.model.dim)), np.full(series.n, 1 / series.n)
+                functions.start(rng, x, blank, 0, np.zeros(series.n), -1, cloud.packed)
+            else:
+                x, w = cloud.particles.x[(t - 1) % 2], cloud.weights
+                x = _moved(functions, rng, x, blank, t, cloud.packed)
+            draws = _seen(series, rng, x, t, theta)[:, seen]
+            below, equal = w @ (draws < row[seen]), w @ (draws == row[seen])
+            found[t, seen] = below + rng.random(seen.sum()) * equal
+        cloud.advance(series.rows[t : t + 1])
+    return found
+
+
+def _tests(z: Array) -> dict[str, float]:
+    """p-values of residuals that should be independent and standard normal."""
+    from scipy.special import chdtr, chdtrc, ndtr
+    from scipy.stats import kstest
+
+    n, centred = len(z), z - z.mean()
+    lags = min(LAGS, n - 2)
+    r = np.array([centred[k:] @ centred[:-k] for k in range(1, lags + 1)]) / (centred @ centred)
+    box = n * (n + 2) * (r**2 / (n - np.arange(1, lags + 1))).sum()
+    total = float(z @ z)
+    spread = 2 * min(chdtr(n, total), chdtrc(n, total))
+    return {
+        "correlation": float(chdtrc(lags, box)),
+        "spread": float(min(spread, 1.0)),
+        "law": float(kstest(ndtr(z), "uniform").pvalue),
+    }

@@ -1,0 +1,157 @@
+"""Forecasts and predictive checks against Kalman's laws, which are exact."""
+
+import math
+
+import numpy as np
+import pytest
+import xarray
+from scipy.special import ndtr, ndtri
+from scipy.stats import poisson
+
+import smcweights as smw
+
+from .test_filtering import LINEAR, PLANE
+from .test_series import DRIVEN, ROWS
+
+_, Y = LINEAR.simulate(25, seed=3)
+Y[6] = np.nan
+LEVELS = np.array([0.05, 0.5, 0.95])
+EXACT = smw.kalman_forecast(LINEAR, Y, 4)
+
+
+def quantiles(mean, variance):
+    return (mean + np.sqrt(variance) * ndtri(LEVELS)[:, None]).ravel()
+
+
+def test_a_forecast_has_kalmans_laws():
+    """Student's t with 7 degrees of freedom, 32 numbers: false alarm 1e-5; errors are small."""
+    found = smw.forecast(LINEAR, Y, 4, 2_000, levels=LEVELS, seed=1)
+    for est, truth in (
+        (found.state_means, EXACT.means),
+        (found.state_quantiles, quantiles(EXACT.means, EXACT.covariances)),
+        (found.observation_means, EXACT.observation_means),
+        (
+            found.observation_quantiles,
+            quantiles(EXACT.observation_means, EXACT.observation_covariances),
+        ),
+    ):
+        assert (np.abs(est.value - truth) < 18 * est.standard_error).all()
+        assert est.standard_error.max() < 0.15 and (est.degrees_of_freedom == 7).all()
+    assert found.observation_quantiles.names[4] == "50 % of y[25]"
+    assert dict(found.sample.sizes) == {"draw": 16_000, "horizon": 4}
+    again = smw.forecast(LINEAR, Y, 4, 2_000, levels=LEVELS, seed=1, executor="threads:2")
+    np.testing.assert_array_equal(again.state_means.value, found.state_means.value)
+
+
+@pytest.mark.slow
+def test_quantiles_cover_300_runs_sees_shortfall_of_5_points():
+    """Nominal 95 %: binomial bounds at false alarm 1e-4 for each of three."""
+    from scipy.stats import binom
+
+    truth, inside = quantiles(EXACT.observation_means, EXACT.observation_covariances), 0
+    for seed in range(300):
+        found = smw.forecast(LINEAR, Y, 4, 300, levels=LEVELS, seed=seed).observation_quantiles
+        lower, upper = found.interval()
+        inside += ((lower <= truth) & (truth <= upper))[[3, 7, 11]]
+    assert (inside >= binom.ppf(1e-4, 300, 0.95)).all()
+
+
+@pytest.mark.parametrize("name", ["x_last", "x", "nothing"])
+def test_draws_of_parameters_go_on_from_their_states(name):
+    """Of two values of a parameter, with states drawn from Kalman's filter: z-test at 5.5."""
+    rng = np.random.default_rng(1)
+    names, (chains, length) = LINEAR.theta_names, (6, 160)
+    values = np.where(rng.random((chains, length)) < 0.5, 0.9, 0.3)
+    laws = {a: smw.kalman_filter(LINEAR.with_theta([a, *LINEAR.theta[1:]]), Y) for a in (0.3, 0.9)}
+    noise, last = rng.standard_normal(values.shape), np.empty(values.shape)
+    for a, law in laws.items():
+        drawn = law.means[-1] + np.sqrt(law.covariances[-1]) * noise
+        last = np.where(values == a, drawn, last)
+    content = {names[0]: (("chain", "draw"), values)}
+    if name == "x_last":
+        content[name] = (("chain", "draw"), last)
+    if name == "x":
+        path = np.stack([np.zeros_like(last), last], axis=-1)
+        content[name] = (("chain", "draw", "time"), path)
+    draws = {"posterior": xarray.Dataset(content)}
+    found = smw.forecast(LINEAR, Y, 2, 50, draws=draws, seed=2)
+    truth = np.mean([laws[a].means[-1] * a for a in values.ravel()])
+    assert abs(found.state_means.value[0] - truth) < 8 * found.state_means.standard_error[0]
+    assert found.state_means.standard_error[0] < 0.2
+
+
+def test_inputs_reach_to_the_end_of_a_forecast():
+    y = np.zeros(12)
+    model = DRIVEN.with_inputs(ROWS)
+    assert smw.forecast(model, y, 2, 300, seed=1).state_means.value.shape == (2,)
+    with pytest.raises(ValueError, match=r"inputs: 14 rows; expected at least 15, .* \(and 3 of"):
+        smw.forecast(model, y, 3, 300, seed=1)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="levels: got"):
+        smw.forecast(LINEAR, Y, 2, 50, levels=[0.0])
+    with pytest.raises(ValueError, match="repeats: got 1"):
+        smw.forecast(LINEAR, Y, 2, 50, repeats=1)
+    with pytest.raises(TypeError, match="draws: got int"):
+        smw.forecast(LINEAR, Y, 2, 50, draws=3)
+    with pytest.raises(ValueError, match="too few observations"):
+        smw.predictive_check(LINEAR, Y[:10], 50)
+
+
+def test_predicted_probabilities_are_kalmans():
+    """Of particles 2,000: within 6 binomial errors of half as many."""
+    exact = smw.kalman_filter(LINEAR, Y)
+    variance = exact.predicted_covariances * LINEAR.theta[2] ** 2 + LINEAR.theta[3]
+    truth = ndtr((Y - LINEAR.theta[2] * exact.predicted_means) / np.sqrt(variance))
+    found = smw.predictive_check(LINEAR, Y, 2_000, seed=1)
+    seen = ~np.isnan(Y)
+    off = np.abs(found.pit - truth)[seen]
+    assert (off < 6 * np.sqrt(truth * (1 - truth) / 1_000)[seen] + 1e-3).all()
+    assert np.isnan(found.pit[6]) and np.isnan(found.residuals[6])
+    assert found.smallest > 0.001 and set(found.p_values) == {"correlation", "spread", "law"}
+
+
+def test_vectors_are_checked_by_component():
+    _, y = PLANE.simulate(40, seed=2)
+    y[3, 1] = np.nan
+    found = smw.predictive_check(PLANE, y, 500, seed=1)
+    assert found.pit.shape == (40, 2) and np.isnan(found.pit).sum() == 1
+    assert found.smallest > 0.001
+
+
+COUNTS = smw.StateSpaceModel(
+    lambda rng, theta: 0.0,
+    None,
+    lambda rng, x_prev, t, theta: 0.0,
+    None,
+    lambda y, x, t, theta: y * np.log(theta[0]) - theta[0] - math.lgamma(y + 1.0),
+    observation_sample=lambda rng, x, t, theta: float(rng.poisson(theta[0])),
+    theta=[3.0],
+)
+
+
+def test_atoms_are_spread_uniformly():
+    """P(Y < y) + U P(Y = y) of Poisson counts, whose law is known; tests of other means fail."""
+    y = np.random.default_rng(4).poisson(3.0, 200).astype(float)
+    found = smw.predictive_check(COUNTS, y, 2_000, seed=1)
+    low, high = poisson.cdf(y - 1, 3.0), poisson.cdf(y, 3.0)
+    assert ((found.pit > low - 0.07) & (found.pit < high + 0.07)).all()
+    assert found.smallest > 0.001
+    assert smw.predictive_check(COUNTS, y, 2_000, theta=[4.5], seed=1).smallest < 1e-6
+
+
+@pytest.mark.slow
+def test_tests_of_residuals_have_their_level_300_series():
+    """Level 5 %: 3.4 errors of a share of 300 series; what is wrong is found."""
+    level, wrong = np.zeros(3), 0
+    for seed in range(300):
+        _, y = LINEAR.simulate(100, seed=1_000 + seed)
+        found = smw.predictive_check(LINEAR, y, 500, seed=seed).p_values
+        level += np.array(list(found.values())) < 0.05
+    assert (np.abs(level / 300 - 0.05) < 0.043).all()
+    loud = LINEAR.with_theta([*LINEAR.theta[:3], 2.0, *LINEAR.theta[4:]])
+    for seed in range(20):
+        _, y = loud.simulate(200, seed=seed)
+        wrong += smw.predictive_check(LINEAR, y, 500, seed=seed).smallest < 0.05
+    assert wrong >= 16
