@@ -154,7 +154,7 @@ KIND = {
     "p": "p",
     "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
-    "theta theta0 initial_path start x x0 groups_x groups_y grid times truth trials "
+    "theta theta0 levels initial_path start x x0 groups_x groups_y grid times truth trials "
     "correlation degrees_of_freedom weights transition_matrix transition_covariance "
     "observation_matrix observation_covariance initial_mean initial_covariance initial_diffuse "
     "transition_offset observation_offset coefficients initial_probabilities emission_means "
@@ -301,6 +301,9 @@ DOORS = {
     },
     "constraint_probability": {"logits": ONES, "constraint": never, "budget": 50, "seed": 1},
     "failure_probability": MEAN | {"limit_state": never, "budget": 2_000},
+    "forecast": SERIES | {"horizon": 2, "seed": 1},
+    "log_likelihood": SERIES | {"seed": 1},
+    "predictive_check": SERIES | {"y": np.linspace(-1.0, 1.0, 14), "seed": 1},
     "forward_backward": {
         "model": CHAIN,
         "y": Y,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, real
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..provenance import provenance
@@ -118,7 +118,7 @@ def forecast(
     """
     began = time.perf_counter()
     horizon, repeats = count("horizon", horizon), count("repeats", repeats, 2)
-    wanted = np.array(levels, dtype=np.float64)
+    wanted = real("levels", levels)
     if wanted.ndim != 1 or not wanted.size or not ((wanted > 0) & (wanted < 1)).all():
         raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
     series = checked_series(model, y, n_particles, theta)
@@ -252,7 +252,7 @@ def _drawn(model: StateSpaceModel, draws: Any) -> tuple[Array, Array | None]:
     try:
         group = draws["posterior"]
         chains, length = (group.sizes[name] for name in ("chain", "draw"))
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, LookupError, AttributeError, ValueError):
         raise TypeError(
             f"draws: got {type(draws).__name__}; expected what "
             "particle_marginal_metropolis_hastings or particle_gibbs returned"
