@@ -61,10 +61,10 @@ def test_the_evidence_of_palindromes_is_that_of_all_of_them():
     # 3 ** -(k + 1) for each of 2 ** (k / 2) palindromes of even length; P(|z| > 6) is 2e-4
     flat = smw.languages.markov_chain(np.full(3, 1 / 3), np.full((3, 3), 1 / 3))
     palindromes = smw.constraints.grammar(GRAMMARS["palindromes"][0], "ab")
-    out = smw.constrained_sequences(flat, palindromes, 100, 7, end=2, seed=1)
+    out = smw.constrained_sequences(flat, palindromes, 40, 7, end=2, seed=1)
     truth = sum(3.0 ** -(k + 1) * 2 ** (k // 2) for k in range(0, 7, 2))
     e = out.evidence()
-    assert abs(e.value - truth) < 6 * e.standard_error and e.standard_error < 0.02
+    assert abs(e.value - truth) < 6 * e.standard_error and e.standard_error < 0.04
 
 
 def test_columns_repeat_in_free_text_and_deep_nesting_is_read():
