@@ -180,11 +180,10 @@ def _columns(table: object) -> tuple[str, ...] | None:
 
 def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> PickFreeze:
     """Which indices of which inputs are asked for."""
-    labels = (
-        default_names(d)
-        if inputs is None
-        else arguments.names(map(str, arguments.several("inputs", inputs, "names")), "inputs")
-    )
+    labels: tuple[str, ...] | None = default_names(d)
+    if inputs is not None:
+        labels = arguments.names(map(str, arguments.several("inputs", inputs, "names")), "inputs")
+    assert labels is not None
     if len(labels) != d or len(set(labels)) < d:
         raise ValueError(f"inputs: got {labels}; expected {d} different names")
     order = (order,) if isinstance(order, str) else tuple(arguments.several("order", order, "str"))

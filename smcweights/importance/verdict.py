@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -293,13 +293,17 @@ def report(
     """The estimate in the user's units, with its diagnostics and all that can't be promised."""
     mean, units, log_w = evidence.mean, evidence.units, evidence.log_weights
     tiny = units.unit < 1 / LARGEST
-    if tiny.any():
-        i = int(tiny.argmax())
-        raise ModelError(
-            f"integrand: {evidence.names[i]!r} has sizes up to {units.unit[i]:.1g}; expected sizes "
-            f"above {1 / LARGEST:g}, whose squares are numbers still: use other units"
-        )
+    text = (
+        f"has sizes up to {units.unit.min():.1g}; expected sizes above {1 / LARGEST:g}, whose "
+        "squares are numbers still: use other units"
+    )
+    if tiny.all():
+        raise ModelError(f"integrand: {evidence.names[0]!r} {text}")
     verdict = _judged(evidence)
+    if tiny.any():
+        # its errors are no numbers: the others keep theirs
+        verdict = replace(verdict, variance=np.where(tiny, np.nan, verdict.variance))
+        cautions = [*cautions, Caution("no-square", f"{listed(evidence.names, tiny)}: {text}")]
     unseen, value, variance = verdict.unseen, verdict.value, verdict.variance
     crude = np.maximum(mean.second - value**2, 0.0) / evaluations
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -32,6 +32,16 @@ def test_sizes_that_have_no_square_are_refused(size):
         )
 
 
+def test_one_size_that_has_no_square_costs_the_others_nothing():
+    def pair(x):
+        return np.stack([x[:, 0], 1e-200 * np.sin(x[:, 0])], axis=1)
+
+    with pytest.warns(smw.PrecisionWarning, match="E2: has sizes up to .* use other units"):
+        found = smw.adaptive_importance_sampling(pair, [stats.norm()], 1_000, seed=2)
+    assert abs(found.value[0]) < 5 * found.standard_error[0]
+    assert np.isnan(found.standard_error[1]) and np.isfinite(found.value[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
