@@ -121,9 +121,9 @@ class Estimate:
     diagnostics: dict[str, Any]
     cost: dict[str, Any]
     provenance: dict[str, Any]
-    references: tuple[str, ...] = ()
     _covariance: Array | None
     _sample: Any
+    references: tuple[str, ...] = ()
 
     def __init__(
         self,
