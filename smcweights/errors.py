@@ -6,9 +6,6 @@ once the user's model has been called.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class ModelError(ValueError):
     """A function of the user's returned a wrong shape, a NaN or an infinity."""
@@ -22,10 +19,6 @@ class PrecisionWarning(UserWarning):
     """A reported standard error cannot be promised; the message says why and what would help."""
 
 
-@contextmanager
-def exit_is_error(name: str) -> Iterator[None]:
-    """Turn a function's sys.exit, which would end the whole program in silence, into an error."""
-    try:
-        yield
-    except SystemExit as end:
-        raise ModelError(f"{name}: called sys.exit({end.code!r}); expected it to return") from end
+def exit_error(name: str, end: SystemExit) -> ModelError:
+    """A function's sys.exit, which would end the whole program in silence, as an error."""
+    return ModelError(f"{name}: called sys.exit({end.code!r}); expected it to return")

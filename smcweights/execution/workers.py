@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..errors import exit_is_error
+from ..errors import exit_error
 
 __all__ = [
     "FUNCTIONS",
@@ -92,8 +92,9 @@ def call(digest: str, body: bytes | None, address: Address, job: Job) -> Outcome
 def attempt(function: Callable[..., Any], job: Job) -> Outcome:
     """Evaluate one batch in this process."""
     try:
-        with exit_is_error("function"):
-            return Outcome("done", copied(function(*(copied(part) for part in job))))
+        return Outcome("done", copied(function(*(copied(part) for part in job))))
+    except SystemExit as end:
+        return Outcome("failed", exit_error("function", end).with_traceback(end.__traceback__))
     except Exception as error:
         return Outcome("failed", error)
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments as check
-from ..errors import ModelError, exit_is_error
+from ..errors import ModelError, exit_error
 from ..execution import batches, open_run
 from ..randomness import generator, seed_sequence
 from ..references import references_of
@@ -355,6 +355,9 @@ def judged(value: object, item: int, soft: bool) -> float:
 
 def _take_down(c: Context, item: int, value: object) -> bool:
     """Keep an answer; whether it is yes."""
+    if c.values is None and (value is True or value is False):
+        c.known[item] = value
+        return bool(value)
     number = judged(value, item, c.values is not None)
     if c.values is not None:
         c.values[item] = number
@@ -517,48 +520,43 @@ def weighted_rejection(
                 f"of shape {x.shape}"
             )
         own = list(np.broadcast_to(given, rows.shape))
-    work = _Rows(constraint if callable(constraint) else None, how, batch, x.ndim == 1)
+    work = (constraint if callable(constraint) else None, how, batch, x.ndim == 1)
     if executor is None:
         root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
-        with exit_is_error("constraint"):
-            out = work(root, 0, rows, own)
+        try:
+            out = _rows(*work, root, 0, rows, own)
+        except SystemExit as end:
+            raise exit_error("constraint", end) from end
         return out[0] if x.ndim == 1 else out
     if isinstance(seed, np.random.Generator):
         raise ValueError("seed: got a Generator, of which rows draw in turn; expected a number")
-    with open_run(work, executor=executor, progress=False, seed=seed) as opened:
-        jobs = [
-            (opened.root, a, rows[a:b], own[a:b]) for a, b in batches(len(rows), vectorized=False)
-        ]
+    with open_run(partial(_rows, *work), executor=executor, progress=False, seed=seed) as opened:
+        parts = batches(len(rows), vectorized=False)
+        jobs = [(opened.root, a, rows[a:b], own[a:b]) for a, b in parts]
         out = [draw for part in opened.map("rows", jobs) for draw in part]
     return out[0] if x.ndim == 1 else out
 
 
-@dataclass(frozen=True)
-class _Rows:
+def _rows(
+    constraint: Callable[[Any], object] | None,
+    how: Plan,
+    batch: bool,
+    single: bool,
+    root: np.random.SeedSequence | np.random.Generator,
+    first: int,
+    rows: np.ndarray,
+    answers: Sequence[Answers],
+) -> list[WeightedDraw]:
     """Draws of some rows of logits, each with answers of its own or by a function."""
-
-    constraint: Callable[[Any], object] | None
-    how: Plan
-    batch: bool
-    single: bool
-
-    def __call__(
-        self,
-        root: np.random.SeedSequence | np.random.Generator,
-        first: int,
-        rows: np.ndarray,
-        answers: Sequence[Answers],
-    ) -> list[WeightedDraw]:
-        out, soft = [], self.how.method in ("set", "exact")
-        for r, row in enumerate(rows, first):
-            rng = root
-            if not isinstance(rng, np.random.Generator):
-                rng = generator(rng, "weighted_rejection", r)
-            where = "logits" if self.single else f"logits: row {r}"
-            own = self.constraint if self.constraint is not None else answers[r - first]
-            context = prepare(row, own, soft, where)
-            out.append(run(rng, context, self.constraint, self.how, self.batch))
-        return out
+    out, soft = [], how.method in ("set", "exact")
+    for r, row in enumerate(rows, first):
+        rng = root
+        if not isinstance(rng, np.random.Generator):
+            rng = generator(rng, "weighted_rejection", r)
+        own = constraint if constraint is not None else answers[r - first]
+        context = prepare(row, own, soft, "logits" if single else f"logits: row {r}")
+        out.append(run(rng, context, constraint, how, batch))
+    return out
 
 
 def decided(method: str, constraint: Answers, limited: bool = False) -> str:
