@@ -190,12 +190,12 @@ def products(model, y):
 def sweeps_of(model, y, functional, n, sweeps, chains):
     """Means of PaRIS along independent chains, shape (chains, sweeps); the first is the start."""
     from smcweights.randomness import describe, seed_sequence
-    from smcweights.statespace import kernels
-    from smcweights.statespace.chains import Job, Sums
+    from smcweights.statespace.chains import Job
     from smcweights.statespace.parisian import _chain
     from smcweights.statespace.series import checked_series
+    from smcweights.statespace.smoothing import Sums
 
-    task = checked_series(model, y, n), Sums(functional, None, 2, kernels.HYBRID)
+    task = checked_series(model, y, n), Sums(functional, None, 2, "rejection")
     root = describe(seed_sequence(n))
     found = [_chain(*task, Job(root, c, 0, 0, sweeps - 1, None)) for c in range(chains)]
     return np.array([[*begun.start[:, 0], *stretch.kept[:, 0]] for stretch, begun in found])
