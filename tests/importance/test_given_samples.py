@@ -92,7 +92,12 @@ def test_columns_of_tables_become_names():
         (np.ones((100, 2)), np.ones(99), {}, "got shapes"),
         (np.full((100, 2), np.nan), np.ones(100), {}, "row 0 has nan"),
         (np.arange(100.0)[:, None], np.arange(100.0), {}, "single input"),
-        (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"order": "second"}, "only"),
+        (
+            np.arange(200.0).reshape(100, 2),
+            np.arange(100.0),
+            {"order": "second"},
+            "expected one of 'first', 'total'",
+        ),
         (np.arange(200.0).reshape(100, 2), np.arange(100.0), {"inputs": ["a"]}, "2 different"),
     ],
     ids=["few", "lengths", "nan", "single", "second", "names"],
