@@ -99,7 +99,7 @@ MAY = {
     "gaps": f"{SCALARS};empty list;cube;no rows;list of nan;masked;masked table;nan",
     "logs": f"{SCALARS};empty list;cube;no rows;minus inf;inf;list of inf",
     "answers": "lambda;type;bools;set;dict;dict of text;empty list",
-    "choice": "",
+    "choice": "numbers spacing ",
     "function": "lambda;type",
     "text": "text;digits;empty text",
     "names": f"text;digits;empty text;{LISTS};frame;no rows",
@@ -163,7 +163,7 @@ KIND = {
     "logs": "logits log_w log_z",
     "items": "items sequences",
     "names": "names inputs theta_names references",
-    "listed": "free candidates transforms columns trace_at budgets",
+    "listed": "formats free candidates transforms columns trace_at budgets",
     "cautions": "cautions",
     "function": "function logpdf sample initial_sample initial_logpdf log_lookahead integrand "
     "limit_state functional initial_functional callback target f "
@@ -190,6 +190,8 @@ ELSEWHERE = {
     ("sliced_wasserstein_matrix", "weights"): "lists of weights",
     ("SlicedReference", "weights"): "array",
     ("VariationalFamily", "sample"): "function",
+    ("log_bayes_factor", "a"): "thing",
+    ("log_bayes_factor", "b"): "thing",
     ("Estimate", "method"): "text",
     ("Estimate", "sample"): "any",
     ("sobol_indices", "order"): "choice",
@@ -200,7 +202,6 @@ ELSEWHERE = {
     ("models.structural", "level"): "number",
     ("models.bearings_only", "initial_scale"): "array",
     ("models.theta_logistic", "initial_mean"): "number",
-    ("a_filter.update", "y"): "gaps",
     ("an_estimate.apply", "f"): "map",
     ("constraints.grammar", "start"): "text",
     ("sliced_gradient_flow", "trace"): "none",
@@ -253,6 +254,8 @@ ALSO = {
     ("SlicedReference", "weights"): "weights|weights_y",
     ("Estimate", "value"): "value|covariance",
     ("an_estimate.apply", "f"): "f|linear map|matrix",
+    ("a_filter.update", "y_t"): "y_t|y",
+    ("a_filter.update", "u_t"): "u_t|u",
     ("constraints.grammar", "text"): "text|grammar",
     ("constraints.grammar", "start"): "start|grammar",
     **{(f"weights.{name}", "log_w"): "log_w|log weights" for name in LOGS},
@@ -286,6 +289,7 @@ SERIES = {"model": MODEL, "y": Y, "n_particles": 10}
 MEAN = {"law": LAW, "seed": 1}
 CLOUDS = {"x": SQUARE, "y": SQUARE + 1, "seed": 1}
 ONLINE = smw.OnlineFilter(MODEL, 10, seed=1)
+LOG = smw.Estimate(-3.0, 0.1, method="particle_filter")
 CHAINS = {"a": (("chain", "draw"), np.random.default_rng(1).random((2, 100)))}
 DRAWS = inference_data({"posterior": xarray.Dataset(CHAINS)})
 OBJECTS = {"an_estimate": EST, "a_model": MODEL, "a_filter": ONLINE}
@@ -340,6 +344,7 @@ DOORS = {
         "x": np.arange(24.0).reshape(12, 2), "y": np.arange(24.0).reshape(12, 2) ** 1.5,
         "budget": 10, "seed": 1,
     },
+    "log_bayes_factor": {"a": LOG, "b": LOG},
     "max_sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein_gaussian": {
@@ -368,7 +373,7 @@ DOORS = {
     "kalman_forecast": {"model": MODEL, "y": Y, "horizon": 2},
     "kalman_score": {"model": MODEL, "y": Y},
     "posterior_means": {"draws": DRAWS},
-    "a_filter.update": {"y": Y[:1]},
+    "a_filter.update": {"y_t": 0.1},
     "a_model.simulate": {"n_steps": 3, "seed": 1},
     "a_model.with_theta": {"theta": MODEL.theta},
     "an_estimate.apply": {"f": [1.0, -1.0]},

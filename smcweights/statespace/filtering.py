@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, flag, one_of
+from ..arguments import array, count, flag, one_of
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
@@ -590,7 +590,8 @@ class OnlineFilter:
             As `particle_filter`, once for each cause.
         """
         began = time.perf_counter()
-        u = None if u_t is None else np.reshape(u_t, (1, -1))
+        u = None if u_t is None else np.reshape(array("u_t", u_t), (1, -1))
+        y_t = y_t if np.ma.isMaskedArray(y_t) else array("y_t", y_t)
         series = arrived(self._series, np.expand_dims(y_t, 0), self.t, u)
         cloud = self._cloud or Cloud(
             series, generator(self._root, "filter", 0), roots=True, moments=True, backward=False
