@@ -99,7 +99,7 @@ MAY = {
     "gaps": f"{SCALARS};empty list;cube;no rows;list of nan;masked;masked table;nan",
     "logs": f"{SCALARS};empty list;cube;no rows;minus inf;inf;list of inf",
     "answers": "lambda;type;bools;set;dict;dict of text;empty list",
-    "choice": "numbers spacing ",
+    "choice": "",
     "function": "lambda;type",
     "text": "text;digits;empty text",
     "names": f"text;digits;empty text;{LISTS};frame;no rows",
@@ -137,7 +137,8 @@ MAY = {
 }
 # what arguments are, wherever they have these names
 KIND = {
-    "choice": "components method scheme system resampling backward objective trace keep_states",
+    "choice": "numbers spacing components method scheme system "
+    " resampling backward objective trace keep_states",
     "burn in": "burn_in",
     "count": "horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "

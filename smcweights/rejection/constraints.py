@@ -486,9 +486,8 @@ def json_schema(
 
     if not isinstance(schema, bool | dict):
         raise TypeError(f"schema: got {type(schema).__name__}; expected a dict or a bool")
-    if isinstance(formats, str):
-        raise TypeError(f"formats: got {formats!r}; expected a sequence of names")
-    formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in formats)
+    listed = check.several("formats", formats, "names")
+    formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in listed)
     numbers = check.one_of("numbers", numbers, ("any", "plain"))
     spacing = check.one_of("spacing", spacing, ("any", "none"))
     texts = _texts(items)
