@@ -215,7 +215,7 @@ def test_a_value_too_deep_for_its_check_is_named():
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"formats": "date"}, TypeError, "formats: got 'date'; expected a sequence"),
+        ({"formats": "date"}, TypeError, "formats: got 'date'; expected a list of names"),
         ({"formats": ["hue"]}, ValueError, "formats: got 'hue'; expected one of 'date'"),
         ({"numbers": "few"}, ValueError, "numbers: got 'few'"),
         ({"spacing": None}, ValueError, "spacing: got None"),
