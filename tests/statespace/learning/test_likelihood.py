@@ -296,9 +296,9 @@ def test_bad_arguments_of_searches():
         smw.markov_score_climbing(
             lambda z: jnp.where(z[0] > 1e9, 0.0, -jnp.inf), [0.0, 0.0], 10, 20, seed=1
         )
-    with pytest.raises(ValueError, match="step, decay"):
+    with pytest.raises(ValueError, match=r"step: got -1\.0; expected a number above 0"):
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, step=-1.0)
-    with pytest.raises(ValueError, match=r"decay: got 0\.03, 'a'"):
+    with pytest.raises(TypeError, match=r"decay: got 'a'; expected a number"):
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
 
 
