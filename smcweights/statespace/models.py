@@ -167,7 +167,8 @@ def linear_gaussian(
     offsets = {"transition_offset": transition_offset, "observation_offset": observation_offset}
     more = {name: value for name, value in offsets.items() if value is not None}
     initial = {"initial_covariance": initial_covariance, "initial_diffuse": initial_diffuse}
-    for name, value in {**given, **more, **initial}.items():
+    said = {name: value for name, value in initial.items() if value is not None}
+    for name, value in {**given, **more, **said}.items():
         array_of(name, value)
     timed = any(np.ndim(value) > 2 for value in given.values())
     if timed or more or initial_diffuse is not None or _singular(given, initial_covariance):
