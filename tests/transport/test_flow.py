@@ -185,7 +185,7 @@ def test_a_killed_or_interrupted_flow_goes_on_to_the_same_numbers(number, tmp_pa
         ({"control_variates": "parts"}, "control_variates: got 'parts'"),
         ({"control_variates": "lower", "p": 1}, "'lower' serves p = 2"),
         ({"y": Y[:5], "trace": "exact"}, "'exact' serves two clouds of the same size"),
-        ({"weights_x": np.r_[0, np.ones(19)]}, "weights_x: a point has weight 0"),
+        ({"weights_x": np.r_[0, np.ones(19)]}, "weights_x: got 0; expected positive numbers"),
     ],
 )
 def test_bad_arguments_are_told(change, said):
