@@ -204,7 +204,7 @@ def test_pareto_k_threshold():
     assert weights.pareto_k_threshold(100) == 0.5
     assert weights.pareto_k_threshold(2200) == pytest.approx(0.7, abs=1e-3)
     assert weights.pareto_k_threshold(10**9) == 0.7
-    with pytest.raises(ValueError, match="n: got .*; expected a number from 2"):
+    with pytest.raises(ValueError, match=r"n: got .*; expected a number from 2"):
         weights.pareto_k_threshold(1)
-    with pytest.raises(ValueError, match="n: got .*; expected a number from 2"):
+    with pytest.raises(ValueError, match=r"n: got .*; expected a number from 2"):
         weights.pareto_k_threshold(float("nan"))

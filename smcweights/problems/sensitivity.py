@@ -123,7 +123,7 @@ def g_function(a: Sequence[float] = (0.0, 1.0, 4.5, 9.0, 99.0, 99.0, 99.0, 99.0)
 
     given = finite("a", a)
     if given.ndim != 1 or not given.size or (given < 0).any():
-        raise ValueError(f"a is {given}, expected finite numbers >= 0, one per input")
+        raise ValueError(f"a: got {given.tolist()}; expected finite numbers >= 0, one per input")
     a = tuple(given.tolist())
     weights = np.array(a)
     partial_variances = 1 / (3 * (1 + weights) ** 2)

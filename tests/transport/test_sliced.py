@@ -372,7 +372,7 @@ def test_the_same_bits_everywhere(executor):
         ({"x": "points"}, TypeError, "x: expected an array of numbers"),
         ({"y": np.zeros((5, 3))}, ValueError, "y: has points in 3 dimensions; expected 2 as in x"),
         ({"x": np.ma.masked_less(np.ones((4, 2)), 2)}, TypeError, "x: .*some are masked"),
-        ({"weights_y": "equal"}, TypeError, "weights_y: got dtype .*; expected real numbers"),
+        ({"weights_y": "equal"}, TypeError, r"weights_y: got dtype .*; expected real numbers"),
         ({"p": 0.5}, ValueError, "p: got 0.5"),
         ({"p": "2"}, TypeError, "p: got '2'"),
         ({"weights_x": [1.0]}, ValueError, r"weights_x: got shape \(1,\); expected \(40,\)"),
