@@ -342,6 +342,7 @@ FULL = """
     """
 
 
+@pytest.mark.slow
 @posix
 def test_a_disk_that_gets_full_costs_no_numbers_and_leaves_whole_files(tmp_path):
     path, script = tmp_path / "folder" / "run.npz", tmp_path / "script.py"

@@ -139,6 +139,7 @@ def test_a_pilot_is_counted_and_the_same_everywhere():
     assert one.log_weights.std() < by_hand.log_weights.std()
 
 
+@pytest.mark.slow
 def test_intervals_too_low_are_said_whatever_lies_ahead():
     """Of 8 that 50 particles give by a predicate none held at 1e-8, and one in six said nothing."""
     truth = stats.binom.logsf(5, 10, 0.02)

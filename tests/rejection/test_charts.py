@@ -57,6 +57,7 @@ def test_texts_of_a_grammar_are_those_lark_reads(name):
     assert {one for one in column if len(one) <= longest - 4} <= begun
 
 
+@pytest.mark.slow
 def test_the_evidence_of_palindromes_is_that_of_all_of_them():
     # 3 ** -(k + 1) for each of 2 ** (k / 2) palindromes of even length; P(|z| > 6) is 2e-4
     flat = smw.languages.markov_chain(np.full(3, 1 / 3), np.full((3, 3), 1 / 3))

@@ -68,7 +68,9 @@ def test_intervals_cover_200_runs_sees_shortfall_of_9_points(method):
     assert binom.ppf(5e-4, 200, 0.95) <= inside <= binom.isf(5e-4, 200, 0.95)
 
 
-@pytest.mark.parametrize("method", ["chains", "precision", "pairs"])
+@pytest.mark.parametrize(
+    "method", ["chains", "precision", pytest.param("pairs", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
 
     def call(**others):

@@ -68,6 +68,7 @@ def test_autoregressions():
     np.testing.assert_allclose(smw.kalman_score(NOISY, Y), differences(NOISY, Y), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_particles_filter_what_has_no_density_and_are_not_smoothed():
     """z-test at 5.5 standard errors, moments at 8."""
     exact = smw.kalman_filter(NOISY, Y)

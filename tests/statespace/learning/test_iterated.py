@@ -79,6 +79,7 @@ SIMULATOR = smw.StateSpaceModel(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_parameter_of_a_model_without_densities_is_learned():
     y = GOMPERTZ.simulate(40, seed=2)[1]
     sigma = np.exp(np.linspace(-3.0, 0.5, 701))

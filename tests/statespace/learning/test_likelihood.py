@@ -201,6 +201,7 @@ def test_the_nile_series_is_learned_from_far_away():
     assert agrees(fit.gradient, np.zeros(2))
 
 
+@pytest.mark.slow
 def test_a_search_looks_at_the_density_where_it_ended():
     # variance and standard deviation are the same at 1, where this one starts
     wrong = smw.StateSpaceModel(
@@ -302,6 +303,7 @@ def test_bad_arguments_of_searches():
         smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
 
 
+@pytest.mark.slow
 def test_an_unfinished_search_says_so():
     optax = pytest.importorskip("optax")
     start = LINEAR.theta.copy()
