@@ -13,9 +13,7 @@ import time
 from concurrent.futures import (
     Executor,
     Future,
-    ProcessPoolExecutor,
 )
-from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -26,7 +24,6 @@ from smcweights.randomness import generator
 from .support import (
     awkward_results,
     flat,
-    forkserver_pool,
     lines,
     logging_square,
     numbered,
@@ -101,28 +98,42 @@ def test_a_worker_without_a_large_function_gets_it_and_small_ones_travel_along()
             assert carried[0] is first and carried[-1] is True
 
 
-def bytes_read(i, large):
-    """What this process has read so far, from pipes and sockets too."""
-    time.sleep(0.05 + 0 * large[0])
-    with open("/proc/self/io") as file:
-        read = int(file.readline().split()[1])
-    return np.array([os.getpid(), read])
+LARGE = """
+    import os, sys, time
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+    import numpy as np
+    from smcweights.execution import open_run
+
+    def bytes_read(i, large):  # by this process so far, from pipes and sockets too
+        time.sleep(0.05 + 0 * large[0])
+        with open("/proc/self/io") as file:
+            return np.array([os.getpid(), int(file.readline().split()[1])])
+
+    if __name__ == "__main__":
+        kind, large = sys.argv[1], np.ones(5_000_000)
+        executor = "processes:2"
+        if kind != "ours":
+            executor = ProcessPoolExecutor(2, mp_context=get_context(kind))
+        with open_run(lambda i: bytes_read(i, large), executor=executor) as run:
+            for name in "ab":
+                for pid, read in run.map(name, [(i,) for i in range(32)]):
+                    print(pid, read)
+    """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="counts of Linux")
-@pytest.mark.parametrize("kind", ["ours", "users", "forked"])
-def test_a_large_model_travels_once_per_worker(kind):
-    size, large = 40_000_000, np.ones(5_000_000)
-    with contextlib.ExitStack() as stack:
-        executor = "processes:2"
-        if kind == "users":
-            executor = stack.enter_context(forkserver_pool(2))
-        if kind == "forked":
-            fork = ProcessPoolExecutor(2, mp_context=get_context("fork"))
-            executor = stack.enter_context(fork)
-        with open_run(lambda i: bytes_read(i, large), executor=executor) as run:
-            table = np.array(run.map("a", numbered(32)) + run.map("b", numbered(32)))
+@pytest.mark.parametrize("kind", ["ours", "forkserver", "fork"])
+def test_a_large_model_travels_once_per_worker(kind, tmp_path):
+    # in a process of its own, from which a pool may fork
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(LARGE))
+    command = [sys.executable, "-W", "ignore", script, kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    table = np.array([line.split() for line in done.stdout.splitlines()], dtype=int)
+    assert len(table) == 64, done.stderr
+    size = 40_000_000
     read = [table[table[:, 0] == pid, 1].max() for pid in np.unique(table[:, 0])]
     assert len(read) == 2
     # imports are a few MB
