@@ -697,7 +697,8 @@ class Estimate:
         return tables.left_out(rows, len(self))
 
     def _title(self) -> str:
-        parts = [f"Estimate of {len(self)} components" if self.value.ndim else "Estimate"]
+        count = f"{len(self)} component{'s' * (len(self) != 1)}"
+        parts = [f"Estimate of {count}" if self.value.ndim else "Estimate"]
         if self.method:
             parts[0] += f" by {self.method}"
         if "evaluations" in self.cost:
