@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from . import arguments as check
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +23,7 @@ MOST_NAMED = 40  # rows beyond which names no longer fit a page
 SMALL: dict[str, Any] = {"fontsize": 8, "color": "#333333"}
 
 
+@runtime_checkable
 class _Answer(Protocol):
     """What a figure asks of an estimate."""
 
@@ -47,8 +51,17 @@ def height(rows: int) -> float:
     return round(max(2.4, 1.1 + 0.36 * min(rows, 20)), 2)
 
 
+def checked_axes(ax: Axes | None) -> None:
+    """Refuse what is given in place of axes, before what is drawn is computed."""
+    if ax is not None:
+        from matplotlib.axes import Axes
+
+        check.instance("ax", ax, Axes, "matplotlib axes")
+
+
 def open_axes(ax: Axes | None, rows: int = 6) -> Axes:
-    """The axes given, or those of a new figure for this many rows."""
+    """The axes given, or those of a new figure for this many rows; after all checks."""
+    checked_axes(ax)
     if ax is None:
         import matplotlib.pyplot as plt
 
@@ -60,6 +73,7 @@ def open_axes(ax: Axes | None, rows: int = 6) -> Axes:
 
 def diagnostic(est: _Answer, figure: str, key: str) -> Any:
     """A diagnostic; an estimate that lacks it is refused."""
+    check.instance("est", est, _Answer, "an Estimate")
     try:
         return est.diagnostics[key]
     except KeyError:
@@ -69,14 +83,17 @@ def diagnostic(est: _Answer, figure: str, key: str) -> Any:
         ) from None
 
 
-def position(names: Sequence[str], parameter: str | int, figure: str) -> int:
+def position(names: Sequence[str], parameter: str | int) -> int:
     """Position of a parameter that is given by its name or position."""
     known = [str(name) for name in names]
     if isinstance(parameter, str) and parameter in known:
         return known.index(parameter)
-    if not isinstance(parameter, str) and 0 <= parameter < len(known):
+    whole = isinstance(parameter, int | np.integer) and not isinstance(parameter, bool)
+    if whole and 0 <= int(parameter) < len(known):
         return int(parameter)
-    raise ValueError(f"plots.{figure}: parameter {parameter!r}; expected one of {known}")
+    raise ValueError(
+        f"parameter: got {check.shown(parameter)}; expected one of {known}, or its position"
+    )
 
 
 def log_scale(ax: Axes, which: str, sizes: np.ndarray) -> None:
@@ -172,12 +189,13 @@ def estimate(
     >>> estimate(Estimate([1.0, 2.0], [[0.01, 0.0], [0.0, 0.04]])).get_xlabel()
     'estimate, 95 % interval'
     """
+    check.instance("est", est, _Answer, "an Estimate")
     value = np.atleast_1d(est.value)
     lower, upper = (np.atleast_1d(end) for end in est.interval(level))
     notes = list(map(_interval, value, lower, upper))
-    exact = None if truth is None else np.asarray(truth, dtype=float)
+    exact = None if truth is None else check.finite("truth", truth)
     if exact is not None and exact.size != len(value):
-        raise ValueError(f"truth: has {exact.size} numbers; the estimate has {len(value)}")
+        raise ValueError(f"truth: got {exact.size} numbers; expected {len(value)}, as estimated")
     ax = open_axes(ax, len(value))
     at = np.arange(len(value))
     what = f"{100 * level:g} % interval"
@@ -202,6 +220,19 @@ def estimate(
     ax.plot(value, at, "o", color=BLUE, ms=5)
     label_rows(ax, est.names, notes)
     return ax
+
+
+def _times(given: ArrayLike) -> np.ndarray:
+    """Finite numbers or dates."""
+    found = check.unmasked("times", given)
+    if found.dtype.kind == "O":
+        with suppress(TypeError, ValueError, OverflowError):
+            found = found.astype("datetime64[us]")
+    if found.dtype.kind != "M":
+        return check.finite("times", found)
+    if np.isnat(found).any():
+        raise ValueError("times: got dates that are missing; expected one per component")
+    return found
 
 
 def bands(
@@ -234,13 +265,14 @@ def bands(
     >>> bands(Estimate([1.0, 2.0], [[0.1, 0.0], [0.0, 0.1]])).get_xlabel()
     'time'
     """
-    if est.value.ndim != 1:
-        raise ValueError("plots.bands: got a scalar estimate; expected one component per time")
-    at = np.arange(est.value.size) if times is None else np.asarray(times)
+    check.instance("est", est, _Answer, "an Estimate")
+    if np.ndim(est.value) != 1:
+        raise ValueError("est: got a scalar estimate; expected one component per time")
+    at = np.arange(est.value.size) if times is None else _times(times)
     if at.shape != est.value.shape:
         raise ValueError(f"times: got shape {at.shape}; expected {est.value.shape}")
-    ax = open_axes(ax)
     lower, upper = est.interval(level)
+    ax = open_axes(ax)
     ax.fill_between(at, lower, upper, color=ORANGE, alpha=0.35, linewidth=0)
     ax.plot(at, est.value, color=ORANGE, linewidth=1.2, label=est.method)
     ax.set_xlabel("time")

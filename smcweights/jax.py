@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike as NumpyArrayLike
 
-from .arguments import flag, number
+from .arguments import count, flag, number, shown, unmasked
 from .transport.clouds import aligned, columns_of, masses_of
+
+__all__ = ["sliced_wasserstein"]
 
 
 def sliced_wasserstein(
@@ -79,7 +82,7 @@ def sliced_wasserstein(
     (True, (50, 3))
     """
     columns = columns_of(x, "x")
-    x, y = jnp.asarray(x), jnp.asarray(aligned(y, columns_of(y, "y"), columns))
+    x, y = _points("x", x), _points("y", aligned(y, columns_of(y, "y"), columns))
     if x.ndim == 1 and y.ndim == 1:
         x, y = x[:, None], y[:, None]
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
@@ -87,8 +90,6 @@ def sliced_wasserstein(
     if x.size == 0 or y.size == 0:
         raise ValueError(f"x, y: got shapes {x.shape} and {y.shape}; expected at least one point")
     dtype = jnp.promote_types(x.dtype, y.dtype)
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        raise TypeError("x, y: expected real numbers; they are complex")
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.asarray(0.0).dtype
     x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
@@ -98,7 +99,7 @@ def sliced_wasserstein(
                 f"{name}: is traced; expected a plain value, which jit has for arguments that it "
                 "doesn't take or that are in its static_argnames"
             )
-    p, root = number("p", p, 1, ends=True), flag("root", root)
+    p, root, budget = number("p", p, 1, ends=True), flag("root", root), count("budget", budget)
     masses = _masses(weights_x, len(x), "x", x.dtype), _masses(weights_y, len(y), "y", x.dtype)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own
@@ -119,6 +120,26 @@ def sliced_wasserstein(
     return jnp.where(vanishes, 0.0, jnp.where(vanishes, 1.0, power) ** (1 / p)) * size
 
 
+def _points(name: str, given: NumpyArrayLike) -> Array:
+    """Real numbers; whole ones as floats, since they may be larger than JAX's."""
+    found = given if isinstance(given, jax.Array) else unmasked(name, given)
+    if not (found.dtype.kind in "biu" or jnp.issubdtype(found.dtype, jnp.floating)):
+        raise TypeError(f"{name}: got dtype {found.dtype}; expected real numbers")
+    if isinstance(found, np.ndarray) and found.dtype.kind in "iu":
+        found = found.astype(np.float64)
+    return jnp.asarray(found)
+
+
+def _checked_key(key: Array | None) -> None:
+    """Refuse what JAX draws nothing from."""
+    if key is None:
+        return
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    legacy = not typed and isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32
+    if not ((typed and key.ndim == 0) or (legacy and key.ndim == 1)):
+        raise TypeError(f"key: got {shown(key)}; expected a JAX key, such as jax.random.key(1)")
+
+
 def _masses(given: ArrayLike | None, count: int, name: str, dtype: DTypeLike) -> Array:
     """Weights (n,) of sum 1, checked where they are known."""
     if given is None:
@@ -135,9 +156,11 @@ def _directions(
 ) -> tuple[Array, Array]:
     from .transport.directions import plan
 
+    _checked_key(key)
     if not isinstance(directions, str):
         if not isinstance(directions, jax.core.Tracer):
-            plan(np.asarray(directions, dtype=np.float64), d, None)
+            own = isinstance(directions, jax.Array)
+            plan(np.asarray(directions, dtype=np.float64) if own else directions, d)
         theta = jnp.asarray(directions, dtype)
         if theta.ndim != 2 or theta.shape[1] != d:
             raise ValueError(f"directions: got shape {theta.shape}; expected (L, {d})")

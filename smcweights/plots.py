@@ -32,13 +32,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from . import arguments as check
 from .canvas import BLUE as BLUE
 from .canvas import GREY as GREY
 from .canvas import ORANGE as ORANGE
-from .canvas import bands, estimate
+from .canvas import bands, checked_axes, estimate
 from .importance.figures import (
     controls,
     failures,
@@ -125,6 +125,18 @@ def sliced(
     """
     from .transport.sliced import by_budget
 
+    checked_axes(ax)
+    budgets = [check.count("budgets", n) for n in check.several("budgets", budgets, "numbers")]
+    if not budgets:
+        raise ValueError("budgets: got none; expected at least one number of directions")
+    if methods is not None and not (
+        isinstance(methods, Mapping)
+        and methods
+        and all(isinstance(part, Mapping) for part in methods.values())
+    ):
+        raise TypeError(
+            f"methods: got {check.shown(methods)}; expected a dict of dicts of arguments by name"
+        )
     return distances.sliced(by_budget(x, y, budgets, methods, seed), budgets, ax)
 
 
@@ -180,7 +192,8 @@ def scores(
     """
     from .statespace.curves import scores_along
 
-    at = np.asarray(grid, dtype=float)
+    checked_axes(ax)
+    level, at = check.level(level), check.finite("grid", grid)
     found = scores_along(model, y, parameter, at, n_particles, budget, seed=seed, **arguments)
     return searches.scores(found, at, parameter, ax, level=level)
 
@@ -243,7 +256,10 @@ def profile(
     """
     from .statespace.curves import profile_likelihood
 
-    at = np.asarray(grid, dtype=float).ravel()
+    checked_axes(ax)
+    level, at = check.level(level), check.finite("grid", grid).ravel()
+    if not at.size:
+        raise ValueError("grid: got no values; expected at least one")
     found = profile_likelihood(
         fit, y, parameter, at, n_particles, budget, repeats=repeats, seed=seed
     )

@@ -9,6 +9,7 @@ import decimal
 import fractions
 import functools
 import tempfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -129,25 +130,34 @@ MAY = {
     "lists of weights": "list of none",
     "cloud": f"{SCALARS};empty list;cube;no rows;bools;nan;inf;minus inf;list of nan;list of inf",
     "units": f"{SCALARS};true;false",
+    "jax cloud": f"{SCALARS};empty list;cube;no rows;bools;nan;inf;minus inf;list of nan;"
+    "list of inf;true;false",
     "stream": f"{LISTS};no rows;cube;frame;bools;dates;objects;masked;masked table;complex array;"
     "complex table;list of nan;list of inf;list of none;list of giants;ragged",
     "bounds": "list of inf;set;generator",
     "cautions": "empty list;dict;no rows;generator",
+    "times": f"{SCALARS};empty list;cube;no rows;dates;date",
+    "counts": "set;generator",
+    "tokens": "set;generator;empty list;dict;no rows",
     "any": ";".join(BAD),
 }
 # what arguments are, wherever they have these names
 KIND = {
     "choice": "numbers spacing components method scheme system "
-    " resampling backward objective trace keep_states",
+    " methods resampling backward objective trace keep_states",
     "burn in": "burn_in",
+    "counts": "budgets",
+    "tokens": "prompt",
     "count": "horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
-    "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps",
-    "whole": "slot frozen end warm_up first last event",
+    "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps "
+    "shown rows input_dim state_dim",
+    "whole": "slot frozen end warm_up first last event begin "
+    "component expectation output parameter first_input",
     "number": "scale step shift growth density shape process_scale observation_scale persistence "
     "volatility leverage transition_variance observation_variance initial_variance forcing beta "
     "acceleration bearing_scale irregular trend transition_scale initial_scale discount "
-    "absolute relative least_effective threshold",
+    "absolute relative least_effective threshold temperature",
     "end": "lower upper",
     "after": "after_first",
     "bounds": "bounds",
@@ -160,16 +170,17 @@ KIND = {
     "observation_matrix observation_covariance initial_mean initial_covariance initial_diffuse "
     "transition_offset observation_offset coefficients initial_probabilities emission_means "
     "emission_scales returns accepting table initial transition log_likelihoods a seasonal cycle",
-    "gaps": "y y_t u_t series",
+    "gaps": "y y_t u u_t series",
     "logs": "logits log_w log_z",
     "items": "items sequences",
     "names": "names inputs theta_names references",
-    "listed": "formats free candidates transforms columns trace_at budgets",
+    "listed": "formats free candidates transforms columns trace_at",
     "cautions": "cautions",
     "function": "function logpdf sample initial_sample initial_logpdf log_lookahead integrand "
     "limit_state functional initial_functional callback target f "
     "log_prior "
-    "potential twist allows complete",
+    "potential twist allows complete transition_sample transition_logpdf observation_logpdf "
+    "transition_logpdf_bound observation_sample in_place",
     "answers": "constraint",
     "seed": "seed",
     "executor": "executor",
@@ -180,7 +191,7 @@ KIND = {
     "thing": "draws law laws proposal precision model control_variates directions family "
     "optimiser "
     "parameters estimate estimates filter_result distribution language marginals fit ax "
-    "groups clouds",
+    "groups clouds est result out test indices study key exact",
     "mapping": "schema diagnostics cost provenance",
     "text": "start code pattern text",
 }
@@ -243,6 +254,15 @@ ELSEWHERE = {
         for f in ("sliced_wasserstein", "sliced_wasserstein_matrix", "sliced_test")
     },
     ("SlicedReference", "scale"): "units",
+    ("a_reference.distance", "x"): "cloud",
+    ("StateSpaceModel", "inputs"): "array",
+    ("StateSpaceModel", "transforms"): "names",
+    ("languages.huggingface", "model"): "function",
+    ("plots.bands", "times"): "times",
+    ("plots.scores", "budget"): "none",
+    ("plots.frames", "target"): "cloud",
+    **{("plots.sliced", name): "cloud" for name in "xy"},
+    **{("jax.sliced_wasserstein", name): "jax cloud" for name in "xy"},
 }
 
 LOGS = ["effective_sample_size", "largest_weight", "log_mean_exp", "log_sum_exp", "normalise"]
@@ -255,8 +275,10 @@ ALSO = {
     ("SlicedReference", "weights"): "weights|weights_y",
     ("Estimate", "value"): "value|covariance",
     ("an_estimate.apply", "f"): "f|linear map|matrix",
-    ("a_filter.update", "y_t"): "y_t|y",
-    ("a_filter.update", "u_t"): "u_t|u",
+    **{(f"{one}.update", "y_t"): "y_t|y" for one in ("a_filter", "a_smoother")},
+    **{(f"{one}.update", "u_t"): "u_t|u" for one in ("a_filter", "a_smoother")},
+    ("a_driven_model.with_inputs", "u"): "inputs",
+    ("a_reference.distance", "weights"): "weights_x",
     ("constraints.grammar", "text"): "text|grammar",
     ("constraints.grammar", "start"): "start|grammar",
     **{(f"weights.{name}", "log_w"): "log_w|log weights" for name in LOGS},
@@ -293,7 +315,36 @@ ONLINE = smw.OnlineFilter(MODEL, 10, seed=1)
 LOG = smw.Estimate(-3.0, 0.1, method="particle_filter")
 CHAINS = {"a": (("chain", "draw"), np.random.default_rng(1).random((2, 100)))}
 DRAWS = inference_data({"posterior": xarray.Dataset(CHAINS)})
-OBJECTS = {"an_estimate": EST, "a_model": MODEL, "a_filter": ONLINE}
+WRITTEN = dict.fromkeys(["initial_sample", "transition_sample", "observation_logpdf"], never) | {
+    "initial_logpdf": None,
+    "transition_logpdf": None,
+}
+OBJECTS = {
+    "an_estimate": EST, "a_model": MODEL, "a_filter": ONLINE, "a_result": STORED,
+    "a_smoother": smw.OnlineSmoother(MODEL, STATES, 10, seed=1),
+    "a_reference": smw.SlicedReference(SQUARE, 10, seed=1),
+    "a_driven_model": smw.StateSpaceModel(**WRITTEN, input_dim=1),
+}  # fmt: skip
+# results to draw, by hand
+SHOWN = {"est": smw.Estimate(
+    [1.0, 2.0], np.eye(2), sample=SAMPLED.sample, diagnostics=dict(SAMPLED.diagnostics) | {
+        "stages": [{"draws": 5, "criterion": 1.0, "variance": [1.0, 1.0], "estimate": [1.0, 1.0]}],
+        "control_variance_reduction": [3.0, 3.0], "control_variate": ["a", "b"],
+        "gain_over_monte_carlo": [2.0, 2.0], "mixture_weights": [1.0], "components": ["a"],
+        "levels": [{"scales": [1.0, 1.0]}], "importance_factors": np.ones((2, 2)),
+    },
+)}  # fmt: skip
+FIT = smw.Fit(
+    smw.Estimate([1.0], np.eye(1), names=["transition_covariance"]), smw.Estimate([1.0], np.eye(1)),
+    MODEL, np.ones((2, 5, 1)),
+)  # fmt: skip
+MOVED = types.SimpleNamespace(
+    points=SQUARE, steps=np.arange(2), distances=np.ones(2), frames=np.array([SQUARE, SQUARE])
+)
+TESTED = types.SimpleNamespace(
+    statistic=1.0, p_value=0.5, permuted=ONES, names=("a", "b"), by_column={}
+)
+ALONG = {"parameter": "transition_covariance", "grid": [0.5, 1.0], "n_particles": 10, "y": Y}
 # the functions, and arguments that are right; those left out have their defaults
 DOORS = {
     "adaptive_importance_sampling": MEAN | {"integrand": never, "budget": 2_000},
@@ -420,6 +471,50 @@ DOORS = {
     "weights.pareto_k": {"log_w": np.arange(40.0)},
     "weights.pareto_k_threshold": {"n": 100},
     "weights.perplexity": {"log_w": ONES},
+    "StateSpaceModel": WRITTEN,
+    "a_driven_model.with_inputs": {"u": [0.0, 1.0]},
+    "a_reference.distance": {"x": SQUARE},
+    "a_result.plot": {},
+    "a_result.quantiles": {"levels": [0.5]},
+    "a_result.summary": {},
+    "a_smoother.extend": {"y": Y},
+    "a_smoother.update": {"y_t": 0.1},
+    "an_estimate.plot": {},
+    "constraints.smiles": {"items": ["C", "O"]},
+    "jax.sliced_wasserstein": {"x": SQUARE, "y": SQUARE + 1, "directions": np.eye(2)},
+    "languages.huggingface": {"model": never},
+    **{
+        f"plots.{name}": SHOWN
+        for name in (
+            "bands", "controls", "estimate", "failures", "gains", "levels", "mixture", "stages",
+            "weights",
+        )
+    },
+    "plots.columns": {"test": TESTED},
+    "plots.filtered": {"result": STORED},
+    "plots.flow": {"result": MOVED},
+    "plots.frames": {"result": MOVED, "target": SQUARE},
+    "plots.gradient": {"result": EST},
+    "plots.iterates": {"fit": FIT},
+    "plots.loadings": {"result": types.SimpleNamespace(value=1.0, direction=np.ones(2))},
+    "plots.permuted": {"test": TESTED},
+    "plots.perturbation": {
+        "study": types.SimpleNamespace(
+            grid=ONES, inputs=["a"], expectations=["b"], kind="shift", table=never
+        ),
+    },
+    "plots.profile": {"fit": FIT} | ALONG,
+    "plots.scores": {"model": MODEL} | ALONG,
+    "plots.sequences": {"out": types.SimpleNamespace(traces={}, n_particles=2)},
+    "plots.sliced": {"x": SQUARE, "y": SQUARE},
+    "plots.sobol": {
+        "indices": types.SimpleNamespace(first=EST, total=None, inputs=["a", "b"], outputs=["c"]),
+    },
+    "plots.weighted": {
+        "out": types.SimpleNamespace(
+            children=(np.arange(2), np.zeros(2)), log_bounds=(0.0, 0.0), status="done"
+        ),
+    },
     "random_walk_metropolis": {"model": MODEL, "log_prior": never, "scales": [0.1] * 6},
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ def test_intervals_are_where_the_estimate_says():
     relative = rows_of(estimate(est, truth=truth, level=0.9))
     np.testing.assert_allclose(relative, ends / truth[:, None] - 1, atol=1e-12)
     assert est.plot().get_xlabel() == "estimate, 95 % interval"
-    with pytest.raises(ValueError, match="truth: has 3 numbers; the estimate has 2"):
+    with pytest.raises(ValueError, match="truth: got 3 numbers; expected 2"):
         estimate(est, truth=[1, 2, 3])
 
 
@@ -98,6 +98,6 @@ def test_axes_given_are_used_and_scales_are_logarithmic_over_a_decade_only():
 
 
 def test_a_parameter_goes_by_name_or_position():
-    assert position(["a", "b"], "b", "x") == position(["a", "b"], 1, "x") == 1
-    with pytest.raises(ValueError, match=r"plots\.x: parameter 2; expected one of"):
-        position(["a", "b"], 2, "x")
+    assert position(["a", "b"], "b") == position(["a", "b"], 1) == 1
+    with pytest.raises(ValueError, match=r"parameter: got 2; expected one of"):
+        position(["a", "b"], 2)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from .. import arguments as check
 from ..canvas import (
     BLUE,
     GREY,
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class _Indices(Protocol):
     """What `sobol` asks of a result."""
 
@@ -56,6 +58,7 @@ class _Indices(Protocol):
     def outputs(self) -> Sequence[str]: ...
 
 
+@runtime_checkable
 class _Curves(Protocol):
     """What `perturbation` asks of a study."""
 
@@ -145,7 +148,7 @@ def weights(est: Estimate, ax: Axes | None = None) -> Axes:
     >>> weights(est).get_ylabel()
     'draws'
     """
-    sample = est.sample
+    sample = check.instance("est", est, Estimate, "an Estimate").sample
     if sample is None or "log_weight" not in sample:
         raise ValueError("plots.weights: the estimate holds no sample with weights")
     size = diagnostic(est, "weights", "effective_sample_size")
@@ -246,12 +249,13 @@ def sobol(
     output : int, default 0
         Which of several outputs.
     """
+    check.instance("indices", indices, _Indices, "a SobolIndices")
+    level = check.level(level)
     kinds = [("first order", indices.first, BLUE), ("total", indices.total, ORANGE)]
     present = [(label, part, colour) for label, part, colour in kinds if part is not None]
     if not present:
         raise ValueError("plots.sobol: no first-order or total indices; ask for them in order=")
-    if not 0 <= output < len(indices.outputs):
-        raise ValueError(f"plots.sobol: output {output} of {len(indices.outputs)}")
+    output = check.count("output", output, 0, len(indices.outputs) - 1)
     count = len(indices.inputs)
     rows = slice(output * count, (output + 1) * count)
     order = np.argsort(-present[-1][1].value[rows], kind="stable")
@@ -286,10 +290,9 @@ def perturbation(
     level : float, default 0.95
         Of the bands.
     """
-    if not 0 <= expectation < len(study.expectations):
-        raise ValueError(
-            f"plots.perturbation: expectation {expectation} of {len(study.expectations)}"
-        )
+    check.instance("study", study, _Curves, "a result of perturbation_study")
+    expectation = check.count("expectation", expectation, 0, len(study.expectations) - 1)
+    level = check.level(level)
     ax = open_axes(ax)
     value, lower, upper = (part[:, :, expectation] for part in study.table(level))
     order = np.argsort(study.grid)
@@ -335,8 +338,7 @@ def failures(est: Estimate, ax: Axes | None = None, *, event: int = 0) -> Axes:
     event : int, default 0
     """
     factors = diagnostic(est, "failures", "importance_factors")
-    if not 0 <= event < len(factors):
-        raise ValueError(f"plots.failures: event {event} of {len(factors)}")
+    event = check.count("event", event, 0, len(factors) - 1)
     if not np.isfinite(factors[event]).all() or factors.shape[1] < 2:
         raise ValueError("plots.failures: expected an event that was hit, and two inputs or more")
     sample = est.sample

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
+from .. import arguments as check
 from ..canvas import BLUE, ORANGE, label_rows, open_axes
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["sequences", "weighted"]
 
 
+@runtime_checkable
 class _Traced(Protocol):
     """What is drawn of weighted sequences."""
 
@@ -24,6 +26,7 @@ class _Traced(Protocol):
     def n_particles(self) -> int: ...
 
 
+@runtime_checkable
 class _Drawn(Protocol):
     """What is drawn of a weighted item, or a set of them."""
 
@@ -54,6 +57,7 @@ def weighted(out: _Drawn, ax: Axes | None = None) -> Axes:
     >>> weighted(smw.weighted_rejection([0.0, 1.0], [True, False], seed=1)).get_xlabel()
     'weight'
     """
+    check.instance("out", out, _Drawn, "a WeightedDraw")
     items, log_weights = out.children
     order = np.argsort(-log_weights, kind="stable")
     sizes, names = np.exp(log_weights[order]), [f"item {items[i]}" for i in order]
@@ -95,6 +99,7 @@ def sequences(out: _Traced, ax: Axes | None = None) -> Axes:
     >>> sequences(out).get_xlabel()
     'item'
     """
+    check.instance("out", out, _Traced, "a WeightedSequences")
     ax = open_axes(ax)
     at = np.arange(1, out.traces["ess"].shape[1] + 1)
     ess = 100 * out.traces["ess"] / out.n_particles

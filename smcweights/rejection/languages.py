@@ -372,5 +372,9 @@ def huggingface(
     """
     if not callable(model):
         raise TypeError(f"model: got {type(model).__name__}; expected a causal language model")
+    before = [
+        check.count("prompt", token, 0) for token in check.several("prompt", prompt, "tokens")
+    ]
+    begin, rows = check.count("begin", begin, 0), check.count("rows", rows)
     temperature = check.number("temperature", temperature, 0)
-    return _CausalModel(model, tuple(prompt) or (begin,), rows, temperature)
+    return _CausalModel(model, tuple(before) or (begin,), rows, temperature)

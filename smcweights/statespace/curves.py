@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..arguments import count, instance, shown
 from ..canvas import position
 from ..estimate import Estimate
 from ..randomness import Seed, generator, seed_sequence
@@ -29,9 +30,10 @@ def scores_along(
     **arguments: Any,
 ) -> list[Estimate]:
     """Scores for one parameter at increasing values of it, the others held: see `plots.scores`."""
-    k = position(model.theta_names or (), parameter, "scores")
+    instance("model", model, StateSpaceModel)
+    k = position(model.theta_names or (), parameter)
     if grid.ndim != 1 or grid.size < 2 or not (np.diff(grid) > 0).all():
-        raise ValueError(f"plots.scores: grid {grid!r}; expected two or more increasing values")
+        raise ValueError(f"grid: got {shown(grid)}; expected two or more increasing values")
     theta = np.tile(model.theta, (grid.size, 1))
     theta[:, k] = grid
     return [
@@ -51,8 +53,10 @@ def profile_likelihood(
     seed: Seed = None,
 ) -> list[Estimate]:
     """Log likelihoods at values of one parameter, the others maximised: see `plots.profile`."""
+    instance("fit", fit, Fit)
+    budget, repeats = count("budget", budget), count("repeats", repeats)
     names = list(fit.theta.names)
-    k = position(names, parameter, "profile")
+    k = position(names, parameter)
     root = seed_sequence(seed)
     model = fit.model
     labels = model.theta_names or [f"theta[{j}]" for j in range(model.theta.size)]

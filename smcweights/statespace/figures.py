@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from .. import arguments as check
 from ..canvas import BLUE, GREY, ORANGE, literal, open_axes, position
 from ..estimate import Estimate
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["filtered", "iterates", "profile", "scores"]
 
 
+@runtime_checkable
 class _Search(Protocol):
     """What is drawn of a search for parameters."""
 
@@ -32,6 +34,7 @@ class _Search(Protocol):
     def interval(self, level: float, error: str) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+@runtime_checkable
 class _Filtered(Protocol):
     """What is drawn of a filter."""
 
@@ -66,7 +69,8 @@ def iterates(
     >>> iterates(fit).get_ylabel()
     'phi[0]'
     """
-    k = position(fit.theta.names, parameter, "iterates")
+    k = position(check.instance("fit", fit, _Search, "a Fit").theta.names, parameter)
+    level = check.level(level)
     ax = open_axes(ax)
     steps = np.arange(1, fit.iterates.shape[1] + 1)
     ax.plot(steps, fit.iterates[:, :, k].T, color=BLUE, lw=0.6, alpha=0.35)
@@ -114,7 +118,7 @@ def profile(
     Where the fit holds the information, the parabola that its error of the data stands for is
     drawn as well.
     """
-    k = position(fit.theta.names, parameter, "profile")
+    k = position(fit.theta.names, parameter)
     value = np.array([float(est.value) for est in found])
     lower, upper = np.array([est.interval(level) for est in found]).T
     ax = open_axes(ax)
@@ -158,9 +162,9 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     >>> filtered(smw.particle_filter(model, y, 1_000, seed=1)).get_xlabel()
     'time'
     """
+    check.instance("result", result, _Filtered, "a FilterResult")
     means, variances = (part.reshape(len(part), -1) for part in (result.means, result.variances))
-    if not 0 <= component < means.shape[1]:
-        raise ValueError(f"plots.filtered: component {component} of {means.shape[1]}")
+    component = check.count("component", component, 0, means.shape[1] - 1)
     at, mean = np.arange(len(means)), means[:, component]
     half = 2 * np.sqrt(variances[:, component])
     ax = open_axes(ax)

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array, count, flag, one_of
+from ..arguments import count, finite, flag, one_of, shown
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
@@ -36,7 +36,7 @@ from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled
 from .model import Proposal, StateSpaceModel
-from .series import Series, arrived, checked_series, side_by_side
+from .series import Series, arrived, checked_series, one_time, side_by_side
 
 Array = NDArray[np.float64]
 WIDE = 2.25  # variance of a log likelihood whose bias is many errors
@@ -110,9 +110,9 @@ class FilterResult(Result):
             The particles were not stored, or a level is out of range.
         """
         x, log_w = _stored(self, "quantiles")
-        levels = np.atleast_1d(np.asarray(levels, dtype=np.float64))
-        if not ((levels >= 0) & (levels <= 1)).all():
-            raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
+        levels = np.atleast_1d(finite("levels", levels))
+        if levels.ndim != 1 or not ((levels >= 0) & (levels <= 1)).all():
+            raise ValueError(f"levels: got {shown(levels)}; expected numbers from 0 to 1")
         cube = x.reshape(*x.shape[:2], -1)
         found = np.empty((len(levels), cube.shape[0], cube.shape[2]))
         for t in range(len(cube)):
@@ -590,9 +590,8 @@ class OnlineFilter:
             As `particle_filter`, once for each cause.
         """
         began = time.perf_counter()
-        u = None if u_t is None else np.reshape(array("u_t", u_t), (1, -1))
-        y_t = y_t if np.ma.isMaskedArray(y_t) else array("y_t", y_t)
-        series = arrived(self._series, np.expand_dims(y_t, 0), self.t, u)
+        y, u = one_time(y_t, u_t)
+        series = arrived(self._series, y, self.t, u)
         cloud = self._cloud or Cloud(
             series, generator(self._root, "filter", 0), roots=True, moments=True, backward=False
         )

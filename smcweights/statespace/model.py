@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import operator
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array, count, real, storable
+from .. import arguments as check
+from ..arguments import array, count, real
 from ..provenance import digest
 from ..randomness import generator, seed_sequence
 
@@ -44,6 +44,8 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "transition_logpdf_bound": (("t", "theta"), False),
     "observation_sample": (("rng", "x", "t", "theta"), False),
 }
+
+IN_PLACE = ("rng", "x_prev", "t", "theta", "x")
 
 
 class Exact(NamedTuple):
@@ -206,32 +208,36 @@ class StateSpaceModel:
             if function is None and not required:
                 continue
             check_function(name, function, taken(arguments, self.input_dim))
+        if self.in_place is not None:
+            check_function("in_place", self.in_place, IN_PLACE)
+        if self.series is not None:
+            object.__setattr__(self, "series", _observed(self.series))
+        if self.exact is not None:
+            check.instance("exact", self.exact, Exact, "what a ready model has")
+        object.__setattr__(self, "first_input", count("first_input", self.first_input, 0))
         if self.inputs is not None:
             object.__setattr__(self, "inputs", _inputs(self.inputs, self.input_dim))
         if self.input_dim is not None and self.in_place is not None:
             raise ValueError("in_place: given with input_dim; expected one of them")
         theta = _parameters(self.theta, "theta")
-        names = self.theta_names
-        if names is not None:
-            names = tuple(storable("theta_names", str(name)) for name in names)
-            if len(names) != theta.size or len(set(names)) != len(names):
-                raise ValueError(
-                    f"theta_names: got {names}; expected {theta.size} different names, one per "
-                    "parameter"
-                )
+        names = check.names(self.theta_names, "theta_names")
+        if names is not None and len(names) != theta.size:
+            raise ValueError(
+                f"theta_names: got {names}; expected {theta.size} different names, one per "
+                "parameter"
+            )
         transforms = self.transforms
         if transforms is not None:
-            transforms = tuple(transforms)
-            if len(transforms) != theta.size or not set(transforms) <= set(TRANSFORMS):
+            transforms = tuple(check.several("transforms", transforms, "names of transforms"))
+            if len(transforms) != theta.size or not all(one in TRANSFORMS for one in transforms):
                 raise ValueError(
-                    f"transforms: got {transforms}; expected {theta.size} of {TRANSFORMS}"
+                    f"transforms: got {check.shown(transforms)}; expected {theta.size} of "
+                    f"{TRANSFORMS}"
                 )
             _check_domain(theta, names, transforms)
         dim = self.state_dim
         if dim is not None:
-            dim = operator.index(dim)
-            if dim < 1:
-                raise ValueError(f"state_dim: got {dim}; expected None or at least 1")
+            dim = count("state_dim", dim)
         settled = {"theta": theta, "theta_names": names, "transforms": transforms}
         for name, value in {**settled, "state_dim": dim}.items():
             object.__setattr__(self, name, value)
@@ -512,9 +518,20 @@ def check_function(name: str, function: Any, arguments: Sequence[str]) -> None:
 def _parameters(theta: Any, name: str) -> Array:
     array = real(name, [] if theta is None else theta)
     if array.ndim != 1 or not np.isfinite(array).all():
-        raise ValueError(f"{name}: got {theta!r}; expected a 1-d array of finite numbers")
+        raise ValueError(
+            f"{name}: got {check.shown(theta)}; expected a 1-d array of finite numbers"
+        )
     array.flags.writeable = False
     return array
+
+
+def _observed(series: ArrayLike) -> np.ndarray:
+    rows = check.numbers("series", series)
+    if rows.ndim not in (1, 2) or np.isinf(rows).any():
+        raise ValueError(
+            f"series: got {check.shown(series)}; expected (T,) or (T, p) finite numbers, or NaN"
+        )
+    return rows
 
 
 def _inputs(u: ArrayLike, k: int | None) -> Array:

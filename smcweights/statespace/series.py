@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, instance, number, one_of
+from ..arguments import array, count, instance, number, one_of
 from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
@@ -161,6 +161,13 @@ def side_by_side(
         description=name,
     ) as run:
         return run.map(unit, jobs)
+
+
+def one_time(y_t: ArrayLike, u_t: ArrayLike | None) -> tuple[ArrayLike, Array | None]:
+    """An observation and its inputs as those of a single time, shapes (1,) or (1, p) and (1, k)."""
+    u = None if u_t is None else np.reshape(array("u_t", u_t), (1, -1))
+    y_t = y_t if np.ma.isMaskedArray(y_t) else array("y_t", y_t)
+    return np.expand_dims(y_t, 0), u
 
 
 def arrived(series: Series, y: ArrayLike, t: int, u: ArrayLike | None = None) -> Series:

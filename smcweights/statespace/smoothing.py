@@ -36,7 +36,7 @@ from .compilation import Added, check_functional, compiled_functional
 from .filtering import small_samples
 from .functionals import Functional
 from .model import StateSpaceModel, needed
-from .series import Series, arrived, checked_series, side_by_side
+from .series import Series, arrived, checked_series, one_time, side_by_side
 
 Array = NDArray[np.float64]
 BACKWARD = ("auto", "rejection", "exact", "mcmc")
@@ -388,7 +388,7 @@ class OnlineSmoother:
         PrecisionWarning
             As `paris`, once for each cause; ``cautions`` have it every time.
         """
-        self.extend(np.expand_dims(y_t, 0), None if u_t is None else np.reshape(u_t, (1, -1)))
+        self.extend(*one_time(y_t, u_t))
         return self.estimate()
 
     def extend(self, y: ArrayLike, u: ArrayLike | None = None) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import arguments as check
 from ..canvas import BLUE, GREY, ORANGE, open_axes
 from ..estimate import Estimate
+from .clouds import as_cloud
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["columns", "flow", "frames", "gradient", "loadings", "permuted", "sliced"]
 
 
+@runtime_checkable
 class _Traced(Protocol):
     """What is drawn of a gradient flow."""
 
@@ -30,6 +33,7 @@ class _Traced(Protocol):
     def frames(self) -> np.ndarray: ...
 
 
+@runtime_checkable
 class _Permuted(Protocol):
     """What is drawn of a two-sample test."""
 
@@ -41,6 +45,7 @@ class _Permuted(Protocol):
     def permuted(self) -> np.ndarray: ...
 
 
+@runtime_checkable
 class _Columns(Protocol):
     """What is drawn of the columns of a two-sample test."""
 
@@ -50,6 +55,7 @@ class _Columns(Protocol):
     def by_column(self) -> dict[str, np.ndarray]: ...
 
 
+@runtime_checkable
 class _Directed(Protocol):
     """What is drawn of the largest distance along a direction."""
 
@@ -59,6 +65,7 @@ class _Directed(Protocol):
     def direction(self) -> np.ndarray: ...
 
 
+@runtime_checkable
 class _Sloped(Protocol):
     """What is drawn of a gradient."""
 
@@ -105,6 +112,7 @@ def flow(result: _Traced, ax: Axes | None = None) -> Axes:
     >>> flow(smw.sliced_gradient_flow(x, x + 1, 5, seed=1)).get_xlabel()
     'step'
     """
+    check.instance("result", result, _Traced, "a result of sliced_gradient_flow")
     ax = open_axes(ax)
     positive = np.maximum(result.distances, 1e-30)
     ax.semilogy(result.steps, positive, "o-", color=BLUE, ms=3)
@@ -132,6 +140,7 @@ def permuted(test: _Permuted, ax: Axes | None = None) -> Axes:
     >>> permuted(smw.sliced_test(x, x + 1, permutations=99, seed=1)).get_title()
     'p value 0.01'
     """
+    check.instance("test", test, _Permuted, "a SlicedTest")
     ax = open_axes(ax)
     ax.hist(test.permuted, bins=40, color=BLUE, alpha=0.6, label="permutations")
     ax.axvline(test.statistic, color=ORANGE, lw=2, label="the samples")
@@ -160,6 +169,7 @@ def gradient(result: _Sloped, ax: Axes | None = None) -> Axes:
     >>> gradient(smw.sliced_gradient(x, x + 1, seed=1)).get_xlabel()
     'points, the largest derivative first'
     """
+    check.instance("result", result, _Sloped, "a SlicedGradient")
     ax = open_axes(ax)
     size = np.linalg.norm(result.value, axis=1)
     order = np.argsort(-size, kind="stable")
@@ -194,8 +204,8 @@ def columns(test: _Columns, ax: Axes | None = None) -> Axes:
     >>> columns(test).get_xlabel()
     'distance of the column, in units of the scale'
     """
+    table = check.instance("test", test, _Columns, "a SlicedTest").by_column
     ax = open_axes(ax)
-    table = test.by_column
     at = np.arange(len(test.names))[::-1]
     for moved, colour in ((False, GREY), (True, ORANGE)):
         own = (table["p_value"] <= 0.05) == moved
@@ -230,6 +240,8 @@ def loadings(result: _Directed, ax: Axes | None = None, shown: int = 12) -> Axes
     >>> loadings(smw.max_sliced_wasserstein(x, x + 1, seed=1)).get_xlabel()
     'share in the direction'
     """
+    check.instance("result", result, _Directed, "a result of max_sliced_wasserstein")
+    shown = check.count("shown", shown)
     ax = open_axes(ax)
     order = np.argsort(-np.abs(result.direction), kind="stable")[:shown]
     at = np.arange(len(order))[::-1]
@@ -270,9 +282,13 @@ def frames(result: _Traced, target: ArrayLike, shown: int = 4) -> np.ndarray:
     """
     import matplotlib.pyplot as plt
 
+    check.instance("result", result, _Traced, "a result of sliced_gradient_flow")
     if len(result.frames) == 0 or result.points.shape[1] < 2:
         raise ValueError("plots.frames: expected a traced flow in two dimensions or more")
-    y = np.asarray(target)
+    y = as_cloud(target, name="target").points
+    if y.shape[1] != result.points.shape[1]:
+        raise ValueError(f"target: got shape {y.shape}; expected (m, {result.points.shape[1]})")
+    shown = check.count("shown", shown)
     at = np.unique(np.linspace(0, len(result.frames) - 1, shown).round().astype(int))
     _, axes = plt.subplots(1, len(at), figsize=(2.6 * len(at), 2.6), sharex=True, sharey=True)
     axes = np.atleast_1d(axes)

@@ -354,8 +354,8 @@ class SlicedReference:
         given = as_cloud(x, weights, "x", self.p, self._columns)
         if given.points.shape[1] != self._width:
             raise ValueError(
-                f"x: has points in {given.points.shape[1]} dimensions, the reference in "
-                f"{self._width}"
+                f"x: has points in {given.points.shape[1]} dimensions; expected {self._width}, as "
+                "the reference"
             )
         cloud = moved(measured(given, self._units), self.cloud.points.dtype, self._centre)
         step = chunk_rows(self.dimension, 2 * len(cloud.points), cloud.points.dtype.itemsize)

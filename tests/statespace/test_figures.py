@@ -20,6 +20,6 @@ def test_a_filter_is_drawn_by_its_means_and_two_standard_deviations():
         heights = band[band[:, 0] == t, 1]
         assert (heights.min(), heights.max()) == ends
     assert found.plot(ax) is ax
-    with pytest.raises(ValueError, match="component 2 of 2"):
+    with pytest.raises(ValueError, match="component: got 2; expected"):
         found.plot(component=2)
     plt.close("all")
