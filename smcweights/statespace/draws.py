@@ -138,8 +138,9 @@ def _posterior(draws: Any) -> xarray.Dataset:
     import xarray
 
     try:
-        found = draws if isinstance(draws, xarray.Dataset) else draws["posterior"]
-        # a node of a tree is not yet a dataset
+        # a node of a tree, as the posterior group of one, is not yet a dataset
+        node = "posterior" not in getattr(draws, "children", ["posterior"])
+        found = draws if node or isinstance(draws, xarray.Dataset) else draws["posterior"]
         found = found if isinstance(found, xarray.Dataset) else found.to_dataset()
     except (TypeError, KeyError, IndexError, ValueError, AttributeError):
         raise TypeError(

@@ -6,6 +6,7 @@ import xarray
 from scipy.stats import t as student
 
 import smcweights as smw
+from smcweights import _compat
 from smcweights.statespace import draws
 
 from . import tiny
@@ -36,6 +37,13 @@ def test_a_function_is_asked_at_every_draw():
     one = smw.posterior_means(groups, lambda theta: theta[0] ** 2)
     assert one.value.shape == () and float(one.value) == pytest.approx(both.value[1])
     assert isinstance(one.diagnostics["r_hat"], float)
+
+
+def test_the_posterior_group_alone_serves_as_well():
+    whole = _compat.inference_data({"posterior": POSTERIOR, "sample_stats": POSTERIOR[["a"]]})
+    group, all_of_it = smw.posterior_means(whole["posterior"]), smw.posterior_means(whole)
+    assert group.names == all_of_it.names
+    np.testing.assert_array_equal(group.value, all_of_it.value)
 
 
 def test_chains_that_are_apart_are_told():
