@@ -137,7 +137,7 @@ def test_jax_computes_half_precision_in_single():
         ({"budget": 20.5}, ValueError, "budget: got 20.5"),
         ({"directions": np.ones((2, 3))}, ValueError, "directions: row 0 has length 1.73"),
         ({"x": np.zeros((0, 3))}, ValueError, "expected at least one point"),
-        ({"x": X + 1j}, TypeError, "they are complex"),
+        ({"x": X + 1j}, TypeError, "got dtype complex"),
         ({"key": None}, ValueError, "key: expected a JAX key"),
     ],
 )

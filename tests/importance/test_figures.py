@@ -138,7 +138,7 @@ def test_figures_of_levels_and_failures():
     ax = plots.failures(est, event=1)
     assert "importance 0.3" in ax.get_xlabel()
     plt.close(ax.figure)
-    with pytest.raises(ValueError, match="event 2 of 2"):
+    with pytest.raises(ValueError, match="event: got 2"):
         plots.failures(est, event=2)
     with pytest.raises(ValueError, match="levels"):
         plots.levels(smw.Estimate(1.0, 0.1))

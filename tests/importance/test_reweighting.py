@@ -238,7 +238,7 @@ def test_a_perturbation_study_of_shifts_and_scales(stored):
     ax = study.plot(expectation=1)
     assert len(ax.lines) == 2
     plt.close(ax.figure)
-    with pytest.raises(ValueError, match="expectation 2 of 2"):
+    with pytest.raises(ValueError, match="expectation: got 2"):
         study.plot(expectation=2)
 
 

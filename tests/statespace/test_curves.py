@@ -40,5 +40,5 @@ def test_a_profile_without_other_parameters_is_the_likelihood(series):
         exact = smw.kalman_smoother(held, y).log_likelihood
         # 6 standard errors: false alarm under 1e-8
         assert abs(est.value - exact) < 6 * est.standard_error + 1e-3
-    with pytest.raises(ValueError, match="parameter 'scale'"):
+    with pytest.raises(ValueError, match="parameter: got 'scale'"):
         profile_likelihood(fit, y, "scale", grid, 30, 20)
