@@ -118,6 +118,7 @@ def test_draws_have_the_exact_law_of_every_part():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 def test_matrices_of_every_time_agree_with_kalman():
     rng = np.random.default_rng(2)
     a, h = 0.6 * rng.standard_normal((15, 2, 2)), rng.standard_normal((15, 2, 2))
