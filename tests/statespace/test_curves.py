@@ -24,7 +24,7 @@ def test_a_score_along_a_parameter_is_the_score_there(series):
         np.testing.assert_array_equal(est.value, alone.value)
     with pytest.raises(ValueError, match="expected two or more increasing values"):
         scores_along(model, y, "transition_matrix", grid[::-1], 30, 20)
-    with pytest.raises(ValueError, match="parameter 'other'"):
+    with pytest.raises(ValueError, match="parameter: got 'other'; expected one of"):
         scores_along(model, y, "other", grid, 30, 20)
 
 

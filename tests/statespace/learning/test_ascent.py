@@ -31,7 +31,7 @@ def test_figures_show_the_search_the_score_and_the_profile():
     lines = np.array([line.get_ydata() for line in ax.lines])
     np.testing.assert_array_equal(lines[:2], fit.iterates[:, :, 1])
     np.testing.assert_array_equal(lines[2:], fit.averaged_path[:, :, 1])
-    with pytest.raises(ValueError, match="parameter 'other'"):
+    with pytest.raises(ValueError, match="parameter: got 'other'; expected one of"):
         fit.plot(parameter="other")
     grid = [0.3, 0.7, 1.1]
     ax = plots.scores(model, y, "transition_matrix", grid, 40, 40)
