@@ -68,6 +68,11 @@ class Estimate:
         follow the components into `est[...]`.
     bounds : (lower, upper), each a float or shape (J,), optional
         Between them the values are for certain: intervals are cut to them.
+    limits : array_like, shape (6, 2) or (6, J, 2), optional
+        Lower and upper ends of the intervals at levels 0.5, 0.8, 0.9, 0.95, 0.99 and 0.999, for an
+        answer whose interval is an inverted test; infinite where it has no end. Those of other
+        levels lie between, straight in the normal quantile. Functions of the value and pooled
+        estimates don't have them.
     cost : mapping, optional
         Such as evaluations, seconds, stages.
     provenance : mapping, optional
@@ -89,6 +94,7 @@ class Estimate:
     cautions : tuple of Caution
     columns : tuple of str
     bounds : (lower, upper), each a float or a tuple of J; or None
+    limits : ndarray, shape (6, 2) or (6, J, 2); or None
     references : tuple of str
     diagnostics, cost, provenance : dict
         Copies of what was given, in plain Python types and read-only arrays.
@@ -124,6 +130,7 @@ class Estimate:
     _covariance: Array | None
     _sample: Any
     references: tuple[str, ...] = ()
+    limits: Array | None = None
 
     def __init__(
         self,
@@ -139,6 +146,7 @@ class Estimate:
         cautions: Iterable[Caution] = (),
         columns: Sequence[str] = (),
         bounds: parts.Bounds | None = None,
+        limits: ArrayLike | None = None,
         cost: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
         references: Iterable[str] | None = None,
@@ -163,6 +171,7 @@ class Estimate:
             "cautions": parts.cautions(cautions, plain),
             "columns": parts.columns(columns, plain, v),
             "bounds": parts.bounds(bounds, v),
+            "limits": parts.limits(limits, v),
             "diagnostics": plain,
             "cost": parts.mapping("cost", cost),
             "provenance": parts.mapping("provenance", provenance),
@@ -237,7 +246,7 @@ class Estimate:
         lower, upper : ndarray, shaped like `value`
             value -+ quantile * standard_error with Student's quantile (normal where the degrees
             of freedom are infinite); 0 and -log(1 - level)/trials for a component without a hit;
-            NaN without a standard error. Cut to ``bounds``.
+            NaN without a standard error. Or what ``limits`` say. Cut to ``bounds``.
 
         Raises
         ------
@@ -260,6 +269,8 @@ class Estimate:
             limit = -math.log1p(-level) / np.where(no_hit, self.trials, 1.0)
             lower = np.where(no_hit, 0.0, lower)[()]
             upper = np.where(no_hit, limit, upper)[()]
+        if self.limits is not None:
+            lower, upper = parts.between(self.limits, self.value, level)
         if self.bounds is not None:
             lower, upper = np.clip([lower, upper], *map(np.asarray, self.bounds))
         return lower, upper
@@ -357,6 +368,7 @@ class Estimate:
                 end if isinstance(end, float) else parts.taken(list(end), index)
                 for end in self.bounds
             ),
+            limits=None if self.limits is None else self.limits[:, index],
             sample=None,
         )
 
@@ -366,7 +378,8 @@ class Estimate:
         Parameters
         ----------
         **changes
-            As for `Estimate`; a new covariance takes the place of a factor, and vice versa.
+            As for `Estimate`; a new covariance takes the place of a factor, and vice versa, and
+            limits are those of the value and the covariance they came with.
 
         Examples
         --------
@@ -377,6 +390,8 @@ class Estimate:
         kept = self._given() | {"sample": self._sample}
         if changes.keys() & {"covariance", "factor"}:
             kept |= {"covariance": None, "factor": None}
+        if changes.keys() & {"value", "covariance", "factor"}:
+            kept["limits"] = None
         if "method" in changes:
             kept["references"] = None
         return Estimate(**(kept | changes))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Bounds = Sequence[float | Sequence[float]]
 Mask = NDArray[np.bool_]
+# of the intervals whose ends an estimate may keep
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
 def value(given: ArrayLike) -> Array:
@@ -187,6 +189,43 @@ def bounds(given: Bounds | None, value: Array) -> Bounds | None:
     ):
         raise TypeError(f"bounds: got {shown(given)}; expected (lower, upper)")
     return tuple(tuple(end.tolist()) if end.ndim else float(end) for end in ends)
+
+
+def limits(given: ArrayLike | None, value: Array) -> Array | None:
+    """Ends of intervals at `LEVELS`, (6, *shape, 2), each within those of the next; or None."""
+    if given is None:
+        return None
+    ends, shape = real("limits", given), (len(LEVELS), *value.shape, 2)
+    if ends.shape != shape:
+        raise ValueError(f"limits: got shape {ends.shape}; expected {shape}, levels {LEVELS}")
+    lower, upper = ends[..., 0], ends[..., 1]
+    if np.isnan(ends).any() or (lower > upper).any():
+        raise ValueError(
+            "limits: got NaN, or a lower end above its upper end; expected ordered ends"
+        )
+    if (lower[1:] > lower[:-1]).any() or (upper[1:] < upper[:-1]).any():
+        raise ValueError("limits: expected the interval of a level within that of the next")
+    return ends
+
+
+def between(limits: Array, value: Array, level: float) -> tuple[Array, Array]:
+    """Ends at any level from those at `LEVELS`, straight in the normal quantile."""
+    from scipy.special import ndtri
+
+    z, at = ndtri(0.5 + np.array([0.0, *LEVELS]) / 2), float(ndtri(0.5 + level / 2))
+    k = int(np.clip(np.searchsorted(z, at, side="left"), 1, len(LEVELS)))
+    share = (at - z[k - 1]) / (z[k] - z[k - 1])
+    outer = limits[k - 1]
+    inner = (
+        limits[k - 2] if k > 1 else np.where(np.isnan(value)[..., None], outer, value[..., None])
+    )
+    if share == 1:
+        ends = outer
+    else:
+        # an end that is infinite is so in between as well
+        with np.errstate(invalid="ignore"):
+            ends = np.where(np.isinf(outer), outer, inner + share * (outer - inner))
+    return ends[..., 0], ends[..., 1]
 
 
 def references(given: Iterable[str] | None, method: str) -> tuple[str, ...]:

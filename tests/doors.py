@@ -165,7 +165,7 @@ KIND = {
     "p": "p",
     "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
-    "theta theta0 levels initial_path start x x0 groups_x groups_y grid times truth trials "
+    "theta theta0 levels limits initial_path start x x0 groups_x groups_y grid times truth trials "
     "correlation degrees_of_freedom weights transition_matrix transition_covariance "
     "observation_matrix observation_covariance initial_mean initial_covariance initial_diffuse "
     "transition_offset observation_offset coefficients initial_probabilities emission_means "

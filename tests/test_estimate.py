@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from smcweights import _compat
 from smcweights.cautions import Caution
 from smcweights.estimate import Estimate
+from smcweights.parts import LEVELS
 
 
 def test_defaults():
@@ -481,3 +482,26 @@ def test_bounds_of_each_component_follow_it(tmp_path):
         assert one[0].interval()[1] == 1 and one[[1]].interval()[1] > 6
     with pytest.raises(TypeError, match="bounds: got"):
         Estimate([0.9, 5.0], np.eye(2), bounds=([0, 0, 0], [1, 1, 1]))
+
+
+def test_limits_are_the_intervals_and_follow_their_components(tmp_path):
+    z = scipy.stats.norm.isf(0.5 - np.array(LEVELS) / 2)
+    ends = np.exp(z[:, None, None] * [-1, 1]) * [[2.0], [np.inf]]
+    ends[:, 1, 0] = 5 - z
+    est = Estimate(
+        [2.0, np.nan], [[1.0, np.nan], [np.nan, np.nan]], limits=ends, bounds=(0.0, np.inf)
+    )
+    est.save(tmp_path / "e.nc")
+    for one in (est, Estimate.load(tmp_path / "e.nc"), est.revised(names=["a", "b"])):
+        for k, level in enumerate(LEVELS):
+            assert np.array_equal(one.interval(level), ends[k].T)
+        lower, upper = one.interval(0.97)
+        exact = np.exp(scipy.stats.norm.ppf(0.985)) * 2
+        assert abs(upper[0] / exact - 1) < 0.05 and upper[1] == np.inf
+        assert ends[4, 1, 0] < lower[1] < ends[3, 1, 0]
+        assert (
+            one.interval(0.2)[1][0] < ends[0, 0, 1] and one.interval(0.9999)[1][0] > ends[5, 0, 1]
+        )
+        assert one[0].interval()[1] == ends[3, 0, 1] and one[[1]].interval()[1] == np.inf
+    assert est.apply(lambda v: v[:1]).limits is None
+    assert est.revised(covariance=4 * est.covariance).limits is None
