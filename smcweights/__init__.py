@@ -23,6 +23,7 @@ _HOME = {
     "Truncated": "importance.marginals",
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.given_proposal",
+    "from_weights": "importance.given_weights",
     "Perturbed": "importance.marginals",
     "PerturbationStudy": "importance.reweighting",
     "perturbation_study": "importance.reweighting",

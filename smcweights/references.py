@@ -44,6 +44,11 @@ SOURCES = {
         "Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling, "
         "Reliab. Eng. Syst. Saf. 191",
     ),
+    "weighted draws": (
+        "Geyer (1992), Practical Markov chain Monte Carlo, Statistical Science 7",
+        "Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, JMLR "
+        "25, arXiv 1507.02646",
+    ),
     "reweighting": (DEMANGE_CHRYST,),
     "pairs": SALTELLI,
     "Sobol'": SALTELLI,

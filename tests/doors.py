@@ -171,7 +171,7 @@ KIND = {
     "transition_offset observation_offset coefficients initial_probabilities emission_means "
     "emission_scales returns accepting table initial transition log_likelihoods a seasonal cycle",
     "gaps": "y y_t u u_t series",
-    "logs": "logits log_w log_z",
+    "logs": "logits log_w log_z log_weights",
     "items": "items sequences",
     "names": "names inputs theta_names references",
     "listed": "formats free candidates transforms columns trace_at",
@@ -204,6 +204,8 @@ ELSEWHERE = {
     ("VariationalFamily", "sample"): "function",
     ("log_bayes_factor", "a"): "thing",
     ("log_bayes_factor", "b"): "thing",
+    **{("from_weights", name): "array" for name in ("values", "chain")},
+    ("from_weights", "smooth"): "flag",
     ("Estimate", "method"): "text",
     ("Estimate", "sample"): "any",
     ("sobol_indices", "order"): "choice",
@@ -266,7 +268,7 @@ ELSEWHERE = {
 }
 
 LOGS = ["effective_sample_size", "largest_weight", "log_mean_exp", "log_sum_exp", "normalise"]
-LOGS += ["pareto_k", "perplexity"]
+LOGS += ["pareto_k", "pareto_smoothed", "perplexity"]
 # by what other name an error may speak of an argument
 ALSO = {
     ("sliced_gradient_flow", "x0"): "x0|x",
@@ -364,6 +366,7 @@ DOORS = {
         "model": CHAIN,
         "y": Y,
     },
+    "from_weights": {"values": np.arange(20.0), "log_weights": np.zeros(20)},
     "gaussian_family": {"dimension": 2},
     "importance_sampling": MEAN | {"integrand": never, "proposal": LAW, "budget": 500},
     "kalman_smoother": {"model": MODEL, "y": Y},
@@ -470,6 +473,7 @@ DOORS = {
     "weights.normalise": {"log_w": ONES},
     "weights.pareto_k": {"log_w": np.arange(40.0)},
     "weights.pareto_k_threshold": {"n": 100},
+    "weights.pareto_smoothed": {"log_w": np.arange(40.0)},
     "weights.perplexity": {"log_w": ONES},
     "StateSpaceModel": WRITTEN,
     "a_driven_model.with_inputs": {"u": [0.0, 1.0]},

@@ -7,6 +7,8 @@ Which function when
     whose density is learned on the way. Start here.
 `importance_sampling`
     The same with a density you already have, or with a law known up to its constant.
+`from_weights`
+    Means from draws and log weights that were made elsewhere, of independent draws or of chains.
 `failure_probability`
     The probability that a limit state is at or below a threshold, down to 1e-9: it uses how far a
     draw is from failing, where an indicator alone would leave nothing to learn from.
@@ -34,5 +36,6 @@ The files
 function to an estimate; ``adaptation`` the stages; ``adaptive``, ``given_proposal``,
 ``rare_events`` (with ``failure_regions``), ``sobol`` (with ``pairs``, ``indices``, ``replicates``
 and ``sparse_polynomials``), ``given_samples``, ``reweighting`` and ``under_laws`` the public
-functions; ``figures`` what they look like.
+functions, ``given_weights`` (with ``chain_variance``) that for draws from
+elsewhere; ``figures`` what they look like.
 """

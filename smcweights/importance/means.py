@@ -215,7 +215,7 @@ def corrected_mean(
         hits=sums.hits,
         effective=sums.size**2 / np.maximum(sums.size_square, 1e-300),
         doubt=(size * doubt).sum(0) / n**4,
-        tail_shape=_tail_shapes(sums.kept, j),
+        tail_shape=tail_shapes(sums.kept, j),
         on_functions=on_functions,
         chosen=np.zeros(j, dtype=np.int64) if chosen is None else chosen,
     )
@@ -338,13 +338,13 @@ def self_normalized_mean(stage: Stage) -> Mean:
         hits=(t != 0).sum(0),
         effective=np.minimum(effective_draws(t), effective_draws(r)),
         doubt=(r**4).mean(0) / n**3,
-        tail_shape=np.fmax(_tail_shapes(t.T[:TAILS], j), _tail_shapes(r.T[:TAILS], j)),
+        tail_shape=np.fmax(tail_shapes(t.T[:TAILS], j), tail_shapes(r.T[:TAILS], j)),
         on_functions=np.zeros((0, j)),
         chosen=np.zeros(j, dtype=np.int64),
     )
 
 
-def _tail_shapes(terms: np.ndarray, count: int) -> np.ndarray:
+def tail_shapes(terms: np.ndarray, count: int) -> np.ndarray:
     """Pareto k-hat of the rows of ``terms``, the heavier tail of each; NaN for the rest of count.
 
     A tail with under a tenth of the sum of squares, or under 25 terms, has no say.
