@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 MOST = 10_000_000_000
 LONGEST_NAME = 1_000  # characters
+# what arrays hold, by the kind of their dtype
+KINDS = {"U": "texts", "S": "bytes", "b": "bools", "c": "complex numbers", "M": "dates"}
+KINDS |= {"m": "durations"}
 Called = TypeVar("Called", bound=Callable)
 Chosen = TypeVar("Chosen")
 
@@ -60,6 +63,14 @@ def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
     if whole > most:
         raise ValueError(f"{name}: got {shown(whole)}; {expected} to {most:,}")
     return whole
+
+
+def position(name: str, given: object, size: int) -> int:
+    """Which of so many things, counted from 0."""
+    try:
+        return count(name, given, 0, size - 1)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error}, one of {size}") from None
 
 
 def number(
@@ -192,17 +203,26 @@ def array(name: str, given: ArrayLike) -> np.ndarray:
         raise TypeError(f"{name}: got {shown(given)} ({error}); expected an array") from None
 
 
-def numbers(name: str, given: ArrayLike) -> np.ndarray:
-    """An array of real numbers, not copied: no strings, bools, masks, complex numbers."""
+def numbers(name: str, given: ArrayLike, of: str = "") -> np.ndarray:
+    """An array of real numbers, not copied: no strings, bools, masks, complex numbers.
+
+    What they are, such as their shape, is told by `of`.
+    """
     array = unmasked(name, given)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: got dtype {array.dtype}; expected real numbers")
+        raise TypeError(f"{name}: got {kind_of(array)}; expected real numbers{of}")
     return array
 
 
-def real(name: str, given: ArrayLike) -> Array:
+def kind_of(array: np.ndarray) -> str:
+    """What stands in an array that should have real numbers: the thing itself where it is one."""
+    said = KINDS.get(array.dtype.kind, "objects")
+    return f"{said} (dtype {array.dtype})" if array.ndim else shown(array.item())
+
+
+def real(name: str, given: ArrayLike, of: str = "") -> Array:
     """A copy of `numbers` as array of floats."""
-    return np.array(numbers(name, given), dtype=np.float64)
+    return np.array(numbers(name, given, of), dtype=np.float64)
 
 
 def finite(name: str, given: ArrayLike) -> Array:

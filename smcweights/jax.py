@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import ArrayLike as NumpyArrayLike
 
-from .arguments import count, flag, number, shown, unmasked
+from .arguments import count, flag, kind_of, number, shown, unmasked
 from .transport.clouds import aligned, columns_of, masses_of
 
 __all__ = ["sliced_wasserstein"]
@@ -124,7 +124,7 @@ def _points(name: str, given: NumpyArrayLike) -> Array:
     """Real numbers; whole ones as floats, since they may be larger than JAX's."""
     found = given if isinstance(given, jax.Array) else unmasked(name, given)
     if not (found.dtype.kind in "biu" or jnp.issubdtype(found.dtype, jnp.floating)):
-        raise TypeError(f"{name}: got dtype {found.dtype}; expected real numbers")
+        raise TypeError(f"{name}: got {kind_of(found)}; expected real numbers")  # type: ignore[arg-type]
     if isinstance(found, np.ndarray) and found.dtype.kind in "iu":
         found = found.astype(np.float64)
     return jnp.asarray(found)
@@ -168,7 +168,9 @@ def _directions(
     if d == 1:
         return jnp.ones((1, 1), dtype), jnp.ones(1, dtype)
     if key is None:
-        raise ValueError("key: expected a JAX key, such as jax.random.key(1), to draw directions")
+        raise ValueError(
+            "key: got None; expected a JAX key, such as jax.random.key(1), to draw directions"
+        )
     if directions in ("sobol", "exact"):
         raise ValueError(f"directions: got {directions!r}, which needs smcweights itself")
     rule = plan(directions, d, budget)

@@ -103,7 +103,9 @@ def check_place(path: str | os.PathLike[str], name: str = "path") -> str:
     target = os.path.realpath(os.fspath(path))
     folder, file = os.path.split(target)
     if os.path.isdir(target):
-        raise IsADirectoryError(f"{name}: {target} is a folder; expected a file's name")
+        raise IsADirectoryError(
+            f"{name}: got {str(path)!r}, {target} is a folder; expected a file's name"
+        )
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{name}: there is no folder {folder} to write {file} to")
     _sweep(folder, file)

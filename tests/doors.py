@@ -85,6 +85,8 @@ BAD = {
     "frame": lambda: pd.DataFrame({"a": ["x", "y"], "b": [1.0, 2.0]}),
     "folder": lambda: Path(tempfile.gettempdir()),
 }
+# of these an error can say the whole of what it got
+SHORT = list(BAD)[: list(BAD).index("empty list")]
 SCALARS = "minus one;zero;half;big"
 LISTS = "empty list;list of text;dict;dict of text;set;texts;generator"
 # what of these an argument may take, by what it is; all else has to be refused

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from doors import ALSO, BAD, DOORS, ELSEWHERE, KIND, MAY, Reached, never, of
+from doors import ALSO, BAD, DOORS, ELSEWHERE, KIND, MAY, SHORT, Reached, never, of
 
 import smcweights as smw
 from smcweights.results import Result
@@ -74,6 +74,8 @@ def judged(name, argument, kind, wrong):
         if f"{os.sep}smcweights{os.sep}" not in place or "expect" not in said.lower():
             return f"raw: {said[:200]}"
         known = ALSO.get((name, argument), argument)
+        if wrong in SHORT and not re.search(r"\bgot\b", said):
+            return f"what it got is not told: {said[:200]}"
         # one that may be right meets others that it doesn't go with
         return "" if may or re.search(rf"\b({known})\b", said) else f"not named: {said[:200]}"
     except Exception as error:

@@ -13,8 +13,8 @@ from smcweights.estimate import Estimate
         ({"value": [[1.0]]}, ValueError, r"value: got shape \(1, 1\)"),
         ({"value": []}, ValueError, r"value: got shape \(0,\)"),
         ({"value": [1.0, np.nan, 2.0]}, ValueError, r"value: nan at index \[1\]"),
-        ({"value": ["a"]}, TypeError, "value: got dtype <U1"),
-        ({"value": [True, False, True]}, TypeError, "value: got dtype bool"),
+        ({"value": ["a"]}, TypeError, "value: got texts"),
+        ({"value": [True, False, True]}, TypeError, "value: got bools"),
         ({"covariance": None}, TypeError, "got neither"),
         ({"covariance": COVARIANCE, "factor": FACTOR}, TypeError, "got both"),
         (

@@ -225,7 +225,8 @@ def _objective(objective: str | ArrayLike) -> str | np.ndarray:
         or not weights.any()
     ):
         raise ValueError(
-            "objective: expected finite non-negative weights of shape (J,), not all zero"
+            f"objective: got {arguments.shown(objective)}; expected finite weights from 0 of shape "
+            "(J,), not all zero"
         )
     return weights
 

@@ -255,7 +255,7 @@ def sobol(
     present = [(label, part, colour) for label, part, colour in kinds if part is not None]
     if not present:
         raise ValueError("plots.sobol: no first-order or total indices; ask for them in order=")
-    output = check.count("output", output, 0, len(indices.outputs) - 1)
+    output = check.position("output", output, len(indices.outputs))
     count = len(indices.inputs)
     rows = slice(output * count, (output + 1) * count)
     order = np.argsort(-present[-1][1].value[rows], kind="stable")
@@ -291,7 +291,7 @@ def perturbation(
         Of the bands.
     """
     check.instance("study", study, _Curves, "a result of perturbation_study")
-    expectation = check.count("expectation", expectation, 0, len(study.expectations) - 1)
+    expectation = check.position("expectation", expectation, len(study.expectations))
     level = check.level(level)
     ax = open_axes(ax)
     value, lower, upper = (part[:, :, expectation] for part in study.table(level))
@@ -338,7 +338,7 @@ def failures(est: Estimate, ax: Axes | None = None, *, event: int = 0) -> Axes:
     event : int, default 0
     """
     factors = diagnostic(est, "failures", "importance_factors")
-    event = check.count("event", event, 0, len(factors) - 1)
+    event = check.position("event", event, len(factors))
     if not np.isfinite(factors[event]).all() or factors.shape[1] < 2:
         raise ValueError("plots.failures: expected an event that was hit, and two inputs or more")
     sample = est.sample

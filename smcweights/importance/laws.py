@@ -92,7 +92,7 @@ class GaussianCopula:
         correlation = real("correlation", self.correlation)
         if correlation.shape != (d, d):
             raise ValueError(
-                f"GaussianCopula: correlation has shape {correlation.shape}, expected {(d, d)} "
+                f"GaussianCopula: correlation: got shape {correlation.shape}; expected {(d, d)} "
                 f"for {d} marginals"
             )
         if not np.isfinite(correlation).all():
@@ -355,7 +355,7 @@ def as_law(law: Any) -> Law:
     if is_openturns(law):
         return _from_openturns(law)
     if isinstance(law, (type, np.ndarray, str)) or law is None:
-        raise TypeError(f"law is {kind_of(law)}; {ACCEPTED}")
+        raise TypeError(f"law: got {kind_of(law)}; {ACCEPTED}")
     if _is_multivariate_normal(law):
         return _from_multivariate_normal(law)
     if is_kernel_density(law) and law.d > 1:

@@ -445,7 +445,7 @@ def univariate(distribution: object, where: str) -> Marginal:
         distribution = _NewStyle(distribution)
     if not is_univariate(distribution) or isinstance(distribution, type):
         hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
-        raise TypeError(f"{where} is {kind_of(distribution)}{hint}; {ACCEPTED}")
+        raise TypeError(f"{where}: got {kind_of(distribution)}{hint}; {ACCEPTED}")
     with np.errstate(all="ignore"):
         return _checked(distribution, where)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import number, one_of, real, several
+from ..arguments import number, one_of, real, several, shown
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
@@ -513,7 +513,7 @@ def _grid(shifts: ArrayLike | None, scales: ArrayLike | None) -> tuple[str, np.n
     given = shifts if scales is None else scales
     grid = np.linspace(-1, 1, 9) if given is None else real(f"{kind}s", given)
     if grid.ndim != 1 or grid.size == 0 or not np.isfinite(grid).all():
-        raise ValueError(f"{kind}s: expected finite numbers of shape (G,)")
+        raise ValueError(f"{kind}s: got {shown(given)}; expected finite numbers of shape (G,)")
     if kind == "scale" and (grid <= 0).any():
         raise ValueError(f"scales: smallest is {grid.min()}; expected positive factors")
     return kind, grid

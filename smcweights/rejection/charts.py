@@ -73,7 +73,9 @@ class Chart:
             rules, (name for name, pattern in self._terminals.items() if pattern.possible)
         )
         if start not in productive:
-            raise ValueError("grammar: no text of these items is one of it; expected items for one")
+            raise ValueError(
+                "grammar: got items of which no text is one of it; expected items for one"
+            )
         self._next: list[str | None] = [start, None]  # what is due at each place of the rules
         self._of = ["", ""]  # whose rule it is
         self._rules: dict[str, list[int]] = {}
@@ -175,7 +177,9 @@ def _read(text: str, start: str) -> Lark:
     try:
         return lark.Lark(text, parser="earley", lexer="dynamic", start=start)
     except lark.exceptions.LarkError as error:
-        raise ValueError(f"grammar: {error}; expected one as lark reads it") from error
+        raise ValueError(
+            f"grammar: got one with an error ({error}); expected one as lark reads it"
+        ) from error
 
 
 def _fulfilled(rules: list[tuple[str, list[str]]], given: Iterable[str]) -> set[str]:

@@ -85,7 +85,7 @@ def _texts(items: Iterable[str]) -> tuple[str, ...]:
         raise TypeError(f"items: got {type(items).__name__}; expected a sequence of str") from None
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"items: entry {i} is {text!r}; expected str")
+            raise TypeError(f"items: got {text!r} as entry {i}; expected str")
     if not texts:
         raise ValueError("items: got none; expected at least one")
     return texts
@@ -198,7 +198,7 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
     except (TypeError, ValueError) as error:
         raise TypeError(f"table: expected whole numbers, shape (S, V); got {error}") from None
     if t.ndim != 2 or t.size == 0 or (t >= len(t)).any() or (t < -1).any():
-        raise ValueError(f"table: shape {t.shape}; expected (S, V) of states from -1 to S - 1")
+        raise ValueError(f"table: got shape {t.shape}; expected (S, V) of states from -1 to S - 1")
     ends = np.zeros(len(t), bool)
     for state in check.several("accepting", accepting, "states"):
         ends[check.count("accepting", state, 0, len(t) - 1)] = True
@@ -323,7 +323,10 @@ def regex(
                 table[:, i] = padded[table[:, i], made.classes.get(character)]
         possible = cut(table, made.accepting)[0]
     if not possible:
-        raise ValueError("pattern: no text of these items matches it; expected items for one")
+        raise ValueError(
+            f"pattern: got {check.shown(pattern)}, but no text of these items matches it; expected "
+            "items for one"
+        )
     if made.table is not None and len(made.table) * len(texts) <= LARGEST:
         return Automaton(table, made.accepting, 0, made_of)
     return _of_reader(made, texts, made_of)

@@ -248,7 +248,9 @@ def prepare(logits: np.ndarray, constraint: Answers, soft: bool, where: str = "l
         return context
     values = check.unmasked("constraint", constraint)
     if values.dtype.kind not in "biuf":
-        raise TypeError(f"constraint: got dtype {values.dtype}; expected bools or numbers from 0")
+        raise TypeError(
+            f"constraint: got {check.kind_of(values)}; expected bools or numbers from 0"
+        )
     if values.shape != logits.shape:
         raise ValueError(f"constraint: got shape {values.shape}; expected {logits.shape}")
     if values.dtype != bool and not (soft and np.issubdtype(values.dtype, np.number)):

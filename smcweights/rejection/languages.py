@@ -98,7 +98,10 @@ def law_of(name: str, given: ArrayLike, shape: tuple[int, ...] | None = None) ->
     if shape is not None and p.shape != shape:
         raise ValueError(f"{name}: got shape {p.shape}; expected {shape}")
     if not (np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(-1), 1, atol=1e-9)):
-        raise ValueError(f"{name}: expected probabilities that sum to 1 along the last axis")
+        raise ValueError(
+            f"{name}: got {check.shown(p.tolist())}; expected probabilities that sum to 1 along "
+            "the last axis"
+        )
     return p
 
 
@@ -153,7 +156,7 @@ def hidden_markov(
         or np.isnan(b).any()
         or (b == np.inf).any()
     ):
-        raise ValueError(f"log_likelihoods: shape {b.shape}; expected (L, {p.size}) of numbers")
+        raise ValueError(f"log_likelihoods: got shape {b.shape}; expected (L, {p.size}) of numbers")
     with np.errstate(divide="ignore"):
         log_p, log_q = np.log(p), np.log(q)
         ahead = b[-1].copy()

@@ -582,7 +582,8 @@ def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
         return setup.language if same else None
     if table is None:
         raise ValueError(
-            "ahead: a law goes with the exact masks of an automaton; expected 'auto' or False"
+            f"ahead: got {check.shown(ahead)}; expected 'auto' or False, since a law goes with the "
+            "exact masks of an automaton"
         )
     if not isinstance(ahead, MarkovChain):
         ahead = law_of("ahead", cast(ArrayLike, ahead))

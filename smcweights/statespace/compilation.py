@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import names_of
+from ..arguments import names_of, shown
 from ..errors import ModelError
 from ..identity import identity, known_by, reached
 from . import loops
@@ -179,7 +179,8 @@ def check_functional(functional: Any, initial_functional: Any) -> None:
     if isinstance(functional, Functional):
         if initial_functional is not None:
             raise ValueError(
-                "initial_functional: a ready functional has its own; expected None with it"
+                f"initial_functional: got {shown(initial_functional)}; expected None with a ready "
+                "functional, which has its own"
             )
         return
     check_function("functional", functional, ("x_prev", "x", "t"))

@@ -164,7 +164,7 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     """
     check.instance("result", result, _Filtered, "a FilterResult")
     means, variances = (part.reshape(len(part), -1) for part in (result.means, result.variances))
-    component = check.count("component", component, 0, means.shape[1] - 1)
+    component = check.position("component", component, means.shape[1])
     at, mean = np.arange(len(means)), means[:, component]
     half = 2 * np.sqrt(variances[:, component])
     ax = open_axes(ax)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import arguments as check
-from ..arguments import array, count, real
+from ..arguments import array, count, kind_of, real
 from ..provenance import digest
 from ..randomness import generator, seed_sequence
 
@@ -439,7 +439,7 @@ class Proposal:
                 continue
             check_function(f"proposal.{name}", function, arguments)
         if not given:
-            raise ValueError("proposal: nothing given; expected a sampler or a lookahead")
+            raise ValueError("proposal: got nothing; expected a sampler or a lookahead")
         for a, b in (("sample", "logpdf"), ("initial_sample", "initial_logpdf")):
             if (a in given) != (b in given):
                 raise ValueError(f"proposal: got only one of {a} and {b}; expected both or none")
@@ -452,7 +452,7 @@ def observations(y: ArrayLike) -> Array:
     """
     given: Any = y if np.ma.isMaskedArray(y) else array("y", y)
     if given.dtype.kind not in "iuf":
-        raise TypeError(f"y: got dtype {given.dtype}; expected real numbers, NaN where missing")
+        raise TypeError(f"y: got {kind_of(given)}; expected real numbers, NaN where missing")
     if given.ndim not in (1, 2) or given.size == 0:
         raise ValueError(f"y: got shape {given.shape}; expected (T,) or (T, p) with T >= 1")
     values = np.ma.filled(given.astype(np.float64, order="C"), np.nan)
@@ -536,7 +536,7 @@ def _observed(series: ArrayLike) -> np.ndarray:
 
 def _inputs(u: ArrayLike, k: int | None) -> Array:
     if k is None:
-        raise ValueError("inputs: the model declares none; expected one with input_dim")
+        raise ValueError("inputs: got some; the model declares none, expected one with input_dim")
     array = real("inputs", u)
     rows = array.reshape(-1, 1) if array.ndim == 1 else array
     if rows.ndim != 2 or rows.shape[1] != k or not len(rows):

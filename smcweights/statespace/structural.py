@@ -108,8 +108,8 @@ def general_gaussian(
     flat = diffuse_directions(initial_diffuse, d)
     if initial_covariance is None and (flat is None or flat.shape[1] < d):
         raise ValueError(
-            "initial_covariance: missing, where not all of the state is diffuse and no stationary "
-            "law is known; expected a covariance for x_0"
+            "initial_covariance: got None; expected a covariance for x_0, since not all of the "
+            "state is diffuse and no stationary law is known"
         )
     cov = shaped("initial_covariance", initial_covariance, (d, d))
     found = {
@@ -282,7 +282,7 @@ def autoregression(
     largest = np.abs(np.linalg.eigvals(_companion(phi))).max()
     if not largest < 1:
         raise ValueError(
-            f"coefficients: largest root {largest:.4g}; expected roots below 1 (stationary)"
+            f"coefficients: got a root of size {largest:.4g}; expected sizes below 1 (stationary)"
         )
     given = {"scale": number("scale", scale, 0)}
     if number("observation_scale", observation_scale, 0, ends=True):
@@ -488,7 +488,7 @@ def _initial_law(mean: ArrayLike | None, covariance: ArrayLike | None, d: int) -
     if covariance is None:
         if mean is not None:
             raise ValueError(
-                "initial_mean: given without initial_covariance; expected both or none"
+                "initial_mean: got one without initial_covariance; expected both or none"
             )
         return None
     m = np.zeros(d) if mean is None else finite("initial_mean", mean)

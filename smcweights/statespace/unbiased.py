@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count
+from ..arguments import count, shown
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
@@ -107,7 +107,7 @@ def unbiased_smoothing(
     series = checked_series(model, y, n_particles, theta, "multinomial", 1.0)
     replicates = count("budget", budget, 2)
     if last is not None and first is None:
-        raise ValueError("last: given without first; expected both or none")
+        raise ValueError(f"last: got {shown(last)} without first; expected both or none")
     if first is not None:
         first = count("first", first, 0)
         last = None if last is None else count("last", last, first)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..arguments import real
+from ..arguments import array, kind_of, real, shown
 from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
@@ -262,7 +262,7 @@ def as_cloud(
     largest = 10 ** (140 / max(p, 2))
     if size > 0 and not 1 / largest < size < largest:
         raise ValueError(
-            f"{name}: has coordinates of size {size:.3g}; expected sizes from {1 / largest:.0e} to "
+            f"{name}: got coordinates of size {size:.3g}; expected sizes from {1 / largest:.0e} to "
             f"{largest:.0e}, whose powers are numbers still: use other units"
         )
     return Cloud(found, None if a is None or np.ptp(a) == 0 else a, mark, sums)
@@ -270,18 +270,18 @@ def as_cloud(
 
 def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     """Numbers as float32 where they are, else as float64."""
+    expected = f"expected an array of numbers, shape {shape}"
+    if np.ma.is_masked(given):
+        raise TypeError(f"{name}: got masked entries; {expected}, without these")
+    found = array(name, given)
+    if found.dtype in (np.float32, np.float64):
+        return found
+    if found.dtype.kind not in "biufO":
+        raise TypeError(f"{name}: got {kind_of(found)}; {expected}")
     try:
-        found = np.asarray(given)
-        if found.dtype not in (np.float32, np.float64):
-            if found.dtype.kind not in "biufO":
-                kinds = {"c": "complex", "m": "durations", "M": "dates"}
-                raise TypeError(f"they are {kinds.get(found.dtype.kind, 'text')}")
-            found = np.asarray(found, dtype=np.float64)
-        if np.ma.is_masked(given):
-            raise TypeError("some are masked; leave them out")
+        return np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: expected an array of numbers, shape {shape} ({error})") from None
-    return found
+        raise TypeError(f"{name}: got {shown(given)} ({error}); {expected}") from None
 
 
 def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
@@ -298,14 +298,14 @@ def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
 def masses_of(weights: ArrayLike, count: int, name: str) -> Array:
     """Weights of sum 1, checked."""
     where = f"weights_{name}"
-    a = real(where, weights)
+    a = real(where, weights, f" of shape ({count},)")
     if a.shape != (count,):
         raise ValueError(f"{where}: got shape {a.shape}; expected ({count},)")
     if not np.isfinite(a).all() or (a < 0).any():
         i = int(np.argmax(~np.isfinite(a) | (a < 0)))
-        raise ValueError(f"{where}: entry {i} is {a[i]}; expected finite numbers from 0")
+        raise ValueError(f"{where}: got {a[i]} as entry {i}; expected finite numbers from 0")
     if not a.any():
-        raise ValueError(f"{where}: all are 0; expected a positive sum")
+        raise ValueError(f"{where}: got zeros; expected a positive sum")
     # the sum itself may be too large a number
     a /= a.max()
     return a / a.sum()

@@ -89,7 +89,7 @@ def test_wrong_names_and_empty_returns_are_found_before_the_calls_are_spent():
         smw.adaptive_importance_sampling(
             lambda x: [1.0] * (1 + int(x[0] > 0)), NORMAL, 600, vectorized=False, seed=1
         )
-    with pytest.raises(TypeError, match="proposal: law is an int"):
+    with pytest.raises(TypeError, match="proposal: law: got an int"):
         smw.importance_sampling(square, stats.norm(), 3, 600)
     with pytest.raises(smw.ModelError, match="surrogate: value 1 is nan at input"):
         smw.adaptive_importance_sampling(

@@ -10,7 +10,7 @@ from smcweights.importance.marginals import Truncated
 
 
 def test_a_truncated_law_needs_a_density():
-    with pytest.raises(TypeError, match=r"Truncated: distribution is .* discrete"):
+    with pytest.raises(TypeError, match=r"Truncated: distribution: got .* discrete"):
         smw.Truncated(stats.poisson(3), 0, 5)
 
 

@@ -200,7 +200,7 @@ def test_inputs_are_numbers_of_the_shape_declared():
     for wrong in (ROWS[:, 0], ROWS[:, :1], ROWS[:0]):
         with pytest.raises(ValueError, match="inputs: got shape"):
             DRIVEN.with_inputs(wrong)
-    with pytest.raises(ValueError, match="inputs: the model declares none"):
+    with pytest.raises(ValueError, match="inputs: got some; the model declares none"):
         LINEAR.with_inputs(ROWS)
     with pytest.raises(
         TypeError, match=r"initial_sample: expected a function of \(rng, u, theta\)"

@@ -144,8 +144,8 @@ def test_matrices_of_every_time_agree_with_kalman():
         (lambda m: m.structural(level=-1.0), "level: got -1"),
         (lambda m: m.structural(seasonal=(1, 0.1)), "seasonal: got 1"),
         (lambda m: m.structural(cycle=(9.0, 1.0, 0.1)), "cycle: got 1"),
-        (lambda m: m.structural(initial_mean=[0.0]), "initial_mean: given without"),
-        (lambda m: m.autoregression([0.9, 0.2], 1.0), "coefficients: largest root"),
+        (lambda m: m.structural(initial_mean=[0.0]), "initial_mean: got one without"),
+        (lambda m: m.autoregression([0.9, 0.2], 1.0), "coefficients: got a root of size"),
         (lambda m: m.autoregression([0.9], 0.0), "scale: got 0"),
         (
             lambda m: m.linear_gaussian(np.ones((3, 1, 1)), np.ones((2, 1, 1)), 1.0, 1.0),

@@ -30,7 +30,7 @@ def test_clouds_of_one_point_and_of_extreme_sizes():
         1e-60 * smw.sliced_wasserstein(x, x + 1, 50, seed=1).value, rel=1e-9
     )
     for factor in (1e-200, 1e200):
-        with pytest.raises(ValueError, match=r"x: has coordinates of size .* use other units"):
+        with pytest.raises(ValueError, match=r"x: got coordinates of size .* use other units"):
             smw.sliced_wasserstein(x * factor, x, 50, seed=1)
 
 

@@ -83,7 +83,7 @@ def test_constant_columns_are_left_out_and_named():
         ([1.0, 2.0], ValueError, r"scale: got \[1.0, 2.0\], shape \(2,\); expected positive"),
         ([1.0, 2.0, 0.0, 1.0], ValueError, "expected positive numbers, one per column: \\(4,\\)"),
         ([1.0, 2.0, np.nan, 1.0], ValueError, r"scale: nan at index \[2\]"),
-        (True, TypeError, "scale: got dtype bool"),
+        (True, TypeError, "scale: got True"),
         ([], ValueError, r"scale: got \[\], shape \(0,\)"),
     ],
 )

@@ -236,7 +236,10 @@ def markov_score_climbing(
             f"target: got {type(target).__name__}; expected a StateSpaceModel or a log density"
         )
     if y is not None or free is not None or densities is not None:
-        raise ValueError("y, free, densities: expected with a StateSpaceModel only")
+        raise ValueError(
+            "y, free, densities: got one of them with a log density; expected them with a "
+            "StateSpaceModel only"
+        )
     check_optimiser(optimiser)
     chains, n = count("chains", chains, 2), count("n_particles", n_particles, 2)
     starts = _starts(start, chains)
