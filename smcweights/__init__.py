@@ -13,6 +13,8 @@ from typing import Any
 _HOME = {
     "Caution": "cautions",
     "Estimate": "estimate",
+    "Calibration": "calibration",
+    "calibrate": "calibration",
     "combine": "pooling",
     "log_bayes_factor": "pooling",
     "Precision": "stopping",

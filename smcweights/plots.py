@@ -5,6 +5,7 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `estimate`  values with intervals, beside the truth where it is known
 `stages`    what adaptation gained, stage by stage
 `weights`   the importance weights of the final draws
+`coverage`  intervals that held beside those that should (takes a Calibration)
 `controls`  how much variance the control variates took away
 `gains`     gain over plain Monte Carlo at the same number of calls
 `mixture`   what the draws came from
@@ -35,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from . import arguments as check
+from .calibration import coverage
 from .canvas import BLUE as BLUE
 from .canvas import GREY as GREY
 from .canvas import ORANGE as ORANGE
@@ -67,6 +69,7 @@ __all__ = [
     "bands",
     "columns",
     "controls",
+    "coverage",
     "estimate",
     "failures",
     "filtered",

@@ -25,6 +25,7 @@ OLSSON = (
     "Olsson & Westerborn (2017), Efficient particle-based online smoothing in general hidden "
     "Markov models: the PaRIS algorithm, Bernoulli 23"
 )
+CLOPPER = "Clopper & Pearson (1934), The use of confidence or fiducial limits, Biometrika 26"
 GORDON = "Gordon, Salmond & Smith (1993), IEE Proceedings F 140"
 LEE = "Lee & Whiteley (2018), Variance estimation in the particle filter, Biometrika 105"
 LIPKIN = (

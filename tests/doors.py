@@ -182,7 +182,7 @@ KIND = {
     "limit_state functional initial_functional callback target f "
     "log_prior "
     "potential twist allows complete transition_sample transition_logpdf observation_logpdf "
-    "transition_logpdf_bound observation_sample in_place",
+    "transition_logpdf_bound observation_sample in_place run",
     "answers": "constraint",
     "seed": "seed",
     "executor": "executor",
@@ -193,7 +193,7 @@ KIND = {
     "thing": "draws law laws proposal precision model control_variates directions family "
     "optimiser "
     "parameters estimate estimates filter_result distribution language marginals fit ax "
-    "groups clouds est result out test indices study key exact",
+    "groups clouds est result found out test indices study key exact",
     "mapping": "schema diagnostics cost provenance",
     "text": "start code pattern text",
 }
@@ -231,6 +231,7 @@ ELSEWHERE = {
     ("Precision", "max_budget"): "large",
     ("particle_gibbs", "parameters"): "function",
     ("particle_gibbs", "backward"): "none",
+    ("calibrate", "seeds"): "count",
     ("sliced_test", "columns"): "flag",
     ("under_laws", "laws"): "any",
     ("sobol_from_sample", "inputs"): "any",
@@ -354,6 +355,7 @@ DOORS = {
     "adaptive_importance_sampling": MEAN | {"integrand": never, "budget": 2_000},
     "backward_simulation": {"filter_result": STORED, "n_paths": 3, "seed": 1},
     "check_model": {"model": MODEL, "y": Y, "seed": 1},
+    "calibrate": {"run": never, "truth": 1.0, "seeds": 2},
     "combine": {"estimates": [EST]},
     "conditional_resample": {"weights": ONES, "slot": 0, "frozen": 0, "seed": 1},
     "constrained_sequences": {
@@ -497,6 +499,7 @@ DOORS = {
         )
     },
     "plots.columns": {"test": TESTED},
+    "plots.coverage": {"found": smw.calibrate(lambda seed: (0.0, 1.0), 0.0, 2)},
     "plots.filtered": {"result": STORED},
     "plots.flow": {"result": MOVED},
     "plots.frames": {"result": MOVED, "target": SQUARE},

@@ -126,7 +126,15 @@ def perturbed():
     return smw.PerturbationStudy(value, ("a", "b"), "shift", grid, ("x", "y"))
 
 
+def calibrated():
+    held = RNG.random((20, 2, 3)) < 0.9
+    numbers, levels, truth = RNG.random((20, 2)), np.array([0.5, 0.9, 0.95]), np.ones(2)
+    warned, seeds = RNG.random(20) < 0.2, np.arange(20)
+    return smw.Calibration(("a", "bü"), truth, levels, seeds, numbers, numbers, held, warned)
+
+
 MAKERS = {
+    "Calibration": [calibrated],
     "SobolIndices": [sobol],
     "FilterResult": [filtered, lambda: filtered(False)],
     "Fit": [fitted],

@@ -205,6 +205,7 @@ def computed():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(30, 2)), rng.normal(size=(25, 2)) + 1
     est = smw.adaptive_importance_sampling(lambda v: v, law, 2_000, names=["p", "q"], seed=1)
+    yield smw.calibrate(lambda seed: (rng.normal(), 1.0), 0.0, 10)
     for method in ("qmc", "surrogate", "importance"):
         yield smw.sobol_indices(lambda v: v[:, 0] + v[:, 1] ** 2, law, 5_000, method=method, seed=1)
     yield smw.sobol_from_sample(rng.random((500, 3)), rng.random((500, 2)), seed=1)
