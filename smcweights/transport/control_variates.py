@@ -6,6 +6,8 @@ With Dm the difference of the means and v_x, v_y the variances of the projected 
 ``upper``       (theta.Dm)^2 + v_x + v_y, the paper's upper bound
 ``parts``       (theta.Dm)^2, v_x and v_y, each on its own
 ``gaussian``    (theta.Dm)^2 + (sqrt v_x - sqrt v_y)^2, W_2^2 of the fitted Gaussians
+``polynomial``  the same with a polynomial of v_x and v_y that is fitted to its second term; its
+                mean costs a product of matrices
 ``tangent``     the same made linear at the mean variances, (theta.Dm)^2 + c_x v_x + c_y v_y with
                 c_x = 1 - sqrt(tr S_y/tr S_x), c_y likewise; its mean costs nothing
 ``power``       abs(theta.Dm)^p
@@ -34,17 +36,18 @@ from ..arguments import shown
 from ..errors import ModelError
 from .clouds import Cloud, Pair
 from .directions import Directions
-from .sphere import absolute_moment, mean_squared_gap
+from .sphere import absolute_moment, gap_polynomial, mean_squared_gap
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], ArrayLike]
 Named = str | tuple[str, int] | tuple[Function, ArrayLike]
 Request = bool | Named | Sequence[Named] | None
 
-NAMES = ("lower", "upper", "parts", "gaussian", "tangent", "power", "point_mass")
+NAMES = ("lower", "upper", "parts", "gaussian", "polynomial", "tangent", "power", "point_mass")
 # control by control, the ones that are kept first when blocks are few
 PREFERENCE = (
-    "gaussian", "tangent", "parts", "upper", "lower", "power", "point_mass", "own", "harmonics",
+    "gaussian", "polynomial", "tangent", "parts", "upper", "lower", "power", "point_mass", "own",
+    "harmonics",
 )  # fmt: skip
 BLOCKS_PER_CONTROL = 8
 MOST_HARMONICS = 2000
@@ -158,6 +161,8 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
             return _own(first, second)
     if entry == "point_mass":
         return _point_mass(pair, p)
+    if entry == "polynomial":
+        return _polynomial(pair)
     # squares of the shift and variances along directions, and their means over the sphere
     squared = float(shift @ shift)
     means = squared / d, pair.x.spread / d, pair.y.spread / d
@@ -208,36 +213,53 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
     return Control(entry, *simple[entry], of_parts=of_parts)
 
 
+def _polynomial(pair: Pair) -> Control:
+    fitted, mean = gap_polynomial(pair.x.covariance, pair.y.covariance)
+    shift = pair.shift
+
+    def of_parts(shifted: Array, v_x: Array, v_y: Array) -> Array:
+        return shifted + fitted(v_x, v_y)
+
+    def values(theta: Array, x: Array, y: Array) -> Array:
+        v_x, v_y = pair.x.projected_variance(theta, x), pair.y.projected_variance(theta, y)
+        return of_parts((theta @ shift) ** 2, v_x, v_y)[:, None]
+
+    known = _known(float(shift @ shift) / pair.dimension + mean)
+    return Control("polynomial", 1, values, known, 2, of_parts=of_parts)
+
+
 def by_default(pair: Pair, p: float, directions: Directions, total: int) -> list[Control]:
     """The control that is worth its time for `total` directions, by sizes alone.
 
-    The mean of "gaussian" takes a dozen eigendecompositions, which have to cost no more than twice
-    what the distance does: clouds differ in whether it takes off nine tenths of the
-    variance or next to nothing, which nothing tells beforehand. "tangent" costs nothing, and is
-    constant on whole blocks. Rules in two and three dimensions leave nothing to correct, and
-    directions that are given have a mean of their own.
+    "tangent" is constant on whole blocks. Rules in two and three dimensions leave nothing to
+    correct, and directions that are given have a mean of their own.
     """
     if directions.kind == "given" or pair.dimension < 4:
         return []
     weighted = pair.x.weights is not None or pair.y.weights is not None
-    if gaussian_pays(pair.dimension, pair.points, total, weighted):
-        return build("gaussian", pair, p)
-    return build("tangent", pair, p) if directions.degree < 3 else []
+    name = worth_most(pair.dimension, pair.points, total, weighted)
+    return [] if name == "tangent" and directions.degree >= 3 else build(name, pair, p)
 
 
-def gaussian_pays(d: int, points: int, total: int, weighted: bool = False) -> bool:
-    """Whether the mean of "gaussian" is cheap beside the costs along so many directions (in ns).
+def worth_most(d: int, points: int, total: int, weighted: bool = False) -> str:
+    """The control whose mean is cheap beside the costs along so many directions (in ns).
+
+    Clouds differ in whether a control takes off nine tenths of the variance or next to nothing,
+    which nothing tells beforehand: it may cost a fifth of the distance, or two fifths where
+    nothing cheaper does the same. The mean of "gaussian" takes a dozen eigendecompositions; that of
+    "polynomial", which falls behind it where variances differ much between directions, covariances
+    and a product of matrices. "tangent" costs nothing.
 
     Examples
     --------
-    >>> gaussian_pays(64, 2_000, 320), gaussian_pays(784, 4_000, 100)
-    (True, False)
+    >>> worth_most(10, 6_000, 1_000), worth_most(64, 2_000, 320), worth_most(784, 4_000, 100)
+    ('gaussian', 'polynomial', 'tangent')
     """
-    rank = min(d, points)
-    costs = total * points * (0.05 * d + 8) * (3 if weighted else 1)
-    mean = 1e6 + (1600 + 0.022 * points) * rank**2
     # a call takes a millisecond or two whatever is asked
-    return mean <= 2 * costs + 3e6
+    costs = 1.5e6 + total * points * (0.05 * d + 8) * (3 if weighted else 1)
+    if 1e6 + (1600 + 0.022 * points) * min(d, points) ** 2 <= 0.2 * costs:
+        return "gaussian"
+    return "polynomial" if 4e5 + (60 + 0.08 * points) * d**2 <= 0.4 * costs else "tangent"
 
 
 def by_scale(costs: Array, p: float) -> Array:

@@ -333,12 +333,13 @@ def sliced_wasserstein(
         Blocks of directions until the interval is narrow enough.
     control_variates : "auto", False, str, tuple, or list of these
         "lower" and "upper" (the bounds of Nguyen & Ho), "parts", "gaussian" (the distance of the
-        fitted Gaussians), "tangent" (the same made linear in the variances), "power", "point_mass",
-        ("harmonics", degree), (function, mean) with a function of directions (L, d) -> (L,) or
-        (L, k). At most one function per eight blocks is used; coefficients come from the other
-        blocks. "auto": in four dimensions and more "gaussian", or "tangent" where its mean would
-        cost more than the distance, with coefficients that follow from p and the size of the
-        costs; none below, and none for given directions, whose mean is not that over the sphere.
+        fitted Gaussians), "polynomial" and "tangent" (the same made a polynomial of the variances,
+        or linear), "power", "point_mass", ("harmonics", degree), (function, mean) with a function
+        of directions (L, d) -> (L,) or (L, k). At most one function per eight blocks is used;
+        coefficients come from the other blocks. "auto": in four dimensions and more the first of
+        "gaussian", "polynomial" and "tangent" whose mean costs little beside the distance, with
+        coefficients that follow from p and the size of the costs; none below, and none for given
+        directions, whose mean is not that over the sphere.
     directions : str or array_like, default "auto"
         "uniform", "orthogonal" (blocks of orthonormal directions), "sobol", "rule" (a rule on the
         sphere, turned at random: angles in the plane, Lebedev's in space, of degree 5 above),

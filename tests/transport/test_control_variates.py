@@ -7,7 +7,7 @@ import pytest
 
 import smcweights as smw
 from smcweights.transport.clouds import pair_of
-from smcweights.transport.control_variates import build, fit, gaussian_pays
+from smcweights.transport.control_variates import build, fit, worth_most
 from smcweights.transport.sphere import absolute_moment
 
 from .truths import SPACE, mixture, quietly, truth_of
@@ -16,9 +16,10 @@ from .truths import SPACE, mixture, quietly, truth_of
 @pytest.mark.parametrize("size", [1e-6, 1e4])
 @pytest.mark.parametrize(
     "control",
-    ["lower", "upper", "parts", "gaussian", "power", "point_mass", ("harmonics", 4),
+    ["lower", "upper", "parts", "gaussian", "polynomial", "power", "point_mass", ("harmonics", 4),
      (lambda theta: theta[:, 0] ** 2, 1 / 3)],
-    ids=["lower", "upper", "parts", "gaussian", "power", "point_mass", "harmonics", "own"],
+    ids=["lower", "upper", "parts", "gaussian", "polynomial", "power", "point_mass", "harmonics",
+         "own"],
 )  # fmt: skip
 def test_controls_serve_clouds_in_any_units(control, size):
     x, y = mixture(60, 3, 1), mixture(45, 3, 2)
@@ -52,23 +53,26 @@ def test_the_mean_of_the_tangent_control(kind, weighted):
 
 
 def test_the_default_control_follows_from_sizes():
-    """Few points of many dimensions are cheap to decompose, or the distance is dear itself."""
-    for d, points, total, weighted, pays in [
-        (10, 600, 40, False, True), (64, 400, 200, False, False), (784, 4_000, 100, False, False),
-        (64, 2_000, 320, False, True), (300, 2_000, 100, False, False), (300, 20, 100, False, True),
-        (784, 4_000, 9_000, False, True), (784, 4_000, 1_500, False, False),
-        (784, 4_000, 1_500, True, True),
+    """What its mean costs beside the distance, on both sides of each edge."""
+    for d, points, total, weighted, name in [
+        (10, 600, 40, False, "polynomial"), (10, 6_000, 1_000, False, "gaussian"),
+        (5, 2_000, 400, False, "gaussian"), (64, 2_000, 320, False, "polynomial"),
+        (64, 2_000, 2_000, False, "gaussian"), (64, 400, 200, False, "polynomial"),
+        (128, 800, 100, False, "tangent"),
+        (300, 2_000, 300, False, "tangent"), (300, 2_000, 2_000, False, "polynomial"),
+        (784, 4_000, 100, False, "tangent"), (784, 4_000, 1_500, True, "polynomial"),
+        (784, 4_000, 30_000, True, "gaussian"),
     ]:  # fmt: skip
-        assert gaussian_pays(d, points, total, weighted) == pays, (d, points, total)
-    x, y = mixture(600, 150, 1), mixture(500, 150, 2)
+        assert worth_most(d, points, total, weighted) == name, (d, points, total)
+    x, y = mixture(300, 300, 1), mixture(250, 300, 2)
     names = [
         smw.sliced_wasserstein(x, y, 100, seed=1, **keywords).diagnostics["control_variates"]
         for keywords in ({}, {"directions": "uniform"}, {"p": 1})
     ]
     assert names == [["tangent"]] * 3
-    whole = smw.sliced_wasserstein(x, y, 750, seed=1).diagnostics
-    assert whole["lines_per_block"] == 150
-    assert whole["control_variates"] == (["gaussian"] if gaussian_pays(150, 1_100, 750) else [])
+    whole = smw.sliced_wasserstein(x, y, 1_500, seed=1).diagnostics
+    assert whole["lines_per_block"] == 300
+    assert whole["control_variates"] == []
 
 
 def test_a_control_of_the_user_s():

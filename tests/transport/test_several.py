@@ -72,7 +72,7 @@ def test_matrix_and_reference_have_the_control_of_the_distance(d, budget, p):
     theta = np.linalg.qr(np.random.default_rng(2).normal(size=(8, d, min(d, 12))))[0]
     theta = np.ascontiguousarray(np.swapaxes(theta, 1, 2))
     for weights in (None, a):
-        named = {"control_variates": "gaussian" if d < 200 else "tangent"}
+        named = {"control_variates": "polynomial" if d < 200 else "tangent"}
         for keywords in ({"directions": theta, **named}, {"seed": 1}):
             if p != 2 and "directions" in keywords:
                 continue

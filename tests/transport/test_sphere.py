@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.transport.sphere import mean_squared_gap
+from smcweights.transport.sphere import gap_polynomial, mean_squared_gap
+
+from .truths import sphere_rule
 
 
 def test_gaussian_laws():
@@ -36,6 +38,31 @@ def test_gaussian_laws_that_are_equal_or_close(d):
     assert moved == pytest.approx(1e-5 / math.sqrt(d), rel=1e-12)
     large = smw.sliced_wasserstein_gaussian(1e200 * shift, c, zero, c)
     assert large == pytest.approx(1e195 / math.sqrt(d), rel=1e-12)
+
+
+def test_the_polynomial_of_the_gap():
+    """Its mean by a rule that is exact for its degree, eight; close to what it is fitted to."""
+    rng = np.random.default_rng(1)
+    theta, weights = sphere_rule(8)
+    for k, size in ((3, 1.0), (6, 1e-9), (1, 30.0)):
+        a, b = (rng.normal(size=(3, n)) for n in (4, k))
+        a, b = a @ a.T, size * b @ b.T
+        v, w = (np.einsum("ni,ij,nj->n", theta, c, theta) for c in (a, b))
+        polynomial, mean = gap_polynomial(a, b)
+        assert weights @ polynomial(v, w) == pytest.approx(mean, rel=1e-12)
+        gap = (np.sqrt(v) - np.sqrt(w)) ** 2
+        left = gap - polynomial(v, w)
+        assert weights @ left**2 < 0.03 * (weights @ gap**2 - (weights @ gap) ** 2)
+    # in five dimensions, whatever the unit; no shape but one, and one cloud of one point
+    a, b = np.diag([1.0, 2, 3, 0, 0]), np.diag([5.0, 0, 1, 0, 1])
+    polynomial, mean = gap_polynomial(a, b)
+    theta = rng.normal(size=(100_000, 5))
+    squares = theta**2 / (theta**2).sum(axis=1)[:, None]
+    values = polynomial(squares @ np.diag(a), squares @ np.diag(b))
+    assert abs(values.mean() - mean) < 4.9 * values.std() / math.sqrt(len(values))
+    assert gap_polynomial(1e9 * a, 1e9 * b)[1] == pytest.approx(1e9 * mean, rel=1e-9)
+    assert gap_polynomial(a, 4 * a)[1] == pytest.approx(np.trace(a) / 5, rel=1e-9)
+    assert gap_polynomial(a, 0 * a)[1] == np.trace(a) / 5
 
 
 def test_a_gaussian_law_without_dimensions_is_told():
