@@ -208,6 +208,7 @@ ELSEWHERE = {
     ("log_bayes_factor", "b"): "thing",
     **{("from_weights", name): "array" for name in ("values", "chain")},
     ("from_weights", "smooth"): "flag",
+    ("adaptive_importance_sampling", "log"): "flag",
     ("Estimate", "method"): "text",
     ("Estimate", "sample"): "any",
     ("sobol_indices", "order"): "choice",

@@ -200,7 +200,7 @@ class Adaptation:
 
     def adapt(self, history: History | None = None) -> Adapted:
         """All stages; ``history`` may bring some drawn before, in units of its own."""
-        history = History() if history is None else history
+        history = History(log=self.sampler.log) if history is None else history
         told: list[dict[str, Any]] = []
         best, idle = None, 0
         if not history.stages:
@@ -270,12 +270,11 @@ class Adaptation:
     ) -> _Trial:
         """A stage from the best mixture of the components."""
         weights, coefficient = self._weights(history, components)
-        unit = history.common.unit
         counts = split(self.size, weights)
         drawn = self.sampler.draw(f"stage {number}", components.densities, counts)
         stage = history.measured(drawn)
         history.add(stage)
-        coefficient = coefficient * (unit / history.common.unit)
+        coefficient = coefficient * history.ratio
         return self._measured(stage, history, components, coefficient, told)
 
     def _weights(self, history: History, components: Components) -> tuple[np.ndarray, np.ndarray]:
@@ -385,6 +384,7 @@ def prepared(
     check: Callable[[int, bool], object],
     shared: bool = False,
     derived: Callable[[np.ndarray], np.ndarray] | None = None,
+    log: bool = False,
 ) -> Adaptation:
     """What stages are drawn with; laws that aren't normalised are refused."""
     check_normalised(law, run.root, "law", remedy)
@@ -397,5 +397,5 @@ def prepared(
     if wide is not None and family == "auto":
         # each of the law's kernels is visited in every stage, beyond where the law itself draws
         given += (wide,)
-    sampler = Sampler(run, space, vectorized, check, derived)
+    sampler = Sampler(run, space, vectorized, check, derived, log)
     return Adaptation(sampler, controls, goal, family, shared, given)

@@ -33,11 +33,12 @@ from .adaptation import Adaptation, Adapted, Goal, history_ratios, learned, prep
 from .control_variates import Asked, choices_of
 from .integrand import Integrand, call_integrand, expectation_names
 from .laws import as_law
+from .log_scale import call_log_integrand, linear, logged
 from .means import FOLDS, Mean, Regression, mean_of, pooled_mean
 from .mixing import FEW_HITS, family_of
 from .proposals import log_densities
 from .stages import History, Stage, joined, split
-from .under_laws import check_reference
+from .under_laws import UnderLaws, check_reference
 from .verdict import Evidence, listed, report
 
 BEYOND = 1e70  # a factor by which no later value may exceed those before
@@ -231,6 +232,29 @@ def _objective(objective: str | ArrayLike) -> str | np.ndarray:
     return weights
 
 
+def _goal(
+    budget: int | None, precision: Precision | None, objective: str | ArrayLike, log: bool
+) -> Goal:
+    """What adaptation works for; a precision of logs is one of the expectations' relative size."""
+    rule = stopping_rule(budget, precision)
+    if log:
+        rule = stopping_rule(budget, linear(precision, objective))
+    goal = Goal(rule, _objective(objective))
+    if goal.most < 100:
+        asked = "budget" if precision is None else "precision: max_budget"
+        raise ValueError(f"{asked}: got {goal.most}; adaptation needs at least 100 calls")
+    return goal
+
+
+def _check_width(goal: Goal, names: Sequence[str] | None, count: int, scalar: bool) -> None:
+    """Refuse an integrand with so many values, if names or weights are others."""
+    if isinstance(goal.objective, np.ndarray) and len(goal.objective) != count:
+        raise ValueError(
+            f"objective: got {len(goal.objective)} weights; the integrand returns {count} values"
+        )
+    expectation_names(names, count, scalar)
+
+
 def _pooled(final: Final, evidence: Evidence) -> tuple[Evidence, list[Caution]]:
     """The draws of all stages instead of the final ones, and what that costs."""
     mean, every = _mean_of_all(final)
@@ -257,6 +281,7 @@ def adaptive_importance_sampling(
     control_variates: Asked = True,
     objective: str | ArrayLike = "max-relative",
     pooled: bool = False,
+    log: bool = False,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
     seed: Seed = None,
@@ -307,6 +332,11 @@ def adaptive_importance_sampling(
         because the mixture was learned from them; most of all, rare events come out too small.
         The distance to the unbiased estimate is counted in the standard error; intervals still
         cover less often than they say, and the bias doesn't average out: don't `combine` such runs.
+    log : bool, default False
+        The integrand returns logs of its values, -inf for 0, or a tuple of logs and signs, and the
+        estimate is that of log |I_j|: no value need be a number itself. ``precision`` is absolute
+        then, ``objective`` relative. A sharp peak that the input law hardly hits wants a
+        ``proposal`` to start from, or `posterior`.
     vectorized : bool, default True
         Whether the integrand takes many inputs at once.
     names : sequence of str, length J, optional
@@ -363,14 +393,13 @@ def adaptive_importance_sampling(
     arguments.function("integrand", integrand, "of an array of inputs")
     pooled = arguments.flag("pooled", pooled)
     vectorized = arguments.flag("vectorized", vectorized)
+    log = arguments.flag("log", log)
     law = as_law(law)
     names = arguments.names(names)
     check_reference(integrand, law)
-    rule = stopping_rule(budget, precision)
-    goal = Goal(rule, _objective(objective))
-    if goal.most < 100:
-        asked = "budget" if precision is None else "precision: max_budget"
-        raise ValueError(f"{asked}: got {goal.most}; adaptation needs at least 100 calls")
+    if log and isinstance(integrand, UnderLaws):
+        raise ValueError("log: expected False for what under_laws made, which are values")
+    goal = _goal(budget, precision, objective, log)
     arguments.one_of("components", components, ("each", "shared"))
     if pooled and precision is not None:
         raise ValueError("pooled: goes with a budget, not with a precision")
@@ -388,19 +417,11 @@ def adaptive_importance_sampling(
         "pooled": pooled,
         "vectorized": vectorized,
         "names": names,
+        **({"log": log} if log else {}),
     }
-
-    def check(count: int, scalar: bool) -> None:
-        if isinstance(goal.objective, np.ndarray) and len(goal.objective) != count:
-            raise ValueError(
-                f"objective: got {len(goal.objective)} weights; the integrand returns {count} "
-                "values"
-            )
-        expectation_names(names, count, scalar)
-
     began = time.perf_counter()
     with open_run(
-        partial(call_integrand, integrand, vectorized),
+        partial(call_log_integrand if log else call_integrand, integrand, vectorized),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -419,8 +440,9 @@ def adaptive_importance_sampling(
             control_variates,
             remedy=remedy,
             vectorized=vectorized,
-            check=check,
+            check=partial(_check_width, goal, names),
             shared=components == "shared",
+            log=log,
         )
         adapted, named = adaptation.adapt(), partial(expectation_names, names)
         final = finish(adaptation, adapted, named, looked=False)
@@ -440,5 +462,8 @@ def adaptive_importance_sampling(
         source=source,
         diagnostics=final.diagnostics,
     )
+    if log:
+        assert adapted.history.level is not None
+        estimate = logged(estimate, adapted.history.level).revised(method=f"{method}, log scale")
     tell("adaptive_importance_sampling", estimate.cautions)
     return estimate

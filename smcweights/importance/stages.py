@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..errors import DegeneracyError, ModelError
 from ..execution import Run, batches
 from ..randomness import generator
 from .integrand import Units, checked_first, checked_table, units_of
+from .log_scale import first_of, log_table, relative, risen
 from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture
 
 
@@ -43,7 +45,8 @@ class Sampler:
     """Draws stages: what stays the same from one to the next.
 
     ``derived`` turns what the function returned, (n, C), into the integrand, (n, J); ``check``
-    is told the number C, and whether it was one without an axis, before most is called.
+    is told the number C, and whether it was one without an axis, before most is called. With
+    ``log`` the function returns logs (see `log_scale`), which the history turns into values.
     """
 
     run: Run
@@ -51,6 +54,8 @@ class Sampler:
     vectorized: bool
     check: Callable[[int, bool], object]
     derived: Callable[[np.ndarray], np.ndarray] | None = None
+    log: bool = False
+    named: str = "integrand"  # what errors call the function
 
     def draw(self, name: str, densities: tuple[Component, ...], counts: np.ndarray) -> Stage:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
@@ -62,11 +67,12 @@ class Sampler:
         called = x if inside.all() else x[inside]
         if len(called) == 0:
             raise DegeneracyError(f"{name}: every draw has density zero under the input law")
-        returned, scalar = self._returned(name, called)
+        returned, scalar = self.returned(name, called)
         values, raw = returned, None
-        if self.derived is not None:
+        if self.derived is not None or self.log:
             raw = np.full((len(x), returned.shape[1]), np.nan)
             raw[inside] = returned
+        if self.derived is not None:
             values = self.derived(returned)
         if len(called) < len(x):
             values, known = np.zeros((len(x), values.shape[1])), values
@@ -75,16 +81,19 @@ class Sampler:
         log_h = log_mixture(log_g, mixture.weights)
         return Stage(u, x, values, log_f, log_g, log_h, mixture, counts, scalar, raw)
 
-    def _returned(self, name: str, x: np.ndarray) -> tuple[np.ndarray, bool]:
+    def returned(self, name: str, x: np.ndarray) -> tuple[np.ndarray, bool]:
         """What the function returns at inputs x as (n, C), and whether it was a number each."""
         jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
         blocks = self.run.stream(name, jobs, [len(job[0]) for job in jobs])
-        found = checked_first(
-            blocks, lambda b: self.check(checked_table(b, jobs[0][0]).shape[1], b.ndim == 1)
-        )
-        tables = [checked_table(block, job[0]) for block, job in zip(found, jobs, strict=True)]
+        checked = partial(log_table if self.log else checked_table, named=self.named)
+
+        def check(b: np.ndarray) -> None:
+            self.check(checked(b, jobs[0][0]).shape[1] // (1 + self.log), first_of(b).ndim == 1)
+
+        found = checked_first(blocks, check)
+        tables = [checked(block, job[0]) for block, job in zip(found, jobs, strict=True)]
         _check_widths({table.shape[1] for table in tables})
-        return np.concatenate(tables), found[0].ndim == 1
+        return np.concatenate(tables), first_of(found[0]).ndim == 1
 
 
 def _check_widths(widths: set[int]) -> None:
@@ -123,12 +132,16 @@ class History:
     """All draws so far, under the deterministic mixture of the stages that made them.
 
     ``units`` are those of its values and of whatever else is measured beside them; None while
-    they are the user's.
+    they are the user's. With ``log``, values are in units of exp(level), which rises with what is
+    found. ``ratio`` (J,) is what the last stage's arrival multiplied all values by.
     """
 
     stages: list[Stage] = field(default_factory=list)
     log_total: np.ndarray = field(default_factory=lambda: np.empty(0))  # log sum_s n_s h_s
     units: Units | None = None
+    log: bool = False
+    level: np.ndarray | None = None  # (J,)
+    ratio: np.ndarray | float = 1.0
 
     def __len__(self) -> int:
         return len(self.log_total)
@@ -146,6 +159,9 @@ class History:
 
     def measured(self, stage: Stage, refit: bool = True) -> Stage:
         """A new stage in the units of the history, which follow it if it outgrows them."""
+        self.ratio = 1.0
+        if self.log:
+            stage = self._levelled(stage)
         if self.units is None:
             self.units = units_of(stage.values)
         _check_widths({len(self.units.unit), stage.values.shape[1]})
@@ -156,7 +172,22 @@ class History:
             return stage
         ratio, self.units = self.units.unit / fitted.unit, fitted
         self.stages = [replace(s, values=s.values * ratio) for s in self.stages]
+        self.ratio = self.ratio * ratio
         return replace(stage, values=stage.values * ratio)
+
+    def _levelled(self, stage: Stage) -> Stage:
+        """A stage of logs in units of exp(level); values before follow a level that rises."""
+        assert stage.raw is not None
+        before, self.level = self.level, risen(self.level, stage.raw)
+        if before is not None and self.units is not None and (before != self.level).any():
+            # from -inf on, all that was is 0
+            with np.errstate(invalid="ignore"):
+                ratio = np.where(before == self.level, 1.0, np.exp(before - self.level))
+            self.stages = [replace(s, values=s.values * ratio) for s in self.stages]
+            # what was measured in other units is void
+            self.units = replace(self.units, offset=self.units.offset * ratio)
+            self.ratio = ratio
+        return replace(stage, values=relative(stage.raw, self.level))
 
     def add(self, stage: Stage) -> None:
         """Append a stage; the joint mixture of all draws changes with it."""
