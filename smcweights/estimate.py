@@ -26,6 +26,8 @@ from .delta_method import linearised
 from .provenance import described
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas
     import xarray
     from matplotlib.axes import Axes
@@ -79,6 +81,9 @@ class Estimate:
         What `provenance` returns: enough to run it again.
     references : iterable of str, optional
         What to cite; by default the sources of the method.
+    extension : callable, optional
+        What `extend` calls, with the same arguments. It is code: it goes with this very estimate,
+        not into files, parts or revised copies.
     sample : xarray.Dataset or mapping, optional
         Draws, log weights, values. A mapping of names to (dims, array) becomes a dataset when
         first asked for, so that building an estimate doesn't import xarray. Arrays aren't copied.
@@ -129,6 +134,7 @@ class Estimate:
     provenance: dict[str, Any]
     _covariance: Array | None
     _sample: Any
+    _extension: Callable[..., Estimate] | None = None
     references: tuple[str, ...] = ()
     limits: Array | None = None
 
@@ -150,6 +156,7 @@ class Estimate:
         cost: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
         references: Iterable[str] | None = None,
+        extension: Callable[..., Estimate] | None = None,
         sample: xarray.Dataset | Mapping[str, tuple] | None = None,
     ) -> None:
         if (covariance is None) == (factor is None):
@@ -178,6 +185,9 @@ class Estimate:
             "references": parts.references(references, method),
             "_covariance": parts.covariance(covariance, v, no_hit),
             "_sample": parts.sample(sample),
+            "_extension": extension
+            if extension is None
+            else arguments.function("extension", extension),
         }
         for name, content in checked.items():
             if isinstance(content, np.ndarray):
@@ -232,6 +242,62 @@ class Estimate:
 
             object.__setattr__(self, "_sample", xarray.Dataset(self._sample))
         return self._sample
+
+    def extend(
+        self,
+        model: Callable[..., Any],
+        budget: int,
+        *,
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> Estimate:
+        """The same estimate from more calls of the model.
+
+        What was learned on the way stays as it is, new draws join those there are, and the answer
+        follows from all of them: as if the run had been given both numbers of calls in two rounds,
+        to the last digit. One that hangs on a poor proposal, as its cautions say, is better run
+        anew, and both pooled by `smcweights.combine`. With a checkpoint, the same call with a
+        larger budget does the same.
+
+        Parameters
+        ----------
+        model : callable
+            The function that was estimated, the same as before.
+        budget : int
+            Calls beyond those so far.
+        executor, progress
+            As for the function that returned this estimate.
+
+        Returns
+        -------
+        Estimate
+            Its cost is that of all calls.
+
+        Raises
+        ------
+        ValueError
+            This estimate knows of no way: it was read from a file, is a part or a function of
+            another one, or of a method that doesn't go on; or the model or the budget is wrong.
+
+        Examples
+        --------
+        >>> import smcweights as smw
+        >>> from scipy import stats
+        >>> def square(x):
+        ...     return x[:, 0] ** 2
+        >>> first = smw.adaptive_importance_sampling(square, stats.norm(), 1_000, seed=1)
+        >>> more = first.extend(square, 3_000)
+        >>> more.cost["evaluations"], bool(more.standard_error < 0.6 * first.standard_error)
+        (4000, True)
+        """
+        if self._extension is None:
+            raise ValueError(
+                "extend: this estimate can't go on from where it stopped: it was read from a file, "
+                "was made of others, or its method has no way; expected what "
+                "adaptive_importance_sampling or failure_probability returned. With checkpoint=, "
+                "the same call with a larger budget goes on"
+            )
+        return self._extension(model, budget, executor=executor, progress=progress)
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array]:
         """Confidence interval of every component on its own.

@@ -140,15 +140,17 @@ MAY = {
     "cautions": "empty list;dict;no rows;generator",
     "times": f"{SCALARS};empty list;cube;no rows;dates;date",
     "counts": "set;generator",
+    "exceptions": "empty list;dict;no rows",
     "tokens": "set;generator;empty list;dict;no rows",
     "any": ";".join(BAD),
 }
 # what arguments are, wherever they have these names
 KIND = {
-    "choice": "numbers spacing components method scheme system "
+    "choice": "numbers spacing components method scheme system failed "
     " methods resampling backward objective trace keep_states",
     "burn in": "burn_in",
     "counts": "budgets",
+    "exceptions": "failed_exceptions",
     "tokens": "prompt",
     "count": "horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
@@ -210,6 +212,8 @@ ELSEWHERE = {
     ("from_weights", "smooth"): "flag",
     ("adaptive_importance_sampling", "log"): "flag",
     ("Estimate", "method"): "text",
+    ("Estimate", "extension"): "function",
+    ("adaptive_importance_sampling", "bounds"): "thing",
     ("Estimate", "sample"): "any",
     ("sobol_indices", "order"): "choice",
     ("sobol_from_sample", "order"): "choice",

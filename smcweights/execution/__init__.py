@@ -34,6 +34,6 @@ moment leaves either the old ledger or the new one. If it can't be written any m
 and says so at its end.
 """
 
-from .run import Run, batches, open_run, root_of
+from .run import Run, batches, first_budget, open_run, root_of
 
-__all__ = ["Run", "batches", "open_run", "root_of"]
+__all__ = ["Run", "batches", "first_budget", "open_run", "root_of"]

@@ -231,6 +231,12 @@ def kept_root(path: str | os.PathLike[str]) -> np.random.SeedSequence:
     return randomness.seed_sequence(_header(path, whole=False)[0]["root"])
 
 
+def kept_budget(path: str | os.PathLike[str]) -> int | None:
+    """The budget of the run that a checkpoint is of, if it had one."""
+    kept = json.loads(_header(path, whole=False)[0]["arguments"].get("budget", "null"))
+    return kept if isinstance(kept, int) else None
+
+
 def _read(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, Any], dict[tuple[str, int], _Entry]]:

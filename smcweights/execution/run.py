@@ -21,7 +21,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager, suppress
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from .. import randomness
 from ..cautions import Caution, tell
 from ..provenance import fingerprint
-from .checkpoint import Ledger, kept_root
+from .checkpoint import Ledger, kept_budget, kept_root
 from .pools import Pool
 from .progress import Bar, progress_bar
 from .workers import Job, Outcome
@@ -82,6 +82,17 @@ def root_of(
     if seed is None and isinstance(checkpoint, str | os.PathLike) and os.path.isfile(checkpoint):
         return kept_root(checkpoint)
     return randomness.seed_sequence(seed)
+
+
+def first_budget(checkpoint: str | os.PathLike[str] | None, budget: int) -> int:
+    """With how many calls a run of this budget begins: as many as that of the checkpoint had.
+
+    A method that goes on from there takes the other calls from `Run.rounds`.
+    """
+    if isinstance(checkpoint, str | os.PathLike) and os.path.isfile(checkpoint):
+        with suppress(ValueError):  # what can't be read is refused when the run is opened
+            return min(kept_budget(checkpoint) or budget, budget)
+    return budget
 
 
 @contextmanager
@@ -249,6 +260,22 @@ class Run(Generic[Result]):
         """
         if self._ledger is not None:
             self._ledger.remember(name, state)
+
+    def rounds(self, first: int, budget: int) -> list[int]:
+        """Sizes of the rounds by which a run that began with ``first`` calls comes to its budget.
+
+        The checkpoint knows the budgets there were: the same rounds give the same numbers.
+        """
+        there = self.recall("budgets") or [first]
+        if budget not in there:
+            if budget < there[-1]:
+                raise ValueError(
+                    f"checkpoint: is of budgets {', '.join(map(str, there))}; got {budget}, "
+                    "expected one of these or more"
+                )
+            there = [*there, budget]
+            self.remember("budgets", there)
+        return [b - a for a, b in pairwise(there) if b <= budget]
 
     def advance(self, size: float) -> None:
         """Advance the progress bar by what no batch stands for."""

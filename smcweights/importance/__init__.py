@@ -32,8 +32,9 @@ The files
 ---------
 ``laws`` what an input law may be (``marginals``, ``normal_maps``, ``openturns_laws``);
 ``proposals`` densities, ``fits`` of them to draws, ``mixing`` of them for many expectations;
-``integrand`` (``log_scale`` for one given by logs), ``stages``, ``control_variates``, ``means`` and
-``verdict`` the way from the user's function to an estimate; ``adaptation`` the stages;
+``integrand`` (``log_scale`` for one given by logs), ``failed_runs``, ``stages``,
+``control_variates``, ``means`` and ``verdict`` the way from the user's function to an estimate;
+``adaptation`` the stages, ``final_draws`` what follows them, ``extension`` more of these;
 ``adaptive``, ``given_proposal``, ``rare_events`` (with ``failure_regions``), ``sobol`` (with
 ``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``given_samples``,
 ``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)

@@ -9,188 +9,39 @@ is that of a plain mean.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments
 from ..cautions import Caution, tell
-from ..errors import ModelError
 from ..estimate import Estimate
-from ..execution import open_run
-from ..provenance import provenance
+from ..execution import first_budget, open_run
 from ..randomness import Seed
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
-from .adaptation import Adaptation, Adapted, Goal, history_ratios, learned, prepared, quantile
+from ..stopping import Budget, Precision, stopping_rule
+from .adaptation import Adaptation, Adapted, Goal, prepared
 from .control_variates import Asked, choices_of
-from .integrand import Integrand, call_integrand, expectation_names
+from .extension import Extension, Source
+from .failed_runs import FailedRuns, answer, checked_policy, quieted, reported, with_share
+from .final_draws import Final, finish, further
+from .integrand import Integrand, expectation_names
 from .laws import as_law
 from .log_scale import call_log_integrand, linear, logged
-from .means import FOLDS, Mean, Regression, mean_of, pooled_mean
-from .mixing import FEW_HITS, family_of
+from .means import Mean, Regression, mean_of, pooled_mean
+from .mixing import family_of
 from .proposals import log_densities
-from .stages import History, Stage, joined, split
+from .stages import History
 from .under_laws import UnderLaws, check_reference
-from .verdict import Evidence, listed, report
+from .verdict import Evidence, report
 
-BEYOND = 1e70  # a factor by which no later value may exceed those before
+METHOD = "adaptive importance sampling"
 OBJECTIVES = ("max-relative", "sum-relative", "sum")
-
-
-@dataclass(frozen=True)
-class Final:
-    """Rounds of final draws, and what they are corrected with.
-
-    ``used`` names the control variate of each expectation; ``cautions`` say whether the precision
-    was reached.
-    """
-
-    adaptation: Adaptation
-    adapted: Adapted
-    rounds: list[Stage]
-    mean: Mean
-    used: list[str]
-    cautions: list[Caution]
-
-    @property
-    def evaluations(self) -> int:
-        """Calls of the integrand."""
-        return sum(len(stage) for stage in (*self.adapted.history.stages, *self.rounds))
-
-    @property
-    def diagnostics(self) -> dict[str, Any]:
-        """What is said of the mixture, and of how it came about."""
-        return {
-            "control_variate": self.used,
-            "mixture_weights": self.rounds[-1].mixture.weights,
-            "components": list(self.adapted.components.serves),
-            "stages": self.adapted.stages,
-            "stopped": self.adapted.stopped,
-        }
-
-    def evidence(self, names: tuple[str, ...]) -> Evidence:
-        """What the report rests on."""
-        return Evidence(
-            mean=self.mean,
-            stages=self.rounds,
-            log_h=joined(self.rounds, "log_h"),
-            names=names,
-            units=self.adapted.history.common,
-            space=self.adaptation.sampler.space,
-            defensive=float(self.rounds[-1].mixture.weights[0]),
-            doubted=self.adapted.doubted,
-            trials=self.adapted.trials,
-            pull=np.zeros(len(names)),
-        )
-
-
-def finish(
-    adaptation: Adaptation,
-    adapted: Adapted,
-    names: Callable[[int, bool], Sequence[str]],
-    looked: bool,
-) -> Final:
-    """Independent draws from the mixture found; the history's units follow the first round's.
-
-    ``names`` says what so many expectations are called, ``looked`` whether all of the law was
-    searched for where they are not 0.
-    """
-    sampler, controls, goal = adaptation.sampler, adaptation.controls, adaptation.goal
-    history, densities = adapted.history, adapted.components.densities
-    before = len(history)
-    least = FOLDS * max(len(densities), 20)
-    rounds: list[Stage] = []
-    means: list[Mean] = []
-    regression: Regression | None = None
-
-    def draw(size: int) -> None:
-        nonlocal regression
-        # as in the first round: its counts are what the coefficients were learned for
-        weights = adapted.weights if regression is None else rounds[0].mixture.weights
-        size = size if regression is None else max(size, least)
-        counts = split(size, weights, FOLDS)
-        drawn = sampler.draw(f"final {len(rounds) + 1}", densities, counts)
-        stage = history.measured(drawn, refit=regression is None)
-        if regression is None:
-            regression = _regression(adaptation, adapted, stage.mixture.weights)
-        else:
-            _check_growth(stage, history)
-        rounds.append(stage)
-        means.append(mean_of(stage, stage.log_g, counts, controls, regression))
-
-    def standing(level: float) -> Standing:
-        mean, units = pooled_mean(means, controls.mean_covariance), history.common
-        half = quantile(level, mean.degrees_of_freedom) * np.sqrt(mean.variance)
-        # a value of which nothing was seen has no interval to be narrow
-        seen = rounds[0].mixture.weights[0] * mean.n
-        limit = np.where(units.usual, 3 * np.abs(units.level) / seen, np.inf)
-        half = np.where(mean.hits < FEW_HITS, np.maximum(half, limit), half) * units.unit
-        return Standing(units.original(mean.value), half, mean.n, before + mean.n, least)
-
-    first = goal.most - before
-    if not isinstance(goal.rule, Budget):
-        first = math.ceil(min(max(1.05 * adapted.expected, least), 4 * before, first))
-    cautions = until_precise(goal.rule, first, draw, standing, "calls", sampler.run)
-    cautions += _hidden(adaptation, [*history.stages, *rounds], names, looked)
-    assert regression is not None and regression.chosen is not None
-    used = [regression.choices[c].name for c in regression.chosen]
-    mean = pooled_mean(means, controls.mean_covariance)
-    return Final(adaptation, adapted, rounds, mean, used, cautions)
-
-
-def _hidden(
-    adaptation: Adaptation,
-    stages: Sequence[Stage],
-    names: Callable[[int, bool], Sequence[str]],
-    looked: bool,
-) -> list[Caution]:
-    """What to say of expectations that the draws of a law without a map hit too seldom to tell
-    of all places where they are not 0.
-    """
-    if adaptation.sampler.space.law.mapped or looked:
-        return []
-    hits = sum((s.values[: s.counts[0]] != 0).sum(0) for s in stages)
-    ever = np.any([(s.values != 0).any(0) for s in stages], axis=0)
-    few = ever & (hits < FEW_HITS)
-    if not few.any():
-        return []
-    which = listed(names(len(few), stages[0].scalar), few)
-    text = (
-        f"{which}: the law's own draws gave a value other than 0 fewer than "
-        f"{FEW_HITS} times, and a law known by draws and density alone has no other way to show "
-        "further regions: one that was missed is not in the standard error. More calls, "
-        "failure_probability of a margin, or a law with marginals and a copula would help"
-    )
-    return [Caution("unexplored-regions", text)]
-
-
-def _regression(adaptation: Adaptation, adapted: Adapted, weights: np.ndarray) -> Regression:
-    """How the final draws are corrected, decided by those before."""
-    history, controls = adapted.history, adaptation.controls
-    ratios = history_ratios(history, adapted.components, controls)
-    shift = ratios.targets.mean(0)
-    choices = choices_of(controls, adapted.components, len(history))
-    chosen, _, earlier = learned(ratios, weights, shift, choices)
-    return Regression(choices, shift, chosen, earlier)
-
-
-def _check_growth(stage: Stage, history: History) -> None:
-    sizes = np.abs(stage.values).max(0)
-    if (sizes > BEYOND).any():
-        i = int(sizes.argmax())
-        raise ModelError(
-            f"integrand: value {i + 1} is {sizes[i] * history.common.unit[i]:.3g} at input "
-            f"{stage.x[np.abs(stage.values[:, i]).argmax()].tolist()}, a factor of 1e70 "
-            "beyond those before. Does the expectation exist? If so, no such sample can tell it"
-        )
 
 
 def _mean_of_all(final: Final) -> tuple[Mean, History]:
@@ -246,11 +97,13 @@ def _goal(
     return goal
 
 
-def _check_width(goal: Goal, names: Sequence[str] | None, count: int, scalar: bool) -> None:
+def _check_width(
+    objective: str | np.ndarray, names: Sequence[str] | None, count: int, scalar: bool
+) -> None:
     """Refuse an integrand with so many values, if names or weights are others."""
-    if isinstance(goal.objective, np.ndarray) and len(goal.objective) != count:
+    if isinstance(objective, np.ndarray) and len(objective) != count:
         raise ValueError(
-            f"objective: got {len(goal.objective)} weights; the integrand returns {count} values"
+            f"objective: got {len(objective)} weights; the integrand returns {count} values"
         )
     expectation_names(names, count, scalar)
 
@@ -282,6 +135,9 @@ def adaptive_importance_sampling(
     objective: str | ArrayLike = "max-relative",
     pooled: bool = False,
     log: bool = False,
+    failed: str = "raise",
+    failed_exceptions: Sequence[type[Exception]] = (),
+    bounds: Sequence[ArrayLike] | None = None,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
     seed: Seed = None,
@@ -337,6 +193,17 @@ def adaptive_importance_sampling(
         estimate is that of log |I_j|: no value need be a number itself. ``precision`` is absolute
         then, ``objective`` relative. A sharp peak that the input law hardly hits wants a
         ``proposal`` to start from, or `posterior`.
+    failed : {"raise", "exclude", "bounds"}
+        What a run counts as that gave NaN or an infinite value. "raise": it ends everything.
+        "exclude": the answer is E[phi ok]/E[ok], given that the model ran. "bounds": the interval
+        reaches from the lower end of the answer with the least possible values to the upper end of
+        that with the largest, and the value is their middle.
+    failed_exceptions : sequence of exception classes, optional
+        Exceptions of the integrand that count as failed runs. A batch of many inputs that raised
+        one is called again row by row.
+    bounds : (lower, upper), numbers or of shape (J,), optional
+        For ``failed="bounds"``: between them the integrand lies for certain; 0 and 1 by default
+        if it returns nothing else.
     vectorized : bool, default True
         Whether the integrand takes many inputs at once.
     names : sequence of str, length J, optional
@@ -348,19 +215,23 @@ def adaptive_importance_sampling(
     progress : bool, optional
         A progress bar; by default on a terminal or in a notebook for runs over 2 s.
     checkpoint : path, optional
-        File of the values of each stage, from which the same call goes on to the same numbers.
+        File of the values of each stage, from which the same call goes on to the same numbers, and
+        one with a larger budget to those that `Estimate.extend` gives.
 
     Returns
     -------
     Estimate
         ``value`` of shape (J,), or () for an integrand that returns one number per input.
         Diagnostics: gain over plain Monte Carlo at the same number of calls, what the control
-        variates bought, which were used, Pareto k-hat, mixture weights, and the stages.
+        variates bought, which were used, Pareto k-hat, mixture weights, and the stages. Where runs
+        may fail, ``failed_share`` of the law with its 95 % interval and the ``first_failed`` input;
+        the sample marks the draws that ``failed``. `Estimate.extend` goes on with more calls.
 
     Raises
     ------
     ModelError
-        The integrand returned a wrong shape, NaN or infinity; the message names the input.
+        The integrand returned a wrong shape, or NaN or infinity with ``failed="raise"``, or all
+        runs failed; the message names the input.
     ValueError, TypeError
         An argument is wrong.
 
@@ -368,7 +239,7 @@ def adaptive_importance_sampling(
     -----
     PrecisionWarning
         A standard error can't be promised: heavy tails, few draws that matter, no hit at all, or
-        ``pooled``.
+        ``pooled``; or over 5 % of the law fails.
 
     References
     ----------
@@ -397,14 +268,20 @@ def adaptive_importance_sampling(
     law = as_law(law)
     names = arguments.names(names)
     check_reference(integrand, law)
+    failures = checked_policy(failed, failed_exceptions, bounds)
     if log and isinstance(integrand, UnderLaws):
         raise ValueError("log: expected False for what under_laws made, which are values")
-    goal = _goal(budget, precision, objective, log)
+    if log and failures.tolerated:
+        raise ValueError(f"failed: got {failed!r}; with log=True expected 'raise'")
+    goal, most = _goal(budget, precision, objective, log), stopping_rule(budget, precision).most
+    weights = goal.objective
+    goal = replace(goal, objective=failures.repeated(weights))
+    if precision is None:
+        goal = replace(goal, rule=Budget(first_budget(checkpoint, most)))
     arguments.one_of("components", components, ("each", "shared"))
     if pooled and precision is not None:
         raise ValueError("pooled: goes with a budget, not with a precision")
     family, start = family_of(proposal, law)
-    method = "adaptive importance sampling"
     asked_for = {
         "law": law,
         "integrand": integrand,
@@ -418,17 +295,19 @@ def adaptive_importance_sampling(
         "vectorized": vectorized,
         "names": names,
         **({"log": log} if log else {}),
+        **failures.asked_for,
     }
+    account = _Account(names, failures, pooled, vectorized, log)
     began = time.perf_counter()
     with open_run(
-        partial(call_log_integrand if log else call_integrand, integrand, vectorized),
+        account.caller(integrand),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
         arguments=asked_for,
         seed=seed,
-        total=goal.most if precision is None else None,
-        description=method,
+        total=most if precision is None else None,
+        description=METHOD,
     ) as run:
         remedy = "for a density known up to its constant: importance_sampling(self_normalized=True)"
         adaptation = prepared(
@@ -440,30 +319,80 @@ def adaptive_importance_sampling(
             control_variates,
             remedy=remedy,
             vectorized=vectorized,
-            check=partial(_check_width, goal, names),
+            check=partial(_check_width, weights, names),
             shared=components == "shared",
             log=log,
+            derived=failures.values if failures.tolerated else None,
+            tolerant=failures.tolerated,
         )
-        adapted, named = adaptation.adapt(), partial(expectation_names, names)
-        final = finish(adaptation, adapted, named, looked=False)
-        source = provenance(method, run.root, asked_for)
-    first = final.rounds[0]
-    evidence = final.evidence(expectation_names(names, first.values.shape[1], first.scalar))
-    cautions = final.cautions
-    if pooled:
-        method += ", all stages pooled (biased)"
-        evidence, cautions = _pooled(final, evidence)
-    estimate = report(
-        evidence,
-        cautions,
-        method=method,
-        evaluations=final.evaluations,
-        began=began,
-        source=source,
-        diagnostics=final.diagnostics,
-    )
-    if log:
-        assert adapted.history.level is not None
-        estimate = logged(estimate, adapted.history.level).revised(method=f"{method}, log scale")
-    tell("adaptive_importance_sampling", estimate.cautions)
-    return estimate
+        final = account.finished(adaptation, adaptation.adapt())
+        rounds = run.rounds(goal.most, most) if precision is None else []
+        if rounds:
+            final = further(final, run, rounds, account.named, looked=False)
+        source = Source(METHOD, run.root, asked_for, tuple(rounds))
+    return account.report(final, source, began)
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What a run says of its draws: under which names, what of failed runs, pooled or not."""
+
+    names: Sequence[str] | None
+    failures: FailedRuns
+    pooled: bool
+    vectorized: bool
+    log: bool
+
+    def caller(self, integrand: Integrand) -> Callable[..., np.ndarray]:
+        """What is called on batches of inputs."""
+        if self.log:
+            return partial(call_log_integrand, integrand, self.vectorized)
+        return self.failures.caller(integrand, self.vectorized)
+
+    def named(self, count: int, scalar: bool) -> tuple[str, ...]:
+        """Names of so many expectations, the share of failed runs the last if any may fail."""
+        base = expectation_names(self.names, self.failures.own(count), scalar)
+        return self.failures.named(base)
+
+    def finished(self, adaptation: Adaptation, adapted: Adapted) -> Final:
+        """Final draws."""
+        if not self.failures.tolerated:
+            return finish(adaptation, adapted, self.named, looked=False)
+        scalar = adapted.history.stages[0].scalar
+        view = partial(answer, failed=self.failures, scalar=scalar)
+        both = with_share(adaptation, adapted)
+        return finish(*both, self.named, looked=False, view=view)
+
+    def report(self, final: Final, source: Source, began: float) -> Estimate:
+        """The estimate, told of and ready to go on."""
+        first = final.rounds[0]
+        evidence = final.evidence(self.named(first.values.shape[1], first.scalar))
+        cautions, method = final.cautions, METHOD
+        if self.pooled:
+            method += ", all stages pooled (biased)"
+            evidence, told = _pooled(final, evidence)
+            cautions = [*cautions, *told]
+        if self.failures.tolerated:
+            evidence = quieted(evidence)
+        estimate = report(
+            evidence,
+            cautions,
+            method=method,
+            evaluations=final.evaluations,
+            began=began,
+            source=source.provenance,
+            diagnostics=final.diagnostics,
+        )
+        if self.failures.tolerated:
+            own = self.failures.own(len(evidence.names))
+            base = expectation_names(self.names, own, first.scalar)
+            estimate = reported(estimate, self.failures, base, first.scalar)
+        if self.log:
+            level = final.adapted.history.level
+            assert level is not None
+            estimate = logged(estimate, level).revised(method=f"{method}, log scale")
+        tell("adaptive_importance_sampling", estimate.cautions)
+        if self.pooled:
+            return estimate
+        more = Extension(final.slim, source, self.caller, self.report, self.named)
+        return estimate.revised(extension=more)

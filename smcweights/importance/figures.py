@@ -347,7 +347,7 @@ def failures(est: Estimate, ax: Axes | None = None, *, event: int = 0) -> Axes:
     ax = open_axes(ax)
     i, k = np.argsort(-factors[event])[:2]
     x = np.asarray(sample["inputs"])
-    failed = np.asarray(sample["values"])[:, event] != 0
+    failed = np.nan_to_num(np.asarray(sample["values"])[:, event]) != 0
     names = [str(name) for name in sample["input"].values]
     some = slice(None, None, max(1, len(x) // 4000))
     for chosen, colour, label in ((~failed, GREY, "safe"), (failed, ORANGE, "failure")):

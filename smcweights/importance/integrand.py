@@ -80,8 +80,16 @@ def _real(values: ArrayLike, named: str) -> np.ndarray:
         ) from error
 
 
-def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -> np.ndarray:
-    """Integrand values as (n, J), or what is wrong with them, with the input concerned."""
+def checked_table(
+    values: np.ndarray, x: np.ndarray, named: str = "integrand", tolerant: bool = False
+) -> np.ndarray:
+    """Integrand values as (n, J), or what is wrong with them, with the input concerned.
+
+    ``tolerant``: a row with a value that is no finite number becomes NaN, and where all runs failed
+    there may be no columns.
+    """
+    if tolerant and values.shape == (len(x), 0):
+        return values
     if values.ndim not in (1, 2) or len(values) != len(x) or values.size == 0:
         raise ModelError(
             f"{named}: returned shape {values.shape} for inputs of shape {x.shape}; expected "
@@ -90,7 +98,9 @@ def checked_table(values: np.ndarray, x: np.ndarray, named: str = "integrand") -
             + ("; J arrays are joined by np.stack(..., axis=1)" if values.ndim == 2 else "")
         )
     table = values.reshape(len(x), -1)
-    bad = np.argwhere(~np.isfinite(table))
+    if tolerant:
+        table = np.where(np.isfinite(table).all(1)[:, None], table, np.nan)
+    bad = np.argwhere(~np.isfinite(table) & (not tolerant))
     if len(bad):
         i, j = bad[0]
         raise ModelError(

@@ -30,21 +30,31 @@ from .. import arguments
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
-from ..execution import open_run
-from ..provenance import provenance
+from ..execution import first_budget, open_run
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, stopping_rule
-from .adaptation import MOST_ADAPTATION, Adaptation, Goal, prepared
-from .adaptive import Final, finish
+from .adaptation import MOST_ADAPTATION, Adaptation, Adapted, Goal, prepared
 from .control_variates import Asked
+from .extension import Extension, Source
+from .failed_runs import (
+    OF_EVENTS,
+    FailedRuns,
+    answer,
+    checked_policy,
+    quieted,
+    reported,
+    with_share,
+)
 from .failure_regions import FEW_INPUTS, MANY_INPUTS, densities_towards, fit_regions, smoothed
-from .integrand import Integrand, call_integrand, expectation_names, units_of
+from .final_draws import Final, finish, further
+from .integrand import Integrand, expectation_names, units_of
 from .laws import as_law
 from .mixing import family_of, fit_components, starting_components
 from .proposals import Component, Elliptical, Kernels, WorkingSpace
 from .stages import History, joined, split
 from .verdict import listed, report
 
+METHOD = "failure probability"
 MOST_LEVELS = 0.4  # share of the budget that may go into the approach
 MOST_SEARCH = 0.5  # the same with the search for what it may have lost
 ENOUGH = 0.3  # draws of a level's size that its smoothed indicators have to be worth
@@ -64,6 +74,7 @@ class _Events:
     thresholds: np.ndarray  # (T,)
     several: bool  # whether they came as a sequence
     system: str | None
+    failures: FailedRuns
 
     def margins(self, g: np.ndarray) -> np.ndarray:
         """Margins (n, J) of g (n, C), negative or zero where event j occurs."""
@@ -71,7 +82,7 @@ class _Events:
         if self.system is not None:
             whole = SYSTEMS[self.system](g, axis=1, keepdims=True)
             columns = np.concatenate([g, whole], axis=1)
-        return (columns[:, :, None] - self.thresholds).reshape(len(g), -1)
+        return self.failures.margins((columns[:, :, None] - self.thresholds).reshape(len(g), -1))
 
     def indicators(self, g: np.ndarray) -> np.ndarray:
         """Zeros and ones (n, J) of g (n, C)."""
@@ -123,8 +134,10 @@ class _Seen:
 def _seen(history: History, events: _Events) -> _Seen:
     raw = joined(history.stages, "raw")
     weight = np.exp(history.log_f - history.log_h)
-    weight = np.where(np.isnan(raw).any(1), 0.0, weight)
-    return _Seen(history.u, weight, events.margins(np.nan_to_num(raw)))
+    if not events.failures.tolerated:
+        weight = np.where(np.isnan(raw).any(1), 0.0, weight)
+        raw = np.nan_to_num(raw)
+    return _Seen(history.u, weight, events.margins(raw))
 
 
 @dataclass
@@ -254,7 +267,9 @@ class _Hunt:
         if not self.searches:
             return []
         last = self.searches[-1]
-        value = np.abs(self.history.common.original(final.mean.value))
+        # one more where runs may fail: their share
+        means = final.mean.value[: len(self.history.common.unit)]
+        value = np.abs(self.history.common.original(means))
         if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
             return []
         # the search wants regions it can fit; few draws tell that there is none to fit
@@ -274,9 +289,9 @@ class _Hunt:
         ratio = float((bound / np.maximum(value, 1e-300))[unsure].max())
         share = f"{ratio:.0%} of" if ratio < 10 else "many times"
         text = (
-            f"{listed(names, unsure)}: calls for the search of further failure regions ran out; "
-            f"one that was missed may add up to {share} the probability found. More calls would "
-            "help"
+            f"{listed(names[: len(unsure)], unsure)}: calls for the search of further failure "
+            f"regions ran out; one that was missed may add up to {share} the probability found. "
+            "More calls would help"
         )
         return [Caution("unexplored-regions", text)]
 
@@ -347,6 +362,8 @@ def failure_probability(
     *,
     threshold: ArrayLike = 0.0,
     system: str | None = None,
+    failed: str = "raise",
+    failed_exceptions: Sequence[type[Exception]] = (),
     precision: Precision | None = None,
     proposal: object = "auto",
     control_variates: Asked = True,
@@ -377,6 +394,13 @@ def failure_probability(
         Each limit state is judged at each threshold: C T events, those of a limit state together.
     system : {None, "series", "parallel"}
         Adds the event that any limit state fails, or that all of them do.
+    failed : {"raise", "exclude", "bounds", "failure", "safe"}
+        What a run of the limit state counts as that gave NaN or an infinite value. "raise": it ends
+        everything. "failure" and "safe": as that. "exclude": the answer is the probability given
+        that the limit state ran. "bounds": the interval reaches from the lower end of the answer
+        with such runs as safe to the upper end of that with them as failures.
+    failed_exceptions : sequence of exception classes, optional
+        Exceptions of the limit state that count as failed runs.
     precision : Precision, optional
         Run until every interval is as narrow as asked.
     proposal, control_variates, vectorized, names, seed, executor, progress, checkpoint
@@ -390,8 +414,8 @@ def failure_probability(
         of the smoothed indicators), ``stages``, and what first-order reliability analysis reports:
         ``design_points`` (J, d), near the most likely failure, ``design_index`` (J,), its
         distance from the centre in standard-normal space, and ``importance_factors`` (J, d),
-        squared direction cosines, which sum to 1. The sample keeps the limit state itself, as
-        ``returned``.
+        squared direction cosines, which sum to 1; and what is said of failed runs. The sample
+        keeps the limit state itself, as ``returned``. `Estimate.extend` goes on with more calls.
 
     Raises
     ------
@@ -426,14 +450,18 @@ def failure_probability(
     vectorized = arguments.flag("vectorized", vectorized)
     law = as_law(law)
     names = arguments.names(names)
-    goal = Goal(stopping_rule(budget, precision))
-    if goal.most < 200:
-        raise ValueError(f"budget: got {goal.most}; expected at least 200 calls")
+    rule = stopping_rule(budget, precision)
+    most = rule.most
+    if most < 200:
+        raise ValueError(f"budget: got {most}; expected at least 200 calls")
+    if precision is None:
+        rule = Budget(first_budget(checkpoint, most))
+    goal = Goal(rule)
+    failures = checked_policy(failed, failed_exceptions, None, OF_EVENTS)
     thresholds = _checked_thresholds(threshold)
     arguments.one_of("system", system, (None, *SYSTEMS))
-    events = _Events(thresholds.reshape(-1), thresholds.ndim > 0, system)
+    events = _Events(thresholds.reshape(-1), thresholds.ndim > 0, system, failures)
     family, start = family_of(proposal, law)
-    method = "failure probability"
     asked_for = {
         "law": law,
         "integrand": limit_state,
@@ -445,18 +473,19 @@ def failure_probability(
         "control_variates": control_variates,
         "vectorized": vectorized,
         "names": names,
+        **failures.asked_for,
     }
 
     began = time.perf_counter()
     with open_run(
-        partial(call_integrand, limit_state, vectorized),
+        failures.caller(limit_state, vectorized),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
         arguments=asked_for,
         seed=seed,
-        total=goal.most if precision is None else None,
-        description=method,
+        total=most if precision is None else None,
+        description=METHOD,
     ) as run:
         adaptation = prepared(
             run,
@@ -469,6 +498,7 @@ def failure_probability(
             vectorized=vectorized,
             check=partial(events.names, names),
             derived=events.indicators,
+            tolerant=failures.tolerated,
         )
         hunt = _found_regions(adaptation, events)
         history, first = hunt.history, hunt.history.stages[0]
@@ -478,30 +508,75 @@ def failure_probability(
         kept = hunt.found[: max(0, min(MOST_REGIONS, adaptation.size // 4 - 28))]
         adaptation = replace(adaptation, given=adaptation.given + kept + hunt.kernels[:2])
         assert first.raw is not None
-        names = events.names(names, first.raw.shape[1], first.scalar)
-        # margins lead to every kernel of a kernel density
-        looked = law.kernels is not None and family == "auto"
-        final = finish(adaptation, adaptation.adapt(history), lambda *_: names, looked)
-        source = provenance(method, run.root, asked_for)
-    scalar = first.scalar and not events.several
-    final = replace(final, rounds=[replace(stage, scalar=scalar) for stage in final.rounds])
-    point, index, factors = _design_points(history, hunt.space)
-    cautions = [*hunt.doubts(final, names), *final.cautions]
-    estimate = report(
-        final.evidence(names),
-        cautions,
-        method=method,
-        evaluations=final.evaluations,
-        began=began,
-        source=source,
-        diagnostics={
-            **final.diagnostics,
-            "levels": hunt.levels,
-            "searches": hunt.searches,
-            "design_points": point,
-            "design_index": index,
-            "importance_factors": factors,
-        },
-    )
-    tell("failure_probability", estimate.cautions)
-    return estimate
+        base = events.names(names, first.raw.shape[1], first.scalar)
+        account = _Account(hunt, base, first.scalar and not events.several, vectorized)
+        final = account.finished(adaptation, adaptation.adapt(history))
+        rounds = run.rounds(goal.most, most) if precision is None else []
+        if rounds:
+            final = further(final, run, rounds, account.named, account.looked)
+        source = Source(METHOD, run.root, asked_for, tuple(rounds))
+    return account.report(final, source, began)
+
+
+@dataclass(frozen=True)
+class _Account:
+    """What a run says of its draws; ``base`` are the names of the events."""
+
+    hunt: _Hunt
+    base: tuple[str, ...]
+    scalar: bool
+    vectorized: bool
+
+    @property
+    def failures(self) -> FailedRuns:
+        """What becomes of runs that fail."""
+        return self.hunt.events.failures
+
+    @property
+    def looked(self) -> bool:
+        """Whether margins lead to every kernel of a kernel density."""
+        adaptation = self.hunt.adaptation
+        return adaptation.sampler.space.law.kernels is not None and adaptation.family == "auto"
+
+    def named(self, *_: object) -> tuple[str, ...]:
+        """Names of all expectations."""
+        return self.failures.named(self.base)
+
+    def finished(self, adaptation: Adaptation, adapted: Adapted) -> Final:
+        """Final draws."""
+        if not self.failures.tolerated:
+            return finish(adaptation, adapted, self.named, self.looked)
+        view = partial(answer, failed=self.failures, scalar=self.scalar)
+        return finish(*with_share(adaptation, adapted), self.named, self.looked, view)
+
+    def report(self, final: Final, source: Source, began: float) -> Estimate:
+        """The estimate, told of and ready to go on."""
+        hunt, names, count = self.hunt, self.named(), len(self.base)
+        rounds = [replace(stage, scalar=self.scalar) for stage in final.rounds]
+        final = replace(final, rounds=rounds)
+        point, index, factors = _design_points(hunt.history, hunt.space)
+        evidence = final.evidence(names)
+        if self.failures.tolerated:
+            evidence = quieted(evidence)
+        estimate = report(
+            evidence,
+            [*hunt.doubts(final, names), *final.cautions],
+            method=METHOD,
+            evaluations=final.evaluations,
+            began=began,
+            source=source.provenance,
+            diagnostics={
+                **final.diagnostics,
+                "levels": hunt.levels,
+                "searches": hunt.searches,
+                "design_points": point[:count],
+                "design_index": index[:count],
+                "importance_factors": factors[:count],
+            },
+        )
+        if self.failures.tolerated:
+            estimate = reported(estimate, self.failures, self.base, self.scalar)
+        tell("failure_probability", estimate.cautions)
+        caller = partial(self.failures.caller, vectorized=self.vectorized)
+        more = Extension(final.slim, source, caller, self.report, self.named, self.looked)
+        return estimate.revised(extension=more)

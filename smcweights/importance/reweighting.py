@@ -83,6 +83,11 @@ def _stored(estimate: object) -> _Stored:
         raise ValueError(
             f"estimate: is by {estimate.method}; expected independent draws from a normalised law"
         )
+    if "failed" in sample and sample["failed"].any():
+        raise ValueError(
+            "estimate: some of its runs failed, where its sample has no values; expected one of a "
+            "model that always runs"
+        )
     stratum = np.asarray(sample["component"])
     order = np.argsort(stratum, kind="stable")
     x, values, log_w, log_f = (np.asarray(sample[name])[order] for name in needed[:4])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -46,7 +45,8 @@ class Sampler:
 
     ``derived`` turns what the function returned, (n, C), into the integrand, (n, J); ``check``
     is told the number C, and whether it was one without an axis, before most is called. With
-    ``log`` the function returns logs (see `log_scale`), which the history turns into values.
+    ``log`` the function returns logs (see `log_scale`), which the history turns into values. Where
+    it is ``tolerant``, what the function returned is NaN in the rows of runs that failed.
     """
 
     run: Run
@@ -56,6 +56,7 @@ class Sampler:
     derived: Callable[[np.ndarray], np.ndarray] | None = None
     log: bool = False
     named: str = "integrand"  # what errors call the function
+    tolerant: bool = False
 
     def draw(self, name: str, densities: tuple[Component, ...], counts: np.ndarray) -> Stage:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
@@ -85,15 +86,30 @@ class Sampler:
         """What the function returns at inputs x as (n, C), and whether it was a number each."""
         jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
         blocks = self.run.stream(name, jobs, [len(job[0]) for job in jobs])
-        checked = partial(log_table if self.log else checked_table, named=self.named)
 
-        def check(b: np.ndarray) -> None:
-            self.check(checked(b, jobs[0][0]).shape[1] // (1 + self.log), first_of(b).ndim == 1)
+        def checked(block: np.ndarray, at: np.ndarray) -> np.ndarray:
+            if self.log:
+                table = log_table(block, at, self.named)
+            else:
+                table = checked_table(block, at, self.named, self.tolerant)
+            if table.shape[1]:
+                self.check(table.shape[1] // (1 + self.log), first_of(block).ndim == 1)
+            return table
 
-        found = checked_first(blocks, check)
+        found = checked_first(blocks, lambda block: checked(block, jobs[0][0]))
         tables = [checked(block, job[0]) for block, job in zip(found, jobs, strict=True)]
-        _check_widths({table.shape[1] for table in tables})
-        return np.concatenate(tables), first_of(found[0]).ndim == 1
+        widths = {table.shape[1] for table in tables} - {0}
+        _check_widths(widths)
+        # batches all of whose runs raised an exception have no columns
+        width = max(widths, default=0)
+        tables = [t if t.shape[1] else np.full((len(t), max(width, 1)), np.nan) for t in tables]
+        returned = np.concatenate(tables)
+        if self.tolerant and np.isnan(returned).all() and (not width or name.endswith(" 1")):
+            raise ModelError(
+                f"{name}: all {len(x)} runs failed, the first at {x[0].tolist()}; expected some "
+                "that don't"
+            )
+        return returned, any(first_of(block).ndim == 1 for block in found)
 
 
 def _check_widths(widths: set[int]) -> None:

@@ -47,6 +47,7 @@ class Evidence:
     trials: np.ndarray
     # (J,): a bias found, whose square is added to the variance; NaN where it can't be told
     pull: np.ndarray
+    quiet: np.ndarray | bool = False  # (J,): of which nothing is to be said
 
     @property
     def log_weights(self) -> np.ndarray:
@@ -168,6 +169,7 @@ def _cautions(evidence: Evidence, verdict: _Verdict) -> list[Caution]:
     found: list[Caution] = []
 
     def say(which: np.ndarray, code: str, text: str) -> None:
+        which = which & ~np.asarray(evidence.quiet)
         if which.any():
             found.append(Caution(code, f"{listed(evidence.names, which)}: {text}"))
 
