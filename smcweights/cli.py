@@ -15,10 +15,13 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from . import __version__, storage, study
 from .errors import PrecisionWarning
+
+LINE = 90  # characters of what is said of a value
+MOST_ROWS = 40  # of a table
 
 
 class _Refused(Exception):
@@ -171,10 +174,34 @@ def _show(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise _Refused(str(error)) from error
     print(result, end="\n\n")
-    summary = result.summary().to_string(float_format=lambda v: f"{v:.4g}", line_width=98)
-    print("\n".join(map(str.rstrip, summary.splitlines())), end="\n\n")
-    print(json.dumps(provenance_of(result), indent=1, sort_keys=True, ensure_ascii=False))
+    summary = result.summary().to_string(
+        float_format=lambda v: f"{v:.4g}", line_width=98, max_rows=MOST_ROWS
+    )
+    print(*map(str.rstrip, summary.splitlines()), *_origin(provenance_of(result)), sep="\n")
     return 0
+
+
+def _origin(known: dict[str, Any]) -> list[str]:
+    """Where a result comes from, a line for each thing; arguments stand below the others."""
+    plain = {name: value for name, value in known.items() if name != "arguments" and value}
+    rows = {name: _in_short(value) for name, value in plain.items()}
+    rows |= {f"  {name}": _in_short(value) for name, value in known.get("arguments", {}).items()}
+    width = max(map(len, rows), default=0)
+    return ["", *(f"{name:<{width}}  {text}" for name, text in rows.items())]
+
+
+def _in_short(value: object) -> str:
+    """A value of a provenance in at most a line."""
+    if isinstance(value, dict) and not value.get("spawn_key", True):
+        value = value["entropy"]
+    if isinstance(value, dict) and {"shape", "sha256"} == value.keys():
+        return f"array of shape {tuple(value['shape'])}"
+    if isinstance(value, dict):
+        return textwrap.shorten(", ".join(f"{k} {_in_short(v)}" for k, v in value.items()), LINE)
+    if isinstance(value, list):
+        return textwrap.shorten(f"[{', '.join(map(_in_short, value))}]", LINE)
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return textwrap.shorten(text, LINE)
 
 
 def _seed(text: str) -> int:

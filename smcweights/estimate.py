@@ -791,7 +791,18 @@ class Estimate:
         name, value = (max(len(row[k]) for row in rows) for k in (0, 1))
         lines = [f"  {a:<{name}}  {b:<{value}}  {c}".rstrip() for a, b, c in rows]
         notes = [f"  warning: {caution.text}" for caution in self.cautions]
-        return "\n".join([self._title(), *lines, *notes])
+        return "\n".join([self._title(), *lines, *self._of_no_hit(), *notes])
+
+    def _of_no_hit(self) -> list[str]:
+        """Where the interval of a component that saw no hit comes from."""
+        if self.trials is None:
+            return []
+        n = self.trials[self.trials > 0]
+        many = " to ".join(f"{end:,.0f}" for end in dict.fromkeys([n.min(), n.max()]))
+        return [
+            "  no hit: from 0 to -log(1 - 0.95)/n, which is 3/n (the rule of three), for n = "
+            f"{many} trials"
+        ]
 
     def _repr_html_(self) -> str:
         return tables.as_html(self._title(), self._rows(), self.cautions)

@@ -170,9 +170,10 @@ def save(record: _Labelled, path: str | os.PathLike[str]) -> None:
     main = main.assign(document=((), document))
 
     def fill(name: str) -> None:
-        main.to_netcdf(name, mode="w", engine="h5netcdf")
+        main.to_netcdf(name, mode="w", engine="h5netcdf", encoding=_compressed(main))
         for group, data in {"arrays": arrays, **packing.datasets}.items():
-            data.to_netcdf(name, mode="a", group=group, engine="h5netcdf")
+            how = _compressed(data)
+            data.to_netcdf(name, mode="a", group=group, engine="h5netcdf", encoding=how)
         with open(name, "r+b") as file:
             file.seek(0, os.SEEK_END)
             # which readers of HDF5 pass over
@@ -296,6 +297,12 @@ def _sealed(name: str) -> tuple[str, int]:
             f"{name}: its format is {form}; this version of the package reads format {FORMAT}"
         )
     return ("Estimate" if older else kind), form
+
+
+def _compressed(data: xarray.Dataset) -> dict[Any, dict[str, Any]]:
+    """How large arrays are written: numbers of strata and of ancestors shrink to nearly nothing."""
+    large = [name for name, v in data.data_vars.items() if v.size > 1_000 and v.dtype.kind in "iuf"]
+    return {name: {"zlib": True, "complevel": 1, "shuffle": True} for name in large}
 
 
 def _older(

@@ -133,6 +133,31 @@ def calibrated():
     return smw.Calibration(("a", "bü"), truth, levels, seeds, numbers, numbers, held, warned)
 
 
+def known(d=2):
+    """Laws of two times as Kalman and forward-backward give them."""
+    means, covariances = RNG.standard_normal((2, d)), np.array([np.eye(d), 2 * np.eye(d)])
+    if d == 1:
+        means, covariances = means[:, 0], covariances[:, 0, 0]
+    return means, covariances
+
+
+def kalman_filtered():
+    return smw.GaussianFiltering(*known(), *known(), -3.5)
+
+
+def kalman_smoothed():
+    means, covariances = known(1)
+    return smw.GaussianSmoothing(means, covariances, covariances[:1] / 2, -3.5)
+
+
+def kalman_ahead():
+    return smw.GaussianForecast(*known(), *known(1))
+
+
+def finite():
+    return smw.FiniteSmoothing(np.array([[0.25, 0.75], [0.5, 0.5]]), np.full((1, 2, 2), 0.25), -1.5)
+
+
 MAKERS = {
     "Calibration": [calibrated],
     "SobolIndices": [sobol],
@@ -145,5 +170,9 @@ MAKERS = {
     "MaxSliced": [climbed],
     "SlicedGradient": [sloped],
     "PerturbationStudy": [perturbed],
+    "GaussianFiltering": [kalman_filtered],
+    "GaussianSmoothing": [kalman_smoothed],
+    "GaussianForecast": [kalman_ahead],
+    "FiniteSmoothing": [finite],
 }
 CASES = [(kind, make) for kind, makers in MAKERS.items() for make in makers]

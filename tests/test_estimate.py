@@ -288,6 +288,8 @@ def test_repr_is_aligned_and_shows_two_digits_of_the_error():
         "  tiny   1.350e-12 +- 2.0e-14  [1.311e-12, 1.389e-12]",
         "  never  0 (no hit)            [0, 0.003]",
         "  sure   2 +- 0                [2, 2]",
+        "  no hit: from 0 to -log(1 - 0.95)/n, which is 3/n (the rule of three), for n = 1,000 "
+        "trials",
         "  warning: k-hat is 0.9",
     ]
 

@@ -18,6 +18,7 @@ LARGEST = 1e150  # sizes whose squares are still numbers
 Integrand = Callable[[np.ndarray], Any]
 
 
+@np.errstate(invalid="ignore")  # a NaN that matters is refused with its input
 def call_integrand(
     integrand: Integrand, vectorized: bool, x: np.ndarray, named: str = "integrand"
 ) -> np.ndarray:

@@ -147,7 +147,10 @@ def reweight(
     """Expectations or Sobol' indices under other input laws, from the stored sample.
 
     E_p[phi_j] = E_h[phi_j f_p/h] for every law f_p. What h was drawn for decides how well: a law
-    far from the first one leaves few draws that count.
+    far from the first one leaves few draws that count. Control variates are f_p/h and f/h, whose
+    means are 1. Those of the first estimate are not among them, as the sample doesn't hold them:
+    under its own law the answer has another error than the estimate, larger where they took much
+    away (a mean), the same where they didn't (a rare event), and differs within that error.
 
     Parameters
     ----------
@@ -396,6 +399,20 @@ class PerturbationStudy(Result):
     kind: str
     grid: np.ndarray = field(metadata=along("grid"))
     expectations: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """What was moved how far, and where the numbers are."""
+        moved = "shifted by" if self.kind == "shift" else "scaled by"
+        inputs, expectations = len(self.inputs), len(self.expectations)
+        return (
+            f"PerturbationStudy of {expectations} expectation{'s' * (expectations != 1)}, "
+            f"{inputs} input{'s' * (inputs != 1)} {moved} {self.grid.size} values from "
+            f"{self.grid.min():g} to {self.grid.max():g}\n"
+            f"  inputs        {', '.join(self.inputs)}\n"
+            f"  expectations  {', '.join(self.expectations)}\n"
+            "  .table() has arrays (inputs, values, expectations), .summary() a row for each, "
+            ".plot() the curves"
+        )
 
     def table(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Values, lower and upper ends, each of shape (inputs, G, J)."""

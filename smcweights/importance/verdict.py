@@ -175,9 +175,10 @@ def _cautions(evidence: Evidence, verdict: _Verdict) -> list[Caution]:
 
     if evidence.defensive:
         text = (
-            "no draw gave a value other than 0; the interval is an upper limit for the "
-            "probability that the integrand is not 0. More calls, or a proposal that reaches "
-            "farther, would help"
+            "no draw gave a value other than 0; the interval reaches from 0 to -log(1 - level)/n "
+            "(3/n at 95 %, the rule of three; n: trials of the law that the draws are worth), an "
+            "upper limit for the probability that the integrand is not 0. More calls, or a "
+            "proposal that reaches farther, would help"
         )
     else:
         text = (

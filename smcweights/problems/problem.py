@@ -44,6 +44,11 @@ class Problem:
     accuracy: str
     source: str
 
+    def __repr__(self) -> str:
+        """What is known of it."""
+        truth = [f"  {name}: {self.truth[name]:.6g}" for name in self.names]
+        return "\n".join([f"Problem {self.name}: .function, .law, .integrand of", *truth])
+
     @property
     def expectations(self) -> Array:
         """Expectations of the integrand, shape (J,)."""

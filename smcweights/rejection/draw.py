@@ -72,6 +72,18 @@ class WeightedDraw(Result):
     relative_variance: float = math.nan
     drawn: tuple[np.ndarray, np.ndarray] | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        """The item, its weight, and what was asked."""
+        item = "no item" if self.index < 0 else f"item {self.index}"
+        lower, upper = (f"{math.exp(end):.4g}" for end in self.log_bounds)
+        of = "" if self.drawn is None else f", one of a set of {len(self.drawn[0])}: .children"
+        return (
+            f"WeightedDraw: {item}, weight {math.exp(self.log_weight):.4g}, status {self.status}\n"
+            f"  an estimate of the constraint's probability, which is within [{lower}, {upper}]\n"
+            f"  {self.n_evaluations} asked: {self.n_accepted} accepted, {self.n_rejected} rejected"
+            f"{of}"
+        )
+
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
         """The weight with its standard error between its certain bounds, whatever the level.
 

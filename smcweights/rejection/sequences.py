@@ -26,6 +26,7 @@ from ..provenance import provenance
 from ..randomness import generator, seed_sequence
 from ..resampling import resample
 from ..results import Result, along, table
+from ..tables import in_words
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .ahead import Guess, guess, reachable
 from .constraints import Automaton, Constraint, predicate, truth
@@ -86,6 +87,20 @@ class WeightedSequences(Result):
     dead: list[tuple[int, ...]] = field(
         repr=False, default_factory=list, metadata=along("dead", "item")
     )
+
+    def __repr__(self) -> str:
+        """How many there are, the evidence, and how to go on."""
+        size, alive = len(self.log_weights), int((self.log_weights > -np.inf).sum())
+        lines = [f"WeightedSequences: {alive} of {size} particles alive, status {self.status}"]
+        for key, *row in self.summary().itertuples():
+            lines.append("  " + "  ".join(in_words(str(key), *row)))
+        lines += (
+            []
+            if self.log_evidence is None
+            else [f"  warning: {caution.text}" for caution in self.log_evidence.cautions]
+        )
+        said = "  .sequences and .log_weights; .table() lists them, .expectation(f) averages f"
+        return "\n".join([*lines, said])
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
         """Table of the evidence and its logarithm, as far as there are any.

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, instance
 from ..errors import DegeneracyError
 from ..weights import log_sum_exp
+from .exact_laws import FiniteSmoothing, GaussianFiltering, GaussianForecast, GaussianSmoothing
 from .model import LinearSystem, StateSpaceModel, observations
 
 Array = NDArray[np.float64]
@@ -27,84 +28,6 @@ ROUNDING = 1e-14  # of the largest variance so far: what is left of it may be no
 TOLD = 1e-10  # smallest eigenvalue of a correlation matrix whose inverse is trusted
 KALMAN = "models.linear_gaussian, models.structural or models.autoregression"
 STEP = 1e-20  # of the imaginary parts by which a score is found
-
-
-class GaussianFiltering(NamedTuple):
-    """Filtering laws of a linear Gaussian model; without the last axes when states are floats.
-
-    Attributes
-    ----------
-    means : ndarray, shape (T, d)
-        E[x_t | y_0 ... y_t]; NaN while the observations don't tell a diffuse initial state.
-    covariances : ndarray, shape (T, d, d)
-        Cov[x_t | y_0 ... y_t], with infinite variances then.
-    predicted_means, predicted_covariances : ndarray
-        The same given y_0 ... y_{t-1}.
-    log_likelihood : float
-        log p(y); of a diffuse state under a flat density of 1, each observation with log(2 pi)/2.
-    """
-
-    means: Array
-    covariances: Array
-    predicted_means: Array
-    predicted_covariances: Array
-    log_likelihood: float
-
-
-class GaussianSmoothing(NamedTuple):
-    """Smoothing laws of a linear Gaussian model; without the last axes when states are floats.
-
-    Attributes
-    ----------
-    means : ndarray, shape (T, d)
-        E[x_t | y].
-    covariances : ndarray, shape (T, d, d)
-        Cov[x_t | y].
-    lag_one_covariances : ndarray, shape (T - 1, d, d)
-        Cov[x_{t+1}, x_t | y].
-    log_likelihood : float
-        log p(y), see `GaussianFiltering`.
-    """
-
-    means: Array
-    covariances: Array
-    lag_one_covariances: Array
-    log_likelihood: float
-
-
-class GaussianForecast(NamedTuple):
-    """Laws of states and observations after the last one of y.
-
-    Attributes
-    ----------
-    means, covariances : ndarray, shape (H, d) and (H, d, d)
-        Of x_T ... x_{T+H-1} given y; without the last axes when states are floats.
-    observation_means, observation_covariances : ndarray, shape (H, p) and (H, p, p)
-        Of the observations to come; without the last axes for y of shape (T,).
-    """
-
-    means: Array
-    covariances: Array
-    observation_means: Array
-    observation_covariances: Array
-
-
-class FiniteSmoothing(NamedTuple):
-    """Smoothing laws of a finite hidden Markov model.
-
-    Attributes
-    ----------
-    probabilities : ndarray, shape (T, K)
-        P(x_t = k | y).
-    pair_probabilities : ndarray, shape (T - 1, K, K)
-        P(x_t = j, x_{t+1} = k | y).
-    log_likelihood : float
-        log p(y).
-    """
-
-    probabilities: Array
-    pair_probabilities: Array
-    log_likelihood: float
 
 
 def _system(
@@ -282,7 +205,7 @@ def kalman_filter(model: StateSpaceModel, y: ArrayLike) -> GaussianFiltering:
     Returns
     -------
     GaussianFiltering
-        Named tuple of means, covariances, predicted_means, predicted_covariances, log_likelihood.
+        Unpacks into means, covariances, predicted_means, predicted_covariances, log_likelihood.
 
     Raises
     ------
@@ -309,7 +232,7 @@ def kalman_filter(model: StateSpaceModel, y: ArrayLike) -> GaussianFiltering:
     predicted, filtered = (
         _shaped(model, *map(np.array, zip(*part, strict=True))) for part in parts
     )
-    return GaussianFiltering._make((*filtered, *predicted, float(done.log_likelihood)))
+    return GaussianFiltering(*filtered, *predicted, float(done.log_likelihood))
 
 
 def _predicted(done: _Pass) -> list[tuple[Array, Array]]:
@@ -328,7 +251,7 @@ def kalman_smoother(model: StateSpaceModel, y: ArrayLike) -> GaussianSmoothing:
     Returns
     -------
     GaussianSmoothing
-        Named tuple of means, covariances, lag_one_covariances, log_likelihood.
+        Unpacks into means, covariances, lag_one_covariances, log_likelihood.
 
     Raises
     ------
@@ -374,7 +297,7 @@ def kalman_smoother(model: StateSpaceModel, y: ArrayLike) -> GaussianSmoothing:
         if t < n_steps - 1:
             lag_one[t] += later @ spread @ each.T
         later = each
-    return GaussianSmoothing._make((*_shaped(model, means, covariances, lag_one), log_likelihood))
+    return GaussianSmoothing(*_shaped(model, means, covariances, lag_one), log_likelihood)
 
 
 def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> GaussianForecast:
@@ -390,7 +313,7 @@ def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> Gauss
     Returns
     -------
     GaussianForecast
-        Named tuple of means, covariances, observation_means, observation_covariances.
+        Unpacks into means, covariances, observation_means, observation_covariances.
 
     Raises
     ------
@@ -415,7 +338,7 @@ def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> Gauss
     if np.ndim(y) == 1:
         means, covariances = means[:, 0], covariances[:, 0, 0]
     found = _shaped(model, *map(np.array, zip(*states, strict=True)))
-    return GaussianForecast._make((*found, means, covariances))
+    return GaussianForecast(*found, means, covariances)
 
 
 def kalman_score(model: StateSpaceModel, y: ArrayLike) -> Array:
@@ -476,7 +399,7 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
     Returns
     -------
     FiniteSmoothing
-        Named tuple of probabilities, pair_probabilities, log_likelihood.
+        Unpacks into probabilities, pair_probabilities, log_likelihood.
 
     Raises
     ------

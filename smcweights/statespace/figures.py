@@ -164,6 +164,26 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     """
     check.instance("result", result, _Filtered, "a FilterResult")
     means, variances = (part.reshape(len(part), -1) for part in (result.means, result.variances))
+    return _band(means, variances, "given the observations so far", ax, component)
+
+
+def laws(
+    means: np.ndarray,
+    covariances: np.ndarray,
+    given: str,
+    ax: Axes | None = None,
+    *,
+    component: int = 0,
+) -> Axes:
+    """Means over time of laws with these covariances, with a band of two standard deviations."""
+    flat = means.reshape(len(means), -1)
+    whole = covariances.reshape(len(means), flat.shape[1], flat.shape[1])
+    return _band(flat, np.diagonal(whole, axis1=1, axis2=2), given, ax, component)
+
+
+def _band(
+    means: np.ndarray, variances: np.ndarray, given: str, ax: Axes | None, component: int
+) -> Axes:
     component = check.position("component", component, means.shape[1])
     at, mean = np.arange(len(means)), means[:, component]
     half = 2 * np.sqrt(variances[:, component])
@@ -171,5 +191,15 @@ def filtered(result: _Filtered, ax: Axes | None = None, *, component: int = 0) -
     ax.fill_between(at, mean - half, mean + half, color=BLUE, alpha=0.25, linewidth=0)
     ax.plot(at, mean, color=BLUE, lw=1.2)
     ax.set(xlabel="time", ylabel="state")
-    ax.set_title("given the observations so far, 2 standard deviations")
+    ax.set_title(f"{given}, 2 standard deviations")
+    return ax
+
+
+def chances(probabilities: np.ndarray, ax: Axes | None = None) -> Axes:
+    """Probabilities of states (T, K) over time, stacked."""
+    ax = open_axes(ax)
+    labels = [f"state {k}" for k in range(probabilities.shape[1])]
+    ax.stackplot(np.arange(len(probabilities)), probabilities.T, labels=labels)
+    ax.set(xlabel="time", ylabel="probability", ylim=(0, 1))
+    ax.legend(loc="upper right")
     return ax

@@ -25,6 +25,7 @@ from ..provenance import digest
 from ..randomness import generator, seed_sequence
 
 Array = NDArray[np.float64]
+MOST_SHOWN = 6  # parameters that are printed
 TRANSFORMS = ("identity", "log", "logit", "atanh", "simplex", "rest")
 
 PROPOSAL_ARGUMENTS: dict[str, tuple[str, ...]] = {
@@ -241,6 +242,23 @@ class StateSpaceModel:
         settled = {"theta": theta, "theta_names": names, "transforms": transforms}
         for name, value in {**settled, "state_dim": dim}.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Its state, parameters and inputs, and which of its functions are missing."""
+        state = "float" if self.state_dim is None else f"array of {self.state_dim}"
+        known = "" if self.exact is None else f", {self.exact.kind.replace('_', ' ')}"
+        names = self.theta_names or [f"theta[{i}]" for i in range(self.theta.size)]
+        values = [f"{name} = {value:.6g}" for name, value in zip(names, self.theta, strict=True)]
+        values[MOST_SHOWN:] = [f"and {len(values) - MOST_SHOWN} more"] * (len(values) > MOST_SHOWN)
+        lines = [f"StateSpaceModel{known}: state {state}", f"  {', '.join(values) or 'no theta'}"]
+        if self.input_dim is not None:
+            given = (
+                "none given yet" if self.inputs is None else f"given for {len(self.inputs)} times"
+            )
+            lines.append(f"  {self.input_dim} inputs at each time, {given}")
+        if missing := [name for name in ARGUMENTS if getattr(self, name) is None]:
+            lines.append(f"  without {', '.join(missing)}")
+        return "\n".join(lines)
 
     @property
     def dim(self) -> int:

@@ -67,6 +67,8 @@ class SlicedTest(Result):
         Of the columns, if ``columns=True`` asked for them.
     by_column : dict of ndarray
         Entries of `columns`, their table.
+    permuting : {"rows", "groups"}
+        What was permuted.
     """
 
     statistic: float
@@ -77,6 +79,7 @@ class SlicedTest(Result):
     cautions: tuple[Caution, ...] = ()
     names: tuple[str, ...] = ()
     by_column: dict[str, Array] = field(default_factory=dict, metadata=along("column"))
+    permuting: str = "rows"
     references = SLICED
 
     @property
@@ -132,8 +135,8 @@ class SlicedTest(Result):
             told = f"; moved: {', '.join(moved[:5]) or 'no column alone'}"
         return (
             f"SlicedTest(statistic={self.statistic:.6g}, p_value={self.p_value:.4g}, "
-            f"{len(self.permuted)} permutations of {self.groups[0]} and {self.groups[1]} groups"
-            f"{told})"
+            f"{len(self.permuted)} permutations of {self.groups[0]} and {self.groups[1]} "
+            f"{self.permuting}{told})"
         )
 
 
@@ -270,6 +273,7 @@ def sliced_test(
         cautions,
         () if single is None else single.units.names,
         table,
+        "rows" if counts == sizes else "groups",
     )
 
 

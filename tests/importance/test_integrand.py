@@ -117,3 +117,9 @@ def test_a_function_of_several_arguments_is_told_how_it_is_called():
     with pytest.raises(TypeError, match="missing 1 required") as caught:
         call_integrand(lambda a, b: a * b, True, np.ones((20, 2)))
     assert any("one array of shape (20, 2), a row for" in note for note in caught.value.__notes__)
+
+
+def test_what_a_model_makes_of_bad_inputs_is_said_once():
+    # a warning would be an error
+    with pytest.raises(smw.ModelError, match="value 1 is nan at input"):
+        smw.adaptive_importance_sampling(lambda x: np.log(x[:, 0]), stats.norm(), 500, seed=1)

@@ -53,3 +53,20 @@ def test_arguments_are_checked_at_the_door():
     model = READY["scalar"]()
     with pytest.raises(ValueError, match="theta: got shape"):
         model.with_theta([1.0])
+
+
+def test_a_model_says_what_it_is():
+    said = repr(smw.models.linear_gaussian(0.9, 1.0, 1.0, 2.0)).splitlines()
+    assert said[0] == "StateSpaceModel, linear gaussian: state float"
+    assert "transition_matrix = 0.9" in said[1]
+    driven = smw.StateSpaceModel(
+        lambda rng, u, theta: 0.0,
+        None,
+        lambda rng, x_prev, u, t, theta: x_prev,
+        None,
+        lambda y, x, u, t, theta: 0.0,
+        input_dim=2,
+    )
+    assert "2 inputs at each time, none given yet" in repr(driven)
+    assert "given for 3 times" in repr(driven.with_inputs([[0.0, 1.0]] * 3))
+    assert "without initial_logpdf, transition_logpdf" in repr(driven)

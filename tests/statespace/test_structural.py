@@ -159,7 +159,7 @@ def test_matrices_of_every_time_agree_with_kalman():
         ),
         (
             lambda m: m.linear_gaussian(0.5, 1.0, 1.0, 1.0, transition_offset=1.0),
-            "initial_covariance: missing",
+            "initial_covariance: got None",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_groups_are_permuted_as_a_whole(lengths):
         groups_x=labels, groups_y=np.repeat([7, 3, 5], lengths[3:]), permutations=5_000, seed=1,
     )  # fmt: skip
     assert found.statistic == pytest.approx(cost((0, 1, 2)), rel=1e-12)
-    assert found.groups == (3, 3)
+    assert found.groups == (3, 3) and "of 3 and 3 groups" in repr(found)
     assert abs(found.p_value - share) < 4.5 * np.sqrt(share * (1 - share) / 5_000) + 1 / 5_000
     assert len(np.unique(found.permuted.round(9))) <= 20
 
@@ -81,6 +81,7 @@ def test_groups_of_rows_are_rows():
     np.testing.assert_array_equal(rows.permuted, each.permuted)
     auto = smw.sliced_test(x, y, 20, groups_x="auto", seed=1)
     assert rows.groups == each.groups == auto.groups == (30, 20)
+    assert "permutations of 30 and 20 rows" in repr(rows)
     assert len(repr(rows)) < 120
 
 
