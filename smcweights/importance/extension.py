@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ class Source:
     root: np.random.SeedSequence
     arguments: dict[str, object]
     rounds: tuple[int, ...] = ()
+
+    def after(self, round: int) -> Source:
+        """The same with one round more."""
+        return replace(self, rounds=(*self.rounds, round))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -75,10 +79,7 @@ class Extension:
             description=self.source.method,
         ) as run:
             final = further(self.final, run, [size], self.names, self.looked)
-        source = Source(
-            self.source.method, self.source.root, self.source.arguments, (*self.source.rounds, size)
-        )
-        return self.report(final, source, began)
+        return self.report(final, self.source.after(size), began)
 
 
 def check_same(model: object, before: object) -> None:

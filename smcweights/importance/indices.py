@@ -23,6 +23,8 @@ from .pairs import ORDERS, Pairs, PickFreeze, varies
 from .verdict import listed
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import pandas
     from matplotlib.axes import Axes
 
@@ -50,6 +52,8 @@ class SobolIndices(Result):
         What was used.
     pairs : Pairs or None
         The model calls behind it, for `smcweights.reweight`; None of what was read from a file.
+    extension : callable or None
+        What `extend` calls; None of what was read from a file or pooled.
     """
 
     indices: Estimate
@@ -62,12 +66,53 @@ class SobolIndices(Result):
     outputs: tuple[str, ...]
     method: str
     pairs: Pairs | None = field(default=None, repr=False, compare=False, metadata=NOT_KEPT)
+    extension: Callable[..., SobolIndices] | None = field(
+        default=None, repr=False, compare=False, metadata=NOT_KEPT
+    )
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
         """What can't be promised of the indices, the mean or the variance."""
         parts = (self.indices, self.mean, self.variance)
         return tuple(dict.fromkeys(caution for part in parts for caution in part.cautions))
+
+    def extend(
+        self,
+        model: Callable[..., Any],
+        budget: int,
+        *,
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> SobolIndices:
+        """The same indices from more calls: scramblings of the same size join those there are.
+
+        Parameters
+        ----------
+        model : callable
+            The model, the same as before.
+        budget : int
+            Calls beyond those so far; enough for a scrambling, and what is left is not spent.
+        executor, progress
+            As for `smcweights.sobol_indices`.
+
+        Returns
+        -------
+        SobolIndices
+            From all calls: the same, however they were divided.
+
+        Raises
+        ------
+        ValueError
+            These indices were read from a file, pooled, or made without a model; or the model or
+            the budget is wrong.
+        """
+        if self.extension is None:
+            raise ValueError(
+                "extend: these indices can't go on from where they stopped: they were read from a "
+                "file, pooled, or made of a sample; expected what sobol_indices returned. With "
+                "checkpoint=, the same call with a larger budget goes on"
+            )
+        return self.extension(model, budget, executor=executor, progress=progress)
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
         """Table of all indices with intervals.
@@ -155,7 +200,8 @@ class SobolIndices(Result):
             mean, variance = (
                 combine([getattr(r, name) for r in runs]) for name in ("mean", "variance")
             )
-        return replace(first, indices=indices, **parts, mean=mean, variance=variance, pairs=None)
+        first = replace(first, pairs=None, extension=None)
+        return replace(first, indices=indices, **parts, mean=mean, variance=variance)
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
         """Bars of the indices with intervals, see `smcweights.plots.sobol`."""

@@ -18,11 +18,12 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from ..errors import ModelError
+from ..errors import DegeneracyError, ModelError
 from ..execution import Run
 from ..randomness import generator
 from ..weights import pareto_k
-from .integrand import Integrand, call_integrand, checked_first, checked_table
+from .failed_runs import FailedRuns
+from .integrand import Integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, varies
 from .proposals import FARTHEST
@@ -43,12 +44,21 @@ HEAVY = 0.5  # Pareto k-hat of the squared output above which no interval is pro
 MOST_FITTED = 12_000  # rows behind a polynomial
 
 
-def outputs_of(model: Integrand, vectorized: bool, plan: PickFreeze, a: Array, b: Array) -> Array:
-    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K)."""
+def outputs_of(
+    model: Integrand,
+    vectorized: bool,
+    failures: FailedRuns,
+    plan: PickFreeze,
+    a: Array,
+    b: Array,
+) -> Array:
+    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K); NaN of failed runs."""
     x = plan.points(a, b)
     rows = x.reshape(-1, a.shape[1])
-    y = call_integrand(model, vectorized, rows, "model")
-    checked_table(y, rows, "model")
+    y = failures.caller(model, vectorized)(rows, "model")
+    table = checked_table(y, rows, "model", failures.tolerated)
+    if failures.tolerated:
+        y = table.reshape(y.shape)
     return np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1)
 
 
@@ -148,10 +158,49 @@ class Replicates:
         """Mean terms of each replicate, (R, K, J)."""
         y = np.moveaxis(self.y - centre, 2, 1)
         weight = self.weight
+        if self.failed.any():
+            return self._ran(y, np.ones(self.y.shape[:2]) if weight is None else weight)
         if weight is None:
             return np.stack([self.plan.terms(one).mean(0) for one in y])
         pairs = zip(y, weight[:, :, None, None], strict=True)
         return np.stack([(w * self.plan.terms(one)).mean(0) for one, w in pairs])
+
+    @property
+    def failed(self) -> Array:
+        """Which runs failed: (R, n, calls)."""
+        return np.isnan(self.y[..., 0])
+
+    @property
+    def failed_share(self) -> Array:
+        """Share of the law that fails, by replicate: (R,)."""
+        lost = self.failed[:, :, :2].mean(2)
+        return (lost if self.weight is None else lost * self.weight).mean(1)
+
+    def first_failed(self) -> list[float]:
+        """The first input whose run failed, if any did."""
+        at = np.argwhere(self.failed)[:1]
+        if len(at) == 0:
+            return []
+        r, i, call = at[0]
+        halves = (self.law.to_inputs(u[r, i : i + 1]) for u in (self.a, self.b))
+        return np.asarray(self.plan.points(*halves)[call, 0]).tolist()
+
+    def _ran(self, y: Array, weight: Array) -> Array:
+        """Mean terms (R, K, J) given that the runs of each term did, as pseudo-values: their mean
+        is the ratio of means over all replicates, their spread that of its linear part.
+        """
+        sums, shares = [], []
+        for one, w in zip(y, weight[:, :, None, None], strict=True):
+            terms = self.plan.terms(one)
+            sums.append((w * np.nan_to_num(terms)).mean(0))
+            shares.append((w * np.isfinite(terms)).mean(0))
+        above, below = np.array(sums), np.array(shares)
+        if (below.mean(0) <= 0).any():
+            raise DegeneracyError(
+                f"no pair of inputs whose runs all worked, in {self.calls:,} calls; expected some"
+            )
+        ratio = above.mean(0) / below.mean(0)
+        return ratio + (above - ratio * below) / below.mean(0)
 
     def effective(self, centre: Array) -> Array:
         """To how many equal pairs the variance of each output (K,) is due; 0 without variance."""
@@ -168,7 +217,7 @@ class Replicates:
 
     def _squares(self, centre: Array) -> Array:
         """Squared outputs of each pair times their weights, (R n, K)."""
-        squares = (self.y[:, :, :2] - centre) ** 2
+        squares = np.nan_to_num((self.y[:, :, :2] - centre) ** 2)
         if self.widening is not None:
             of_half = [self.widening.log_ratios(u).sum(-1) for u in (self.a, self.b)]
             squares = squares * self.widening.weight(np.stack(of_half, axis=2))[..., None]
@@ -208,6 +257,7 @@ class SobolPoints:
     run: Run
     draw: tuple[Callable[[int], Array], ...]
     check: Callable[[int], object]
+    title: str = "points"
 
     def extended(
         self, before: Replicates | None, n: int, widening: Widening | None = None
@@ -226,11 +276,18 @@ class SobolPoints:
         step = max(1, min(math.ceil(len(xa) / 32), ROWS_PER_CALL // calls))
         cuts = [(s, min(s + step, len(xa))) for s in range(0, len(xa), step)]
         blocks = self.run.stream(
-            f"points {size} to {n}",
+            f"{self.title} {size} to {n}",
             [(xa[s:e], xb[s:e]) for s, e in cuts],
             [(e - s) * calls for s, e in cuts],
         )
-        y = np.concatenate(checked_first(blocks, lambda y: self.check(y[0, 0].size)))
+        found = checked_first(blocks, lambda y: y[0, 0].size and self.check(y[0, 0].size))
+        # batches all of whose runs raised an exception have no outputs
+        known = [block for block in found if block[0, 0].size]
+        if not known:
+            raise ModelError(f"model: all {len(xa) * calls} runs failed; expected some that don't")
+        lost = np.full(known[0].shape[1:], np.nan)
+        found = [y if y[0, 0].size else np.stack([lost] * len(y)) for y in found]
+        y = np.concatenate(found)
         scalar = y.ndim == 2
         y = y.reshape(count, n - size, calls, -1)
         if before is None:
@@ -246,9 +303,14 @@ class SobolPoints:
 
 
 def sobol_points(
-    law: Law, plan: PickFreeze, run: Run, count: int, check: Callable[[int], object]
+    law: Law,
+    plan: PickFreeze,
+    run: Run,
+    count: int,
+    check: Callable[[int], object],
+    first: int = 0,
 ) -> SobolPoints:
-    """So many scramblings, on random streams of the run."""
+    """So many scramblings, on random streams of the run; those of number ``first`` on."""
     from scipy.stats import qmc
 
     d = law.dimension
@@ -265,9 +327,20 @@ def sobol_points(
             qmc.Sobol(2 * d, scramble=True, seed=generator(run.root, "scrambling", r)),
             generator(run.root, "jitter", r),
         )
-        for r in range(count)
+        for r in range(first, first + count)
     )
-    return SobolPoints(law, plan, run, draws, check)
+    title = f"scramblings {first} to {first + count}, points" if first else "points"
+    return SobolPoints(law, plan, run, draws, check, title)
+
+
+def joined(one: Replicates, other: Replicates) -> Replicates:
+    """Scramblings of the same size, together."""
+    if one.y.shape[2:] != other.y.shape[2:]:
+        raise ModelError(
+            f"model: returned {other.y.shape[3]} outputs, {one.y.shape[3]} before; expected as many"
+        )
+    a, b, y = (np.concatenate([getattr(one, name), getattr(other, name)]) for name in "aby")
+    return replace(one, a=a, b=b, y=y)
 
 
 def _data(

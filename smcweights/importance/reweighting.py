@@ -284,6 +284,8 @@ def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimat
     pairs = found.pairs
     if pairs is None:
         raise ValueError("estimate: keeps no model calls; expected a result of sobol_indices")
+    if pairs.y is not None and np.isnan(pairs.y).any():
+        raise ValueError("estimate: some of its runs failed; expected a model that always runs")
     named = several_laws(laws, pairs.law.names)
     for name, law in named.items():
         if not law.independent:

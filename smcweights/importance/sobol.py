@@ -33,11 +33,12 @@ from .. import arguments
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
-from ..execution import open_run
-from ..provenance import provenance
+from ..execution import Run, first_budget, open_run
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
+from .extension import Source, check_same
+from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
 from .indices import SobolIndices, defined, indices_of, joint_indices
 from .integrand import Integrand
 from .pairs import (
@@ -57,6 +58,7 @@ from .replicates import (
     SobolPoints,
     Widening,
     corrected_means,
+    joined,
     outputs_of,
     sobol_points,
 )
@@ -64,6 +66,7 @@ from .sparse_polynomials import ProductBasis, SparsePolynomial, product_basis
 
 Array = np.ndarray
 Result = TypeVar("Result")
+TITLE = "Sobol' indices"
 METHODS = ("auto", "qmc", "surrogate", "importance")
 CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
@@ -87,6 +90,8 @@ def sobol_indices(
     precision: Precision | None = None,
     method: str = "auto",
     widen: bool | float | str = "auto",
+    failed: str = "raise",
+    failed_exceptions: Sequence[type[Exception]] = (),
     groups: Groups = None,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
@@ -125,6 +130,13 @@ def sobol_indices(
         law of twice the width, up to 7 standard deviations. "auto": where the pilot's squared
         outputs have a tail, the inputs that matter, at most 8, by a half for up to three of them
         and a quarter for more. False, and for other inputs: draws of the law.
+    failed : {"raise", "exclude"}
+        What to do with a run that gave NaN or an infinite value: end everything, or leave it out.
+        Then every term's mean is that of the pairs whose runs worked: indices of the law given that
+        the model runs, as far as the inputs are independent there. No importance sampling then,
+        and no polynomials once a run failed.
+    failed_exceptions : sequence of exception classes, optional
+        Exceptions of the model that count as failed runs.
     groups : dict of str to sequence of str, or sequence of str, length d, optional
         Groups of inputs, which then have indices as one: names to inputs, or a name per input.
     vectorized : bool, default True
@@ -137,7 +149,9 @@ def sobol_indices(
     Returns
     -------
     SobolIndices
-        Negative estimates are reported as they are; the printed result says what they mean.
+        Negative estimates are reported as they are; the printed result says what they mean. With
+        failed runs, ``indices.diagnostics`` have their ``failed_share`` of the law and the
+        ``first_failed`` input. `SobolIndices.extend` goes on with more calls.
 
     Raises
     ------
@@ -178,6 +192,9 @@ def sobol_indices(
     plan = pick_freeze(law, groups, order)
     rule = stopping_rule(budget, precision)
     arguments.one_of("method", method, METHODS)
+    failures = checked_policy(failed, failed_exceptions, None, POLICIES[:2])
+    if failures.tolerated and method == "importance":
+        raise ValueError("failed: got 'exclude'; expected 'raise' with method='importance'")
     widen = _checked_widen(widen)
     most, per = rule.most, plan.calls
     least = LEAST_ROWS if method == "importance" else REPLICATES
@@ -186,10 +203,12 @@ def sobol_indices(
             f"budget: got {most}; expected at least {least * per}: {least} pairs of points of "
             f"{per} model calls each"
         )
+    if precision is None:
+        rule = Budget(first_budget(checkpoint, most))
     asked_for = {
         "law": law,
         "integrand": model,
-        "budget": most if precision is None else None,
+        "budget": rule.most if precision is None else None,
         "precision": precision,
         "order": plan.order,
         "method": method,
@@ -197,23 +216,23 @@ def sobol_indices(
         "groups": [list(np.flatnonzero(m).astype(str)) for m in plan.members],
         "vectorized": vectorized,
         "names": names,
+        **failures.asked_for,
     }
     began = time.perf_counter()
-    title = "Sobol' indices"
     with open_run(
-        partial(outputs_of, model, vectorized, plan),
+        partial(outputs_of, model, vectorized, failures, plan),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
         arguments=asked_for,
         seed=seed,
         total=most if precision is None else None,
-        description=title,
+        description=TITLE,
     ) as run:
         count, pilot, size = _planned(rule, per, method)
         points = sobol_points(law, plan, run, count, partial(output_names, names))
         replicates = points.extended(None, pilot)
-        centre = replicates.y[:, :, :2].mean((0, 1, 2))
+        centre = np.nanmean(replicates.y[:, :, :2], axis=(0, 1, 2))
         outputs = output_names(names, replicates.y.shape[3])
 
         def importance(rows: int, number: int) -> Estimate:
@@ -232,23 +251,91 @@ def sobol_indices(
         work = _Work(
             rule=rule,
             widen=widen,
-            source=provenance(title, run.root, asked_for),
+            source=Source(TITLE, run.root, asked_for),
             began=began,
             importance=importance,
             root=run.root,
             points=points,
+            points_may_fail=failures.tolerated,
             pairs=Pairs(plan, law, centre, outputs),
             replicates=replicates,
+            polynomial=method != "qmc",
         )
-        found = None
-        if method != "importance":
-            work.widening = work.widened()
-        if method == "importance" or (method == "auto" and work.concentrated(size)):
-            found = work.by_importance()
-        if found is None:
-            found = work.by_points(size, polynomial=method != "qmc")
+        found = work.first(method, size)
+        assert found.pairs is not None
+        extension = _Extension(work, found.pairs, vectorized, failures)
+        for calls in run.rounds(rule.most, most) if precision is None else []:
+            found, extension = extension.further(run, model, calls)
     tell("sobol_indices", found.cautions)
-    return found
+    return replace(found, extension=extension)
+
+
+@dataclass(frozen=True)
+class _Extension:
+    """What `SobolIndices.extend` goes on from: the work so far, and the pairs it gave."""
+
+    work: _Work
+    pairs: Pairs
+    vectorized: bool
+    failures: FailedRuns
+
+    def __call__(
+        self,
+        model: Integrand,
+        budget: int,
+        *,
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> SobolIndices:
+        """As `SobolIndices.extend`."""
+        arguments.function("model", model, "of an array of inputs")
+        check_same(model, self.work.source.arguments["integrand"])
+        calls = arguments.count("budget", budget, self.least)
+        with open_run(
+            partial(outputs_of, model, self.vectorized, self.failures, self.pairs.plan),
+            executor=executor,
+            progress=progress,
+            seed=self.work.root,
+            total=calls,
+            description=TITLE,
+        ) as run:
+            found, extension = self.further(run, model, calls, executor)
+        tell("sobol_indices", found.cautions)
+        return replace(found, extension=extension)
+
+    @property
+    def least(self) -> int:
+        """Calls that another scrambling takes."""
+        size = 1 if self.pairs.means is not None else self.work.replicates.size
+        return size * self.pairs.plan.calls
+
+    def further(
+        self, run: Run, model: Integrand, calls: int, executor: Executor | str | None = None
+    ) -> tuple[SobolIndices, _Extension]:
+        """The result after so many more calls, and what goes on from there."""
+        if calls < self.least:
+            raise ValueError(
+                f"budget: got {calls} calls more; expected at least {self.least}, a scrambling"
+            )
+        before, pairs, work = self.work.replicates, self.pairs, self.work
+        work = replace(work, source=work.source.after(calls), began=time.perf_counter(), learned={})
+        if pairs.means is not None:
+            terms = partial(_terms, model, self.vectorized, pairs.plan, pairs.centre)
+            rows = calls // pairs.plan.calls
+            means = _quietly(pairs.means.extend, terms, rows, executor=executor, progress=False)
+            found = _quietly(work.of_importance, means)
+        else:
+            plan, wide = pairs.plan, before.widening
+            check = partial(output_names, pairs.outputs)
+            count = calls // (before.size * plan.calls)
+            points = sobol_points(pairs.law, plan, run, count, check, before.count)
+            more = points.extended(None, before.size if wide is None else wide.plain)
+            if wide is not None and more.size < before.size:
+                more = points.extended(more, before.size, wide)
+            work = replace(work, points=points, replicates=joined(before, more))
+            found = _quietly(work.at_points)
+        assert found.pairs is not None
+        return found, replace(self, work=work, pairs=found.pairs)
 
 
 def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int, int]:
@@ -269,16 +356,16 @@ def _terms(
 ) -> Array:
     """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J)."""
     d = inputs.shape[1] // 2
-    y = outputs_of(model, vectorized, plan, inputs[:, :d], inputs[:, d:])
+    y = outputs_of(model, vectorized, FailedRuns(), plan, inputs[:, :d], inputs[:, d:])
     y = np.moveaxis(y.reshape(len(inputs), plan.calls, -1) - centre, 1, 0)
     return plan.terms(y).reshape(len(inputs), -1)
 
 
-def _quietly(make: Callable[..., Result], *given: Any) -> Result:
+def _quietly(make: Callable[..., Result], *given: Any, **named: Any) -> Result:
     """What is made on the way: its cautions are told once, of the result."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
-        return make(*given)
+        return make(*given, **named)
 
 
 @dataclass
@@ -290,13 +377,15 @@ class _Work:
 
     rule: Budget | Precision
     widen: bool | float | str
-    source: dict[str, Any]
+    source: Source
     began: float
     importance: Callable[[int, int], Estimate]
     root: np.random.SeedSequence
     points: SobolPoints
+    points_may_fail: bool
     pairs: Pairs
     replicates: Replicates
+    polynomial: bool = True
     widening: Widening | None = None  # of points to come
     lost: int = 0
     variances: dict[str, float] = field(default_factory=dict)
@@ -309,6 +398,15 @@ class _Work:
     def basis(self) -> ProductBasis:
         """Of the polynomials."""
         return product_basis(self.pairs.law, self.widening)
+
+    def first(self, method: str, size: int) -> SobolIndices:
+        """Result of the first budget, by the method asked for."""
+        if method != "importance":
+            self.widening = self.widened()
+        strict = not self.points_may_fail
+        if method == "importance" or (method == "auto" and strict and self.concentrated(size)):
+            return self.by_importance()
+        return self.by_points(size)
 
     def extend(self, size: int) -> None:
         """Go on to so many points per scrambling."""
@@ -342,10 +440,10 @@ class _Work:
                 **diagnostics,
             },
             "cost": {"evaluations": calls, "seconds": time.perf_counter() - self.began},
-            "provenance": self.source,
+            "provenance": self.source.provenance,
         }
 
-    def by_points(self, size: int, polynomial: bool) -> SobolIndices:
+    def by_points(self, size: int) -> SobolIndices:
         """Result of replicated points, with or without polynomials."""
         found: SobolIndices | None = None
 
@@ -359,7 +457,7 @@ class _Work:
                 wanted = 2 * self.replicates.size
             if self.replicates.size < wanted:
                 self.extend(wanted)
-            found = _quietly(self.at_points, polynomial)
+            found = _quietly(self.at_points)
 
         def standing(level: float) -> Standing:
             assert found is not None
@@ -369,17 +467,17 @@ class _Work:
 
         cautions = until_precise(self.rule, size, stage, standing, "calls", self.points.run)
         assert found is not None
-        return _quietly(self.at_points, polynomial, cautions) if cautions else found
+        return _quietly(self.at_points, cautions) if cautions else found
 
-    def at_points(self, polynomial: bool, cautions: Sequence[Caution] = ()) -> SobolIndices:
+    def at_points(self, cautions: Sequence[Caution] = ()) -> SobolIndices:
         """Result of the points there are."""
         replicates, pairs = self.replicates, self.pairs
         r, calls = replicates.count, replicates.calls + self.lost
         plain, varied = replicates.means(pairs.centre), self.varied()
         effective = float(replicates.effective(pairs.centre)[varied].min(initial=math.inf))
         method, table, extra = f"{r} scramblings of Sobol' points", plain, {}
-        explained = 0.0
-        if polynomial:
+        explained, lost = 0.0, bool(replicates.failed.any())
+        if self.polynomial and not lost:
             table, used = self.corrected()
             explained = float(self.explained()[varied].min(initial=1.0))
             extra = {
@@ -391,6 +489,9 @@ class _Work:
             if any(not p.empty for one in used for p in one):
                 method += " with polynomials as control variates"
         told = list(cautions)
+        if self.points_may_fail:
+            said_of, many = _failed(replicates)
+            told, extra = [*told, *many], extra | said_of
         if effective < min(FEW_PAIRS, IDLE * r * replicates.size) and not explained > 0.5:
             text = (
                 f"the variance of the output is due to {effective:.2g} pairs of points in effect: "
@@ -564,6 +665,28 @@ class _Work:
         self.variances = {"importance": size, "points": size * ratio}
         self.lost += calls
         return ratio > 2
+
+
+def _failed(replicates: Replicates) -> tuple[dict[str, Any], list[Caution]]:
+    """What is said of failed runs, and a warning of many."""
+    shares = replicates.failed_share
+    share = Estimate(
+        shares.mean(),
+        shares.var(ddof=1) / len(shares),
+        degrees_of_freedom=len(shares) - 1,
+        bounds=(0.0, 1.0),
+    )
+    lower, upper = (float(end) for end in share.interval())
+    if not shares.any():
+        # of so many runs none failed
+        upper = 3 / (2 * replicates.count * replicates.size)
+    said = {"value": float(share.value), "lower": lower, "upper": upper}
+    text = (
+        f"{said['value']:.2g} of the law fails [{lower:.2g}, {upper:.2g}]: the indices are those "
+        "of the inputs for which the model runs"
+    )
+    told = [Caution("failed-runs", text)] if said["value"] > MANY else []
+    return {"failed_share": said, "first_failed": replicates.first_failed()}, told
 
 
 def _checked_widen(widen: bool | float | str) -> bool | float | str:

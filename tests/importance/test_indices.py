@@ -4,11 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import smcweights as smw
 from smcweights import problems
 
-from .cases import bounds, covered, runs
+from .cases import NORMAL, bounds, covered, quiet, runs
 
 
 @pytest.mark.slow
@@ -80,3 +81,74 @@ def test_independent_runs_are_pooled_whole():
     other = smw.sobol_indices(problem.function, problem.law, 640, groups=["a", "a", "b"], seed=4)
     with pytest.raises(ValueError, match="expected runs on the same inputs"):
         smw.combine([runs_[0], other])
+
+
+def curved(x):
+    return x[:, 0] ** 2 + 2 * x[:, 1] + x[:, 0] * x[:, 1]
+
+
+def test_more_scramblings_give_the_same_however_they_were_divided(tmp_path):
+    options = {"method": "qmc", "seed": 1}
+    first = smw.sobol_indices(curved, NORMAL, 400, **options)
+    twice = first.extend(curved, 192).extend(curved, 256)
+    once = first.extend(curved, 448)
+    np.testing.assert_array_equal(twice.indices.value, once.indices.value)
+    np.testing.assert_array_equal(twice.indices.covariance, once.indices.covariance)
+    assert first.indices.cost["evaluations"] < once.indices.cost["evaluations"] <= 848
+    path = tmp_path / "run.npz"
+    smw.sobol_indices(curved, NORMAL, 400, **options, checkpoint=path)
+    grown = smw.sobol_indices(curved, NORMAL, 848, **options, checkpoint=path)
+    np.testing.assert_array_equal(grown.indices.value, once.indices.value)
+    with pytest.raises(ValueError, match="budget"):
+        first.extend(curved, 10)
+    with pytest.raises(ValueError, match="model"):
+        first.extend(np.sum, 400)
+    first.save(tmp_path / "kept.nc")
+    for other in (smw.SobolIndices.load(tmp_path / "kept.nc"), smw.combine([first, once])):
+        with pytest.raises(ValueError, match="extend"):
+            other.extend(curved, 400)
+
+
+def test_runs_that_fail_leave_the_indices_of_a_truncated_law():
+    """|z| < 6 with 30 degrees of freedom for six numbers: false alarm 1e-5 in all.
+
+    Without the division by the share that runs, the variance would be off by 10 standard errors.
+    """
+
+    def model(x):
+        return np.where(x[:, 0] > 1, np.nan, curved(x))
+
+    with pytest.warns(smw.PrecisionWarning, match="of the law fails"):
+        found = smw.sobol_indices(model, NORMAL, 8_000, seed=2, failed="exclude")
+    m = [float(stats.truncnorm(-np.inf, 1).moment(k)) for k in range(5)]
+    own, other, both = m[4] - m[2] ** 2, 4 + 4 * m[1] + m[1] ** 2, m[2] - m[1] ** 2
+    whole = own + other + both
+    truth = np.array([own, other, own + both, other + both]) / whole
+    assert (np.abs(found.indices.value - truth) < 6 * found.indices.standard_error).all()
+    assert abs(found.mean.value - m[2]) < 6 * found.mean.standard_error
+    assert abs(found.variance.value - whole) < 6 * found.variance.standard_error
+    assert found.variance.standard_error < 0.05 * whole
+    share = found.indices.diagnostics["failed_share"]
+    assert share["lower"] < stats.norm.sf(1) < share["upper"] < 0.2
+    assert found.indices.diagnostics["first_failed"][0] > 1
+    with pytest.raises(ValueError, match="failed"):
+        smw.reweight(found, NORMAL)
+    with pytest.raises(smw.ModelError):
+        smw.sobol_indices(model, NORMAL, 1_000, seed=2)
+
+
+@pytest.mark.slow
+def test_indices_after_extension_and_with_failed_runs_cover_200_runs_sees_shortfall_of_9_points():
+    """Binomial bound 0.85: false alarm 1e-7."""
+
+    def model(x):
+        return np.where(x[:, 0] > 1.5, np.nan, x[:, 0] + x[:, 1])
+
+    one = float(stats.truncnorm(-np.inf, 1.5).var())
+    hits = 0
+    for seed in range(200):
+        first = quiet(smw.sobol_indices, model, NORMAL, 300, seed=seed, failed="exclude")
+        found = quiet(first.extend, model, 600)
+        lower, upper = found.first.interval()
+        hits += lower[0] < one / (1 + one) < upper[0]
+    assert hits >= stats.binom.ppf(1e-7, 200, 0.95)
