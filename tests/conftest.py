@@ -29,11 +29,3 @@ def beam(tmp_path, monkeypatch):
     yield path
     for name in ("units", "beam", "study_model_beam"):
         sys.modules.pop(name, None)
-
-
-def pytest_collection_modifyitems(items):
-    """Fast tests of state-space models share a worker, so that kernels are compiled once."""
-    for item in items:
-        compiled = "statespace" in item.nodeid or "plots.py::smcweights" in item.nodeid
-        if compiled and not item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("statespace"))

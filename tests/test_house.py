@@ -1,7 +1,7 @@
 """The structure that docs/architecture.md describes, read from the source: nothing is imported."""
 
 import ast
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -51,6 +51,7 @@ class File:
         return list(visit(self.tree, "top"))
 
 
+@cache
 def house():
     files = []
     for path in sorted((ROOT / "smcweights").rglob("*.py")):
@@ -59,9 +60,6 @@ def house():
         module = ".".join(parts[:-1] if inside else parts)
         files.append(File(module, path.read_text(encoding="utf-8"), inside, path.name))
     return files
-
-
-HOUSE = house()
 
 
 def edges(files, kinds=("top", "lazy", "typing")):
@@ -130,12 +128,12 @@ def test_the_reader_sees_what_it_should():
 
 @pytest.mark.parametrize("kinds", [("top",), ("top", "lazy"), ("top", "lazy", "typing")])
 def test_no_files_import_each_other_in_a_circle(kinds):
-    assert not circle(edges(HOUSE, kinds))
+    assert not circle(edges(house(), kinds))
 
 
 def test_rooms_import_no_room_and_shared_files_neither_room_nor_face():
     wrong = []
-    for a, b in edges(HOUSE):
+    for a, b in edges(house()):
         above, below = a.split(".")[1], b.split(".")[1]
         if above != below and above not in FACES and below in ROOMS | FACES:
             wrong.append(f"{a} imports {b}")
@@ -145,7 +143,7 @@ def test_rooms_import_no_room_and_shared_files_neither_room_nor_face():
 def test_no_private_name_crosses_a_file():
     wrong = [
         f"{file.module} takes {name} from {base}"
-        for file in HOUSE
+        for file in house()
         for base, name, _ in file.imports
         if (base or "").startswith("smcweights")
         and name.startswith("_")
@@ -157,13 +155,13 @@ def test_no_private_name_crosses_a_file():
 
 def test_every_file_says_its_story_in_the_first_line_and_no_two_the_same():
     stories = {}
-    for file in HOUSE:
+    for file in house():
         doc = ast.get_docstring(file.tree)
         assert doc, f"{file.module}: no docstring"
         stories.setdefault(doc.splitlines()[0], []).append(file.module)
     assert not [modules for modules in stories.values() if len(modules) > 1]
     vague = {"utils", "common", "helpers", "manager", "misc"}
-    assert not [file.module for file in HOUSE if vague & set(file.module.split("."))]
+    assert not [file.module for file in house() if vague & set(file.module.split("."))]
 
 
 def test_every_file_has_a_test_of_its_name():
@@ -171,7 +169,7 @@ def test_every_file_has_a_test_of_its_name():
     faces = ROOMS | {"models", "functionals", "constraints", "languages", "errors"}
     without = [
         file.module
-        for file in HOUSE
+        for file in house()
         if file.module.count(".")
         and not file.module.startswith("smcweights.problems.")
         and file.module.split(".")[-1].lstrip("_") not in tests | faces
@@ -182,7 +180,7 @@ def test_every_file_has_a_test_of_its_name():
 def test_functions_fit_a_screen():
     long = [
         f"{file.module}:{f.lineno} {f.name}: {code_lines(file, f)} lines"
-        for file in HOUSE
+        for file in house()
         if file.name not in KERNELS
         for f in file.functions
         if code_lines(file, f) > LONGEST
@@ -193,7 +191,7 @@ def test_functions_fit_a_screen():
 def test_private_functions_take_few_parameters():
     wide = [
         f"{file.module}:{f.lineno} {f.name}: {len(parameters(f))} parameters"
-        for file in HOUSE
+        for file in house()
         for f in file.functions
         if f.name.startswith("_") and not f.name.startswith("__") and len(parameters(f)) > WIDEST
     ]
@@ -202,7 +200,7 @@ def test_private_functions_take_few_parameters():
 
 def test_only_kernels_and_tables_are_laid_out_by_hand():
     wrong = []
-    for file in HOUSE:
+    for file in house():
         if file.name in KERNELS:
             continue
         by_hand = {
@@ -221,7 +219,7 @@ def test_only_kernels_and_tables_are_laid_out_by_hand():
 def test_no_line_is_a_banner():
     wrong = [
         f"{file.module}:{i + 1}"
-        for file in HOUSE
+        for file in house()
         for i, line in enumerate(file.lines)
         if line.strip().startswith("#") and ("----" in line or "====" in line)
     ]
@@ -231,7 +229,7 @@ def test_no_line_is_a_banner():
 def test_arguments_say_what_they_are():
     given = [
         (ast.unparse(a.annotation), f"{file.module}:{f.lineno} {f.name}({a.arg})")
-        for file in HOUSE
+        for file in house()
         for f in file.functions
         for a in [*parameters(f), f.args.vararg, f.args.kwarg]
         if a is not None and a.annotation is not None
