@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
+from sequential import repeated
 
 import smcweights as smw
 
-from .cases import coverage, lower_bound, told
+from .cases import told
 
 
 def test_what_was_never_hit_has_an_upper_limit():
@@ -40,12 +41,12 @@ def test_heavy_tails_are_called_by_name():
     ids=["nearly sure", "a rare jump"],
 )
 def test_what_hardly_varies_is_looked_for(integrand, truth):
-    rate, _ = coverage(
+    """As 50 seeds, which see a coverage of 0.57 with probability 0.99."""
+    repeated(
         lambda seed: smw.adaptive_importance_sampling(integrand, [stats.norm()], 5_000, seed=seed),
         truth,
         50,
     )
-    assert rate >= lower_bound(50)
 
 
 def test_a_value_that_never_varied_is_told():
