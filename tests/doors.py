@@ -142,6 +142,7 @@ MAY = {
     "counts": "set;generator",
     "exceptions": "empty list;dict;no rows",
     "tokens": "set;generator;empty list;dict;no rows",
+    "ends": "zero;none;set;generator;empty list;dict;no rows",
     "any": ";".join(BAD),
 }
 # what arguments are, wherever they have these names
@@ -151,7 +152,7 @@ KIND = {
     "burn in": "burn_in",
     "counts": "budgets",
     "exceptions": "failed_exceptions",
-    "tokens": "prompt",
+    "tokens": "prompt forbidden",
     "count": "horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
     "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps "
@@ -195,7 +196,8 @@ KIND = {
     "thing": "draws law laws proposal precision model control_variates directions family "
     "optimiser "
     "parameters estimate estimates filter_result distribution language marginals fit ax "
-    "groups clouds est result found out test indices study key exact",
+    "groups clouds est result found out test indices study key exact "
+    "source tokenizer vocabulary",
     "mapping": "schema diagnostics cost provenance",
     "text": "start code pattern text",
 }
@@ -203,6 +205,10 @@ KIND = {name: kind for kind, listed in KIND.items() for name in listed.split()}
 # where an argument of that name is something else
 ELSEWHERE = {
     ("constrained_sequences", "weights"): "flag",
+    ("constrained_sequences", "end"): "ends",
+    ("constraints.vocabulary", "end"): "ends",
+    ("constraints.over_tokens", "constraint"): "thing",
+    ("constraints.vocabulary", "tokens"): "items",
     ("sliced_wasserstein_matrix", "weights"): "lists of weights",
     ("SlicedReference", "weights"): "array",
     ("VariationalFamily", "sample"): "function",
@@ -307,6 +313,8 @@ SAMPLED = smw.importance_sampling(lambda x: x[:, 0], LAW, LAW, 500, seed=1)
 
 MODEL = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
 COIN = smw.languages.markov_chain([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]])
+WORDS = smw.constraints.vocabulary(["a", None], end=1)
+MASKS = types.SimpleNamespace(start=never, advance=never, mask=never, complete=never)
 CHAIN = smw.models.finite_hmm([0.5, 0.5], np.full((2, 2), 0.5), [0, 1], [1, 1])
 
 
@@ -446,6 +454,10 @@ DOORS = {
     "constraints.automaton": {"table": [[0, 1], [1, -1]], "accepting": [1]},
     "constraints.grammar": {"text": 'start: "a"+', "items": ["a", "b"]},
     "constraints.json_schema": {"schema": {"type": "integer"}, "items": ["1", "2"]},
+    "constraints.by_masks": {"source": MASKS, "vocabulary": WORDS},
+    "constraints.over_tokens": {"constraint": smw.constraints.regex("a"), "vocabulary": WORDS},
+    "constraints.vocabulary": {"tokens": ["a", None]},
+    "constraints.vocabulary_of": {"tokenizer": MASKS},
     "constraints.predicate": {"allows": never},
     "constraints.regex": {"pattern": "a*", "items": ["a", "b"]},
     "languages.hidden_markov": {

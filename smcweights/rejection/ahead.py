@@ -20,8 +20,11 @@ from scipy.sparse import csr_array
 
 from .constraints import Automaton
 from .languages import MarkovChain
+from .tokens import TokenTable
 
 LARGEST = 2**24  # entries of a guess
+Finite = Automaton | TokenTable
+Ends = tuple[int, ...]
 FAR = 700.0  # how far below all others, in logs, what has no chance by the law is put
 
 
@@ -32,20 +35,20 @@ class Guess(NamedTuple):
     log_h: np.ndarray
 
 
-def reachable(constraint: Automaton, length: int, end: int | None) -> np.ndarray:
+def reachable(constraint: Finite, length: int, ends: Ends) -> np.ndarray:
     """Whether a state at each place, shape (L + 1, S), leads to a valid whole in time.
 
     Where none does from the beginning, a ValueError says whether more places would help.
     """
-    table, accepting = _inner(constraint, end), constraint.accepting
+    accepting = constraint.accepting
     # by the number of places left; the last column stands for an end
-    leads = _matrix(table, np.ones(table.shape[1]), accepting * float(end is not None))
-    by_left = [accepting if end is None else np.zeros(len(table), bool)]
+    leads = _matrix(constraint, ends, np.ones(constraint.size), accepting * float(bool(ends)))
+    by_left = [np.zeros(accepting.size, bool) if ends else accepting]
     while len(by_left) <= length:
         by_left.append(leads @ np.append(by_left[-1], True) > 0)
     if by_left[-1][constraint.initial]:
         return np.array(by_left[::-1])
-    if end is None:
+    if not ends:
         raise ValueError(f"constraint: no valid sequence has {length} items (max_length: {length})")
     while not by_left[-1][constraint.initial]:
         by_left.append(leads @ np.append(by_left[-1], True) > 0)
@@ -60,10 +63,10 @@ def reachable(constraint: Automaton, length: int, end: int | None) -> np.ndarray
 
 
 def guess(
-    constraint: Automaton,
+    constraint: Finite,
     law: np.ndarray | MarkovChain,
     reach: np.ndarray,
-    end: int | None,
+    ends: Ends,
     own: bool = False,
 ) -> Guess | None:
     """The chances by a law of the items, or by a Markov chain; None where they are too many.
@@ -71,8 +74,8 @@ def guess(
     Unless it is the language's own, the law is kept from saying that an item never comes. No state
     within reach is left without a chance.
     """
-    table, accepting = _inner(constraint, end), constraint.accepting
-    states, size = table.shape
+    accepting, size = constraint.accepting, constraint.size
+    states, last = accepting.size, list(ends)
     least = 0.0 if own else 1e-12 / size
     kinds = size if isinstance(law, MarkovChain) else 1
     if reach.size * kinds > LARGEST:
@@ -80,19 +83,19 @@ def guess(
     with np.errstate(divide="ignore"):
         log_ends = np.log(accepting.astype(float))
         log_h = np.full((*reach.shape, kinds), -np.inf)
-        if end is None:
+        if not ends:
             log_h[-1] = log_ends[:, None]
-        if not isinstance(law, MarkovChain):
+        if isinstance(law, MarkovChain):
+            table = _inner(constraint.rows(np.arange(states)), ends)
+        else:
             q = _floored(law, least)
             # one state more, after the end, so that something follows every state
-            ends = np.full(states, 0.0 if end is None else q[end]) * accepting
-            leads = _matrix(table, q, ends)
+            leads = _matrix(constraint, ends, q, np.full(states, q[last].sum()) * accepting)
             log_leads, row = np.log(leads.data), np.repeat(np.arange(states), np.diff(leads.indptr))
         for t in range(len(reach) - 2, -1, -1):
             if isinstance(law, MarkovChain):
                 value = np.where(table >= 0, log_h[t + 1][table, np.arange(size)], -np.inf)
-                if end is not None:
-                    value[:, end] = log_ends
+                value[:, last] = log_ends[:, None]
                 top = _finite(value.max(1))
                 found = np.exp(value - top[:, None]) @ _floored(law.law(t), least).T
             else:
@@ -106,38 +109,55 @@ def guess(
 
 
 def gains(
-    constraint: Automaton,
+    constraint: Finite,
     chances: Guess,
     states: np.ndarray,
     last: np.ndarray,
     t: int,
-    end: int | None,
+    ends: Ends,
 ) -> np.ndarray:
     """Logs of m(x) / h_t of every item, for prefixes of t items: states and last items."""
-    after, log_h = constraint.table[states], chances.log_h
+    after, log_h = constraint.rows(states), chances.log_h
     items = np.arange(after.shape[1]) if log_h.shape[2] > 1 else 0
     out = log_h[t + 1][after, items]
-    if end is not None:
-        out[:, end] = 0.0
+    out[:, list(ends)] = 0.0
     now = chances.log_start if t == 0 else log_h[t][states, last if log_h.shape[2] > 1 else 0]
     return np.asarray(out - np.reshape(now, (-1, 1)))
 
 
-def _inner(constraint: Automaton, end: int | None) -> np.ndarray:
+def _inner(table: np.ndarray, ends: Ends) -> np.ndarray:
     """The table without what would follow an end."""
-    if end is None:
-        return constraint.table
-    table = constraint.table.copy()
-    table[:, end] = -1
+    if not ends:
+        return table
+    table = table.copy()
+    table[..., ends] = -1
     return table
 
 
-def _matrix(table: np.ndarray, q: np.ndarray, ends: np.ndarray) -> csr_array:
+def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) -> csr_array:
     """The mass of q that leads from one state to another, and in a last column to the end."""
-    states, all_states = len(table), np.arange(len(table))
-    state, item = np.nonzero(table >= 0)
-    after = np.append(table[state, item], np.full(states, states))
-    data = np.append(q[item], ends), (np.append(state, all_states), after)
+    states = len(constraint.accepting)
+    if isinstance(constraint, Automaton):
+        table = _inner(constraint.table, ends)
+        state, item = np.nonzero(table >= 0)
+        after, mass = table[state, item], q[item]
+    else:
+        # a row of many items at a time
+        edges = []
+        for s in range(states):
+            row = _inner(constraint.row(s), ends)
+            some = row >= 0
+            found = np.bincount(row[some], q[some], states)
+            to = np.unique(row[some])
+            edges.append(np.stack([np.full(to.size, s), to, found[to]]))
+        state, after, mass = np.concatenate(edges, axis=1)
+    data = (
+        np.append(mass, of_ends),
+        (
+            np.append(state, np.arange(states)).astype(np.int64),
+            np.append(after, np.full(states, states)).astype(np.int64),
+        ),
+    )
     return csr_array(data, shape=(states, states + 1))
 
 

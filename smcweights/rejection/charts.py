@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from re import _parser
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .patterns import Pattern
+import numpy as np
+
+from .patterns import Pattern, together
 
 if TYPE_CHECKING:
     from lark import Lark
@@ -55,7 +57,9 @@ Under = tuple[Item | Gap, str, Any]
 class Chart:
     """Steps from column to column; where no text of the grammar can follow there is None."""
 
-    def __init__(self, text: str, alphabet: str, start: str) -> None:
+    finite = True  # columns repeat within terminals
+
+    def __init__(self, text: str, alphabet: str | None, start: str) -> None:
         parser = _read(text, start)
         self._terminals: dict[str, Pattern] = {}
         for terminal in parser.terminals:
@@ -91,6 +95,11 @@ class Chart:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_known": {}}
+
+    def alike(self, characters: str) -> np.ndarray:
+        """Numbers of characters, equal for those that no terminal tells apart."""
+        classes = (one.alike(characters) + 1 for one in self._terminals.values())
+        return together(classes, len(characters))
 
     def start(self) -> Column:
         """The column of the empty text."""

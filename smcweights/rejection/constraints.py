@@ -7,8 +7,17 @@ A constraint is an object with three methods:
 - ``complete(state)``: whether the prefix is a valid whole.
 
 States are hashable or immutable; a step costs what the library behind it needs, not the length of
-the prefix, except where said. `step` may let a prefix through that has no completion (the draws
-then only lose efficiency) but never the reverse. Combine constraints with `both` and `either`.
+the prefix, except where said. A constraint may also say for all items at once which may come next,
+``mask(state)``, a bool array of shape (V,), ends included. `step` may let a prefix through that has
+no completion (the draws then only lose efficiency) but never the reverse. Combine constraints with
+`both` and `either`.
+
+Items are texts, a list of str, or the tokens of a language model: `vocabulary` takes their texts,
+`vocabulary_of` reads them from a tokenizer. Without items `regex`, `grammar` and `json_schema` are
+constraints on texts, which `over_tokens` takes, as it takes any object with ``start()``,
+``further(state, character)`` (None where nothing valid follows) and ``complete(state)``; optional
+are ``alike(characters)``, which numbers characters, equally those that are never told apart, and
+``finite``, true if states are hashable and repeat.
 
 ================  ============================================================================
 `predicate`       any function of prefix and item, and one of the whole
@@ -17,6 +26,7 @@ then only lose efficiency) but never the reverse. Combine constraints with `both
 `json_schema`     JSON that satisfies a schema (package ``jsonschema``)
 `grammar`         a context-free grammar (package ``lark``)
 `smiles`          molecules in SMILES notation (package ``partialsmiles``)
+`by_masks`        whatever says for all tokens at once which may come, such as ``llguidance``
 ================  ============================================================================
 """
 
@@ -33,23 +43,30 @@ from numpy.typing import ArrayLike
 from .. import arguments as check
 from ..errors import ModelError
 from .patterns import Pattern, cut
+from .vocabularies import Text, Vocabulary, vocabulary, vocabulary_of
 
 __all__ = [
     "Automaton",
     "Constraint",
+    "Vocabulary",
     "automaton",
     "both",
+    "by_masks",
     "either",
     "grammar",
     "json_schema",
+    "over_tokens",
     "predicate",
     "regex",
     "smiles",
+    "vocabulary",
+    "vocabulary_of",
 ]
 
 
 LARGEST = 2**23  # entries of the table that a regular expression becomes
 State = TypeVar("State")
+Items = Sequence[str] | Vocabulary | None
 
 
 class Constraint(Protocol[State]):
@@ -72,6 +89,8 @@ class _Functions:
     complete: Callable[[Any], bool]
     made_of: tuple  # what tells it from others
     size: int | None = None  # number of items, where it is known
+    mask: Callable[[Any], np.ndarray | None] | None = None
+    ends: tuple[int, ...] = ()
 
     def start(self) -> Any:
         return self.first
@@ -103,9 +122,13 @@ def truth(value: object, name: str, asked: object) -> bool:
 
 def size_of(constraint: object) -> int | None:
     """Number of items that a constraint is over, or None where it doesn't say."""
-    if isinstance(constraint, Automaton):
-        return int(constraint.table.shape[1])
-    return constraint.size if isinstance(constraint, _Functions) else None
+    size = getattr(constraint, "size", None)
+    return size if isinstance(size, int) else None
+
+
+def ends_of(constraint: object) -> tuple[int, ...]:
+    """Items that end a sequence by the vocabulary of a constraint."""
+    return getattr(constraint, "ends", ())
 
 
 def predicate(
@@ -153,6 +176,23 @@ class Automaton:
     accepting: np.ndarray
     initial: int
     made_of: tuple = field(default=(), repr=False)  # what tells it from others
+
+    @property
+    def size(self) -> int:
+        """Number of items."""
+        return int(self.table.shape[1])
+
+    def rows(self, states: np.ndarray) -> np.ndarray:
+        """States after each item, shape (n, V)."""
+        return np.asarray(self.table[states])
+
+    def after(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """States after one item each."""
+        return np.asarray(self.table[states, items])
+
+    def mask(self, state: int) -> np.ndarray:
+        """Items that may come next."""
+        return np.asarray(self.table[state] >= 0)
 
     def start(self) -> int:
         """State of the empty prefix."""
@@ -260,18 +300,37 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
         whole = (s is not None and truth(c.complete(s), "constraint", s) for c, s in pairs)
         return all(whole) if every else any(whole)
 
-    first = tuple(c.start() for c in constraints)
-    return _Functions(first, step, complete, constraints, *sizes)
+    masks = [getattr(c, "mask", None) for c in constraints]
+
+    def mask(states: tuple) -> np.ndarray | None:
+        found: np.ndarray | None = None
+        for of, s in zip(masks, states, strict=True):
+            one = None if of is None or s is None else of(s)
+            if one is None and s is not None:
+                return None
+            if one is not None:
+                found = one if found is None else found & one if every else found | one
+        return found
+
+    return _Functions(
+        tuple(c.start() for c in constraints),
+        step,
+        complete,
+        constraints,
+        size=next(iter(sizes), None),
+        mask=None if None in masks else mask,
+        ends=next(filter(None, map(ends_of, constraints)), ()),
+    )
 
 
 def regex(
     pattern: str,
-    items: Sequence[str],
+    items: Items = None,
     *,
     flags: int = 0,
     search: bool = False,
     states: int = 5000,
-) -> Constraint:
+) -> Any:
     r"""Texts that match a regular expression from end to end.
 
     The pattern becomes an automaton, which lets through exactly the beginnings of what
@@ -284,8 +343,8 @@ def regex(
     pattern : str
         As `re` has them, but for what no automaton follows: back references, conditional and
         atomic groups, possessive repeats.
-    items : sequence of str, length V
-        Text of each item: characters, or tokens.
+    items : sequence of str, length V, or Vocabulary, optional
+        Text of each item: characters, or tokens. Without, a constraint on texts.
     flags : int, default 0
         Flags of `re`.
     search : bool, default False
@@ -309,9 +368,12 @@ def regex(
     """
     if not isinstance(pattern, str):
         raise TypeError(f"pattern: got {type(pattern).__name__}; expected str")
-    texts, most = _texts(items), check.count("states", states)
+    most = check.count("states", states)
     flags, search = check.count("flags", flags, 0), check.flag("search", search)
-    made = Pattern(pattern, "".join(sorted(set("".join(texts)))), flags, search, most)
+    texts = items if items is None or isinstance(items, Vocabulary) else _texts(items)
+    made = Pattern(pattern, _alphabet(texts), flags, search, most)
+    if not isinstance(texts, tuple):
+        return _by_tokens(made, texts, "pattern")
     made_of = (pattern, texts, flags, search)
     possible = made.possible
     if made.table is not None and len(made.table) * len(texts) <= LARGEST:
@@ -332,15 +394,126 @@ def regex(
     return _of_reader(made, texts, made_of)
 
 
-class _Reader(Protocol):
-    """What reads a text character by character; None where nothing valid can follow."""
+def _alphabet(items: tuple[str, ...] | Vocabulary | None) -> str | None:
+    """Characters that texts are made of; None for all there are."""
+    if isinstance(items, tuple):
+        return "".join(sorted(set("".join(items))))
+    return None if items is None else items.alphabet
 
-    def start(self) -> Any: ...
-    def further(self, state: Any, character: str) -> Any: ...
-    def complete(self, state: Any) -> bool: ...
+
+def _by_tokens(text: Text, items: Vocabulary | None, name: str) -> Any:
+    """A constraint over a vocabulary, or on texts as it is."""
+    if items is None:
+        return text
+    from .tokens import over
+
+    made = over(text, items)
+    if made is None:
+        raise ValueError(f"{name}: no text of these items matches it; expected items for one")
+    return made
 
 
-def _of_reader(reader: _Reader, texts: tuple[str, ...], made_of: tuple) -> Constraint:
+def over_tokens(constraint: Text, vocabulary: Vocabulary) -> Constraint:
+    """A constraint on texts, for the tokens of a vocabulary.
+
+    The tokens stand in a tree by their texts: what begins alike is read once, and refused once.
+    Where the states of the text are few, as of most patterns, all of them are looked at beforehand,
+    tokens that lead to no valid whole are left out, and `constrained_sequences` can look ahead;
+    where they repeat, what is allowed after a state is found out once. Else it is found out where
+    300 branches are enough; beyond, tokens are drawn and asked, and one that is refused takes with
+    it all that begin in the way that failed.
+
+    Parameters
+    ----------
+    constraint : object
+        On texts: `regex`, `grammar` or `json_schema` without items, or one of your own, with
+        ``start()``, ``further(state, character)`` and ``complete(state)``.
+    vocabulary : Vocabulary
+
+    Raises
+    ------
+    ValueError
+        No text of the tokens satisfies the constraint, as far as can be told beforehand.
+
+    References
+    ----------
+    Willard & Louf (2023), arXiv 2307.09702.
+
+    Examples
+    --------
+    >>> tokens = vocabulary(["1", "12", "2a", "a", None], end=4)
+    >>> numbers = over_tokens(regex("[0-9]{2}a"), tokens)
+    >>> numbers.mask(numbers.step(numbers.start(), 0))
+    array([ True, False,  True, False, False])
+    """
+    if not all(callable(getattr(constraint, n, None)) for n in ("start", "further", "complete")):
+        raise TypeError(
+            f"constraint: got {type(constraint).__name__}; expected a constraint on texts, as "
+            "regex, grammar and json_schema make without items"
+        )
+    check.instance("vocabulary", vocabulary, Vocabulary)
+    return _by_tokens(constraint, vocabulary, "constraint")
+
+
+def by_masks(source: Any, vocabulary: Vocabulary) -> Constraint:
+    """A constraint that something else follows, which says for all tokens at once which may come.
+
+    Parameters
+    ----------
+    source : object
+        ``start()`` gives a state; ``advance(state, item)`` that with a token more, another object,
+        or None where it may not come; ``mask(state)`` a bool array of shape (V,), or packed bits,
+        the lowest of each word first; ``complete(state)`` whether the text may end.
+    vocabulary : Vocabulary
+        Its ends are allowed where a state is complete, forbidden tokens nowhere.
+
+    Examples
+    --------
+    >>> class Even:
+    ...     start = lambda self: 0
+    ...     advance = lambda self, state, item: 1 - state
+    ...     mask = lambda self, state: np.array([0b011], np.uint32)
+    ...     complete = lambda self, state: state == 0
+    >>> even = by_masks(Even(), vocabulary(["a", "b", None], end=2))
+    >>> even.mask(0), even.mask(1)
+    (array([ True,  True,  True]), array([ True,  True, False]))
+    """
+    for name in ("start", "advance", "mask", "complete"):
+        if not callable(getattr(source, name, None)):
+            raise TypeError(
+                f"source: got {type(source).__name__}, without {name}; expected an object with "
+                "start, advance, mask and complete"
+            )
+    check.instance("vocabulary", vocabulary, Vocabulary)
+    never = np.array([not text for text in vocabulary.tokens])
+    never[list(vocabulary.forbidden)] = True
+    ends = list(vocabulary.end)
+
+    def step(state: Any, item: int) -> Any:
+        return None if never[item] else source.advance(state, item)
+
+    def complete(state: Any) -> bool:
+        return truth(source.complete(state), "source.complete", state)
+
+    def mask(state: Any) -> np.ndarray:
+        found = np.asarray(source.mask(state))
+        if found.dtype.kind in "iu":
+            bits = np.ascontiguousarray(found).reshape(-1).view(np.uint8)
+            found = np.unpackbits(bits, bitorder="little")[: never.size].view(bool)
+        if found.dtype != bool or found.shape != never.shape:
+            raise ModelError(
+                f"source.mask: returned an array of {found.dtype}, shape {found.shape}; expected "
+                f"{never.size} bools or as many bits"
+            )
+        found = found & ~never
+        found[ends] = complete(state)
+        return found
+
+    made_of = (source, vocabulary)
+    return _Functions(source.start(), step, complete, made_of, never.size, mask, vocabulary.end)
+
+
+def _of_reader(reader: Text, texts: tuple[str, ...], made_of: tuple) -> Constraint:
     def step(state: Any, item: int) -> Any:
         for character in texts[item]:
             state = reader.further(state, character)
@@ -393,7 +566,7 @@ def smiles(items: Sequence[str]) -> Constraint:
     return _of_text(texts, reads, texts)
 
 
-def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constraint:
+def grammar(text: str, items: Items = None, *, start: str = "start") -> Any:
     r"""Texts of a context-free grammar in lark's notation.
 
     Any grammar will do, also one that is ambiguous. A text is one of it if some way to cut it into
@@ -405,8 +578,8 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
     ----------
     text : str
         The grammar. Its terminals look at nothing around them, and none is empty.
-    items : sequence of str, length V
-        Text of each item.
+    items : sequence of str, length V, or Vocabulary, optional
+        Text of each item. Without, a constraint on texts.
     start : str, default "start"
         Rule of the whole.
 
@@ -432,19 +605,21 @@ def grammar(text: str, items: Sequence[str], *, start: str = "start") -> Constra
 
     check.instance("text", text, str)
     check.instance("start", start, str)
-    texts = _texts(items)
-    chart = Chart(text, "".join(sorted(set("".join(texts)))), start)
+    texts = items if items is None or isinstance(items, Vocabulary) else _texts(items)
+    chart = Chart(text, _alphabet(texts), start)
+    if not isinstance(texts, tuple):
+        return _by_tokens(chart, texts, "grammar")
     return _of_reader(chart, texts, (text, texts, start))
 
 
 def json_schema(
     schema: dict | bool,
-    items: Sequence[str],
+    items: Items = None,
     *,
     formats: Sequence[str] = (),
     numbers: str = "any",
     spacing: str = "any",
-) -> Constraint:
+) -> Any:
     """JSON texts that satisfy a schema; names within an object may not repeat.
 
     Followed from character to character: the nesting, the kinds of values, names of members,
@@ -457,8 +632,8 @@ def json_schema(
     ----------
     schema : dict or bool
         JSON Schema, of the draft it names. What it refers to is within it; nothing is fetched.
-    items : sequence of str, length V
-        Text of each item.
+    items : sequence of str, length V, or Vocabulary, optional
+        Text of each item. Without, a constraint on texts.
     formats : sequence of str, optional
         Formats that strings must have, of "date", "date-time", "email", "ipv4", "time" and "uuid".
         By default ``format`` says nothing, as the standard has it.
@@ -493,7 +668,9 @@ def json_schema(
     formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in listed)
     numbers = check.one_of("numbers", numbers, ("any", "plain"))
     spacing = check.one_of("spacing", spacing, ("any", "none"))
-    texts = _texts(items)
-    reader = JSONReader(schema, set("".join(texts)), formats, numbers, spacing)
+    texts = items if items is None or isinstance(items, Vocabulary) else _texts(items)
+    reader = JSONReader(schema, _alphabet(texts), formats, numbers, spacing)
+    if not isinstance(texts, tuple):
+        return _by_tokens(reader, texts, "schema")
     made_of = (json.dumps(schema, sort_keys=True), texts, formats, numbers, spacing)
     return _of_reader(reader, texts, made_of)

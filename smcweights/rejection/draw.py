@@ -327,6 +327,45 @@ def run(
     return _weigh(rng, c, how)
 
 
+def run_with_kin(
+    rng: np.random.Generator,
+    c: Context,
+    inspect: Callable[[int], tuple[bool, np.ndarray]],
+    how: Plan,
+) -> WeightedDraw:
+    """One run in which an item that is rejected takes others with it, in one reject.
+
+    ``inspect`` says of an item whether it is accepted and which are rejected with it, always the
+    same. The weight's proof asks no more than that the mass left follows from the rejects in order
+    and the accepts; the mass that a reject takes away is then that of all that go with it.
+    """
+    c.learn_nothing(False)
+    kn.begin(c.state, how.start, c.scales, c.total, c.top)
+    taken: dict[int, float] = {}  # log masses of rejects
+    uniforms = rng.random(UNIFORMS)
+    while True:
+        item = kn.advance(uniforms, c.logits, c.w, c.sums, c.known, c.order, c.state, c.scales)
+        if item == -2:
+            uniforms = rng.random(min(4 * uniforms.size, 4096))
+            c.state[kn.USED] = 0
+            continue
+        if item < 0:
+            break
+        yes, kin = inspect(item)
+        if not yes:
+            taken[item] = kn.drop(c.w, c.sums, item, kin, c.known, c.scales)
+        c.known[item] = yes
+    c.dirty = int(c.state[kn.SEEN])
+    rejects = list(taken)
+    own = c.logits[rejects]
+    c.logits[rejects] = list(taken.values())
+    found = _weigh(rng, c, how)
+    c.logits[rejects] = own
+    np.exp(c.logits - c.top, out=c.w)
+    kn.block_sums(c.w, c.sums)
+    return found
+
+
 def _longer(due: np.ndarray) -> np.ndarray:
     """Room for more items at once."""
     return np.empty(2 * due.size, np.int64) if due.size < PEEK else due

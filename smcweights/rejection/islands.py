@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -14,11 +14,15 @@ from ..randomness import generator
 from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
-from .ahead import Guess, gains
-from .constraints import Automaton, Constraint, size_of, truth
-from .draw import FAR, Context, Plan, context_of, run, wrong_with
+from .ahead import Ends, Finite, Guess, gains
+from .constraints import Automaton, Constraint, ends_of, size_of, truth
+from .draw import FAR, Context, Plan, WeightedDraw, context_of, run, run_with_kin, wrong_with
 from .languages import Language
+from .tokens import TokenReader, TokenTable
 
+EXACT = Plan("exact", 2, 0, 0, -1, -1)
+NOBODY = WeightedDraw(-1, -math.inf, (-math.inf, -math.inf), 0, 0, 0, "dead")
+WITH_KIN = ("rao-blackwell", "one-probe")  # methods whose rejects may take others with them
 RARE = 30.0  # draws of an item from a proposal, in expectation, that show what its weight does
 # why a particle died; the fourth reason is the potential
 NOTHING_ALLOWED, NO_MASS, NOT_WHOLE, FORBIDDEN = range(4)
@@ -43,30 +47,33 @@ class Setup:
     n: int  # particles of an island
     islands: int
     length: int
-    end: int | None
+    ends: Ends
     ess_threshold: float
     how: Plan
     proposal: Language | None
     potential: Callable[[Prefix], float] | None
     twist: Callable[[Prefix], float] | None
     weighted: bool
+    masks: bool  # whether those of the constraint are taken, if it has any
     reach: np.ndarray | None  # whether states of an automaton, by place, can still end in time
 
     @property
-    def table(self) -> Automaton | None:
+    def finite(self) -> Finite | None:
+        """The automaton that the constraint is."""
+        return self.constraint if isinstance(self.constraint, Automaton | TokenTable) else None
+
+    @property
+    def table(self) -> Finite | None:
         """The automaton whose masks are taken whole."""
-        if isinstance(self.constraint, Automaton) and self.how.method == "exact":
-            return self.constraint
-        return None
+        return self.finite if self.how.method == "exact" else None
 
     def allowed(self, states: np.ndarray, t: int) -> np.ndarray:
         """Items that may come at a place, by the states of an automaton."""
-        constraint, reach = self.constraint, self.reach
-        assert isinstance(constraint, Automaton) and reach is not None
-        after = constraint.table[states]
+        constraint, reach = self.finite, self.reach
+        assert constraint is not None and reach is not None
+        after = constraint.rows(states)
         allowed = (after >= 0) & reach[t + 1][after]
-        if self.end is not None:
-            allowed[..., self.end] = constraint.accepting[states]
+        allowed[..., list(self.ends)] = constraint.accepting[states][..., None]
         return allowed
 
     def guide(self, prefix: Prefix, over: bool) -> float:
@@ -120,8 +127,13 @@ class Node:
     context: Context
     state: Any
     constraint: Constraint
-    end: int | None
+    ends: Ends
     final: bool
+    how: Plan
+    log_left: float = 0.0  # log of the mass that isn't ruled out from the beginning
+    mask: np.ndarray | None = None  # what isn't
+    answers: dict[int, tuple[bool, np.ndarray]] = field(default_factory=dict)
+    seen: dict[int, Any] = field(default_factory=dict)  # nodes of the tree of tokens
     after: dict[int, Any] = field(default_factory=dict)
     calls: int = 0
     began: bool = False  # whether an item was allowed, but left no valid whole at the last place
@@ -129,7 +141,7 @@ class Node:
     def allows(self, item: int) -> bool:
         """Whether an item may come next."""
         self.calls += 1
-        if item == self.end:
+        if item in self.ends:
             return truth(self.constraint.complete(self.state), "constraint", self.state)
         c = self.constraint
         new = c.step(self.state, item)
@@ -143,9 +155,38 @@ class Node:
 
     def state_after(self, item: int) -> Any:
         """State with one item more; after the end there is none."""
-        if item != self.end and item not in self.after:
+        if item not in self.ends and item not in self.after:
             self.after[item] = self.constraint.step(self.state, item)
         return self.after.get(item)
+
+    def draw(self, rng: np.random.Generator) -> WeightedDraw:
+        """An item that may come next."""
+        if self.context.top == -math.inf:
+            return NOBODY
+        if isinstance(self.constraint, TokenReader) and self.how.method in WITH_KIN:
+            found = run_with_kin(rng, self.context, self.inspect, self.how)
+        else:
+            found = run(rng, self.context, self.allows, self.how)
+        if not self.log_left:
+            return found
+        return replace(found, log_weight=found.log_weight + self.log_left)
+
+    def inspect(self, item: int) -> tuple[bool, np.ndarray]:
+        """Whether a token may come next, and those that are refused with it."""
+        if item not in self.answers:
+            alone = np.array([item])
+            if item in self.ends:
+                self.answers[item] = self.allows(item), alone
+                return self.answers[item]
+            self.calls += 1
+            c = cast(TokenReader, self.constraint)
+            new, kin = c.inspect(self.state, item, self.seen)
+            yes = new is not None and (not self.final or c.complete(new))
+            if yes:
+                self.after[item] = new
+            self.began |= new is not None and not yes
+            self.answers[item] = yes, kin
+        return self.answers[item]
 
 
 def island(
@@ -192,7 +233,7 @@ def island(
         p.log_w[active[items < 0]] = -np.inf
         p.sequences[active, t] = items
         p.key[active] = step.node * size + items
-        p.over[active] = final or (setup.end is not None and items == setup.end)
+        p.over[active] = final | np.isin(items, setup.ends)
         died = p.log_w[active] == -np.inf
         _guide(setup, p, step, items)
         why[~died] = FORBIDDEN
@@ -248,9 +289,9 @@ def _step(
 
 def _laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits of the language, and those that items are drawn by."""
-    target = _logits("language", setup.language, prefixes, setup.end)
+    target = _logits("language", setup.language, prefixes, setup.ends)
     if not size:
-        _check_size(size_of(setup.constraint), target.shape[1], setup.end)
+        _check_size(setup.constraint, target.shape[1], setup.ends)
     elif target.shape[1] != size:
         raise ModelError(
             f"language: logits of {target.shape[1]} items after {prefixes[0]}; there were {size} "
@@ -258,31 +299,33 @@ def _laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, 
         )
     if setup.proposal is None:
         return target, target
-    drawn = _logits("proposal", setup.proposal, prefixes, setup.end)
+    drawn = _logits("proposal", setup.proposal, prefixes, setup.ends)
     if drawn.shape != target.shape:
         raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
     return target, drawn
 
 
-def _check_size(size: int | None, of_language: int, end: int | None) -> None:
-    """The end, as the last item, needs no text of its own."""
-    if size in (None, of_language) or (size == end == of_language - 1):
+def _check_size(constraint: Constraint, of_language: int, ends: Ends) -> None:
+    """The end, as the last item, needs no text of its own, unless there is a vocabulary."""
+    size = size_of(constraint)
+    last = of_language - 1
+    if size in (None, of_language) or (not ends_of(constraint) and size == last and last in ends):
         return
     raise ValueError(
         f"constraint: it is over {size} items; the language has {of_language}"
-        + (" and no end was given" if end is None and size == of_language - 1 else "")
+        + (" and no end was given" if not ends and size == last else "")
     )
 
 
-def _logits(name: str, source: Language, prefixes: list[Prefix], end: int | None) -> np.ndarray:
+def _logits(name: str, source: Language, prefixes: list[Prefix], ends: Ends) -> np.ndarray:
     table = np.asarray(source.logits(prefixes))
     if table.dtype.kind not in "fiu":
         raise TypeError(f"{name}: logits are an array of {table.dtype}; expected real numbers")
     table = table.astype(np.float64, copy=False)
     if table.ndim != 2 or len(table) != len(prefixes):
         raise ModelError(f"{name}: logits have shape {table.shape}; expected ({len(prefixes)}, V)")
-    if end is not None and not 0 <= end < table.shape[1]:
-        raise ValueError(f"end: got {end}; expected an item from 0 to {table.shape[1] - 1}")
+    if ends and max(ends) >= table.shape[1]:
+        raise ValueError(f"end: got {max(ends)}; expected an item from 0 to {table.shape[1] - 1}")
     # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
     top = np.maximum.reduce(table, axis=1)
     if (np.abs(top) <= FAR).all():
@@ -303,7 +346,6 @@ def _draw(
     chances: Guess | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
     """Items (-1: none was found), log weights and their relative variances, reasons, calls."""
-    constraint, end, final = setup.constraint, setup.end, step.final
     size = step.active.size
     why = np.full(size, NO_MASS)
     if setup.table is not None:
@@ -311,19 +353,14 @@ def _draw(
         allowed, gain = setup.allowed(states, step.t), None
         if chances is not None:
             last = np.array([prefix[-1] if prefix else 0 for prefix in step.prefixes])
-            gain = gains(setup.table, chances, states, last, step.t, end)
+            gain = gains(setup.table, chances, states, last, step.t, setup.ends)
         items, log_steps = _by_table(rng, allowed, gain, logits, step.node)
-        p.states[step.active] = setup.table.table[p.states[step.active], items]
+        p.states[step.active] = setup.table.after(p.states[step.active], items)
         return items, log_steps, np.zeros(size), why, len(step.first)
-    only_end = final and end is not None
-    how = Plan("exact", setup.how.accepts, 0, 0, -1, -1) if only_end else setup.how
-    nodes = [
-        Node(_known(setup, p.states[i], logits[m], step), p.states[i], constraint, end, final)
-        for m, i in enumerate(step.first)
-    ]
+    nodes = [_node(setup, p.states[i], logits[m], step) for m, i in enumerate(step.first)]
     items, log_steps, spread = np.full(size, -1), np.full(size, -np.inf), np.zeros(size)
     for i, m in enumerate(step.node.tolist()):
-        found = run(rng, nodes[m].context, nodes[m].allows, how)
+        found = nodes[m].draw(rng)
         if found.index >= 0:
             items[i], log_steps[i], spread[i] = (
                 found.index,
@@ -332,35 +369,73 @@ def _draw(
             )
             p.states[step.active[i]] = nodes[m].state_after(found.index)
         else:
-            maybe = nodes[m].context.known != kn.REJECTED
-            began = nodes[m].began
-            why[i] = _reason(logits[m], maybe, end, final, began)
+            why[i] = _reason(logits[m], nodes[m])
     # some methods can't tell the variance
     return items, log_steps, np.nan_to_num(spread), why, sum(node.calls for node in nodes)
 
 
-def _reason(
-    logits: np.ndarray, maybe: np.ndarray, end: int | None, final: bool, began: bool
-) -> int:
-    """Why no item was found; those that were not refused are `maybe` allowed."""
-    possible = logits > -np.inf
-    if final and end is not None:
-        began = bool(possible[end] or not maybe[end])
+def _reason(logits: np.ndarray, node: Node) -> int:
+    """Why no item was found; those that were not refused may be allowed."""
+    maybe, ends = np.isin(node.context.known, (kn.ACCEPTED, kn.UNKNOWN)), list(node.ends)
+    if node.mask is not None:
+        maybe &= node.mask
+    possible, began = logits > -np.inf, node.began
+    if node.final and ends:
+        began = bool((possible[ends] | ~maybe[ends]).any())
     if began:
         return NOT_WHOLE
     return NO_MASS if maybe[~possible].any() else NOTHING_ALLOWED
 
 
-def _known(setup: Setup, state: object, logits: np.ndarray, step: Step) -> Context:
-    """What is known without asking: at the last place only the end; a row of an automaton."""
+def _node(setup: Setup, state: Any, logits: np.ndarray, step: Step) -> Node:
+    """A prefix with what is known without asking.
+
+    That is at the last place that only an end may come, a row of an automaton, a mask of the
+    constraint, or which tokens can't come whatever the state.
+    """
+    c, ends, how, final = setup.constraint, setup.ends, setup.how, step.final
+    only_end = final and bool(ends)
+    of = getattr(c, "mask", None) if setup.masks and not only_end else None
+    mask = None if of is None else _checked(of(state), logits.size)
+    if mask is None and isinstance(c, TokenReader) and not only_end and how.method in WITH_KIN:
+        mask, of = c.possible(state), None
+    log_left = 0.0
+    if mask is not None and (of is None or final):
+        # what can't come is left out from the beginning
+        inside, every = np.where(mask, logits, -np.inf), np.logaddexp.reduce(logits)
+        left = np.logaddexp.reduce(inside)
+        logits, log_left = inside, float(left - every)
+    if log_left == -math.inf:
+        context = context_of(np.zeros(logits.size))
+        context.learn_all(np.zeros(logits.size, bool))
+        context.top = -math.inf
+        return Node(context, state, c, ends, final, EXACT, mask=mask)
     context = context_of(logits)
     context.learn_nothing(False)
-    if step.final and setup.end is not None:
+    if only_end:
         context.known[:] = kn.REJECTED
-        context.known[setup.end] = kn.UNKNOWN
-    elif isinstance(setup.constraint, Automaton):
+        context.known[list(ends)] = kn.UNKNOWN
+    elif setup.finite is not None:
         context.learn_all(setup.allowed(np.array(state), step.t))
-    return context
+    elif mask is not None and of is not None and not final:
+        context.learn_all(mask)
+        how = EXACT
+    node = Node(context, state, c, ends, final, EXACT if only_end else how, log_left, mask)
+    node.calls += of is not None
+    return node
+
+
+def _checked(mask: Any, size: int) -> np.ndarray | None:
+    """The mask of a constraint, if it has one for this state."""
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (size,):
+        raise ModelError(
+            f"constraint: its mask is an array of {mask.dtype}, shape {mask.shape}; expected "
+            f"{size} bools"
+        )
+    return mask
 
 
 def _by_table(

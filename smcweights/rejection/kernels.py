@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 BLOCK = 256
-REJECTED, ACCEPTED, UNKNOWN = 0, 1, 2
+REJECTED, ACCEPTED, UNKNOWN, GONE = 0, 1, 2, 4  # gone: with another that was rejected
 # entries of `state`: how far a run is
 PENDING, SEEN, N_REJECTED, N_ACCEPTED, FIRST, EVALUATIONS, ENDED, USED = range(8)
 # and its rule: accepts that end it, rejects after the first accept that do (base + slope times
@@ -146,7 +146,8 @@ def advance(uniforms, logits, w, sums, known, order, state, scales):
         item = state[PENDING]
         if item < 0:
             if scales[REMAINING] < SMALL * scales[INITIAL]:
-                w[:] = 1.0
+                for i in range(w.size):
+                    w[i] = 1.0 * (known[i] != GONE)
                 for i in range(state[SEEN]):
                     if not (redraw and known[order[i]] == ACCEPTED):
                         w[order[i]] = 0.0
@@ -257,6 +258,23 @@ def upcoming(uniforms, w, sums, known, state, scales, found):
         w[taken[i]] = masses[i]
         sums[taken[i] // BLOCK] = blocks[i]
     return many
+
+
+@njit(cache=True, nogil=True)
+def drop(w, sums, item, kin, known, scales):
+    """Take away what is rejected with an item, which stays; log of the mass of all of them."""
+    mass = w[item]
+    for i in kin:
+        if i != item:
+            mass += w[i]
+            w[i] = 0.0
+            known[i] = GONE
+    if kin.size > sums.size:
+        block_sums(w, sums)
+    else:
+        for i in kin:
+            sums[i // BLOCK] = block_sum(w, i // BLOCK)
+    return scales[TOP] + math.log(mass)
 
 
 @njit(cache=True, nogil=True)
@@ -661,3 +679,37 @@ def masked(logits, w, top, log_total, known, values, u):
             if left < 0.0:
                 break
     return item, log_mean, log_sum(log_mass), n, accepts
+
+
+@njit(cache=True, nogil=True)
+def walk(table, column, letters, depth, after, first, own, items, nodes, states, found, due, rest):
+    """States after all tokens of a tree below some nodes, from the states before these.
+
+    Node -1 is the whole tree. Columns from `letters` on are pieces of characters: what they lead
+    to is -2 minus the state before. What the table doesn't say, -2, goes into `due` and `rest`,
+    nodes and the states before them, and is left; the number of these.
+    """
+    stack = np.empty(depth.max() + 1, np.int64)
+    many = 0
+    for k in range(nodes.size):
+        i, end = nodes[k], depth.size
+        if i >= 0:
+            end = after[i]
+        stack[depth[max(i, 0)] - 1] = states[k]
+        i = max(i, 0)
+        while i < end:
+            before = stack[depth[i] - 1]
+            to = table[before, column[i]]
+            if to < 0:
+                if to == -2:
+                    due[many], rest[many] = i, before
+                    many += 1
+                i = after[i]
+                continue
+            stack[depth[i]] = to
+            if column[i] >= letters:
+                to = -2 - before
+            for j in range(first[i], first[i] + own[i]):
+                found[items[j]] = to
+            i += 1
+    return many

@@ -60,6 +60,24 @@ class CodePoints:
         """Class of a character."""
         return int(self._classes[ord(character)])
 
+    def of(self, characters: str) -> np.ndarray:
+        """Classes of several."""
+        return self._classes[code_points(characters)]
+
+
+def code_points(characters: str) -> np.ndarray:
+    """Numbers of the characters."""
+    return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def together(classes: Iterable[np.ndarray], size: int) -> np.ndarray:
+    """Classes of things that none of several classifications tells apart."""
+    found = np.zeros(size, np.int64)
+    for one in classes:
+        both = (one.max(initial=0) + 1) * found + one
+        found = (np.cumsum(np.bincount(both) > 0) - 1)[both]
+    return found
+
 
 @lru_cache
 def every_character() -> str:
@@ -80,6 +98,8 @@ class Pattern:
     With ``preferred`` a text matches where `re.match` would take all of it rather than stop early;
     the pattern looks at nothing after it.
     """
+
+    finite = True  # states repeat
 
     def __init__(
         self,
@@ -114,6 +134,17 @@ class Pattern:
         self._after: dict[tuple[State, int], State] = {}
         self._first = self._step(None, first)
         self.table, self.accepting = self._explored(states)
+        self._alphabet = ""  # is in the classes
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("_after", "_rows", "_whole")
+        return {k: v for k, v in self.__dict__.items() if k not in kept} | {"_after": {}}
+
+    def alike(self, characters: str) -> np.ndarray:
+        """Numbers of characters, equal for those that are never told apart."""
+        if isinstance(self.classes, CodePoints):
+            return self.classes.of(characters)
+        return np.array([self.classes.get(c, -1) for c in characters], np.int64)
 
     # from nodes to instructions, the last first
 
@@ -202,10 +233,7 @@ class Pattern:
 
     def _tell_apart(self) -> None:
         """Classes of characters that no set tells apart, and instructions that lead to an end."""
-        classes = np.zeros(len(self._alphabet), np.int64)
-        for held in self._held:
-            both = 2 * classes + held
-            classes = (np.cumsum(np.bincount(both) > 0) - 1)[both]
+        classes = together(self._held, len(self._alphabet))
         examples = np.zeros(classes.max(initial=-1) + 1, np.int64)
         examples[classes[::-1]] = np.arange(classes.size)[::-1]
         self.classes: dict[str, int] | CodePoints = (
@@ -401,12 +429,16 @@ def _fewest(threads: list[Thread]) -> Threads:
 
 def cut(table: np.ndarray, accepting: np.ndarray) -> np.ndarray:
     """States from which an accepting one can be reached; the others leave the table."""
-    n = len(table)
     before, column = np.nonzero(table >= 0)
-    ends = np.flatnonzero(accepting)
-    sources = np.concatenate([table[before, column], np.full(ends.size, n)])
-    edges = np.ones(sources.size), (sources, np.concatenate([before, ends]))
-    found = breadth_first_order(csr_array(edges, shape=(n + 1, n + 1)), n)[0]
-    alive = np.isin(np.arange(n), found)
+    alive = leading(before, table[before, column], accepting)
     table[(table >= 0) & ~alive[table]] = -1
     return alive
+
+
+def leading(before: np.ndarray, after: np.ndarray, accepting: np.ndarray) -> np.ndarray:
+    """States from which an accepting one can be reached, by the edges between states."""
+    n, ends = len(accepting), np.flatnonzero(accepting)
+    sources = np.concatenate([after, np.full(ends.size, n)])
+    edges = np.ones(sources.size), (sources, np.concatenate([before, ends]))
+    found = breadth_first_order(csr_array(edges, shape=(n + 1, n + 1)), n)[0]
+    return np.isin(np.arange(n), found)

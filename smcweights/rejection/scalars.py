@@ -103,6 +103,22 @@ class Followed:
                 self._known[pattern] = None
         return self._known[pattern]
 
+    def every(self, schema: object) -> list[Pattern]:
+        """All patterns that may come to be followed, wherever they stand."""
+        found, pending = [], [schema]
+        while pending:
+            one = pending.pop()
+            if isinstance(one, dict):
+                found += [one["pattern"]] if isinstance(one.get("pattern"), str) else []
+                inner = one.get("patternProperties")
+                found += list(inner) if isinstance(inner, dict) else []
+                pending += one.values()
+            elif isinstance(one, list):
+                pending += one
+        found += [rf"\A(?:{FORMATS[name]})\Z" for name in self._formats]
+        known = map(self.search, found)
+        return [pattern for pattern in known if pattern is not None]
+
     def of_value(self, schemas: Iterable[dict]) -> Needs:
         """What schemas need of a string."""
         each, most = [], math.inf

@@ -11,13 +11,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import ModelError
+from .patterns import code_points, together
 from .scalars import Followed, Needs, Numbers, decoded, within
 
 SPACE = " \t\n\r"
+SYNTAX = '{}[]:,"\\/+-.0123456789abcdefABCDEFrtulns' + SPACE  # what JSON itself tells apart
 LITERALS = ("true", "false", "null")
 STARTS = {
     "object": "{",
@@ -67,7 +71,7 @@ class JSONReader:
     def __init__(
         self,
         schema: Schema,
-        characters: Iterable[str],
+        characters: str | None,
         formats: Sequence[str] = (),
         numbers: str = "any",
         spacing: str = "any",
@@ -83,7 +87,7 @@ class JSONReader:
         self._validator = kind(schema, registry=REGISTRY, format_checker=checker)
         self._root = schema
         self._keywords = {*kind.VALIDATORS, "then", "else"}
-        held = set(characters)
+        held = set("\\ueE" if characters is None else characters)
         if "\\" in held:
             held |= {decoded("\\" + c) or "" for c in held & set('"\\/bfnrt')}
         escaped = {"\\", "u"} <= held
@@ -100,6 +104,14 @@ class JSONReader:
     def __getstate__(self) -> dict[str, Any]:
         # what is known is so by addresses
         return self.__dict__ | {"_known": {}}
+
+    def alike(self, characters: str) -> np.ndarray:
+        """Numbers of characters, equal for those that no text of the schema tells apart."""
+        points = code_points(characters)
+        told = np.isin(points, [*map(ord, json.dumps(self._root, ensure_ascii=False) + SYNTAX)])
+        classes = [np.where(told, points + 2, points < ord(" "))]
+        classes += [one.alike(characters) + 1 for one in self._followed.every(self._root)]
+        return together(classes, points.size)
 
     def start(self) -> tuple[State, ...]:
         """The state of the empty text."""

@@ -28,11 +28,13 @@ from ..resampling import resample
 from ..results import Result, along, table
 from ..tables import in_words
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
-from .ahead import Guess, guess, reachable
-from .constraints import Automaton, Constraint, predicate, truth
+from .ahead import Ends, Finite, Guess, guess, reachable
+from .constraints import Automaton, Constraint, ends_of, predicate, size_of, truth
 from .draw import Seed, plan
 from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island
 from .languages import Language, MarkovChain, law_of
+from .tokens import TokenTable
+from .vocabularies import Vocabulary
 
 if TYPE_CHECKING:
     import pandas
@@ -132,26 +134,29 @@ class WeightedSequences(Result):
 
         return sequences(self, ax)
 
-    def texts(self, items: Sequence[str]) -> list[str]:
+    def texts(self, items: Sequence[str] | Vocabulary) -> list[str]:
         """Texts of the sequences, without an end; "" for dead particles.
 
         Parameters
         ----------
-        items : sequence of str
+        items : sequence of str, or Vocabulary
             Text of each item.
         """
+        if isinstance(items, Vocabulary):
+            return [items.text(s) for s in self.sequences]
         end, listed = self.provenance["arguments"]["end"], list(items)
-        top = max((x for s in self.sequences for x in s if x != end), default=-1)
+        ends = end if isinstance(end, list) else [end]
+        top = max((x for s in self.sequences for x in s if x not in ends), default=-1)
         if top >= len(listed):
             raise ValueError(f"items: got {len(listed)}; the sequences have item {top}")
-        return ["".join(listed[x] for x in s if x != end) for s in self.sequences]
+        return ["".join(listed[x] for x in s if x not in ends) for s in self.sequences]
 
-    def table(self, items: Sequence[str] | None = None) -> pandas.DataFrame:
+    def table(self, items: Sequence[str] | Vocabulary | None = None) -> pandas.DataFrame:
         """Different sequences and their probabilities under the constrained law, largest first.
 
         Parameters
         ----------
-        items : sequence of str, optional
+        items : sequence of str, or Vocabulary, optional
             Text of each item, for texts in place of sequences.
 
         Returns
@@ -363,7 +368,7 @@ def constrained_sequences(
     n_particles: int,
     max_length: int,
     *,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     islands: int = 10,
     ess_threshold: float = 0.5,
     method: str = "auto",
@@ -403,14 +408,15 @@ def constrained_sequences(
         Particles of an island, at least 1.
     max_length : int
         Number of items, at least 1.
-    end : int, optional
-        Item that ends a sequence.
+    end : int or sequence of int, optional
+        Item, or several, that end a sequence; by default those of the constraint's vocabulary.
     islands : int, default 10
         Independent repetitions, at least 4: the error of the evidence is their scatter.
     ess_threshold : float, default 0.5
         Resample where the effective sample size is below this share of the particles.
     method, n_accepts
-        As for `weighted_rejection`, but for "set"; "auto" takes the exact mask of an automaton.
+        As for `weighted_rejection`, but for "set"; "auto" takes exact masks where the constraint
+        has any, as automata do.
     proposal : Language, optional
         What items are drawn from instead; its probabilities are positive where the language's are.
     potential : callable, optional
@@ -460,33 +466,32 @@ def constrained_sequences(
     >>> bool(abs(out.evidence().value - 21 / 64) < 4 * out.evidence().standard_error + 1e-9)
     True
     """
-    constraint = _of_prefixes(constraint, end)
+    ends = _ends(end, constraint)
+    constraint = _of_prefixes(constraint, ends)
     if isinstance(method, str) and method == "set":
         raise ValueError("method: 'set' draws several items; expected one of the other methods")
-    if isinstance(method, str) and method == "auto":
-        method = "exact" if isinstance(constraint, Automaton) else "rao-blackwell"
+    masks = isinstance(method, str) and method == "auto"
+    if masks:
+        finite = isinstance(constraint, Automaton | TokenTable)
+        method = "exact" if finite else "rao-blackwell"
     setup = Setup(
         language=_speaks("language", language),
         constraint=constraint,
         n=check.count("n_particles", n_particles),
         islands=check.count("islands", islands, 4),
         length=check.count("max_length", max_length),
-        end=None if end is None else check.count("end", end, 0),
+        ends=ends,
         ess_threshold=check.number("ess_threshold", ess_threshold, 0, 1, ends=True),
         how=plan(n_accepts, method, None, "4+2j"),
         proposal=None if proposal is None else _speaks("proposal", proposal),
         potential=_of_prefix("potential", potential),
         twist=_of_prefix("twist", twist),
         weighted=check.flag("weights", weights),
+        masks=masks,
         reach=None,
     )
-    if isinstance(constraint, Automaton):
-        if (setup.end or 0) >= constraint.table.shape[1]:
-            raise ValueError(
-                f"end: got {end}; expected an item of the {constraint.table.shape[1]} that the "
-                "constraint is over"
-            )
-        setup = replace(setup, reach=reachable(constraint, setup.length, setup.end))
+    if setup.finite is not None:
+        setup = replace(setup, reach=_reach(setup.finite, setup))
     law = _foreseen(ahead, setup)
     arguments = {
         **_arguments(setup),
@@ -558,7 +563,7 @@ def _no_survivor(deaths: np.ndarray, setup: Setup) -> Caution:
         text = f"{some} at place {place + 1}, {why}"
         if place == 0:
             remedy = "no number of particles would help where no sequence can begin"
-    elif setup.end is None:
+    elif not setup.ends:
         text = f"none was a valid whole at place {setup.length}, where {some} were still alive"
     else:
         text = f"none ended within {setup.length} places; {some} were still alive"
@@ -573,7 +578,7 @@ def _arguments(setup: Setup) -> dict[str, Any]:
         **{name: None if one is None else signature(one) for name, one in given.items()},
         "n_particles": setup.n,
         "max_length": setup.length,
-        "end": setup.end,
+        "end": setup.ends[0] if len(setup.ends) == 1 else list(setup.ends) or None,
         "islands": setup.islands,
         "ess_threshold": setup.ess_threshold,
         "weights": setup.weighted,
@@ -593,7 +598,7 @@ def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
         if not isinstance(setup.language, MarkovChain):
             return np.empty(0)
         # where sizes differ, the run says so
-        same = setup.language.log_initial.size == table.table.shape[1]
+        same = setup.language.log_initial.size == table.size
         return setup.language if same else None
     if table is None:
         raise ValueError(
@@ -603,8 +608,8 @@ def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
     if not isinstance(ahead, MarkovChain):
         ahead = law_of("ahead", cast(ArrayLike, ahead))
     size = ahead.log_initial.size if isinstance(ahead, MarkovChain) else ahead.size
-    if size != table.table.shape[1]:
-        raise ValueError(f"ahead: got {size} items; the constraint has {table.table.shape[1]}")
+    if size != table.size:
+        raise ValueError(f"ahead: got {size} items; the constraint has {table.size}")
     return ahead
 
 
@@ -615,7 +620,7 @@ def _unknown(law: np.ndarray | MarkovChain | None) -> bool:
 def _chances(setup: Setup, law: np.ndarray | MarkovChain | None) -> Guess | None:
     if law is None or setup.table is None or setup.reach is None:
         return None
-    return guess(setup.table, law, setup.reach, setup.end, law is setup.language)
+    return guess(setup.table, law, setup.reach, setup.ends, law is setup.language)
 
 
 def _speaks(name: str, given: Language) -> Language:
@@ -629,9 +634,31 @@ def _of_prefix(name: str, given: Callable | None) -> Callable | None:
     return None if given is None else check.function(name, given, "of a prefix")
 
 
-def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], end: int | None) -> Constraint:
+def _reach(constraint: Finite, setup: Setup) -> np.ndarray:
+    """Whether states can still end in time, by place."""
+    if max(setup.ends, default=0) >= constraint.size:
+        raise ValueError(
+            f"end: got {max(setup.ends)}; expected an item of the {constraint.size} that the "
+            "constraint is over"
+        )
+    return reachable(constraint, setup.length, setup.ends)
+
+
+def _ends(end: int | Sequence[int] | None, constraint: object) -> Ends:
+    """Items that end a sequence."""
+    if end is None:
+        return ends_of(constraint)
+    listed = end if isinstance(end, Sequence) and not isinstance(end, str) else [end]
+    ends = tuple(dict.fromkeys(check.count("end", one, 0) for one in listed))
+    size, own = size_of(constraint), ends_of(constraint)
+    if own and size is not None and not set(ends) <= set(own):
+        raise ValueError(f"end: got {end}; the ends of the constraint's vocabulary are {own}")
+    return ends
+
+
+def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], ends: Ends) -> Constraint:
     """The constraint that is meant."""
-    if isinstance(given, Automaton) and given.table.shape[1] == end:
+    if isinstance(given, Automaton) and ends == (given.size,):
         # the end, as the last item, needs no column: what it leads to is never asked
         return replace(given, table=np.pad(given.table, ((0, 0), (0, 1)), constant_values=-1))
     if callable(getattr(given, "step", None)):
@@ -647,7 +674,9 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], end: int | N
         raise TypeError("constraint: expected a function of (prefix, item)") from None
     except ValueError:
         pass  # built-in functions have no signature
-    allows = given
+    if len(ends) > 1:
+        raise ValueError(f"end: got {ends}; a function of (prefix, item) goes with one end")
+    allows, end = given, ends[0] if ends else None
 
     def complete(prefix: Prefix) -> bool:
         return end is None or truth(allows(prefix, end), "constraint", (prefix, end))

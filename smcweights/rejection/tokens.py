@@ -1,0 +1,427 @@
+"""Constraints on texts, read by tokens: the tree of a vocabulary is walked, branch by branch.
+
+Where the states of a text repeat, as those of automata and grammars, the state after every token is
+found by compiled code over a table of states and classes of characters, which is filled in as it
+is needed, and kept. Where they don't, few branches are followed; if these are not enough for the
+exact mask, tokens are asked one by one, and a token refused takes with it all that begin alike.
+
+After a piece of a character the state is that before it, and the bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import kernels as kn
+from .patterns import leading
+from .vocabularies import PIECE, Text, Vocabulary, cut_up, span
+
+FEW = 300  # branches that are followed for a mask where states don't repeat
+EXPLORED = 1500  # states, over tokens, that are all looked at beforehand
+MEMORY = 2**28  # bytes of the states after tokens that are kept
+FILLED = 2**24  # entries of a table that is filled in, from which it is begun anew
+UNKNOWN = -2
+
+
+class Letters:
+    """Columns of a table for the symbols of a tree: classes of characters, then pieces of them."""
+
+    def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
+        tree = vocabulary.tree
+        known = set(tree.symbol.tolist())
+        for i in tree.heads:
+            parts = cut_up((vocabulary.tokens[i] or b"").lstrip(bytes(range(0x80, 0xC0))))
+            known.update(map(ord, parts[0] if parts else ""))
+        points = np.array(sorted(p for p in known if p < PIECE), np.int64)
+        alike = getattr(text, "alike", None)
+        begun = [np.arange(s.start, s.stop) for s in map(span, tree.pieces)]
+        if alike is not None:
+            points = np.unique(np.concatenate([*begun, points]))
+        self._points = points
+        characters = "".join(map(chr, points.tolist()))
+        numbers = np.arange(points.size) if alike is None else np.asarray(alike(characters))
+        _, first, self._classes = np.unique(numbers, return_index=True, return_inverse=True)
+        self.examples = [characters[i] for i in first.tolist()]
+        self.letters = len(self.examples)
+        self._told = alike is not None
+        self._begun: dict[bytes, tuple[int, ...]] = {}
+        self._like: dict[tuple[int, tuple[int, ...]], bytes] = {}
+        self._column_of: dict[str, int | None] = {}
+        # columns of characters that each column of pieces may become; None: can't be told
+        self.pieces: list[tuple[int, ...] | None] = []
+        column = np.zeros(tree.symbol.size, np.int32)
+        whole = tree.symbol < PIECE
+        column[whole] = self._classes[np.searchsorted(points, tree.symbol[whole])]
+        sets: dict[tuple[int, ...] | None, int] = {}
+        of_piece = [sets.setdefault(self.begun(piece), len(sets)) for piece in tree.pieces]
+        column[~whole] = self.letters + np.array(of_piece, np.int64)[tree.symbol[~whole] - PIECE]
+        self.column, self.pieces = column, list(sets)
+
+    def begun(self, piece: bytes) -> tuple[int, ...] | None:
+        """Columns of the characters that a piece may become; None if these can't be told."""
+        if not self._told:
+            return None
+        found = self._begun.get(piece)
+        if found is None:
+            among = span(piece)
+            inside = slice(*np.searchsorted(self._points, (among.start, among.stop)))
+            found = self._begun[piece] = tuple(np.unique(self._classes[inside]).tolist())
+        return found
+
+    def like(self, piece: bytes) -> bytes:
+        """The first piece met that becomes characters of the same single class in the same way."""
+        begun, lead = self.begun(piece), piece[0]
+        if begun is None or len(begun) > 1 or (len(piece) == 1 and lead in b"\xe0\xed\xf0\xf4"):
+            return piece
+        size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
+        return self._like.setdefault((size - len(piece), begun), piece)
+
+    def column_of(self, character: str) -> int | None:
+        """Column of a character; None of one that no class was asked for."""
+        if character not in self._column_of:
+            at = int(np.searchsorted(self._points, ord(character)))
+            known = at < self._points.size and self._points[at] == ord(character)
+            self._column_of[character] = int(self._classes[at]) if known else None
+        return self._column_of[character]
+
+
+class Walker:
+    """States of a text by numbers, and a table of what follows them that is filled in.
+
+    A state after a piece of a character is the number of that before, with the piece.
+    """
+
+    def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
+        self.text, self.vocabulary = text, vocabulary
+        self.letters = Letters(text, vocabulary)
+        nodes = vocabulary.tree.symbol.size
+        self._due = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all states."""
+        self.states: list[tuple[bytes, Any]] = []
+        self.whole: list[bool] = []
+        self._number: dict[tuple[bytes, Any], int] = {}
+        width = self.letters.letters + len(self.letters.pieces)
+        self.table = np.full((64, width), UNKNOWN, np.int32)
+
+    def number(self, piece: bytes, state: Any) -> int:
+        """Number of a text's state, or of that of a number and a piece."""
+        piece = self.letters.like(piece) if piece else piece
+        n = self._number.setdefault((piece, state), len(self.states))
+        if n == len(self.states):
+            self.states.append((piece, state))
+            self.whole.append(not piece and bool(self.text.complete(state)))
+            if n == len(self.table):
+                more = np.full(self.table.shape, UNKNOWN, np.int32)
+                self.table = np.concatenate([self.table, more])
+        return n
+
+    def _to(self, n: int, column: int) -> int:
+        """State after a character of a column; -1 where none may come. Of a piece, if it may."""
+        to = int(self.table[n, column])
+        if to == UNKNOWN:
+            letters = self.letters
+            if column >= letters.letters:
+                to = 0 if self._may(n, letters.pieces[column - letters.letters]) else -1
+            else:
+                after = self.text.further(self.states[n][1], letters.examples[column])
+                to = -1 if after is None else self.number(b"", after)
+            self.table[n, column] = to
+        return to
+
+    def _may(self, n: int, begun: tuple[int, ...] | None) -> bool:
+        return begun is None or any(self._to(n, column) >= 0 for column in begun)
+
+    def read(self, n: int, token: bytes) -> int:
+        """State after a token, -1 where it may not come."""
+        piece, before = self.states[n]
+        parts = cut_up(piece + token)
+        if parts is None:
+            return -1
+        n = before if piece else n
+        for character in parts[0]:
+            column = self.letters.column_of(character)
+            if column is None:
+                after = self.text.further(self.states[n][1], character)
+                n = -1 if after is None else self.number(b"", after)
+            else:
+                n = self._to(n, column)
+            if n < 0:
+                return -1
+        if not parts[1]:
+            return n
+        return self.number(parts[1], n) if self._may(n, self.letters.begun(parts[1])) else -1
+
+    def row(self, n: int) -> np.ndarray:
+        """State after each token, -1 where none may come."""
+        tree, tokens = self.vocabulary.tree, self.vocabulary.tokens
+        row = np.full(self.vocabulary.size, -1, np.int32)
+        if self.states[n][0]:
+            for i in tree.heads:
+                row[i] = self.read(n, tokens[i] or b"")
+            return row
+        nodes, states = np.array([-1]), np.array([n])
+        while nodes.size:
+            many = kn.walk(
+                self.table,
+                *(self.letters.column, self.letters.letters),
+                *(tree.depth, tree.after, tree.first, tree.own, tree.items),
+                *(nodes, states, row, *self._due),
+            )
+            nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
+            asked = np.unique(states * self.table.shape[1] + self.letters.column[nodes])
+            for one in asked.tolist():
+                self._to(*divmod(one, self.table.shape[1]))
+        for i in np.flatnonzero(row < -1).tolist():
+            piece = tree.pieces[tree.symbol[tree.leaf[i]] - PIECE]
+            row[i] = self.number(piece, -2 - int(row[i]))
+        return row
+
+
+class TokenTable:
+    """Tokens under a text constraint of so few states that all were looked at beforehand.
+
+    States are numbers; those without a way to the end are left out.
+    """
+
+    initial = 0
+
+    def __init__(self, walker: Walker, alive: np.ndarray, made_of: tuple) -> None:
+        self._walker, self._alive, self._made_of = walker, alive, made_of
+        self.accepting = np.array(walker.whole)
+        self.size, self.ends = walker.vocabulary.size, walker.vocabulary.end
+        self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_made_of": self._made_of}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        made = over(*state["_made_of"])
+        self.__dict__.update(made.__dict__)
+
+    def row(self, n: int) -> np.ndarray:
+        """State after each token, -1 where none may come; an end has none."""
+        with self._lock:
+            row = self._rows.get(n)
+            if row is None:
+                row = self._walker.row(n)
+                row[(row >= 0) & ~self._alive[row]] = -1
+                self._rows[n] = row
+                if len(self._rows) * row.nbytes > MEMORY:
+                    self._rows.popitem(last=False)
+            else:
+                self._rows.move_to_end(n)
+            return row
+
+    def rows(self, states: np.ndarray) -> np.ndarray:
+        """State after each token for several states, shape (n, V)."""
+        return np.stack([self.row(n) for n in states.tolist()])
+
+    def after(self, states: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """States after one token each."""
+        pairs = zip(states.tolist(), items.tolist(), strict=True)
+        return np.array([self.row(n)[i] for n, i in pairs], np.int64)
+
+    def start(self) -> int:
+        """State of the empty prefix."""
+        return self.initial
+
+    def step(self, state: int, item: int) -> int | None:
+        """State with one token more, or None."""
+        token = self._walker.vocabulary.tokens[item]
+        if not token or item in self._walker.vocabulary.forbidden:
+            return None
+        with self._lock:
+            after = self._walker.read(state, token)
+        return None if after < 0 or not self._alive[after] else after
+
+    def complete(self, state: int) -> bool:
+        """Whether the prefix is a valid whole."""
+        return bool(self.accepting[state])
+
+    def mask(self, state: int) -> np.ndarray:
+        """Tokens that may come next, ends included."""
+        mask = self.row(state) >= 0
+        mask[list(self.ends)] = self.accepting[state]
+        return mask
+
+
+class Spot(NamedTuple):
+    """A state of a text, and the bytes of a character that has begun."""
+
+    state: Any
+    piece: bytes
+
+
+class TokenReader:
+    """Tokens under any text constraint: masks by its states if these repeat, else by branches."""
+
+    def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
+        self._text, self._vocabulary = text, vocabulary
+        self.size, self.ends = vocabulary.size, vocabulary.end
+        self._finite = bool(getattr(text, "finite", False))
+        self._walker = Walker(text, vocabulary)
+        self._masks: OrderedDict[Spot, np.ndarray] = OrderedDict()
+        self._lock = threading.RLock()
+        tree, heads = vocabulary.tree, np.zeros(self.size, bool)
+        heads[list(tree.heads)] = True
+        self._possible = tree.leaf >= 0, heads
+        names = ("symbol", "depth", "parent", "after", "first")
+        self._lists = {name: getattr(tree, name).tolist() for name in names}
+        self._column = self._walker.letters.column.tolist()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_text": self._text, "_vocabulary": self._vocabulary}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_text"], state["_vocabulary"])  # type: ignore[misc]
+
+    def start(self) -> Spot:
+        """State of the empty prefix."""
+        return Spot(self._text.start(), b"")
+
+    def complete(self, spot: Spot) -> bool:
+        """Whether the prefix is a valid whole."""
+        return not spot.piece and bool(self._text.complete(spot.state))
+
+    def step(self, spot: Spot, item: int) -> Spot | None:
+        """State with one token more, or None."""
+        token = self._vocabulary.tokens[item]
+        if not token or item in self._vocabulary.forbidden:
+            return None
+        parts = cut_up(spot.piece + token)
+        if parts is None:
+            return None
+        state = spot.state
+        for character in parts[0]:
+            state = self._text.further(state, character)
+            if state is None:
+                return None
+        return Spot(state, parts[1]) if not parts[1] or self._may(state, parts[1]) else None
+
+    def _may(self, state: Any, piece: bytes) -> bool:
+        letters = self._walker.letters
+        return any_of(self._text, state, letters, letters.begun(piece)) is not None
+
+    def possible(self, spot: Spot) -> np.ndarray:
+        """Tokens that aren't ruled out by what they are; ends, where the prefix is whole."""
+        mask = self._possible[bool(spot.piece)].copy()
+        mask[list(self.ends)] = self.complete(spot)
+        return mask
+
+    def mask(self, spot: Spot) -> np.ndarray | None:
+        """Tokens that may come next, ends included; None where it would take long to know."""
+        if spot.piece:
+            mask = np.zeros(self.size, bool)
+            for i in self._vocabulary.tree.heads:
+                mask[i] = self.step(spot, i) is not None
+            return mask
+        with self._lock:
+            found = self._by_state(spot) if self._finite else self._by_branches(spot)
+        if found is not None:
+            found[list(self.ends)] = self.complete(spot)
+        return found
+
+    def _by_state(self, spot: Spot) -> np.ndarray:
+        packed = self._masks.get(spot)
+        if packed is not None:
+            self._masks.move_to_end(spot)
+            return np.unpackbits(packed, count=self.size).view(bool)
+        if self._walker.table.size > FILLED:
+            self._walker.clear()
+        mask = self._walker.row(self._walker.number(b"", spot.state)) >= 0
+        self._masks[spot] = np.packbits(mask)
+        if len(self._masks) * mask.size > 8 * MEMORY:
+            self._masks.popitem(last=False)
+        return mask
+
+    def _by_branches(self, spot: Spot) -> np.ndarray | None:
+        """The mask if few enough characters, or classes of them, have to be asked about."""
+        after, depth, first = (self._lists[name] for name in ("after", "depth", "first"))
+        column, letters = self._column, self._walker.letters
+        items, asked = self._vocabulary.tree.items, 0
+        mask = np.zeros(self.size, bool)
+        path: list[tuple[Any, dict[int, Any]]] = [(spot.state, {})]
+        i = 0
+        while i < len(after):
+            state, known = path[depth[i] - 1]
+            if column[i] not in known:
+                c = column[i]
+                examples = letters.pieces[c - letters.letters] if c >= letters.letters else (c,)
+                asked += len(examples or ())
+                if asked > FEW:
+                    return None
+                known[c] = any_of(self._text, state, letters, examples)
+            if known[column[i]] is None:
+                i = after[i]
+                continue
+            own = first[i] + self._vocabulary.tree.own[i]
+            mask[items[first[i] : own]] = True
+            path[depth[i] :] = [(known[column[i]], {})]
+            i += 1
+        return mask
+
+    def inspect(
+        self, spot: Spot, item: int, seen: dict[int, Any]
+    ) -> tuple[Spot | None, np.ndarray]:
+        """State with a token more, or None and all tokens that are refused for what it begins with.
+
+        What is found out about nodes of the tree is kept in ``seen``, for this state.
+        """
+        node, tree = int(self._vocabulary.tree.leaf[item]), self._vocabulary.tree
+        if spot.piece or node < 0:
+            return self.step(spot, item), np.array([item])
+        path, parent, symbol = [], self._lists["parent"], self._lists["symbol"]
+        while node >= 0 and node not in seen:
+            path.append(node)
+            node = parent[node]
+        state = spot.state if node < 0 else seen[node]
+        piece = b""
+        while state is not None and path:
+            node = path.pop()
+            if symbol[node] < PIECE:
+                state = self._text.further(state, chr(symbol[node]))
+            elif not self._may(state, tree.pieces[symbol[node] - PIECE]):
+                state = None
+            seen[node] = state
+        if state is None:
+            return None, tree.items[tree.first[node] : tree.first[tree.after[node]]]
+        end = symbol[tree.leaf[item]]
+        piece = tree.pieces[end - PIECE] if end >= PIECE else b""
+        return Spot(state, piece), np.array([item])
+
+
+def any_of(text: Text, state: Any, letters: Letters, columns: tuple[int, ...] | None) -> Any:
+    """A state after a character of one of the columns; None where none may come."""
+    if columns is None:
+        return state
+    for column in columns:
+        after = text.further(state, letters.examples[column])
+        if after is not None:
+            return after
+    return None
+
+
+def over(text: Text, vocabulary: Vocabulary) -> TokenTable | TokenReader | None:
+    """The constraint on tokens that one on texts makes; None if they spell no valid text."""
+    if getattr(text, "table", None) is not None:
+        walker = Walker(text, vocabulary)
+        walker.number(b"", text.start())
+        edges, n = [np.zeros((2, 0), np.int64)], 0
+        while n < len(walker.states) <= EXPLORED:
+            row = walker.row(n)
+            to = np.unique(row[row >= 0])
+            edges.append(np.stack([np.full(to.size, n), to]))
+            n += 1
+        if n == len(walker.states):
+            before, after = np.concatenate(edges, axis=1)
+            alive = leading(before, after, np.array(walker.whole))
+            return TokenTable(walker, alive, (text, vocabulary)) if alive[0] else None
+    return TokenReader(text, vocabulary)
