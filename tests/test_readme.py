@@ -1,43 +1,89 @@
-"""The README's examples print what the README says, up to rounding or the error it states."""
+"""The README's snippets run from top to bottom of their section, and print what it says."""
 
+import ast
 import re
-import runpy
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 import smcweights as smw
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.S)
+SECTIONS = {
+    part.partition("\n")[0]: BLOCK.findall(part)
+    for part in re.split(r"^## ", README, flags=re.M)
+    if "```python" in part
+}
+QUICK = ("Distances between clouds of points",)
 
 
-def numbers(text):
-    """(value, error) of the printed components."""
-    return [tuple(map(float, pair)) for pair in re.findall(r"(\S+) \+- (\S+)", text)]
+def rows(text):
+    """Name, value, error and ends of the components printed."""
+    found = re.findall(r"^[# ] *(.*?) +(\S+) \+- (\S+) +\[(\S+), (\S+)\]", text, re.M)
+    return [(name, *map(float, numbers)) for name, *numbers in found]
 
 
-def test_the_first_example_prints_what_is_written():
-    written = re.search(r"```\n(Estimate of 4.*?)```", (ROOT / "README.md").read_text(), re.S)
-    printed = runpy.run_path(str(ROOT / "benchmarks" / "readme.py"))["example"]()
-    assert len(numbers(printed)) == 4
-    for (value, error), (said, _) in zip(numbers(printed), numbers(written.group(1)), strict=True):
-        # bit-identical on one machine and version; elsewhere rounding may part the adaptation
-        assert abs(value - said) < 5 * error
+def check_same(said, printed):
+    """What is printed is what is written, up to a rounding that may part adaptation."""
+    said, printed = rows(said), rows(printed)
+    assert [row[0] for row in said] == [row[0] for row in printed]
+    for (_, value, error, *ends), (_, now, *found) in zip(said, printed, strict=True):
+        # bit-identical on one machine and version; elsewhere five standard errors
+        assert abs(now - value) < 5 * error
+        np.testing.assert_allclose(found, [error, *ends], rtol=0.3, atol=5 * error)
 
 
-def test_the_distance_of_two_pictures_is_what_is_written():
-    call, written = re.search(
-        r"(smw\.sliced_wasserstein\(portrait, parcel, 200, .*\))\n# (estimate .*)\n",
-        (ROOT / "README.md").read_text(),
-    ).groups()
-    portrait, parcel = smw.problems.colours()
-    printed = str(eval(call, {"smw": smw, "portrait": portrait, "parcel": parcel}))
-    said, found = (
-        [float(number) for number in re.findall(r"\d+\.\d+", text)] for text in (written, printed)
-    )
-    # the value, its error and its interval, up to a unit of the last digit
-    assert len(said) == len(found) == 4
-    assert max(abs(a - b) for a, b in zip(said, found, strict=True)) < 1.5e-3
+def run(code, names, printed):
+    """Run a snippet; an expression with a row in the comment below it prints that row."""
+    lines = code.splitlines()
+    for statement in ast.parse(code).body:
+        part = ast.Module([statement], [])
+        if not isinstance(statement, ast.Expr):
+            exec(compile(part, "README.md", "exec"), names)
+            continue
+        value = eval(compile(ast.Expression(statement.value), "README.md", "eval"), names)
+        below = "".join(lines[statement.end_lineno : statement.end_lineno + 1])
+        if below.startswith("# ") and rows(below):
+            check_same(below, str(value).splitlines()[-1])
+            printed.append(below)
+
+
+@pytest.mark.parametrize(
+    "title", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in SECTIONS]
+)
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_every_snippet_runs_and_prints_what_is_written(title, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names, checked = {"__name__": "README"}, []
+    for language, text in SECTIONS[title]:
+        if language == "python":
+            capsys.readouterr()
+            run(text, names, checked)
+        elif not language:
+            printed = capsys.readouterr().out
+            if rows(text):
+                check_same(text, printed)
+            else:
+                assert text == printed
+    plt.close("all")
+    # comments with a result are all of them looked at
+    python = "".join(text for language, text in SECTIONS[title] if language == "python")
+    assert len(rows("\n".join(re.findall(r"^# .*$", python, re.M)))) == len(checked)
+
+
+def test_every_public_function_is_named():
+    known = [name for name in smw.__all__ if name.islower() and callable(getattr(smw, name))]
+    assert not [name for name in known if f"`{name}`" not in README]
+
+
+def test_the_first_example_prints_what_is_written(capsys):
+    code, said = (text for _, text in SECTIONS["A first example"][:2])
+    run(code, {}, [])
+    check_same(said, capsys.readouterr().out)
 
 
 def test_the_estimator_that_contributing_shows_is_one():
