@@ -31,6 +31,7 @@ def test_asking_for_versions_imports_none_of_them():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_arviz_is_imported_in_silence():
     code = (
         "import warnings; warnings.simplefilter('error', FutureWarning)\n"

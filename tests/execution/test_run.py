@@ -277,6 +277,7 @@ def test_a_killed_worker_costs_nothing_but_its_batches(tmp_path):
     assert 30 <= len(lines(log)) <= 34
 
 
+@pytest.mark.slow
 @posix
 def test_workers_killed_from_outside_at_any_moment():
     stop = threading.Event()

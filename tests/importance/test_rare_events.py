@@ -94,6 +94,7 @@ def test_two_hundred_inputs():
     assert est.relative_error < 0.06
 
 
+@pytest.mark.slow
 def test_a_sphere_has_no_direction():
     law = [stats.norm()] * 30
     with warnings.catch_warnings():
@@ -316,6 +317,7 @@ def test_a_model_is_called_no_farther_out_than_its_probability_needs():
     assert agrees(beyond, SF(6.5))
 
 
+@pytest.mark.slow
 def test_islands_of_a_kernel_density_are_not_lost():
     """Two of 200 points make the event, the second 8 % of it, which was lost without a word."""
     density = stats.gaussian_kde(np.random.default_rng(1).lognormal(size=(3, 200)))

@@ -49,6 +49,7 @@ def test_intervals_cover_and_estimates_are_unbiased(name, budget, method, seeds)
     assert (small | (np.abs(z) < 5)).all(), z
 
 
+@pytest.mark.slow
 def test_polynomials_beat_saltellis_estimates_by_a_factor_of_a_hundred():
     from SALib.analyze import sobol
     from SALib.sample import sobol as points
@@ -123,6 +124,7 @@ def test_intervals_cover_with_inputs_that_have_tails():
     )
 
 
+@pytest.mark.slow
 def test_auto_leaves_smooth_peaks_to_polynomials_and_one_rare_output_to_the_others():
     """A product of peaks, with exact indices: importance sampling was 14 times worse."""
     z, w = np.polynomial.legendre.leggauss(60)

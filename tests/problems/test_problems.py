@@ -40,6 +40,7 @@ DRAWS = 400_000
 every_problem = pytest.mark.parametrize("problem", ALL, ids=lambda p: p.name)
 
 
+@pytest.mark.slow
 @every_problem
 def test_plain_monte_carlo_agrees(problem):
     law = as_law(problem.law)

@@ -103,6 +103,7 @@ def test_random_patterns_are_read_as_by_re(seeds):
         assert differences(pattern, "ab \n", 4, **options) == ([], set()), (seed, pattern)
 
 
+@pytest.mark.slow
 def test_time_grows_with_the_text_alone():
     for pattern, end in (("(a|a)*b", "b"), ("(a|aa)+c", "c"), ("(?:ab?|a)+!", "!")):
         automaton = Pattern(pattern, "abc!")

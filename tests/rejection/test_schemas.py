@@ -206,6 +206,7 @@ def test_references_that_lead_somewhere_are_taken():
     C.json_schema({"$ref": "https://json-schema.org/draft/2020-12/schema"}, ITEMS)
 
 
+@pytest.mark.slow
 def test_a_value_too_deep_for_its_check_is_named():
     c = C.json_schema({"items": {"$ref": "#"}}, ITEMS)
     with pytest.raises(smw.ModelError, match="nested too deeply"):

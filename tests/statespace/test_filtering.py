@@ -364,6 +364,7 @@ def test_backward_paths_have_the_smoothing_law():
         assert np.abs(products.sum() - truth.sum()) < 5.5 * 24 / np.sqrt(100)
 
 
+@pytest.mark.slow
 def test_matrix_model_with_missing_components_agrees_with_kalman():
     _, y = PLANE.simulate(20, seed=3)
     y[3], y[5, 0] = np.nan, np.nan

@@ -80,6 +80,7 @@ def test_draws_of_parameters_go_on_from_their_states(name):
     assert found.state_means.standard_error[0] < 0.2
 
 
+@pytest.mark.slow
 def test_inputs_reach_to_the_end_of_a_forecast():
     y = np.zeros(12)
     model = DRIVEN.with_inputs(ROWS)

@@ -129,6 +129,7 @@ print(sum(kind.is_start for _, kind in seen.buffer), float(found.log_likelihood.
 """
 
 
+@pytest.mark.slow
 def test_the_next_process_compiles_nothing():
     runs = [
         subprocess.run(

@@ -121,7 +121,13 @@ METHODS = {
 
 
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("guided", "exactly") else ())
+        for name in METHODS
+    ],
+)
 def test_inputs_are_what_an_array_in_a_closure_is(name):
     """Bit for bit; one set of compiled functions serves every series of inputs."""
     call = METHODS[name]

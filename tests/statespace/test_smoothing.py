@@ -249,6 +249,7 @@ def test_a_refused_observation_leaves_no_trace_in_a_smoother():
         assert a.diagnostics[name] == b.diagnostics[name]
 
 
+@pytest.mark.slow
 def test_a_long_series_neither_drifts_nor_underflows():
     model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     _, y = model.simulate(10_000, seed=1)

@@ -90,6 +90,7 @@ def test_posterior_means_cover_24_runs_see_60_percent(sampler):
     assert (missed <= 7).all(), missed
 
 
+@pytest.mark.slow
 def test_states_kept_have_their_law_with_three_particles():
     """Four times of two states, enumerated; the parameter plays no part. t(19), 5 components."""
     model = smw.StateSpaceModel(

@@ -222,6 +222,7 @@ def test_a_run_depends_on_its_seed_only():
     np.testing.assert_array_equal(fits[0].iterates, fits[1].iterates)
 
 
+@pytest.mark.slow
 def test_score_reaches_a_precision():
     est = smw.score(LINEAR, Y, THETA, 40, free=[0], precision=smw.Precision(absolute=0.5), seed=10)
     lower, upper = est.interval()
