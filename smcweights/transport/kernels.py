@@ -176,11 +176,21 @@ def _without_each(a, b, order, weight, p, found, first, second):
 
 
 @numba.njit(cache=True, nogil=True)
-def _halved(row, order, half, first, second):
-    """Parts of a sorted row, and the size of the first."""
+def _quartered(row, order, quarter, parts, sizes):
+    """Four parts of a sorted row, and their sizes."""
+    sizes[:] = 0
+    for r in range(row.size):
+        q = quarter[order[r]]
+        parts[q, sizes[q]] = row[r]
+        sizes[q] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _halved(row, order, quarter, first, second):
+    """Two parts of a sorted row, and the size of the first."""
     i = j = 0
     for r in range(row.size):
-        if half[order[r]]:
+        if quarter[order[r]] < 2:
             first[i] = row[r]
             i += 1
         else:
@@ -191,35 +201,44 @@ def _halved(row, order, half, first, second):
 
 @numba.njit(cache=True, nogil=True)
 def jackknife_rows(
-    a, b, order_a, order_b, weights, halves_a, halves_b, start, each, p, found_a, found_b
+    a, b, order_a, order_b, weights, quarters_a, quarters_b, start, each, p, found_a, found_b
 ):
-    """W of sorted rows without each point, added up, and the mean W between halves.
+    """W of sorted rows without each point, added up, and the mean W between halves and quarters.
 
-    ``each`` splits into halves are tried per row, of those in ``halves_a`` (S, n) and ``halves_b``
-    by turns; ``start`` is the number of the first row.
+    ``each`` splits are tried per row, of those in ``quarters_a`` (S, n) and ``quarters_b`` by
+    turns; quarters 0 and 1 are one half. ``start`` is the number of the first row. The mean between
+    quarters is left 0 from p = 2 on.
     """
-    n, m, total = a.shape[1], b.shape[1], 0.0
+    n, m, halved, quartered = a.shape[1], b.shape[1], 0.0, 0.0
     a1, a2 = np.empty(max(n, m)), np.empty(max(n, m))
     b1, b2 = np.empty(m), np.empty(m)
+    parts_a, parts_b = np.empty((4, n)), np.empty((4, m))
+    sizes_a, sizes_b = np.empty(4, np.int64), np.empty(4, np.int64)
     for k in range(a.shape[0]):
         _without_each(a[k], b[k], order_a[k], weights[k], p, found_a, a1, a2)
         _without_each(b[k], a[k], order_b[k], weights[k], p, found_b, a1, a2)
         for e in range(each):
-            s = ((start + k) * each + e) % halves_a.shape[0]
-            i = _halved(a[k], order_a[k], halves_a[s], a1, a2)
-            j = _halved(b[k], order_b[k], halves_b[s], b1, b2)
+            s = ((start + k) * each + e) % quarters_a.shape[0]
+            i = _halved(a[k], order_a[k], quarters_a[s], a1, a2)
+            j = _halved(b[k], order_b[k], quarters_b[s], b1, b2)
             found = _line(a1, i, b1, j, p) + _line(a1, i, b2, m - j, p)
             found += _line(a2, n - i, b1, j, p) + _line(a2, n - i, b2, m - j, p)
-            total += weights[k] * found / (4 * each)
-    return total
+            halved += weights[k] * found / (4 * each)
+            if p < 2.0:
+                _quartered(a[k], order_a[k], quarters_a[s], parts_a, sizes_a)
+                _quartered(b[k], order_b[k], quarters_b[s], parts_b, sizes_b)
+                for q in range(4):
+                    found = _line(parts_a[q], sizes_a[q], parts_b[q], sizes_b[q], p)
+                    quartered += weights[k] * found / (4 * each)
+    return halved, quartered
 
 
 @numba.njit(cache=True, nogil=True)
-def _chosen(row, masses, groups, mask, wanted, values, weights):
-    """Points of the groups whose mask is as wanted, with weights of sum 1; how many they are."""
+def _chosen(row, masses, groups, labels, low, high, values, weights):
+    """Points of groups with labels from low to below high, weights of sum 1; how many they are."""
     count, total = 0, 0.0
     for r in range(row.size):
-        if mask[groups[r]] == wanted:
+        if low <= labels[groups[r]] < high:
             values[count], weights[count] = row[r], masses[r]
             total += masses[r]
             count += 1
@@ -231,34 +250,41 @@ def _chosen(row, masses, groups, mask, wanted, values, weights):
 @numba.njit(cache=True, nogil=True)
 def _without_groups(a, masses_a, groups, b, masses_b, weight, p, found):
     """Adds to found (G,) W of sorted rows without each group of a, times a weight."""
-    mask = np.ones(found.size, np.bool_)
+    labels = np.ones(found.size, np.int8)
     values, shares = np.empty(a.size), np.empty(a.size)
     for g in range(found.size):
-        mask[g] = False
-        count = _chosen(a, masses_a, groups, mask, True, values, shares)
+        labels[g] = 0
+        count = _chosen(a, masses_a, groups, labels, 1, 2, values, shares)
         found[g] += weight * _merge(values, shares, count, b, masses_b, b.size, p)
-        mask[g] = True
+        labels[g] = 1
 
 
 @numba.njit(cache=True, nogil=True)
 def grouped_rows(
-    a, b, masses_a, masses_b, groups_a, groups_b, weights, halves_a, halves_b, start, each, p,
+    a, b, masses_a, masses_b, groups_a, groups_b, weights, quarters_a, quarters_b, start, each, p,
     found_a, found_b,
 ):  # fmt: skip
     """`jackknife_rows` of points with masses and groups, whole groups at a time."""
-    n, m, total = a.shape[1], b.shape[1], 0.0
+    n, m, halved, quartered = a.shape[1], b.shape[1], 0.0, 0.0
     first, shares_a, second, shares_b = np.empty(n), np.empty(n), np.empty(m), np.empty(m)
     for k in range(a.shape[0]):
         x, y, w_x, w_y, g_x, g_y = a[k], b[k], masses_a[k], masses_b[k], groups_a[k], groups_b[k]
         _without_groups(x, w_x, g_x, y, w_y, weights[k], p, found_a)
         _without_groups(y, w_y, g_y, x, w_x, weights[k], p, found_b)
         for e in range(4 * each):
-            s = ((start + k) * each + e // 4) % halves_a.shape[0]
-            i = _chosen(x, w_x, g_x, halves_a[s], e % 2 == 0, first, shares_a)
-            j = _chosen(y, w_y, g_y, halves_b[s], e % 4 < 2, second, shares_b)
+            s = ((start + k) * each + e // 4) % quarters_a.shape[0]
+            low, high = 2 * (e % 2), 2 * (e % 4 // 2)
+            i = _chosen(x, w_x, g_x, quarters_a[s], low, low + 2, first, shares_a)
+            j = _chosen(y, w_y, g_y, quarters_b[s], high, high + 2, second, shares_b)
             found = _merge(first, shares_a, i, second, shares_b, j, p)
-            total += weights[k] / (4 * each) * found
-    return total
+            halved += weights[k] / (4 * each) * found
+            if p < 2.0:
+                q = e % 4
+                i = _chosen(x, w_x, g_x, quarters_a[s], q, q + 1, first, shares_a)
+                j = _chosen(y, w_y, g_y, quarters_b[s], q, q + 1, second, shares_b)
+                found = _merge(first, shares_a, i, second, shares_b, j, p)
+                quartered += weights[k] / (4 * each) * found
+    return halved, quartered
 
 
 @numba.njit(cache=True, nogil=True)

@@ -53,6 +53,8 @@ FEWEST_GROUPS = 10
 MOST_GROUPS = 50
 BLOCK = 5  # autocorrelation times of rows in a group of "auto"; a test, which is sharper, needs ten
 SPLITS = 50  # into halves, shared by directions; 20 on the line, which has one
+MOST_UNSEEN = 2.4  # the bias over what halves see of it where it falls with the root of n
+SMALL_BIAS = 0.2  # of the distance, as halves see it; near equal laws it is 0.4
 EQUAL_LAWS = Caution(
     "equal-laws", "the laws can't be told from equal ones; whether they are sliced_test decides"
 )
@@ -75,15 +77,15 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class _Resampled:
-    """Costs along the directions of some blocks, those without each part, and those of halves.
+    """Costs along the directions of some blocks, without each part, and of halves and quarters.
 
-    `halves` are (S, count) for either sample; `each` of them serve a direction.
+    `quarters` are numbers (S, count) for either sample; `each` of the splits serve a direction.
     """
 
     question: Question
     root: np.random.SeedSequence
     parts: tuple[Parts, Parts]
-    halves: tuple[Array, Array]
+    quarters: tuple[Array, Array]
     each: int
 
     def __call__(
@@ -97,7 +99,7 @@ class _Resampled:
         masses = [pair.x.masses, pair.y.masses]
         labels = [part.labels for part in self.parts if part.labels is not None]
         weighted = pair.x.weights is not None or pair.y.weights is not None
-        left_out, halved, table = [np.zeros(part.size) for part in self.parts], 0.0, []
+        left_out, split, table = [np.zeros(part.size) for part in self.parts], np.zeros(2), []
         step = chunk_rows(pair.dimension, 2 * pair.points, 8)
         for a in range(0, len(theta), step):
             block = theta[a : a + step]
@@ -112,19 +114,20 @@ class _Resampled:
             table.append(np.column_stack([costs, *values]))
             rows = [v.astype(np.float64, copy=False) for v in ranked]
             start = first * directions.lines + a
-            rest = (weights[a : a + step], *self.halves, start, self.each, p, *left_out)
+            rest = (weights[a : a + step], *self.quarters, start, self.each, p, *left_out)
             if labels:
                 both = [v[at] for v, at in zip([*masses, *labels], orders * 2, strict=True)]
-                halved += kernels.grouped_rows(*rows, *both, *rest)
+                split += kernels.grouped_rows(*rows, *both, *rest)
             else:
-                halved += kernels.jackknife_rows(*rows, *orders, *rest)
-        return np.concatenate(table), left_out[0], left_out[1], np.array(halved)
+                split += kernels.jackknife_rows(*rows, *orders, *rest)
+        return np.concatenate(table), left_out[0], left_out[1], split
 
 
 @dataclass(frozen=True)
 class Laws:
     """SW_p^p of two laws: `plug_in` is that of the samples, too large by some `bias`.
 
+    What halves don't see of the bias is at most `unseen` times it.
     `sampling` and `directions` are the variances that points and directions leave, with their
     degrees of freedom.
     """
@@ -132,6 +135,7 @@ class Laws:
     question: Question
     plug_in: float
     bias: float
+    unseen: float
     sampling: tuple[float, float]
     directions: tuple[float, float]
 
@@ -159,8 +163,7 @@ class Laws:
         z = float(stdtrit(self.freedom, (1 + level) / 2))
         error = math.sqrt(self.sampling[0] + self.directions[0])
         h = z * error / (2 * self.plug_in) if self.plug_in > 0 else 0.0
-        unseen = 2.0 if self.question.p < 2 else 0.25
-        lower = self.plug_in - self.bias - z * error - unseen * self.bias
+        lower = self.plug_in - self.bias - z * error - self.unseen * self.bias
         return max(lower, 0.0), self.power + z * error * (h + math.sqrt(1 + h * h))
 
     def value_error(self) -> float:
@@ -257,12 +260,12 @@ def sliced_two_sample(
     rule = plan(directions, pair.dimension, budget)
     question = with_controls(Question(pair, p, root), control_variates, rule, rule.total)
     splits = 20 if pair.dimension == 1 else min(SPLITS, rule.total)
-    halves, each = _all_halves(parts, splits, seeds), splits if rule.total == 1 else 1
+    quarters, each = _all_quarters(parts, splits, seeds), splits if rule.total == 1 else 1
     arguments = {"budget": budget, "p": p, "scale": scale, "root": root}
     asked = {"control_variates": control_variates, "directions": directions}
-    asked |= {"x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "halves": halves}
+    asked |= {"x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "halves": quarters}
     with open_run(
-        _Resampled(question, seeds, parts, halves, each),
+        _Resampled(question, seeds, parts, quarters, each),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -278,7 +281,7 @@ def sliced_two_sample(
     left_out = [np.sum([part[k] for part in found], axis=0) for k in (1, 2)]
     mean = mean_of_blocks(question, rule, table)
     plain = float(np.einsum("bl,l->", table[..., 0], rule.weights)) / rule.blocks
-    laws = _laws(mean, plain, left_out, float(sum(part[3] for part in found)))
+    laws = _laws(mean, plain, left_out, np.sum([part[3] for part in found], axis=0))
     cautions += [*_tails(pair, left_out), *(() if pair.dimension == 1 else mean.cautions)]
     if laws.interval()[0] == 0 < laws.plug_in:
         cautions.append(EQUAL_LAWS)
@@ -383,9 +386,14 @@ def _shared(pair: Pair) -> bool:
     return not repeated and 2 * len(sides[0] & sides[1]) > len(small)
 
 
-def _halves(count: int, splits: int, rng: np.random.Generator) -> Array:
-    """Random halves (splits, count) of so many parts; of an odd number the first is smaller."""
-    return rng.permuted(np.tile(np.arange(count) < count // 2, (splits, 1)), axis=1)
+def _quarters(count: int, splits: int, rng: np.random.Generator) -> Array:
+    """Random quarters (splits, count) of so many parts, 0 to 3; the first two are a half.
+
+    Of odd numbers the first is smaller.
+    """
+    half, place = count // 2, np.arange(count)
+    number = np.where(place < half, place >= half // 2, 2 + (place >= half + (count - half) // 2))
+    return rng.permuted(np.tile(number.astype(np.int8), (splits, 1)), axis=1)
 
 
 def on_the_line(
@@ -393,34 +401,46 @@ def on_the_line(
 ) -> Laws:
     """W_p^p of the laws of two samples on the line."""
     question = Question(pair, p)
-    halves = _all_halves(parts, 20, root)
-    costs, *left_out, halved = _Resampled(question, root, parts, halves, 20)(ON_THE_LINE, 1, 0, 1)
+    work = _Resampled(question, root, parts, _all_quarters(parts, 20, root), 20)
+    costs, *left_out, split = work(ON_THE_LINE, 1, 0, 1)
     mean = mean_of_blocks(question, ON_THE_LINE, costs.reshape(1, 1, 1))
-    return _laws(mean, float(costs[0, 0]), left_out, float(halved))
+    return _laws(mean, float(costs[0, 0]), left_out, split)
 
 
-def _all_halves(
+def _all_quarters(
     parts: tuple[Parts, Parts], splits: int, root: np.random.SeedSequence
 ) -> tuple[Array, Array]:
-    """Random halves of the parts of both samples."""
+    """Random quarters of the parts of both samples."""
     x, y = (
-        _halves(part.size, splits, generator(root, "halves", k)) for k, part in enumerate(parts)
+        _quarters(part.size, splits, generator(root, "halves", k)) for k, part in enumerate(parts)
     )
     return x, y
 
 
-def _laws(mean: MeanCost, plain: float, left_out: list[Array], halved: float) -> Laws:
-    """The distance of the laws from that of the samples, without parts, and between halves."""
+def _laws(mean: MeanCost, plain: float, left_out: list[Array], split: Array) -> Laws:
+    """The distance of the laws from those of samples, without parts, between halves and quarters.
+
+    The bias falls with a power r of the number of points, 1/2 near equal laws and 1 away from them:
+    halves see 2^r - 1 of it. Below p = 2 distances of quarters say how much that is, where the bias
+    is a small share of the distance; the least is taken elsewhere.
+    """
     counts = [len(found) for found in left_out]
     sampling = sum(
         (count - 1) / count * float(((found - found.mean()) ** 2).sum())
         for found, count in zip(left_out, counts, strict=True)
     )
     known = mean.question.pair.dimension > 1 and not math.isnan(mean.error)
+    halved, quartered = float(split[0]), float(split[1])
+    bias, times = max(halved - plain, 0.0), 1.0
+    if mean.question.p < 2:
+        more = quartered - halved - bias
+        clear = mean.question.pair.dimension > 1 and bias <= SMALL_BIAS * mean.power and more > 0
+        times = min(max(bias / more, 1.0), MOST_UNSEEN) if clear else MOST_UNSEEN
     return Laws(
         mean.question,
         mean.power,
-        max(halved - plain, 0.0),
+        bias,
+        1.25 * times - 1,
         (sampling, min(counts) - 1),
         (mean.error**2, mean.freedom) if known else (0.0, math.inf),
     )
