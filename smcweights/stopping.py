@@ -10,6 +10,7 @@ quintuple the draws so far and aim 5 % beyond the target keep the effect on cove
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -17,8 +18,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import count, level, number
+from .arguments import array, count, function, level, number, real, shown
 from .cautions import Caution
+from .delta_method import linearised
+from .errors import ModelError, PrecisionWarning
 from .estimate import Estimate
 
 
@@ -62,14 +65,18 @@ class Precision:
 
     Parameters
     ----------
-    absolute : float, positive, optional
-        Half-width in the unit of the values. At least one of the two is needed.
-    relative : float, positive, optional
+    absolute : float or array_like of shape (J,), positive, optional
+        Half-width in the unit of the values, or one for each of them: infinite where any will do.
+        At least one of the two is needed.
+    relative : float or array_like of shape (J,), positive, optional
         Half-width as a share of the value. Alone it is never met where the value is zero.
     level : float, default 0.95
         Level of the intervals, between 0 and 1.
     max_budget : int, default 10,000,000
         The run ends after so many calls, precise or not; the estimate then says which.
+    of : callable, optional
+        What is to be precise instead of the values: a smooth function of them, as for
+        `Estimate.apply`, such as a ratio.
 
     Raises
     ------
@@ -80,19 +87,24 @@ class Precision:
     --------
     >>> Precision(absolute=0.1, relative=0.01).half_widths([-50.0, 0.0])
     array([0.5, 0.1])
+    >>> Precision(relative=0.01, of=lambda v: v[0] / v[1]).allowed(np.array([3.0, 2.0])).round(6)
+    array([0.03, 0.02])
     """
 
-    absolute: float | None = None
-    relative: float | None = None
+    absolute: float | ArrayLike | None = None
+    relative: float | ArrayLike | None = None
     level: float = 0.95
     max_budget: int = 10_000_000
+    of: Callable[[NDArray[np.float64]], Any] | None = None
 
     def __post_init__(self) -> None:
         if self.absolute is None and self.relative is None:
             raise ValueError("precision: expected absolute or relative, or both; got neither")
         for name in ("absolute", "relative"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, number(name, getattr(self, name), 0))
+                object.__setattr__(self, name, _widths(name, getattr(self, name)))
+        if self.of is not None:
+            function("of", self.of, "of the values")
         object.__setattr__(self, "level", level(self.level))
         object.__setattr__(self, "max_budget", count("max_budget", self.max_budget, most=math.inf))
 
@@ -114,8 +126,54 @@ class Precision:
         ndarray, same shape
             max(absolute, relative * abs(value)).
         """
-        share = (self.relative or 0.0) * np.abs(np.asarray(value, dtype=np.float64))
-        return np.maximum(self.absolute or 0.0, share)
+        size = np.abs(np.asarray(value, dtype=np.float64))
+        for name in ("absolute", "relative"):
+            given = np.shape(getattr(self, name))
+            if given not in ((), size.shape):
+                raise ValueError(
+                    f"precision: {name} has {given[0]} entries; expected one number, or one for "
+                    f"each of the {size.size} values"
+                )
+        share, alone = (
+            np.asarray(0.0 if widths is None else widths)
+            for widths in (self.relative, self.absolute)
+        )
+        # a share of zero, too, may be as wide as it likes
+        part = np.where(np.isinf(share), np.inf, np.where(np.isinf(share), 0.0, share) * size)
+        return np.maximum(alone, part)
+
+    def allowed(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Half-widths of the values one by one, so that each alone keeps the precision.
+
+        Parameters
+        ----------
+        value : ndarray, shape (J,)
+            Estimated values.
+
+        Returns
+        -------
+        ndarray, shape (J,)
+            `half_widths`; or with ``of`` those allowed of the function over its slopes.
+        """
+        if self.of is None:
+            return self.half_widths(value)
+        step = np.maximum(1e-3 * np.abs(value), 1e-12)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            try:
+                result, slopes, _ = linearised(self.of, value, step)
+            except ModelError:
+                # not yet where the function is defined
+                return np.abs(value)
+            each = self.half_widths(result)[..., None] / np.abs(slopes)
+        return np.asarray(each.reshape(-1, value.size).min(0))
+
+    def seen(self, estimate: Estimate) -> Estimate:
+        """What is to be precise: the estimate, or the function of it."""
+        if self.of is None:
+            return estimate
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            return estimate.apply(self.of)
 
     def reached(self, estimate: Estimate) -> bool:
         """Whether all of an estimate's components are precise enough.
@@ -130,7 +188,7 @@ class Precision:
         -------
         bool
         """
-        now = Standing.of(estimate, self.level, 1, 1)
+        now = Standing.of(self.seen(estimate), self.level, 1, 1)
         return bool((now.half_widths <= self.half_widths(now.value)).all())
 
     def next_size(
@@ -192,6 +250,8 @@ class Standing(NamedTuple):
         What another stage costs at the least.
     final : str, default ""
         Why another stage would tell nothing new, if so.
+    estimate : Estimate, optional
+        What a precision ``of`` a function looks at; without it the values count as independent.
     """
 
     value: NDArray[np.float64]
@@ -200,6 +260,7 @@ class Standing(NamedTuple):
     used: int
     least: int = 1
     final: str = ""
+    estimate: Estimate | None = None
 
     @classmethod
     def of(
@@ -208,13 +269,42 @@ class Standing(NamedTuple):
         """Where an estimate stands: its own intervals count, their longer sides."""
         value = np.asarray(estimate.value)
         lower, upper = estimate.interval(level)
-        return cls(value, np.maximum(upper - value, value - lower), n, used, least, final)
+        half = np.maximum(upper - value, value - lower)
+        return cls(value, half, n, used, least, final, estimate)
+
+    def through(self, rule: Precision) -> Standing:
+        """The same of what the rule wants to be precise."""
+        if rule.of is None:
+            return self
+        estimate = self.estimate
+        if estimate is None:
+            from scipy.special import ndtri
+
+            half = np.where(np.isfinite(self.half_widths), self.half_widths, np.nan)
+            error = np.atleast_1d(half / ndtri(0.5 + rule.level / 2))
+            root = np.where(np.isnan(error)[:, None], np.nan, np.diag(error))
+            estimate = Estimate(np.atleast_1d(self.value), factor=root)
+            estimate = estimate if self.value.ndim else estimate[0]
+        found = rule.seen(estimate)
+        return Standing.of(found, rule.level, self.n, self.used, self.least, self.final)
 
 
 class _Notes(Protocol):
     """A run whose checkpoint others may look into."""
 
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None: ...
+
+
+def _widths(name: str, given: ArrayLike) -> float | tuple[float, ...]:
+    """A positive number, or a number for each value, infinite where any width will do."""
+    if array(name, given).ndim == 0:
+        return number(name, given, 0)
+    widths = real(name, given)
+    if widths.ndim != 1 or widths.size == 0 or not (widths > 0).all():
+        raise ValueError(
+            f"{name}: got {shown(given)}; expected a number above 0, or one for each value"
+        )
+    return tuple(widths.tolist())
 
 
 def until_precise(
@@ -258,7 +348,7 @@ def until_precise(
     """
     stage(first)
     while isinstance(rule, Precision):
-        now = standing(rule.level)
+        now = standing(rule.level).through(rule)
         if run is not None:
             run.note(now.value, now.half_widths, rule.level)
         if (now.half_widths <= rule.half_widths(now.value)).all():

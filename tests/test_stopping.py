@@ -222,3 +222,38 @@ def test_stopping_keeps_coverage_of_4000_runs_sees_shortfall_of_three_points(dra
         covered += abs(x.mean() - truth) <= half
     assert reached == 4_000
     assert covered >= stats.binom.ppf(1e-7, 4_000, 0.95)
+
+
+def test_each_value_may_have_a_width_of_its_own():
+    rule = Precision(absolute=[0.1, math.inf, 0.0001], relative=[0.01, 0.01, 0.1])
+    np.testing.assert_allclose(rule.half_widths([5.0, 0.0, 2.0]), [0.1, math.inf, 0.2])
+    free = Precision(relative=[0.1, math.inf])
+    np.testing.assert_array_equal(free.half_widths([2.0, 0.0]), [0.2, math.inf])
+    assert free.reached(Estimate([1.0, 0.0], np.diag([1e-4, 1e4])))
+    assert not free.reached(Estimate([1.0, 0.0], np.diag([1.0, 1e4])))
+    with pytest.raises(ValueError, match="relative has 2 entries"):
+        free.half_widths([1.0, 2.0, 3.0])
+    for wrong in ([0.1, 0.0], [0.1, math.nan], [], [[0.1]], ["a"]):
+        with pytest.raises((ValueError, TypeError), match="absolute"):
+            Precision(absolute=wrong)
+
+
+def test_a_function_of_the_values_is_what_has_to_be_precise():
+    """Of two values that move together the difference is known, and neither of them."""
+    together = Estimate([5.0, 3.0], [[1.0, 0.9999], [0.9999, 1.0]])
+    assert Precision(absolute=0.05, of=lambda v: v[0] - v[1]).reached(together)
+    assert not Precision(absolute=0.05).reached(together)
+    ratio = Precision(relative=0.1, of=lambda v: v[0] / v[1])
+    np.testing.assert_allclose(ratio.allowed(np.array([4.0, 2.0])), [0.4, 0.2], rtol=1e-5)
+    # where the function isn't defined the values themselves will do
+    np.testing.assert_array_equal(ratio.allowed(np.array([4.0, 0.0])), [4.0, 0.0])
+    sizes = []
+
+    def standing(level):
+        n = sum(sizes)
+        return Standing.of(Estimate([2.0, 2.0], np.eye(2) / n), level, n, n)
+
+    rule = Precision(absolute=0.1, of=lambda v: v.sum())
+    assert not until_precise(rule, 100, sizes.append, standing, "draws")
+    # of the sum the variance is 2/n, and its half-width 1.96 of the root
+    assert 2 * (1.96 / 0.1) ** 2 <= sum(sizes) < 2.3 * (1.96 / 0.1) ** 2

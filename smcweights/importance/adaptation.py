@@ -51,6 +51,7 @@ class Goal:
 
     rule: Budget | Precision
     objective: str | np.ndarray = "max-relative"
+    copies: int = 1  # how often each value of the function is among the expectations
 
     @property
     def most(self) -> int:
@@ -67,7 +68,7 @@ class Goal:
         """The same for values in these units."""
         if isinstance(self.rule, Precision):
             # all components at once
-            return Judge(self.rule, units, "max-relative")
+            return Judge(self.rule, units, "max-relative", self.copies)
         unit = units.unit / units.unit.max()
         if isinstance(self.objective, np.ndarray):
             return Judge(self.rule, units, self.objective * unit**2)
@@ -81,11 +82,13 @@ class Judge:
     rule: Budget | Precision
     units: Units
     kind: str | np.ndarray
+    copies: int = 1
 
     def scale(self, value: np.ndarray, variance: np.ndarray, draws: int) -> np.ndarray:
         """Squared size against which a variance is judged, (J,)."""
         if isinstance(self.rule, Precision):
-            half = self.rule.half_widths(self.units.original(value)) / self.units.unit
+            values = np.split(self.units.original(value), self.copies)
+            half = np.concatenate([self.rule.allowed(v) for v in values]) / self.units.unit
             return np.maximum((half / quantile(self.rule.level)) ** 2, 1e-300)
         return np.maximum(np.maximum((value + self.units.centre) ** 2, variance / draws), 1e-300)
 

@@ -98,9 +98,15 @@ def _goal(
 
 
 def _check_width(
-    objective: str | np.ndarray, names: Sequence[str] | None, count: int, scalar: bool
+    objective: str | np.ndarray,
+    names: Sequence[str] | None,
+    rule: Budget | Precision,
+    count: int,
+    scalar: bool,
 ) -> None:
-    """Refuse an integrand with so many values, if names or weights are others."""
+    """Refuse an integrand with so many values, if names, weights or widths are others."""
+    if isinstance(rule, Precision) and rule.of is None:
+        rule.half_widths(np.zeros(count))
     if isinstance(objective, np.ndarray) and len(objective) != count:
         raise ValueError(
             f"objective: got {len(objective)} weights; the integrand returns {count} values"
@@ -275,7 +281,8 @@ def adaptive_importance_sampling(
         raise ValueError(f"failed: got {failed!r}; with log=True expected 'raise'")
     goal, most = _goal(budget, precision, objective, log), stopping_rule(budget, precision).most
     weights = goal.objective
-    goal = replace(goal, objective=failures.repeated(weights))
+    copies = 2 if failures.policy == "bounds" else 1
+    goal = replace(goal, objective=failures.repeated(weights), copies=copies)
     if precision is None:
         goal = replace(goal, rule=Budget(first_budget(checkpoint, most)))
     arguments.one_of("components", components, ("each", "shared"))
@@ -319,7 +326,7 @@ def adaptive_importance_sampling(
             control_variates,
             remedy=remedy,
             vectorized=vectorized,
-            check=partial(_check_width, weights, names),
+            check=partial(_check_width, weights, names, goal.rule),
             shared=components == "shared",
             log=log,
             derived=failures.values if failures.tolerated else None,

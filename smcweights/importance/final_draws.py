@@ -17,7 +17,7 @@ from ..cautions import Caution
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import Run
-from ..stopping import Budget, Standing, until_precise
+from ..stopping import Budget, Precision, Standing, until_precise
 from .adaptation import Adaptation, Adapted, history_ratios, learned, quantile
 from .control_variates import choices_of
 from .means import FOLDS, Mean, Regression, mean_of, pooled_mean
@@ -151,15 +151,16 @@ class _Rounds:
         half = np.where(mean.hits < FEW_HITS, np.maximum(half, limit), half) * units.unit
         value, least = units.original(mean.value), least_round(self.adapted)
         now = Standing(value, half, mean.n, before + mean.n, least)
-        if view is None:
+        rule = self.adaptation.goal.rule
+        if view is None and not (isinstance(rule, Precision) and rule.of):
             return now
         lost, freedom = ~np.isfinite(half), mean.degrees_of_freedom
         error = np.where(lost, np.nan, half / quantile(level, freedom))
-        seen_as = view(_light(mean, value, error, units.unit))
-        return Standing.of(seen_as, level, now.n, now.used, least)
+        light = _light(mean, value, error)
+        return Standing.of(light if view is None else view(light), level, now.n, now.used, least)
 
 
-def _light(mean: Mean, value: np.ndarray, error: np.ndarray, unit: np.ndarray) -> Estimate:
+def _light(mean: Mean, value: np.ndarray, error: np.ndarray) -> Estimate:
     """An estimate of a mean with these standard errors, to see what follows from it."""
     scale = error / np.sqrt(np.maximum(mean.variance, 1e-300))
     freedom = mean.degrees_of_freedom

@@ -105,7 +105,7 @@ def linear(precision: Precision | None, objective: object) -> Precision | None:
         )
     if precision is None:
         return None
-    if precision.absolute is None or precision.relative is not None:
+    if precision.of is not None or precision.absolute is None or precision.relative is not None:
         raise ValueError(
             f"precision: got {precision!r}; with log=True expected absolute alone, the half-width "
             "of the log"

@@ -456,8 +456,8 @@ def failure_probability(
         raise ValueError(f"budget: got {most}; expected at least 200 calls")
     if precision is None:
         rule = Budget(first_budget(checkpoint, most))
-    goal = Goal(rule)
     failures = checked_policy(failed, failed_exceptions, None, OF_EVENTS)
+    goal = Goal(rule, copies=2 if failed == "bounds" else 1)
     thresholds = _checked_thresholds(threshold)
     arguments.one_of("system", system, (None, *SYSTEMS))
     events = _Events(thresholds.reshape(-1), thresholds.ndim > 0, system, failures)

@@ -463,7 +463,9 @@ class _Work:
             assert found is not None
             pairs, calls = self.replicates.count * self.replicates.size, self.replicates.calls
             # points double
-            return Standing.of(defined(found.indices), level, pairs, calls + self.lost, calls)
+            used, every = calls + self.lost, found.indices
+            now = Standing.of(defined(every), level, pairs, used, calls)
+            return now._replace(estimate=every)
 
         cautions = until_precise(self.rule, size, stage, standing, "calls", self.points.run)
         assert found is not None
@@ -564,8 +566,9 @@ class _Work:
 
         def standing(level: float) -> Standing:
             assert means is not None
-            found = defined(_quietly(self.of_importance, means).indices)
-            return Standing.of(found, level, rows, self.lost + rows * per, 100 * per)
+            found = _quietly(self.of_importance, means).indices
+            now = Standing.of(defined(found), level, rows, self.lost + rows * per, 100 * per)
+            return now._replace(estimate=found)
 
         cautions = until_precise(self.rule, first, stage, standing, "calls", self.points.run)
         assert means is not None

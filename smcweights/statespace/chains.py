@@ -171,7 +171,8 @@ def run_chains(
         sweeps = np.concatenate(blocks, axis=1)
         probe = estimate_from_chains(sweeps.mean(axis=1))
         lower, upper = probe.interval(level)
-        return Standing(np.asarray(probe.value), (upper - lower) / 2, sweeps.shape[1], done)
+        half = (upper - lower) / 2
+        return Standing(np.asarray(probe.value), half, sweeps.shape[1], done, estimate=probe)
 
     cautions = until_precise(rule, first_stage(rule, drop), stage, standing, "sweeps", run)
     changes, moves = np.sum([(s.changes, s.moves) for s in found], axis=0) / (chains * done)

@@ -106,7 +106,8 @@ def test_more_scramblings_give_the_same_however_they_were_divided(tmp_path):
     with pytest.raises(ValueError, match="model"):
         first.extend(np.sum, 400)
     first.save(tmp_path / "kept.nc")
-    for other in (smw.SobolIndices.load(tmp_path / "kept.nc"), smw.combine([first, once])):
+    second = smw.sobol_indices(curved, NORMAL, 400, method="qmc", seed=2)
+    for other in (smw.SobolIndices.load(tmp_path / "kept.nc"), smw.combine([first, second])):
         with pytest.raises(ValueError, match="extend"):
             other.extend(curved, 400)
 

@@ -314,7 +314,8 @@ def _stages(
         now = search()
         probe = average(now.ends, free)
         lower, upper = probe.interval(level)
-        return Standing(np.asarray(probe.value), (upper - lower) / 2, done - now.half, done)
+        half = (upper - lower) / 2
+        return Standing(np.asarray(probe.value), half, done - now.half, done, estimate=probe)
 
     return search(until_precise(*rule, stage, standing, "iterations", run)), others
 
