@@ -37,6 +37,7 @@ class Cloud:
         depth: int = 2,
         sums: tuple[Any, ...] | None = None,
         draws: int = 0,
+        fewest: int = 0,
         method: int = 0,
         backward_depth: int = 1,
         roots: bool = False,
@@ -50,11 +51,13 @@ class Cloud:
         add_first, add, size = (sums or (f.add_first, f.add, 0))[:3]
         self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
         self.alone = not backward and not f.lookahead
+        self.linearised = f.linearised
         self.rng, self.threshold, self.moments = rng, series.threshold, moments
         self.model, self.packed = series.model, series.model.packed()
-        self.options = np.zeros(9, dtype=np.int64)
+        self.options = np.zeros(10, dtype=np.int64)
         self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
         self.options[kernels.DRAWS] = draws
+        self.options[kernels.FEWEST] = fewest
         self.options[kernels.METHOD] = method
         self.options[kernels.FROZEN] = -1
         self.options[kernels.LOOKAHEAD] = f.lookahead
@@ -66,6 +69,7 @@ class Cloud:
             np.zeros((2, n, size)),
             np.zeros((2 * len(FAMILIES) + 1, n) if roots else (0, 0), dtype=np.int32),
             np.zeros((len(FAMILIES) if roots else 0, 9)),
+            np.zeros(n, dtype=np.int32),
         )
         self.particles.noise[:, kernels.FAMILIES] = FAMILIES if roots else ()
         self.report = kernels.Report(np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64))
@@ -79,6 +83,11 @@ class Cloud:
     @theta.setter
     def theta(self, theta: Array) -> None:
         self.packed[: len(theta)] = theta
+
+    @property
+    def guided(self) -> float:
+        """Share of the times so far that had linearised proposals."""
+        return float(self.report.tally[0]) / max(self.t, 1)
 
     def told(self, y: Array, path: Array | None = None) -> Told:
         """What a kernel is told of a run."""
@@ -98,7 +107,10 @@ class Cloud:
         self.options[kernels.END] = self.t + n_steps
         run = (self.rng, self.told(y), self.particles, record)
         status = self.report.status
-        if self.alone:
+        if self.linearised:
+            told = (*self.loops[:2], *self.linearised, *run)
+            kernels.ready(kernels.filter_linearised)(*told, self.report)
+        elif self.alone:
             kernels.ready(kernels.filter_forward)(*self.loops[:2], *run, status)
         else:
             kernels.ready(kernels.advance)(*self.loops, *run, self.report)
@@ -142,7 +154,7 @@ class Cloud:
         """What an error leaves as it was: the particles, their generator, everything."""
         p = self.particles
         # one step writes into the rows of its own time, but for the roots
-        arrays = [p.roots, p.noise, *self.report]
+        arrays = [p.roots, p.noise, p.carried, *self.report]
         if n_steps > 1:
             arrays += [p.x, p.log_w, p.ancestors, p.backward, p.tau]
         kept = [array.copy() for array in arrays]

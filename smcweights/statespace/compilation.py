@@ -40,6 +40,7 @@ class Compiled:
     reject: Any = None
     add_first: Any = None
     add: Any = None
+    linearised: tuple[Any, ...] = ()  # pair, sight, mean, covariance
 
 
 class Added(NamedTuple):
@@ -71,10 +72,12 @@ def compiled(
     proposal: Proposal | None = None,
     *,
     backward: bool = True,
+    linearised: bool = False,
 ) -> Compiled:
     """Compile a model once per process; ready models are found on disk.
 
-    Without `backward`, what a filter alone has no use for is left out.
+    Without `backward`, what a filter alone has no use for is left out; `linearised` is what one
+    looks at whose proposals make themselves.
 
     Raises
     ------
@@ -105,6 +108,9 @@ def compiled(
         try:
             first = jitted(start[0], frame, start[1:], kernels.START_SIGNATURE)
             later = jitted(move[0], frame, move[1:], kernels.MOVE_SIGNATURE)
+            if linearised:
+                own = _linearised(m, state, put, observation)
+                return Compiled(first, later, False, bounded, linearised=own)
             if not backward and ahead is None:
                 return Compiled(first, later, False, bounded)
             look = kernels.ready(kernels.no_lookahead)
@@ -123,6 +129,23 @@ def compiled(
             return Compiled(first, later, ahead is not None, bounded, *back)
         except _numba_errors() as error:
             raise _explained(model, proposal, y_vector, error) from None
+
+
+def _linearised(m: StateSpaceModel, state: Any, put: Any, observation: Any) -> tuple[Any, ...]:
+    """What proposals that make themselves know of a model, without inputs."""
+    from . import kernels
+
+    mean, covariance = kernels.ready(kernels.no_mean), kernels.ready(kernels.no_covariance)
+    pair = jitted(loops.transition_pair, (state,), (m.transition_logpdf,), kernels.PAIR_SIGNATURE)
+    eyes = (state, observation)
+    sight = jitted(loops.observation_sight, eyes, (m.observation_logpdf,), kernels.SIGHT_SIGNATURE)
+    if m.transition_mean is not None:
+        law = (m.transition_mean,)
+        mean = jitted(loops.transition_means, (state, put), law, kernels.MEAN_SIGNATURE)
+    if m.transition_covariance is not None:
+        law, put = (m.transition_covariance,), loops.put_all if m.state_dim else loops.put_one
+        covariance = jitted(loops.common_covariance, (put,), law, kernels.COVARIANCE_SIGNATURE)
+    return pair, sight, mean, covariance
 
 
 def compiled_path_density(model: StateSpaceModel, y_vector: bool) -> Any:
@@ -380,9 +403,10 @@ def _explained(
         number = isinstance(returned, types.Number | types.Boolean) or (
             isinstance(returned, types.Array) and returned.ndim == 0
         )
-        expects_number = "sample" not in name or model.state_dim is None
+        of_states = "sample" in name or name in ("transition_mean", "transition_covariance")
+        expects_number = not of_states or model.state_dim is None
         if number != expects_number:
-            expected = "a float" if expects_number else "a 1-d array"
+            expected = "a float" if expects_number else "an array"
             if y_vector and "y" in arguments:
                 expected += (
                     "; y_t is an array, since y has shape (T, p): where the model's observations "

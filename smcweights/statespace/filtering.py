@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, finite, flag, one_of, shown
 from ..cautions import Caution, tell
-from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
 from ..execution import root_of
 from ..provenance import described, provenance
@@ -35,8 +33,16 @@ from ..weights import log_mean_exp, log_mean_normal
 from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled
-from .model import Proposal, StateSpaceModel
-from .series import Series, arrived, checked_series, one_time, side_by_side
+from .model import Proposal, StateSpaceModel, is_panel
+from .series import (
+    Series,
+    arrived,
+    checked_panel,
+    checked_series,
+    naming,
+    one_time,
+    side_by_side,
+)
 
 Array = NDArray[np.float64]
 WIDE = 2.25  # variance of a log likelihood whose bias is many errors
@@ -56,15 +62,15 @@ class FilterResult(Result):
     log_likelihood : Estimate
         log p(y).
     means, variances : ndarray, shape (T,) or (T, d)
-        Of x_t given y_0 ... y_t.
+        Of x_t given y_0 ... y_t; of repeats by the particles of all.
     ess : ndarray, shape (T,)
-        Effective sample size of the weights at each time.
+        Effective sample size of the weights at each time, of the first repeat.
     log_increments : ndarray, shape (T,)
         Estimates of log p(y_t | y_0 ... y_{t-1}); their sum is log Z, a little below the value of
         `log_likelihood`, see `particle_filter`.
     particles : ndarray, shape (T, N) or (T, N, d), or None
-        With ``store=True``: of the first repeat, with their `log_weights` (normalised) of shape
-        (T, N) and the `ancestors` of each in the row before, of shape (T, N).
+        With ``store=True``, with their `log_weights` (normalised) of shape (T, N) and the
+        `ancestors` of each in the row before, of shape (T, N); those of repeats stand side by side.
     model : StateSpaceModel or None
         For `backward_simulation`; None of what was read from a file, and of one time.
     """
@@ -138,7 +144,7 @@ def particle_filter(
     theta: ArrayLike | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
-    proposal: Proposal | None = None,
+    proposal: Proposal | str | None = None,
     repeats: int = 1,
     store: bool = False,
     seed: Any = None,
@@ -160,16 +166,19 @@ def particle_filter(
     ess_threshold : float, default 0.5
         Particles are resampled when their effective sample size falls to this share: 1 always, 0
         never.
-    proposal : Proposal, optional
+    proposal : Proposal or "linearised", optional
         Where particles are drawn from (guided) or what they are resampled by (auxiliary); by
-        default the model's own transitions (bootstrap).
+        default the model's own transitions (bootstrap). "linearised" makes them itself, from one
+        Gaussian look at each observation, at 2 to 3 times the cost (`transition_mean` given): right
+        where one observation tells more than the prediction (an effective sample size below
+        N/10). A pilot keeps the model's own transitions where that does not pay.
     repeats : int, default 1
         Independent filters. The log likelihood is the mean of their log Z plus half its variance,
         which every run tells by itself, and with it the error; of more than 100 it is the logarithm
-        of the mean of Z, which is consistent whatever its law. Moments and particles are those of
-        the first.
+        of the mean of Z, which is consistent whatever its law. Moments are those of the particles
+        of all.
     store : bool, default False
-        Keep all particles of the first filter, for `backward_simulation` and quantiles.
+        Keep all particles, for `backward_simulation` and quantiles.
     seed : None, int, SeedSequence or Generator
     executor : None, "threads", "processes" or concurrent.futures.Executor
         Where the repeats run.
@@ -181,12 +190,14 @@ def particle_filter(
     -------
     FilterResult
         Diagnostics of its log likelihood: `log_z`, whose exponential is unbiased; its variance
-        `log_z_variance`; `v_ratio`, how much of that is seen with shorter lags; `lag`, their mean.
+        `log_z_variance`; `v_ratio`, how much of that is seen with shorter lags; `lag`, their mean;
+        of linearised proposals `guided_share`, the share of times that had some.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above.
+        An argument is not as above; "linearised" for discrete or singular transitions, without
+        `transition_logpdf`, or with more than 50 components.
     ModelError
         A function of the model can't be compiled, or returned NaN.
     DegeneracyError
@@ -203,6 +214,9 @@ def particle_filter(
     Gordon, Salmond & Smith (1993); Pitt & Shephard (1999); Lee & Whiteley (2018), Variance
     estimation in the particle filter, Biometrika 105; Chan & Lai (2013), Annals of Statistics 41.
 
+    Doucet, Godsill & Andrieu (2000), Statistics and Computing 10, and Hesterberg (1995),
+    Technometrics 37, for what linearised proposals are made of.
+
     Examples
     --------
     >>> from smcweights import models
@@ -213,7 +227,8 @@ def particle_filter(
     ((50,), True)
     """
     began = time.perf_counter()
-    series = checked_series(model, y, n_particles, theta, resampling, ess_threshold, proposal)
+    told = (theta, resampling, ess_threshold, proposal)
+    series = checked_series(model, y, n_particles, *told, filters=True)
     repeats, store = count("repeats", repeats), flag("store", store)
     root = root_of(seed, checkpoint)
     series.functions(backward=False)
@@ -237,18 +252,25 @@ def particle_filter(
         },
         provenance=provenance("particle_filter", root, arguments, series.rows),
     )
-    means, variances = (series.shaped(part) for part in np.hsplit(first["moments"], 2))
-    found = FilterResult(estimate, means, variances, first["ess"], first["increments"])
+    each = np.array([np.hsplit(run["moments"], 2) for run in runs])
+    # of repeats that weigh the same
+    means, spread = each[:, 0].mean(axis=0), each[:, 1].mean(axis=0) + each[:, 0].var(axis=0)
+    moments = (series.shaped(means), series.shaped(spread))
+    found = FilterResult(estimate, *moments, first["ess"], first["increments"])
     found = replace(found, model=series.model, y=series.y, root=root)
     if store:
-        x, log_w, ancestors = (first[name] for name in ("x", "log_w", "ancestors"))
+        x, log_w, ancestors = (
+            np.concatenate([run[name] for run in runs], axis=1)
+            for name in ("x", "log_w", "ancestors")
+        )
+        log_w -= math.log(repeats)
+        ancestors += (series.n * np.repeat(np.arange(repeats), series.n)).astype(np.int32)
         found = replace(found, particles=series.shaped(x), log_weights=log_w, ancestors=ancestors)
     return found
 
 
 def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict[str, Any]:
-    """One filter of several; the first keeps its particles where they are wanted."""
-    store = store and r == 0
+    """One filter of several, with its particles where they are wanted."""
     cloud = Cloud(
         series,
         generator(seed_sequence(root), "filter", r),
@@ -264,6 +286,7 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
         "increments": increments,
         "log_z": increments.sum(),
         "noise": cloud.noise(),
+        "guided": cloud.guided,
     }
     if store:
         x, log_w, ancestors = cloud.particles[:3]
@@ -278,7 +301,8 @@ def small_samples(ess: Array, first: int = 0) -> list[Caution]:
         return []
     text = (
         f"effective sample size {ess[t]:.2g} at time {first + t}: the particles may have missed "
-        "where that observation came from; use a proposal, or many more particles"
+        'where that observation came from; use a proposal ("linearised" makes one), or many more '
+        "particles"
     )
     return [Caution("small-sample", text)]
 
@@ -378,7 +402,7 @@ def log_likelihood(
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     repeats: int = 1,
-    proposal: Proposal | None = None,
+    proposal: Proposal | str | None = None,
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
@@ -391,7 +415,8 @@ def log_likelihood(
     model, n_particles, theta, resampling, ess_threshold, proposal
         As for `particle_filter`, whose number this is for one series.
     y : array_like, shape (T,) or (T, p), or a list of arrays
-        Observations; of a list of arrays each is a series of its own, of any length.
+        Observations; of a list of arrays each is a series of its own, of any length, with inputs
+        of its own where the model has a list of them.
     repeats : int, default 1
         Independent filters of each series.
     seed, executor, progress, checkpoint
@@ -425,15 +450,10 @@ def log_likelihood(
     ((), (2,))
     """
     began = time.perf_counter()
-    given: Any = y
-    panel = isinstance(given, list | tuple) and len(given) > 0
-    panel = panel and all(hasattr(one, "__array__") and np.ndim(one) for one in given)
-    told = (theta, resampling, ess_threshold, proposal)
-    several: list[Series] = []
-    for s, one in enumerate(given if panel else [given]):
-        with _naming(s if panel else None):
-            several.append(checked_series(model, one, n_particles, *told))
-            several[-1].functions(backward=False)
+    panel, told = is_panel(y), (theta, resampling, ess_threshold, proposal)
+    several = checked_panel(model, y, n_particles, *told)
+    for series in several:
+        series.functions(backward=False)
     repeats, root = count("repeats", repeats), root_of(seed, checkpoint)
     rows = np.concatenate([series.rows.ravel() for series in several])
     arguments = several[0].arguments(repeats=repeats)
@@ -475,17 +495,6 @@ def log_likelihood(
     )
 
 
-@contextmanager
-def _naming(s: int | None) -> Iterator[None]:
-    """Errors of a series of several, by its place among them."""
-    try:
-        yield
-    except (ValueError, ModelError, DegeneracyError) as error:
-        if s is None:
-            raise
-        raise type(error)(f"series {s}: {error}") from error
-
-
 def _likelihood(
     several: list[Series], panel: bool, root: dict[str, Any], s: int, r: int
 ) -> dict[str, Any]:
@@ -493,9 +502,10 @@ def _likelihood(
     address = ("series", s, r) if panel else ("filter", r)
     rng = generator(seed_sequence(root), *address)
     cloud = Cloud(several[s], rng, roots=True, backward=False)
-    with _naming(s if panel else None):
+    with naming(s if panel else None):
         _, ess, increments = cloud.advance(several[s].rows)
-    return {"log_z": increments.sum(), "noise": cloud.noise(), "ess": ess}
+    found = {"log_z": increments.sum(), "noise": cloud.noise(), "ess": ess}
+    return {**found, "guided": cloud.guided}
 
 
 def _pooled(runs: list[dict[str, Any]], series: Series) -> Likelihood:
@@ -507,6 +517,8 @@ def _pooled(runs: list[dict[str, Any]], series: Series) -> Likelihood:
         found = likelihood_of(log_z, np.array([run["noise"] for run in runs]), series)
     ess = runs[0]["ess"]
     found.diagnostics["smallest_ess"] = float(ess.min())
+    if series.linearised:
+        found.diagnostics["guided_share"] = float(np.mean([run["guided"] for run in runs]))
     return found._replace(cautions=small_samples(ess) + found.cautions)
 
 
@@ -548,11 +560,12 @@ class OnlineFilter:
         theta: ArrayLike | None = None,
         resampling: str = "systematic",
         ess_threshold: float = 0.5,
-        proposal: Proposal | None = None,
+        proposal: Proposal | str | None = None,
         seed: Any = None,
     ) -> None:
         told = (theta, resampling, ess_threshold, proposal)
-        self._series = checked_series(model, [0.0], n_particles, *told, stream=True)
+        own = {"stream": True, "filters": True}
+        self._series = checked_series(model, [0.0], n_particles, *told, **own)
         # once: what stands in provenance at every time is dear to find
         self._arguments = described(self._series.arguments())
         self._root = seed_sequence(seed)

@@ -14,9 +14,10 @@ import os
 import pickle
 import secrets
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
@@ -24,6 +25,7 @@ from typing import Any, cast
 import numba
 import numpy as np
 
+from ..execution.progress import watched
 from ..storage import write
 from .model import names_in
 
@@ -39,6 +41,7 @@ try:
 except (ImportError, AttributeError):  # another numba
     _KEEPS = False
 
+PATIENCE = 2.0  # seconds after which somebody who looks on is told what is compiled
 _DAYS = 90  # for which a file is kept after its last use
 _BYTES = 200_000_000  # of all files
 _KNOWN = ("builtins", "cmath", "math", "numba", "numpy")  # by name and version
@@ -46,6 +49,22 @@ _KNOWN = ("builtins", "cmath", "math", "numba", "numpy")  # by name and version
 
 class _Unknown(Exception):
     """Something whose value can't be told from its code."""
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Say on standard error what is compiled, where that takes long and somebody looks on."""
+    if not watched():
+        yield
+        return
+    line = f"smcweights: compiling {what}, which later runs find on disk"
+    timer = threading.Timer(PATIENCE, print, [line], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None) -> Any:
@@ -57,7 +76,8 @@ def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None
         FunctionIdentity._unique_ids = itertools.count(secrets.randbits(60))
         if stamp is not None:
             kernel._cache = _Shelf(stamp)
-    kernel.compile(signature)
+    with told_of(f"the model's functions into {function.__qualname__.split('.')[0]}"):
+        kernel.compile(signature)
     kernel.disable_compile()
     return kernel
 

@@ -17,6 +17,8 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
+from .keeping import told_of
+
 _f, _i, _j = types.float64, types.int64, types.int32
 _vector, _matrix, _cube = _f[::1], _f[:, ::1], _f[:, :, ::1]
 _whole, _index, _indices = _i[::1], _j[::1], _j[:, ::1]
@@ -37,6 +39,11 @@ BOUND_SIGNATURE = _f(_i, _vector)
 REJECT_SIGNATURE = _i(
     _rng, _matrix, _matrix, _index, _i, _vector, _f, _i, _matrix, _indices, _whole
 )
+# states, observations, row of y_t, t, theta: log density of y_t given each
+SIGHT_SIGNATURE = _i(_matrix, _matrix, _i, _i, _vector, _vector)
+# previous states, t, theta: mean of the next of each; t, theta: covariance; -1 where not known
+MEAN_SIGNATURE = _i(_matrix, _i, _vector, _matrix)
+COVARIANCE_SIGNATURE = _i(_i, _vector, _matrix)
 # states, i, observations, row, theta, sums to add to, their row
 ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
 # previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
@@ -48,10 +55,17 @@ EXACT, HYBRID, MCMC = range(3)
 # what `status[0]` says; `status[1:4]` is the time, the particle and its partner
 FINE, NOT_A_NUMBER, ALL_ZERO, BOUND_TOO_LOW, NO_ANCESTOR, PATH_IMPOSSIBLE, NOT_A_STATE = range(7)
 # where `options` holds what
-FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, FROZEN, LOOKAHEAD, REDRAW = range(9)
+FIRST, END, OFFSET, SCHEME, DRAWS, METHOD, FROZEN, LOOKAHEAD, REDRAW, FEWEST = range(10)
 BY_BACKWARD, BY_ANCESTORS, BY_SAMPLING = range(3)
 # where `noise` holds what
 FAMILIES, NOISE, SQUARES, OLDER, YOUNGER, OLDER_DRAWN, YOUNGER_DRAWN, LAGS, BLOCKS = range(9)
+
+# of linearised proposals: Newton's steps at most, the longest and the shortest of them in standard
+# deviations of the prediction, the steps of differences, the share of draws from the transition,
+# how many particles the pilot takes at most, what it must gain, and how many pilots there are where
+# effective sizes are too small to be compared
+NEWTON_STEPS, LONGEST, CLOSE, STEP, DEFENSIVE = 6, 3.0, 1e-2, 1e-3, 0.1
+MOST_PICKS, GAIN, PILOTS, NOISY = 200, 1.5, 6, 10.0
 
 
 # Groups of arrays; every kernel unpacks them on its first lines: to look into a group within a loop
@@ -69,6 +83,34 @@ class Backward(NamedTuple):
     cap: int
 
 
+class Laws(NamedTuple):
+    """What a linearised proposal knows of a model: functions of the signatures of these names."""
+
+    move: Any
+    pair: Any
+    sight: Any
+    mean: Any
+    covariance: Any
+
+
+class Now(NamedTuple):
+    """A time: particles before it, their weights, observations, the row of its own, t, theta."""
+
+    x_prev: Any
+    weights: Any
+    y: Any
+    row: Any
+    t: Any
+    theta: Any
+
+
+class Guide(NamedTuple):
+    """Gaussian proposals: centres (n, d), the Cholesky root (d, d) of their common precision."""
+
+    centres: Any
+    root: Any
+
+
 class Told(NamedTuple):
     """What a run is told: y (T, p), theta, options, the threshold, a path (T, d) to follow."""
 
@@ -82,6 +124,8 @@ class Told(NamedTuple):
 class Particles(NamedTuple):
     """States (depth, n, d), log weights, ancestors; first backward draws, sums (2, n, J), lineage.
 
+    `carried` (n,) is the particle that each descends from of the time of the last backward draws.
+
     A lineage follows the noise of the likelihood by blocks of time, for one number of families or
     several: roots (2 each, and one more, n) say which particle of the beginning of the older and
     the younger block each descends from, and `noise` (families, 9) is explained at `follow`.
@@ -94,6 +138,7 @@ class Particles(NamedTuple):
     tau: Any
     roots: Any
     noise: Any
+    carried: Any
 
 
 class Step(NamedTuple):
@@ -139,9 +184,13 @@ _functions = tuple(
         REJECT_SIGNATURE, ADD_FIRST_SIGNATURE, ADD_SIGNATURE,
     )
 )  # fmt: skip
+_linearised = (
+    *_functions[:2], _functions[3], types.FunctionType(SIGHT_SIGNATURE),
+    types.FunctionType(MEAN_SIGNATURE), types.FunctionType(COVARIANCE_SIGNATURE),
+)  # fmt: skip
 _told = types.NamedTuple((_matrix, _vector, _whole, _f, _matrix), Told)
 _particles = types.NamedTuple(
-    (_cube, _matrix, _indices, _indices, _cube, _indices, _matrix), Particles
+    (_cube, _matrix, _indices, _indices, _cube, _indices, _matrix, _index), Particles
 )
 _step = types.NamedTuple((_matrix, _vector, _matrix, _index, _i, _vector), Step)
 _record = types.NamedTuple((_matrix, _vector, _vector), Record)
@@ -171,7 +220,8 @@ def ready(kernel: Any) -> Any:
     if kernel in _declared:
         with _LOCK:
             if kernel in _declared:
-                kernel.compile(_declared[kernel])
+                with told_of(f"{kernel.__name__}, once for all models"):
+                    kernel.compile(_declared[kernel])
                 kernel.disable_compile()
                 del _declared[kernel]
     return kernel
@@ -214,6 +264,18 @@ def vector_part(a: Any, first: Any, size: Any) -> Any:
 def no_lookahead(x, y, row, t, theta, out):
     """For filters that look at the present only."""
     return 0
+
+
+@declared(MEAN_SIGNATURE)
+def no_mean(x_prev, t, theta, out):
+    """For models that don't declare it."""
+    return -1
+
+
+@declared(COVARIANCE_SIGNATURE)
+def no_covariance(t, theta, out):
+    """For models that don't declare it."""
+    return -1
 
 
 @declared(BOUND_SIGNATURE)
@@ -741,11 +803,28 @@ def follow(weights, roots, noise, t, scheme, shares):
             noise[k, YOUNGER], noise[k, YOUNGER_DRAWN] = t, 0.0
 
 
+@njit(cache=True, nogil=True)
+def few_left(fewest, weights, ancestors, carried, shares):
+    """Whether few particles of the last backward draws have descendants; these begin anew then."""
+    n = weights.size
+    if fewest == 0:
+        return True
+    for i in range(n):
+        shares[i] = carried[ancestors[i]]
+    for i in range(n):
+        carried[i] = np.int32(shares[i])
+    few = fewest * family_squares(weights, carried, shares) > 1.0
+    if few:
+        for i in range(n):
+            carried[i] = i
+    return few
+
+
 @declared(_i(*_functions[:2], _rng, _told, _particles, _record, _whole))
 def filter_forward(start, move, rng, told, particles, record, status):
     """Particle filter from time options[FIRST] to below options[END], and nothing else."""
     y, theta, options, threshold, _ = told
-    x, log_w, ancestors, _, _, roots, noise = particles
+    x, log_w, ancestors, _, _, roots, noise, _ = particles
     n, depth = x.shape[1], x.shape[0]
     weights, shares, squares = np.empty(n), np.empty(n), 0.0
     for t in range(options[FIRST], options[END]):
@@ -774,6 +853,384 @@ def filter_forward(start, move, rng, told, particles, record, status):
     return FINE
 
 
+@njit(cache=True, nogil=True)
+def factorise(a):
+    """Cholesky root of a matrix in its lower triangle; False where it is not positive definite."""
+    d = a.shape[0]
+    for j in range(d):
+        for k in range(j):
+            a[j, j] -= a[j, k] * a[j, k]
+        if not 0.0 < a[j, j] < np.inf:
+            return False
+        a[j, j] = math.sqrt(a[j, j])
+        for i in range(j + 1, d):
+            for k in range(j):
+                a[i, j] -= a[i, k] * a[j, k]
+            a[i, j] /= a[j, j]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def solve_lower(root, v):
+    """root^-1 v in place."""
+    for i in range(v.size):
+        for j in range(i):
+            v[i] -= root[i, j] * v[j]
+        v[i] /= root[i, i]
+
+
+@njit(cache=True, nogil=True)
+def solve_upper(root, v):
+    """root'^-1 v in place."""
+    for i in range(v.size - 1, -1, -1):
+        for j in range(i + 1, v.size):
+            v[i] -= root[j, i] * v[j]
+        v[i] /= root[i, i]
+
+
+@njit(cache=True, nogil=True)
+def invert(a):
+    """Inverse of a covariance in place, its symmetry kept; False where it has none."""
+    d = a.shape[0]
+    if not factorise(a):
+        return False
+    inverse = np.zeros((d, d))
+    for j in range(d):
+        inverse[j, j] = 1.0
+        solve_lower(a, inverse[j])
+        solve_upper(a, inverse[j])
+    for i in range(d):
+        for j in range(d):
+            a[i, j] = 0.5 * (inverse[i, j] + inverse[j, i])
+    return True
+
+
+@njit(cache=True, nogil=True)
+def lay_points(centre, steps, points):
+    """Where differences look: the centre, up and down each axis, up and down in each two."""
+    d = centre.size
+    for k in range(points.shape[0]):
+        for i in range(d):
+            points[k, i] = centre[i]
+    k = 1 + 2 * d
+    for i in range(d):
+        points[1 + 2 * i, i] += steps[i]
+        points[2 + 2 * i, i] -= steps[i]
+        for j in range(i):
+            for sign in (1.0, -1.0):
+                points[k, i] += sign * steps[i]
+                points[k, j] += sign * steps[j]
+                k += 1
+
+
+@njit(cache=True, nogil=True)
+def differences(values, steps, slope, bend):
+    """Gradient and minus the second derivatives from values at the points; False if not finite."""
+    d = steps.size
+    k = 1 + 2 * d
+    for i in range(d):
+        up, down = values[1 + 2 * i], values[2 + 2 * i]
+        slope[i] = (up - down) / (2.0 * steps[i])
+        bend[i, i] = (2.0 * values[0] - up - down) / steps[i] ** 2
+        for j in range(i):
+            both = values[k] + values[k + 1] - up - down + 2.0 * values[0]
+            both -= values[1 + 2 * j] + values[2 + 2 * j]
+            bend[i, j] = bend[j, i] = -both / (2.0 * steps[i] * steps[j])
+            k += 2
+    total = 0.0
+    for k in range(values.size):
+        total += values[k]
+    return math.isfinite(total)
+
+
+@njit(cache=True, nogil=True)
+def find_mode(laws, now, precision, steps, mode, slope, bend):
+    """Where prediction and observation together are likeliest, by Newton's steps from `mode`.
+
+    With the gradient there of the observation's log density, and its bend: minus the second
+    derivatives, whose negative eigenvalues count as 0. False where there is no such place.
+    """
+    _, _, y, row, t, theta = now
+    d, start = mode.size, mode.copy()
+    points, values = np.empty((1 + d + d * d, d)), np.empty(1 + d + d * d)
+    pull, root = np.empty(d), np.empty((d, d))
+    for lap in range(NEWTON_STEPS + 1):
+        lay_points(mode, steps, points)
+        laws.sight(points, y, row, t, theta, values)
+        if not differences(values, steps, slope, bend):
+            return False
+        bends, turn = np.linalg.eigh(bend)
+        for i in range(d):
+            for j in range(d):
+                total = 0.0
+                for k in range(d):
+                    total += max(bends[k], 0.0) * turn[i, k] * turn[j, k]
+                bend[i, j] = total
+        if lap == NEWTON_STEPS:
+            return True
+        for i in range(d):
+            pull[i] = slope[i]
+            for j in range(d):
+                pull[i] -= precision[i, j] * (mode[j] - start[j])
+                root[i, j] = precision[i, j] + bend[i, j]
+        if not factorise(root):
+            return False
+        solve_lower(root, pull)
+        solve_upper(root, pull)
+        # in standard deviations of the prediction
+        length = 0.0
+        for i in range(d):
+            length = max(length, abs(pull[i]) * STEP / steps[i])
+        if length < CLOSE:
+            return True
+        for i in range(d):
+            mode[i] += pull[i] * min(1.0, LONGEST / length)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def transitions_at(laws, now, mode, steps, first, means, covariance):
+    """Means (n, d) and common covariance of the next states as the model declares them.
+
+    Else those of Gaussian laws with the derivatives of the transition's log density at the mode,
+    the second ones as from particle `first`. False where there are none.
+    """
+    x_prev, _, _, _, t, theta = now
+    n, d = x_prev.shape
+    known = laws.covariance(t, theta, covariance) == 0
+    points, values = np.empty((1 + d + d * d, d)), np.empty(1 + d + d * d)
+    slope = np.empty(d)
+    lay_points(mode, steps, points)
+    if not known:
+        for k in range(values.size):
+            values[k] = laws.pair(x_prev, first, points, k, t, theta)
+        if not (differences(values, steps, slope, covariance) and invert(covariance)):
+            return False
+    if laws.mean(x_prev, t, theta, means) == 0:
+        return True
+    for i in range(n):
+        for j in range(d):
+            up = laws.pair(x_prev, i, points, 1 + 2 * j, t, theta)
+            down = laws.pair(x_prev, i, points, 2 + 2 * j, t, theta)
+            slope[j] = (up - down) / (2.0 * steps[j])
+        for j in range(d):
+            means[i, j] = mode[j]
+            for k in range(d):
+                means[i, j] += covariance[j, k] * slope[k]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def turn_to_mode(mode, slope, bend, guide, ahead):
+    """Centres of proposals from the means that stand in their place; how well each foresees y."""
+    centres, root = guide
+    n, d = centres.shape
+    pull, apart, back = np.empty(d), np.empty(d), np.empty(d)
+    for i in range(n):
+        for j in range(d):
+            apart[j] = centres[i, j] - mode[j]
+        total = 0.0
+        for j in range(d):
+            bent = 0.0
+            for k in range(d):
+                bent += bend[j, k] * apart[k]
+            pull[j] = back[j] = slope[j] - bent
+            total += (slope[j] - 0.5 * bent) * apart[j]
+        solve_lower(root, back)
+        solve_upper(root, back)
+        for j in range(d):
+            total += 0.5 * pull[j] * back[j]
+            centres[i, j] += back[j]
+        ahead[i] = total
+
+
+@njit(cache=True, nogil=True)
+def draw_guided(laws, rng, now, guide, ancestors, x, log_w):
+    """States from Gaussian proposals, a tenth from the transition, with their log weights added."""
+    move, pair, sight, _, _ = laws
+    x_prev, _, y, row, t, theta = now
+    centres, root = guide
+    n, d = x.shape
+    blank, nothing, sights = np.full((1, y.shape[1]), np.nan), np.zeros(1), np.empty(n)
+    log_q, level = np.empty(n), math.log(1.0 - DEFENSIVE) - 0.5 * d * math.log(2.0 * math.pi)
+    for j in range(d):
+        level += math.log(root[j, j])
+    for i in range(n):
+        prev, log_q[i] = ancestors[i], level
+        if rng.random() < DEFENSIVE:
+            one = slice(i, i + 1)
+            move(rng, x_prev, ancestors[one], x[one], blank, 0, t, nothing, -1, theta)
+            for j in range(d):
+                z = 0.0
+                for k in range(j, d):
+                    z += root[k, j] * (x[i, k] - centres[prev, k])
+                log_q[i] -= 0.5 * z * z
+            continue
+        for j in range(d):
+            x[i, j] = rng.standard_normal()
+            log_q[i] -= 0.5 * x[i, j] * x[i, j]
+        solve_upper(root, x[i])
+        for j in range(d):
+            x[i, j] += centres[prev, j]
+    sight(x, y, row, t, theta, sights)
+    for i in range(n):
+        log_p = pair(x_prev, ancestors[i], x, i, t, theta)
+        rest = math.log(DEFENSIVE) + log_p
+        top = max(log_q[i], rest)
+        either = top + math.log(math.exp(log_q[i] - top) + math.exp(rest - top))
+        log_w[i] += sights[i] + log_p - either
+
+
+@njit(cache=True, nogil=True)
+def effective(log_w, log_rate):
+    """Effective size of draws with these log weights, were they made at other rates; 0 if none."""
+    largest, highest = largest_of(log_w), largest_of(log_rate)
+    total = squares = rates = 0.0
+    if not -np.inf < largest < np.inf:
+        return 0.0
+    for i in range(log_w.size):
+        w, rate = math.exp(log_w[i] - largest), math.exp(log_rate[i] - highest)
+        total += w
+        squares += w * w / rate
+        rates += rate
+    return log_w.size * total * total / (squares * rates)
+
+
+@njit(cache=True, nogil=True)
+def worth_it(laws, rng, now, guide, ahead, chosen, plain):
+    """Whether guided draws are worth more than plain ones, of which these are the log weights.
+
+    By themselves no less, and well more with the lookahead. Small effective sizes are noisy: those
+    of several pilots count.
+    """
+    x_prev, _, y, row, t, theta = now
+    size = chosen.size
+    x, guided, rates = np.empty((size, x_prev.shape[1])), np.zeros(size), np.zeros(size)
+    before = after = looking = 0.0
+    for lap in range(PILOTS):
+        if lap > 0:
+            plain[:] = 0.0
+            laws.move(rng, x_prev, chosen, x, y, row, t, plain, -1, theta)
+        rates[:] = guided[:] = 0.0
+        draw_guided(laws, rng, now, guide, chosen, x, guided)
+        before += effective(plain, rates)
+        after += effective(guided, rates)
+        for k in range(size):
+            rates[k] = ahead[chosen[k]]
+        looking += effective(guided, rates)
+        if lap == 0 and before > NOISY:
+            break
+    return after >= before and looking > GAIN * before
+
+
+@njit(cache=True, nogil=True)
+def linearise(laws, rng, now, guide, ahead):
+    """Gaussian proposals for this time, and log lookaheads, from one look at the observation.
+
+    A pilot, whose draws serve for nothing else, says whether they are worth it; else False.
+    """
+    x_prev, weights, y, row, t, theta = now
+    centres, root = guide
+    n, d = x_prev.shape
+    size = max(2, min(n // 5, MOST_PICKS))
+    chosen = np.empty(size, dtype=np.int32)
+    x, plain = np.empty((size, d)), np.zeros(size)
+    resample(rng, SYSTEMATIC, weights, chosen)
+    laws.move(rng, x_prev, chosen, x, y, row, t, plain, -1, theta)
+    mode, steps, slope = np.empty(d), np.empty(d), np.empty(d)
+    precision, covariance, bend = np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
+    for j in range(d):
+        mode[j] = 0.0
+        for i in range(size):
+            mode[j] += x[i, j] / size
+    for j in range(d):
+        for k in range(j + 1):
+            spread = 0.0
+            for i in range(size):
+                spread += (x[i, j] - mode[j]) * (x[i, k] - mode[k]) / size
+            shrunk = spread if j == k else spread * max(0.0, 1.0 - d / size)
+            precision[j, k] = precision[k, j] = shrunk
+        if not 0.0 < precision[j, j] < np.inf:
+            return False
+        steps[j] = STEP * math.sqrt(precision[j, j])
+    if not (invert(precision) and find_mode(laws, now, precision, steps, mode, slope, bend)):
+        return False
+    if not transitions_at(laws, now, mode, steps, chosen[0], centres, covariance):
+        return False
+    if not invert(covariance):
+        return False
+    for j in range(d):
+        for k in range(d):
+            root[j, k] = covariance[j, k] + bend[j, k]
+    if not factorise(root):
+        return False
+    turn_to_mode(mode, slope, bend, guide, ahead)
+    highest, total = largest_of(ahead), 0.0
+    if not -np.inf < highest < np.inf:
+        return False
+    for i in range(n):
+        total += weights[i] * math.exp(ahead[i] - highest)
+    for i in range(n):
+        share = math.exp(ahead[i] - highest) / total
+        ahead[i] = math.log((1.0 - DEFENSIVE) * share + DEFENSIVE)
+    return worth_it(laws, rng, now, guide, ahead, chosen, plain)
+
+
+@declared(_i(*_linearised, _rng, _told, _particles, _record, _report))
+def filter_linearised(
+    start, move, pair, sight, mean, covariance, rng, told, particles, record, report
+):
+    """Particle filter whose proposals make themselves; tally[0] counts the times that had some."""
+    y, theta, options, threshold, _ = told
+    x, log_w, ancestors, _, _, roots, noise, _ = particles
+    n, depth, status = x.shape[1], x.shape[0], report.status
+    weights, first_stage, shares, squares = np.empty(n), np.empty(n), np.empty(n), 0.0
+    laws, ahead = Laws(move, pair, sight, mean, covariance), np.empty(n)
+    guide = Guide(np.empty(x.shape[1:]), np.empty((x.shape[2], x.shape[2])))
+    for t in range(options[FIRST], options[END]):
+        row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
+        drawn = False
+        if t == 0:
+            begin(log_w[0], ancestors[0], roots, noise)
+            start(rng, x[0], y, row, log_w[0], -1, theta)
+        else:
+            if t == options[FIRST]:
+                for i in range(n):
+                    weights[i] = math.exp(log_w[before, i])
+                squares = squares_of(weights)
+            here = Now(x[before], weights, y, row, t, theta)
+            seen = False
+            for j in range(y.shape[1]):
+                seen = seen or not math.isnan(y[row, j])
+            guided = seen and linearise(laws, rng, here, guide, ahead)
+            log_stage = 0.0
+            if guided:
+                report.tally[0] += 1
+                for i in range(n):
+                    first_stage[i] = log_w[before, i] + ahead[i]
+                log_stage = normalise(first_stage, weights)
+                squares = squares_of(weights)
+            drawn = threshold * n * squares > 1.0 - 1e-9
+            if drawn:
+                resample(rng, options[SCHEME], weights, ancestors[now])
+                restart(log_stage - math.log(n), log_w[now], ancestors[now], roots, noise)
+                if guided:
+                    for i in range(n):
+                        log_w[now, i] -= ahead[ancestors[now, i]]
+            else:
+                keep(log_w[before], log_w[now], ancestors[now])
+            if guided:
+                draw_guided(laws, rng, here, guide, ancestors[now], x[now], log_w[now])
+            else:
+                move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], -1, theta)
+        code, squares = settle(particles, record, weights, t, row, -1, status)
+        if code != FINE:
+            return code
+        if drawn:
+            follow(weights, roots, noise, t, options[SCHEME], shares)
+    return FINE
+
+
 @declared(_i(*_functions, _rng, _told, _particles, _record, _report))
 def advance(
     start, move, look, pair, bound, reject, add_first, add, rng, told, particles, record, report
@@ -781,10 +1238,12 @@ def advance(
     """Particle filter that may look ahead, follow a path, or carry smoothed sums.
 
     With options[DRAWS] > 0 every particle carries its smoothed sums `tau` by that many backward
-    draws (PaRIS); with options[FROZEN] >= 0 that slot follows the path (conditional filter).
+    draws (PaRIS), made when fewer than options[FEWEST] of the particles of the last time that had
+    some are ancestors (AdaSmooth), or always where that is 0: else those of its ancestor. With
+    options[FROZEN] >= 0 that slot follows the path (conditional filter).
     """
     y, theta, options, threshold, path = told
-    x, log_w, ancestors, origin, tau, roots, noise = particles
+    x, log_w, ancestors, origin, tau, roots, noise, carried = particles
     n, depth, draws, slot = x.shape[1], x.shape[0], options[DRAWS], options[FROZEN]
     backward = Backward(pair, bound, reject, options[METHOD], n)
     weights, first_stage, ahead, shares = np.empty(n), np.empty(n), np.zeros(n), np.empty(n)
@@ -845,13 +1304,19 @@ def advance(
             continue
         if t == 0:
             add_all_first(add_first, x[0], y, row, theta, tau[0])
+            for i in range(n):
+                carried[i] = i
             continue
-        code = draw_backward(rng, backward, step, picks, report)
-        if code != FINE:
-            return code
-        carry_sums(add, step, picks, y, row, tau[(t - 1) % 2], tau[t % 2])
+        above = picks
+        if not few_left(options[FEWEST], weights, ancestors[now], carried, shares):
+            above = ancestors[now].reshape((n, 1))
+        else:
+            code = draw_backward(rng, backward, step, picks, report)
+            if code != FINE:
+                return code
+        carry_sums(add, step, above, y, row, tau[(t - 1) % 2], tau[t % 2])
         for i in range(n):
-            origin[t % origin.shape[0], i] = picks[i, 0]
+            origin[t % origin.shape[0], i] = above[i, 0]
     return FINE
 
 
@@ -894,7 +1359,7 @@ def backward_paths(pair, bound, reject, rng, method, theta, particles, chosen, r
 
     By MCMC each index starts at the real ancestor and takes one independent Metropolis step.
     """
-    x, log_w, ancestors, _, _, _, _ = particles
+    x, log_w, ancestors, _, _, _, _, _ = particles
     tally, status = report
     n_steps, n = log_w.shape
     backward = Backward(pair, bound, reject, method, n)
@@ -957,7 +1422,7 @@ def gibbs_sweeps(
     through another particle than the frozen one, whose state may be the same on a lattice.
     """
     _, theta, options, _, path = told
-    x, log_w, ancestors, origin, tau, _, _ = particles
+    x, log_w, ancestors, origin, tau, _, _, _ = particles
     means, paths, changes, ess, log_z = sweeps
     n_steps, dim = path.shape
     record = Record(np.empty((0, 0)), np.empty(n_steps), np.empty(n_steps))
@@ -1030,8 +1495,8 @@ def forward_coupled(
 ):
     """Two conditional filters, multinomial at every step, with indices coupled."""
     y, theta, _, _, path = told
-    x, log_w, ancestors, _, _, _, _ = particles
-    other_x, other_log_w, other_ancestors, _, _, _, _ = other
+    x, log_w, ancestors, _, _, _, _, _ = particles
+    other_x, other_log_w, other_ancestors, _, _, _, _, _ = other
     n_steps, n, dim = x.shape
     common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     both = np.zeros(2, dtype=np.int64)
@@ -1065,8 +1530,8 @@ def forward_coupled(
 def paths_coupled(pair, rng, told, other_path, particles, other, status):
     """The next two paths, by backward draws that are equal as often as can be."""
     _, theta, _, _, path = told
-    x, log_w, ancestors, _, _, _, _ = particles
-    other_x, other_log_w, _, _, _, _, _ = other
+    x, log_w, ancestors, _, _, _, _, _ = particles
+    other_x, other_log_w, _, _, _, _, _, _ = other
     n_steps, n, dim = x.shape
     common, rest, other_rest = np.empty(n), np.empty(n), np.empty(n)
     cumulative, other_cumulative = np.empty(n), np.empty(n)
@@ -1099,7 +1564,7 @@ def paths_coupled(pair, rng, told, other_path, particles, other, status):
 def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out, report):
     """Smoothed sums of a stored filter, and their weighted means."""
     y, theta, options, _, _ = told
-    x, log_w, ancestors, _, tau, _, _ = particles
+    x, log_w, ancestors, _, tau, _, _, _ = particles
     n_steps, n, _ = x.shape
     backward = Backward(pair, bound, reject, options[METHOD], n)
     picks = np.empty((n, options[DRAWS]), dtype=np.int32)

@@ -42,6 +42,9 @@ def taking_inputs(part, function, n, k, before, timed):
     def one(a, theta):
         return function(a, row(0, theta), part(theta, 0, n))
 
+    def one_timed(a, t, theta):
+        return function(a, row(t, theta), t, part(theta, 0, n))
+
     def two(a, b, theta):
         return function(a, b, row(0, theta), part(theta, 0, n))
 
@@ -54,7 +57,8 @@ def taking_inputs(part, function, n, k, before, timed):
     def three_timed(a, b, c, t, theta):
         return function(a, b, c, row(t, theta), t, part(theta, 0, n))
 
-    kinds = {(1, False): one, (2, False): two, (0, True): none_timed, (2, True): two_timed}
+    kinds = {(1, False): one, (2, False): two, (0, True): none_timed}
+    kinds |= {(1, True): one_timed, (2, True): two_timed}
     return kinds.get((before, timed), three_timed)
 
 
@@ -168,6 +172,48 @@ def lookahead(state, observation, log_lookahead):
         return 0
 
     return look
+
+
+def observation_sight(state, observation, observation_logpdf):
+    """The log density of an observation given each of several states."""
+
+    def sight(x, y, row, t, theta, out):
+        for i in range(x.shape[0]):
+            out[i] = float(observation_logpdf(observation(y, row), state(x, i), t, theta))
+        return 0
+
+    return sight
+
+
+def transition_means(state, put, transition_mean):
+    """The mean of the next state of each particle."""
+
+    def mean(x_prev, t, theta, out):
+        for i in range(x_prev.shape[0]):
+            put(out, i, transition_mean(state(x_prev, i), t, theta))
+        return 0
+
+    return mean
+
+
+def put_one(a, value):
+    """Write a variance."""
+    a[0, 0] = float(value)
+
+
+def put_all(a, value):
+    """Write a matrix."""
+    a[:, :] = value
+
+
+def common_covariance(put_matrix, transition_covariance):
+    """The covariance of the next state."""
+
+    def covariance(t, theta, out):
+        put_matrix(out, transition_covariance(t, theta))
+        return 0
+
+    return covariance
 
 
 def transition_pair(state, transition_logpdf):

@@ -44,7 +44,10 @@ ARGUMENTS: dict[str, tuple[tuple[str, ...], bool]] = {
     "observation_logpdf": (("y", "x", "t", "theta"), True),
     "transition_logpdf_bound": (("t", "theta"), False),
     "observation_sample": (("rng", "x", "t", "theta"), False),
+    "transition_mean": (("x_prev", "t", "theta"), False),
+    "transition_covariance": (("t", "theta"), False),
 }
+LINEARISED = "linearised"
 
 IN_PLACE = ("rng", "x_prev", "t", "theta", "x")
 
@@ -144,10 +147,14 @@ class StateSpaceModel:
         Number k of inputs (covariates, lengths of steps) at each time. Then every function takes
         an array u of shape (k,), those of the time, right before t, or before theta where there is
         no t: ``transition_sample(rng, x_prev, u, t, theta)``, ``initial_logpdf(x, u, theta)``.
-    inputs : array_like, shape (T',) or (T', k), optional
+    inputs : array_like, shape (T',) or (T', k), or a list of arrays, optional
         Row by row the inputs of each time, for at least as many times as y has; see `with_inputs`.
     first_input : int
         Set by streams: the time of the first row.
+    transition_mean, transition_covariance : callable, optional
+        (x_prev, t, theta) -> the mean of x_t, a float or (d,), and (t, theta) -> its variance, or
+        (d, d), of a Gaussian transition: they make ``proposal="linearised"`` cheaper, which else
+        takes differences of `transition_logpdf`. What is wrong there costs precision only.
 
     Raises
     ------
@@ -200,6 +207,8 @@ class StateSpaceModel:
     input_dim: int | None = None
     inputs: Any = field(default=None, repr=False)
     first_input: int = field(default=0, repr=False)
+    transition_mean: Callable[..., Any] | None = None
+    transition_covariance: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if self.input_dim is not None:
@@ -281,13 +290,15 @@ class StateSpaceModel:
             raise ValueError(f"theta: got shape {new.shape}; expected {self.theta.shape}")
         return replace(self, theta=new)
 
-    def with_inputs(self, u: ArrayLike) -> StateSpaceModel:
+    def with_inputs(self, u: ArrayLike | Sequence[ArrayLike]) -> StateSpaceModel:
         """The same model with these inputs.
 
         Parameters
         ----------
-        u : array_like, shape (T',) or (T', k)
-            Finite numbers, row by row those of time 0, 1, ...; more than y has are not read.
+        u : array_like, shape (T',) or (T', k), or a list of arrays
+            Finite numbers, row by row those of time 0, 1, ...; more than y has are not read. Of a
+            list of arrays each belongs to one of several series, for functions that take a list
+            of them; inputs of one array hold for all.
 
         Returns
         -------
@@ -313,6 +324,17 @@ class StateSpaceModel:
         (3, 1)
         """
         return replace(self, inputs=_inputs(u, self.input_dim), first_input=0)
+
+    def of_series(self, s: int, several: int) -> StateSpaceModel:
+        """The model with the inputs of one of several series."""
+        if not isinstance(self.inputs, tuple):
+            return self
+        if len(self.inputs) != several:
+            raise ValueError(
+                f"inputs: a list of {len(self.inputs)} arrays; expected one for each of {several} "
+                "series"
+            )
+        return replace(self, inputs=self.inputs[s])
 
     def packed(self, theta: ArrayLike | None = None) -> Array:
         """What compiled functions take for theta: with the inputs behind, see `taking_inputs`."""
@@ -348,6 +370,11 @@ class StateSpaceModel:
             raise ValueError(
                 f"inputs: missing; the model declares input_dim={self.input_dim}: expected "
                 "model.with_inputs(u)"
+            )
+        if isinstance(self.inputs, tuple):
+            raise ValueError(
+                f"inputs: a list of {len(self.inputs)} arrays, for as many series; expected those "
+                "of one series"
             )
         if len(self.inputs) + self.first_input < last + horizon:
             ahead = f" (and {horizon} of the forecast)" if horizon else ""
@@ -403,7 +430,10 @@ class StateSpaceModel:
         functions = {name: function for name, function in named.items() if function is not None}
         theta = None if self.theta is None else np.asarray(self.theta).tolist()
         found = {"functions": functions, "theta": theta, "state_dim": self.state_dim}
-        return found if self.inputs is None else {**found, "inputs": digest(self.inputs)}
+        if self.inputs is None:
+            return found
+        several = self.inputs if isinstance(self.inputs, tuple) else (self.inputs,)
+        return {**found, "inputs": "".join(digest(one) for one in several)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -481,6 +511,12 @@ def observations(y: ArrayLike) -> Array:
     return values.reshape(len(values), -1)
 
 
+def is_panel(given: Any) -> bool:
+    """Whether this is a list of arrays, each of a series of its own."""
+    several = isinstance(given, list | tuple) and len(given) > 0
+    return several and all(hasattr(one, "__array__") and np.ndim(one) for one in given)
+
+
 def taken(arguments: tuple[str, ...], input_dim: int | None) -> tuple[str, ...]:
     """The arguments of a function, with u where there are inputs."""
     if input_dim is None:
@@ -552,9 +588,11 @@ def _observed(series: ArrayLike) -> np.ndarray:
     return rows
 
 
-def _inputs(u: ArrayLike, k: int | None) -> Array:
+def _inputs(u: ArrayLike | Sequence[ArrayLike], k: int | None) -> Array | tuple[Any, ...]:
     if k is None:
         raise ValueError("inputs: got some; the model declares none, expected one with input_dim")
+    if is_panel(u):
+        return tuple(_inputs(one, k) for one in u)
     array = real("inputs", u)
     rows = array.reshape(-1, 1) if array.ndim == 1 else array
     if rows.ndim != 2 or rows.shape[1] != k or not len(rows):

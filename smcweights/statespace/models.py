@@ -31,6 +31,8 @@ class _Functions(NamedTuple):
     observation_logpdf: Callable[..., Any]
     transition_logpdf_bound: Callable[..., Any]
     observation_sample: Callable[..., Any] | None
+    transition_mean: Callable[..., Any] | None = None
+    transition_covariance: Callable[..., Any] | None = None
 
 
 def _log_normal(rest, variance):
@@ -73,8 +75,11 @@ def _with_noise(first, now, seen, places, variances) -> _Functions:
     def observation_sample(rng, x, t, theta):
         return seen(x, theta) + noise(rng, theta[of_seen])
 
+    def covariance(t, theta):
+        return theta[of_now] if variances else theta[of_now] ** 2
+
     transition = (transition_sample, transition_logpdf)
-    last = (observation_logpdf, bound, observation_sample)
+    last = (observation_logpdf, bound, observation_sample, now, covariance)
     return _Functions(initial_sample, initial_logpdf, *transition, *last)
 
 
@@ -193,7 +198,7 @@ def linear_gaussian(
             "initial_covariance": initial_covariance,
         }
         return StateSpaceModel(
-            *_LINEAR,
+            **_LINEAR._asdict(),
             theta=[a, q, h, r, *_checked(first, transforms[4:])],
             theta_names=(*given, *first),
             transforms=transforms,
@@ -304,7 +309,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
     add_root("initial_precision_root", roots[2], plain[2])
     functions, in_place, exact = _matrix_functions(d, p, *plain, tuple(starts))
     return StateSpaceModel(
-        *functions,
+        **functions._asdict(),
         theta=theta,
         theta_names=names,
         transforms=transforms,
@@ -319,7 +324,7 @@ def _matrix_functions(
     d: int, p: int, plain_q: bool, plain_r: bool, plain_c: bool, starts: tuple[int, ...]
 ) -> tuple[_Functions, Callable[..., None], Exact]:
     i_a, i_q, i_h, i_r, i_m, i_c = starts
-    transition_into, transition_logpdf, bound = _matrix_transition(d, i_a, i_q, plain_q)
+    transition_into, transition_logpdf, bound, *law = _matrix_transition(d, i_a, i_q, plain_q)
 
     def transition_sample(rng, x_prev, t, theta):
         x = np.empty(d)
@@ -338,10 +343,8 @@ def _matrix_functions(
 
     sample, logpdf = _matrix_initial(d, i_m, i_c, plain_c)
     observation_sample, observation_logpdf = _matrix_observation(d, p, i_h, i_r, plain_r)
-    transition = (transition_sample, transition_logpdf)
-    functions = _Functions(
-        sample, logpdf, *transition, observation_logpdf, bound, observation_sample
-    )
+    first = (sample, logpdf, transition_sample, transition_logpdf)
+    functions = _Functions(*first, observation_logpdf, bound, observation_sample, *law)
     return functions, transition_into, Exact("linear_gaussian", system)
 
 
@@ -445,7 +448,22 @@ def _matrix_transition(d, matrix, root, plain):
             total += np.log(scale(i, theta))
         return total
 
-    return transition_into, logpdf, bound
+    def mean(x_prev, t, theta):
+        x = np.zeros(d)
+        for i in range(d):
+            for j in range(d):
+                x[i] += theta[matrix + i * d + j] * x_prev[j]
+        return x
+
+    def covariance(t, theta):
+        w = np.zeros((d, d))
+        for i in range(d):
+            for j in range(i if plain else 0, i + 1):
+                w[i, j] = theta[row(i) + j]
+        w = np.linalg.inv(w)
+        return w @ np.ascontiguousarray(w.T)
+
+    return transition_into, logpdf, bound, mean, covariance
 
 
 def _matrix_observation(d, p, matrix, root, plain):
@@ -575,7 +593,7 @@ def stochastic_volatility(
         given, transforms = {**given, "leverage": leverage}, (*transforms, "atanh")
         functions, known = _with_leverage(returns)
     return StateSpaceModel(
-        *functions,
+        **functions._asdict(),
         theta=_checked(given, transforms),
         theta_names=tuple(given),
         transforms=transforms,
@@ -621,6 +639,8 @@ def _with_leverage(returns: ArrayLike) -> tuple[_Functions, np.ndarray]:
         observation_logpdf=observation_logpdf,
         transition_logpdf_bound=transition_logpdf_bound,
         observation_sample=None,
+        transition_mean=drift,
+        transition_covariance=lambda t, theta: spread(t, theta) ** 2,
     )
     return functions, given
 
@@ -728,7 +748,7 @@ def finite_hmm(
         raise ValueError(f"emission_scales: smallest is {scales.min()}; expected positive numbers")
     functions, exact = _finite_functions(k)
     return StateSpaceModel(
-        *functions,
+        **functions._asdict(),
         theta=np.concatenate([first, matrix.ravel(), means, scales]),
         theta_names=[
             *(f"initial_probabilities[{a}]" for a in range(k)),
@@ -789,7 +809,10 @@ def nonlinear_growth(
     }
     kinds = ("log",) * 3
     return StateSpaceModel(
-        *_GROWTH, theta=_checked(given, kinds), theta_names=tuple(given), transforms=kinds
+        **_GROWTH._asdict(),
+        theta=_checked(given, kinds),
+        theta_names=tuple(given),
+        transforms=kinds,
     )
 
 
@@ -852,7 +875,10 @@ def theta_logistic(
     }
     kinds = ("identity", "identity", "identity", "log", "log", "identity", "log")
     return StateSpaceModel(
-        *_POPULATION, theta=_checked(given, kinds), theta_names=tuple(given), transforms=kinds
+        **_POPULATION._asdict(),
+        theta=_checked(given, kinds),
+        theta_names=tuple(given),
+        transforms=kinds,
     )
 
 
@@ -906,7 +932,7 @@ def lorenz96(
     }
     kinds = ("identity", "log", "log", "log", "log")
     return StateSpaceModel(
-        *_ring_functions(d),
+        **_ring_functions(d)._asdict(),
         theta=_checked(given, kinds),
         theta_names=tuple(given),
         transforms=kinds,
@@ -963,8 +989,18 @@ def _ring_functions(d: int) -> _Functions:
             y[j] = x[j] + theta[3] * rng.standard_normal()
         return y
 
+    def transition_mean(x_prev, t, theta):
+        x = np.empty(d)
+        for j in range(d):
+            x[j] = x_prev[j] + stepped(j, x_prev, theta)
+        return x
+
+    def transition_covariance(t, theta):
+        return theta[2] ** 2 * np.eye(d)
+
     first = (initial_sample, initial_logpdf, transition_sample, transition_logpdf)
-    return _Functions(*first, observation_logpdf, transition_logpdf_bound, observation_sample)
+    last = (transition_logpdf_bound, observation_sample, transition_mean, transition_covariance)
+    return _Functions(*first, observation_logpdf, *last)
 
 
 def _bearings_initial_sample(rng, theta):
@@ -1006,6 +1042,23 @@ def _bearings_transition_logpdf(x_prev, x, t, theta):
 
 def _bearings_transition_bound(t, theta):
     return -2.0 * _LOG_2_PI - 4.0 * np.log(theta[1]) - np.log(theta[0] ** 4 / 12.0)
+
+
+def _bearings_transition_mean(x_prev, t, theta):
+    x = np.empty(4)
+    for j in range(2):
+        x[2 + j] = x_prev[2 + j]
+        x[j] = x_prev[j] + theta[0] * x_prev[2 + j]
+    return x
+
+
+def _bearings_transition_covariance(t, theta):
+    step = theta[0]
+    cov = np.zeros((4, 4))
+    for j in range(2):
+        cov[j, j], cov[2 + j, 2 + j] = step**3 / 3.0, step
+        cov[j, 2 + j] = cov[2 + j, j] = 0.5 * step**2
+    return theta[1] ** 2 * cov
 
 
 def _bearings_observation_sample(rng, x, t, theta):
@@ -1073,6 +1126,8 @@ def bearings_only(
         _bearings_observation_logpdf,
         _bearings_transition_bound,
         _bearings_observation_sample,
+        transition_mean=_bearings_transition_mean,
+        transition_covariance=_bearings_transition_covariance,
         theta=np.concatenate([_checked(given, ("log",) * 3), mean, scale]),
         transforms=("log",) * 3 + ("identity",) * 4 + ("log",) * 4,
         state_dim=4,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -12,20 +13,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import array, count, instance, number, one_of
+from ..errors import DegeneracyError, ModelError
 from ..execution import open_run
 from ..resampling import SCHEMES
 from .compilation import Compiled, compiled
 from .model import (
+    LINEARISED,
     Proposal,
     StateSpaceModel,
     check_function,
     functions_of,
+    is_panel,
     needed,
     observations,
 )
 from .trial import check_functions, check_series, check_time, tell_of_misses
 
 Array = NDArray[np.float64]
+MOST_COMPONENTS = 50  # of states that proposals of filters' own make are for
+DRAWN = 20  # states to tell whether a transition is smooth
 Result = TypeVar("Result")
 
 
@@ -49,6 +55,8 @@ class Series:
         and below which share of effective particles.
     proposal : Proposal or None
         Where they are drawn from.
+    linearised : bool
+        Whether the filter makes its proposals itself.
     copies : dict
         Of a stream: functions as they were when it began, see `check_time`.
     fed : bool
@@ -64,10 +72,12 @@ class Series:
     proposal: Proposal | None = None
     copies: dict[str, Any] = field(default_factory=dict, repr=False)
     fed: bool = False
+    linearised: bool = False
 
     def functions(self, *, backward: bool = True) -> Compiled:
         """What the kernels call; without `backward` for what draws nothing backward."""
-        return compiled(self.model, self.vector, self.proposal, backward=backward)
+        own = self.linearised and not backward
+        return compiled(self.model, self.vector, self.proposal, backward=backward, linearised=own)
 
     @property
     def y(self) -> Array:
@@ -85,7 +95,7 @@ class Series:
             "n_particles": self.n,
             "resampling": self.scheme,
             "ess_threshold": self.threshold,
-            "proposal": self.proposal,
+            "proposal": LINEARISED if self.linearised else self.proposal,
             **more,
         }
 
@@ -97,14 +107,16 @@ def checked_series(
     theta: ArrayLike | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
-    proposal: Proposal | None = None,
+    proposal: Proposal | str | None = None,
     schemes: tuple[str, ...] = SCHEMES,
     *,
     stream: bool = False,
+    filters: bool = False,
 ) -> Series:
     """Check what all filters are given; of the schemes those that the caller knows.
 
-    Of a stream the inputs may come later.
+    Of a stream the inputs may come later. Callers that are `filters` alone take proposals that make
+    themselves.
 
     Raises
     ------
@@ -116,8 +128,13 @@ def checked_series(
     instance("model", model, StateSpaceModel)
     model = model if theta is None else model.with_theta(theta)
     ess_threshold = number("ess_threshold", ess_threshold, 0, 1, ends=True)
+    linearised = filters and isinstance(proposal, str) and proposal == LINEARISED
+    if linearised:
+        proposal = None
     if proposal is not None and not isinstance(proposal, Proposal):
-        raise TypeError(f"proposal: got {type(proposal).__name__}; expected a Proposal")
+        wanted = f"a Proposal, {LINEARISED!r} or None" if filters else "a Proposal or None"
+        given = repr(proposal) if isinstance(proposal, str) else type(proposal).__name__
+        raise TypeError(f"proposal: got {given}; expected {wanted}")
     for part, law in (("sample", "transition_logpdf"), ("initial_sample", "initial_logpdf")):
         if getattr(proposal, part, None) is not None:
             needed(model, (law,), f"weighs what proposal.{part} draws")
@@ -134,7 +151,66 @@ def checked_series(
     one_of("resampling", resampling, schemes)
     if len(rows) > 1:
         tell_of_misses(model, rows, vector)
-    return Series(model, rows, vector, n, resampling, ess_threshold, proposal)
+    if linearised:
+        check_smooth(model)
+    told = (resampling, ess_threshold, proposal)
+    return Series(model, rows, vector, n, *told, linearised=linearised)
+
+
+def checked_panel(
+    model: StateSpaceModel, y: ArrayLike | Sequence[ArrayLike], n_particles: int, *told: Any
+) -> list[Series]:
+    """The series of a list of arrays, with inputs of their own, or the only one."""
+    instance("model", model, StateSpaceModel)
+    if not is_panel(y):
+        return [checked_series(model, y, n_particles, *told, filters=True)]
+    several = []
+    for s, one in enumerate(y):
+        with naming(s):
+            own = model.of_series(s, len(y))
+            several.append(checked_series(own, one, n_particles, *told, filters=True))
+    return several
+
+
+@contextmanager
+def naming(s: int | None) -> Iterator[None]:
+    """Errors of a series of several, by its place among them."""
+    try:
+        yield
+    except (ValueError, ModelError, DegeneracyError) as error:
+        if s is None:
+            raise
+        raise type(error)(f"series {s}: {error}") from error
+
+
+def check_smooth(model: StateSpaceModel) -> None:
+    """Refuse transitions that no Gaussian law stands beside."""
+    needed(model, ("transition_logpdf",), f"weighs what proposal={LINEARISED!r} draws")
+    if model.dim > MOST_COMPONENTS:
+        raise ValueError(
+            f"proposal: {LINEARISED!r} for states of {model.dim} components; expected at most "
+            f"{MOST_COMPONENTS}, or a Proposal"
+        )
+    if model.input_dim is not None and model.inputs is None:
+        # of a stream that is yet to come
+        return
+    model, rng, theta = model.reaching(2), np.random.default_rng(0), model.theta.copy()
+    first, move, density = map(
+        model.plain, ("initial_sample", "transition_sample", "transition_logpdf")
+    )
+    with np.errstate(all="ignore"):
+        x_prev = first(rng, theta)
+        x = np.array([move(rng, x_prev, 1, theta) for _ in range(DRAWN)])
+        aside = x + 1e-3 * x.std(axis=0) * rng.standard_normal(x.shape)
+        logs = [
+            float(density(x_prev, one if model.state_dim else float(one), 1, theta))
+            for one in aside
+        ]
+    if len(np.unique(x, axis=0)) < DRAWN or not np.median(logs) > -np.inf:
+        raise ValueError(
+            f"proposal: {LINEARISED!r} for a transition that is discrete, or singular (its density "
+            "is zero beside its own draws); expected a Proposal or None"
+        )
 
 
 def side_by_side(

@@ -1,8 +1,8 @@
 """PaRIS: smoothed expectations of additive functionals, on line.
 
 Every particle carries an estimate of E[h(x_0 ... x_t) | x_t = particle, y], updated by a few draws
-from the particle's possible ancestors. The cost is linear in the particles, the memory constant in
-time.
+from the particle's possible ancestors, or along its own as long as the particles descend from many.
+The cost is linear in the particles, the memory constant in time.
 
 The estimate has a bias of order T/N, which independent runs share and no interval shows. It is
 watched from the runs' likelihoods: the bias is minus the covariance of a run's estimate with its
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, one_of
+from ..arguments import count, number, one_of
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
@@ -65,6 +65,7 @@ class Sums(NamedTuple):
     initial_functional: Callable[..., ArrayLike] | None
     n_backward: int
     backward: str
+    backward_ess: float = 1.0
 
     def compiled(self, series: Series, *, stream: bool = False) -> Added:
         """The functional compiled, after the model, which is checked, where that is no stream."""
@@ -85,6 +86,7 @@ class Sums(NamedTuple):
             depth=n_steps if kept else 2,
             sums=compiled_functional(series.model, *self[:2], n_steps),
             draws=self.n_backward,
+            fewest=0 if self.backward_ess == 1 else math.ceil(self.backward_ess * series.n),
             method=backward_method(series.model, self.backward),
             backward_depth=n_steps if kept else 1,
         )
@@ -98,6 +100,7 @@ def paris(
     *,
     initial_functional: Callable[..., Any] | None = None,
     n_backward: int = 2,
+    backward_ess: float = 0.3,
     theta: ArrayLike | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
@@ -124,6 +127,12 @@ def paris(
         (x) -> the same shape: the term of t = 0, default 0.
     n_backward : int, default 2
         Backward draws per particle; with 1 the variance grows much faster with T.
+    backward_ess : float, default 0.3
+        Backward draws are made when the particles that had the last ones are left with an
+        effective share below this, by the weights of their descendants; between, sums go on along
+        the filter's own ancestors. Above 0, at most 1: at every time. With 0.3 the variance is
+        that of 1, at a half to a tenth of the time
+        (``benchmarks/statespace_coverage.py adaptive``).
     theta, resampling, ess_threshold, seed, executor, progress, checkpoint
         As for `particle_filter`.
     backward : {"auto", "rejection", "exact", "mcmc"}
@@ -156,7 +165,8 @@ def paris(
     ----------
     Olsson & Westerborn (2017), Efficient particle-based online smoothing in general hidden Markov
     models: the PaRIS algorithm, Bernoulli 23; Dau & Chopin (2022), arXiv 2207.00976, for the
-    backward draws.
+    backward draws; Mastrototaro, Olsson & Alenlov (2021), Fast and numerically stable
+    particle-based online additive smoothing: the AdaSmooth algorithm, arXiv 2108.00432.
 
     Examples
     --------
@@ -168,7 +178,8 @@ def paris(
     """
     began = time.perf_counter()
     series = checked_series(model, y, n_particles, theta, resampling, ess_threshold)
-    sums = Sums(functional, initial_functional, count("n_backward", n_backward), backward)
+    draws, share = count("n_backward", n_backward), _share(backward_ess)
+    sums = Sums(functional, initial_functional, draws, backward, share)
     repeats = count("repeats", repeats)
     added = sums.compiled(series)
     labels, root = added.labels(names), root_of(seed, checkpoint)
@@ -188,6 +199,14 @@ def paris(
     cost = {"evaluations": evaluations, "seconds": time.perf_counter() - began}
     source = provenance("paris", root, arguments, series.rows)
     return _pooled(found, "paris", added.scalar, labels, cost, source)
+
+
+def _share(backward_ess: float) -> float:
+    """The share of effective particles below which backward draws are made, checked."""
+    share = number("backward_ess", backward_ess, 0, 1, ends=True)
+    if share == 0:
+        raise ValueError("backward_ess: got 0; expected a number above 0, at most 1")
+    return share
 
 
 def _smoothed(series: Series, sums: Sums, root: dict[str, Any], r: int) -> dict[str, Any]:
@@ -293,7 +312,9 @@ class OnlineSmoother:
     Parameters
     ----------
     model : StateSpaceModel
-    functional, n_particles, initial_functional, n_backward, resampling, ess_threshold, backward
+    functional, n_particles, initial_functional, n_backward, backward_ess
+        As for `paris`.
+    resampling, ess_threshold, backward
         As for `paris`.
     repeats : int, default 8
         Independent runs side by side, for the standard error.
@@ -331,6 +352,7 @@ class OnlineSmoother:
         *,
         initial_functional: Callable[..., Any] | None = None,
         n_backward: int = 2,
+        backward_ess: float = 0.3,
         resampling: str = "systematic",
         ess_threshold: float = 0.5,
         backward: str = "auto",
@@ -343,8 +365,8 @@ class OnlineSmoother:
         if isinstance(functional, Functional) and functional.per_time:
             raise ValueError("functional: its size grows with T; expected one of fixed size")
         self._repeats = count("repeats", repeats)
-        draws = count("n_backward", n_backward)
-        self._sums = Sums(functional, initial_functional, draws, backward)
+        draws, share = count("n_backward", n_backward), _share(backward_ess)
+        self._sums = Sums(functional, initial_functional, draws, backward, share)
         self._added = self._sums.compiled(self._series, stream=True)
         self._names = self._added.labels(names)
         self._root = seed_sequence(seed)

@@ -90,6 +90,13 @@ def _try_all(
     x = own["x"]
     for name in ("transition_logpdf", "transition_logpdf_bound") if t else ("initial_logpdf",):
         call(name)
+    if t:
+        shapes = {"transition_mean": np.shape(x), "transition_covariance": 2 * np.shape(x)}
+        for name, wanted in shapes.items():
+            found = call(name)
+            if found is not None and np.shape(found) != wanted:
+                expected = f"shape {wanted}" if wanted else "a float"
+                raise ModelError(f"{name}: returned shape {np.shape(found)}; expected {expected}")
     if np.isnan(y).all():
         return x
     call("observation_logpdf")

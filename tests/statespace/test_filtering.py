@@ -5,12 +5,14 @@ z-tests: bound 5.5 standard errors, about 60 of them: a false alarm in 10^5 runs
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from killed import bits, killed_and_resumed
 
 import smcweights as smw
+from smcweights import ModelError
 from smcweights.statespace import kernels
 from smcweights.statespace.cloud import Cloud
 from smcweights.statespace.filtering import _mean_of_many, likelihood_of
@@ -455,3 +457,113 @@ def test_killed_repeats_go_on_to_the_same_bits(tmp_path):
         smw.particle_filter(
             LINEAR, Y[1:], 300, repeats=6, store=True, checkpoint=tmp_path / "run.npz"
         )
+
+
+OUTLIER = np.array([0.3, -0.5, 0.2, 5.5, 4.0, np.nan, 2.5])
+
+
+def by_itself(model):
+    """Likelihoods of small filters with linearised proposals, over Kalman's, and their share."""
+    series = Series(model, OUTLIER[:, None], False, 50, linearised=True)
+    rng, truth = np.random.default_rng(1), smw.kalman_filter(model, OUTLIER).log_likelihood
+    z, shares = np.empty(3_000), np.empty(3_000)
+    for r in range(len(z)):
+        cloud = Cloud(series, rng, backward=False)
+        z[r] = np.exp(cloud.advance(series.rows)[2].sum() - truth)
+        shares[r] = cloud.guided
+    return z, shares.mean()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("declared", [True, False])
+def test_linearised_proposals_leave_the_likelihood_unbiased_sees_a_tenth(declared):
+    blind = {} if declared else dict.fromkeys(["transition_mean", "transition_covariance"])
+    z, share = by_itself(replace(LINEAR, **blind))
+    error = z.std() / np.sqrt(len(z))
+    assert abs(z.mean() - 1) < 5.5 * error
+    assert error < 0.018
+    assert 0.2 < share <= 5 / 7  # not at time 0, and not where nothing was seen
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_linearised_proposals_see_an_outlier_that_plain_ones_miss():
+    y = LINEAR.simulate(30, seed=1)[1]
+    y[12] += 9
+    runs = {}
+    for proposal in (None, "linearised"):
+        found = smw.log_likelihood(LINEAR, y, 500, repeats=40, proposal=proposal, seed=1)
+        runs[proposal] = found.diagnostics["standard_deviation_of_log_likelihood"]
+    assert runs["linearised"] < 0.5 * runs[None]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_linearised_proposals_are_those_of_the_matrices_with_inputs_and_on_line():
+    y = PLANE.simulate(12, seed=2)[1]
+    truth = smw.kalman_filter(PLANE, y).log_likelihood
+    found = smw.particle_filter(PLANE, y, 2_000, proposal="linearised", seed=1).log_likelihood
+    assert abs(found.value - truth) < 5.5 * found.standard_error
+    online = smw.OnlineFilter(PLANE, 2_000, proposal="linearised", seed=1)
+    for y_t in y:
+        last = online.update(y_t)
+    assert last.log_likelihood.value == pytest.approx(found.value, rel=1e-12)
+
+
+def test_linearised_proposals_are_refused_where_there_are_none():
+    with pytest.raises(ValueError, match="discrete, or singular"):
+        smw.particle_filter(tiny.MODEL, tiny.Y, 20, proposal="linearised")
+    with pytest.raises(ValueError, match="discrete, or singular"):
+        smw.particle_filter(
+            smw.models.autoregression([0.5, 0.2], 1.0), Y, 20, proposal="linearised"
+        )
+    with pytest.raises(ValueError, match="at most 50"):
+        smw.particle_filter(smw.models.lorenz96(51), np.zeros((3, 51)), 20, proposal="linearised")
+    with pytest.raises(TypeError, match="'linear'; expected a Proposal, 'linearised' or None"):
+        smw.particle_filter(LINEAR, Y, 20, proposal="linear")
+    with pytest.raises(TypeError, match="expected a Proposal or None"):
+        smw.particle_gibbs(LINEAR, Y, 20, 20, proposal="linearised")
+    wrong = replace(PLANE, transition_covariance=lambda t, theta: np.eye(3))
+    with pytest.raises(ModelError, match=r"transition_covariance: returned shape \(3, 3\)"):
+        smw.particle_filter(wrong, np.zeros((3, 2)), 20)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        smw.models.stochastic_volatility(0.9, 0.3, leverage=-0.5, returns=[0.1, np.nan, 0.3]),
+        smw.models.nonlinear_growth(),
+        smw.models.theta_logistic(0.15, 0.12, 0.1, 0.5, 0.3),
+        smw.models.lorenz96(4),
+        smw.models.bearings_only(),
+        PLANE,
+    ],
+)
+def test_declared_means_and_covariances_are_those_of_the_draws_see_7_percent(model):
+    rng, t = np.random.default_rng(3), 2
+    x_prev = model.initial_sample(rng, model.theta)
+    x = np.array([model.transition_sample(rng, x_prev, t, model.theta) for _ in range(10_000)])
+    x, mean = x.reshape(len(x), -1), np.ravel(model.transition_mean(x_prev, t, model.theta))
+    d = x.shape[1]
+    covariance = np.reshape(model.transition_covariance(t, model.theta), (d, d))
+    scale = np.sqrt(covariance.diagonal())
+    z = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
+    assert np.abs((x.mean(axis=0) - mean) / scale).max() < 5.5 / np.sqrt(len(x))
+    assert np.abs(z @ z.T / len(x) - np.eye(d)).max() < 5.5 * np.sqrt(2 / len(x))
+
+
+def test_repeats_stand_side_by_side_in_moments_and_particles():
+    own = [smw.particle_filter(LINEAR, Y[:6], 400, seed=1, store=True, repeats=r) for r in (1, 3)]
+    one, three = own
+    assert three.particles.shape == (6, 1_200)
+    np.testing.assert_array_equal(three.particles[:, :400], one.particles)
+    np.testing.assert_allclose(np.exp(three.log_weights).sum(axis=1), 1.0, rtol=1e-12)
+    weights = np.exp(three.log_weights)
+    means = (weights * three.particles).sum(axis=1)
+    np.testing.assert_allclose(three.means, means, rtol=1e-10)
+    spread = (weights * (three.particles - means[:, None]) ** 2).sum(axis=1)
+    np.testing.assert_allclose(three.variances, spread, rtol=1e-10)
+    assert (three.ancestors[2].reshape(3, 400) // 400 == np.arange(3)[:, None]).all()
+    paths = smw.backward_simulation(three, 500, seed=2)
+    z = (paths.mean(axis=0) - smw.kalman_smoother(LINEAR, Y[:6]).means) / paths.std(axis=0)
+    assert np.abs(z).max() < 0.35  # 500 paths, and 1,200 particles whose error they share

@@ -138,3 +138,18 @@ def test_the_next_process_compiles_nothing():
         for _ in range(2)
     ]
     assert runs[1] == ["0", runs[0][1]]
+
+
+def test_who_looks_on_is_told_what_takes_long_to_compile(monkeypatch, capsys):
+    monkeypatch.setattr(keeping, "PATIENCE", 0.05)
+    with keeping.told_of("nothing"):
+        time.sleep(0.2)
+    monkeypatch.setattr(keeping, "watched", lambda: True)
+    with keeping.told_of("advance"):
+        time.sleep(0.2)
+    with keeping.told_of("what is quick"):
+        pass
+    time.sleep(0.1)
+    said = capsys.readouterr()
+    assert said.err == "smcweights: compiling advance, which later runs find on disk\n"
+    assert said.out == ""

@@ -222,6 +222,36 @@ def test_inputs_are_numbers_of_the_shape_declared():
     with pytest.raises(smw.ModelError, match="observation_logpdf: IndexError"):
         smw.particle_filter(other.with_inputs(ROWS), Y, 10)
     assert DRIVEN.with_theta([0.5, 0.7]).inputs is None
+    with pytest.raises(ValueError, match=r"inputs: got shape \(14, 1\)"):
+        DRIVEN.with_inputs([ROWS, ROWS[:, :1]])
     one, two = (smw.particle_filter(DRIVEN.with_inputs(ROWS + k), Y, 300, seed=k) for k in (0, 1))
     with pytest.raises(ValueError, match=r"inputs|model"):
         smw.combine([one.log_likelihood, two.log_likelihood])
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_series_of_a_panel_have_inputs_of_their_own():
+    panel, rows = [Y, Y[:9]], [ROWS, ROWS[::-1] + 0.5]
+    model = DRIVEN.with_inputs(rows)
+    est = smw.log_likelihood(model, panel, 2_000, seed=1)
+    own = [
+        smw.log_likelihood(DRIVEN.with_inputs(u), y, 20_000, seed=2)
+        for y, u in zip(panel, rows, strict=True)
+    ]
+    z = est.diagnostics["values"] - [float(one.value) for one in own]
+    scale = np.hypot(est.diagnostics["standard_errors"], [one.standard_error for one in own])
+    assert (np.abs(z) < 5.5 * scale).all()
+    assert smw.log_likelihood(DRIVEN.with_inputs(ROWS), panel, 50, seed=1).value.shape == ()
+    with pytest.raises(ValueError, match="inputs: a list of 2 arrays; expected one for each of 3"):
+        smw.log_likelihood(model, [Y, Y, Y], 50)
+    with pytest.raises(ValueError, match="series 1: inputs: 14 rows; expected at least 20"):
+        smw.log_likelihood(model, [Y, np.zeros(20)], 50)
+    for call in (
+        lambda: smw.particle_filter(model, Y, 50),
+        lambda: smw.forecast(model, Y, 2, 50),
+        lambda: model.simulate(3),
+        lambda: smw.OnlineFilter(model, 50),
+        lambda: smw.check_model(model, Y),
+    ):
+        with pytest.raises(ValueError, match="inputs: a list of 2 arrays, for as many series"):
+            call()

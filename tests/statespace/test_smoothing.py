@@ -17,6 +17,7 @@ from smcweights.statespace.chains import sweep
 from smcweights.statespace.cloud import Cloud
 from smcweights.statespace.compilation import compiled, compiled_functional
 from smcweights.statespace.series import Series
+from smcweights.statespace.smoothing import Sums
 
 from . import tiny
 from .test_filtering import EXACT, LINEAR, Y
@@ -357,3 +358,46 @@ def repeated(**others):
 @pytest.mark.slow
 def test_killed_runs_go_on_to_the_same_bits(tmp_path):
     killed_and_resumed(repeated, tmp_path)
+
+
+def carried(fewest, n, runs=1, y=None, seed=5):
+    """Sums of states of runs of PaRIS, and the share of times with backward draws."""
+    rows = (Y if y is None else y)[:, None]
+    series, rng = Series(LINEAR, rows, False, n), np.random.default_rng(seed)
+    sums = np.empty(runs)
+    for r in range(runs):
+        told = Sums(smw.functionals.sum_of_states, None, 2, "rejection", 1.0)
+        cloud = told.cloud(series, rng)
+        cloud.options[kernels.FEWEST] = fewest
+        cloud.advance(series.rows)
+        sums[r] = cloud.sums[0]
+    return sums, cloud.report.tally[0] / (2 * n * (len(rows) - 1))
+
+
+def test_backward_draws_at_every_time_are_those_that_few_ancestors_ask_for():
+    always, share = carried(0, 100)
+    np.testing.assert_array_equal(always, carried(101, 100)[0])
+    never, none = carried(1, 100)
+    assert share == 1.0
+    assert none == 0.0
+    assert never != always
+    assert 0.1 < carried(30, 100)[1] < 0.9
+
+
+@pytest.mark.slow
+def test_fewer_backward_draws_cost_no_variance_sees_half_as_much_again():
+    y = LINEAR.simulate(100, seed=3)[1]
+    rare, share = carried(60, 200, 300, y)
+    often, _ = carried(0, 200, 300, y, seed=6)
+    # the ratio of two variances of 300 draws each has a standard deviation of .12
+    assert rare.var() < 1.55 * often.var()
+    error = np.sqrt((rare.var() + often.var()) / 300)
+    assert abs(rare.mean() - often.mean()) < 5.5 * error
+    assert share < 0.7
+
+
+def test_backward_ess_is_a_share():
+    with pytest.raises(ValueError, match="backward_ess: got 0; expected a number above 0"):
+        smw.paris(LINEAR, Y, smw.functionals.sum_of_states, 10, backward_ess=0)
+    with pytest.raises(ValueError, match="backward_ess: got 1"):
+        smw.OnlineSmoother(LINEAR, smw.functionals.sum_of_states, 10, backward_ess=1.5)

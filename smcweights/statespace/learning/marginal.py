@@ -21,7 +21,7 @@ from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
 from ..draws import PAIR, labelled, parameter_names
 from ..model import Proposal, StateSpaceModel
-from ..series import Series, checked_series
+from ..series import Series, checked_panel
 from .ascent import STAGE
 from .parameters import Free, first_steps, free_parameters, starting_points
 
@@ -34,7 +34,7 @@ FEW_ACCEPTED = 0.05
 
 def particle_marginal_metropolis_hastings(
     model: StateSpaceModel,
-    y: ArrayLike,
+    y: ArrayLike | Sequence[ArrayLike],
     log_prior: Callable[[Array], float],
     n_particles: int,
     n_draws: int,
@@ -45,7 +45,7 @@ def particle_marginal_metropolis_hastings(
     warm_up: int | None = None,
     chains: int = 8,
     keep_states: str | None = "last",
-    proposal: Proposal | None = None,
+    proposal: Proposal | str | None = None,
     resampling: str = "systematic",
     ess_threshold: float = 0.5,
     seed: Seed = None,
@@ -64,7 +64,10 @@ def particle_marginal_metropolis_hastings(
     Parameters
     ----------
     model : StateSpaceModel
-    y : array_like, shape (T,) or (T, p)
+    y : array_like, shape (T,) or (T, p), or a list of arrays
+        Of a list of arrays each is a series of its own, as for `log_likelihood`. It is the SUM of
+        their log likelihoods that should have a standard deviation of 1 to 2: particles of each
+        grow with their number.
     log_prior : callable
         (theta) -> float for the whole theta; -inf outside of the prior's support. Of rows of
         probabilities, whose last entry follows from the others, a density by those (Dirichlet).
@@ -85,6 +88,7 @@ def particle_marginal_metropolis_hastings(
     keep_states : {"last", "path", None}
         Keep with every draw of the parameters one of the states, at the last time or at all times,
         which takes memory of T x `n_particles` states: draws given the observations, exactly.
+        Of several series the last ones alone.
     proposal, resampling, ess_threshold, seed, executor, progress
         As for `particle_filter`.
     checkpoint : path, optional
@@ -95,7 +99,8 @@ def particle_marginal_metropolis_hastings(
     -------
     arviz.InferenceData, or xarray.DataTree with ArviZ 1.x
         posterior: the free parameters (chain, draw), and x_last (chain, draw[, component]) or
-        x (chain, draw, time[, component]); sample_stats: log_likelihood (estimated), lp (with the
+        x (chain, draw, time[, component]), of several series x_last (chain, draw, series[,
+        component]); sample_stats: log_likelihood (estimated), lp (with the
         prior, by theta) and accepted; warmup_posterior.
 
     Raises
@@ -129,16 +134,21 @@ def particle_marginal_metropolis_hastings(
     chains = count("chains", chains)
     starts = starting_points(model, theta0, chains)
     told = (starts[0], resampling, ess_threshold, proposal)
-    series = checked_series(model, y, n_particles, *told)
+    panel = tuple(checked_panel(model, y, n_particles, *told))
     function("log_prior", log_prior)
     one_of("keep_states", keep_states, ("last", "path", None))
+    if len(panel) > 1 and keep_states == "path":
+        raise ValueError("keep_states: got 'path' with several series; expected 'last' or None")
+    series = panel[0]
     parameter_names(series.model)
     chosen = free_parameters(series.model, free, searched=True)
     u0 = [chosen.numbers(start) for start in starts]
-    walk = Walk(series, log_prior, chosen, _scales(scales, u0[0], chosen), keep_states)
+    walk = Walk(panel, log_prior, chosen, _scales(scales, u0[0], chosen), keep_states)
     kept = count("n_draws", n_draws)
     warm = max(kept // 2, LEARNED) if warm_up is None else count("warm_up", warm_up, 0)
-    series.functions(backward=False)
+    for one in panel:
+        one.functions(backward=False)
+    rows = np.concatenate([one.rows.ravel() for one in panel])
     arguments = series.arguments(
         log_prior=log_prior,
         n_draws=kept,
@@ -155,7 +165,7 @@ def particle_marginal_metropolis_hastings(
         np.zeros(2, dtype=np.int64),
         np.diag(walk.scales),
         np.empty((0, len(u0[0]))),
-        np.zeros((walk.held, series.model.dim)),
+        np.zeros((walk.kept, series.model.dim)),
     )
     states = [State(u, *nothing) for u in u0]
     with open_run(
@@ -163,7 +173,7 @@ def particle_marginal_metropolis_hastings(
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments={**arguments, "y": series.rows},
+        arguments={**arguments, "y": rows if len(panel) > 1 else series.rows},
         seed=seed,
         total=chains * total,
         unit="draws",
@@ -185,13 +195,17 @@ def particle_marginal_metropolis_hastings(
             f"{rate:.1%} of the proposals were accepted; use a proposal or more particles (a noisy "
             "likelihood sticks), or a longer warm_up"
         )
+        if len(panel) > 1:
+            text += f"; the log likelihood is the sum over {len(panel)} series, the noise as well"
         tell("particle_marginal_metropolis_hastings", [Caution("few-accepted", text)])
     path = keep_states == "path"
     content: dict[str, tuple[tuple[str, ...], Array]]
     content = {name: (PAIR, theta[..., j]) for j, name in enumerate(chosen.names)}
     if keep_states is not None:
-        kept_states = series.shaped(x if path else x[:, :, 0])
+        several = len(panel) > 1
+        kept_states = series.shaped(x if path or several else x[:, :, 0])
         name, dims = ("x", ("time", "component")) if path else ("x_last", ("component",))
+        dims = ("series", *dims) if several else dims
         content[name] = ((*PAIR, *dims)[: kept_states.ndim], kept_states)
     stats = {"log_likelihood": (PAIR, log_z), "lp": (PAIR, lp), "accepted": (PAIR, accepted)}
     return labelled(content, stats, warm, len(series.rows) if path else None)
@@ -221,7 +235,7 @@ class Point(NamedTuple):
 class Walk:
     """A random walk over unconstrained parameters, and the law that it leaves alone."""
 
-    series: Series
+    panel: tuple[Series, ...]
     log_prior: Callable[[Array], float]
     free: Free
     scales: Array
@@ -229,41 +243,50 @@ class Walk:
 
     @property
     def held(self) -> int:
-        """How many states are kept of every draw."""
-        return {None: 0, "last": 1, "path": len(self.series.rows)}[self.keep]
+        """How many states of each series are kept of every draw."""
+        return {None: 0, "last": 1, "path": len(self.panel[0].rows)}[self.keep]
 
-    def cloud(self, rng: np.random.Generator) -> Cloud:
-        """Particles of a filter, for one point after the other."""
-        return Cloud(self.series, rng, depth=max(2, self.held), backward=False)
+    @property
+    def kept(self) -> int:
+        """How many states in all."""
+        return self.held * len(self.panel)
 
-    def at(self, u: Array, cloud: Cloud) -> Point:
-        """Log densities, by a fresh filter."""
+    def clouds(self, rng: np.random.Generator) -> list[Cloud]:
+        """Particles of filters, for one point after the other."""
+        return [Cloud(one, rng, depth=max(2, self.held), backward=False) for one in self.panel]
+
+    def at(self, u: Array, clouds: list[Cloud]) -> Point:
+        """Log densities, by fresh filters."""
         here = self.free.at(u)
-        cloud.t, cloud.theta = 0, self.series.model.theta
-        cloud.theta[list(self.free.places)] = here.values
+        theta = np.array(self.panel[0].model.theta)
+        theta[list(self.free.places)] = here.values
         jacobian = here.log_jacobian
-        if not (np.isfinite(cloud.theta).all() and math.isfinite(jacobian)):
+        if not (np.isfinite(theta).all() and math.isfinite(jacobian)):
             return Point(-math.inf)
-        prior = self._prior(cloud.theta)
+        prior = self._prior(theta)
         if prior == -math.inf:
             return Point(-math.inf)
+        log_z = 0.0
         try:
-            log_z = float(cloud.advance(self.series.rows)[2].sum())
+            for one, cloud in zip(self.panel, clouds, strict=True):
+                cloud.t, cloud.theta = 0, theta
+                log_z += float(cloud.advance(one.rows)[2].sum())
         except DegeneracyError:
             # an estimate of zero, which is never accepted
             return Point(-math.inf, prior=prior)
         return Point(prior + log_z + jacobian, log_z, prior)
 
-    def states(self, cloud: Cloud, rng: np.random.Generator) -> Array:
-        """The states of one particle and its ancestors, as many as are kept."""
+    def states(self, clouds: list[Cloud], rng: np.random.Generator) -> Array:
+        """The states of one particle of each series and its ancestors, as many as are kept."""
         from .. import kernels
 
-        x = np.empty((self.held, self.series.model.dim))
-        p, last = cloud.particles, len(self.series.rows) - 1
-        i = int(kernels.draw_index(rng, p.log_w[last % len(p.x)])) if self.held else 0
-        for k in range(self.held):
-            row = (last - k) % len(p.x)
-            x[-1 - k], i = p.x[row, i], int(p.ancestors[row, i])
+        x = np.empty((self.kept, self.panel[0].model.dim))
+        for s, cloud in enumerate(clouds):
+            p, last = cloud.particles, cloud.t - 1
+            i = int(kernels.draw_index(rng, p.log_w[last % len(p.x)])) if self.held else 0
+            for k in range(self.held):
+                row = (last - k) % len(p.x)
+                x[s + self.held - 1 - k], i = p.x[row, i], int(p.ancestors[row, i])
         return x
 
     def _prior(self, theta: Array) -> float:
@@ -320,16 +343,16 @@ def _chain(
     # of its own: what is kept changes nothing in the walk
     own = generator(seed_sequence(root), "states", chain, begin)
     u, k = np.array(state.u), len(state.u)
-    point, x, cloud = state.point, np.array(state.states), walk.cloud(rng)
+    point, x, clouds = state.point, np.array(state.states), walk.clouds(rng)
     if begin == 0:
-        point = walk.at(u, cloud)
+        point = walk.at(u, clouds)
     if point.target == -math.inf:
         raise ValueError(
             f"theta0: chain {chain} starts at {walk.free.values(u)}, where prior "
             "or estimated likelihood is zero; expected a possible start"
         )
     if begin == 0:
-        x = walk.states(cloud, own)
+        x = walk.states(clouds, own)
     factor: Array = state.factor
     log_scale = float(state.numbers[3])
     learned, moves = (int(v) for v in state.counts)
@@ -340,12 +363,12 @@ def _chain(
     draws = Draws(theta, np.zeros(size, dtype=bool), log_z, lp, kept, state)
     for i in range(begin, begin + size):
         step = math.exp(log_scale) * factor @ rng.standard_normal(k)
-        new = walk.at(u + step, cloud)
+        new = walk.at(u + step, clouds)
         chance = math.exp(min(0.0, new.target - point.target))
         now = i - begin
         if rng.random() < chance:
             u, point, draws.accepted[now], moves = u + step, new, True, moves + 1
-            x = walk.states(cloud, own)
+            x = walk.states(clouds, own)
         draws.theta[now] = walk.free.values(u)
         draws.log_likelihood[now] = point.log_likelihood
         draws.lp[now], draws.states[now] = point.log_likelihood + point.prior, x

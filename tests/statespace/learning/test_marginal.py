@@ -191,3 +191,28 @@ def test_a_row_of_probabilities_is_drawn_with_its_dirichlet_prior():
     assert agrees(est, means[0]) and not agrees(est, means[1])
     x = draws["posterior"]
     np.testing.assert_allclose(sum(x[f"transition_matrix[1, {b}]"] for b in range(3)), 1.0)
+
+
+def test_a_panel_is_drawn_from_by_the_sum_of_its_series():
+    panel = [MODEL.simulate(n, seed=n)[1] for n in (6, 4)]
+    how = {"chains": 2, "warm_up": 0, "free": [0], "seed": 1}
+    draws = smw.particle_marginal_metropolis_hastings(
+        MODEL, panel, lambda theta: 0.0 if theta[0] < 1 else -np.inf, 4_000, 3, **how
+    )
+    theta, stats = draws["posterior"]["transition_matrix"].values, draws["sample_stats"]
+    for a, log_z in zip(theta.ravel(), stats["log_likelihood"].values.ravel(), strict=True):
+        model = MODEL.with_theta([a, *MODEL.theta[1:]])
+        truth = sum(smw.kalman_filter(model, y).log_likelihood for y in panel)
+        assert abs(log_z - truth) < 0.3  # six standard deviations of filters of 4,000 particles
+    assert draws["posterior"]["x_last"].dims == ("chain", "draw", "series")
+    assert draws["posterior"]["x_last"].shape == (2, 3, 2)
+    alone, first = (
+        smw.particle_marginal_metropolis_hastings(MODEL, y, lambda theta: 0.0, 50, 3, **how)
+        for y in (panel[0], panel[:1])
+    )
+    for name in ("transition_matrix", "x_last"):
+        np.testing.assert_array_equal(alone["posterior"][name], first["posterior"][name])
+    with pytest.raises(ValueError, match="keep_states: got 'path' with several series"):
+        smw.particle_marginal_metropolis_hastings(
+            MODEL, panel, lambda theta: 0.0, 50, 3, keep_states="path", **how
+        )
