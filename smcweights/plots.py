@@ -13,7 +13,10 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `sobol`     bars of Sobol' indices
 `perturbation`  expectations as the law of an input moves (takes a perturbation study)
 `bands`     components over time with their intervals
-`filtered`  states over time as a filter saw them (takes a FilterResult)
+`filtered`  states over time as a filter saw them, and `increments` of its log likelihood with the
+            effective sample sizes (take a FilterResult)
+`forecasted`  a forecast as a fan (takes a Forecast)
+`predicted` residuals of what a model foresaw (takes a PredictiveCheck)
 `sequences` effective sample size of constrained sequences (takes a WeightedSequences)
 `weighted`  an item under a constraint, or a set of them (takes a WeightedDraw)
 `permuted`  a two-sample test among its permutations, and `columns` (take a SlicedTest)
@@ -55,7 +58,7 @@ from .importance.figures import (
 from .randomness import Seed
 from .rejection.figures import sequences, weighted
 from .statespace import figures as searches
-from .statespace.figures import filtered, iterates
+from .statespace.figures import filtered, forecasted, increments, iterates, predicted
 from .transport import figures as distances
 from .transport.figures import columns, flow, frames, gradient, loadings, permuted
 
@@ -74,15 +77,18 @@ __all__ = [
     "failures",
     "filtered",
     "flow",
+    "forecasted",
     "frames",
     "gains",
     "gradient",
+    "increments",
     "iterates",
     "levels",
     "loadings",
     "mixture",
     "permuted",
     "perturbation",
+    "predicted",
     "profile",
     "scores",
     "sequences",

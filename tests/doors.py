@@ -19,6 +19,7 @@ from scipy import stats
 
 import smcweights as smw
 from smcweights._compat import inference_data
+from smcweights.statespace import forecasting
 
 
 class Reached(BaseException):
@@ -329,6 +330,10 @@ STORED = smw.FilterResult(
     )  # fmt: skip
 
 
+AHEAD = forecasting.Forecast(
+    *(smw.Estimate(np.arange(1.0 * n), np.eye(n)) for n in (2, 6, 2, 6)), (0.05, 0.5, 0.95),
+    xarray.Dataset(coords={"horizon": [3, 4]}),
+)  # fmt: skip
 SERIES = {"model": MODEL, "y": Y, "n_particles": 10}
 MEAN = {"law": LAW, "seed": 1}
 CLOUDS = {"x": SQUARE, "y": SQUARE + 1, "seed": 1}
@@ -521,6 +526,9 @@ DOORS = {
     "plots.columns": {"test": TESTED},
     "plots.coverage": {"found": smw.calibrate(lambda seed: (0.0, 1.0), 0.0, 2)},
     "plots.filtered": {"result": STORED},
+    "plots.forecasted": {"found": AHEAD},
+    "plots.increments": {"result": STORED},
+    "plots.predicted": {"found": forecasting.PredictiveCheck(Y, Y, {"law": 0.5}, 0.5)},
     "plots.flow": {"result": MOVED},
     "plots.frames": {"result": MOVED, "target": SQUARE},
     "plots.gradient": {"result": EST},

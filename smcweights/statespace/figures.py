@@ -1,4 +1,4 @@
-"""Figures of filters and searches: states over time, iterates, a score or profile as a curve."""
+"""Figures of filters, forecasts and searches: states over time, fans, iterates, profiles."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import arguments as check
 from ..canvas import BLUE, GREY, ORANGE, literal, open_axes, position
 from ..estimate import Estimate
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.axes import Axes
 
-__all__ = ["filtered", "iterates", "profile", "scores"]
+__all__ = ["filtered", "forecasted", "increments", "iterates", "predicted", "profile", "scores"]
+PAST = 4  # times the horizon of a forecast, of what came before
 
 
 @runtime_checkable
@@ -42,6 +45,38 @@ class _Filtered(Protocol):
     def means(self) -> np.ndarray: ...
     @property
     def variances(self) -> np.ndarray: ...
+    @property
+    def ess(self) -> np.ndarray: ...
+    @property
+    def log_increments(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class _Foreseen(Protocol):
+    """What is drawn of a forecast."""
+
+    @property
+    def state_means(self) -> Estimate: ...
+    @property
+    def state_quantiles(self) -> Estimate: ...
+    @property
+    def observation_means(self) -> Estimate | None: ...
+    @property
+    def observation_quantiles(self) -> Estimate | None: ...
+    @property
+    def levels(self) -> tuple[float, ...]: ...
+    @property
+    def sample(self) -> xarray.Dataset: ...
+
+
+@runtime_checkable
+class _Checked(Protocol):
+    """What is drawn of a predictive check."""
+
+    @property
+    def residuals(self) -> np.ndarray: ...
+    @property
+    def p_values(self) -> Mapping[str, float]: ...
 
 
 def iterates(
@@ -202,4 +237,143 @@ def chances(probabilities: np.ndarray, ax: Axes | None = None) -> Axes:
     ax.stackplot(np.arange(len(probabilities)), probabilities.T, labels=labels)
     ax.set(xlabel="time", ylabel="probability", ylim=(0, 1))
     ax.legend(loc="upper right")
+    return ax
+
+
+def increments(result: _Filtered, ax: Axes | None = None) -> Axes:
+    """Log p(y_t | the past) at each time, and the effective sample size that y_t left.
+
+    Where both fall an observation was hardly foreseen, and few particles saw where it came from.
+
+    Parameters
+    ----------
+    result : smcweights.FilterResult
+    ax : matplotlib axes, optional
+        A second axis on its right is for the effective sample sizes.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(10, seed=1)[1]
+    >>> increments(smw.particle_filter(model, y, 1_000, seed=1)).get_ylabel()
+    'log likelihood'
+    """
+    check.instance("result", result, _Filtered, "a FilterResult")
+    ax, at = open_axes(ax), np.arange(len(result.ess))
+    ax.plot(at, result.log_increments, color=BLUE, lw=1.2)
+    ax.set(xlabel="time", ylabel="log likelihood")
+    right = ax.twinx()
+    right.plot(at, result.ess, color=ORANGE, lw=1.0)
+    right.set(yscale="log", ylabel="effective sample size")
+    for one, colour in ((ax, BLUE), (right, ORANGE)):
+        one.yaxis.label.set_color(colour)
+    return ax
+
+
+def forecasted(
+    found: _Foreseen,
+    ax: Axes | None = None,
+    *,
+    y: ArrayLike | None = None,
+    of: str = "observations",
+    component: int = 0,
+) -> Axes:
+    """A forecast as a fan: bands between its quantiles, its mean, and what was seen before.
+
+    Parameters
+    ----------
+    found : Forecast
+    ax : matplotlib axes, optional
+    y : array_like, shape (T,) or (T, p), optional
+        The observations that it goes on from, whose last ones are drawn.
+    of : {"observations", "states"}
+        The latter also where the model has no `observation_sample`.
+    component : int, default 0
+        Which component of several.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        There is no such component, or nothing is known of observations.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(10, seed=1)[1]
+    >>> forecasted(smw.forecast(model, y, 5, 500, seed=1), y=y).get_xlabel()
+    'time'
+    """
+    check.instance("found", found, _Foreseen, "a Forecast")
+    states = check.one_of("of", of, ("observations", "states")) == "states"
+    means, quantiles = (
+        (found.state_means, found.state_quantiles)
+        if states
+        else (found.observation_means, found.observation_quantiles)
+    )
+    if means is None or quantiles is None:
+        raise ValueError("of: got 'observations', which the model can't draw; expected 'states'")
+    times = found.sample["horizon"].values
+    mean = np.reshape(means.value, (len(times), -1))
+    component = check.count("component", component, 0, mean.shape[1] - 1)
+    levels = np.argsort(found.levels)
+    bands = np.reshape(quantiles.value, (len(levels), *mean.shape))[levels, :, component]
+    ax = open_axes(ax)
+    for k in range(len(bands) // 2):
+        ax.fill_between(times, bands[k], bands[-1 - k], color=ORANGE, alpha=0.25, linewidth=0)
+    ax.plot(times, mean[:, component], color=ORANGE, lw=1.4)
+    if y is not None:
+        rows = check.numbers("y", y)
+        rows = rows.reshape(len(rows), -1)[-PAST * len(times) :, component]
+        ax.plot(times[0] - len(rows) + np.arange(len(rows)), rows, color=BLUE, lw=1.0)
+    ax.set(xlabel="time", ylabel="state" if states else "observation")
+    return ax
+
+
+def predicted(found: _Checked, ax: Axes | None = None, *, component: int = 0) -> Axes:
+    """Residuals of a predictive check over time, standard normal where the model is right.
+
+    Parameters
+    ----------
+    found : PredictiveCheck
+    ax : matplotlib axes, optional
+    component : int, default 0
+        Which component of several.
+
+    Returns
+    -------
+    matplotlib axes
+
+    Raises
+    ------
+    ValueError
+        There is no such component.
+
+    Examples
+    --------
+    >>> import smcweights as smw
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(20, seed=1)[1]
+    >>> predicted(smw.predictive_check(model, y, 500, seed=1)).get_ylabel()
+    'residual'
+    """
+    check.instance("found", found, _Checked, "a PredictiveCheck")
+    residuals = found.residuals.reshape(len(found.residuals), -1)
+    component = check.count("component", component, 0, residuals.shape[1] - 1)
+    ax = open_axes(ax)
+    ax.axhspan(-1.96, 1.96, color=GREY, alpha=0.15, lw=0)
+    ax.axhline(0.0, color=GREY, lw=0.8)
+    ax.plot(residuals[:, component], "o", color=BLUE, ms=3)
+    ax.set(xlabel="time", ylabel="residual")
+    said = ", ".join(f"{name} {value:.2g}" for name, value in found.p_values.items())
+    ax.set_title(f"p-values: {said}")
     return ax

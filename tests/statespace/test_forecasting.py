@@ -144,13 +144,13 @@ def test_atoms_are_spread_uniformly():
 
 @pytest.mark.slow
 def test_tests_of_residuals_have_their_level_300_series():
-    """Level 5 %, 6 to 9 % with 500 particles (5 to 6 exactly); what is wrong is found."""
+    """Level 5 %: 3.4 errors of a share of 300 series; what is wrong is found."""
     level, wrong = np.zeros(3), 0
     for seed in range(300):
         _, y = LINEAR.simulate(100, seed=1_000 + seed)
         found = smw.predictive_check(LINEAR, y, 500, seed=seed).p_values
         level += np.array(list(found.values())) < 0.05
-    assert (level / 300 < 0.11).all()
+    assert (np.abs(level / 300 - 0.05) < 0.043).all()
     loud = LINEAR.with_theta([*LINEAR.theta[:3], 2.0, *LINEAR.theta[4:]])
     for seed in range(20):
         _, y = loud.simulate(200, seed=seed)
