@@ -150,7 +150,7 @@ MAY = {
 # what arguments are, wherever they have these names
 KIND = {
     "choice": "numbers spacing components method scheme system failed "
-    " methods resampling backward objective trace keep_states",
+    " methods resampling backward objective trace keep_states of",
     "burn in": "burn_in",
     "counts": "budgets",
     "exceptions": "failed_exceptions",
@@ -168,7 +168,7 @@ KIND = {
     "end": "lower upper",
     "after": "after_first",
     "bounds": "bounds",
-    "share": "ess_threshold defensive level decay",
+    "share": "ess_threshold backward_ess defensive level decay",
     "p": "p",
     "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
@@ -187,7 +187,7 @@ KIND = {
     "limit_state functional initial_functional callback target f "
     "log_prior "
     "potential twist allows complete transition_sample transition_logpdf observation_logpdf "
-    "transition_logpdf_bound observation_sample in_place run",
+    "transition_logpdf_bound observation_sample in_place run transition_mean",
     "answers": "constraint",
     "seed": "seed",
     "executor": "executor",
@@ -276,6 +276,7 @@ ELSEWHERE = {
     ("SlicedReference", "scale"): "units",
     ("a_reference.distance", "x"): "cloud",
     ("StateSpaceModel", "inputs"): "array",
+    ("StateSpaceModel", "transition_covariance"): "function",
     ("StateSpaceModel", "transforms"): "names",
     ("languages.huggingface", "model"): "function",
     ("plots.bands", "times"): "times",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .. import arguments as check
 from ..canvas import BLUE, GREY, ORANGE, literal, open_axes, position
 from ..estimate import Estimate
+from .model import observations
 
 if TYPE_CHECKING:
     import xarray
@@ -332,8 +333,9 @@ def forecasted(
         ax.fill_between(times, bands[k], bands[-1 - k], color=ORANGE, alpha=0.25, linewidth=0)
     ax.plot(times, mean[:, component], color=ORANGE, lw=1.4)
     if y is not None:
-        rows = check.numbers("y", y)
-        rows = rows.reshape(len(rows), -1)[-PAST * len(times) :, component]
+        rows = observations(y)
+        check.count("component", component, 0, rows.shape[1] - 1)
+        rows = rows[-PAST * len(times) :, component]
         ax.plot(times[0] - len(rows) + np.arange(len(rows)), rows, color=BLUE, lw=1.0)
     ax.set(xlabel="time", ylabel="state" if states else "observation")
     return ax

@@ -515,7 +515,7 @@ def test_linearised_proposals_are_refused_where_there_are_none():
         smw.particle_filter(tiny.MODEL, tiny.Y, 20, proposal="linearised")
     with pytest.raises(ValueError, match="discrete, or singular"):
         smw.particle_filter(
-            smw.models.autoregression([0.5, 0.2], 1.0), Y, 20, proposal="linearised"
+            smw.models.autoregression([0.5, 0.2], 1.0, 0.5), Y, 20, proposal="linearised"
         )
     with pytest.raises(ValueError, match="at most 50"):
         smw.particle_filter(smw.models.lorenz96(51), np.zeros((3, 51)), 20, proposal="linearised")
