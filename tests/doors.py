@@ -158,7 +158,7 @@ KIND = {
     "count": "horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
     "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps "
-    "shown rows input_dim state_dim",
+    "shown rows memory input_dim state_dim",
     "whole": "slot frozen end warm_up first last event begin "
     "component expectation output parameter first_input",
     "number": "scale step shift growth density shape process_scale observation_scale persistence "
@@ -170,7 +170,8 @@ KIND = {
     "bounds": "bounds",
     "share": "ess_threshold backward_ess defensive level decay",
     "p": "p",
-    "flag": "vectorized pooled self_normalized batch root store information search keep_directions",
+    "flag": "cache vectorized pooled self_normalized batch root store information search "
+    "keep_directions",
     "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
     "theta theta0 levels limits initial_path start x x0 groups_x groups_y grid times truth trials "
     "correlation degrees_of_freedom weights transition_matrix transition_covariance "

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments as check
+from .causal import CausalModel
 
 __all__ = [
     "Language",
@@ -309,52 +310,14 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     return NGram((*items, "<end>"), order, discount, tuple(windows), tuple(counts))
 
 
-@dataclass(frozen=True)
-class _CausalModel:
-    model: Any
-    before: tuple[int, ...]
-    rows: int
-    temperature: float
-
-    def logits(self, prefixes: list[tuple[int, ...]]) -> np.ndarray:
-        texts = [(*self.before, *p) for p in prefixes]
-        # equal lengths together, so that little is padded
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        parts = []
-        for at in range(0, len(order), self.rows):
-            chosen = [texts[i] for i in order[at : at + self.rows]]
-            lengths = np.array([len(t) for t in chosen])
-            ids = np.zeros((len(chosen), lengths.max()), dtype=np.int64)
-            mask = np.arange(lengths.max()) < lengths[:, None]
-            ids[mask] = [x for t in chosen for x in t]
-            parts.append(self._call(ids, mask.astype(np.int64), lengths - 1))
-        found = np.concatenate(parts)
-        out = np.empty_like(found)
-        out[order] = found
-        return out / self.temperature
-
-    def _call(self, ids: np.ndarray, mask: np.ndarray, last: np.ndarray) -> np.ndarray:
-        rows = np.arange(len(ids))
-        if not any(kind.__module__.split(".")[0] == "torch" for kind in type(self.model).__mro__):
-            given = self.model(input_ids=ids, attention_mask=mask).logits
-            return np.asarray(given[rows, last], dtype=np.float64)
-        import torch
-
-        place = next(self.model.parameters()).device
-        with torch.inference_mode():
-            given = self.model(
-                input_ids=torch.from_numpy(ids).to(place),
-                attention_mask=torch.from_numpy(mask).to(place),
-            ).logits
-            return given[rows, last].double().cpu().numpy()
-
-
 def huggingface(
     model: Callable[..., Any],
     *,
     prompt: Sequence[int] = (),
     begin: int = 0,
     rows: int = 16,
+    cache: bool = True,
+    memory: int = 2**30,
     temperature: float = 1.0,
 ) -> Language:
     """A causal language model: ``model(input_ids=, attention_mask=).logits`` of shape (n, T, V).
@@ -370,6 +333,11 @@ def huggingface(
         ``bos_token_id``.
     rows : int, default 16
         Most sequences in one call of the model.
+    cache : bool, default True
+        Keep keys and values of the prompt and of the last prefixes, for models that take them as
+        ``past_key_values``: then every token is read once, and logits differ in their last digits.
+    memory : int, default 2**30
+        Most bytes of keys and values that are kept after a call, in each thread.
     temperature : float, default 1.0
         What logits are divided by.
     """
@@ -380,4 +348,5 @@ def huggingface(
     ]
     begin, rows = check.count("begin", begin, 0), check.count("rows", rows)
     temperature = check.number("temperature", temperature, 0)
-    return _CausalModel(model, tuple(before) or (begin,), rows, temperature)
+    memory = check.count("memory", memory) if check.flag("cache", cache) else 0
+    return CausalModel(model, tuple(before) or (begin,), rows, memory, temperature)

@@ -468,12 +468,8 @@ def constrained_sequences(
     """
     ends = _ends(end, constraint)
     constraint = _of_prefixes(constraint, ends)
-    if isinstance(method, str) and method == "set":
-        raise ValueError("method: 'set' draws several items; expected one of the other methods")
     masks = isinstance(method, str) and method == "auto"
-    if masks:
-        finite = isinstance(constraint, Automaton | TokenTable)
-        method = "exact" if finite else "rao-blackwell"
+    method = _method(method, constraint)
     setup = Setup(
         language=_speaks("language", language),
         constraint=constraint,
@@ -634,6 +630,15 @@ def _of_prefix(name: str, given: Callable | None) -> Callable | None:
     return None if given is None else check.function(name, given, "of a prefix")
 
 
+def _method(method: str, constraint: Constraint) -> str:
+    """The method that is meant."""
+    if isinstance(method, str) and method == "set":
+        raise ValueError("method: 'set' draws several items; expected one of the other methods")
+    if not isinstance(method, str) or method != "auto":
+        return method
+    return "exact" if isinstance(constraint, Automaton | TokenTable) else "rao-blackwell"
+
+
 def _reach(constraint: Finite, setup: Setup) -> np.ndarray:
     """Whether states can still end in time, by place."""
     if max(setup.ends, default=0) >= constraint.size:
@@ -648,11 +653,11 @@ def _ends(end: int | Sequence[int] | None, constraint: object) -> Ends:
     """Items that end a sequence."""
     if end is None:
         return ends_of(constraint)
-    listed = end if isinstance(end, Sequence) and not isinstance(end, str) else [end]
+    listed = end if isinstance(end, list | tuple) else [end]
     ends = tuple(dict.fromkeys(check.count("end", one, 0) for one in listed))
     size, own = size_of(constraint), ends_of(constraint)
     if own and size is not None and not set(ends) <= set(own):
-        raise ValueError(f"end: got {end}; the ends of the constraint's vocabulary are {own}")
+        raise ValueError(f"end: got {end}; expected one of the vocabulary's, {own}")
     return ends
 
 
@@ -675,7 +680,7 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], ends: Ends) 
     except ValueError:
         pass  # built-in functions have no signature
     if len(ends) > 1:
-        raise ValueError(f"end: got {ends}; a function of (prefix, item) goes with one end")
+        raise ValueError(f"end: got {ends}; expected one, with a function of (prefix, item)")
     allows, end = given, ends[0] if ends else None
 
     def complete(prefix: Prefix) -> bool:
