@@ -233,10 +233,15 @@ def load_any(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
+PLAIN = {bool, int, float, str, type(None)}  # what copies itself
+
+
 def plain(given: object, where: str) -> Any:
     """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
-    if given is None or isinstance(given, bool | np.bool_):
-        return given if given is None else bool(given)
+    if type(given) in PLAIN:
+        return given
+    if isinstance(given, np.bool_):
+        return bool(given)
     if isinstance(given, int | np.integer):
         return int(given)
     if isinstance(given, float | np.floating):
@@ -247,7 +252,10 @@ def plain(given: object, where: str) -> Any:
         strange = [key for key in given if not isinstance(key, str) or key == "$array"]
         if strange:
             raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
-        return {str(key): plain(inner, f"{where}[{key!r}]") for key, inner in given.items()}
+        return {
+            str(key): inner if type(inner) in PLAIN else plain(inner, f"{where}[{key!r}]")
+            for key, inner in given.items()
+        }
     if isinstance(given, list | tuple):
         return [plain(inner, f"{where}[{i}]") for i, inner in enumerate(given)]
     if hasattr(given, "__array__"):

@@ -32,7 +32,8 @@ def task_blocks(pair: Pair, directions: Directions) -> int:
     chunk = chunk_rows(pair.dimension, n, pair.x.points.dtype.itemsize)
     rows = max(chunk, min(TASK_NUMBERS // n, 1024))
     tasks = math.ceil(directions.blocks / max(rows // directions.lines, 1))
-    if directions.total * n > TASK_NUMBERS:
+    # thin blocks starve products of many columns more than a second thread would bring
+    if pair.dimension <= 100 and directions.total * n > TASK_NUMBERS:
         tasks = max(tasks, min(2, directions.blocks))
     return math.ceil(directions.blocks / tasks)
 
