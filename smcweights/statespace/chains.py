@@ -149,8 +149,14 @@ def run_chains(
     drop: int,
     paths: Array | None,
     chains: int,
+    root: np.random.SeedSequence | None = None,
+    name: str = "stage",
 ) -> tuple[Chains, list[More]]:
-    """Sweeps of all chains, stage by stage, until the rule is content."""
+    """Sweeps of all chains, stage by stage, until the rule is content.
+
+    A part of a larger run has another root than that, and another name for its stages.
+    """
+    streams = describe(root or run.root)
     found: list[Stretch] = []
     others: list[More] = []
     blocks: list[Array] = []
@@ -158,10 +164,10 @@ def run_chains(
 
     def stage(size: int) -> None:
         nonlocal paths, done
-        job = Job(describe(run.root), 0, len(blocks), 0 if blocks else drop, size, None)
+        job = Job(streams, 0, len(blocks), 0 if blocks else drop, size, None)
         own: Sequence[Array | None] = [None] * chains if paths is None else list(paths)
         jobs = [(job._replace(chain=c, path=path),) for c, path in enumerate(own)]
-        new = run.map(f"stage {len(blocks) + 1}", jobs, [size] * chains)
+        new = run.map(f"{name} {len(blocks) + 1}", jobs, [size] * chains)
         found.extend(stretch for stretch, _ in new)
         others.extend(other for _, other in new)
         blocks.append(np.array([stretch.kept for stretch, _ in new]))

@@ -18,7 +18,7 @@ from ...arguments import count, flag, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
-from ...randomness import Seed, generator
+from ...randomness import Seed, generator, seed_sequence
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
 from ..model import Proposal, StateSpaceModel
@@ -46,6 +46,7 @@ from .scores import (
     Plan,
     ScoreChain,
     ScoredSeries,
+    Shared,
     pooled_information,
     scored_series,
     support_cautions,
@@ -129,8 +130,8 @@ def maximum_likelihood(
         Estimate the observed information at the end, by a quarter of the iterations and at least
         100 sweeps per chain. Without it there is no error of the data.
     checkpoint : path, optional
-        File of every hundred iterations, from which a later call with the same arguments goes on
-        to the same numbers; the information at the end is found anew.
+        File of every hundred iterations and of the information at the end, from which a later call
+        with the same arguments goes on to the same numbers.
 
     Returns
     -------
@@ -205,7 +206,8 @@ def maximum_likelihood(
         "maximum_likelihood",
         {**arguments, "y": p.series.rows},
     )
-    known = _known(p, search, root, information, executor, progress)
+    whole = Shared("maximum_likelihood", {**arguments, "y": p.series.rows}, root)
+    known = _known(p, search, whole, information, how)
     sweeps = chains * (search.done + known.sweeps)
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "iterations": search.done}
     source = made_by("maximum_likelihood", root, arguments, p.series.rows, began, cost)
@@ -265,10 +267,9 @@ class Known:
 def _known(
     p: ScoredSeries,
     search: Search,
-    root: np.random.SeedSequence,
+    whole: Shared,
     wanted: bool,
-    executor: Executor | str | None,
-    progress: bool | None,
+    how: How,
 ) -> Known:
     """The observed information where a search ended, if it is wanted, and its inverse."""
     here = p.free.at(search.centre)
@@ -279,9 +280,10 @@ def _known(
     paths = np.array([state.held for state in search.states])
     if not wanted:
         return Known(guess, unknown, support_cautions(at, paths))
-    rule, source = Budget(max(100, search.done // 4)), generator(root, "information")
-    plan = Plan(rule, 10, paths, len(search.states), source, executor, progress)
-    found = pooled_information(at, plan)
+    rule = Budget(max(100, search.done // 4))
+    source = generator(seed_sequence(whole.root), "information")
+    told = (how.executor, how.progress, how.checkpoint, whole)
+    found = pooled_information(at, Plan(rule, 10, paths, len(search.states), source, *told))
     matrix = here.outer(found.diagnostics["matrix"]) - here.bent(found.diagnostics["score"])
     cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]
     rate = np.asarray(found.diagnostics["update_rate"])

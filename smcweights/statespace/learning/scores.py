@@ -15,8 +15,10 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -27,10 +29,10 @@ from numpy.typing import ArrayLike, NDArray
 from ... import _compat
 from ...arguments import count, names_of, one_of, shown
 from ...cautions import Caution, tell
-from ...errors import ModelError
+from ...errors import ModelError, PrecisionWarning
 from ...estimate import Estimate
 from ...execution import open_run
-from ...randomness import Seed
+from ...randomness import Seed, seed_sequence
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
 from ..chains import (
@@ -364,6 +366,15 @@ class Plan(NamedTuple):
     executor: Executor | str | None
     progress: bool | None
     checkpoint: str | os.PathLike[str] | None = None
+    part_of: Shared | None = None
+
+
+class Shared(NamedTuple):
+    """The run whose checkpoint keeps these sweeps, too: what it is, of what, and by what seed."""
+
+    method: str
+    arguments: dict[str, object]
+    root: Seed
 
 
 def swept(
@@ -371,23 +382,33 @@ def swept(
 ) -> tuple[Chains, list[Curved], dict[str, Any]]:
     """Sweeps of all chains with what `_chain` wants of them, and fields of an Estimate of them."""
     arguments = p.arguments(chains=plan.chains, **known)
-    with open_run(
-        partial(_chain, p, wanted),
-        executor=plan.executor,
-        progress=plan.progress,
-        checkpoint=plan.checkpoint,
-        arguments={**arguments, "y": p.series.rows},
-        seed=plan.seed,
-        total=plan.chains * first_stage(plan.rule, plan.drop),
-        unit="sweeps",
-        description=method,
-    ) as run:
-        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains)
+    root, name = (seed_sequence(plan.seed), method) if plan.part_of else (None, "stage")
+    whole = plan.part_of or Shared(method, {**arguments, "y": p.series.rows}, plan.seed)
+    with ExitStack() as opened:
+        with warnings.catch_warnings():
+            if plan.part_of:
+                # said when the whole was opened
+                warnings.simplefilter("ignore", PrecisionWarning)
+            run = opened.enter_context(
+                open_run(
+                    partial(_chain, p, wanted),
+                    executor=plan.executor,
+                    progress=plan.progress,
+                    checkpoint=plan.checkpoint,
+                    arguments=whole.arguments,
+                    seed=whole.root,
+                    total=plan.chains * first_stage(plan.rule, plan.drop),
+                    unit="sweeps",
+                    description=whole.method,
+                )
+            )
+        root = root or run.root
+        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, root, name)
     diagnostics, cautions = verdict(found, plan.drop, p.series)
     cautions += support_cautions(p, found.paths, found.means)
     sweeps = plan.chains * found.done
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "sweeps": found.done}
-    source = made_by(method, run.root, arguments, p.series.rows, began, cost)
+    source = made_by(method, root, arguments, p.series.rows, began, cost)
     return found, curved, {"diagnostics": diagnostics, "cautions": cautions, **source}
 
 

@@ -313,3 +313,27 @@ def test_an_unfinished_search_says_so():
             LINEAR, Y, start, 40, 20, free=[0], optimiser=optax.sgd(1e-9), chains=2,
             information=False, seed=1,
         )  # fmt: skip
+
+
+def test_the_information_of_a_search_is_in_its_checkpoint(tmp_path, monkeypatch):
+    from smcweights.statespace.learning import scores
+
+    calls, ours = [], scores._chain
+
+    def counted(*arguments):
+        calls.append(1)
+        return ours(*arguments)
+
+    monkeypatch.setattr(scores, "_chain", counted)
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    y = model.simulate(30, seed=1)[1]
+
+    def search(**more):
+        free = ["transition_matrix"]
+        return smw.maximum_likelihood(model, y, None, 20, 30, free=free, seed=5, **more)
+
+    plain, kept, again = search(), *(search(checkpoint=tmp_path / "kept.npz") for _ in range(2))
+    assert len(calls) == 8
+    for fit in (kept, again):
+        np.testing.assert_array_equal(fit.theta.covariance, plain.theta.covariance)
+        np.testing.assert_array_equal(fit.information.value, plain.information.value)
