@@ -26,6 +26,8 @@ _HOME = {
     "adaptive_importance_sampling": "importance.adaptive",
     "importance_sampling": "importance.given_proposal",
     "from_weights": "importance.given_weights",
+    "Posterior": "importance.posteriors",
+    "posterior": "importance.posterior",
     "Perturbed": "importance.marginals",
     "PerturbationStudy": "importance.reweighting",
     "perturbation_study": "importance.reweighting",

@@ -11,6 +11,7 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `mixture`   what the draws came from
 `levels`    how a failure probability was approached, and `failures` its draws
 `sobol`     bars of Sobol' indices
+`marginals` posteriors of all parameters (takes a Posterior)
 `perturbation`  expectations as the law of an input moves (takes a perturbation study)
 `bands`     components over time with their intervals
 `filtered`  states over time as a filter saw them, and `increments` of its log likelihood with the
@@ -55,6 +56,7 @@ from .importance.figures import (
     stages,
     weights,
 )
+from .importance.posterior_figures import marginals
 from .randomness import Seed
 from .rejection.figures import sequences, weighted
 from .statespace import figures as searches
@@ -85,6 +87,7 @@ __all__ = [
     "iterates",
     "levels",
     "loadings",
+    "marginals",
     "mixture",
     "permuted",
     "perturbation",

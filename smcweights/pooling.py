@@ -268,6 +268,11 @@ def _check_runs(runs: list[Estimate]) -> None:
                 f"estimates: cost['evaluations'] of item {i} is {evaluations!r}; expected a "
                 "positive number to weight it by"
             )
+    check_independence(runs)
+
+
+def check_independence(runs: Sequence[Estimate]) -> None:
+    """Refuse runs with a seed in common, or about different questions."""
     sources = [(i, source) for i, run in enumerate(runs) for source in _sources(run.provenance)]
     _require_independence(sources)
     _require_one_question(sources)

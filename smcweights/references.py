@@ -45,6 +45,12 @@ SOURCES = {
         "Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling, "
         "Reliab. Eng. Syst. Saf. 191",
     ),
+    "posterior": (
+        "Cornuet, Marin, Mira & Robert (2012), Adaptive multiple importance sampling, Scandinavian "
+        "Journal of Statistics 39",
+        OWEN,
+        "Woodruff (1952), Confidence intervals for medians and other position measures, JASA 47",
+    ),
     "weighted draws": (
         "Geyer (1992), Practical Markov chain Monte Carlo, Statistical Science 7",
         "Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, JMLR "

@@ -98,6 +98,8 @@ MAY = {
     "end": f"{SCALARS};inf;minus inf",
     "share": "zero;half",
     "p": "big;half",
+    "shares": "empty list;no rows;half",
+    "dict of functions": "dict",
     "flag": "true;false",
     "array": f"{SCALARS};empty list;cube;no rows",
     "gaps": f"{SCALARS};empty list;cube;no rows;list of nan;masked;masked table;nan",
@@ -219,6 +221,12 @@ ELSEWHERE = {
     ("log_bayes_factor", "b"): "thing",
     **{("from_weights", name): "array" for name in ("values", "chain")},
     ("from_weights", "smooth"): "flag",
+    ("posterior", "log_likelihood"): "function",
+    ("posterior", "prior"): "thing",
+    ("posterior", "functions"): "dict of functions",
+    ("posterior", "quantiles"): "shares",
+    ("posterior", "reference"): "thing",
+    ("posterior", "summit"): "flag",
     ("adaptive_importance_sampling", "log"): "flag",
     ("Estimate", "method"): "text",
     ("Estimate", "extension"): "function",
@@ -304,6 +312,7 @@ ALSO = {
     ("constraints.grammar", "text"): "text|grammar",
     ("constraints.grammar", "start"): "start|grammar",
     **{(f"weights.{name}", "log_w"): "log_w|log weights" for name in LOGS},
+    ("posterior", "prior"): "prior|reference",
     ("Proposal", "log_lookahead"): "log_lookahead|proposal",
 }
 
@@ -394,6 +403,7 @@ DOORS = {
         "y": Y,
     },
     "from_weights": {"values": np.arange(20.0), "log_weights": np.zeros(20)},
+    "posterior": {"log_likelihood": never, "prior": LAW, "budget": 2_000, "seed": 1},
     "gaussian_family": {"dimension": 2},
     "importance_sampling": MEAN | {"integrand": never, "proposal": LAW, "budget": 500},
     "kalman_smoother": {"model": MODEL, "y": Y},
@@ -524,6 +534,12 @@ DOORS = {
             "bands", "controls", "estimate", "failures", "gains", "levels", "mixture", "stages",
             "weights",
         )
+    },
+    "plots.marginals": {
+        "result": types.SimpleNamespace(
+            joint=smw.Estimate([0.0, 1.0, 1.0], np.eye(3)), inputs=["a"], draws=ONES[:, None],
+            log_weight=ONES,
+        ),
     },
     "plots.columns": {"test": TESTED},
     "plots.coverage": {"found": smw.calibrate(lambda seed: (0.0, 1.0), 0.0, 2)},

@@ -158,7 +158,21 @@ def finite():
     return smw.FiniteSmoothing(np.array([[0.25, 0.75], [0.5, 0.5]]), np.full((1, 2, 2), 0.25), -1.5)
 
 
+def posterior(quantiles=True):
+    names = ["log evidence", "a", "bü", "sd[a]", "sd[bü]"]
+    joint = smw.Estimate(
+        [-3.5, 0.1, 2.0, 1.0, 0.5], np.eye(5) / 100, names=names, method="posterior"
+    )
+    at = scalar([0.1, 2.0], np.eye(2), names=["q0.5[a]", "q0.5[bü]"]) if quantiles else None
+    draws, logs = RNG.standard_normal((9, 2)), RNG.standard_normal(9)
+    told = {"beta": 1.0, "stages": [{"kind": "prior", "draws": 9}]}
+    return smw.Posterior(
+        joint, at, ("a", "bü"), draws, logs, logs - 1, np.arange(9) % 2, (CAUTION,), told
+    )
+
+
 MAKERS = {
+    "Posterior": [posterior, lambda: posterior(False)],
     "Calibration": [calibrated],
     "SobolIndices": [sobol],
     "FilterResult": [filtered, lambda: filtered(False)],

@@ -7,6 +7,8 @@ Which function when
     whose density is learned on the way. Start here.
 `importance_sampling`
     The same with a density you already have, or with a law known up to its constant.
+`posterior`
+    Log evidence, posterior means, spreads and quantiles from a log likelihood and a prior.
 `from_weights`
     Means from draws and log weights that were made elsewhere, of independent draws or of chains.
 `failure_probability`
@@ -36,7 +38,8 @@ The files
 ``control_variates``, ``means`` and ``verdict`` the way from the user's function to an estimate;
 ``adaptation`` the stages, ``final_draws`` what follows them, ``extension`` more of these;
 ``adaptive``, ``given_proposal``, ``rare_events`` (with ``failure_regions``), ``sobol`` (with
-``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``given_samples``,
-``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)
-that for draws from elsewhere; ``figures`` what they look like.
+``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``posterior`` (with ``climb``,
+``derivative_controls``, ``ratio_means`` and ``posteriors``), ``given_samples``, ``reweighting`` and
+``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``) that for draws from
+elsewhere; ``figures`` what they look like.
 """

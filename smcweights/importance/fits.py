@@ -29,18 +29,21 @@ from .proposals import (
 EM_ROWS = 2000  # about as many draws as EM needs to see
 
 
-def _shrunk_cholesky(covariance: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _shrunk_cholesky(
+    covariance: np.ndarray, size: np.ndarray, towards: np.ndarray | None = None
+) -> np.ndarray:
     """Cholesky factors of covariances (..., d, d) estimated from ``size`` effective draws each.
 
     They are shrunk towards their diagonal by d / (d + size) and, as if d + 1 more draws had said
-    so, towards a standard deviation of a half, the input law having unit scale.
+    so, towards a standard deviation of a half, the input law having unit scale; or ``towards``
+    another covariance.
     """
     d = covariance.shape[-1]
     size = np.maximum(size, 1.0)[..., None, None]
     eye = np.eye(d)
     diagonal = np.einsum("...ii->...i", covariance)[..., None] * eye
     c = (size * covariance + d * diagonal) / (size + d)
-    c = (size * c + (d + 1) * eye) / (size + d + 1)
+    c = (size * c + (d + 1) * (eye if towards is None else towards)) / (size + d + 1)
     return np.linalg.cholesky(c)
 
 
@@ -53,11 +56,13 @@ def em(
     shares: np.ndarray,
     nu: float,
     steps: int,
+    alike: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """EM for P problems of C components at once on shared draws u (n, d).
 
     weights (n, P) sum to 1 in each column; means (C, P, d), covariances (C, P, d, d), shares
     (C, P). Returns means, Cholesky factors, shares and the log-likelihoods (P,) per unit weight.
+    ``alike`` says that components are more like one another than like the input law.
     """
     d = u.shape[1]
     c, p = shares.shape
@@ -68,7 +73,8 @@ def em(
     peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
     log_likelihood = np.full(p, -np.inf)
     for step in range(steps + 1):
-        cholesky = _shrunk_cholesky(covariances, size * shares)
+        towards = np.einsum("cp,cpij->pij", shares, covariances) if alike else None
+        cholesky = _shrunk_cholesky(covariances, size * shares, towards)
         log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
         quadratic = form_table(means, np.linalg.inv(cholesky)) @ table.T
         np.maximum(quadratic, 0.0, out=quadratic)
@@ -124,6 +130,7 @@ def fit_mixtures(
     degrees_of_freedom: float = np.inf,
     restarts: int = 3,
     steps: int = 15,
+    alike: bool = False,
 ) -> list[Mixture]:
     """One mixture of elliptical laws for every column of weights, by weighted EM.
 
@@ -155,6 +162,7 @@ def fit_mixtures(
         np.ones((1, len(size))),
         nu,
         steps if np.isfinite(nu) else 0,
+        alike,
     )
     best = [
         Mixture(np.ones(1), (Elliptical(mean, factor, nu),))
@@ -179,6 +187,7 @@ def fit_mixtures(
             np.full((c, len(which)), 1.0 / c),
             nu,
             steps,
+            alike,
         )
         for i, p in enumerate(which):
             bic = -2 * size[p] * fit[i] + (c * parameters + c - 1) * log_size[p]

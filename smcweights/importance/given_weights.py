@@ -100,12 +100,12 @@ def from_weights(
     True
     """
     began = time.perf_counter()
-    table = arguments.finite("values", values)
+    table = arguments.real("values", values)
     if table.ndim not in (1, 2) or len(table) < LEAST or table.size == 0:
         raise ValueError(
             f"values: got shape {table.shape}; expected (n,) or (n, J), n at least {LEAST}"
         )
-    scalar, table = table.ndim == 1, table.reshape(len(table), -1)
+    scalar, table = table.ndim == 1, arguments.finite("values", table).reshape(len(table), -1)
     n, j = table.shape
     log_w = _log_weights(log_weights, n)
     rows = _chains(chain, n)

@@ -1,0 +1,363 @@
+"""The way from a prior to a mixture that fits a posterior, without a Markov chain.
+
+All draws so far keep their weight f / h under the mixture of all stages, so that no call is lost.
+Each stage is drawn from a mixture fitted to the largest power of the likelihood that these draws
+can still tell. Beyond the first power a search for summits looks for what is narrower than the
+bulk; random walks, used for nothing else, show where a mixture should reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import DegeneracyError
+from ..randomness import generator
+from ..regression import Choice
+from .adaptation import learned
+from .control_variates import Ratios
+from .fits import fit_mixtures
+from .mixing import mixture_weights
+from .proposals import Component, Elliptical, Mixture, log_densities
+from .stages import History, Sampler, Stage, joined, split
+
+PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
+WIDER, GUARD = 1.2, 1.5  # components on the ladder, and the one that guards, by so much
+LADDER, ADAPTATION = 0.7, 0.5  # shares of the budget
+SEARCH, SEARCHES = 0.12, 8  # share that the search for summits may cost, and its stages
+WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
+MOST, RUNG_MOST = 16, 6  # components at the first power, and below
+GAIN = 0.9  # of a stage that is worth another
+NEGLIGIBLE = 1e-12  # weight, relative to the largest
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes that follow from the budget and the dimension."""
+
+    most: int
+    dimension: int
+    summit: bool
+
+    @property
+    def rung(self) -> int:
+        """Draws in a stage of the ladder."""
+        d = self.dimension
+        return int(np.clip(self.most / 40, 12 * (d + 2), max(40 * (d + 2), 300)))
+
+    @property
+    def first(self) -> int:
+        """Draws of the prior."""
+        return max(min(2 * self.rung, self.most // 3), min(1_000, self.most // 10))
+
+    @property
+    def stage(self) -> int:
+        """Draws in a stage at the first power."""
+        return max(min(self.most // 20, 5_000), 20 * (self.dimension + 2))
+
+    @property
+    def least(self) -> float:
+        """Effective draws that a power has to leave."""
+        return max(20.0, min(8.0 * (self.dimension + 1), self.rung / 5))
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search for summits is cheap enough."""
+        calls = SEARCHES * (self.rung // 2) + WALKERS * (STEPS + 1)
+        return self.summit and calls <= SEARCH * self.most
+
+
+@dataclass(frozen=True)
+class Summit:
+    """Where a climb ended: the mixture to draw from, and what is known before that.
+
+    ``shape`` is fitted to the posterior by all draws, ``beta`` the power reached; ``centre`` (d,)
+    and ``cholesky`` (d, d) are mean and covariance of the posterior, ``log_scale`` the log evidence
+    by all draws so far.
+    """
+
+    densities: tuple[Component, ...]
+    weights: np.ndarray
+    shape: Mixture
+    beta: float
+    centre: np.ndarray
+    cholesky: np.ndarray
+    log_scale: float
+    history: History
+    stages: list[dict[str, Any]]
+
+
+@dataclass
+class Climb:
+    """A climb under way: all draws so far, and what random walks found."""
+
+    sampler: Sampler
+    plan: Plan
+    history: History = field(default_factory=History)
+    kicks: list[Component] = field(default_factory=list)
+    kicked: int = 0
+    walked: int = 0  # calls of random walks
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def used(self) -> int:
+        """Calls so far."""
+        return len(self.history) + self.walked
+
+    def ascend(self) -> Summit:
+        """Ladder, search for summits, and stages at the first power."""
+        self._draw("prior", (self.sampler.space,), np.ones(1), self.plan.first, 0.0)
+        if not np.isfinite(log_likelihoods(self.history.stages)).any():
+            raise DegeneracyError(
+                f"log_likelihood: -inf at all of {self.plan.first} draws of the prior; expected a "
+                "likelihood above 0 somewhere in its bulk"
+            )
+        beta = self._ladder()
+        if beta >= 1 and self.plan.searched:
+            self._search()
+            self._kick(np.argsort(-self._log_posterior())[:WALKERS])
+            beta = self._ladder()
+        densities, alpha = self._settled(beta)
+        weights = self.powered(beta)
+        centre, cholesky = moments_of(self.history.u, weights)
+        shape = self._fitted(weights, MOST, 1.0)
+        log_w = log_likelihoods(self.history.stages) + self.history.log_f - self.history.log_h
+        log_scale = float(np.logaddexp.reduce(log_w) - np.log(len(log_w)))
+        return Summit(
+            densities, alpha, shape, beta, centre, cholesky, log_scale, self.history, self.told
+        )
+
+    def powered(self, beta: float) -> np.ndarray:
+        """Weights (n,) of all draws for a power of the likelihood; they sum to 1."""
+        log_l = log_likelihoods(self.history.stages)
+        log_w = self.history.log_f - self.history.log_h
+        there = np.isfinite(log_l) & (log_w > -np.inf)
+        log_w = log_w[there] + beta * (log_l[there] - log_l[there].max())
+        w = np.zeros(len(log_l))
+        w[there] = np.exp(log_w - log_w.max())
+        return w / w.sum()
+
+    def _log_posterior(self) -> np.ndarray:
+        return log_likelihoods(self.history.stages) + self.history.log_f
+
+    def _highest(self, least: float, most: float = 1.0) -> float:
+        """The largest power up to ``most`` that leaves so many effective draws."""
+
+        def enough(beta: float) -> bool:
+            w = self.powered(beta)
+            return bool(w @ w <= 1 / least)
+
+        if enough(most):
+            return most
+        low, high = 0.0, most
+        # from 0 every time: a summit that was false must be left again
+        for _ in range(40):
+            middle = (low + high) / 2
+            low, high = (middle, high) if enough(middle) else (low, middle)
+        return low
+
+    def _ladder(self) -> float:
+        """Stages up to the first power, or to the end of their share of the budget."""
+        plan, reached = self.plan, list[float]()
+        while True:
+            beta = self._highest(plan.least)
+            reached.append(beta)
+            if beta >= 1 or self.used + plan.rung > LADDER * plan.most:
+                return beta
+            weights = self.powered(beta)
+            if len(reached) > 3 and beta < 1.05 * reached[-4]:
+                rng = generator(self.sampler.run.root, "walkers", self.kicked)
+                self._kick(rng.choice(len(weights), WALKERS, p=weights))
+                reached = reached[-1:]
+            found = self._fitted(weights, RUNG_MOST, WIDER)
+            self._draw("ladder", *self._mixed(found, PRIOR), plan.rung, beta)
+
+    def _search(self) -> None:
+        """Stages beyond the first power, each with as few draws as a mixture can be fitted to."""
+        least = self.plan.dimension + 5.0
+        for _ in range(SEARCHES):
+            most = 1.0
+            while most < 1e9 and self._highest(least, most) == most:
+                most *= 4
+            beta = self._highest(least, most)
+            found = self._fitted(self.powered(beta), 3, 1.0)
+            densities, shares = self._mixed(found, PRIOR_ABOVE)
+            self._draw("search", densities, shares, self.plan.rung // 2, beta)
+
+    def _settled(self, beta: float) -> tuple[tuple[Component, ...], np.ndarray]:
+        """The best mixture measured at the power reached, by stages that pay for themselves."""
+        plan = self.plan
+        densities, alpha, b = self._weighed(beta)
+        best, idle = (densities, alpha, np.inf), 0
+        while beta >= 1 and idle < 2 and self.used + plan.stage <= ADAPTATION * plan.most:
+            before = best[2] / max(plan.most - self.used, 1)
+            stage = self._draw("stage", densities, alpha, plan.stage, beta)
+            variance = self._variance(stage, b)
+            self.told[-1]["variance"] = variance
+            if variance <= best[2]:
+                best = (densities, alpha, variance)
+            worth = variance / max(plan.most - self.used, 1) <= GAIN * before
+            idle = 0 if worth else idle + 1
+            densities, alpha, b = self._weighed(beta)
+        return (densities, alpha) if not np.isfinite(best[2]) else best[:2]
+
+    def _weighed(self, beta: float) -> tuple[tuple[Component, ...], np.ndarray, np.ndarray]:
+        """Components for all draws, how much of each, and coefficients of their controls."""
+        w = self.powered(beta)
+        found = self._fitted(w, MOST if beta >= 1 else RUNG_MOST, 1.0 if beta >= 1 else WIDER)
+        centre, cholesky = moments_of(self.history.u, w)
+        guard = Elliptical(centre, GUARD * cholesky)
+        wide = Mixture(np.append(0.9 * found.weights, 0.1), (*found.components, guard))
+        densities, alpha = self._mixed(wide, PRIOR)
+        for last in (False, True):
+            k = len(densities)
+            floor = np.full(k, max(0.005, 0.1 / k))
+            floor[0] = PRIOR
+            floor *= min(1.0, 0.9 / floor.sum())
+            g = log_densities(densities, self.history.u) - self.history.log_h[:, None]
+            ratios = Ratios((w * len(w))[:, None], np.exp(g), k)
+            one, choices = np.ones(1), _choices(k, len(w))
+            for _ in range(2):
+                b = learned(ratios, alpha, one, choices, folds=5)[1]
+                alpha = mixture_weights(
+                    ratios.numerators,
+                    ratios.targets - ratios.numerators @ b,
+                    one - b.sum(0),
+                    alpha,
+                    floor,
+                    one,
+                    "max-relative",
+                    np.full(1, np.inf),
+                )
+            used = alpha > 1.3 * floor
+            used[0] = True
+            if last or used.all() or used.sum() < 2:
+                break
+            densities = tuple(g for g, kept in zip(densities, used, strict=True) if kept)
+            alpha = alpha[used] / alpha[used].sum()
+        return densities, alpha, learned(ratios, alpha, one, choices, folds=5)[1]
+
+    def _variance(self, stage: Stage, b: np.ndarray) -> float:
+        """Relative variance per draw of the evidence, by fresh draws with coefficients ``b``."""
+        log_w = self._log_posterior() - self.history.log_h
+        scale = np.logaddexp.reduce(log_w) - np.log(len(log_w))
+        log_t = log_likelihoods([stage]) + stage.log_f - stage.log_h - scale
+        z = np.exp(stage.log_g - stage.log_h[:, None]) - 1
+        r = np.exp(np.minimum(log_t, 300.0)) - (z @ b)[:, 0]
+        starts = np.cumsum(stage.counts) - stage.counts
+        r -= np.repeat(np.add.reduceat(r, starts) / stage.counts, stage.counts)
+        return float((r**2).mean())
+
+    def _fitted(self, weights: np.ndarray, most: int, wider: float) -> Mixture:
+        """Normal laws fitted to weighted draws, in coordinates whitened by these."""
+        keep = weights > NEGLIGIBLE * weights.max()
+        u, w = self.history.u[keep], weights[keep]
+        centre, cholesky = moments_of(u, w)
+        v = np.linalg.solve(cholesky, (u - centre).T).T
+        rng = generator(self.sampler.run.root, "fit", len(self.history.stages))
+        found = fit_mixtures(v, w[:, None], rng, most=most, restarts=2, alike=True)[0]
+        components = tuple(
+            Elliptical(centre + cholesky @ c.mean, wider * cholesky @ c.cholesky)
+            for c in found.components
+            if isinstance(c, Elliptical)
+        )
+        return Mixture(found.weights, components)
+
+    def _mixed(self, found: Mixture, prior: float) -> tuple[tuple[Component, ...], np.ndarray]:
+        """The prior, a fitted mixture, and what random walks found."""
+        kick = KICK if self.kicks else 0.0
+        shares = [prior], (1 - prior) * (1 - kick) * found.weights
+        of_kicks = np.full(len(self.kicks), (1 - prior) * kick / max(len(self.kicks), 1))
+        densities = (self.sampler.space, *found.components, *self.kicks)
+        return densities, np.concatenate([*shares, of_kicks])
+
+    def _draw(
+        self,
+        name: str,
+        densities: tuple[Component, ...],
+        weights: np.ndarray,
+        size: int,
+        beta: float,
+    ) -> Stage:
+        """A stage, which joins the history."""
+        number = len(self.history.stages) + 1
+        counts = split(max(size, 2 * len(weights)), weights)
+        stage = self.sampler.draw(f"{name} {number}", densities, counts)
+        self.history.add(stage)
+        self.told.append(
+            {"kind": name, "draws": len(stage), "beta": beta, "components": len(densities)}
+        )
+        return stage
+
+    def _kick(self, starts: np.ndarray) -> None:
+        """Random walks from these draws at the first power; their places join later mixtures."""
+        calls = WALKERS * (STEPS + 1)
+        if self.kicked == KICKS or self.used + calls > LADDER * self.plan.most:
+            return
+        root, number = self.sampler.run.root, self.kicked
+        rng = generator(root, "kick", number)
+        u = self.history.u[starts]
+        at = self._log_posterior()[starts]
+        w = self.powered(1.0)
+        centre = w @ self.history.u
+        spread = np.sqrt(np.maximum(w @ (self.history.u - centre) ** 2, 1e-20))
+        log_scale, states = np.full(len(u), np.log(0.1)), list[np.ndarray]()
+        for step in range(STEPS):
+            moved = u + np.exp(log_scale)[:, None] * spread * rng.standard_normal(u.shape)
+            log_f = self.sampler.space.log_density(moved)
+            there = np.full(len(u), -np.inf)
+            inside = log_f > -np.inf
+            if inside.any():
+                x = self.sampler.space.to_inputs(moved[inside])
+                raw, _ = self.sampler.returned(f"kick {number} step {step}", x)
+                there[inside] = raw[:, 0] + log_f[inside]
+            # a walk may begin where the posterior has no density
+            with np.errstate(invalid="ignore"):
+                accepted = np.log(rng.random(len(u))) < there - at
+            u, at = np.where(accepted[:, None], moved, u), np.where(accepted, there, at)
+            pace = 1.0 if step < STEPS // 2 else 0.4
+            log_scale += pace * np.where(accepted, 0.6, -0.2)
+            if step >= STEPS // 2:
+                states.append(u)
+        self.kicked, self.walked = number + 1, self.walked + WALKERS * STEPS
+        places = np.concatenate(states)
+        centre, cholesky = moments_of(places, np.full(len(places), 1 / len(places)))
+        v = np.linalg.solve(cholesky, (places - centre).T).T
+        fit = fit_mixtures(v, np.ones((len(v), 1)), rng, most=3, restarts=2, alike=True)[0]
+        self.kicks += [
+            Elliptical(centre + cholesky @ c.mean, cholesky @ c.cholesky)
+            for c in fit.components
+            if isinstance(c, Elliptical)
+        ]
+        self.kicks = self.kicks[-KEPT:]
+
+
+def log_likelihoods(stages: list[Stage]) -> np.ndarray:
+    """What the function returned at all draws of some stages, (n,); -inf where it wasn't called."""
+    log_l = joined(stages, "raw")[:, 0]
+    return np.where(np.isnan(log_l), -np.inf, log_l)
+
+
+def moments_of(u: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (d,) and a Cholesky factor (d, d) of the covariance of u with weights that sum to 1.
+
+    The covariance of few effective draws is drawn towards its diagonal.
+    """
+    w = w / w.sum()
+    d, size = u.shape[1], 1 / (w @ w)
+    centre = w @ u
+    covariance = (u - centre).T @ ((u - centre) * w[:, None])
+    diagonal = np.maximum(np.diag(covariance), 1e-24)
+    mixed = (size * covariance + d * np.diag(diagonal)) / (size + d)
+    scale = np.sqrt(diagonal)
+    unit = mixed / np.outer(scale, scale) + 1e-10 * np.eye(d)
+    return centre, scale[:, None] * np.linalg.cholesky(unit)
+
+
+def _choices(k: int, draws: int) -> list[Choice]:
+    choices = [Choice("none")]
+    if draws >= 10 * k:
+        choices += [Choice(f"components, cut-off {c:g}", k, c) for c in (0.1, 0.01, 0.001)]
+    return choices

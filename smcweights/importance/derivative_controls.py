@@ -1,0 +1,74 @@
+"""Derivatives of a mixture as control variates: each of them integrates to zero.
+
+For normal laws g_k of mean m_k and precision P_k, and directions e_i, the mixture q = sum a_k g_k,
+which need not be the one that draws come from, has the derivatives, but for their signs,
+
+    first    sum_k a_k g_k q_ki,                        q_ki = e_i' P_k (u - m_k),
+    second   sum_k a_k g_k (q_ki q_kj - S_kij),         S_kij = e_i' P_k e_j,
+    third    sum_k a_k g_k (q_ki^3 - 3 q_ki S_kii).
+
+The first are exact for the means of a normal posterior, the second for its variances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..regression import Choice
+from .proposals import ROWS, Elliptical, Mixture, log_densities
+
+FULL = 20  # inputs up to which mixed second derivatives are taken
+DRAWS = 10  # for each control
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Derivatives of a mixture of normal laws along the columns of ``cholesky`` (d, d)."""
+
+    mixture: Mixture
+    cholesky: np.ndarray
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of first derivatives, and of all."""
+        d = len(self.cholesky)
+        return d, 2 * d + (d * (d + 1) // 2 if d <= FULL else d)
+
+    def over(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
+        """Derivatives over the density of the draws u (n, d), whose log is log_h: (n, all)."""
+        return np.concatenate(
+            [self._block(u[a : a + ROWS], log_h[a : a + ROWS]) for a in range(0, len(u), ROWS)]
+        )
+
+    def _block(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
+        d, (_, total) = u.shape[1], self.sizes
+        i, j = np.triu_indices(d) if d <= FULL else (np.arange(d), np.arange(d))
+        out = np.zeros((len(u), total))
+        log_g = log_densities(self.mixture.components, u)
+        for k, g in enumerate(self.mixture.components):
+            assert isinstance(g, Elliptical)
+            along = np.linalg.solve(g.cholesky, self.cholesky)
+            z = np.linalg.solve(g.cholesky, (u - g.mean).T)
+            q = (along.T @ z).T
+            s = along.T @ along
+            share = (self.mixture.weights[k] * np.exp(log_g[:, k] - log_h))[:, None]
+            out[:, :d] += share * q
+            out[:, d : d + len(i)] += share * (q[:, i] * q[:, j] - s[i, j])
+            out[:, -d:] += share * (q**3 - 3 * q * np.diag(s))
+        return out
+
+
+def nested_choices(components: int, derivatives: Derivatives, draws: int) -> Sequence[Choice]:
+    """Ways to regress, the most restrained first, as many as ``draws`` can tell apart."""
+    k, (first, total) = components, derivatives.sizes
+    choices = [Choice("none")]
+    if draws >= DRAWS * k:
+        choices += [Choice(f"components, cut-off {c:g}", k, c) for c in (0.1, 0.01, 0.001)]
+    if draws >= DRAWS * (k + first):
+        choices.append(Choice("components and first derivatives", k + first, 1e-3))
+    if draws >= DRAWS * (k + total):
+        choices.append(Choice("components and derivatives", k + total, 1e-3))
+    return choices

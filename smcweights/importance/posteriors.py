@@ -1,0 +1,312 @@
+"""A posterior as a result: estimates with one covariance, and weighted draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .. import _compat, arguments
+from ..cautions import Caution, tell
+from ..estimate import Estimate
+from ..parts import LEVELS
+from ..pooling import check_independence, log_bayes_factor
+from ..randomness import Seed
+from ..resampling import resample
+from ..results import Result, along
+from ..weights import effective_sample_size, log_sum_exp, normalise
+from .ratio_means import quantile_limits
+from .verdict import listed
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+METHOD = "posterior"
+DISAGREE = 3.0  # standard errors between two runs
+
+
+def evidence_name(unnormalised: bool) -> str:
+    """What is estimated: with a prior up to a constant it is no evidence."""
+    return "log integral" if unnormalised else "log evidence"
+
+
+def quantile_names(shares: Sequence[float], inputs: Sequence[str]) -> list[str]:
+    """q0.5[a], q0.5[b], ..."""
+    return [f"q{share:g}[{name}]" for share in shares for name in inputs]
+
+
+@dataclass(frozen=True)
+class Posterior(Result):
+    """Log evidence and posterior expectations with their errors, and the draws behind them.
+
+    Attributes
+    ----------
+    joint : Estimate, shape (1 + 2 d + F,)
+        Log evidence, means, standard deviations "sd[name]" and functions, with one covariance.
+    quantiles : Estimate or None
+        "q0.5[name]", by inversion of the distribution function; interval ends are its own.
+    inputs : tuple of str
+        Names of the parameters.
+    draws : ndarray, shape (n, d)
+        Final draws; independent, weighted.
+    log_weight : ndarray, shape (n,)
+        Log of likelihood times prior over the density of the draws: the mean weight is the
+        evidence.
+    log_likelihood : ndarray, shape (n,)
+    component : ndarray of int, shape (n,)
+        Which component of the mixture a draw comes from.
+    cautions : tuple of Caution
+    diagnostics : dict
+        Effective sample size, k-hat, mixture weights, the power of the likelihood (``beta``)
+        that was reached, and the stages.
+    """
+
+    joint: Estimate
+    quantiles: Estimate | None
+    inputs: tuple[str, ...]
+    draws: np.ndarray = field(metadata=along("draw", "input"))
+    log_weight: np.ndarray = field(metadata=along("draw"))
+    log_likelihood: np.ndarray = field(metadata=along("draw"))
+    component: np.ndarray = field(metadata=along("draw"))
+    cautions: tuple[Caution, ...]
+    diagnostics: dict[str, Any]
+
+    @property
+    def log_evidence(self) -> Estimate:
+        """The log evidence alone, of shape ()."""
+        return self.joint[0]
+
+    @property
+    def expectations(self) -> Estimate:
+        """Means, standard deviations and functions, jointly."""
+        return self.joint[1:]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where it comes from."""
+        return self.joint.provenance
+
+    @property
+    def sample(self) -> xarray.Dataset:
+        """The final draws: inputs, log_weight, log_likelihood and component."""
+        import xarray
+
+        return xarray.Dataset(
+            {
+                "inputs": (("draw", "input"), self.draws),
+                "log_weight": (("draw",), self.log_weight),
+                "log_likelihood": (("draw",), self.log_likelihood),
+                "component": (("draw",), self.component),
+            },
+            {"input": list(self.inputs)},
+        )
+
+    def compare(self, other: Posterior) -> Estimate:
+        """Log Bayes factor of this model against another, see `smcweights.log_bayes_factor`.
+
+        Parameters
+        ----------
+        other : Posterior
+            Of the same data, with another seed.
+
+        Returns
+        -------
+        Estimate
+        """
+        arguments.instance("other", other, Posterior)
+        for one in (self, other):
+            if one.joint.names[0] != evidence_name(False):
+                raise ValueError(
+                    "other: the prior of one of the two is known up to a constant only; expected "
+                    "two log evidences"
+                )
+        return log_bayes_factor(self.log_evidence, other.log_evidence)
+
+    def draw(self, n: int, *, seed: Seed = None) -> np.ndarray:
+        """Draws of equal weight, (n, d), resampled systematically from the weighted ones.
+
+        Parameters
+        ----------
+        n : int
+            With more than the effective sample size, draws repeat.
+        seed : None, int, SeedSequence or Generator
+
+        Returns
+        -------
+        ndarray, shape (n, d)
+        """
+        n = arguments.count("n", n)
+        chosen = resample(normalise(self.log_weight), n, seed=seed)
+        return self.draws[np.random.default_rng(len(chosen)).permutation(chosen)]
+
+    def to_arviz(self, *, seed: Seed = None) -> Any:
+        """Draws for ArviZ, as many as the effective sample size.
+
+        Parameters
+        ----------
+        seed : None, int, SeedSequence or Generator
+
+        Returns
+        -------
+        arviz.InferenceData or xarray.DataTree
+            One chain of independent draws: its R-hat says nothing.
+        """
+        import xarray
+
+        size = effective_sample_size(self.log_weight)
+        chosen = resample(normalise(self.log_weight), max(int(size), 1), seed=seed)
+        chosen = np.random.default_rng(len(chosen)).permutation(chosen)
+        pair = ("chain", "draw")
+        posterior = xarray.Dataset(
+            {name: (pair, self.draws[None, chosen, i]) for i, name in enumerate(self.inputs)},
+            attrs={"note": "independent draws, one chain: R-hat says nothing"},
+        )
+        stats = xarray.Dataset(
+            {
+                "log_likelihood": (pair, self.log_likelihood[None, chosen]),
+                "weight_ess": (pair, np.full((1, len(chosen)), size)),
+            }
+        )
+        return _compat.inference_data({"posterior": posterior, "sample_stats": stats})
+
+    def with_quantiles(self, shares: Sequence[float]) -> Self:
+        """The same with quantiles of every parameter, from the draws at hand.
+
+        Parameters
+        ----------
+        shares : sequence of float
+            Between 0 and 1.
+
+        Returns
+        -------
+        Posterior
+        """
+        from scipy.special import ndtri, stdtrit
+
+        if not len(shares):
+            return replace(self, quantiles=None)
+        w = normalise(self.log_weight)
+        size = effective_sample_size(self.log_weight)
+        z = stdtrit(max(size - 1, 1.0), 0.5 + np.array(LEVELS) / 2)
+        found = [
+            quantile_limits(self.draws[:, i], w, share, z)
+            for share in shares
+            for i in range(len(self.inputs))
+        ]
+        names = quantile_names(shares, self.inputs)
+        value = np.array([q for q, *_ in found])
+        limits = np.stack([ends for _, _, ends, _ in found], axis=1)
+        at = LEVELS.index(0.95)
+        error = (limits[at, :, 1] - limits[at, :, 0]) / (2 * ndtri(0.975))
+        error = np.where(np.isfinite(error), error, np.nan)
+        influence = np.stack([g for *_, g in found], axis=1)
+        scale = np.sqrt((influence**2).sum(0))
+        unit = influence / np.where(scale > 0, scale, 1.0)
+        correlation = unit.T @ unit
+        np.fill_diagonal(correlation, 1.0)
+        cautions, lost = list(self.cautions), bool(np.isnan(self.joint.variance).all())
+        if lost:
+            error[:] = np.nan
+        elif np.isnan(error).any():
+            text = (
+                f"{listed(names, np.isnan(error))}: too few draws lie beyond it for an interval. "
+                "More calls would help"
+            )
+            cautions.append(Caution("quantile-range", text))
+        estimate = Estimate(
+            value,
+            correlation * np.outer(error, error),
+            names=names,
+            method=METHOD,
+            degrees_of_freedom=max(size - 1, 1.0),
+            limits=None if lost else limits,
+            cautions=cautions,
+            cost=self.joint.cost,
+            provenance=self.joint.provenance,
+        )
+        return replace(self, quantiles=estimate, cautions=tuple(cautions))
+
+    @classmethod
+    def pooled(cls, runs: Sequence[Self]) -> Self:
+        """Independent runs as one, see `smcweights.combine`.
+
+        Evidences are averaged in proportion to the final draws, expectations with the evidence.
+        """
+        first = runs[0]
+        for i, run in enumerate(runs):
+            if run.joint.names != first.joint.names:
+                raise ValueError(
+                    f"estimates: item {i} has {run.joint.names}; expected {first.joint.names}"
+                )
+        check_independence([run.joint for run in runs])
+        n = np.array([len(run.log_weight) for run in runs], dtype=np.float64)
+        logs = np.array([run.joint.value[0] for run in runs]) + np.log(n / n.sum())
+        b = normalise(logs)
+        d, table = len(first.inputs), np.array([run.joint.value for run in runs])
+        value = b @ table
+        value[0] = log_sum_exp(logs)
+        spread = slice(1 + d, 1 + 2 * d)
+        square = table[:, spread] ** 2 + (table[:, 1 : 1 + d] - value[1 : 1 + d]) ** 2
+        value[spread] = np.sqrt(b @ square)
+        covariance = np.zeros((len(value),) * 2)
+        for share, run, row in zip(b, runs, table, strict=True):
+            # the share of a run is as uncertain as its evidence
+            slopes = np.eye(len(value))
+            slopes[1:, 0] = row[1:] - value[1:]
+            covariance += share**2 * slopes @ run.joint.covariance @ slopes.T
+        cautions = [*dict.fromkeys(c for run in runs for c in run.cautions)]
+        errors = np.array([run.joint.standard_error[0] for run in runs])
+        gap = table[:, None, 0] - table[None, :, 0]
+        z = np.abs(gap) / np.maximum(np.hypot(errors[:, None], errors), 1e-300)
+        if (z > DISAGREE).any():
+            text = (
+                f"the log evidences of the runs differ by up to {np.abs(gap).max():.3g}, more than "
+                "3 standard errors: some runs missed part of the posterior"
+            )
+            new = Caution("contradiction", text)
+            tell("combine", [new])
+            cautions.append(new)
+        joint = Estimate(
+            value,
+            covariance,
+            names=first.joint.names,
+            method=METHOD,
+            degrees_of_freedom=np.min([run.joint.degrees_of_freedom for run in runs], axis=0),
+            cautions=cautions,
+            diagnostics={"runs": len(runs), "run_weights": b},
+            cost={
+                "evaluations": sum(run.joint.cost["evaluations"] for run in runs),
+                "seconds": sum(run.joint.cost["seconds"] for run in runs),
+            },
+            provenance={"combined": [run.joint.provenance for run in runs]},
+        )
+
+        def whole(name: str) -> np.ndarray:
+            return np.concatenate([getattr(run, name) for run in runs])
+
+        quantiles = [] if first.quantiles is None else first.quantiles.names
+        shares = [float(q[1 : q.index("[")]) for q in quantiles[:: max(d, 1)]]
+        parts: dict[str, Any] = {
+            k: whole(k) for k in ("draws", "log_weight", "log_likelihood", "component")
+        }
+        made = replace(
+            first,
+            joint=joint,
+            quantiles=None,
+            **parts,
+            cautions=tuple(cautions),
+            diagnostics={"runs": len(runs), "run_weights": b},
+        )
+        return made.with_quantiles(shares)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Marginal laws of all parameters, see `smcweights.plots.marginals`."""
+        from .posterior_figures import marginals
+
+        return marginals(self, ax)
+
+    def __repr__(self) -> str:
+        return repr(self.joint)

@@ -1,0 +1,156 @@
+"""Posterior means as ratios of corrected means, jointly with the log of their denominator.
+
+With w = exp(l - c) f / h and m_j a guess from earlier draws, the targets are w and w (phi_j - m_j),
+so that the linearised ratio is a target itself and its controls are chosen for the ratio:
+
+    log Z = c + log B_0,    R_j = m_j + B_j / B_0,    Cov = D S D'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .adaptation import learned
+from .climb import Summit, log_likelihoods
+from .control_variates import Ratios
+from .derivative_controls import Derivatives, nested_choices
+from .means import Mean, Regression, corrected_mean, pooled_mean
+from .proposals import log_densities
+from .stages import History, Stage
+
+LARGEST = 100.0  # log of a weight relative to the mean of those before: fourth powers are numbers
+
+
+@dataclass(frozen=True)
+class Centred:
+    """Functions of the inputs, centred and scaled by what earlier draws say: (phi - m) / s."""
+
+    centre: np.ndarray  # (J,)
+    scale: np.ndarray  # (J,)
+
+    @classmethod
+    def by(cls, phi: np.ndarray, w: np.ndarray) -> Centred:
+        """For values (n, J) with weights that sum to 1."""
+        centre = w @ phi
+        spread = np.sqrt(w @ (phi - centre) ** 2)
+        return cls(centre, np.where(spread > 0, spread, 1.0))
+
+    def targets(self, phi: np.ndarray, d: int) -> np.ndarray:
+        """1, functions, and squares of the first d: (n, 1 + J + d), squares less their guess."""
+        z = (phi - self.centre) / self.scale
+        return np.concatenate([np.ones((len(z), 1)), z, z[:, :d] ** 2 - 1], axis=1)
+
+
+class RatioMeans:
+    """Final draws of a mixture, corrected with coefficients that were chosen before them."""
+
+    def __init__(self, summit: Summit, centred: Centred, phi: np.ndarray, draws: int, d: int):
+        self.summit, self.centred, self.dimension = summit, centred, d
+        self.means: list[Mean] = []
+        self.lifted = 0.0  # by how much the scale had to rise: it cancels
+        history = summit.history
+        log_g = log_densities(summit.densities, history.u)
+        w = np.exp(np.minimum(self._log_weights(history), LARGEST))
+        g = np.exp(log_g - history.log_h[:, None])
+        self.derivatives = Derivatives(summit.shape, summit.cholesky)
+        extra = self.derivatives.over(history.u, history.log_h)
+        targets = centred.targets(phi, d) * w[:, None]
+        ratios = Ratios(targets, np.concatenate([g, extra], axis=1), g.shape[1])
+        shift = np.append(1.0, np.zeros(targets.shape[1] - 1))
+        choices = nested_choices(g.shape[1], self.derivatives, draws)
+        chosen, _, earlier = learned(ratios, summit.weights, shift, choices)
+        self.regression = Regression(choices, shift, chosen, earlier)
+
+    def add(self, stage: Stage, phi: np.ndarray) -> None:
+        """A round of final draws."""
+        log_w = self._log_weights(stage)
+        if not self.means:
+            self.lifted = max(0.0, float(log_w.max()) - LARGEST)
+        w = np.exp(np.minimum(log_w - self.lifted, LARGEST))
+
+        def controls_at(a: int, b: int) -> np.ndarray:
+            log_g, log_h = stage.log_g[a:b], stage.log_h[a:b]
+            g = np.exp(log_g - log_h[:, None]) - 1
+            return np.concatenate([g, self.derivatives.over(stage.u[a:b], log_h)], axis=1)
+
+        values = self.centred.targets(phi, self.dimension)
+        regression = self.regression
+        if self.lifted:
+            shift = regression.shift * np.exp(-self.lifted)
+            regression = Regression(regression.choices, shift, regression.chosen, None)
+        self.means.append(corrected_mean(w, values, controls_at, stage.counts, regression))
+
+    def _log_weights(self, draws: Stage | History) -> np.ndarray:
+        stages = draws.stages if isinstance(draws, History) else [draws]
+        return log_likelihoods(stages) + draws.log_f - draws.log_h - self.summit.log_scale
+
+    @property
+    def mean(self) -> Mean:
+        """All rounds."""
+        return pooled_mean(self.means, np.zeros((0, 0)))
+
+    @property
+    def log_evidence(self) -> tuple[float, float, float]:
+        """Value, standard error and degrees of freedom."""
+        mean = self.mean
+        b = mean.value[0]
+        value = self.summit.log_scale + self.lifted + np.log(b) if b > 0 else np.nan
+        return float(value), float(np.sqrt(mean.variance[0]) / b), mean.degrees_of_freedom[0]
+
+    def joint(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log evidence, means of the functions, sds of the first d: values (1 + J + d,),
+        covariance, degrees of freedom.
+        """
+        mean, d, centred = self.mean, self.dimension, self.centred
+        b, j = mean.value, len(centred.centre)
+        assert mean.covariance is not None
+        ratio = b[1:] / b[0]
+        slopes = np.zeros((1 + j + d, len(b)))
+        slopes[0, 0] = 1 / b[0]
+        scale = np.concatenate([centred.scale, centred.scale[:d] ** 2])
+        slopes[1:, 0] = -scale * ratio / b[0]
+        slopes[1:, 1:] = np.diag(scale / b[0])
+        first = centred.centre + centred.scale * ratio[:j]
+        # of the square about the guess, which is near the mean: nothing cancels
+        moved = first[:d] - centred.centre[:d]
+        variance = centred.scale[:d] ** 2 * (1 + ratio[j:]) - moved**2
+        sd = np.sqrt(np.maximum(variance, 1e-300))
+        slopes[1 + j :] -= 2 * moved[:, None] * slopes[1 : 1 + d]
+        slopes[1 + j :] /= 2 * sd[:, None]
+        covariance = slopes @ mean.covariance @ slopes.T
+        value = np.concatenate([[self.log_evidence[0]], first, sd])
+        return value, (covariance + covariance.T) / 2, mean.degrees_of_freedom
+
+
+def used_controls(means: RatioMeans) -> list[str]:
+    """The control variates of each target."""
+    chosen = means.regression.chosen
+    assert chosen is not None
+    return [means.regression.choices[c].name for c in chosen]
+
+
+def quantile_limits(
+    x: np.ndarray, w: np.ndarray, share: float, z: np.ndarray
+) -> tuple[float, float, np.ndarray, np.ndarray]:
+    """A weighted quantile by inversion (Woodruff 1952).
+
+    Of draws x (n,) with weights w (n,): the quantile, the standard error of the distribution
+    function there, ends (L, 2) of intervals with the quantiles z (L,) of their levels, infinite
+    where these leave the range, and the influences (n,) of the draws on the function.
+    """
+    order = np.argsort(x, kind="stable")
+    sorted_x, cumulative = x[order], np.cumsum(w[order]) / w.sum()
+
+    def inverse(p: np.ndarray | float) -> np.ndarray:
+        at = np.minimum(np.searchsorted(cumulative, p, side="left"), len(x) - 1)
+        return np.where(
+            np.asarray(p) <= 0, -np.inf, np.where(np.asarray(p) >= 1, np.inf, sorted_x[at])
+        )
+
+    q = float(inverse(min(max(share, 1e-300), cumulative[-1])))
+    influence = w / w.sum() * ((x <= q) - (w @ (x <= q)) / w.sum())
+    error = float(np.sqrt((influence**2).sum()))
+    ends = np.stack([inverse(share - z * error), inverse(share + z * error)], axis=1)
+    return q, error, np.stack([np.minimum(ends[:, 0], q), np.maximum(ends[:, 1], q)], 1), influence

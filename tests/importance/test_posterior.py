@@ -1,0 +1,250 @@
+"""`posterior` against conjugate models, quadrature, shifts and kills, and what it refuses."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import smcweights as smw
+
+from .posteriors import regression, skewed
+
+
+@pytest.fixture(scope="module")
+def found():
+    log_likelihood, prior, *_ = regression(2_000)
+    functions = {"sum": lambda t: t.sum(1), "signs": lambda t: (t > 0) * 1.0}
+    return smw.posterior(log_likelihood, prior, 6_000, functions=functions, seed=1)
+
+
+def test_a_regression_of_2000_rows(found):
+    """All values within 5 of their errors, which are small beside the posterior's spread."""
+    _, prior, log_evidence, mean, covariance = regression(2_000)
+    sd = np.sqrt(np.diag(covariance))
+    assert found.inputs == tuple(prior)
+    assert abs(float(found.log_evidence) - log_evidence) < 5 * found.log_evidence.standard_error
+    assert found.log_evidence.standard_error < 0.01
+    est = found.expectations
+    truth = np.concatenate([mean, sd, [mean.sum()], mean > 0])
+    assert est.names == (
+        *prior,
+        *(f"sd[{b}]" for b in prior),
+        "sum",
+        *(f"signs[{i}]" for i in range(3)),
+    )
+    assert (abs(est.value - truth) < 5 * est.standard_error + 1e-12).all()
+    assert (est.standard_error[:3] < 0.02 * sd).all()
+
+
+def test_means_sum_to_the_mean_of_the_sum(found):
+    est = found.expectations
+    gap = est.apply(lambda v: v[0] + v[1] + v[2] - v[6])
+    # controls differ between the two, and the covariance knows
+    assert abs(float(gap)) < 5 * gap.standard_error + 1e-12
+
+
+def test_quantiles_are_those_of_the_normal_posterior(found):
+    _, prior, _, mean, covariance = regression(2_000)
+    truth = mean + np.sqrt(np.diag(covariance)) * stats.norm.ppf([[0.025], [0.5], [0.975]])
+    assert found.quantiles.names[:3] == tuple(f"q0.025[{b}]" for b in prior)
+    assert (abs(found.quantiles.value - truth.ravel()) < 5 * found.quantiles.standard_error).all()
+    lower, upper = found.quantiles.interval()
+    assert ((lower <= found.quantiles.value) & (found.quantiles.value <= upper)).all()
+
+
+@pytest.mark.parametrize("shift", [-1e6, 1e4])
+def test_a_constant_moves_the_log_evidence_alone(found, shift):
+    log_likelihood, prior, *_ = regression(2_000)
+    moved = smw.posterior(lambda t: log_likelihood(t) + shift, prior, 6_000, seed=1)
+    assert float(moved.log_evidence) - shift == pytest.approx(float(found.log_evidence), abs=1e-6)
+    np.testing.assert_allclose(moved.expectations.value, found.expectations.value[:6], rtol=1e-4)
+
+
+def test_a_skewed_posterior_and_one_input_at_a_time():
+    log_likelihood, prior, log_evidence, mean = skewed()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        found = smw.posterior(log_likelihood, prior, 2_000, seed=2)
+        one = smw.posterior(
+            lambda t: float(log_likelihood(t[None])[0]), prior, 2_000, vectorized=False, seed=2
+        )
+    assert abs(float(found.log_evidence) - log_evidence) < 5 * found.log_evidence.standard_error
+    est = found.expectations[:3]
+    assert (abs(est.value - mean) < 5 * est.standard_error).all()
+    assert float(one.log_evidence) == pytest.approx(float(found.log_evidence), abs=1e-8)
+
+
+def test_a_prior_without_its_constant_wants_a_reference():
+    """exp of this log prior integrates to 7."""
+    log_likelihood, _, log_evidence, mean, _ = regression(50)
+
+    def log_prior(t):
+        return stats.norm(0, 2).logpdf(t).sum(1) + np.log(7)
+
+    found = smw.posterior(
+        log_likelihood, log_prior, 3_000, reference=[stats.norm(0, 3)] * 3, seed=3
+    )
+    assert found.joint.names[0] == "log integral"
+    gap = abs(float(found.log_evidence) - log_evidence - np.log(7))
+    assert gap < 5 * found.log_evidence.standard_error
+    est = found.expectations[:3]
+    assert (abs(est.value - mean) < 5 * est.standard_error).all()
+    with pytest.raises(ValueError, match="known up to a constant only"):
+        found.compare(found)
+
+
+def test_a_law_of_draws_and_density_alone():
+    log_likelihood, _, log_evidence, mean, _ = regression(50, d=2)
+
+    class Prior:
+        def rvs(self, size, random_state):
+            return random_state.normal(0, 2, (size, 2))
+
+        def logpdf(self, x):
+            return stats.norm(0, 2).logpdf(x).sum(-1)
+
+    found = smw.posterior(log_likelihood, Prior(), 3_000, seed=4)
+    assert abs(float(found.log_evidence) - log_evidence) < 5 * found.log_evidence.standard_error
+    assert (
+        abs(found.expectations.value[:2] - mean) < 5 * found.expectations.standard_error[:2]
+    ).all()
+
+
+def test_a_precision_is_that_of_the_log_evidence():
+    log_likelihood, prior, log_evidence, *_ = regression(50)
+    found = smw.posterior(log_likelihood, prior, precision=smw.Precision(absolute=0.005), seed=5)
+    lower, upper = found.log_evidence.interval()
+    assert upper - lower <= 0.0101
+    assert abs(float(found.log_evidence) - log_evidence) < 0.02
+
+
+def test_a_likelihood_of_zero_outside_a_half_plane():
+    """The mean and mass of a half normal."""
+
+    def log_likelihood(t):
+        return np.where(t[:, 0] > 0, 0.0, -np.inf)
+
+    found = smw.posterior(log_likelihood, [stats.norm()] * 2, 3_000, seed=6)
+    assert float(found.log_evidence) == pytest.approx(np.log(0.5), abs=0.05)
+    assert found.expectations.value[0] == pytest.approx(np.sqrt(2 / np.pi), abs=0.05)
+
+
+def test_a_constant_likelihood_gives_the_prior_back():
+    found = smw.posterior(lambda t: np.full(len(t), -7.0), [stats.norm(3, 2)], 2_000, seed=7)
+    assert float(found.log_evidence) == pytest.approx(-7.0, abs=1e-6)
+    gap = abs(found.expectations.value - [3.0, 2.0])
+    assert (gap < 5 * found.expectations.standard_error + 1e-9).all()
+
+
+def test_too_small_a_budget_has_no_errors_and_says_what_would_do():
+    log_likelihood, prior, *_ = regression(100_000, d=6)
+    with pytest.warns(smw.PrecisionWarning, match="ended at the power .* calls would do"):
+        found = smw.posterior(log_likelihood, prior, 450, seed=8)
+    assert np.isnan(found.joint.standard_error).all()
+    assert np.isnan(found.quantiles.standard_error).all()
+
+
+def test_a_spike_in_the_midst_of_a_slab_is_found():
+    """Half of the mass in a spike sixty times narrower, which the bulk doesn't show."""
+
+    def log_likelihood(t):
+        spike, slab = (stats.norm(0.1, sd).logpdf(t).sum(1) for sd in (0.005, 0.3))
+        return np.logaddexp(spike, slab) - np.log(2)
+
+    inside = stats.norm.cdf(0.9 / 0.3) - stats.norm.cdf(-1.1 / 0.3)
+    truth = np.log(0.25) + np.log(0.5 + 0.5 * inside**2)
+    found = smw.posterior(log_likelihood, [stats.uniform(-1, 2)] * 2, 20_000, seed=9)
+    assert abs(float(found.log_evidence) - truth) < 5 * found.log_evidence.standard_error
+    assert found.log_evidence.standard_error < 0.02
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+@pytest.mark.parametrize("executor", ["threads"])
+def test_the_same_bits_wherever_it_runs(executor, tmp_path):
+    log_likelihood, prior, *_ = regression(50)
+    plain = smw.posterior(log_likelihood, prior, 1_000, seed=10)
+    path = tmp_path / "run.npz"
+    other = smw.posterior(log_likelihood, prior, 1_000, seed=10, executor=executor, checkpoint=path)
+    again = smw.posterior(log_likelihood, prior, 1_000, seed=10, checkpoint=path)
+    for one in (other, again):
+        np.testing.assert_array_equal(one.joint.value, plain.joint.value)
+        np.testing.assert_array_equal(one.joint.covariance, plain.joint.covariance)
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
+    log_likelihood, prior, *_ = regression(50)
+    plain = smw.posterior(log_likelihood, prior, 1_000, seed=11)
+    calls = []
+
+    def stopping(t):
+        calls.append(len(t))
+        if sum(calls) > 600:
+            raise KeyboardInterrupt
+        return log_likelihood(t)
+
+    path = tmp_path / "run.npz"
+    # what a function is called is part of what a checkpoint is of
+    stopping.__wrapped__ = log_likelihood
+    with pytest.raises(KeyboardInterrupt):
+        smw.posterior(stopping, prior, 1_000, seed=11, checkpoint=path)
+    calls[:] = [-10_000]
+    again = smw.posterior(stopping, prior, 1_000, seed=11, checkpoint=path)
+    assert 0 < sum(calls[1:]) < 700
+    np.testing.assert_array_equal(again.joint.value, plain.joint.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"budget": 100}, ValueError, "budget: got 100; expected at least 250 calls for 3"),
+        ({"budget": None}, ValueError, "exactly one of budget and precision"),
+        ({"quantiles": [0.0, 0.5]}, ValueError, "quantiles: .* expected some between 0 and 1"),
+        ({"quantiles": [0.5, 0.5]}, ValueError, "quantiles: .* expected different ones"),
+        ({"prior": lambda t: t[:, 0]}, ValueError, "reference: got None; expected a law"),
+        ({"reference": stats.norm()}, ValueError, "reference: expected None"),
+        ({"names": ["a"]}, ValueError, "names: got 1; expected 3"),
+        ({"functions": {"a": 3}}, TypeError, "functions: 'a': got int; expected a function"),
+        ({"log_likelihood": 3}, TypeError, "log_likelihood: got int"),
+        (
+            {"log_likelihood": lambda t: np.full(len(t), np.nan)},
+            smw.ModelError,
+            "log_likelihood: log value 1 is nan at input",
+        ),
+        ({"log_likelihood": lambda t: t}, smw.ModelError, "log_likelihood: returned 3 values"),
+        (
+            {"log_likelihood": lambda t: np.full(len(t), -np.inf)},
+            smw.DegeneracyError,
+            "-inf at all of .* draws of the prior",
+        ),
+        (
+            {"functions": {"a": lambda t: np.full(len(t), np.inf)}},
+            smw.ModelError,
+            "functions: 'a': value 1 is inf",
+        ),
+    ],
+)
+def test_what_is_wrong_is_refused(change, error, message):
+    log_likelihood, prior, *_ = regression(50)
+    right = {"log_likelihood": log_likelihood, "prior": prior, "budget": 1_000, "seed": 12}
+    with pytest.raises(error, match=message):
+        smw.posterior(**right | change)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "budget"), [("regression", 2_500), ("skewed", 1_500)])
+def test_intervals_cover_120_seeds(case, budget):
+    """Binomial bounds of 1e-6 below; every mean by itself, of three: 0.83."""
+    log_likelihood, prior, log_evidence, mean = {
+        "regression": regression(50), "skewed": skewed()
+    }[case][:4]  # fmt: skip
+    hits, truth = [], np.append(log_evidence, mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        for seed in range(120):
+            found = smw.posterior(log_likelihood, prior, budget, quantiles=(), seed=seed)
+            lower, upper = found.joint[: len(truth)].interval()
+            hits.append((lower <= truth) & (truth <= upper))
+    share, least = np.mean(hits, axis=0), stats.binom.ppf(1e-6, 120, 0.95) / 120
+    assert (share >= least).all(), share

@@ -1,0 +1,48 @@
+"""Weighted quantiles by inversion, and targets that are centred."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from smcweights.importance.ratio_means import Centred, quantile_limits
+
+
+def test_quantiles_of_equal_weights_are_order_statistics():
+    x = np.random.default_rng(1).permutation(np.arange(1.0, 101.0))
+    q, error, ends, influence = quantile_limits(x, np.ones(100), 0.25, np.array([1.0, 2.0]))
+    assert q == 25.0
+    assert error == pytest.approx(np.sqrt(0.25 * 0.75 / 100))
+    assert ends.tolist() == [[21.0, 30.0], [17.0, 34.0]]
+    assert influence.sum() == pytest.approx(0, abs=1e-15)
+
+
+def test_an_end_beyond_the_draws_is_infinite():
+    *_, ends, _ = quantile_limits(np.arange(50.0), np.ones(50), 0.01, np.array([2.0]))
+    assert ends[0, 0] == -np.inf and np.isfinite(ends[0, 1])
+
+
+def test_ties_are_one_atom():
+    x = np.repeat([0.0, 1.0], 50)
+    q, _, ends, _ = quantile_limits(x, np.ones(100), 0.7, np.array([2.0]))
+    assert q == 1.0 and ends.tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize("share", [0.025, 0.5, 0.9])
+def test_intervals_cover_600_samples(share):
+    """Weighted draws of N(0, 1) from N(0, 1.3^2); binomial bounds of 1e-6 either side."""
+    rng, hits = np.random.default_rng(2), 0
+    z = np.array([stats.norm.ppf(0.975)])
+    for _ in range(600):
+        x = rng.normal(0, 1.3, 500)
+        w = np.exp(stats.norm.logpdf(x) - stats.norm.logpdf(x, 0, 1.3))
+        *_, ends, _ = quantile_limits(x, w, share, z)
+        hits += ends[0, 0] <= stats.norm.ppf(share) <= ends[0, 1]
+    low, high = stats.binom.ppf([1e-6, 1 - 1e-6], 600, 0.95)
+    assert low <= hits <= high
+
+
+def test_targets_are_centred_and_scaled():
+    phi = np.array([[1e6, 2.0], [1e6 + 2, 2.0]])
+    found = Centred.by(phi, np.array([0.5, 0.5]))
+    assert found.centre.tolist() == [1e6 + 1, 2.0] and found.scale.tolist() == [1.0, 1.0]
+    assert found.targets(phi, 1).tolist() == [[1.0, -1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
