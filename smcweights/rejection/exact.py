@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .constraints import Automaton
+from .ahead import Finite
 from .languages import MarkovChain
 
 __all__ = ["ExactSequences", "constrained_markov_chain"]
@@ -30,14 +30,14 @@ class ExactSequences:
 
 
 def constrained_markov_chain(
-    chain: MarkovChain, constraint: Automaton, max_length: int, *, end: int | None = None
+    chain: MarkovChain, constraint: Finite, max_length: int, *, end: int | None = None
 ) -> ExactSequences:
     """Evidence and marginals of a Markov chain under an automaton.
 
     Parameters
     ----------
     chain : MarkovChain
-    constraint : Automaton
+    constraint : Automaton, or a pattern over a vocabulary
     max_length : int
         Length without an end; most items with one, the end included.
     end : int, optional
@@ -59,7 +59,7 @@ def constrained_markov_chain(
         raise ValueError(f"max_length: got {max_length}; the chain has {chain.length} items")
     v, states = chain.log_initial.size, len(constraint.accepting)
     after = np.full((states, v), -1)
-    after[:, : constraint.table.shape[1]] = constraint.table
+    after[:, : constraint.size] = constraint.rows(np.arange(states))
     if end is not None:
         after[:, end] = -1
     state, item = np.nonzero(after >= 0)

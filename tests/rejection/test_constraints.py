@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,3 +149,91 @@ def test_regular_expressions_over_tokens_with_a_table_and_without():
 def test_bad_constraints_and_languages_are_told(make, error, said):
     with pytest.raises(error, match=said):
         make(smw.constraints, smw.languages)
+
+
+def test_masks_of_llguidance_are_those_of_the_pattern():
+    pytest.importorskip("llguidance")
+    page = Path(__file__).parents[2] / "docs" / "tokens.md"
+    blocks = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    made = {}
+    exec(blocks[-1], made)
+    words = C.vocabulary([*"abc1", "ab", "ba", b"\xc3", b"\xa9", "é", "12", None, None], end=10)
+    number = {token: i for i, token in enumerate(words.tokens)}
+
+    def encode(text):
+        data = text if isinstance(text, bytes) else text.encode()
+        return [number[data[i : i + 1]] for i in range(len(data))]
+
+    pattern = "(a|b|é){1,2}1?"
+    grammar = made["llguidance"].LLMatcher.grammar_from_regex(pattern)
+    theirs, ours = (
+        C.by_masks(made["Guided"](grammar, words, encode), words),
+        C.regex(pattern, words),
+    )
+    pending, compared = [(theirs.start(), ours.start())], 0
+    while pending:
+        a, b = pending.pop()
+        mask = theirs.mask(a)
+        np.testing.assert_array_equal(mask, ours.mask(b))
+        compared += 1
+        pending += [
+            (theirs.step(a, i), ours.step(b, i)) for i in np.flatnonzero(mask).tolist() if i != 10
+        ]
+    assert compared > 20
+    chain = smw.languages.markov_chain(np.full(12, 1 / 12), np.full((12, 12), 1 / 12))
+    found = [
+        smw.constrained_sequences(chain, one, 20, 5, islands=4, ahead=False, seed=1, progress=False)
+        for one in (theirs, ours)
+    ]
+    truth = constrained_markov_chain(chain, ours, 5, end=10).log_evidence
+    for one in found:
+        assert abs(one.log_evidence.value - truth) < 6 * one.log_evidence.standard_error
+
+
+class Bits:
+    """Letters in pairs, as packed bits: the lowest first, 32 to a word."""
+
+    def __init__(self, wrong=None):
+        self.wrong = wrong
+
+    def start(self):
+        return None if self.wrong == "start" else 0
+
+    def advance(self, state, item):
+        return 1 - state
+
+    def mask(self, state):
+        bits = np.zeros(64, bool)
+        bits[[1, 33, 34]] = True
+        packed = np.packbits(bits, bitorder="little").view(np.int32)[None]
+        return {"short": packed[:, :1], "kind": packed.astype(float)}.get(self.wrong, packed)
+
+    def complete(self, state):
+        return "yes" if self.wrong == "complete" else state == 0
+
+
+def test_masks_of_any_source_and_their_combinations():
+    words = C.vocabulary([*map(str, range(35)), None], end=35, forbidden=[33])
+    c = C.by_masks(Bits(), words)
+    assert np.flatnonzero(c.mask(0)).tolist() == [1, 34, 35]
+    assert np.flatnonzero(c.mask(1)).tolist() == [1, 34]
+    assert c.step(0, 33) is None and c.step(0, 1) == 1
+    plain = C.regex("[0-9]*", words)
+    for both, found in ((C.both(c, plain), [1, 34]), (C.either(plain, c), [*range(33), 34])):
+        after = both.step(both.start(), 34)
+        mask = np.flatnonzero(both.mask(after))
+        assert mask[mask < 35].tolist() == found
+    chain = smw.languages.markov_chain(np.full(36, 1 / 36), np.full((36, 36), 1 / 36))
+    for one in (c, C.both(c, plain)):
+        e = smw.constrained_sequences(chain, one, 200, 5, seed=1, progress=False).evidence()
+        truth = sum((2 / 36) ** n / 36 for n in (0, 2, 4))
+        assert abs(e.value - truth) < 6 * e.standard_error < truth
+    for wrong, error, said in (
+        ("short", smw.ModelError, "source.mask: returned an array of bool, shape \\(32,\\)"),
+        ("kind", smw.ModelError, "source.mask: returned an array of float64"),
+        ("complete", smw.ModelError, "source.complete: returned 'yes'"),
+    ):
+        with pytest.raises(error, match=said):
+            C.by_masks(Bits(wrong), words).mask(0)
+    with pytest.raises(TypeError, match="source: got int, without start"):
+        C.by_masks(3, words)
