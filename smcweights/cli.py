@@ -125,7 +125,9 @@ def _run(options: argparse.Namespace) -> int:
         raise
     target = out / f"{plan.path.stem}.nc"
     est.save(target)
-    shown = est if isinstance(est, Estimate) else est.indices
+    shown: Estimate = next(
+        part for part in (est, *vars(est).values()) if isinstance(part, Estimate)
+    )
     page = target.with_suffix(".html")
     report.write(
         page, plan.path.stem, [report.Section(plan.path.stem, f"Study {plan.path.name}", shown)]

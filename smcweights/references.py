@@ -59,6 +59,12 @@ SOURCES = {
     "reweighting": (DEMANGE_CHRYST,),
     "pairs": SALTELLI,
     "Sobol'": SALTELLI,
+    "Shapley effects": (
+        "Song, Nelson & Staum (2016), Shapley effects for global sensitivity analysis: theory and "
+        "computation, SIAM/ASA J. Uncertain. Quantif. 4",
+        "Goda (2021), A simple algorithm for global sensitivity analysis with Shapley effects, "
+        "arXiv 2001.02449",
+    ),
     "nearest neighbours": (
         "Broto, Bachoc & Depecker (2020), Variance reduction for estimation of Shapley effects, "
         "SIAM/ASA J. Uncertain. Quantif. 8",

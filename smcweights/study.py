@@ -47,6 +47,7 @@ from .storage import check_place
 
 if TYPE_CHECKING:
     from .importance.indices import SobolIndices
+    from .importance.shapley import ShapleyEffects
 
 # public functions of (model, law, ...), the first of them the default
 METHODS = (
@@ -54,6 +55,7 @@ METHODS = (
     "importance_sampling",
     "failure_probability",
     "sobol_indices",
+    "shapley_effects",
 )
 # arguments the functions take as they are, so that a wrong one would show late or not at all
 EXPECTED: dict[str, tuple[type, str]] = {
@@ -95,7 +97,7 @@ class Study:
     law: Any
     arguments: dict[str, Any]
 
-    def run(self, **more: object) -> Estimate | SobolIndices:
+    def run(self, **more: object) -> Estimate | SobolIndices | ShapleyEffects:
         """Call the method; ``more`` adds keyword arguments or replaces them."""
         import smcweights
 

@@ -28,6 +28,12 @@ def sobol():
     )
 
 
+def shapley():
+    effects = smw.Estimate([0.3, 0.7], np.eye(2) / 400, names=["a", "bü"], cost={"evaluations": 90})
+    mean, variance = scalar(3.5, names="mean"), scalar(13.8, names="variance")
+    return smw.ShapleyEffects(effects, mean, variance, ("a", "bü"), ("Y",))
+
+
 def filtered(store=True):
     x, shape = RNG.standard_normal((4, 5, 2)), (4, 5)
     kept = (x, np.full(shape, -math.log(5)), RNG.integers(0, 5, shape, dtype=np.int32))
@@ -174,6 +180,7 @@ def posterior(quantiles=True):
 MAKERS = {
     "Posterior": [posterior, lambda: posterior(False)],
     "Calibration": [calibrated],
+    "ShapleyEffects": [shapley],
     "SobolIndices": [sobol],
     "FilterResult": [filtered, lambda: filtered(False)],
     "Fit": [fitted],

@@ -16,6 +16,8 @@ Which function when
     draw is from failing, where an indicator alone would leave nothing to learn from.
 `sobol_indices`, `sobol_from_sample`
     Which inputs the variance of the output is owed to; from model calls, or from a sample at hand.
+`shapley_effects`
+    The same of dependent inputs: shares that sum to one.
 `reweight`, `perturbation_study`, `under_laws`
     The same estimates under other laws of the inputs, without another call of the model.
 
@@ -39,7 +41,7 @@ The files
 ``adaptation`` the stages, ``final_draws`` what follows them, ``extension`` more of these;
 ``adaptive``, ``given_proposal``, ``rare_events`` (with ``failure_regions``), ``sobol`` (with
 ``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``posterior`` (with ``climb``,
-``derivative_controls``, ``ratio_means`` and ``posteriors``), ``given_samples``, ``reweighting`` and
-``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``) that for draws from
-elsewhere; ``figures`` what they look like.
+``derivative_controls``, ``ratio_means`` and ``posteriors``), ``shapley``, ``given_samples``,
+``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)
+that for draws from elsewhere; ``figures`` what they look like.
 """

@@ -156,7 +156,7 @@ def pick_freeze(law: Law, groups: Groups, order: str | Sequence[str]) -> PickFre
         arguments.one_of("order", kind, ORDERS)
     if not order or len(set(order)) < len(order):
         raise ValueError(f"order: got {order}; expected some of {', '.join(ORDERS)}, each once")
-    names, members = _groups(groups, law.names)
+    names, members = grouped(groups, law.names)
     if "second" in order and len(names) < 2:
         raise ValueError("order: second-order indices need two inputs or groups")
     plan = PickFreeze(names, members, tuple(kind for kind in ORDERS if kind in order))
@@ -165,7 +165,7 @@ def pick_freeze(law: Law, groups: Groups, order: str | Sequence[str]) -> PickFre
     return plan
 
 
-def _groups(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], Array]:
+def grouped(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], Array]:
     """Names of the groups and which inputs (G, d) are in each."""
     if groups is None:
         return inputs, np.eye(len(inputs), dtype=bool)

@@ -197,12 +197,7 @@ def sobol_indices(
         raise ValueError("failed: got 'exclude'; expected 'raise' with method='importance'")
     widen = _checked_widen(widen)
     most, per = rule.most, plan.calls
-    least = LEAST_ROWS if method == "importance" else REPLICATES
-    if most < least * per:
-        raise ValueError(
-            f"budget: got {most}; expected at least {least * per}: {least} pairs of points of "
-            f"{per} model calls each"
-        )
+    _check_budget(most, per, method)
     if precision is None:
         rule = Budget(first_budget(checkpoint, most))
     asked_for = {
@@ -336,6 +331,15 @@ class _Extension:
             found = _quietly(work.at_points)
         assert found.pairs is not None
         return found, replace(self, work=work, pairs=found.pairs)
+
+
+def _check_budget(most: int, per: int, method: str) -> None:
+    least = LEAST_ROWS if method == "importance" else REPLICATES
+    if most < least * per:
+        raise ValueError(
+            f"budget: got {most}; expected at least {least * per}: {least} pairs of points of "
+            f"{per} model calls each"
+        )
 
 
 def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int, int]:
