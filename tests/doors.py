@@ -218,6 +218,12 @@ ELSEWHERE = {
     ("SlicedReference", "weights"): "array",
     ("VariationalFamily", "sample"): "function",
     ("log_bayes_factor", "a"): "thing",
+    ("some_sequences.log_ratio", "other"): "thing",
+    ("some_sequences.table", "items"): "thing",
+    ("some_sequences.texts", "items"): "thing",
+    ("several.both", "constraints"): "thing",
+    ("several.either", "constraints"): "thing",
+    ("a_fit.interval", "error"): "choice",
     ("log_bayes_factor", "b"): "thing",
     **{("from_weights", name): "array" for name in ("values", "chain")},
     ("from_weights", "smooth"): "flag",
@@ -375,8 +381,21 @@ SHOWN = {"est": smw.Estimate(
 )}  # fmt: skip
 FIT = smw.Fit(
     smw.Estimate([1.0], np.eye(1), names=["transition_covariance"]), smw.Estimate([1.0], np.eye(1)),
-    MODEL, np.ones((2, 5, 1)),
+    MODEL, np.ones((2, 5, 1)), transforms=("log",),
 )  # fmt: skip
+CURVES = smw.PerturbationStudy(EST, ("a",), "shift", np.array([0.0, 1.0]), ("b",))
+FOUND = smw.WeightedSequences(
+    [(0, 2), (1,)], np.zeros(2), LOG, "ok", {}, 1, {}, {"arguments": {"end": None}}
+)
+EVEN = smw.constraints.predicate(lambda prefix, item: item % 2 == 0)
+OBJECTS |= {
+    "a_fit": FIT, "a_study": CURVES, "some_sequences": FOUND,
+    # any number of them: the second
+    "several": types.SimpleNamespace(
+        both=lambda constraints: smw.constraints.both(EVEN, constraints),
+        either=lambda constraints: smw.constraints.either(EVEN, constraints),
+    ),
+}  # fmt: skip
 MOVED = types.SimpleNamespace(
     points=SQUARE, steps=np.arange(2), distances=np.ones(2), frames=np.array([SQUARE, SQUARE])
 )
@@ -528,6 +547,20 @@ DOORS = {
     "a_smoother.extend": {"y": Y},
     "a_smoother.update": {"y_t": 0.1},
     "an_estimate.plot": {},
+    "a_fit.interval": {},
+    "a_fit.plot": {},
+    "a_fit.summary": {},
+    "a_study.plot": {},
+    "a_study.summary": {},
+    "a_study.table": {},
+    "several.both": {"constraints": EVEN},
+    "several.either": {"constraints": EVEN},
+    "some_sequences.draws": {"n": 3, "seed": 1},
+    "some_sequences.expectation": {"function": never},
+    "some_sequences.log_ratio": {"other": FOUND},
+    "some_sequences.summary": {},
+    "some_sequences.table": {"items": ["a", "b", "c"]},
+    "some_sequences.texts": {"items": ["a", "b", "c"]},
     "constraints.smiles": {"items": ["C", "O"]},
     "jax.sliced_wasserstein": {"x": SQUARE, "y": SQUARE + 1, "directions": np.eye(2)},
     "languages.huggingface": {"model": never},

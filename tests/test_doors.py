@@ -101,7 +101,7 @@ def calls(names):
 
 
 def test_no_public_function_is_left_out():
-    # any number of constraints
+    # any number of constraints: `several` has them
     none = [f"constraints.{name}" for name in ("both", "either")]
     rooms = ("models", "constraints", "languages", "problems", "functionals", "plots", "jax")
     public = {name: getattr(smw, name) for name in smw.__all__}

@@ -144,11 +144,15 @@ class WeightedSequences(Result):
         """
         if isinstance(items, Vocabulary):
             return [items.text(s) for s in self.sequences]
-        end, listed = self.provenance["arguments"]["end"], list(items)
+        end, listed = self.provenance["arguments"]["end"], check.several("items", items, "strings")
+        if strange := [text for text in listed if not isinstance(text, str)]:
+            raise TypeError(f"items: got {check.shown(strange[0])} among them; expected strings")
         ends = end if isinstance(end, list) else [end]
         top = max((x for s in self.sequences for x in s if x not in ends), default=-1)
         if top >= len(listed):
-            raise ValueError(f"items: got {len(listed)}; the sequences have item {top}")
+            raise ValueError(
+                f"items: got {len(listed)}; expected {top + 1} at least: the sequences have {top}"
+            )
         return ["".join(listed[x] for x in s if x not in ends) for s in self.sequences]
 
     def table(self, items: Sequence[str] | Vocabulary | None = None) -> pandas.DataFrame:
