@@ -12,7 +12,7 @@ from sequential import repeated
 import smcweights as smw
 from smcweights import problems
 
-from .cases import UNIT, bounds, covered, exponential, runs
+from .cases import UNIT, exponential
 
 
 def linear(x):
@@ -24,7 +24,8 @@ def truth(problem):
 
 
 @pytest.mark.slow
-# 300 seeds see a true coverage of 0.85 with probability 0.99: the bounds are 0.87 and 0.997
+# as 300 seeds, which see a true coverage of 0.83 and a bias of 0.42 standard deviations with
+# probability 0.99; 100 see 0.70 and 0.73
 @pytest.mark.parametrize(
     ("name", "budget", "method", "seeds"),
     [
@@ -37,16 +38,17 @@ def truth(problem):
 def test_intervals_cover_and_estimates_are_unbiased(name, budget, method, seeds):
     problem = getattr(problems, name)()
     expected = truth(problem)
-    found = runs(problem.function, problem.law, budget, seeds, method=method)
-    rate = np.mean([covered(r.indices, expected) for r in found], axis=0)
-    low, high = bounds(seeds)
-    # a null index has rate 1 - half where the estimate is exactly zero by symmetry; none is here
-    assert ((rate >= low) & (rate <= max(high, 0.995))).all(), rate
-    errors = np.array([r.indices.value for r in found]) - expected
-    z = errors.mean(0) / (errors.std(0, ddof=1) / np.sqrt(seeds))
-    # ratios of means have a bias of the order of the squared relative error
-    small = np.abs(errors.mean(0)) < 0.3 * errors.std(0)
-    assert (small | (np.abs(z) < 5)).all(), z
+    # ratios of means have a bias of the order of the squared relative error, which is not seen
+    repeated(
+        lambda seed: (
+            smw.sobol_indices(
+                problem.function, problem.law, budget, method=method, seed=seed
+            ).indices
+        ),
+        expected,
+        seeds,
+        unbiased=True,
+    )
 
 
 @pytest.mark.slow
