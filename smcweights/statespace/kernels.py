@@ -794,7 +794,9 @@ def follow(weights, roots, noise, t, scheme, shares):
             noise[k, SQUARES] += squares * block * block
             noise[k, LAGS] += t - noise[k, YOUNGER]
             noise[k, BLOCKS] += 1.0
-            older[:] = younger
+            # one by one: numba takes seconds to compile the copy of a whole array
+            for i in range(n):
+                older[i] = younger[i]
             noise[k, OLDER], noise[k, OLDER_DRAWN] = noise[k, YOUNGER], noise[k, YOUNGER_DRAWN]
             noise[k, YOUNGER], squares = -1.0, 1.0
         if noise[k, YOUNGER] < 0.0 and squares > 1.0 / math.sqrt(few * n):
