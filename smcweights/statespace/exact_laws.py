@@ -175,9 +175,12 @@ class GaussianForecast(_Unpacked):
         from .figures import laws
 
         ax = laws(
-            self.observation_means, self.observation_covariances, "forecast", ax,
+            self.observation_means,
+            self.observation_covariances,
+            "forecast",
+            ax,
             component=component,
-        )  # fmt: skip
+        )
         ax.set(xlabel="time ahead", ylabel="observation")
         return ax
 

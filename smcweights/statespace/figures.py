@@ -377,5 +377,5 @@ def predicted(found: _Checked, ax: Axes | None = None, *, component: int = 0) ->
     ax.plot(residuals[:, component], "o", color=BLUE, ms=3)
     ax.set(xlabel="time", ylabel="residual")
     said = ", ".join(f"{name} {value:.2g}" for name, value in found.p_values.items())
-    ax.set_title(f"p-values: {said}")
+    ax.set_title(f"p-values: {said}", fontsize="small")
     return ax
