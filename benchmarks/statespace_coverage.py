@@ -2,7 +2,8 @@
 
     python benchmarks/statespace_coverage.py WHAT [--repeats N]
 
-WHAT is one of those below, or all. Truths are Kalman's, or a grid of Kalman filters.
+WHAT is one of those below, or all. Truths are Kalman's; posterior means stand in
+``benchmarks/learning.py posterior``.
 
 likelihood
     Nominal 95 % intervals of the log likelihood from ONE filter of T = 100, 1,000 and 10,000.
@@ -13,8 +14,6 @@ level
     series with another parameter.
 panel
     Of the log likelihood of 20 short series that share parameters.
-posterior
-    Of posterior means by `particle_marginal_metropolis_hastings`, and of forecasts from its draws.
 adaptive
     Variance and processor time of PaRIS by `backward_ess`, over those with draws at every time.
 proposals
@@ -127,31 +126,6 @@ def panel(repeats):
     return [{"series": 20, "N": 100, **covered(run, truth, repeats)}]
 
 
-def posterior(repeats):
-    """Persistence alone is unknown, with a flat prior: a grid of 400 Kalman filters."""
-    y, horizon = LINEAR.simulate(30, seed=5)[1], 3
-    grid = np.linspace(-0.999, 0.999, 400)
-    laws = [LINEAR.with_theta([a, *LINEAR.theta[1:]]) for a in grid]
-    log_p = np.array([smw.kalman_filter(law, y).log_likelihood for law in laws])
-    weights = np.exp(log_p - log_p.max())
-    weights /= weights.sum()
-    ahead = [smw.kalman_forecast(law, y, horizon).observation_means.ravel()[-1] for law in laws]
-    truth = np.array([weights @ grid, weights @ np.array(ahead)])
-
-    def run(seed):
-        draws = smw.particle_marginal_metropolis_hastings(
-            LINEAR, y, lambda theta: 0.0 if abs(theta[0]) < 1 else -math.inf, 50, 250,
-            free=[0], seed=seed,
-        )  # fmt: skip
-        mean = smw.posterior_means(draws, lambda theta: theta[0])
-        after = smw.forecast(LINEAR, y, horizon, 50, draws=draws, seed=seed).observation_means
-        both = np.array([mean.standard_error, after.standard_error[-1]])
-        value = [float(mean.value), after.value[-1]]
-        return smw.Estimate(value, np.diag(both**2), degrees_of_freedom=7)
-
-    return [{"of": ["persistence", "y[32]"], "N": 50, **covered(run, truth, repeats)}]
-
-
 def timed(run, repeats):
     began = time.process_time()
     values = [run(seed) for seed in range(repeats)]
@@ -236,7 +210,7 @@ def proposals(repeats):
 
 
 RUNS = {f.__name__: (f, n) for f, n in (
-    (likelihood, 500), (forecast, 500), (level, 1_000), (panel, 500), (posterior, 100),
+    (likelihood, 500), (forecast, 500), (level, 1_000), (panel, 500),
     (adaptive, 150), (proposals, 80),
 )}  # fmt: skip
 

@@ -25,6 +25,10 @@ OLSSON = (
     "Olsson & Westerborn (2017), Efficient particle-based online smoothing in general hidden "
     "Markov models: the PaRIS algorithm, Bernoulli 23"
 )
+ADASMOOTH = (
+    "Mastrototaro, Olsson & Alenlov (2021), Fast and numerically stable particle-based online "
+    "additive smoothing: the AdaSmooth algorithm, arXiv 2108.00432"
+)
 CLOPPER = "Clopper & Pearson (1934), The use of confidence or fiducial limits, Biometrika 26"
 GORDON = "Gordon, Salmond & Smith (1993), IEE Proceedings F 140"
 LEE = "Lee & Whiteley (2018), Variance estimation in the particle filter, Biometrika 105"
@@ -75,8 +79,8 @@ SOURCES = {
     ),
     "particle filter": (GORDON, LEE),
     "OnlineFilter": (GORDON, LEE),
-    "OnlineSmoother": (OLSSON,),
-    "paris": (OLSSON,),
+    "OnlineSmoother": (OLSSON, ADASMOOTH),
+    "paris": (OLSSON, ADASMOOTH),
     "parisian": (CARDOSO,),
     "unbiased smoothing": (
         "Jacob, Lindsten & Schon (2020), Smoothing with couplings of conditional particle filters, "
