@@ -113,8 +113,9 @@ def compiled(
                 return Compiled(first, later, False, bounded, linearised=own)
             if not backward and ahead is None:
                 return Compiled(first, later, False, bounded)
-            look = kernels.ready(kernels.no_lookahead)
-            bound, reject = kernels.ready(kernels.no_bound), kernels.ready(kernels.no_rejection)
+            look = _unused(kernels.no_lookahead, kernels.LOOK_SIGNATURE)
+            bound = _unused(kernels.no_bound, kernels.BOUND_SIGNATURE)
+            reject = _unused(kernels.no_rejection, kernels.REJECT_SIGNATURE)
             if ahead is not None:
                 eyes = (state, observation)
                 look = jitted(loops.lookahead, eyes, (ahead,), kernels.LOOK_SIGNATURE)
@@ -124,8 +125,9 @@ def compiled(
             if bounded and backward:
                 reject = jitted(loops.transition_rejection, (state,), law, kernels.REJECT_SIGNATURE)
             pair = jitted(loops.transition_pair, (state,), law, kernels.PAIR_SIGNATURE)
-            nothing = (kernels.ready(kernels.add_nothing_first), kernels.ready(kernels.add_nothing))
-            back = (look, pair, bound, reject, *nothing)
+            first_term = _unused(kernels.add_nothing_first, kernels.ADD_FIRST_SIGNATURE)
+            nothing = _unused(kernels.add_nothing, kernels.ADD_SIGNATURE)
+            back = (look, pair, bound, reject, first_term, nothing)
             return Compiled(first, later, ahead is not None, bounded, *back)
         except _numba_errors() as error:
             raise _explained(model, proposal, y_vector, error) from None
@@ -135,7 +137,8 @@ def _linearised(m: StateSpaceModel, state: Any, put: Any, observation: Any) -> t
     """What proposals that make themselves know of a model, without inputs."""
     from . import kernels
 
-    mean, covariance = kernels.ready(kernels.no_mean), kernels.ready(kernels.no_covariance)
+    mean = _unused(kernels.no_mean, kernels.MEAN_SIGNATURE)
+    covariance = _unused(kernels.no_covariance, kernels.COVARIANCE_SIGNATURE)
     pair = jitted(loops.transition_pair, (state,), (m.transition_logpdf,), kernels.PAIR_SIGNATURE)
     eyes = (state, observation)
     sight = jitted(loops.observation_sight, eyes, (m.observation_logpdf,), kernels.SIGHT_SIGNATURE)
@@ -253,7 +256,7 @@ def compiled_functional(
     with _LOCK:
         try:
             add = jitted(loops.add_own, frame, (functional,), kernels.ADD_SIGNATURE)
-            first = kernels.ready(kernels.add_nothing_first)
+            first = _unused(kernels.add_nothing_first, kernels.ADD_FIRST_SIGNATURE)
             if initial_functional is not None:
                 own, kind = (initial_functional,), kernels.ADD_FIRST_SIGNATURE
                 first = jitted(loops.add_own_first, frame, own, kind)
@@ -294,6 +297,14 @@ def jitted(
             loop.__qualname__ = f"{factory.__qualname__}.{mark or 'users'}"
             _COMPILED[key] = compile_kept(loop, kind, mark)
         return _COMPILED[key]
+
+
+def _unused(kernel: Any, signature: Any) -> Any:
+    """What kernels are given where a model has no such function."""
+    from . import kernels
+    from .keeping import quickly_found
+
+    return quickly_found(kernels.ready(kernel), signature)
 
 
 def _callee(function: Any) -> Any:

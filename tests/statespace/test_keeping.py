@@ -153,3 +153,16 @@ def test_who_looks_on_is_told_what_takes_long_to_compile(monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.err == "smcweights: compiling advance, which later runs find on disk\n"
     assert said.out == ""
+
+
+def test_the_address_of_a_kernel_is_looked_up_once():
+    signature = numba.types.float64(numba.types.float64)
+    kernel = compile_kept(lambda x: 3.0 * x, signature, None)
+    own = type(kernel).get_compile_result(kernel, signature)
+    found = kernel.get_compile_result(signature)
+    name = own.fndesc.llvm_func_name
+    assert found.fndesc.llvm_func_name == name and found.signature == own.signature
+    address = own.library.get_pointer_to_function(name)
+    assert found.library.get_pointer_to_function(name) == address
+    own.library.get_pointer_to_function = None
+    assert found.library.get_pointer_to_function(name) == address
