@@ -64,49 +64,52 @@ def pair(rng, d, n, m, delta, draw=None):
     return draw((n, d)), y
 
 
+LAWS = [
+    (d, n, n, p, delta, "")
+    for d in (1, 2, 3, 10, 64)
+    for n in (50, 200, 1000)
+    for p in (1, 2)
+    for delta in (0.0, 0.3, 1.0)
+]
+LAWS += [(3, 100, 400, p, delta, "unequal") for p in (1, 2) for delta in (0.0, 0.3, 1.0)]
+LAWS += [(3, 200, 200, p, delta, "weights") for p in (1, 2) for delta in (0.3, 1.0)]
+LAWS += [(3, 200, 200, p, 0.3, "t(5)") for p in (1, 2)]
+
+
 def laws(repeats):
     """Also unequal sizes, weights, t(5), whose sliced marginals of many draws are the truth."""
-    cells = [
-        (d, n, n, p, delta, "")
-        for d in (1, 2, 3, 10, 64)
-        for n in (50, 200, 1000)
-        for p in (1, 2)
-        for delta in (0.0, 0.3, 1.0)
-    ]
-    cells += [(3, 100, 400, p, delta, "unequal") for p in (1, 2) for delta in (0.0, 0.3, 1.0)]
-    cells += [(3, 200, 200, p, delta, "weights") for p in (1, 2) for delta in (0.3, 1.0)]
-    cells += [(3, 200, 200, p, 0.3, "t(5)") for p in (1, 2)]
-    table = []
-    for d, n, m, p, delta, kind in cells:
-        runs = repeats if n < 1000 else max(repeats // 3, 20)
-        goal, hit, told, plain, width = truth(d, p, delta), 0, 0, 0, []
-        budget = 1 if d == 1 else 96 if d == 2 else 200 if d == 64 else 100
-        for seed in range(runs):
-            rng = np.random.default_rng([17, seed])
-            draw = (lambda size, rng=rng: rng.standard_t(5, size)) if kind == "t(5)" else None
-            x, y = pair(rng, d, n, m, delta, draw)
-            keywords = {}
-            if kind == "weights":
-                # x from N(0, 1.2^2 I), weighted to N(0, I)
-                x = 1.2 * x
-                log_w = -(x**2).sum(axis=1) / 2 * (1 - 1 / 1.44)
-                keywords["weights_x"] = np.exp(log_w - log_w.max())
-            found = smw.sliced_two_sample(x, y, budget, p=p, root=False, seed=seed, **keywords)
-            said = found.diagnostics
-            hit += said["lower"] <= goal <= said["upper"]
-            told += said["lower"] == 0
-            error = math.hypot(said["error_sampling"], said["error_directions"])
-            plain += abs(said["plug_in"] - goal) <= 1.96 * error
-            width.append((said["upper"] - said["lower"]) / (3.92 * error))
-        row = [d, n, m, p, delta, kind, runs, hit / runs, told / runs, plain / runs]
-        table.append([*row, float(np.median(width))])
-        print(
-            f"d {d:2d} n {n:4d}/{m:<4d} p {p} delta {delta:.1f} {kind:8s} covered {hit / runs:.3f} "
-            f"(told {told / runs:.2f}) without corrections {plain / runs:.3f}, "
-            f"width {table[-1][-1]:.2f} times",
-            flush=True,
-        )
-    keep("laws", repeats, table)
+    keep("laws", repeats, [covered_laws(repeats, *cell) for cell in LAWS])
+
+
+def covered_laws(repeats, d, n, m, p, delta, kind):
+    """A row of the table: runs, and shares of them; a third of the runs from 1,000 points on."""
+    runs = repeats if n < 1000 else max(repeats // 3, 20)
+    goal, hit, told, plain, width = truth(d, p, delta), 0, 0, 0, []
+    budget = 1 if d == 1 else 96 if d == 2 else 200 if d == 64 else 100
+    for seed in range(runs):
+        rng = np.random.default_rng([17, seed])
+        draw = (lambda size, rng=rng: rng.standard_t(5, size)) if kind == "t(5)" else None
+        x, y = pair(rng, d, n, m, delta, draw)
+        keywords = {}
+        if kind == "weights":
+            # x from N(0, 1.2^2 I), weighted to N(0, I)
+            x = 1.2 * x
+            log_w = -(x**2).sum(axis=1) / 2 * (1 - 1 / 1.44)
+            keywords["weights_x"] = np.exp(log_w - log_w.max())
+        found = smw.sliced_two_sample(x, y, budget, p=p, root=False, seed=seed, **keywords)
+        said = found.diagnostics
+        hit += said["lower"] <= goal <= said["upper"]
+        told += said["lower"] == 0
+        error = math.hypot(said["error_sampling"], said["error_directions"])
+        plain += abs(said["plug_in"] - goal) <= 1.96 * error
+        width.append((said["upper"] - said["lower"]) / (3.92 * error))
+    wide = float(np.median(width))
+    print(
+        f"d {d:2d} n {n:4d}/{m:<4d} p {p} delta {delta:.1f} {kind:8s} covered {hit / runs:.3f} "
+        f"(told {told / runs:.2f}) without corrections {plain / runs:.3f}, width {wide:.2f} times",
+        flush=True,
+    )
+    return [d, n, m, p, delta, kind, runs, hit / runs, told / runs, plain / runs, wide]
 
 
 def autoregression(n, d, rho, rng):

@@ -245,8 +245,8 @@ def worth_most(d: int, points: int, total: int, weighted: bool = False) -> str:
     """The control whose mean is cheap beside the costs along so many directions (in ns).
 
     Clouds differ in whether a control takes off nine tenths of the variance or next to nothing,
-    which nothing tells beforehand: it may cost a fifth of the distance, or two fifths where
-    nothing cheaper does the same. The mean of "gaussian" takes a dozen eigendecompositions; that of
+    which nothing tells beforehand: it may cost a tenth of the distance, or two fifths where nothing
+    cheaper does nearly the same. The mean of "gaussian" takes a dozen eigendecompositions; that of
     "polynomial", which falls behind it where variances differ much between directions, covariances
     and a product of matrices. "tangent" costs nothing.
 
@@ -257,7 +257,7 @@ def worth_most(d: int, points: int, total: int, weighted: bool = False) -> str:
     """
     # a call takes a millisecond or two whatever is asked
     costs = 1.5e6 + total * points * (0.05 * d + 8) * (3 if weighted else 1)
-    if 1e6 + (1600 + 0.022 * points) * min(d, points) ** 2 <= 0.2 * costs:
+    if 1e6 + (1600 + 0.022 * points) * min(d, points) ** 2 <= 0.1 * costs:
         return "gaussian"
     return "polynomial" if 4e5 + (60 + 0.08 * points) * d**2 <= 0.4 * costs else "tangent"
 

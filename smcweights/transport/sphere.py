@@ -14,7 +14,9 @@ from ..randomness import generator, seed_sequence
 
 Array = NDArray[np.float64]
 
-FITTED_ON = 500  # directions; with 200 of them two wide spectra in 128 dimensions came out wrong
+# directions that a polynomial is fitted on, up to so many dimensions and above: with 200 of them
+# two wide spectra in 128 dimensions came out wrong
+FITTED_ON = 200, 16, 500
 
 
 def absolute_moment(dimension: int, p: float) -> float:
@@ -189,8 +191,10 @@ def gap_polynomial(a: Array, b: Array) -> tuple[Callable[[Array, Array], Array],
 
 @functools.lru_cache(maxsize=8)
 def _fixed_directions(d: int) -> Array:
-    """Directions (FITTED_ON, d), always the same ones."""
-    z = generator(seed_sequence(0), "polynomial").standard_normal((FITTED_ON, d))
+    """Directions (200 or 500, d), always the same ones."""
+    few, dimension, many = FITTED_ON
+    count = few if d <= dimension else many
+    z = generator(seed_sequence(0), "polynomial").standard_normal((count, d))
     return z / np.linalg.norm(z, axis=1, keepdims=True)
 
 

@@ -56,12 +56,12 @@ def test_the_default_control_follows_from_sizes():
     """What its mean costs beside the distance, on both sides of each edge."""
     for d, points, total, weighted, name in [
         (10, 600, 40, False, "polynomial"), (10, 6_000, 1_000, False, "gaussian"),
-        (5, 2_000, 400, False, "gaussian"), (64, 2_000, 320, False, "polynomial"),
-        (64, 2_000, 2_000, False, "gaussian"), (64, 400, 200, False, "polynomial"),
+        (5, 2_000, 400, False, "polynomial"), (64, 2_000, 320, False, "polynomial"),
+        (64, 2_000, 4_000, False, "gaussian"), (64, 400, 200, False, "polynomial"),
         (128, 800, 100, False, "tangent"),
         (300, 2_000, 300, False, "tangent"), (300, 2_000, 2_000, False, "polynomial"),
         (784, 4_000, 100, False, "tangent"), (784, 4_000, 1_500, True, "polynomial"),
-        (784, 4_000, 30_000, True, "gaussian"),
+        (784, 4_000, 60_000, True, "gaussian"),
     ]:  # fmt: skip
         assert worth_most(d, points, total, weighted) == name, (d, points, total)
     x, y = mixture(300, 300, 1), mixture(250, 300, 2)

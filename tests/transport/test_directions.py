@@ -94,10 +94,12 @@ def test_intervals_of_few_rules_in_the_plane_cover(budget):
 
 
 def test_few_turned_rules_are_told():
-    for d, budget in itertools.product((2, 3), (14, 15, 17, 18, 40)):
+    for d, budget in itertools.product((2, 3), (14, 15, 17, 18, 20, 21, 40)):
         rule = plan("auto", d, budget)
         told = too_few(rule, 1.0, np.random.default_rng(1).random(rule.total))
-        assert [caution.code for caution in told] == ["few-directions"] * (budget < 18)
+        assert [caution.code for caution in told] == ["few-directions"] * (
+            budget < (18 if d == 2 else 21)
+        )
 
 
 def test_haar_rows_are_orthonormal_with_signs_of_chance():
