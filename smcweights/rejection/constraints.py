@@ -249,7 +249,7 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
 
 
 def both(*constraints: Constraint) -> Constraint:
-    """All of several constraints.
+    """All of several constraints; over a vocabulary their masks are taken together.
 
     Examples
     --------
@@ -318,7 +318,8 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
         complete,
         constraints,
         size=next(iter(sizes), None),
-        mask=None if None in masks else mask,
+        # automata alone are asked item by item
+        mask=None if None in masks or all(isinstance(c, Automaton) for c in constraints) else mask,
         ends=next(filter(None, map(ends_of, constraints)), ()),
     )
 
