@@ -229,10 +229,10 @@ def kalman_filter(model: StateSpaceModel, y: ArrayLike) -> GaussianFiltering:
     system, rows = _linear(model, y)
     done = _forward(system, rows)
     parts = _predicted(done), [_moments(*step[-3:]) for step in done.steps]
-    predicted, filtered = (
+    (before, spread), (means, covariances) = (
         _shaped(model, *map(np.array, zip(*part, strict=True))) for part in parts
     )
-    return GaussianFiltering(*filtered, *predicted, float(done.log_likelihood))
+    return GaussianFiltering(means, covariances, before, spread, float(done.log_likelihood))
 
 
 def _predicted(done: _Pass) -> list[tuple[Array, Array]]:
@@ -297,7 +297,8 @@ def kalman_smoother(model: StateSpaceModel, y: ArrayLike) -> GaussianSmoothing:
         if t < n_steps - 1:
             lag_one[t] += later @ spread @ each.T
         later = each
-    return GaussianSmoothing(*_shaped(model, means, covariances, lag_one), log_likelihood)
+    means, covariances, lag_one = _shaped(model, means, covariances, lag_one)
+    return GaussianSmoothing(means, covariances, lag_one, log_likelihood)
 
 
 def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> GaussianForecast:
@@ -337,8 +338,8 @@ def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> Gauss
     means, covariances = map(np.array, zip(*seen, strict=True))
     if np.ndim(y) == 1:
         means, covariances = means[:, 0], covariances[:, 0, 0]
-    found = _shaped(model, *map(np.array, zip(*states, strict=True)))
-    return GaussianForecast(*found, means, covariances)
+    of_states, spread = _shaped(model, *map(np.array, zip(*states, strict=True)))
+    return GaussianForecast(of_states, spread, means, covariances)
 
 
 def kalman_score(model: StateSpaceModel, y: ArrayLike) -> Array:

@@ -53,14 +53,11 @@ def _rows(name: str, means: Array, covariances: Array, level: float) -> Rows:
     variances = covariances if means.ndim == 1 else np.diagonal(covariances, axis1=1, axis2=2)
     deviations = np.sqrt(variances)
     half = ndtri((1 + checked_level(level)) / 2) * deviations
+    ends = zip(*(part.ravel().tolist() for part in (means, deviations, half)), strict=True)
+    places = (", ".join(map(str, at)) for at in np.ndindex(means.shape))
     return {
-        f"{name}[{', '.join(map(str, at))}]": (
-            mean,
-            deviations[at],
-            mean - half[at],
-            mean + half[at],
-        )
-        for at, mean in np.ndenumerate(means)
+        f"{name}[{at}]": (mean, deviation, mean - reach, mean + reach)
+        for at, (mean, deviation, reach) in zip(places, ends, strict=True)
     }
 
 
@@ -174,13 +171,8 @@ class GaussianForecast(_Unpacked):
         """Means of the observations to come, with bands of two standard deviations."""
         from .figures import laws
 
-        ax = laws(
-            self.observation_means,
-            self.observation_covariances,
-            "forecast",
-            ax,
-            component=component,
-        )
+        seen = self.observation_means, self.observation_covariances
+        ax = laws(*seen, "forecast", ax, component=component)
         ax.set(xlabel="time ahead", ylabel="observation")
         return ax
 
