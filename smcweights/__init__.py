@@ -24,6 +24,8 @@ _HOME = {
     "GaussianCopula": "importance.laws",
     "Truncated": "importance.marginals",
     "adaptive_importance_sampling": "importance.adaptive",
+    "Selection": "importance.selection",
+    "importance_resampling": "importance.selection",
     "importance_sampling": "importance.given_proposal",
     "from_weights": "importance.given_weights",
     "Posterior": "importance.posteriors",

@@ -49,6 +49,10 @@ SOURCES = {
         "Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling, "
         "Reliab. Eng. Syst. Saf. 191",
     ),
+    "importance resampling": (
+        "Xie, Santurkar, Ma & Liang (2023), Data selection for language models via importance "
+        "resampling, arXiv 2302.03169",
+    ),
     "posterior": (
         "Cornuet, Marin, Mira & Robert (2012), Adaptive multiple importance sampling, Scandinavian "
         "Journal of Statistics 39",

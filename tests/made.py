@@ -177,7 +177,14 @@ def posterior(quantiles=True):
     )
 
 
+def selected():
+    both = scalar([2.5, 2.0], np.eye(2), names=["raw", "selected"], method="importance resampling")
+    gain = both.apply([1.0, -1.0], names="KL reduction")
+    return smw.Selection(np.array([0, 3]), RNG.standard_normal(5), gain, both)
+
+
 MAKERS = {
+    "Selection": [selected],
     "Posterior": [posterior, lambda: posterior(False)],
     "Calibration": [calibrated],
     "ShapleyEffects": [shapley],

@@ -20,6 +20,8 @@ Which function when
     The same of dependent inputs: shares that sum to one.
 `reweight`, `perturbation_study`, `under_laws`
     The same estimates under other laws of the inputs, without another call of the model.
+`importance_resampling`
+    Which of many raw texts or rows look like a target sample, and what selecting them gains.
 
 What the standard errors rest on
 --------------------------------
@@ -43,5 +45,6 @@ The files
 ``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``posterior`` (with ``climb``,
 ``derivative_controls``, ``ratio_means`` and ``posteriors``), ``shapley``, ``given_samples``,
 ``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)
-that for draws from elsewhere; ``figures`` what they look like.
+that for draws from elsewhere, ``selection`` (with ``ngrams``) that of data; ``figures`` what they
+look like.
 """
