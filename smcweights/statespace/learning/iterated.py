@@ -44,6 +44,7 @@ FAMILIES = 10  # effective ancestors below which a block of times ends
 FLOOR = 0.1  # standard errors of the data that a cubic surface may be off by
 CODES = {"identity": 0, "log": 1, "logit": 2, "atanh": 3, "simplex": 4, "rest": 5}
 MOST_FREE = 12
+WIDE = 4.0  # standard errors of the data over which swarms from a good start don't spread
 FAR = 10.0  # standard errors of the data, which no swarm ends away from one maximum
 
 
@@ -292,6 +293,13 @@ def _job(p: Simulated, kind: str, root: dict[str, Any], a: int, b: int, given: A
     return _heights(p, root, a, b, given)
 
 
+def spread_of(ends: Array, curvature: Array) -> float:
+    """The largest standard deviation of points (n, m), where the data's errors are the unit."""
+    covariance = np.atleast_2d(np.cov(ends, rowvar=False))
+    root = np.linalg.cholesky(curvature)
+    return math.sqrt(max(0.0, float(np.linalg.eigvalsh(root.T @ covariance @ root)[-1])))
+
+
 def _fit(p: Simulated, ways: Array, summit: Summit, source: dict[str, Any]) -> Fit:
     """Both errors of the top of a surface."""
     free, cautions = p.free, list[Caution]()
@@ -311,6 +319,13 @@ def _fit(p: Simulated, ways: Array, summit: Summit, source: dict[str, Any]) -> F
             "several maxima, or a start too far away"
         )
         cautions.append(Caution("chains-apart", text))
+    spread = spread_of(ways[:, -1], summit.curvature)
+    if spread > WIDE:
+        text = (
+            f"the swarms spread over {spread:.2g} standard errors of the data: after so wide a "
+            "start intervals hold less often than they say; search again from this maximum"
+        )
+        cautions.append(Caution("wide-start", text))
     search = summit.covariance + FLOOR**2 * data
     fields = {"names": free.names, "cautions": cautions, **source}
     maximiser = Estimate(

@@ -163,3 +163,11 @@ def test_inputs_of_a_simulator_are_those_of_a_closure():
     ]
     np.testing.assert_array_equal(fits[0].iterates, fits[1].iterates)
     np.testing.assert_array_equal(fits[0].theta.value, fits[1].theta.value)
+
+
+def test_swarms_spread_in_standard_errors_of_the_data():
+    ends = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 6.0], [0.0, -6.0]])
+    # standard deviations sqrt(2/3) and sqrt(24), errors 1/2 and 3
+    curvature = np.diag([4.0, 1 / 9])
+    assert iterated.spread_of(ends, curvature) == pytest.approx(math.sqrt(8 / 3))
+    assert iterated.spread_of(ends[:, :1], curvature[:1, :1]) == pytest.approx(math.sqrt(8 / 3))
