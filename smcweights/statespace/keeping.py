@@ -85,6 +85,8 @@ def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None
 class _Found:
     """A compilation, or its library, whose addresses are looked up once."""
 
+    library: Any
+
     def __init__(self, own: Any) -> None:
         self._own, self._addresses = own, dict[str, int]()
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -592,8 +592,8 @@ def _inputs(u: ArrayLike | Sequence[ArrayLike], k: int | None) -> Array | tuple[
     if k is None:
         raise ValueError("inputs: got some; the model declares none, expected one with input_dim")
     if is_panel(u):
-        return tuple(_inputs(one, k) for one in u)
-    array = real("inputs", u)
+        return tuple(_inputs(one, k) for one in cast(Sequence[Any], u))
+    array = real("inputs", cast(ArrayLike, u))
     rows = array.reshape(-1, 1) if array.ndim == 1 else array
     if rows.ndim != 2 or rows.shape[1] != k or not len(rows):
         raise ValueError(f"inputs: got shape {array.shape}; expected (T, {k}), a row for each time")
