@@ -83,8 +83,8 @@ def diagnostic(est: _Answer, figure: str, key: str) -> Any:
         ) from None
 
 
-def position(names: Sequence[str], parameter: str | int) -> int:
-    """Position of a parameter that is given by its name or position."""
+def position(names: Sequence[str], parameter: str | int, said: str = "parameter") -> int:
+    """Position of a parameter, or what else is said, that is given by its name or position."""
     known = [str(name) for name in names]
     if isinstance(parameter, str) and parameter in known:
         return known.index(parameter)
@@ -92,7 +92,7 @@ def position(names: Sequence[str], parameter: str | int) -> int:
     if whole and 0 <= int(parameter) < len(known):
         return int(parameter)
     raise ValueError(
-        f"parameter: got {check.shown(parameter)}; expected one of {known}, or its position"
+        f"{said}: got {check.shown(parameter)}; expected one of {known}, or its position"
     )
 
 

@@ -12,6 +12,8 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `levels`    how a failure probability was approached, and `failures` its draws
 `sobol`     bars of Sobol' indices
 `marginals` posteriors of all parameters (takes a Posterior)
+`law`       distribution function with its band, and `tail` one end (take an OutputLaw)
+`uncertainty`  what computing and data add to an error (takes an InputUncertainty)
 `perturbation`  expectations as the law of an input moves (takes a perturbation study)
 `bands`     components over time with their intervals
 `filtered`  states over time as a filter saw them, and `increments` of its log likelihood with the
@@ -56,6 +58,7 @@ from .importance.figures import (
     stages,
     weights,
 )
+from .importance.law_figures import law, tail, uncertainty
 from .importance.posterior_figures import marginals
 from .randomness import Seed
 from .rejection.figures import sequences, weighted
@@ -85,6 +88,7 @@ __all__ = [
     "gradient",
     "increments",
     "iterates",
+    "law",
     "levels",
     "loadings",
     "marginals",
@@ -98,6 +102,8 @@ __all__ = [
     "sliced",
     "sobol",
     "stages",
+    "tail",
+    "uncertainty",
     "weighted",
     "weights",
 ]

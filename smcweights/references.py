@@ -64,6 +64,19 @@ SOURCES = {
         "Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, JMLR "
         "25, arXiv 1507.02646",
     ),
+    "input uncertainty": (
+        "Cheng & Holland (1997), Sensitivity of computer simulation experiments to errors in input "
+        "data, J. Stat. Comput. Simul. 57",
+    ),
+    "output law": (
+        "Glynn (1996), Importance sampling for Monte Carlo estimation of quantiles, Mathematical "
+        "Methods in Stochastic Simulation",
+        "Chu & Nakayama (2012), Confidence intervals for quantiles when applying "
+        "variance-reduction techniques, ACM Trans. Model. Comput. Simul. 22",
+        "Chernozhukov, Chetverikov & Kato (2013), Gaussian approximations and multiplier bootstrap "
+        "for maxima of sums of high-dimensional random vectors, arXiv 1212.6906",
+        OWEN,
+    ),
     "reweighting": (DEMANGE_CHRYST,),
     "pairs": SALTELLI,
     "Sobol'": SALTELLI,

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray
+from made import fitted_inputs, whole_law
 from scipy import stats
 
 import smcweights as smw
@@ -158,7 +159,7 @@ KIND = {
     "counts": "budgets",
     "exceptions": "failed_exceptions",
     "tokens": "prompt forbidden",
-    "count": "horizon order budget n"
+    "count": "resamples horizon order budget n"
     " n_particles n_accepts n_draws n_paths n_backward islands n_steps chains "
     "max_length max_budget max_evaluations permutations steps repeats dimension states n_sweeps "
     "shown rows memory input_dim state_dim",
@@ -171,11 +172,12 @@ KIND = {
     "end": "lower upper",
     "after": "after_first",
     "bounds": "bounds",
-    "share": "ess_threshold backward_ess defensive level decay",
+    "share": "body ess_threshold backward_ess defensive level decay",
     "p": "p",
     "flag": "cache vectorized pooled self_normalized batch root store information search "
     "keep_directions",
-    "array": "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
+    "array": "expected_shortfall tails "
+    "weights_x weights_y mean_x cov_x mean_y cov_y shifts scales factor value covariance "
     "theta theta0 levels limits initial_path start x x0 groups_x groups_y grid times truth trials "
     "correlation degrees_of_freedom weights transition_matrix transition_covariance "
     "observation_matrix observation_covariance initial_mean initial_covariance initial_diffuse "
@@ -187,7 +189,8 @@ KIND = {
     "names": "names inputs theta_names references",
     "listed": "formats free candidates transforms columns trace_at",
     "cautions": "cautions",
-    "function": "function logpdf sample initial_sample initial_logpdf log_lookahead integrand "
+    "function": "refit "
+    "function logpdf sample initial_sample initial_logpdf log_lookahead integrand "
     "limit_state functional initial_functional callback target f "
     "log_prior "
     "potential twist allows complete transition_sample transition_logpdf observation_logpdf "
@@ -199,10 +202,10 @@ KIND = {
     "path": "checkpoint path",
     "stream": "stream",
     "densities": "densities",
-    "thing": "draws law laws proposal precision model control_variates directions family "
+    "thing": "data draws law laws proposal precision model control_variates directions family "
     "optimiser "
     "parameters estimate estimates filter_result distribution language marginals fit ax "
-    "groups clouds est result found out test indices study key exact "
+    "groups clouds found est result found out test indices study key exact "
     "source tokenizer vocabulary",
     "mapping": "schema diagnostics cost provenance",
     "text": "start code pattern text",
@@ -278,6 +281,10 @@ ELSEWHERE = {
     ("sliced_wasserstein_matrix", "clouds"): "clouds",
     ("sobol_indices", "widen"): "widen",
     ("sobol_indices", "model"): "function",
+    ("output_law", "model"): "function",
+    ("output_law", "quantiles"): "array",
+    ("input_uncertainty", "widen"): "flag",
+    ("plots.tail", "upper"): "flag",
     ("constrained_sequences", "ahead"): "ahead",
     ("sliced_gradient_flow", "step_size"): "number or function",
     **{(f, "x"): "cloud" for f in ("sliced_gradient", "sliced_test", "sliced_wasserstein")},
@@ -443,6 +450,11 @@ DOORS = {
     "online_maximum_likelihood": {
         "model": MODEL, "stream": list(Y), "theta0": None, "n_particles": 10,
     },
+    "input_uncertainty": {
+        "estimate": SAMPLED, "resamples": 50, "seed": 1,
+        "data": {f"X{i}": stats.norm.ppf((np.arange(20) + 0.5) / 20) for i in (1, 2)},
+    },
+    "output_law": MEAN | {"model": never, "budget": 2_000},
     "paris": SERIES | {"functional": STATES, "seed": 1},
     "parisian_particle_gibbs": SERIES | {"functional": STATES, "budget": 20, "seed": 1},
     "particle_filter": SERIES | {"seed": 1},
@@ -594,6 +606,7 @@ DOORS = {
     "plots.frames": {"result": MOVED, "target": SQUARE},
     "plots.gradient": {"result": EST},
     "plots.iterates": {"fit": FIT},
+    "plots.law": {"found": whole_law()},
     "plots.loadings": {"result": types.SimpleNamespace(value=1.0, direction=np.ones(2))},
     "plots.permuted": {"test": TESTED},
     "plots.perturbation": {
@@ -608,6 +621,8 @@ DOORS = {
     "plots.sobol": {
         "indices": types.SimpleNamespace(first=EST, total=None, inputs=["a", "b"], outputs=["c"]),
     },
+    "plots.tail": {"found": whole_law()},
+    "plots.uncertainty": {"found": fitted_inputs()},
     "plots.weighted": {
         "out": types.SimpleNamespace(
             children=(np.arange(2), np.zeros(2)), log_bounds=(0.0, 0.0), status="done"

@@ -183,6 +183,39 @@ def selected():
     return smw.Selection(np.array([0, 3]), RNG.standard_normal(5), gain, both)
 
 
+def whole_law():
+    weights, z = RNG.gamma(20.0, 0.05, 300), RNG.standard_normal((300, 2))
+    names = ["a: q(0.5)", "b: q(0.5)"]
+    limits = np.linspace(1, 2, 6)[:, None, None] * np.tile([-1.0, 1.0], (2, 1))
+    quantiles = smw.Estimate([0.1, 0.0], np.eye(2), names=names, limits=limits, method="output law")
+    mean = smw.Estimate(
+        [0.1, 0.2], np.eye(2), names=["mean of a", "mean of b"], method="output law"
+    )
+    mean = mean.revised(cost={"evaluations": 500})
+    return smw.OutputLaw(
+        quantiles,
+        None,
+        mean,
+        ("a", "b"),
+        RNG.standard_normal((300, 2)),
+        weights,
+        (z - z.mean(0)) / 10,
+        np.array([0.01, -0.02]),
+        np.array([200, 100]),
+        np.sort(RNG.gamma(9.0, 1 / 3, (2, 50))),
+        0.9,
+        (CAUTION,),
+    )
+
+
+def fitted_inputs():
+    total = scalar(0.01, method="input uncertainty", cautions=[CAUTION])
+    shares = smw.Estimate([0.2, 0.8], np.eye(2) / 100, names=["computation", "a"])
+    return smw.InputUncertainty(
+        total, scalar(0.01, 0.02), scalar(0.01, 0.09), shares, ("a",), (30,)
+    )
+
+
 MAKERS = {
     "Selection": [selected],
     "Posterior": [posterior, lambda: posterior(False)],
@@ -202,5 +235,7 @@ MAKERS = {
     "GaussianSmoothing": [kalman_smoothed],
     "GaussianForecast": [kalman_ahead],
     "FiniteSmoothing": [finite],
+    "OutputLaw": [whole_law],
+    "InputUncertainty": [fitted_inputs],
 }
 CASES = [(kind, make) for kind, makers in MAKERS.items() for make in makers]

@@ -18,6 +18,11 @@ Which function when
     Which inputs the variance of the output is owed to; from model calls, or from a sample at hand.
 `shapley_effects`
     The same of dependent inputs: shares that sum to one.
+`output_law`
+    The whole law of outputs: quantiles and means beyond them, both tails down to 1e-6 or farther,
+    with a band that holds the distribution function at once.
+`input_uncertainty`
+    The same errors with what data leave unknown of laws that were fitted to them.
 `reweight`, `perturbation_study`, `under_laws`
     The same estimates under other laws of the inputs, without another call of the model.
 `importance_resampling`
@@ -44,7 +49,8 @@ The files
 ``adaptive``, ``given_proposal``, ``rare_events`` (with ``failure_regions``), ``sobol`` (with
 ``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``posterior`` (with ``climb``,
 ``derivative_controls``, ``ratio_means`` and ``posteriors``), ``shapley``, ``given_samples``,
+``output_law`` (with ``ladder`` and ``thresholds``), ``input_uncertainty`` (with ``refits``),
 ``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)
-that for draws from elsewhere, ``selection`` (with ``ngrams``) that of data; ``figures`` what they
-look like.
+that for draws from elsewhere, ``selection`` (with ``ngrams``) that of data; ``figures`` and
+``law_figures`` what they look like.
 """

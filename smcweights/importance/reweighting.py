@@ -42,7 +42,7 @@ METHOD = "reweighting"
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """The sample that an estimate keeps, stratum by stratum."""
 
     inputs: tuple[str, ...]
@@ -68,7 +68,7 @@ class _Stored:
             return np.where(log_p > -np.inf, log_p - self.log_f + self.log_w, -np.inf)
 
 
-def _stored(estimate: object) -> _Stored:
+def stored(estimate: object) -> Stored:
     """The sample of an estimate whose draws are independent, from a normalised law."""
     if not isinstance(estimate, Estimate):
         raise TypeError(f"estimate: got {type(estimate).__name__}; expected an Estimate")
@@ -95,7 +95,7 @@ def _stored(estimate: object) -> _Stored:
     lower, upper = np.full(len(inputs), -np.inf), np.full(len(inputs), np.inf)
     if "lower" in sample:
         lower, upper = (np.asarray(sample[end]) for end in ("lower", "upper"))
-    return _Stored(inputs, x, values, log_w, log_f, np.bincount(stratum), lower, upper)
+    return Stored(inputs, x, values, log_w, log_f, np.bincount(stratum), lower, upper)
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def reweight(
     if isinstance(estimate, SobolIndices):
         return _sobol(estimate, laws, least_effective)
     began = time.perf_counter()
-    sample = _stored(estimate)
+    sample = stored(estimate)
     found = several_laws(laws, sample.inputs)
     log_ratios = {name: sample.log_ratio(law, _said(name)) for name, law in found.items()}
     remedy = "a sample drawn for both (under_laws)"
@@ -251,7 +251,7 @@ def _check_cover(weights: np.ndarray, names: list[str]) -> None:
             )
 
 
-def _mean_under(sample: _Stored, weights: np.ndarray) -> tuple[Mean, list[str]]:
+def _mean_under(sample: Stored, weights: np.ndarray) -> tuple[Mean, list[str]]:
     """Means of the values times weights (n, P), law by law, and how each was corrected."""
     (n, j), p = sample.values.shape, weights.shape[1]
     # f_p/h - 1 and f/h - 1 have mean zero
@@ -494,7 +494,7 @@ def perturbation_study(
     >>> study.table()[0][:1, :, 0].round(1).tolist()
     [[-1.0, 1.0]]
     """
-    sample = _stored(estimate)
+    sample = stored(estimate)
     reference = replace(aligned(as_law(law), sample.inputs, "law"), names=sample.inputs)
     _check_own(reference, sample)
     if reference.marginals is None:
@@ -516,7 +516,7 @@ def perturbation_study(
     return PerturbationStudy(moved, chosen, kind, grid, estimate.names)
 
 
-def _check_own(law: Law, sample: _Stored) -> None:
+def _check_own(law: Law, sample: Stored) -> None:
     """Refuse another law than the one the sample was drawn for."""
     here, log_f = law.log_density(sample.x), sample.log_f
     with np.errstate(invalid="ignore"):

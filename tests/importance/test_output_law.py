@@ -1,0 +1,231 @@
+"""The whole law of outputs, against laws known exactly; signs, atoms, ends, files, bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+from killed import bits, killed_and_resumed
+from scipy import stats
+from scipy.special import ndtr
+
+import smcweights as smw
+
+LOGNORMAL = stats.lognorm(1.0)
+NORMAL = [stats.norm()] * 4
+
+
+def lognormal(x):
+    return np.exp(x.sum(1) / 2)
+
+
+@pytest.fixture(scope="module")
+def law():
+    return smw.output_law(
+        lognormal, NORMAL, 6_000, quantiles=(1e-4, 0.05, 0.5, 0.99, 1 - 1e-5),
+        expected_shortfall=(0.95, 0.999), tails=(1e-5, 1e-5), seed=4,
+    )  # fmt: skip
+
+
+def test_quantiles_probabilities_means_and_shortfalls_of_a_lognormal_law(law):
+    """z under 4.5, 14 of them: a false alarm in 10,000; the errors are 2 to 6 %."""
+    p = np.array([1e-4, 0.05, 0.5, 0.99, 1 - 1e-5])
+    lower, upper = law.quantiles.interval(0.99999)
+    assert ((lower < LOGNORMAL.ppf(p)) & (LOGNORMAL.ppf(p) < upper)).all()
+    below = law.cdf(LOGNORMAL.ppf(p[:2]))
+    above = law.exceedance(LOGNORMAL.ppf(p[2:]))
+    for found, exact in ((below, p[:2]), (above, 1 - p[2:])):
+        assert (np.abs(np.log(found.value / exact)) < 4.5 * found.relative_error).all()
+        assert (found.relative_error < 0.12).all()
+    z = stats.norm.isf([0.05, 0.001])
+    exact = np.exp(0.5) * ndtr(1 - z) / [0.05, 0.001]
+    assert (
+        np.abs(law.expected_shortfall.value - exact) < 4.5 * law.expected_shortfall.standard_error
+    ).all()
+    assert abs(law.mean.value - np.exp(0.5)) < 4.5 * law.mean.standard_error
+    assert law.reach[0] < 1e-6 and law.reach[1] < 1e-6 and not law.cautions
+
+
+def test_all_answers_are_of_one_law(law):
+    w, y = law.weighing.coefficients, law.draws[:, 0]
+    t = LOGNORMAL.ppf([0.2, 0.4, 0.8])
+    assert law.cdf(t).value == pytest.approx([w[y <= one].sum() for one in t], rel=1e-9)
+    assert law.cdf(t).value + law.exceedance(t).value == pytest.approx(1.0)
+    both = law.cdf(t).apply([1, -1, 0])
+    assert both.standard_error < np.hypot(*law.cdf(t).standard_error[:2])
+    # P(a < Y <= b) from the joint covariance is that of its own residuals
+    inside = ((y <= t[0]) * 1.0 - (y <= t[1]))[:, None]
+    assert both.standard_error == pytest.approx(
+        np.sqrt((law.weighing.residuals(inside) ** 2).sum()), rel=0.05
+    )
+    a, b = law.band(LOGNORMAL.ppf([1e-5, 0.5, 1 - 1e-5]))
+    assert ((a < [1e-5, 0.5, 1 - 1e-5]) & (b > [1e-5, 0.5, 1 - 1e-5])).all()
+    low, high = law.quantile_band(0.5)
+    assert low <= law.quantiles.limits[3, 2, 0] and high >= law.quantiles.limits[3, 2, 1]
+    assert law.quantile(0.99).value == law.quantiles["q(0.99)"].value
+    assert law.quantile([0.5, 0.99]).names == ("q(0.5)", "q(0.99)")
+    assert "q(0.99999)" in repr(law) and "shortfall(0.999)" in law._repr_html_()
+    assert law.level == 0.95 and law.estimate.sample is not None
+    moved = smw.reweight(law.estimate, [stats.norm(0.1, 1)] * 4)
+    assert abs(moved.value - np.exp(0.7)) < 4.5 * moved.standard_error
+
+
+def test_what_is_beyond_reach_has_one_end_and_says_what_would_do():
+    with pytest.warns(smw.PrecisionWarning, match=r"About [\d,]+ calls would do \[beyond-reach\]"):
+        found = smw.output_law(
+            lognormal, NORMAL, 2_000, quantiles=(0.5, 1 - 1e-9), tails=(0.01, 1e-9), seed=1
+        )
+    lower, upper = found.quantiles.interval()
+    assert np.isnan(found.quantiles.value[1]) and upper[1] == np.inf
+    assert lower[1] < LOGNORMAL.isf(1e-9)
+    far = found.exceedance(1e30)
+    assert np.isnan(far.value) and far.interval()[0] == 0 and 0 < far.interval()[1] < 1e-2
+    a, b = found.band([-1.0, 1e30])
+    assert a[0] == 0 and 0 < b[0] < 0.02 and b[1] == 1 and 0.99 < a[1] < 1
+
+
+def test_several_outputs_have_levels_of_their_own():
+    def model(x):
+        return np.stack([x[:, 0] + x[:, 1], np.exp(-x[:, 1]), 0 * x[:, 0]], axis=1)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = smw.output_law(
+            model, [stats.norm()] * 2, 4_000, quantiles=(1e-4, 0.9, 1 - 1e-4),
+            names=["sum", "power", "flat"], seed=2,
+        )  # fmt: skip
+    assert found.quantiles.names[0] == "sum: q(0.0001)" and len(found.quantiles) == 9
+    p = np.array([1e-4, 0.9, 1 - 1e-4])
+    exact = np.concatenate([stats.norm.ppf(p) * 2**0.5, np.exp(stats.norm.ppf(p))])
+    lower, upper = found.quantiles.interval(0.99999)
+    assert ((lower[:6] <= exact) & (exact <= upper[:6])).all()
+    assert (found.quantiles.value[6:] == 0)[1] and found.cautions[0].code == "constant-output"
+    assert any("flat: did not vary" in str(one.message) for one in told)
+    assert found.cdf(0.1, "power").value < 0.02 < found.cdf(0.1, output=0).value
+    assert found.cdf(1.0, "power").value == pytest.approx(0.5, abs=0.05)
+    with pytest.raises(smw.DegeneracyError, match="an output that varies"):
+        smw.output_law(lambda x: 0 * x[:, 0], stats.norm(), 1_000, seed=1)
+
+
+def test_atoms_and_bounded_outputs_have_quantiles_among_their_values():
+    found = smw.output_law(
+        lambda x: np.floor(2 * x[:, 0]),
+        [stats.norm()] * 2,
+        4_000,
+        quantiles=(0.01, 0.5, 0.999),
+        seed=5,
+    )
+    assert found.quantiles.value.tolist() == [-5, -1, 6]
+    assert found.cdf(3.0).value == pytest.approx(ndtr(2.0), abs=0.01)
+    # the far atoms: P(Y >= 8) = P(Z >= 4)
+    above = found.exceedance(7.0)
+    assert abs(above.value - ndtr(-4.0)) < 4.5 * above.standard_error < 0.5 * ndtr(-4.0)
+    bounded = smw.output_law(
+        lambda x: x[:, 0],
+        [stats.uniform()],
+        4_000,
+        quantiles=(1e-3, 1 - 1e-3),
+        tails=(1e-3, 1e-3),
+        seed=5,
+    )
+    lower, upper = bounded.quantiles.interval()
+    assert lower[0] > 0 and upper[1] < 1 and (lower <= [1e-3, 1 - 1e-3]).all()
+
+
+def test_heavy_tails_cost_the_mean_beyond_but_not_the_quantile():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = smw.output_law(
+            lambda x: np.sign(x[:, 0]) * np.exp(x[:, 0] ** 2), [stats.norm()], 4_000,
+            quantiles=(0.5, 0.999), expected_shortfall=[0.99], seed=3,
+        )  # fmt: skip
+    lower, upper = found.quantiles.interval(0.9999)
+    assert lower[1] < np.exp(stats.norm.isf(1e-3) ** 2) < upper[1]
+    assert found.expected_shortfall.cautions[0].code == "heavy-tails"
+    assert any("heavy-tails" in str(one.message) for one in told)
+
+
+def test_a_precision_is_reached_by_more_draws_of_one_density():
+    found = smw.output_law(
+        lognormal, NORMAL, quantiles=(0.99,), tails=(0.1, 1e-3),
+        precision=smw.Precision(relative=0.04, max_budget=40_000), seed=1,
+    )  # fmt: skip
+    lower, upper = found.quantiles.interval()
+    value = found.quantiles.value
+    assert max(upper - value, value - lower) <= 0.04 * value and not found.cautions
+    assert abs(value / LOGNORMAL.ppf(0.99) - 1) < 0.1
+
+
+def test_kernel_densities_and_laws_without_a_map():
+    data = np.random.default_rng(1).normal(size=(2, 60))
+    kde = stats.gaussian_kde(data)
+    found = smw.output_law(
+        lambda x: x[:, 0], kde, 4_000, quantiles=(0.5, 0.99), tails=(0.01, 0.01), seed=1
+    )
+    lower, upper = found.quantiles.interval(0.9999)
+    below, above = (
+        ndtr((end[:, None] - data[0]) / np.sqrt(kde.covariance[0, 0])).mean(1)
+        for end in (lower, upper)
+    )
+    assert ((below < [0.5, 0.99]) & (above > [0.5, 0.99])).all()
+    with pytest.warns(smw.PrecisionWarning, match="unexplored-regions"):
+        smw.output_law(
+            lambda x: x[:, 0], stats.multivariate_t([0, 0], np.eye(2), df=5), 2_000, seed=1
+        )
+
+
+@pytest.mark.slow
+def test_same_bits_by_any_executor_and_after_a_kill(tmp_path):
+    def call(**how):
+        found = smw.output_law(lognormal, NORMAL, 2_000, vectorized=True, seed=7, **how)
+        return bits(found.quantiles, found.mean) + found.maxima.tobytes()
+
+    killed_and_resumed(call, tmp_path)
+
+
+@pytest.mark.slow
+def test_intervals_and_bands_cover_as_often_as_they_say():
+    """60 runs: binomial bounds of 1e-5, which see a band that holds in fewer than 3 of 4."""
+    p = 1 / (1 + np.exp(-np.linspace(-11, 11, 23)))
+    t, held, inside = LOGNORMAL.ppf(p), 0, []
+    for seed in range(60):
+        found = smw.output_law(
+            lognormal, NORMAL, 3_000, quantiles=(0.5,), tails=(1e-5, 1e-5), seed=seed
+        )
+        lower, upper = found.band(t)
+        held += ((lower <= p) & (p <= upper)).all()
+        lower, upper = found.cdf(t).interval()
+        inside.append((lower <= p) & (p <= upper))
+    assert held >= stats.binom.ppf(1e-5, 60, 0.95)
+    assert 0.92 < np.mean(inside) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("argument", "given", "message"),
+    [
+        ("quantiles", [0.5, 1e-7], r"quantiles: got 1e-07, beyond tails=\(1e-06, 1e-06\)"),
+        ("quantiles", [0.5, 0.5], "quantiles: got .*; expected different numbers"),
+        ("quantiles", 1.0, "quantiles: got 1.0; expected numbers between 0 and 1"),
+        ("expected_shortfall", [1 - 1e-9], "expected_shortfall: got 0.999999999, beyond"),
+        ("tails", (1e-6,), "tails: got .*; expected two probabilities"),
+        ("tails", (1e-6, 0.5), "tails: got .*; expected two probabilities"),
+        ("body", 1.0, "body: got 1.0; expected a number between 0 and 1"),
+        ("budget", 900, "budget: got 900; expected at least 1,200 calls for 4 inputs"),
+        ("names", ["a", "b"], "names: got 2; expected 1"),
+    ],
+)
+def test_bad_arguments_say_what_and_what_was_expected(argument, given, message):
+    with pytest.raises(ValueError, match=message):
+        smw.output_law(lognormal, NORMAL, **({"budget": 2_000} | {argument: given}))
+
+
+def test_questions_that_have_no_answer_are_refused(law):
+    with pytest.raises(ValueError, match="output: got 'other'; expected one of"):
+        law.cdf(1.0, "other")
+    with pytest.raises(ValueError, match="t: got shape"):
+        law.cdf(np.zeros(2_000))
+    with pytest.raises(ValueError, match="t: got NaN"):
+        law.band([np.nan])
+    with pytest.raises(ValueError, match="p: got"):
+        law.quantile([0.5, 1.5])
+    with pytest.raises(smw.ModelError, match="expected at most 20"):
+        smw.output_law(lambda x: np.tile(x, 30), stats.norm(), 1_000, seed=1)
