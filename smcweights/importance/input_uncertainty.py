@@ -35,6 +35,7 @@ from .refits import (
     checked_data,
     covariance_of,
     law_known,
+    parameters_of,
     resampled,
 )
 from .reweighting import Stored, stored
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD = "input uncertainty"
-CHECKED = 50  # reweighted refits that the straight line is checked with
+CHECKED = 100  # reweighted refits that the straight line is checked with
 BENT = (0.8, 1.25)  # ratio of their spread to that of the line
 LEAST = 50.0  # draws that a reweighted law is worth
 MOST_REFUSED = 0.05
@@ -246,11 +247,11 @@ class _Known:
         spread = np.sqrt(whole.diagonal())
         if not spread.any():
             raise ValueError("refit: gave the same law for all resampled data")
-        off = np.abs(fitted.theta - np.median(thetas, axis=0)) > 5 * spread
+        off = np.abs(fitted.theta - parameters_of(refit, data, fitted)) > 3 * spread
         if (off & (spread > 0)).any():
             label = fitted.labels[int(np.argmax(off))]
             raise ValueError(
-                f"data: refits have other values of {label} than the law of the estimate; expected "
+                f"data: have other values of {label} than the law of the estimate; expected "
                 "the data that it was fitted to, and the same way to fit it"
             )
         inputs = tuple(data)
