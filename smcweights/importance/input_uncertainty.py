@@ -325,7 +325,7 @@ def _of_quantiles(
     size = np.sqrt(np.maximum(whole.diagonal(), 1e-300))
     covariance = whole / np.outer(size, size) * np.outer(error, error)
     estimate = found.quantiles.revised(
-        value=value, covariance=covariance, limits=limits, method=METHOD, cautions=()
+        value=value, covariance=covariance, limits=limits, method=METHOD
     )
     return estimate, asked
 
@@ -343,7 +343,6 @@ def _of_means(
         degrees_of_freedom=np.inf,
         trials=None,
         method=METHOD,
-        cautions=(),
         sample=None,
     )
 

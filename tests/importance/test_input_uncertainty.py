@@ -124,6 +124,15 @@ def test_laws_refitted_elsewhere_are_weighted_or_refused(case):
     assert abs(again.value - sum(f.mean() for f in law.values())) < 5 * again.standard_error
 
 
+def test_what_can_not_be_promised_of_the_estimate_stays_said():
+    data = {"a": stats.norm.ppf((np.arange(20) + 0.5) / 20)}
+    law = fitted(data)
+    with pytest.warns(smw.PrecisionWarning):
+        estimate = smw.importance_sampling(lambda x: x[:, 0] > 3, law, law, 600, seed=1)
+    found = smw.input_uncertainty(estimate, data, resamples=50, seed=1)
+    assert estimate.cautions and found.cautions[: len(estimate.cautions)] == estimate.cautions
+
+
 def test_bad_arguments_say_what_was_expected(case):
     data, _, _, estimate, _ = case
     for given, message in (
