@@ -47,6 +47,8 @@ _HOME = {
     "input_uncertainty": "importance.input_uncertainty",
     "FilterResult": "statespace.filtering",
     "FiniteSmoothing": "statespace.exact_laws",
+    "Forecast": "statespace.forecasting",
+    "PredictiveCheck": "statespace.forecasting",
     "GaussianFiltering": "statespace.exact_laws",
     "GaussianForecast": "statespace.exact_laws",
     "GaussianSmoothing": "statespace.exact_laws",

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+import xarray
 from estimates import example
 
 import smcweights as smw
@@ -216,8 +217,23 @@ def fitted_inputs():
     )
 
 
+def foreseen():
+    names = ["y[4]", "y[5]"]
+    two, four = scalar([0.5, 1.0], np.eye(2), names=names), scalar(np.arange(4.0), np.eye(4))
+    draws = xarray.Dataset({"x": (("draw", "horizon"), RNG.standard_normal((3, 2)))})
+    draws = draws.assign_coords(horizon=[4, 5])
+    return smw.Forecast(two, four, two, four, (0.1, 0.9), draws)
+
+
+def checked():
+    p_values = {"correlation": 0.5, "spread": 0.25, "law": 0.125}
+    return smw.PredictiveCheck(RNG.random(15), RNG.standard_normal(15), p_values, 0.375)
+
+
 MAKERS = {
     "Selection": [selected],
+    "Forecast": [foreseen],
+    "PredictiveCheck": [checked],
     "Posterior": [posterior, lambda: posterior(False)],
     "Calibration": [calibrated],
     "ShapleyEffects": [shapley],

@@ -236,6 +236,8 @@ def computed():
     chain = smw.models.finite_hmm([0.5, 0.5], np.full((2, 2), 0.5), [0, 1], [1, 1])
     level = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     yield smw.kalman_filter(level, series)
+    yield smw.forecast(level, series, 2, 500, seed=1)
+    yield smw.predictive_check(level, series, 500, seed=1)
     yield smw.kalman_smoother(level, series)
     yield smw.kalman_forecast(level, series, 2)
     yield smw.forward_backward(chain, series)

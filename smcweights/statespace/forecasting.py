@@ -19,12 +19,14 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..provenance import provenance
 from ..randomness import Seed, describe, generator, seed_sequence
+from ..results import Result, along, table
 from .cloud import Cloud
 from .compilation import Compiled
 from .model import StateSpaceModel
 from .series import Series, checked_series, side_by_side
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
 Array = NDArray[np.float64]
@@ -37,7 +39,7 @@ LEAST = 500  # particles with which the tests have their level
 
 
 @dataclass(frozen=True, eq=False)
-class Forecast:
+class Forecast(Result):
     """Laws of what follows the last time of y; errors are those of the simulation alone.
 
     The error of a quantile is not the width of the forecast, which lies between the quantiles.
@@ -60,7 +62,13 @@ class Forecast:
     observation_means: Estimate | None
     observation_quantiles: Estimate | None
     levels: tuple[float, ...]
-    sample: xarray.Dataset = field(repr=False)
+    sample: xarray.Dataset
+
+    def __repr__(self) -> str:
+        means = self.state_means if self.observation_means is None else self.observation_means
+        rows = repr(means).splitlines()[1:]
+        title = f"Forecast of {self.sample.sizes['horizon']} times, {len(self.levels)} quantiles"
+        return "\n".join([title, *rows, "  errors are those of the simulation; .sample has draws"])
 
     def plot(
         self, ax: Any = None, *, y: Any = None, of: str = "observations", component: int = 0
@@ -311,7 +319,7 @@ def _ahead_of_draws(
 
 
 @dataclass(frozen=True, eq=False)
-class PredictiveCheck:
+class PredictiveCheck(Result):
     """How observations lie in the laws predicted for them from those before.
 
     Attributes
@@ -329,10 +337,20 @@ class PredictiveCheck:
         The smallest p-value as if there were one test (Holm).
     """
 
-    pit: Array
-    residuals: Array
+    pit: Array = field(metadata=along("time", "observation"))
+    residuals: Array = field(metadata=along("time", "observation"))
     p_values: dict[str, float]
     smallest: float
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {p:.3g}" for name, p in self.p_values.items())
+        title = f"PredictiveCheck of {len(self.pit)} times, smallest p value {self.smallest:.3g}"
+        return f"{title}\n  p values  {rows}\n  .pit and .residuals, .plot()"
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """The p values; `level` has no say."""
+        shown = {"smallest": self.smallest} | self.p_values
+        return table({f"p value of {k}": (p, *(math.nan,) * 3) for k, p in shown.items()})
 
     def plot(self, ax: Any = None, *, component: int = 0) -> Any:
         """Residuals over time, see `smcweights.plots.predicted`."""
