@@ -625,7 +625,8 @@ def json_schema(
 
     Followed from character to character: the nesting, the kinds of values, names of members,
     ``pattern``, ``enum`` and lengths of strings, numbers of members, the branches of ``anyOf``,
-    ``oneOf`` and ``if`` side by side (up to 64), and bounds of numbers without an exponent. A
+    ``oneOf`` and ``if`` side by side (up to 64), and numbers of an ``enum``; without an exponent
+    also their bounds. A
     value is checked in full as soon as it ends, ``not`` and ``unevaluated...`` only there, so that
     at the end only its surroundings are left. Patterns are Python's.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -146,21 +146,27 @@ class Followed:
 
 
 class Numbers:
-    """Numbers with exponents or without; only without can they be followed digit by digit."""
+    """Numbers with exponents or without; only without are they led between their bounds.
 
-    def __init__(self, plain: bool) -> None:
-        self._plain = plain
-        self.pattern = Pattern(NUMBER if plain else NUMBER + EXPONENT, DIGITS)
+    Values of an enumeration are followed digit by digit, as far as the characters spell them.
+    """
+
+    def __init__(self, plain: bool, characters: Container[str] = DIGITS) -> None:
+        self._plain, self._digits = plain, "".join(c for c in DIGITS if c in characters)
+        self.pattern = Pattern(NUMBER if plain else NUMBER + EXPONENT, self._digits)
 
     def needs(self, schemas: Sequence[dict]) -> tuple[Needs, tuple]:
         """What schemas need of a number: spellings, and bounds with a step."""
         each, step = [Need((), (self.pattern,))], 0
         ends: dict[str, list[float]] = {name: [] for name in ENDS}
-        for s in schemas if self._plain else ():
+        for s in schemas:
             if "enum" in s or "const" in s:
                 listed = [*s.get("enum", []), *([s["const"]] if "const" in s else [])]
-                spelled = "|".join(_spelled(c) for c in listed if type(c) in (int, float))
-                each.append(Need((), (_choice(spelled or "(?!)"),)))
+                spell = _spelled if self._plain else _with_exponent
+                spelled = "|".join(spell(c) for c in listed if type(c) in (int, float))
+                each.append(Need((), (_choice(spelled or "(?!)", self._digits),)))
+            if not self._plain:
+                continue
             for name in ENDS:
                 # booleans in the fourth draft
                 ends[name] += [s[name]] if type(s.get(name)) in (int, float) else []
@@ -175,8 +181,8 @@ class Numbers:
 
 
 @lru_cache
-def _choice(pattern: str) -> Pattern:
-    return Pattern(pattern, DIGITS)
+def _choice(pattern: str, digits: str) -> Pattern:
+    return Pattern(pattern, digits)
 
 
 def _spelled(number: float) -> str:
@@ -184,6 +190,29 @@ def _spelled(number: float) -> str:
     part = part.rstrip("0")
     sign = "-?" if number == 0 else ""
     return sign + re.escape(whole) + (rf"\.{part}0*" if part else r"(?:\.0+)?")
+
+
+def _with_exponent(number: float) -> str:
+    """Spellings of a number: digits before the exponent too small, as they are, or too large."""
+    plain = _spelled(number)
+    sign, shown, power = Decimal(repr(number)).as_tuple()
+    if number == 0 or not isinstance(power, int):
+        return plain + EXPONENT
+    every = "".join(map(str, shown))
+    d = every.rstrip("0")
+    size, power = len(d), power + len(every) - len(d)
+    points = [(-(size - k), rf"{d[:k]}\.{d[k:]}0*") for k in range(1, size)]
+    small = [text for at, text in points if at < power]
+    small.append(rf"0\.0{{{max(0, 1 - power - size)},}}{d}0*")
+    large = [text for at, text in points if at > power]
+    large.append(rf"{d}0{{{max(power + 1, 0)},}}(?:\.0+)?")
+    if power > 0:
+        small.append(rf"{d}0{{0,{power - 1}}}(?:\.0+)?")
+    if power + size < 0:
+        large.append(rf"0\.0{{0,{-power - size - 1}}}{d}0*")
+    up, down = (f"{'-' * sign}(?:{'|'.join(one)})[eE]" for one in (small, large))
+    some = "0*[1-9][0-9]*"
+    return rf"{plain}(?:[eE][+-]?0+)?|{up}\+?{some}|{down}-{some}"
 
 
 def within(token: str, low: float, high: float, step: int) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .patterns import code_points, together
-from .scalars import Followed, Needs, Numbers, decoded, within
+from .scalars import DIGITS, Followed, Needs, Numbers, decoded, within
 
 SPACE = " \t\n\r"
 SYNTAX = '{}[]:,"\\/+-.0123456789abcdefABCDEFrtulns' + SPACE  # what JSON itself tells apart
@@ -92,7 +92,8 @@ class JSONReader:
             held |= {decoded("\\" + c) or "" for c in held & set('"\\/bfnrt')}
         escaped = {"\\", "u"} <= held
         self._followed = Followed(None if escaped else "".join(sorted(held)), formats)
-        self._numbers = Numbers(numbers == "plain" or not held & {"e", "E"})
+        plain = numbers == "plain" or not held & {"e", "E"}
+        self._numbers = Numbers(plain, DIGITS if characters is None else held)
         self._space = SPACE if spacing == "any" else ""
         # before the draft of 2019 a reference stands for all of its schema
         self._alone = "unevaluatedItems" not in kind.VALIDATORS

@@ -1,6 +1,9 @@
 """What schemas say about strings and numbers while they grow."""
 
+import itertools
 import json
+import re
+from decimal import Decimal
 
 import pytest
 
@@ -67,6 +70,31 @@ def test_numbers_without_an_exponent_are_led_between_their_bounds(schema, items)
             pending += [(one, new) for one, new in after if new is not None]
     plain = C.json_schema(schema, items + "e", numbers="plain")
     assert words(plain, items + "e", 3) == {one for one in truth if len(one) <= 3}
+
+
+def test_numbers_of_an_enumeration_are_followed_through_exponents():
+    number = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(e[+-]?[0-9]+)?")
+    for items, enum in (("0125.e-", [1, 0.5, -2, 200, "a"]), ("01e", [0, 1]), ("012e.", [2.1])):
+        spelled = itertools.chain.from_iterable(
+            itertools.product(items, repeat=n) for n in range(1, 7)
+        )
+        texts = filter(number.fullmatch, map("".join, spelled))
+        listed = {Decimal(repr(c)) for c in enum if c != "a"}
+        truth = {text for text in texts if Decimal(text) in listed}
+        begun = {text[:k] for text in truth for k in range(len(text) + 1)}
+        reader = C.json_schema({"enum": enum}, items)
+        pending = [("", reader.start())]
+        while pending:
+            text, state = pending.pop()
+            assert reader.complete(state) == (text in truth)
+            # four characters more are enough wherever there is a way on
+            assert text in begun or len(text) > 2
+            after = [reader.step(state, i) for i in range(len(items) if len(text) < 6 else 0)]
+            found = {items[i]: one for i, one in enumerate(after) if one is not None}
+            assert len(text) == 6 or all(c in found for c in items if text + c in begun)
+            pending += [
+                (text + c, one) for c, one in found.items() if text + c in begun or len(text) < 2
+            ]
 
 
 def test_strings_are_followed_through_escapes():
