@@ -127,8 +127,11 @@ def panel(repeats):
 
 
 def timed(run, repeats):
-    began = time.process_time()
-    values = [run(seed) for seed in range(repeats)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        run(0)
+        began = time.process_time()
+        values = [run(seed) for seed in range(repeats)]
     return np.var(values, ddof=1), (time.process_time() - began) / repeats
 
 
@@ -146,7 +149,6 @@ def adaptive(repeats):
                 told = {"repeats": 1, "seed": seed, "backward_ess": share}
                 return float(smw.paris(model, y, total, n, **told).value)
 
-            run(0)
             found[share] = timed(run, repeats)
         for share, (variance, seconds) in found.items():
             ratios = variance / found[1.0][0], seconds / found[1.0][1]
@@ -197,10 +199,7 @@ def proposals(repeats):
                 shares.append(est.diagnostics.get("guided_share", 0.0))
                 return est.diagnostics["log_z"]
 
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", smw.PrecisionWarning)
-                run(0)
-                found[proposal] = timed(run, repeats)
+            found[proposal] = timed(run, repeats)
         (before, seconds), (after, longer) = found.values()
         gain, cost = before / after, longer / seconds
         row = {"variance": before, "gain": gain, "seconds": cost, "net": gain / cost}

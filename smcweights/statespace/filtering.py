@@ -301,8 +301,8 @@ def small_samples(ess: Array, first: int = 0) -> list[Caution]:
         return []
     text = (
         f"effective sample size {ess[t]:.2g} at time {first + t}: the particles may have missed "
-        'where that observation came from; use a proposal ("linearised" makes one), or many more '
-        "particles"
+        'where that observation came from; use a proposal (filters make one by "linearised"), or '
+        "many more particles"
     )
     return [Caution("small-sample", text)]
 
