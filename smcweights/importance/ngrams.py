@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ WORD = re.compile(r"\w+|[^\w\s]")
 BINS = 32  # of a column of a table
 
 Bags = tuple[np.ndarray, np.ndarray]  # ids of all features, and how many each item has
-Numbering = Callable[[Sequence[Any]], Bags]
+Numbering = Callable[[Any], Bags]
 
 
 def words(text: str, order: int) -> list[str]:
@@ -32,7 +32,7 @@ def words(text: str, order: int) -> list[str]:
 def hashed(features: Callable[[Any], Iterable[Hashable]], buckets: int) -> Numbering:
     """Features of every item, numbered by a hash that is the same everywhere."""
 
-    def bags(items: Sequence[Any]) -> Bags:
+    def bags(items: Any) -> Bags:
         lists = [[zlib.crc32(str(f).encode()) % buckets for f in features(item)] for item in items]
         sizes = np.array([len(one) for one in lists], dtype=np.int64)
         return np.array([f for one in lists for f in one], dtype=np.int64), sizes
@@ -44,7 +44,7 @@ def binned(raw: np.ndarray) -> tuple[Numbering, int]:
     """Bins of the columns of a table, by quantiles of the raw rows; and how many there are."""
     cuts = [np.unique(np.quantile(column, np.arange(1, BINS) / BINS)) for column in raw.T]
 
-    def bags(rows: Sequence[Any]) -> Bags:
+    def bags(rows: Any) -> Bags:
         table = np.asarray(rows)
         at = [i * BINS + np.searchsorted(c, table[:, i]) for i, c in enumerate(cuts)]
         return np.stack(at, axis=1).ravel(), np.full(len(table), len(cuts))
