@@ -191,9 +191,9 @@ def test_the_noise_of_a_filter_is_told_by_its_genealogy_block_by_block(scheme, t
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_steps", "n"), [(100, 100), (1_000, 300), (1_000, 1_000)])
 def test_the_error_of_one_filter_covers_400_runs_sees_shortfall_of_7_points(n_steps, n):
-    """Nominal 95 %, of which series with outliers keep 93 or so; binomial bound at alarm 1e-4.
+    """Nominal 95 %; binomial bound at alarm 1e-4; variances within 2.8 of their own errors.
 
-    Where v is above 2.25, as in the second case, that is told.
+    In the second case v is above 2.25: every run tells so, and keeps 88 % at least.
     """
     from scipy.stats import binom
 
@@ -208,8 +208,10 @@ def test_the_error_of_one_filter_covers_400_runs_sees_shortfall_of_7_points(n_st
             inside += lower <= truth <= upper
             noise.append(est.diagnostics["log_z_variance"])
             log_z.append(est.diagnostics["log_z"])
-    assert binom.ppf(1e-4, 400, 0.93) <= inside
-    assert 0.6 < np.mean(noise) / np.var(log_z) < 1.3
+    told = n == 300
+    assert not told or "wide-spread" in [caution.code for caution in est.cautions]
+    assert binom.ppf(1e-4, 400, 0.93 if told else 0.95) <= inside
+    assert abs(np.mean(noise) / np.var(log_z) - 1) < (0.3 if told else 0.2)
 
 
 def test_what_no_genealogy_sees_is_told():
