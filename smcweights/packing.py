@@ -133,8 +133,10 @@ class Packing:
     def _dataset(self, data: xarray.Dataset, where: str) -> dict[str, Any]:
         # attributes of any type go into the text: NetCDF has neither bools nor dicts
         attributes = {"": data.attrs} | {str(n): v.attrs for n, v in data.variables.items()}
-        self.datasets[where] = data.drop_attrs().drop_encoding()
-        return {"$": "dataset", "at": where, "attributes": self.pack(attributes, where)}
+        # in a group of its own, beside a variable of the name that is before the stroke
+        place = where.replace("/", " ")
+        self.datasets[place] = data.drop_attrs().drop_encoding()
+        return {"$": "dataset", "at": place, "attributes": self.pack(attributes, where)}
 
 
 class Unpacking:

@@ -47,6 +47,7 @@ from .storage import check_place
 
 if TYPE_CHECKING:
     from .importance.indices import SobolIndices
+    from .importance.output_law import OutputLaw
     from .importance.shapley import ShapleyEffects
 
 # public functions of (model, law, ...), the first of them the default
@@ -56,6 +57,7 @@ METHODS = (
     "failure_probability",
     "sobol_indices",
     "shapley_effects",
+    "output_law",
 )
 # arguments the functions take as they are, so that a wrong one would show late or not at all
 EXPECTED: dict[str, tuple[type, str]] = {
@@ -97,7 +99,7 @@ class Study:
     law: Any
     arguments: dict[str, Any]
 
-    def run(self, **more: object) -> Estimate | SobolIndices | ShapleyEffects:
+    def run(self, **more: object) -> Estimate | SobolIndices | ShapleyEffects | OutputLaw:
         """Call the method; ``more`` adds keyword arguments or replaces them."""
         import smcweights
 

@@ -192,7 +192,8 @@ def whole_law():
     mean = smw.Estimate(
         [0.1, 0.2], np.eye(2), names=["mean of a", "mean of b"], method="output law"
     )
-    mean = mean.revised(cost={"evaluations": 500})
+    sample = {"values": (("draw", "expectation"), RNG.standard_normal((30, 2)))}
+    mean = mean.revised(cost={"evaluations": 500}, sample=sample)
     return smw.OutputLaw(
         quantiles,
         None,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from studies import STUDY, replaced
 
-from smcweights import cli, study
+from smcweights import OutputLaw, cli, study
 
 
 def test_a_study_with_a_proposal_of_its_own_and_a_precision(beam, tmp_path):
@@ -52,6 +52,17 @@ def test_sobol_indices_of_a_study(beam):
     assert (np.abs(found.first.value - first) < 6 * found.first.standard_error + 1e-6).all()
     assert cli.main(["run", str(beam)]) == 0
     assert (beam.parent / "beam.nc").exists() and (beam.parent / "beam.html").exists()
+
+
+def test_the_law_of_the_output_of_a_study(beam):
+    tail = "budget = 2000\nseed = 1\nquantiles = [0.1, 0.9]\ntails = [0.01, 0.01]\n"
+    beam.write_text(STUDY[: STUDY.index("[study]")] + f'[study]\nmethod = "output_law"\n{tail}')
+    assert cli.main(["run", str(beam)]) == 0
+    found = OutputLaw.load(beam.parent / "beam.nc")
+    assert (
+        found.quantiles.names == ("q(0.1)", "q(0.9)") and np.isfinite(found.quantiles.value).all()
+    )
+    assert (beam.parent / "beam.html").exists()
 
 
 def test_a_model_file_hides_no_module_of_its_name(beam):
