@@ -48,6 +48,7 @@ def test_normalised_densities_give_the_constant():
     assert (abs(found.value - [2.0, 0.6]) < 5 * found.standard_error).all()
 
 
+@pytest.mark.slow
 def test_intervals_of_independent_draws_cover_400_seeds():
     """Between the binomial bounds of 1e-7 either side: 0.895 and 0.985."""
 
@@ -99,6 +100,7 @@ def test_equal_weights_are_no_tail():
     assert found.standard_error == pytest.approx(x.std() / np.sqrt(199))
 
 
+@pytest.mark.slow
 def test_smoothing_lowers_the_error_and_is_called_biased():
     near, far, told = [], [], "smoothed-weights"
     with warnings.catch_warnings():

@@ -40,6 +40,7 @@ def test_a_shift_of_the_logs_is_one_of_the_estimate(shift):
     assert far.standard_error == pytest.approx(near.standard_error, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_signs_zeros_and_several_expectations():
     """E[x_1 bell] is negative or positive, and -inf is a value of zero."""
 
@@ -67,6 +68,7 @@ def test_one_input_at_a_time_gives_the_same_bits():
     assert float(one) == pytest.approx(float(whole), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_a_precision_is_that_of_the_log():
     found = smw.adaptive_importance_sampling(
         log_bell, LAW, precision=smw.Precision(absolute=0.02), log=True, seed=5

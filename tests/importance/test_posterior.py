@@ -53,6 +53,7 @@ def test_quantiles_are_those_of_the_normal_posterior(found):
     assert ((lower <= found.quantiles.value) & (found.quantiles.value <= upper)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [-1e6, 1e4])
 def test_a_constant_moves_the_log_evidence_alone(found, shift):
     log_likelihood, prior, *_ = regression(2_000)
@@ -61,6 +62,7 @@ def test_a_constant_moves_the_log_evidence_alone(found, shift):
     np.testing.assert_allclose(moved.expectations.value, found.expectations.value[:6], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_skewed_posterior_and_one_input_at_a_time():
     log_likelihood, prior, log_evidence, mean = skewed()
     with warnings.catch_warnings():
@@ -94,6 +96,7 @@ def test_a_prior_without_its_constant_wants_a_reference():
         found.compare(found)
 
 
+@pytest.mark.slow
 def test_a_law_of_draws_and_density_alone():
     log_likelihood, _, log_evidence, mean, _ = regression(50, d=2)
 
@@ -111,6 +114,7 @@ def test_a_law_of_draws_and_density_alone():
     ).all()
 
 
+@pytest.mark.slow
 def test_a_precision_is_that_of_the_log_evidence():
     log_likelihood, prior, log_evidence, *_ = regression(50)
     found = smw.posterior(log_likelihood, prior, precision=smw.Precision(absolute=0.005), seed=5)
@@ -145,6 +149,7 @@ def test_too_small_a_budget_has_no_errors_and_says_what_would_do():
     assert np.isnan(found.quantiles.standard_error).all()
 
 
+@pytest.mark.slow
 def test_a_spike_in_the_midst_of_a_slab_is_found():
     """Half of the mass in a spike sixty times narrower, which the bulk doesn't show."""
 
@@ -203,7 +208,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
         ({"quantiles": [0.0, 0.5]}, ValueError, "quantiles: .* expected some between 0 and 1"),
         ({"quantiles": [0.5, 0.5]}, ValueError, "quantiles: .* expected different ones"),
         ({"prior": lambda t: t[:, 0]}, ValueError, "reference: got None; expected a law"),
-        ({"reference": stats.norm()}, ValueError, "reference: expected None"),
+        ({"reference": stats.norm()}, ValueError, "reference: got .*; expected None"),
         ({"names": ["a"]}, ValueError, "names: got 1; expected 3"),
         ({"functions": {"a": 3}}, TypeError, "functions: 'a': got int; expected a function"),
         ({"log_likelihood": 3}, TypeError, "log_likelihood: got int"),
