@@ -462,6 +462,10 @@ class Estimate:
             kept["references"] = None
         return Estimate(**(kept | changes))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes and into copies: all but the extension, which is code."""
+        return {name: part for name, part in vars(self).items() if name != "_extension"}
+
     def made_of(self) -> dict[str, Any]:
         """The arguments that make it again."""
         return self._given() | {"sample": self.sample}

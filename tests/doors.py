@@ -256,6 +256,7 @@ ELSEWHERE = {
     ("models.bearings_only", "initial_scale"): "array",
     ("models.theta_logistic", "initial_mean"): "number",
     ("an_estimate.apply", "f"): "map",
+    ("a_growing_estimate.extend", "model"): "function",
     ("constraints.grammar", "start"): "text",
     ("sliced_gradient_flow", "trace"): "none",
     ("weights.pareto_k_threshold", "n"): "number",
@@ -344,6 +345,12 @@ TABLE = np.random.default_rng(1).random((30, 2))
 Y = np.array([0.1, 0.5, -0.2])
 STATES = smw.functionals.sum_of_states
 EST = smw.Estimate([1.0, 2.0], np.eye(2), cost={"evaluations": 10})
+
+
+def first_input(x):
+    return x[:, 0]
+
+
 SAMPLED = smw.importance_sampling(lambda x: x[:, 0], LAW, LAW, 500, seed=1)
 
 
@@ -378,6 +385,7 @@ WRITTEN = dict.fromkeys(["initial_sample", "transition_sample", "observation_log
     "transition_logpdf": None,
 }
 OBJECTS = {
+    "a_growing_estimate": smw.adaptive_importance_sampling(first_input, LAW, 200, seed=1),
     "an_estimate": EST, "a_model": MODEL, "a_filter": ONLINE, "a_result": STORED,
     "a_smoother": smw.OnlineSmoother(MODEL, STATES, 10, seed=1),
     "a_reference": smw.SlicedReference(SQUARE, 10, seed=1),
@@ -511,6 +519,7 @@ DOORS = {
     "a_model.with_theta": {"theta": MODEL.theta},
     "an_estimate.apply": {"f": [1.0, -1.0]},
     "an_estimate.interval": {"level": 0.9},
+    "a_growing_estimate.extend": {"model": first_input, "budget": 200},
     "an_estimate.summary": {"level": 0.9},
     "constraints.automaton": {"table": [[0, 1], [1, -1]], "accepting": [1]},
     "constraints.grammar": {"text": 'start: "a"+', "items": ["a", "b"]},

@@ -159,8 +159,9 @@ def open_run(
     if checkpoint is not None:
         ledger = Ledger(checkpoint, arguments or {}, root, description)
     root = root or randomness.seed_sequence() if ledger is None else ledger.root
+    run: Run[Result] = Run(root, pool, ledger, bar, description)
     try:
-        yield Run(root, pool, ledger, bar, description)
+        yield run
     except BaseException as error:
         # an interrupt doesn't wait for what still runs
         pool.close(at_once=not isinstance(error, Exception))
@@ -174,6 +175,7 @@ def open_run(
     finally:
         if bar is not None:
             bar.close()
+        run.release()
 
 
 def _written(ledger: Ledger | None) -> str:
@@ -281,6 +283,10 @@ class Run(Generic[Result]):
         """Advance the progress bar by what no batch stands for."""
         if self._bar is not None:
             self._bar.update(size)
+
+    def release(self) -> None:
+        """Let go of what the checkpoint holds: whoever keeps a run keeps no results with it."""
+        self._ledger = self._bar = None
 
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None:
         """Tell those who look into the checkpoint what was found so far, and how precisely."""

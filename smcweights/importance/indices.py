@@ -70,6 +70,10 @@ class SobolIndices(Result):
         default=None, repr=False, compare=False, metadata=NOT_KEPT
     )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes and into copies: all but the extension, which is code."""
+        return {name: part for name, part in vars(self).items() if name != "extension"}
+
     @property
     def cautions(self) -> tuple[Caution, ...]:
         """What can't be promised of the indices, the mean or the variance."""

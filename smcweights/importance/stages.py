@@ -89,14 +89,14 @@ class Sampler:
 
         def checked(block: np.ndarray, at: np.ndarray) -> np.ndarray:
             if self.log:
-                table = log_table(block, at, self.named)
-            else:
-                table = checked_table(block, at, self.named, self.tolerant)
-            if table.shape[1]:
-                self.check(table.shape[1] // (1 + self.log), first_of(block).ndim == 1)
-            return table
+                return log_table(block, at, self.named)
+            return checked_table(block, at, self.named, self.tolerant)
 
-        found = checked_first(blocks, lambda block: checked(block, jobs[0][0]))
+        def check(block: np.ndarray) -> None:
+            if width := checked(block, jobs[0][0]).shape[1] // (1 + self.log):
+                self.check(width, first_of(block).ndim == 1)
+
+        found = checked_first(blocks, check)
         tables = [checked(block, job[0]) for block, job in zip(found, jobs, strict=True)]
         widths = {table.shape[1] for table in tables} - {0}
         _check_widths(widths)
@@ -109,7 +109,11 @@ class Sampler:
                 f"{name}: all {len(x)} runs failed, the first at {x[0].tolist()}; expected some "
                 "that don't"
             )
-        return returned, any(first_of(block).ndim == 1 for block in found)
+        scalar = any(first_of(block).ndim == 1 for block in found)
+        if first_of(found[0]).size == 0:
+            # the first batch told nothing
+            self.check(width, scalar)
+        return returned, scalar
 
 
 def _check_widths(widths: set[int]) -> None:

@@ -1,5 +1,7 @@
 """More calls for an estimate that there is."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -69,7 +71,9 @@ def test_draws_of_before_stay_and_new_ones_join():
 def test_it_goes_with_the_estimate_alone(tmp_path):
     estimate = smw.adaptive_importance_sampling(smooth_and_tail, NORMAL, 1_000, seed=3)
     estimate.save(tmp_path / "kept.nc")
-    for other in (estimate[0], estimate.apply([1, 0]), smw.Estimate.load(tmp_path / "kept.nc")):
+    kept, sent = smw.Estimate.load(tmp_path / "kept.nc"), pickle.loads(pickle.dumps(estimate))
+    np.testing.assert_array_equal(sent.covariance, estimate.covariance)
+    for other in (estimate[0], estimate.apply([1, 0]), kept, sent):
         with pytest.raises(ValueError, match="extend"):
             other.extend(smooth_and_tail, 1_000)
     with pytest.raises(ValueError, match="model"):

@@ -1,5 +1,6 @@
 """Sobol' indices as a result: tables, texts, joint errors."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -107,7 +108,8 @@ def test_more_scramblings_give_the_same_however_they_were_divided(tmp_path):
         first.extend(np.sum, 400)
     first.save(tmp_path / "kept.nc")
     second = smw.sobol_indices(curved, NORMAL, 400, method="qmc", seed=2)
-    for other in (smw.SobolIndices.load(tmp_path / "kept.nc"), smw.combine([first, second])):
+    kept, sent = smw.SobolIndices.load(tmp_path / "kept.nc"), pickle.loads(pickle.dumps(first))
+    for other in (kept, sent, smw.combine([first, second])):
         with pytest.raises(ValueError, match="extend"):
             other.extend(curved, 400)
 
