@@ -63,7 +63,7 @@ class Control:
     the error allowed and the mean over some directions, and returns means (count,) and a bound of
     their error. Values grow with the power `order` of the clouds' size, 0 for functions of the
     direction alone. Messages call a function of the user's by its `label`. `of_parts` takes
-    (theta.Dm)^2, v_x and v_y (L,).
+    (theta.Dm)^2, v_x and v_y (L,). Where `alone`, values don't need the projected clouds.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Control:
     order: float
     label: str = ""
     of_parts: Callable[[Array, Array, Array], Array] | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,11 +222,14 @@ def _polynomial(pair: Pair) -> Control:
         return shifted + fitted(v_x, v_y)
 
     def values(theta: Array, x: Array, y: Array) -> Array:
-        v_x, v_y = pair.x.projected_variance(theta, x), pair.y.projected_variance(theta, y)
+        v_x, v_y = (
+            np.maximum(np.einsum("ld,ld->l", theta @ cloud.covariance, theta), 0.0)
+            for cloud in (pair.x, pair.y)
+        )
         return of_parts((theta @ shift) ** 2, v_x, v_y)[:, None]
 
     known = _known(float(shift @ shift) / pair.dimension + mean)
-    return Control("polynomial", 1, values, known, 2, of_parts=of_parts)
+    return Control("polynomial", 1, values, known, 2, of_parts=of_parts, alone=True)
 
 
 def by_default(pair: Pair, p: float, directions: Directions, total: int) -> list[Control]:

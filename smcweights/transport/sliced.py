@@ -104,7 +104,10 @@ def along(question: Question, theta: Array) -> Array:
         y = np.matmul(narrow, pair.y.points.T, out=rows_y[: len(block)])
         at = 1
         for control in controls:
-            out[first : first + step, at : at + control.count] = control.values(block, x, y)
+            if not control.alone:
+                out[first : first + step, at : at + control.count] = control.values(block, x, y)
+            elif first == 0:  # calls are dear beside thin blocks
+                out[:, at : at + control.count] = control.values(theta, x, y)
             at += control.count
         if plain:
             x.sort(axis=1)
