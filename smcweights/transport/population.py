@@ -54,7 +54,9 @@ MOST_GROUPS = 50
 BLOCK = 5  # autocorrelation times of rows in a group of "auto"; a test, which is sharper, needs ten
 SPLITS = 50  # into halves, shared by directions; 20 on the line, which has one
 MOST_UNSEEN = 2.4  # the bias over what halves see of it where it falls with the root of n
-SMALL_BIAS = 0.2  # of the distance, as halves see it; near equal laws it is 0.4
+# of the distance, as halves see it, in two or three dimensions and above; near equal laws it is
+# about 0.4, the less surely the fewer the dimensions
+SMALL_BIAS = 0.15, 0.2
 EQUAL_LAWS = Caution(
     "equal-laws", "the laws can't be told from equal ones; whether they are sliced_test decides"
 )
@@ -433,8 +435,8 @@ def _laws(mean: MeanCost, plain: float, left_out: list[Array], split: Array) -> 
     halved, quartered = float(split[0]), float(split[1])
     bias, times = max(halved - plain, 0.0), 1.0
     if mean.question.p < 2:
-        more = quartered - halved - bias
-        clear = mean.question.pair.dimension > 1 and bias <= SMALL_BIAS * mean.power and more > 0
+        more, d = quartered - halved - bias, mean.question.pair.dimension
+        clear = d > 1 and bias <= SMALL_BIAS[d > 3] * mean.power and more > 0
         times = min(max(bias / more, 1.0), MOST_UNSEEN) if clear else MOST_UNSEEN
     return Laws(
         mean.question,
