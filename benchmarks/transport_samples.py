@@ -147,7 +147,7 @@ def level(repeats):
             x, y, keywords = made(np.random.default_rng([19, seed]))
             test = smw.sliced_test(x, y, 15, permutations=99, seed=seed, **keywords)
             rejected += test.p_value <= 0.05
-        table.append([name, rejected / repeats])
+        table.append([name, rejected / repeats, repeats])
         print(f"{name:26s} rejected {rejected / repeats:.4f} of {repeats} at 5 %", flush=True)
     keep("level", repeats, table)
 
@@ -313,7 +313,7 @@ def cover(repeats):
                     reach = special.stdtrit(found.freedom, 0.975) * found.error
                     hit += abs(found.power - means[0]) <= reach
                     told += bool(found.cautions)
-                table.append([d, kind, p, budget, hit / repeats, told / repeats])
+                table.append([d, kind, p, budget, hit / repeats, told / repeats, repeats])
                 mark = "" if 0.93 <= hit / repeats <= 0.97 or told > repeats / 2 else "  <--"
                 print(
                     f"d {d} {kind:8s} p {p:g} budget {budget:3d} ({rule.blocks} x {rule.lines} "
