@@ -206,6 +206,7 @@ def test_the_evidence_of_json_over_tokens(method):
     assert set(np.array(out.texts(words))[alive]) <= texts
 
 
+@pytest.mark.slow
 def test_token_constraints_travel_and_are_told_apart():
     for c in (MADE["table"][0], MADE["grammar"][0]):
         again = pickle.loads(pickle.dumps(c))
