@@ -314,7 +314,7 @@ def main(seeds="100", *names):
     lines = ["| " + " | ".join(row) + " |" for row in [HEAD, ["---"] * len(HEAD), *rows]]
     if not names:
         text = "Log evidences by `python benchmarks/evidence.py`, error and stated as root mean\n"
-        text += "squares, 95 % intervals, seconds of the processor but for the likelihood's own.\n"
+        text += "squares, 95 % intervals, time of the processor with the likelihood's own.\n"
         RESULTS.write_text(text + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
