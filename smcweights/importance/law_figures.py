@@ -175,8 +175,8 @@ def uncertainty(found: _Shared, ax: Axes | None = None) -> Axes:
     ax, at = open_axes(ax, len(names)), np.arange(len(names))
     left = np.zeros(len(names))
     for k, part in enumerate(("computation", *found.inputs)):
-        colour = {"color": GREY} if k == 0 else {}
-        ax.barh(at, share[:, k], 0.62, left=left, label=literal(part), **colour)
+        colour = None if k else GREY
+        ax.barh(at, share[:, k], 0.62, left=left, label=literal(part), color=colour)
         left = left + np.nan_to_num(share[:, k])
     label_rows(
         ax, names, [f"[{in_short(a)}, {in_short(b)}]" for a, b in zip(lower, upper, strict=True)]

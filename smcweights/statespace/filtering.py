@@ -564,8 +564,7 @@ class OnlineFilter:
         seed: Any = None,
     ) -> None:
         told = (theta, resampling, ess_threshold, proposal)
-        own = {"stream": True, "filters": True}
-        self._series = checked_series(model, [0.0], n_particles, *told, **own)
+        self._series = checked_series(model, [0.0], n_particles, *told, stream=True, filters=True)
         # once: what stands in provenance at every time is dear to find
         self._arguments = described(self._series.arguments())
         self._root = seed_sequence(seed)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -163,11 +163,11 @@ def checked_panel(
     """The series of a list of arrays, with inputs of their own, or the only one."""
     instance("model", model, StateSpaceModel)
     if not is_panel(y):
-        return [checked_series(model, y, n_particles, *told, filters=True)]
-    several = []
-    for s, one in enumerate(y):
+        return [checked_series(model, cast(ArrayLike, y), n_particles, *told, filters=True)]
+    panel, several = cast(Sequence[ArrayLike], y), []
+    for s, one in enumerate(panel):
         with naming(s):
-            own = model.of_series(s, len(y))
+            own = model.of_series(s, len(panel))
             several.append(checked_series(own, one, n_particles, *told, filters=True))
     return several
 
