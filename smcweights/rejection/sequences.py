@@ -144,7 +144,9 @@ class WeightedSequences(Result):
         """
         if isinstance(items, Vocabulary):
             return [items.text(s) for s in self.sequences]
-        end, listed = self.provenance["arguments"]["end"], check.several("items", items, "strings")
+        end = self.provenance["arguments"]["end"]
+        # a str is a sequence of characters, as it is for the constraints
+        listed = list(items) if isinstance(items, str) else check.several("items", items, "strings")
         if strange := [text for text in listed if not isinstance(text, str)]:
             raise TypeError(f"items: got {check.shown(strange[0])} among them; expected strings")
         ends = end if isinstance(end, list) else [end]
