@@ -328,15 +328,15 @@ def forecasted(
     component = check.count("component", component, 0, mean.shape[1] - 1)
     levels = np.argsort(found.levels)
     bands = np.reshape(quantiles.value, (len(levels), *mean.shape))[levels, :, component]
+    rows = np.empty((0, component + 1)) if y is None else observations(y)
+    check.count("component", component, 0, rows.shape[1] - 1)
     ax = open_axes(ax)
     for k in range(len(bands) // 2):
         ax.fill_between(times, bands[k], bands[-1 - k], color=ORANGE, alpha=0.25, linewidth=0)
     ax.plot(times, mean[:, component], color=ORANGE, lw=1.4)
-    if y is not None:
-        rows = observations(y)
-        check.count("component", component, 0, rows.shape[1] - 1)
-        rows = rows[-PAST * len(times) :, component]
-        ax.plot(times[0] - len(rows) + np.arange(len(rows)), rows, color=BLUE, lw=1.0)
+    if len(rows):
+        past = rows[-PAST * len(times) :, component]
+        ax.plot(times[0] - len(past) + np.arange(len(past)), past, color=BLUE, lw=1.0)
     ax.set(xlabel="time", ylabel="state" if states else "observation")
     return ax
 
