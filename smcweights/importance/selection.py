@@ -81,7 +81,9 @@ def importance_resampling(
     log weight + Gumbel noise are drawings without replacement in proportion to the weights. The
     gain is measured on fifths of the targets, each with a selection that the others made:
 
-        gain = mean over unseen target features of log(s_j / q_j),   s the shares of the selected.
+        gain = mean over unseen target features of log(s_j / q_j),   s the shares of the selected,
+
+    of features that some raw item has.
 
     Parameters
     ----------
@@ -124,8 +126,8 @@ def importance_resampling(
     --------
     >>> raw = ["the cat sat", "rates rose by a point", "a dog ran", "bonds fell"] * 20
     >>> target = ["bonds rose", "rates fell by a point", "rates rose", "bonds fell", "a bond"] * 4
-    >>> found = importance_resampling(raw, target, 20, seed=1)
-    >>> sum("b" in raw[i] for i in found.indices) >= 18, bool(found.gain.value > 0)
+    >>> found = importance_resampling(raw, target, 40, seed=1)
+    >>> sum("b" in raw[i] for i in found.indices) >= 36, bool(found.gain.value > 0)
     (True, True)
     """
     began = time.perf_counter()
@@ -164,7 +166,7 @@ def importance_resampling(
         {"log_weights": log_w[:, -1]},
     )
     cost = {"evaluations": len(items) + len(wanted), "seconds": time.perf_counter() - began}
-    both = _measured(wanted, folds, numbering, logs).revised(
+    both = _measured(wanted, folds, numbering, logs, counts > 0).revised(
         cost=cost, provenance=source, diagnostics={"raw_features": counts.sum()}
     )
     gain = both.apply([1.0, -1.0], names="KL reduction")
@@ -250,11 +252,15 @@ def _measured(
     folds: np.ndarray,
     numbering: Numbering,
     logs: tuple[list[np.ndarray], list[np.ndarray]],
+    known: np.ndarray,
 ) -> Estimate:
-    """Cross-entropies of targets by what others selected: ratios of sums over the targets."""
+    """Cross-entropies of targets by what others selected: ratios of sums over the targets.
+
+    Features that no raw item has, unlike the ``known``, can't be selected and don't count.
+    """
     terms = np.empty((len(wanted), 3))
     for f in range(FOLDS):
-        table = np.stack([-logs[0][f], -logs[1][f], np.ones(len(logs[0][f]))], axis=1)
+        table = np.stack([-logs[0][f], -logs[1][f], known], axis=1) * known[:, None]
         here = np.flatnonzero(folds == f)
         for a in range(0, len(here), ROWS):
             rows = here[a : a + ROWS]
