@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD = "input uncertainty"
-CHECKED = 100  # reweighted refits that the straight line is checked with
+CHECKED = 50  # reweighted refits that the straight line is checked with
 BENT = (0.8, 1.25)  # ratio of their spread to that of the line
 LEAST = 50.0  # draws that a reweighted law is worth
 MOST_REFUSED = 0.05
