@@ -524,7 +524,7 @@ def test_linearised_proposals_are_refused_where_there_are_none():
     with pytest.raises(TypeError, match="'linear'; expected a Proposal, 'linearised' or None"):
         smw.particle_filter(LINEAR, Y, 20, proposal="linear")
     with pytest.raises(TypeError, match="expected a Proposal or None"):
-        smw.particle_gibbs(LINEAR, Y, 20, 20, proposal="linearised")
+        smw.score(LINEAR, Y, None, 20, 20, proposal="linearised")
     wrong = replace(PLANE, transition_covariance=lambda t, theta: np.eye(3))
     with pytest.raises(ModelError, match=r"transition_covariance: returned shape \(3, 3\)"):
         smw.particle_filter(wrong, np.zeros((3, 2)), 20)
