@@ -13,7 +13,7 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..parts import LEVELS
 from ..pooling import check_independence, log_bayes_factor
-from ..randomness import Seed
+from ..randomness import Seed, generator, seed_sequence
 from ..resampling import resample
 from ..results import Result, along
 from ..weights import effective_sample_size, log_sum_exp, normalise
@@ -139,8 +139,13 @@ class Posterior(Result):
         ndarray, shape (n, d)
         """
         n = arguments.count("n", n)
-        chosen = resample(normalise(self.log_weight), n, seed=seed)
-        return self.draws[np.random.default_rng(len(chosen)).permutation(chosen)]
+        return self.draws[self._drawn(n, seed)]
+
+    def _drawn(self, n: int, seed: Seed) -> np.ndarray:
+        """Rows of n draws of equal weight, in an order that says nothing."""
+        root = seed_sequence(seed)
+        chosen = resample(normalise(self.log_weight), n, seed=generator(root, "draws"))
+        return generator(root, "order").permutation(chosen)
 
     def to_arviz(self, *, seed: Seed = None) -> Any:
         """Draws for ArviZ, as many as the effective sample size.
@@ -157,8 +162,7 @@ class Posterior(Result):
         import xarray
 
         size = effective_sample_size(self.log_weight)
-        chosen = resample(normalise(self.log_weight), max(int(size), 1), seed=seed)
-        chosen = np.random.default_rng(len(chosen)).permutation(chosen)
+        chosen = self._drawn(max(int(size), 1), seed)
         pair = ("chain", "draw")
         posterior = xarray.Dataset(
             {name: (pair, self.draws[None, chosen, i]) for i, name in enumerate(self.inputs)},
