@@ -37,12 +37,13 @@ class Unready:
 def nothing_runs(monkeypatch, tmp_path):
     """No function is compiled, and no batch is run: both are work."""
     from smcweights.execution import run
-    from smcweights.statespace import compilation, kernels
+    from smcweights.statespace import compilation, keeping, kernels
     from smcweights.statespace.learning import scores
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(run.Run, "map", never)
     monkeypatch.setattr(compilation, "jitted", lambda *_: Unready())
+    monkeypatch.setattr(keeping, "quickly_found", lambda kernel, _: kernel)
     monkeypatch.setattr(kernels, "ready", lambda *_: Unready())
     monkeypatch.setattr(scores, "check_laws", lambda *_: None)
     monkeypatch.setattr("matplotlib.pyplot.subplots", never)

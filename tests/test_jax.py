@@ -138,7 +138,7 @@ def test_jax_computes_half_precision_in_single():
         ({"directions": np.ones((2, 3))}, ValueError, "directions: row 0 has length 1.73"),
         ({"x": np.zeros((0, 3))}, ValueError, "expected at least one point"),
         ({"x": X + 1j}, TypeError, "got complex numbers"),
-        ({"key": None}, ValueError, "key: expected a JAX key"),
+        ({"key": None}, ValueError, "key: got None; expected a JAX key"),
     ],
 )
 def test_jax_tells_bad_arguments(change, error, said):
@@ -229,7 +229,7 @@ def test_jax_tells_wrong_weights():
     for wrong, said in [
         (np.ones(3), r"weights_x: got shape \(3,\); expected \(20,\)"),
         (-np.ones(20), "weights_x: got -1.0 as entry 0; expected finite numbers from 0"),
-        (np.zeros(20), "weights_x: all are 0"),
+        (np.zeros(20), "weights_x: got zeros; expected a positive sum"),
     ]:
         with pytest.raises(ValueError, match=said):
             smw.jax.sliced_wasserstein(X, Y, key=jax.random.key(1), weights_x=wrong)

@@ -61,5 +61,6 @@ def test_jobs_are_told_apart_by_kind_and_content():
 
 def test_dataclasses_are_described_by_their_fields():
     assert described(Precision(relative=0.01)) == {
-        "absolute": None, "relative": 0.01, "level": 0.95, "max_budget": 10_000_000
+        "absolute": None, "relative": 0.01, "level": 0.95, "max_budget": 10_000_000,
+        "of": None,
     }  # fmt: skip

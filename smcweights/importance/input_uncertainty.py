@@ -353,15 +353,16 @@ def _bent(
     """Factors (J,) on the data's variance where refits spread otherwise than on a line."""
     laws = [known.fitted.law(theta) for theta in known.thetas[:CHECKED]]
     moved, worth, _ = _checked(asked, sample, laws)
-    told = moved[worth >= LEAST]
+    enough = worth >= LEAST
+    told = moved[enough]
     factor = np.ones(len(asked.value))
     if len(told) < CHECKED // 2:
         return factor, []
-    line = np.sqrt(np.einsum("jp,pq,jq->j", slopes, known.covariance, slopes))
-    line *= [s.slope(v) for s, v in zip(asked.scales, asked.value, strict=True)]
+    # at the same refits, so that what they spread by chance is in both
+    line = (known.thetas[:CHECKED][enough] @ slopes.T).std(axis=0, ddof=1)
+    line *= np.abs([s.slope(v) for s, v in zip(asked.scales, asked.value, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nanstd(np.where(np.isfinite(told), told, np.nan), axis=0, ddof=1) / line
-    # few refits spread by chance, too: by a tenth
     off = (ratio < BENT[0]) | (ratio > BENT[1])
     if not off.any():
         return factor, []

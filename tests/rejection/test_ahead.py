@@ -191,11 +191,15 @@ def test_intervals_cover_what_builds_up(least):
     ("change", "error", "said"),
     [
         ({"ahead": "far"}, ValueError, "ahead: got 'far'"),
-        ({"ahead": [0.5, 0.6]}, ValueError, "ahead: expected probabilities"),
+        ({"ahead": [0.5, 0.6]}, ValueError, r"ahead: got \[0.5, 0.6\]; expected probabilities"),
         ({"ahead": [0.5, 0.5]}, ValueError, "ahead: got 2 items; the constraint has 5"),
         ({"ahead": COIN}, ValueError, "ahead: got 2 items"),
         ({"ahead": True}, TypeError, "ahead"),
-        ({"constraint": Asked(MACHINE), "ahead": COIN}, ValueError, "ahead: a law goes with"),
+        (
+            {"constraint": Asked(MACHINE), "ahead": COIN},
+            ValueError,
+            "ahead: got MarkovChain.*, since a law goes with",
+        ),
     ],
     ids=range(6),
 )
