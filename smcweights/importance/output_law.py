@@ -380,7 +380,9 @@ class _Asked:
             )
         found = []
         for name, given in (("quantiles", quantiles), ("expected_shortfall", shortfalls)):
-            empty = np.size(given) == 0 and np.ndim(given) == 1 and name != "quantiles"
+            # shortfalls may be none
+            none = isinstance(given, tuple | list) and not given
+            empty = none and name != "quantiles"
             p = np.empty(0) if empty else _probabilities(name, given)
             outside = (p < ends[0] * (1 - 1e-6)) | (1 - p < ends[1] * (1 - 1e-6))
             if outside.any():

@@ -119,7 +119,7 @@ def _worth(log_ratios: dict[str, np.ndarray], least: float, what: str, remedy: s
         ess[p] = effective_sample_size(log_ratio) if (log_ratio > -np.inf).any() else 0.0
         if ess[p] < least:
             raise DegeneracyError(
-                f"{_said(name)}: the stored {what} are worth {ess[p]:.1f} of this law; expected at "
+                f"{_said(name)}: got stored {what} worth {ess[p]:.1f} of this law; expected at "
                 f"least {least:g}. A law nearer to the first, or {remedy}, would do"
             )
         shape[p], limit = pareto_k(log_ratio), pareto_k_threshold(len(log_ratio))

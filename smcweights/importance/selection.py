@@ -144,6 +144,8 @@ def importance_resampling(
     of_targets = np.stack([_counts(wanted[folds == f], numbering, size) for f in range(FOLDS)])
     if not of_targets.any():
         raise ModelError("target: no item has a feature; expected some")
+    if not (of_targets.sum(0) * counts).any():
+        raise ValueError("raw: no item has a feature of any target; expected some that do")
     # the last is the selection that all targets make
     models = [of_targets.sum(0) - one for one in of_targets] + [of_targets.sum(0)]
     ratios = np.stack(

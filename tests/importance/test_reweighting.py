@@ -80,7 +80,7 @@ def test_failure_probabilities_under_another_law():
 
 
 def test_a_law_too_far_is_refused_by_name(stored):
-    with pytest.raises(smw.DegeneracyError, match=r"laws: 'far': the stored draws are worth"):
+    with pytest.raises(smw.DegeneracyError, match=r"laws: 'far': got stored draws worth"):
         smw.reweight(stored, {"far": [stats.norm(12, 0.1), stats.expon()]})
 
 
