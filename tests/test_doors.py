@@ -117,7 +117,7 @@ def test_no_public_function_is_left_out():
             assert name in DOORS or name in none, name
 
 
-QUICK = ("resample", "Precision", "Estimate", "Truncated", "weighted_rejection", "paris")
+QUICK = ("resample", "Precision", "Estimate", "Truncated", "paris")
 
 
 @pytest.mark.parametrize(

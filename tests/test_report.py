@@ -111,6 +111,7 @@ def test_diagnostics_in_words(run):
     assert report.in_words(smw.Estimate(1.0, 0.1)) == []
 
 
+@pytest.mark.slow
 def test_results_of_every_origin_make_a_page(tmp_path):
     law, proposal = [stats.norm()], [stats.norm(3)]
     single = smw.importance_sampling(lambda x: x[:, 0] > 3, law, proposal, 1_000, seed=1)

@@ -63,6 +63,7 @@ def test_errors_and_shares_are_those_of_the_exact_gradient(case):
     assert found.plot().get_xlim() == (0, 1)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_and_rows_measured_together(case):
     data, _, _, estimate, found = case
     again = smw.input_uncertainty(estimate, data, seed=1)

@@ -58,6 +58,7 @@ def test_scores_are_the_derivatives_of_the_log_density():
     assert np.allclose(together.scores(X, spread)[:, r], (up - down) / 2e-5, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_refits_have_the_covariance_that_fisher_says():
     data = {"a": np.zeros(200) + np.arange(200.0), "c": np.linspace(0.1, 2.0, 100)}
     fitted = Fitted.of(as_law(LAW))

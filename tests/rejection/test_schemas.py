@@ -144,6 +144,7 @@ def test_blanks_may_be_refused():
     assert follow(tight, ITEMS, '{"a":[1,2]}') is True and follow(tight, ITEMS, "[ ") == 1
 
 
+@pytest.mark.slow
 def test_branches_side_by_side_lead_the_particles():
     """A union and a pattern: none of 400 particles lived when they were seen at the end only.
 

@@ -149,7 +149,12 @@ def stays_or_jumps(unit):
     )
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "unit", [1.0, pytest.param(1e-6, marks=SLOW), pytest.param(1e6, marks=SLOW)]
+)
 def test_atoms_that_move_with_the_state_are_refused(unit):
     model = stays_or_jumps(unit)
     match = r"has probability 0\.\d+ from state .* a density, .*carry the jump as a component"

@@ -73,6 +73,7 @@ def test_what_numba_cannot_compile_comes_with_a_remedy(name):
         smw.particle_filter(walk(**change), [0.0, 1.0], 10, seed=1)
 
 
+@pytest.mark.slow
 def test_the_remedies_compile():
     squared = numba.njit(square)
     p = np.array([0.2, 0.8])

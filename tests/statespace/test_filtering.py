@@ -43,7 +43,12 @@ def likelihoods(scheme, threshold, n, runs):
 
 @pytest.mark.parametrize(
     ("scheme", "threshold"),
-    [("multinomial", 1.0), ("systematic", 1.0), ("stratified", 0.5), ("residual", 0.7)],
+    [
+        ("systematic", 1.0),
+        pytest.param("multinomial", 1.0, marks=pytest.mark.slow),
+        pytest.param("stratified", 0.5, marks=pytest.mark.slow),
+        pytest.param("residual", 0.7, marks=pytest.mark.slow),
+    ],
 )
 def test_the_likelihood_is_unbiased_sees_11_percent(scheme, threshold):
     z = likelihoods(scheme, threshold, 3, 1_000)
@@ -89,6 +94,7 @@ GUIDED = smw.Proposal(
 )
 
 
+@pytest.mark.slow
 def test_guided_and_auxiliary_filters_agree_with_kalman_and_do_better():
     plain = smw.particle_filter(LINEAR, Y, 500, repeats=20, seed=2).log_likelihood
     guided = smw.particle_filter(LINEAR, Y, 500, proposal=GUIDED, repeats=20, seed=2).log_likelihood
@@ -330,6 +336,7 @@ def test_observations_may_lie_in_memory_by_columns():
     assert observations(np.ma.masked_array(y, y > 6)).flags.c_contiguous
 
 
+@pytest.mark.slow
 def test_an_online_filter_of_vectors_agrees_with_kalman():
     _, y = PLANE.simulate(6, seed=3)
     online = smw.OnlineFilter(PLANE, 20_000, seed=1)

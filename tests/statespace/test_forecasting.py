@@ -132,6 +132,7 @@ COUNTS = smw.StateSpaceModel(
 )
 
 
+@pytest.mark.slow
 def test_atoms_are_spread_uniformly():
     """P(Y < y) + U P(Y = y) of Poisson counts, whose law is known; tests of other means fail."""
     y = np.random.default_rng(4).poisson(3.0, 200).astype(float)

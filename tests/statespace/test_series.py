@@ -124,7 +124,7 @@ METHODS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in ("guided", "exactly") else ())
+        pytest.param(name, marks=pytest.mark.slow if name not in ("filtered", "online") else ())
         for name in METHODS
     ],
 )

@@ -219,6 +219,7 @@ def test_one_observation_at_a_time_is_the_same_as_all_at_once():
     assert held < 3 * 1_500 * 100
 
 
+@pytest.mark.slow
 def test_a_refused_observation_leaves_no_trace_in_a_smoother():
     model = smw.models.stochastic_volatility(0.9, 0.5, 1.0)
 

@@ -315,6 +315,7 @@ def test_an_unfinished_search_says_so():
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_information_of_a_search_is_in_its_checkpoint(tmp_path, monkeypatch):
     from smcweights.statespace.learning import scores
 

@@ -29,6 +29,7 @@ def test_a_checkpoint_tells_functions_apart(tmp_path):
 CENTRE = {"at": 0.0}
 
 
+@pytest.mark.slow
 def test_a_density_is_asked_anew_when_what_it_reads_has_changed():
     def density(z):
         return -0.5 * (z[0] - CENTRE["at"]) ** 2
