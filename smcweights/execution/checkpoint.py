@@ -269,9 +269,12 @@ def _as_checkpoint(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
+        # what NumPy says of files of another kind is of pickles
+        other = "allow_pickle" in str(error)
+        why = "it holds something else" if other else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"checkpoint: {path} can't be read as a checkpoint ({type(error).__name__}: {error}); "
-            "it was left as it is. Delete it, or give another path, to start anew"
+            f"checkpoint: {path} can't be read as a checkpoint ({why}); it was left as it "
+            "is. Delete it, or give another path, to start anew"
         ) from error
 
 

@@ -530,9 +530,9 @@ def needed(model: StateSpaceModel, names: Sequence[str], what: str) -> None:
     for name in names:
         if getattr(model, name) is None:
             exact = "; kalman_smoother is exact for this model" if model.exact else ""
+            arguments = ", ".join(taken(ARGUMENTS[name][0], model.input_dim))
             raise ValueError(
-                f"{name}: None; expected a function of ({', '.join(ARGUMENTS[name][0])}), which "
-                f"{what}{exact}"
+                f"{name}: got None; expected a function of ({arguments}), which {what}{exact}"
             )
 
 

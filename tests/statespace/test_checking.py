@@ -284,6 +284,6 @@ def test_methods_do_without_the_densities_that_they_do_not_need():
         lambda: smw.score(dataclasses.replace(bare, theta=[1.0]), y, None, 50),
     ):
         with pytest.raises(
-            ValueError, match=r"(initial|transition)_logpdf: None; expected a function of \(x"
+            ValueError, match=r"(initial|transition)_logpdf: got None; expected a function of \(x"
         ):
             call()
