@@ -211,6 +211,16 @@ def computed():
         yield smw.sobol_indices(lambda v: v[:, 0] + v[:, 1] ** 2, law, 5_000, method=method, seed=1)
     yield smw.sobol_from_sample(rng.random((500, 3)), rng.random((500, 2)), seed=1)
     yield smw.perturbation_study(est, law, shifts=[-0.2, 0.2])
+    whole = smw.output_law(lambda v: v[:, 0] + v[:, 1], law, 2_000, seed=1)
+    yield whole
+    data = {"a": rng.normal(size=40), "b": rng.exponential(size=40)}
+    fitted = {"a": stats.norm(*stats.norm.fit(data["a"])), "b": stats.expon(0, data["b"].mean())}
+    moment = smw.importance_sampling(lambda v: v[:, 0] * v[:, 1], fitted, fitted, 2_000, seed=1)
+    laws = [fitted] * 20
+    yield smw.input_uncertainty(moment, laws=laws, seed=1)
+    yield smw.shapley_effects(lambda v: v[:, 0] + v[:, 1] ** 2, law, 2_000, seed=1)
+    yield smw.posterior(lambda v: -0.5 * (v[:, 0] - 1) ** 2, law, 2_000, seed=1)
+    yield smw.importance_resampling(["a b", "c a"] * 5, ["a"] * 10, 2, seed=1)
     for method in ("harmonic", "set", "exact"):
         yield smw.weighted_rejection(
             rng.normal(size=20), lambda i: i % 3 == 0, method=method, seed=1

@@ -136,8 +136,9 @@ def test_a_large_model_travels_once_per_worker(kind, tmp_path):
     size = 40_000_000
     read = [table[table[:, 0] == pid, 1].max() for pid in np.unique(table[:, 0])]
     assert len(read) == 2
-    # imports are a few MB
-    assert all(size < n < 1.5 * size for n in read), read
+    # imports are a few MB; a worker may take a first task that was meant for the other, and so
+    # get the model a second time
+    assert all(n > size for n in read) and sum(read) < 3.3 * size, read
 
 
 @pytest.mark.slow
