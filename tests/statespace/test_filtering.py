@@ -522,7 +522,7 @@ def test_linearised_proposals_are_those_of_the_matrices_with_inputs_and_on_line(
 def test_linearised_proposals_are_refused_where_there_are_none():
     with pytest.raises(ValueError, match="discrete, or singular"):
         smw.particle_filter(tiny.MODEL, tiny.Y, 20, proposal="linearised")
-    with pytest.raises(ValueError, match="transition_logpdf: None"):
+    with pytest.raises(ValueError, match="transition_logpdf: got None"):
         smw.particle_filter(
             smw.models.autoregression([0.5, 0.2], 1.0, 0.5), Y, 20, proposal="linearised"
         )
