@@ -1,0 +1,384 @@
+"""Whether stated errors hold: every estimator that states one, where the truth is known.
+
+    python benchmarks/honesty.py [--only WORD] [--seeds N] [--workers N] [--readme]
+
+Each case runs an estimator with many seeds through `smcweights.calibrate`: coverage of 50, 80, 95
+and 99 % intervals of the runs that did not warn, the share that warned, real over stated error,
+and the z value of the bias. Peers stand beside us on the same problems. Truths are closed forms,
+quadratures, Kalman filters and enumerations. Results go to results/honesty.json, a case at a time;
+--readme prints the table from there.
+"""
+
+import argparse
+import json
+import math
+import platform
+import time
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+import smcweights as smw
+
+RESULTS = Path(__file__).parent / "results" / "honesty.json"
+LEVELS = (0.5, 0.8, 0.95, 0.99)
+
+
+def expectations(name, budget, controls, seed):
+    problem = getattr(smw.problems, name)()
+    return smw.adaptive_importance_sampling(
+        problem.integrand, problem.law, budget, names=problem.names, seed=seed,
+        control_variates=controls,
+    )  # fmt: skip
+
+
+def truth_of(name):
+    problem = getattr(smw.problems, name)()
+    return [problem.truth[part] for part in problem.names]
+
+
+NORMALS = [stats.norm()] * 2
+
+
+def tail(x):
+    return x[:, 0] > 3
+
+
+def tail_by_a_proposal(seed, self_normalized=False):
+    shifted = [stats.norm(3.0), stats.norm()]
+    return smw.importance_sampling(
+        tail, NORMALS, shifted, 1_000, self_normalized=self_normalized, seed=seed
+    )
+
+
+def linear_failure(seed):
+    law = [stats.norm()] * 10
+    return smw.failure_probability(
+        lambda x: 3.5 - x.sum(axis=1) / math.sqrt(10), law, 3_000, seed=seed
+    )
+
+
+def lognormal_sum(x):
+    return np.exp(x[:, 0]) + x[:, 1]
+
+
+def first_of_sum(seed, budget=2_000):
+    return smw.sobol_indices(lognormal_sum, NORMALS, budget, seed=seed).first
+
+
+LOGNORMAL_VARIANCE = math.e * (math.e - 1)
+FIRST_OF_SUM = np.array([LOGNORMAL_VARIANCE, 1.0]) / (LOGNORMAL_VARIANCE + 1)
+
+
+def from_a_sample(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(1_000, 2))
+    y = x[:, 0] + 0.5 * x[:, 1] ** 2
+    return smw.sobol_from_sample(x, y, seed=seed).first
+
+
+def moved(seed):
+    est = smw.adaptive_importance_sampling(tail, NORMALS, 2_000, seed=seed)
+    return smw.reweight(est, [stats.norm(0.3), stats.norm()])
+
+
+def weights_from_elsewhere(seed):
+    x = np.random.default_rng(seed).standard_t(5, size=500)
+    return smw.from_weights(x**2, stats.norm.logpdf(x) - stats.t.logpdf(x, 5))
+
+
+def pooled(seed):
+    runs = [tail_by_a_proposal(10_000 * k + seed) for k in (1, 2, 3)]
+    return smw.combine(runs)
+
+
+@cache
+def series():
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    _, y = model.simulate(50, seed=11)
+    return model, y
+
+
+@cache
+def kalman():
+    model, y = series()
+    return smw.kalman_filter(model, y), smw.kalman_smoother(model, y)
+
+
+def log_z(repeats, seed):
+    model, y = series()
+    return smw.particle_filter(model, y, 300, repeats=repeats, seed=seed).log_likelihood
+
+
+def single(seed):
+    model, y = series()
+    return smw.log_likelihood(model, y, 500, seed=seed)
+
+
+def smoothed(method, seed):
+    model, y = series()
+    total = smw.functionals.sum_of_states
+    if method == "paris":
+        return smw.paris(model, y, total, 200, seed=seed)
+    if method == "unbiased":
+        return smw.unbiased_smoothing(model, y, total, 50, 30, seed=seed)
+    return smw.parisian_particle_gibbs(model, y, total, 50, 40, seed=seed)
+
+
+def score_of(seed):
+    model, y = series()
+    free = ["transition_covariance"]
+    return smw.score(model, y, None, 50, 60, free=free, seed=seed)
+
+
+@cache
+def exact_score():
+    y = series()[1]
+
+    def value(q):
+        moved = smw.models.linear_gaussian(0.9, q, 1.0, 1.0, 0.0, 1.0 / (1 - 0.81))
+        return float(smw.kalman_filter(moved, y).log_likelihood)
+
+    h = 1e-4
+    return [(value(1 + h) - value(1 - h)) / (2 * h)]
+
+
+def quantiles_ahead(seed):
+    model, y = series()
+    return smw.forecast(model, y, 1, 2_000, levels=[0.05, 0.5, 0.95], seed=seed).state_quantiles
+
+
+LOGITS = np.random.default_rng(3).normal(size=2_000) * 2
+
+
+def allowed(item):
+    return item % 7 == 0
+
+
+def probability(seed):
+    return smw.constraint_probability(LOGITS, allowed, 400, seed=seed)
+
+
+@cache
+def chain():
+    rng = np.random.default_rng(4)
+    return rng.dirichlet(np.ones(4)), rng.dirichlet(np.ones(4), size=4)
+
+
+def words(seed):
+    initial, transition = chain()
+    language = smw.languages.markov_chain(initial, transition)
+    rule = smw.constraints.predicate(lambda prefix, item: (*prefix, item).count(1) <= 1)
+    return smw.constrained_sequences(language, rule, 100, 8, seed=seed)
+
+
+@cache
+def exact_words():
+    """Log evidence, and mean length to the first end (never: 8), by recursion over counts."""
+    initial, transition = chain()
+    alive = np.zeros((2, 4))
+    for item in range(4):
+        alive[int(item == 1), item] = initial[item]
+    for _ in range(7):
+        after = np.zeros((2, 4))
+        for count in (0, 1):
+            for item in range(4):
+                for new in range(4):
+                    if count + (new == 1) <= 1:
+                        after[count + (new == 1), new] += alive[count, item] * transition[item, new]
+        alive = after
+    return math.log(alive.sum()), alive[:, 0].sum() / alive.sum()
+
+
+@cache
+def clouds(d, n=60):
+    rng = np.random.default_rng(d)
+    return rng.normal(size=(n, d)), rng.normal(size=(n, d)) * 1.3 + 0.2
+
+
+@cache
+def sliced_truth(d, p):
+    x, y = clouds(d)
+    rng = np.random.default_rng(5)
+    total, n = 0.0, 400_000
+    for _ in range(20):
+        theta = rng.normal(size=(n // 20, d))
+        theta /= np.linalg.norm(theta, axis=1, keepdims=True)
+        gap = np.abs(np.sort(theta @ x.T, axis=1) - np.sort(theta @ y.T, axis=1))
+        total += (gap**p).mean(axis=1).sum()
+    return total / n
+
+
+def sliced(d, p, budget, seed):
+    return smw.sliced_wasserstein(*clouds(d), budget, p=p, root=False, seed=seed)
+
+
+def population(d, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(100, d)), rng.normal(size=(100, d)) + np.eye(d)[0]
+    return smw.sliced_two_sample(x, y, 50, root=False, seed=seed)
+
+
+def salib_first(seed):
+    from SALib.analyze import sobol
+    from SALib.sample import sobol as sampling
+
+    problem = {"num_vars": 2, "names": ["a", "b"], "bounds": [[0, 1]] * 2}
+    u = sampling.sample(problem, 512, calc_second_order=False, seed=seed)
+    y = lognormal_sum(stats.norm.ppf(np.clip(u, 1e-12, 1 - 1e-12)))
+    found = sobol.analyze(problem, y, calc_second_order=False, seed=seed)
+    return found["S1"], found["S1_conf"] / 1.959964
+
+
+def openturns_first(seed):
+    import openturns as ot
+
+    ot.RandomGenerator.SetSeed(seed)
+    law = ot.JointDistribution([ot.Normal()] * 2)
+    design = ot.SobolIndicesExperiment(law, 512, False).generate()
+    y = lognormal_sum(np.asarray(design))[:, None]
+    found = ot.SaltelliSensitivityAlgorithm(design, y, 512)
+    interval = found.getFirstOrderIndicesInterval()
+    return (
+        np.array(found.getFirstOrderIndices()),
+        np.array(interval.getLowerBound()),
+        np.array(interval.getUpperBound()),
+    )
+
+
+def scipy_bootstrap(seed):
+    x = np.random.default_rng(seed).lognormal(size=100)
+    found = stats.bootstrap((x,), np.mean, n_resamples=500, rng=np.random.default_rng(seed))
+    return x.mean(), *found.confidence_interval
+
+
+def openturns_failure(seed):
+    import openturns as ot
+
+    ot.RandomGenerator.SetSeed(seed)
+    x = ot.RandomVector(ot.Normal(10))
+    g = ot.SymbolicFunction([f"x{k}" for k in range(10)], ["+".join(f"x{k}" for k in range(10))])
+    event = ot.ThresholdEvent(ot.CompositeRandomVector(g, x), ot.Greater(), 3.5 * math.sqrt(10))
+    run = ot.SubsetSampling(event)
+    run.setMaximumOuterSampling(1_000)
+    run.run()
+    found = run.getResult()
+    return found.getProbabilityEstimate(), found.getStandardDeviation()
+
+
+def cases():
+    """Name: (run, truth, seeds, levels); a truth may be a function."""
+    both = {}
+
+    def add(name, run, truth, seeds=300, levels=LEVELS):
+        both[name] = run, truth, seeds, levels
+
+    for name in ("flood", "cantilever_beam", "lognormal_ratio", "ishigami"):
+        exact = partial(truth_of, name)
+        add(f"adaptive: {name}, 5,000", partial(expectations, name, 5_000, True), exact)
+        polynomial = partial(expectations, name, 5_000, "polynomial")
+        add(f"adaptive: {name}, 5,000, polynomial", polynomial, exact)
+    p = stats.norm.sf(3.0)
+    add("importance_sampling: tail", tail_by_a_proposal, p, 1_000)
+    normalised = partial(tail_by_a_proposal, self_normalized=True)
+    add("importance_sampling: tail, self-normalised", normalised, p, 1_000)
+    add("combine: three runs", pooled, p, 500)
+    add("from_weights: second moment", weights_from_elsewhere, 1.0, 1_000)
+    add("reweight: shifted law", moved, stats.norm.sf(2.7))
+    add("failure_probability: 10 inputs", linear_failure, stats.norm.sf(3.5))
+    add("sobol_indices: exp(a) + b, 2,000", first_of_sum, FIRST_OF_SUM)
+    first = [1 / 1.5, 0.5 / 1.5]
+    add("sobol_from_sample: 1,000 rows", from_a_sample, first)
+    model_z = lambda: float(kalman()[0].log_likelihood)  # noqa: E731
+    add("particle_filter: log likelihood of 8", partial(log_z, 8), model_z)
+    add("log_likelihood: one run", single, model_z)
+    total = lambda: float(np.sum(kalman()[1].means))  # noqa: E731
+    for method in ("paris", "parisian", "unbiased"):
+        add(f"smoothing: {method}", partial(smoothed, method), total)
+    add("score", score_of, exact_score)
+    add("constraint_probability", probability, _share_allowed, 1_000)
+    add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
+    ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
+    add("constrained_sequences: a mean", ends, lambda: exact_words()[1])
+    for d, power, budget in ((2, 2, 50), (2, 1, 50), (3, 2, 50), (3, 1, 100), (10, 2, 50)):
+        run = partial(sliced, d, power, budget)
+        add(f"sliced_wasserstein: d={d}, p={power}, {budget}", run, partial(sliced_truth, d, power))
+    for d in (1, 3, 10):
+        add(f"sliced_two_sample: d={d}", partial(population, d), 1 / d)
+    add("SALib: exp(a) + b, 2,048", salib_first, FIRST_OF_SUM)
+    add("OpenTURNS: exp(a) + b, 2,048", openturns_first, FIRST_OF_SUM, levels=(0.95,))
+    add("OpenTURNS: subset sampling, 10 inputs", openturns_failure, stats.norm.sf(3.5))
+    add("SciPy: bootstrap of a lognormal mean", scipy_bootstrap, math.exp(0.5), levels=(0.95,))
+    return both
+
+
+def _share_allowed():
+    w = np.exp(LOGITS - LOGITS.max())
+    return float(w[::7].sum() / w.sum())
+
+
+def _log_evidence():
+    return exact_words()[0]
+
+
+def measure(name, run, truth, seeds, levels, workers):
+    began = time.perf_counter()
+    truth = truth() if callable(truth) else truth
+    executor = f"processes:{workers}" if workers > 1 else None
+    found = smw.calibrate(run, truth, seeds, levels=levels, executor=executor, progress=False)
+    at_95 = found.coverage[:, list(levels).index(0.95)]
+    return {
+        "runs": len(found.seeds),
+        "components": len(found.names),
+        "levels": list(levels),
+        "coverage": found.coverage.mean(axis=0).round(4).tolist(),
+        "least_at_95": round(float(at_95.min()), 4),
+        "warned": float(found.warned.mean().round(4)),
+        "error_ratio": float(np.median(found.error_ratio).round(3)),
+        "bias_z": float(np.abs(found.bias_z).max().round(2)),
+        "honest": found.honest,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+def table(kept):
+    """As it stands in the documentation."""
+    heads = ["estimator and problem", "runs", "50 %", "80 %", "95 %", "99 %", "least at 95 %"]
+    heads += ["warned", "real/stated error", "largest bias z"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for name, row in kept["cases"].items():
+        cells = dict(zip(row["levels"], row["coverage"], strict=True))
+        shares = [f"{100 * cells[own]:.1f}" if own in cells else "" for own in LEVELS]
+        shares += [f"{100 * row['least_at_95']:.1f}", f"{100 * row['warned']:.0f} %"]
+        ratio = "" if math.isnan(row["error_ratio"]) else f"{row['error_ratio']:.2f}"
+        lines.append(
+            f"| {name} | {row['runs']} | {' | '.join(shares)} | {ratio} | {row['bias_z']} |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--seeds", type=int, help="runs of each case")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--readme", action="store_true", help="print the table that was kept")
+    options = parser.parse_args()
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"cases": {}}
+    if options.readme:
+        print(table(kept))
+        return
+    for name, (run, truth, seeds, levels) in cases().items():
+        if options.only in name:
+            row = measure(name, run, truth, options.seeds or seeds, levels, options.workers)
+            kept["cases"][name] = row
+            kept |= {"version": smw.__version__, "machine": platform.processor()}
+            kept["date"] = time.strftime("%Y-%m-%d")
+            RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+            print(name, row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
