@@ -77,7 +77,7 @@ def test_particles_filter_what_has_no_density_and_are_not_smoothed():
     assert abs(found.log_likelihood.value - exact.log_likelihood) < 5.5 * error and error < 0.3
     off = np.abs(found.means[:, 0] - exact.means[:, 0])
     assert (off < 8 * np.sqrt(exact.covariances[:, 0, 0] / found.ess) + 1e-9).all()
-    with pytest.raises(ValueError, match=r"transition_logpdf: got None; .*kalman_smoother is exact"):
+    with pytest.raises(ValueError, match=r"transition_logpdf: got None; .*smoother is exact"):
         smw.paris(NOISY, Y, smw.functionals.sum_of_states, 50)
     with pytest.raises(smw.ModelError, match=r"initial_sample: .*the initial state is diffuse"):
         smw.particle_filter(SEASONS, Y, 50)
