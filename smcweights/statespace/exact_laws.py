@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +65,31 @@ def _exactly(value: float) -> tuple[float, float, float, float]:
     return value, 0.0, value, value
 
 
+class _OfStates(_Unpacked):
+    """Laws of normal states over time, ``given`` some of the observations."""
+
+    given: ClassVar[str]
+    means: Array
+    covariances: Array
+    log_likelihood: float
+
+    def __repr__(self) -> str:
+        return self._said(f"{_of_states(self.means)}, log likelihood {self.log_likelihood:.6g}")
+
+    def summary(self, level: float = 0.95) -> pandas.DataFrame:
+        """The log likelihood, then mean, standard deviation and interval of each state."""
+        rows = _rows("x", self.means, self.covariances, level)
+        return table({"log_likelihood": _exactly(self.log_likelihood)} | rows)
+
+    def plot(self, ax: Axes | None = None, *, component: int = 0) -> Axes:
+        """Means over time with bands of two standard deviations."""
+        from .figures import laws
+
+        return laws(self.means, self.covariances, self.given, ax, component=component)
+
+
 @dataclass(frozen=True, repr=False)
-class GaussianFiltering(_Unpacked):
+class GaussianFiltering(_OfStates):
     """Filtering laws of a linear Gaussian model; without the last axes when states are floats.
 
     Attributes
@@ -86,25 +109,11 @@ class GaussianFiltering(_Unpacked):
     predicted_means: Array = field(metadata=along("time", "state"))
     predicted_covariances: Array = field(metadata=along("time", "state", "state_"))
     log_likelihood: float
-
-    def __repr__(self) -> str:
-        return self._said(f"{_of_states(self.means)}, log likelihood {self.log_likelihood:.6g}")
-
-    def summary(self, level: float = 0.95) -> pandas.DataFrame:
-        """The log likelihood, then mean, standard deviation and interval of each state."""
-        rows = _rows("x", self.means, self.covariances, level)
-        return table({"log_likelihood": _exactly(self.log_likelihood)} | rows)
-
-    def plot(self, ax: Axes | None = None, *, component: int = 0) -> Axes:
-        """Means over time with bands of two standard deviations."""
-        from .figures import laws
-
-        given = "given the observations so far"
-        return laws(self.means, self.covariances, given, ax, component=component)
+    given = "given the observations so far"
 
 
 @dataclass(frozen=True, repr=False)
-class GaussianSmoothing(_Unpacked):
+class GaussianSmoothing(_OfStates):
     """Smoothing laws of a linear Gaussian model; without the last axes when states are floats.
 
     Attributes
@@ -123,21 +132,7 @@ class GaussianSmoothing(_Unpacked):
     covariances: Array = field(metadata=along("time", "state", "state_"))
     lag_one_covariances: Array = field(metadata=along("step", "state", "state_"))
     log_likelihood: float
-
-    def __repr__(self) -> str:
-        return self._said(f"{_of_states(self.means)}, log likelihood {self.log_likelihood:.6g}")
-
-    def summary(self, level: float = 0.95) -> pandas.DataFrame:
-        """The log likelihood, then mean, standard deviation and interval of each state."""
-        rows = _rows("x", self.means, self.covariances, level)
-        return table({"log_likelihood": _exactly(self.log_likelihood)} | rows)
-
-    def plot(self, ax: Axes | None = None, *, component: int = 0) -> Axes:
-        """Means over time with bands of two standard deviations."""
-        from .figures import laws
-
-        given = "given all observations"
-        return laws(self.means, self.covariances, given, ax, component=component)
+    given = "given all observations"
 
 
 @dataclass(frozen=True, repr=False)

@@ -325,11 +325,11 @@ def forecasted(
         raise ValueError("of: got 'observations', which the model can't draw; expected 'states'")
     times = found.sample["horizon"].values
     mean = np.reshape(means.value, (len(times), -1))
-    component = check.count("component", component, 0, mean.shape[1] - 1)
+    component = check.position("component", component, mean.shape[1])
     levels = np.argsort(found.levels)
     bands = np.reshape(quantiles.value, (len(levels), *mean.shape))[levels, :, component]
     rows = np.empty((0, component + 1)) if y is None else observations(y)
-    check.count("component", component, 0, rows.shape[1] - 1)
+    check.position("component", component, rows.shape[1])
     ax = open_axes(ax)
     for k in range(len(bands) // 2):
         ax.fill_between(times, bands[k], bands[-1 - k], color=ORANGE, alpha=0.25, linewidth=0)
@@ -370,7 +370,7 @@ def predicted(found: _Checked, ax: Axes | None = None, *, component: int = 0) ->
     """
     check.instance("found", found, _Checked, "a PredictiveCheck")
     residuals = found.residuals.reshape(len(found.residuals), -1)
-    component = check.count("component", component, 0, residuals.shape[1] - 1)
+    component = check.position("component", component, residuals.shape[1])
     ax = open_axes(ax)
     ax.axhspan(-1.96, 1.96, color=GREY, alpha=0.15, lw=0)
     ax.axhline(0.0, color=GREY, lw=0.8)
