@@ -11,7 +11,8 @@ The law: a batch of s seconds takes (s + w)/n + d of n workers, w of their own a
 other in driver and scheduler. Workers beyond (s + w)/d have nothing to do. d is fitted to the times
 measured, and bounded from below by the processor time of the busier of driver and scheduler, which
 does not depend on what else the machine computes. Tables go to results/cluster.json, with the load
-of the machine; --readme prints them from there as they stand in docs/cluster.md.
+of the machine; --readme prints them from there, and `python -m benchmarks --pages` writes them into
+docs/cluster.md.
 """
 
 import argparse
@@ -183,7 +184,9 @@ def page(found):
         f"{found['processors']} processors, load {found['load'][0]} when it ended. The law "
         f"(s + {1e3 * w:.1f} ms)/n + {1e3 * law['serial_fitted']:.2f} ms fits all times to "
         f"{law['largest_error']:.0%}; by processor time, the serial part is "
-        f"{1e3 * law['serial_processor_time']:.2f} ms.",
+        f"{1e3 * law['serial_processor_time']:.2f} ms. Processor time doesn't depend on the load; "
+        "where it is above the number of processors, efficiency and fit are those of a crowded "
+        "machine.",
         "",
         f"| serial part d | workers busy with batches of 100 ms, 1 s, 10 s | {MANY:,} workers half "
         "busy | 90 % busy |",
@@ -198,6 +201,14 @@ def page(found):
         lines.append(
             f"| {1e3 * d:.2f} ms, {name} | {busy} | batches of {half:.1f} s | of {most:.1f} s |"
         )
+    half, most = (odds * MANY * law["serial_processor_time"] - w for odds in (1, 9))
+    lines += [
+        "",
+        f"So {MANY:,} workers saturate one driver with batches shorter than {half:.1f} s, which "
+        "keep half of them busy, where driver and scheduler have a core of their own each; 90 % "
+        f"are busy from {most:.0f} s on. Let batches of a cluster take a minute rather than a "
+        "second.",
+    ]
     return "\n".join(lines)
 
 
