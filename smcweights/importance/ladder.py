@@ -78,7 +78,10 @@ class Side:
 
 @dataclass
 class Ladder:
-    """Stages towards both tails of K outputs; the histories' values are the user's."""
+    """Stages towards both tails of K outputs; the histories' values are the user's.
+
+    Runs that failed have middle values (K,) there, which are in no tail.
+    """
 
     sampler: Sampler
     family: str
@@ -87,6 +90,7 @@ class Ladder:
     history: History = field(default_factory=History)
     sides: list[Side] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
+    middle: np.ndarray | float = 0.0
 
     @property
     def weights(self) -> np.ndarray:
@@ -186,7 +190,10 @@ class Ladder:
         self, number: int, densities: tuple[Component, ...], shares: np.ndarray, size: int
     ) -> None:
         stage = self.sampler.draw(f"stage {number}", densities, split(size, shares))
-        self.history.add(replace(stage, values=np.asarray(stage.values)))
+        lost = np.isnan(stage.values)
+        if not self.history.stages:
+            self.middle = np.nanmedian(stage.values, axis=0)
+        self.history.add(replace(stage, values=np.where(lost, self.middle, stage.values)))
         self.told.append({"draws": size, "components": len(densities)})
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,22 +24,23 @@ from ..canvas import position
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
-from ..execution import open_run
+from ..execution import Run, first_budget, open_run
 from ..parts import LEVELS
-from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..regression import Choice
-from ..results import Result, along
+from ..results import NOT_KEPT, Result, along
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from ..weights import pareto_k
 from .adaptation import Goal, prepared
 from .control_variates import Controls
-from .integrand import Integrand, call_integrand
+from .extension import Source, check_same
+from .failed_runs import POLICIES, FailedRuns, checked_policy, quieted, reported
+from .integrand import Integrand
 from .ladder import MOST_CLIMB, MOST_LEVELS, Ladder
 from .laws import as_law
 from .means import FOLDS, Regression, mean_of
 from .mixing import family_of
-from .proposals import Mixture, log_mixture
+from .proposals import Component, Mixture, log_mixture
 from .stages import History, Stage, joined, split
 from .thresholds import Curve, Weighing, correlations, effective, suprema, width
 from .verdict import Evidence, listed, report
@@ -67,10 +68,11 @@ class OutputLaw(Result):
     expected_shortfall : Estimate or None
         Means of the output beyond quantiles, "shortfall(0.99)".
     mean : Estimate
-        Of the outputs. It holds the sample.
+        Of the outputs. It holds the sample; and where runs may fail, its diagnostics have the
+        ``failed_share`` of the law with a 95 % interval and the ``first_failed`` input.
     outputs : tuple of str
     draws : ndarray, shape (n, outputs)
-        Outputs at the final draws,
+        Outputs at the final draws, NaN where a run failed,
     weights : ndarray, shape (n,)
         density of the input law over that of the draws,
     controls, pull, counts : ndarray, shapes (n, r), (r,), (S,)
@@ -80,6 +82,8 @@ class OutputLaw(Result):
     level : float
         Of bands, where none is given.
     cautions : tuple of Caution
+    extension : callable or None
+        What `extend` calls; None of what was read from a file.
     """
 
     quantiles: Estimate
@@ -94,6 +98,13 @@ class OutputLaw(Result):
     maxima: np.ndarray = field(metadata=along("output", "maximum"))
     level: float = 0.95
     cautions: tuple[Caution, ...] = ()
+    extension: Callable[..., OutputLaw] | None = field(
+        default=None, repr=False, compare=False, metadata=NOT_KEPT
+    )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to other processes and into copies: all but the extension, which is code."""
+        return {name: part for name, part in vars(self).items() if name != "extension"}
 
     @property
     def estimate(self) -> Estimate:
@@ -110,7 +121,9 @@ class OutputLaw(Result):
     @cached_property
     def weighing(self) -> Weighing:
         """How the draws count."""
-        return Weighing(self.weights, self.controls, self.pull, self.counts)
+        ran = ~np.isnan(self.draws).any(1)
+        parts = self.weights, self.controls, self.pull, self.counts
+        return Weighing(*parts, None if ran.all() else ran)
 
     @cached_property
     def curves(self) -> list[Curve]:
@@ -201,6 +214,43 @@ class OutputLaw(Result):
         ends = np.array([curve.inverse(one, lower, upper) for one in at])
         return ends[:, 0].reshape(np.shape(p)), ends[:, 1].reshape(np.shape(p))
 
+    def extend(
+        self,
+        model: Integrand,
+        budget: int,
+        *,
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> OutputLaw:
+        """The same law from more calls: draws of the same densities join those there are.
+
+        Parameters
+        ----------
+        model : callable
+            The model, the same as before.
+        budget : int
+            Calls beyond those so far.
+        executor, progress
+            As for `smcweights.output_law`.
+
+        Returns
+        -------
+        OutputLaw
+            From all final draws.
+
+        Raises
+        ------
+        ValueError
+            This law was read from a file; or the model or the budget is wrong.
+        """
+        if self.extension is None:
+            raise ValueError(
+                "extend: this law can't go on from where it stopped: it was read from a file or "
+                "sent elsewhere; expected what output_law returned. With checkpoint=, the same "
+                "call with a larger budget goes on"
+            )
+        return self.extension(model, budget, executor=executor, progress=progress)
+
     def plot(self, ax: Axes | None = None, *, output: str | int = 0) -> Axes:
         """Distribution function with its band on probability paper (`smcweights.plots.law`)."""
         from .law_figures import law
@@ -248,6 +298,8 @@ class OutputLaw(Result):
         parts = (self.mean, self.quantiles, self.expected_shortfall)
         calls, notes = int(self.mean.cost["evaluations"]), self.cautions
         lines = [f"Output law of {', '.join(self.outputs)}, {calls:,} model calls"]
+        if failed := self.mean.diagnostics.get("failed_share"):
+            lines[0] += f", given that the model ran: {failed['value']:.2g} of the inputs fail"
         rows = [
             tables.in_words(name, *map(float, row))
             for part in parts
@@ -299,7 +351,7 @@ def _quantiles(found: OutputLaw, p: np.ndarray, scalar: bool = False) -> Estimat
             ends[i, k] = [curve.inverse(one, lower, upper) for one in p]
         value[k] = [curve.quantile(one, *ends[NORMAL, k, j]) for j, one in enumerate(p)]
         # of a quantile beyond reach nothing but its row of NaN is kept
-        at = np.where(np.isnan(value[k]), found.draws[0, k], value[k])
+        at = np.where(np.isnan(value[k]), curve.values[0], value[k])
         columns.append(_smaller(found.draws[:, k], at, p > 0.5))
     flat, limits = value.reshape(-1), ends.reshape(len(LEVELS), -1, 2)
     with np.errstate(invalid="ignore"):
@@ -321,13 +373,12 @@ def _shortfalls(found: OutputLaw, p: np.ndarray) -> tuple[Estimate, list[Caution
     """Means beyond the quantiles at p; an error of the quantile moves none of them."""
     quantiles = _quantiles(found, p)
     w, c, y = found.weights, found.weighing.coefficients, np.repeat(found.draws, len(p), axis=1)
-    excess = np.maximum(y - np.nan_to_num(quantiles.value), 0.0) / np.tile(
-        1 - p, len(found.outputs)
-    )
+    beyond = np.fmax(y - np.nan_to_num(quantiles.value), 0.0)
+    excess = beyond / np.tile(1 - p, len(found.outputs))
     e, value = found.weighing.residuals(excess), quantiles.value + c @ excess
     terms = [w * column for column in excess.T]
     shape = np.array([pareto_k(np.log(t[t > 0])) if (t > 0).sum() > 25 else np.inf for t in terms])
-    same = np.array([np.ptp(column) == 0 for column in y.T])
+    same = np.repeat([len(curve.values) == 1 for curve in found.curves], len(p))
     heavy, endless = ~same & (shape > 0.7), ~same & (shape > 1)
     error = np.where(endless | np.isnan(value), np.nan, np.sqrt((e**2).sum(0)))
     assert quantiles.limits is not None
@@ -417,26 +468,38 @@ def _pooled(rounds: Sequence[Stage]) -> Stage:
     parts: dict[str, Any] = {
         name: joined(rounds, name)[order] for name in ("u", "x", "values", "log_f", "log_g")
     }
+    if rounds[0].raw is not None:
+        parts["raw"] = joined(rounds, "raw")[order]
     mixture = Mixture(counts / counts.sum(), rounds[0].mixture.components)
     log_h = log_mixture(parts["log_g"], mixture.weights)
     return replace(rounds[0], **parts, log_h=log_h, mixture=mixture, counts=counts)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Final:
     """Final draws of one mixture, round by round, and the answer of all so far."""
 
     ladder: Ladder
     controls: Controls
     asked: _Asked
+    failures: FailedRuns
     outputs: tuple[str, ...]
-    source: dict[str, Any]
+    densities: tuple[Component, ...]
+    shares: np.ndarray
+    source: Source
     began: float
+    level: float
     rounds: list[Stage] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.densities, self.shares = self.ladder.mixture(self.asked.body)
-        self.before, self.least = len(self.ladder.history), FOLDS * len(self.densities)
+    @property
+    def before(self) -> int:
+        """Calls before the final draws."""
+        return len(self.ladder.history)
+
+    @property
+    def least(self) -> int:
+        """Calls of a round at the least."""
+        return FOLDS * len(self.densities)
 
     @property
     def calls(self) -> int:
@@ -450,6 +513,23 @@ class _Final:
         name = f"final {len(self.rounds) + 1}"
         self.rounds.append(self.ladder.sampler.draw(name, self.densities, counts))
 
+    def further(self, run: Run, calls: int) -> _Final:
+        """The same with a round more, drawn in this run."""
+        if calls < self.least:
+            raise ValueError(
+                f"budget: got {calls} calls more; expected at least {self.least}, some for each "
+                "component of the mixture"
+            )
+        sampler = replace(self.ladder.sampler, run=run)
+        more = replace(
+            self,
+            ladder=replace(self.ladder, sampler=sampler),
+            source=self.source.after(calls),
+            rounds=[*self.rounds],
+        )
+        more.draw(calls)
+        return more
+
     def standing(self, level: float) -> Standing:
         """How precise the quantiles are."""
         now, calls = self.answer().quantiles, self.calls
@@ -458,7 +538,9 @@ class _Final:
     def answer(self) -> OutputLaw:
         """Quantiles and means; no bands yet."""
         stage = _pooled(self.rounds)
-        known = Weighing.of(stage.log_f, stage.log_g, stage.log_h, stage.counts)
+        ran = ~np.isnan(stage.values).any(1)
+        densities = stage.log_f, stage.log_g, stage.log_h, stage.counts
+        known = Weighing.of(*densities, None if ran.all() else ran)
         mean, none = self._mean(stage), np.empty((len(self.outputs), 0))
         parts = (stage.values, known.weight, known.controls, known.pull, known.counts, none)
         bare = OutputLaw(mean, None, mean, self.outputs, *parts)
@@ -466,9 +548,15 @@ class _Final:
 
     def _mean(self, stage: Stage) -> Estimate:
         """Mean of the outputs, with the sample."""
-        history = History()
+        history, several = History(), len(self.outputs) > 1
+        names = tuple(f"mean of {name}" for name in self.outputs) if several else ("mean",)
+        base, scalar = names, stage.scalar
+        if self.failures.tolerated:
+            lost, names = np.isnan(stage.values).any(1), self.failures.named(names)
+            values = np.column_stack([self.failures.values(stage.values), lost])
+            stage = replace(stage, values=values)
         stage = history.measured(stage)
-        k, j = len(stage.counts), len(self.outputs)
+        k, j = len(stage.counts), len(names)
         choices = [Choice("none")]
         if len(stage) >= 8 * k:
             choices += [Choice(f"components, cut-off {c:g}", k, c) for c in (0.1, 0.01, 0.001)]
@@ -479,7 +567,7 @@ class _Final:
             mean=mean,
             stages=[stage],
             log_h=stage.log_h,
-            names=("mean",) if j == 1 else tuple(f"mean of {name}" for name in self.outputs),
+            names=names,
             units=history.common,
             space=self.ladder.sampler.space,
             defensive=float(stage.mixture.weights[0]),
@@ -487,25 +575,83 @@ class _Final:
             trials=np.zeros(j),
             pull=np.zeros(j),
         )
-        return report(
+        if self.failures.tolerated:
+            evidence = quieted(evidence)
+        estimate = report(
             evidence,
             (),
             method=METHOD,
             evaluations=self.calls,
             began=self.began,
-            source=self.source,
+            source=self.source.provenance,
             diagnostics={
                 "control_variate": [choices[c].name for c in mean.chosen],
                 "mixture_weights": stage.mixture.weights,
                 "stages": self.ladder.told,
             },
         )
+        return (
+            reported(estimate, self.failures, base, scalar) if len(names) > len(base) else estimate
+        )
+
+    def told(self, cautions: Sequence[Caution] = ()) -> OutputLaw:
+        """The whole answer, after its warnings, ready to go on."""
+        found, shortfalls, said = self.answer(), None, list(cautions)
+        if len(self.asked.shortfalls):
+            shortfalls, more = _shortfalls(found, self.asked.shortfalls)
+            said += more
+        said += [*_doubts(found, self.ladder, self.calls), *found.mean.cautions]
+        maxima = [
+            suprema(found.weighing, curve, y, generator(self.source.root, "band", k))
+            for k, (curve, y) in enumerate(zip(found.curves, found.draws.T, strict=True))
+        ]
+        tell("output_law", said)
+        return replace(
+            found,
+            quantiles=found.quantiles.revised(cautions=said),
+            expected_shortfall=shortfalls,
+            maxima=np.array(maxima),
+            level=self.level,
+            cautions=tuple(said),
+            extension=_Extension(self),
+        )
+
+
+@dataclass(frozen=True)
+class _Extension:
+    """What `OutputLaw.extend` goes on from."""
+
+    final: _Final
+
+    def __call__(
+        self,
+        model: Integrand,
+        budget: int,
+        *,
+        executor: Executor | str | None = None,
+        progress: bool | None = None,
+    ) -> OutputLaw:
+        """As `OutputLaw.extend`."""
+        final, began = self.final, time.perf_counter()
+        arguments.function("model", model, "of an array of shape (n, d)")
+        check_same(model, final.source.arguments["integrand"])
+        size = arguments.count("budget", budget, final.least)
+        with open_run(
+            final.failures.caller(model, final.ladder.sampler.vectorized),
+            executor=executor,
+            progress=progress,
+            seed=final.source.root,
+            total=size,
+            description=METHOD,
+        ) as run:
+            more = replace(final, began=began).further(run, size)
+        return more.told()
 
 
 def _doubts(found: OutputLaw, ladder: Ladder, calls: int) -> list[Caution]:
     """What can't be promised of the quantiles, and what would do."""
     cautions, law = [], ladder.sampler.space.law
-    constant = np.ptp(found.draws, axis=0) == 0
+    constant = np.array([len(curve.values) == 1 for curve in found.curves])
     if constant.any():
         text = f"{listed(found.outputs, constant)}: did not vary in {calls:,} calls"
         cautions.append(Caution("constant-output", text))
@@ -568,6 +714,8 @@ def output_law(
     body: float = 0.25,
     level: float = 0.95,
     proposal: object = "auto",
+    failed: str = "raise",
+    failed_exceptions: Sequence[type[Exception]] = (),
     vectorized: bool = True,
     names: Sequence[str] | None = None,
     seed: Seed = None,
@@ -608,6 +756,12 @@ def output_law(
         Of bands, where none is given.
     proposal : str or law, default "auto"
         As for `adaptive_importance_sampling`.
+    failed : {"raise", "exclude"}
+        What a run counts as that gave NaN or an infinite value. "raise": it ends everything.
+        "exclude": the law is that given that the model ran, P(Y <= t, ran) / P(ran), and the share
+        that fails is in the diagnostics of ``mean``.
+    failed_exceptions : sequence of exception classes, optional
+        Exceptions of the model that count as failed runs.
     vectorized, seed, executor, progress, checkpoint
         As for `adaptive_importance_sampling`.
     names : sequence of str, length K, optional
@@ -618,6 +772,7 @@ def output_law(
     OutputLaw
         With ``quantiles``, ``expected_shortfall`` and ``mean``; any other question, such as
         `OutputLaw.cdf`, `OutputLaw.band` or `OutputLaw.quantile`, is answered from the same draws.
+        `OutputLaw.extend` goes on with more calls.
 
     Raises
     ------
@@ -630,7 +785,7 @@ def output_law(
     -----
     PrecisionWarning
         A quantile lies beyond what the draws reach (its interval has one end), an output did not
-        vary, a tail is too heavy for its mean.
+        vary, a tail is too heavy for its mean, or over 5 % of the law fails.
 
     References
     ----------
@@ -651,6 +806,7 @@ def output_law(
     arguments.function("model", model, "of an array of shape (n, d)")
     vectorized, law = arguments.flag("vectorized", vectorized), as_law(law)
     asked = _Asked.of(quantiles, expected_shortfall, tails, body, names)
+    failures = checked_policy(failed, failed_exceptions, None, POLICIES[:2])
     level, goal = arguments.level(level), Goal(stopping_rule(budget, precision))
     least = max(1_000, 200 * (min(law.dimension, 20) + 2))
     if goal.most < least:
@@ -658,6 +814,9 @@ def output_law(
             f"budget: got {goal.most}; expected at least {least:,} calls for "
             f"{law.dimension} input{'s' * (law.dimension > 1)}"
         )
+    most_calls = goal.most
+    if precision is None:
+        goal = Goal(Budget(first_budget(checkpoint, most_calls)))
     family, start = family_of(proposal, law)
     given = {
         "integrand": model,
@@ -671,16 +830,17 @@ def output_law(
         "proposal": start[0] if start else proposal,
         "vectorized": vectorized,
         "names": asked.names,
+        **failures.asked_for,
     }
     began = time.perf_counter()
     with open_run(
-        partial(call_integrand, model, vectorized),
+        failures.caller(model, vectorized),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
         arguments=given,
         seed=seed,
-        total=goal.most if precision is None else None,
+        total=most_calls if precision is None else None,
         description=METHOD,
     ) as run:
         made = prepared(
@@ -693,6 +853,8 @@ def output_law(
             remedy="expected a normalised one",
             vectorized=vectorized,
             check=asked.outputs,
+            derived=np.asarray if failures.tolerated else None,
+            tolerant=failures.tolerated,
         )
         budgeted = goal.most if isinstance(goal.rule, Budget) else min(goal.most, 20_000)
         most = int(MOST_CLIMB * budgeted)
@@ -705,26 +867,19 @@ def output_law(
                 f"model: returned {ladder.history.values[0].tolist()} at all of "
                 f"{len(ladder.history):,} inputs; expected an output that varies"
             )
-        source = provenance(METHOD, run.root, given)
-        final = _Final(ladder, made.controls, asked, outputs, source, began)
+        final = _Final(
+            ladder,
+            made.controls,
+            asked,
+            failures,
+            outputs,
+            *ladder.mixture(asked.body),
+            source=Source(METHOD, run.root, given),
+            began=began,
+            level=level,
+        )
         first = budgeted - final.before
         cautions = until_precise(goal.rule, first, final.draw, final.standing, "calls", run)
-        found, root = final.answer(), run.root
-    shortfalls = None
-    if len(asked.shortfalls):
-        shortfalls, more = _shortfalls(found, asked.shortfalls)
-        cautions += more
-    cautions += [*_doubts(found, ladder, final.calls), *found.mean.cautions]
-    maxima = [
-        suprema(found.weighing, curve, y, generator(root, "band", k))
-        for k, (curve, y) in enumerate(zip(found.curves, found.draws.T, strict=True))
-    ]
-    tell("output_law", cautions)
-    return replace(
-        found,
-        quantiles=found.quantiles.revised(cautions=cautions),
-        expected_shortfall=shortfalls,
-        maxima=np.array(maxima),
-        level=level,
-        cautions=tuple(cautions),
-    )
+        for calls in run.rounds(goal.most, most_calls) if precision is None else []:
+            final, cautions = final.further(run, calls), []
+    return final.told(cautions)

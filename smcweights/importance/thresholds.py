@@ -31,16 +31,23 @@ class Weighing:
 
     ``controls`` (n, r) are the densities of the components over that of the draws, centred within
     strata and orthonormal over the draws; ``pull`` (r,) are their means before they were centred.
+    Where only some of the draws ``ran``, sums are those of the law given that the model runs.
     """
 
     weight: np.ndarray  # (n,): density of the input law over that of the draws
     controls: np.ndarray
     pull: np.ndarray
     counts: np.ndarray  # (S,): draws in each stratum
+    ran: np.ndarray | None = None  # (n,): whose runs did not fail; None where none did
 
     @classmethod
     def of(
-        cls, log_f: np.ndarray, log_g: np.ndarray, log_h: np.ndarray, counts: np.ndarray
+        cls,
+        log_f: np.ndarray,
+        log_g: np.ndarray,
+        log_h: np.ndarray,
+        counts: np.ndarray,
+        ran: np.ndarray | None = None,
     ) -> Weighing:
         """From the log densities of law, components (n, K) and mixture."""
         z = np.exp(log_g - log_h[:, None]) - 1
@@ -49,7 +56,7 @@ class Weighing:
         squares, axes = np.linalg.eigh((v / scale).T @ (v / scale) / len(v))
         kept = squares > CUT * squares[-1]
         turn = axes[:, kept] / np.sqrt(squares[kept]) / scale[:, None]
-        return cls(np.exp(log_f - log_h), v @ turn, mean @ turn, counts)
+        return cls(np.exp(log_f - log_h), v @ turn, mean @ turn, counts, ran)
 
     @cached_property
     def stratum(self) -> np.ndarray:
@@ -65,8 +72,14 @@ class Weighing:
 
     @cached_property
     def raw(self) -> np.ndarray:
-        """Coefficients (n,) as the regression has them."""
-        return self.weight * (1 - self.controls @ self.pull) / len(self.weight)
+        """Coefficients (n,) as the regression has them, 0 of runs that failed."""
+        found = self.weight * (1 - self.controls @ self.pull) / len(self.weight)
+        return found if self.ran is None else found * self.ran
+
+    @cached_property
+    def share(self) -> float:
+        """Share of the law for which the model runs."""
+        return 1.0 if self.ran is None else float(np.maximum(self.raw, 0.0).sum())
 
     @cached_property
     def coefficients(self) -> np.ndarray:
@@ -76,10 +89,17 @@ class Weighing:
 
     def residuals(self, phi: np.ndarray) -> np.ndarray:
         """What is left of functions phi (n, J) at the draws: E'E is the covariance of the sums."""
+        if self.ran is not None:
+            # of a ratio: functions less their means, where the model ran
+            phi = np.where(self.ran[:, None], phi, 0.0)
+            phi = (phi - self.coefficients @ phi) * (self.ran / self.share)[:, None]
         t = phi * self.weight[:, None]
+        return self._left(t) * (self.stretch / len(t))[:, None]
+
+    def _left(self, t: np.ndarray) -> np.ndarray:
+        """Columns of t (n, J) less what strata and controls tell of them."""
         slope = self.controls.T @ t / len(t)
-        e = _centred(t, self.counts) - self.controls @ slope
-        return e * (self.stretch / len(t))[:, None]
+        return _centred(t, self.counts) - self.controls @ slope
 
     def cumulated(self, order: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the coefficients, and their errors, of the first draws in an order.
@@ -115,8 +135,14 @@ class Weighing:
                 + 2 * ((m @ cross) * b).sum(1)
                 + ((b @ whole) * b).sum(1)
             )
-        value = np.cumsum(self.coefficients[order])[last]
-        return value, np.sqrt(np.maximum(np.concatenate(found), 0.0)) / n
+        value, variance = np.cumsum(self.coefficients[order])[last], np.concatenate(found)
+        if self.ran is not None:
+            # the share that runs is uncertain too, and goes with these sums
+            whole_left = self._left((self.weight * self.ran)[:, None])
+            common = self.weight * self._left(square[:, None] * whole_left)[:, 0]
+            variance = variance - 2 * value * np.cumsum(common[order])[last]
+            variance += value**2 * (square @ whole_left[:, 0] ** 2)
+        return value, np.sqrt(np.maximum(variance, 0.0)) / (n * self.share)
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
@@ -150,9 +176,10 @@ class Curve:
     @classmethod
     def of(cls, weighing: Weighing, y: np.ndarray) -> Curve:
         """From the values (n,) at the draws."""
-        values, place = np.unique(y, return_inverse=True)
-        order = np.argsort(place, kind="stable")
-        sizes, trials = np.bincount(place), int(weighing.counts[0])
+        inside = np.arange(len(y)) if weighing.ran is None else np.flatnonzero(weighing.ran)
+        values, place = np.unique(y[inside], return_inverse=True)
+        order = inside[np.argsort(place, kind="stable")]
+        sizes, trials = np.bincount(place), int((inside < weighing.counts[0]).sum())
         ends, none = np.cumsum(sizes), np.zeros(1)
         # a side is summed from its far end; the one above a value begins with the next
         far = np.cumsum(sizes[::-1])

@@ -1,5 +1,6 @@
 """The whole law of outputs, against laws known exactly; signs, atoms, ends, files, bad input."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy import stats
 from scipy.special import ndtr
 
 import smcweights as smw
+
+from .cases import quiet
 
 LOGNORMAL = stats.lognorm(1.0)
 NORMAL = [stats.norm()] * 4
@@ -155,6 +158,80 @@ def test_a_precision_is_reached_by_more_draws_of_one_density():
     assert abs(value / LOGNORMAL.ppf(0.99) - 1) < 0.1
 
 
+def failing(x):
+    """exp(x1), which fails where x2 > 0.5, and stops where x1 > 2."""
+    if (x[:, 0] > 2).any():
+        raise ArithmeticError("no solution")
+    return np.where(x[:, 1] > 0.5, np.nan, np.exp(x[:, 0]))
+
+
+RUNS = ndtr(2.0) * ndtr(0.5)
+EXCLUDED = {"failed": "exclude", "failed_exceptions": [ArithmeticError]}
+
+
+def test_of_runs_that_fail_the_law_of_the_others_is_told_and_their_share(tmp_path):
+    """z under 4.5, 9 of them: a false alarm in 15,000."""
+    path, p = tmp_path / "run.npz", np.array([2e-3, 0.3, 0.95])
+    asked = {"quantiles": p, "expected_shortfall": [0.9], "tails": (1e-3, 1e-2), "seed": 6}
+    with pytest.warns(smw.PrecisionWarning, match=r"of the law fails .* \[failed-runs\]"):
+        found = smw.output_law(
+            failing, NORMAL[:2], 3_000, checkpoint=path, **EXCLUDED, **asked
+        )  # fmt: skip
+    exact = np.exp(stats.norm.ppf(p * ndtr(2.0)))
+    lower, upper = found.quantiles.interval(0.99999)
+    assert ((lower < exact) & (exact < upper)).all() and found.draws[
+        ~np.isnan(found.draws)
+    ].max() < 7.4
+    at = found.cdf(exact)
+    assert (np.abs(at.value - p) < 4.5 * at.standard_error).all()
+    assert (at.standard_error < 0.2 * p).all()
+    said = found.mean.diagnostics["failed_share"]
+    share = 1 - RUNS
+    assert said["lower"] < share < said["upper"] < 1.2 * share
+    assert failing_at(found.mean.diagnostics["first_failed"])
+    mean = np.exp(0.5) * ndtr(1.0) / ndtr(2.0)
+    assert abs(found.mean.value - mean) < 4.5 * found.mean.standard_error < 0.3 * mean
+    cut = stats.norm.ppf(0.9 * ndtr(2.0))
+    beyond = np.exp(0.5) * (ndtr(1.0) - ndtr(cut - 1)) / (0.1 * ndtr(2.0))
+    told = found.expected_shortfall
+    assert abs(told.value[0] - beyond) < 4.5 * told.standard_error[0] < 0.2 * beyond
+    assert "given that the model ran" in repr(found)
+    with pytest.raises(ValueError, match="some of its runs failed"):
+        smw.input_uncertainty(found, {"X1": np.ones(30)})
+    # more calls: those of the checkpoint with a larger budget
+    more = quiet(found.extend, failing, 1_000)
+    again = quiet(
+        smw.output_law, failing, NORMAL[:2], 4_000, checkpoint=path, **EXCLUDED, **asked
+    )  # fmt: skip
+    assert bits(more.quantiles, more.mean) == bits(again.quantiles, again.mean)
+    assert np.isnan(more.draws).sum() > np.isnan(found.draws).sum() and len(more.draws) > 2_000
+
+
+def failing_at(x):
+    return x[0] > 2 or x[1] > 0.5
+
+
+def test_more_calls_join_those_there_are(law, tmp_path):
+    more = law.extend(lognormal, 6_000)
+    assert len(more.draws) - len(law.draws) == pytest.approx(6_000, abs=200)
+    assert np.isin(law.draws, more.draws).all()
+    error = more.quantile(0.5).standard_error, law.quantile(0.5).standard_error
+    assert error[0] < 0.85 * error[1]
+    assert more.mean.cost["evaluations"] == law.mean.cost["evaluations"] + len(more.draws) - len(
+        law.draws
+    )
+    assert more.mean.provenance["arguments"]["extended"] == [6_000]
+    law.save(tmp_path / "law.nc")
+    kept, sent = smw.OutputLaw.load(tmp_path / "law.nc"), pickle.loads(pickle.dumps(law))
+    for other in (kept, sent):
+        with pytest.raises(ValueError, match="extend: this law can't go on"):
+            other.extend(lognormal, 1_000)
+    with pytest.raises(ValueError, match="model: is not the one"):
+        law.extend(failing, 1_000)
+    with pytest.raises(ValueError, match="budget: got 10"):
+        law.extend(lognormal, 10)
+
+
 def test_kernel_densities_and_laws_without_a_map():
     data = np.random.default_rng(1).normal(size=(2, 60))
     kde = stats.gaussian_kde(data)
@@ -199,6 +276,26 @@ def test_intervals_and_bands_cover_as_often_as_they_say():
     assert 0.92 < np.mean(inside) < 0.98
 
 
+@pytest.mark.slow
+def test_laws_given_that_the_model_ran_cover_as_often_as_they_say():
+    """60 runs: binomial bounds of 1e-5 for three, which see 3 of 4."""
+    p = 1 / (1 + np.exp(-np.linspace(-9, 9, 19)))
+    t, held, shares, inside = np.exp(stats.norm.ppf(p * ndtr(2.0))), 0, 0, []
+    for seed in range(60):
+        found = quiet(
+            smw.output_law, failing, NORMAL[:2], 3_000, quantiles=(0.5,), tails=(1e-4, 1e-4),
+            seed=seed, **EXCLUDED,
+        )  # fmt: skip
+        lower, upper = found.band(t)
+        held += ((lower <= p) & (p <= upper)).all()
+        lower, upper = found.cdf(t).interval()
+        inside.append((lower <= p) & (p <= upper))
+        said = found.mean.diagnostics["failed_share"]
+        shares += said["lower"] < 1 - RUNS < said["upper"]
+    assert min(held, shares) >= stats.binom.ppf(1e-5, 60, 0.95)
+    assert 0.92 < np.mean(inside) < 0.98
+
+
 @pytest.mark.parametrize(
     ("argument", "given", "message"),
     [
@@ -211,6 +308,7 @@ def test_intervals_and_bands_cover_as_often_as_they_say():
         ("body", 1.0, "body: got 1.0; expected a number between 0 and 1"),
         ("budget", 900, "budget: got 900; expected at least 1,200 calls for 4 inputs"),
         ("names", ["a", "b"], "names: got 2; expected 1"),
+        ("failed", "bounds", "failed: got 'bounds'; expected"),
     ],
 )
 def test_bad_arguments_say_what_and_what_was_expected(argument, given, message):

@@ -62,6 +62,29 @@ def test_errors_of_all_thresholds_are_those_of_residuals_one_by_one():
     assert effective(weighing.weight, x > 3) < (x > 3).sum()
 
 
+def test_errors_of_a_law_given_that_the_model_ran_are_those_of_ratios():
+    weighing, x = mixed()
+    ran = (x < 1.5) & (np.arange(len(x)) % 7 > 0)
+    some = Weighing(weighing.weight, weighing.controls, weighing.pull, weighing.counts, ran)
+    y = np.where(ran, x, np.nan)
+    curve = Curve.of(some, y)
+    assert len(curve.values) == ran.sum() and curve.trials == ran[:400].sum()
+    for j in (1, 20, len(curve.values) // 2, len(curve.values) - 3):
+        t, above = curve.values[j - 1], curve.upper[j]
+        phi = (y > t if above else y <= t).astype(float)[:, None]
+        e = some.residuals(phi)
+        assert curve.error[j] == pytest.approx(np.sqrt((e**2).sum()), rel=1e-9)
+        assert curve.tail[j] == pytest.approx(some.coefficients @ phi[:, 0])
+    # of plain draws: as if those that ran were all there are
+    whole = plain(200)
+    ran, y = RNG.random(200) < 0.6, RNG.random(200)
+    known = Weighing(whole.weight, whole.controls, whole.pull, whole.counts, ran)
+    curve, m = Curve.of(known, np.where(ran, y, np.nan)), ran.sum()
+    f = np.arange(m + 1) / m
+    assert np.allclose(curve.side(curve.tail, False), f) and known.share == pytest.approx(m / 200)
+    assert np.allclose(curve.error, np.sqrt(f * (1 - f) / m * 200 / 199))
+
+
 def test_a_law_turned_round_or_stretched_has_the_same_law():
     weighing, x = mixed()
     curve, turned = Curve.of(weighing, x), Curve.of(weighing, -x)
