@@ -16,7 +16,7 @@ from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
 
-DIGEST_BYTES = 2**16  # larger clouds are told apart by a sample of their rows and a sum of all bits
+DIGEST_BYTES = 2**12  # larger clouds are told apart by a sample of their rows and a sum of all bits
 SOME = 2**16  # numbers that say roughly how large a cloud is
 
 
@@ -313,12 +313,18 @@ def masses_of(weights: ArrayLike, count: int, name: str) -> Array:
 
 def centre_of(clouds: Sequence[Cloud]) -> Array | None:
     """A vector to subtract from all of them, or None where they are near the origin."""
-    centre = np.add.reduce([cloud.rough[0] for cloud in clouds]) / len(clouds)
+    known = [cloud.rough if cloud.sums is None else (cloud.mean, cloud.size) for cloud in clouds]
+    if not _far(known)[1]:
+        return None
+    return _far([cloud.rough for cloud in clouds])[0]
+
+
+def _far(moments: Sequence[tuple[Array, float]]) -> tuple[Array, bool]:
+    """The mean of means (d,), and whether clouds of these and mean squares are small beside it."""
+    centre = sum(mean for mean, _ in moments) / len(moments)
     length = float(centre @ centre)
-    spread = sum(
-        square - 2 * float(mean @ centre) + length for mean, square in (c.rough for c in clouds)
-    )
-    return centre if length > 4 * spread else None
+    spread = sum(square - 2 * float(mean @ centre) + length for mean, square in moments)
+    return centre, length > 4 * spread
 
 
 def moved(cloud: Cloud, dtype: DTypeLike, centre: Array | None) -> Cloud:

@@ -15,12 +15,13 @@ Array = NDArray[Any]
 
 ROWS_BYTES = 2**27  # rows projected at once
 TASK_NUMBERS = 2**20  # projected numbers that are worth a task of their own
+THIN = 10  # dimensions whose products are so short that their calls take longer
 
 
 def chunk_rows(dimension: int, points: int, itemsize: int) -> int:
     """Rows that are projected at once: thin blocks starve matrix products, thick ones caches."""
-    if dimension <= 10:
-        base = min(max(2**15 // points, 8), 64)
+    if dimension <= THIN:
+        base = min(max(2**18 // (points * itemsize), 8), 64)
     else:
         base = 64 if dimension <= 100 else 128
     return int(min(base, max(ROWS_BYTES // (points * itemsize), 1)))

@@ -206,11 +206,13 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
         ]
     if directions.kind not in ("uniform", "orthogonal", "sobol"):
         return []
+    times, most = 15 if fitted else 10, projection_skewness(directions.dimension, p, fitted)
+    if costs.size + directions.lines > max(FEWEST_SINGLE, times * most**2):
+        return []
     gaps = costs - costs.mean()
     spread = math.sqrt(float(np.mean(gaps**2)))
     seen = abs(float(np.mean((gaps / spread) ** 3))) if spread > 0 else 0.0
-    skewness = min(SEEN_SKEWNESS * seen, projection_skewness(directions.dimension, p, fitted))
-    enough = max(FEWEST_SINGLE, (15 if fitted else 10) * skewness**2)
+    enough = max(FEWEST_SINGLE, times * min(SEEN_SKEWNESS * seen, most) ** 2)
     if costs.size + directions.lines > enough:
         return []
     return [
@@ -252,7 +254,8 @@ def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int 
         return current.given[first : first + blocks]
     if current.kind == "uniform":
         z = rng.standard_normal((blocks, lines, d))
-        return z / np.linalg.norm(z, axis=-1, keepdims=True)
+        z /= np.sqrt(np.add.reduce(z * z, axis=-1, keepdims=True))
+        return z
     if current.kind == "angles":
         angle = (rng.random((blocks, 1)) + np.arange(lines)) * (math.pi / lines)
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)

@@ -47,7 +47,7 @@ from .control_variates import (
     check_means,
     take_off,
 )
-from .costs import chunk_rows, row_costs, sweep, task_blocks
+from .costs import THIN, chunk_rows, row_costs, sweep, task_blocks
 from .directions import (
     ON_THE_LINE,
     SINGLE_BLOCK,
@@ -93,6 +93,11 @@ def along(question: Question, theta: Array) -> Array:
     out = np.empty((len(theta), 1 + sum(control.count for control in controls)))
     step = chunk_rows(pair.dimension, pair.points, dtype.itemsize)
     plain = pair.x.weights is None and pair.y.weights is None
+    # short products are twice as fast with coordinate by coordinate
+    thin = pair.dimension <= THIN and len(theta) > step
+    points_x, points_y = (
+        np.ascontiguousarray(c.points.T) if thin else c.points.T for c in (pair.x, pair.y)
+    )
     # memory that is used again need not be cleared again
     rows_x, rows_y = (
         np.empty((min(step, len(theta)), len(cloud.points)), dtype) for cloud in (pair.x, pair.y)
@@ -100,8 +105,8 @@ def along(question: Question, theta: Array) -> Array:
     for first in range(0, len(theta), step):
         block = theta[first : first + step]
         narrow = block.astype(dtype)
-        x = np.matmul(narrow, pair.x.points.T, out=rows_x[: len(block)])
-        y = np.matmul(narrow, pair.y.points.T, out=rows_y[: len(block)])
+        x = np.matmul(narrow, points_x, out=rows_x[: len(block)])
+        y = np.matmul(narrow, points_y, out=rows_y[: len(block)])
         at = 1
         for control in controls:
             if not control.alone:
@@ -252,12 +257,13 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
                 "blocks",
             )
         )
-    error = gain = math.nan
+    power, error, gain = float(found.blocks.mean()), math.nan, math.nan
     if count > 1:
-        spread = found.blocks.std(ddof=1) / math.sqrt(count)
+        gaps = found.blocks - power
+        spread = math.sqrt(float(np.add.reduce(gaps * gaps)) / (count - 1)) / math.sqrt(count)
         # a quadrature that did not settle is an error too
         error = math.sqrt(max(spread, floor) ** 2 + found.error**2)
-        nodes = np.tile(weights, count) / count
+        nodes = np.broadcast_to(weights / count, (count, len(weights))).ravel()
         singles = table[..., 0].ravel()
         alone = max(float(nodes @ singles**2 - (nodes @ singles) ** 2), 0.0) / singles.size
         gain = alone / error**2 if error > 0 else math.nan
@@ -268,7 +274,6 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
             cautions += too_few(directions, p, left, bool(kept) and not whole)
     else:
         cautions.append(SINGLE_BLOCK)
-    power = float(found.blocks.mean())
     diagnostics = {
         **directions.describe(),
         **pair.units.describe(),
