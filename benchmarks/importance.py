@@ -94,7 +94,7 @@ def row(estimate, truth):
     lower, upper = estimate.interval()
     covers = (lower <= truth) & (truth <= upper)
     bought = estimate.diagnostics["control_variance_reduction"]
-    warned = bool(estimate.diagnostics["warnings"])
+    warned = bool(estimate.cautions)
     parts = (estimate.value - truth, estimate.standard_error, covers, bought, warned)
     return np.stack([np.broadcast_to(part, np.shape(truth)) for part in parts]).astype(float)
 

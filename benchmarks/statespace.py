@@ -307,7 +307,7 @@ def coverage(arguments):
         for seed in range(runs):
             est = method(model, y, seed)
             lower, upper = est.interval()
-            warned += bool(est.diagnostics["warnings"])
+            warned += bool(est.cautions)
             inside.append((lower <= truth) & (truth <= upper))
             z.append((est.value - truth) / est.standard_error)
         row = {
@@ -348,7 +348,7 @@ def likelihood(arguments):
         table[f"8 x {n}"] = row = {
             "runs": runs, "coverage": float(inside.mean()), "mean z": float(z.mean()),
             "deviation of one": float(np.sqrt(np.mean(np.square(spread)))),
-            "warned": float(np.mean([bool(est.diagnostics["warnings"]) for est in found])),
+            "warned": float(np.mean([bool(est.cautions) for est in found])),
         }  # fmt: skip
         print(f"8 x {n:6d}", row, flush=True)
     return {"steps": 1_000, "truth": truth, "table": table}

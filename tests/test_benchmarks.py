@@ -12,7 +12,7 @@ def test_comparisons_name_scripts_and_what_there_is():
     names = {*benchmarks.PEERS, "vocabulary", "schemas"}
     for comparison in benchmarks.COMPARISONS:
         assert (benchmarks.HERE / comparison.script).is_file()
-        assert set(re.findall(r"{(\w+)}", " ".join(comparison[2:]))) <= names
+        assert set(re.findall(r"{(\w+)}", " ".join(filter(None, comparison[2:])))) <= names
     scripts = {path.name for path in benchmarks.HERE.glob("*.py")}
     compared = {comparison.script for comparison in benchmarks.COMPARISONS}
     # truths, the README's picture and what runs the others compare nothing
