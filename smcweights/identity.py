@@ -5,7 +5,6 @@ Provenance, checkpoints and compiled code know a function again by it, in every 
 
 from __future__ import annotations
 
-import dis
 import hashlib
 import importlib.util
 import inspect
@@ -17,18 +16,17 @@ import sys
 import sysconfig
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
-from itertools import chain, count
-from types import BuiltinMethodType, CellType, CodeType, FunctionType, MethodType, ModuleType
+from itertools import count
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from . import instructions as code_of
 from . import randomness
-
-Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
 
 # what stands there is known by its name and version
 _LIBRARIES = (
@@ -45,18 +43,14 @@ _MISSED = "not compared: "
 _MOST_ENTRIES = 1_000_000  # read of what a function holds
 _QUICK = {type(None), bool, int, float, complex, str, bytes}
 PLAIN = (*_QUICK, np.generic)
-# drawing, logging and locking changes these
+# drawing, logging and locking changes these, and every process has its own environment
 _MOVING = (
     *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
     *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
+    type(os.environ),
 )
 # by which a class says what tells its objects apart, without what they keep for speed
 _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
-_STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR")
-_GROWING = (
-    *("append", "appendleft", "extend", "insert", "add", "update"),
-    *("pop", "popleft", "popitem", "clear", "remove", "discard"),
-)
 
 
 def signature(thing: object) -> str:
@@ -64,9 +58,11 @@ def signature(thing: object) -> str:
 
     What a function holds and names counts too: closures, defaults, bound objects, the contents of
     containers, tables and objects, and functions and constants of modules that aren't installed;
-    library functions count by their names. What the function itself changes (a counter, a log, a
-    cache) doesn't, nor do random generators and iterators. What can't be read, or comes after a
-    million entries, is named behind the digest, see `not_compared`.
+    library functions count by their names. What code looks up by names that stand in it counts as
+    well: ``getattr(module, "k")``, ``globals()["k"]``. What the function itself changes (a counter,
+    a log, a cache) doesn't, nor do random generators and iterators. What can't be read (files, the
+    environment, what comes after a million entries) is named behind the digest, see
+    `not_compared`.
 
     Examples
     --------
@@ -90,8 +86,11 @@ def _signature(thing: object) -> str:
     name = getattr(named, "__qualname__", type(named).__name__)
     first = _Reader()
     first.read(thing, name)
-    reader = _Reader(_changes(first.functions))
+    running = code_of.running(first.functions)
+    reader = _Reader(code_of.changes(running))
     found = reader.read(thing, name).hex()[:12]
+    for function, _ in running:
+        reader.miss_outside(function)
     missed = f" ({_MISSED}{', '.join(sorted(reader.missed))})" if reader.missed else ""
     return f"{getattr(named, '__module__', '')}.{name} {found}{missed}"
 
@@ -131,6 +130,8 @@ def _kept(function: Any, read: tuple[Any, ...]) -> str:
 def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """Numbers and functions that a function reads; None where there is anything else."""
     own = getattr(function, "py_func", function)
+    if code_of.looks_up(own):
+        return None
     found: list[Any] = []
     given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
     for value in (*reached(own), *given, *own.__code__.co_consts):
@@ -151,9 +152,9 @@ def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
 
 def reached(function: FunctionType) -> list[Any]:
     """What a function's closure holds, and the globals that its code names."""
-    cells = [cell.cell_contents for cell in function.__closure__ or () if filled(cell)]
     known = function.__globals__
-    return [*cells, *(known[name] for name in function.__code__.co_names if name in known)]
+    named = [known[name] for name in function.__code__.co_names if name in known]
+    return [*code_of.closure(function).values(), *named]
 
 
 def not_compared(text: str) -> list[str]:
@@ -165,12 +166,12 @@ def not_compared(text: str) -> list[str]:
 class _Reader:
     """Digests of things, by all that tells them apart but what is ``changed`` by themselves."""
 
-    def __init__(self, changed: frozenset[Change] | None = None) -> None:
+    def __init__(self, changed: frozenset[code_of.Change] | None = None) -> None:
         self.changed = changed or frozenset()
         self.counts = changed is None  # the first of two readings, for what there is
         self.left = _MOST_ENTRIES
         self.seen: dict[int, tuple[object, bytes]] = {}
-        self.functions: list[tuple[FunctionType, object]] = []  # and what they are methods of
+        self.functions: list[code_of.Method] = []
         self.methods: set[int] = set()
         self.missed: set[str] = set()
 
@@ -198,6 +199,20 @@ class _Reader:
     def miss(self, name: str) -> None:
         """Take down what can't be compared."""
         self.missed.add(re.sub(r"[(),]", " ", name).strip())
+
+    def miss_outside(self, function: FunctionType) -> None:
+        """Take down what a function reads that can't be found from its code."""
+        if _installed(function.__code__.co_filename):
+            return
+        for read in code_of.outside(function):
+            self.miss(f"what {function.__name__} reads by {read}")
+        words, computed = code_of.words(function), None in code_of.imported(function)
+        for space in code_of.looked_in(function):
+            if not (isinstance(space, ModuleType) and _installed_module(space)):
+                there = vars(space) if isinstance(space, ModuleType) else space
+                computed |= words.isdisjoint(there)
+        if computed:
+            self.miss(f"names that {function.__name__} looks up")
 
     def _parts(self, thing: Any, name: str) -> Iterator[Any]:
         if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
@@ -264,22 +279,23 @@ class _Reader:
             self.functions.append((function, None))
         code = function.__code__
         yield (code, function.__defaults__, function.__kwdefaults__)
-        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        held = {n: c.cell_contents for n, c in cells if filled(c)}
+        held = code_of.closure(function)
         attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
-        steps = _instructions(code)
+        steps = code_of.instructions(code)
         assigned = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+        words: set[str] = set()
         if not _installed(code.co_filename):
-            read = {s.argval for s in steps if s.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-            held |= {n: function.__globals__[n] for n in read if n in function.__globals__}
-            for step in steps:
-                if step.opname == "IMPORT_NAME" and (module := _imported(function, step.argval)):
-                    held[step.argval] = module
+            known, words = function.__globals__, code_of.words(function)
+            given = {n for n in words & known.keys() if not self._changed(known, n)}
+            held |= {n: known[n] for n in (code_of.names_in(code) & known.keys()) | given}
+            for imported in code_of.imported(function):
+                if imported and (module := _imported(function, imported)):
+                    held[imported] = module
         for inner in sorted(held.keys() - assigned):
             yield inner.encode()
             yield self.read(held[inner], inner)
             if isinstance(held[inner], ModuleType):
-                yield from self._named(held[inner], _attributes(code), 3)
+                yield from self._named(held[inner], code_of.attributes(code) | words, 3)
         for inner, value in attributes.items():
             if not self._changed(function, inner):
                 yield inner.encode()
@@ -289,7 +305,7 @@ class _Reader:
         """What code names of a module that isn't installed."""
         if depth and not _installed_module(module):
             for name in sorted(names & vars(module).keys()):
-                if not self._changed(module, name):
+                if not (self._changed(module, name) or self._changed(vars(module), name)):
                     value = vars(module)[name]
                     yield name.encode()
                     yield self.read(value, f"{module.__name__}.{name}")
@@ -396,90 +412,6 @@ def _imported(function: FunctionType, name: str) -> ModuleType | None:
     return None
 
 
-@lru_cache(maxsize=4096)
-def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
-    """Instructions of a function and of those inside it."""
-    inner = (_instructions(part) for part in code.co_consts if isinstance(part, CodeType))
-    return (*dis.get_instructions(code), *chain.from_iterable(inner))
-
-
-def _attributes(code: CodeType) -> set[str]:
-    """Names that code takes from objects and modules."""
-    wanted = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
-    return {step.argval for step in _instructions(code) if step.opname in wanted}
-
-
-def _changes(functions: Iterable[tuple[FunctionType, object]]) -> frozenset[Change]:
-    """What functions change when they are called, and methods that these call."""
-    methods = [(f, owner) for f, owner in functions if owner is not None]
-    running: list[tuple[FunctionType, object]] = [pair for pair in functions if pair[1] is None]
-    found: set[Change] = set()
-    names = {"__call__", "__getitem__", "__getattr__"}
-    while True:
-        for function, owner in running:
-            found.update(_stores(function, owner))
-            names |= _attributes(function.__code__) | {function.__name__}
-        running = [pair for pair in methods if pair[0].__name__ in names]
-        methods = [pair for pair in methods if pair[0].__name__ not in names]
-        if not running:
-            return frozenset(found)
-
-
-def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
-    """Entries and attributes that a function stores, of what it holds, names or belongs to."""
-    steps = _instructions(function.__code__)
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    known = function.__globals__ | {n: c.cell_contents for n, c in cells if filled(c)}
-    if owner is not None and function.__code__.co_argcount:
-        known[function.__code__.co_varnames[0]] = owner
-    for last, step in enumerate(steps):
-        grows = step.opname in ("LOAD_ATTR", "LOAD_METHOD") and step.argval in _GROWING
-        if not (grows or step.opname in _STORING):
-            continue
-        # the target's text begins with a name, and what is in it was loaded before
-        begin, end = _place(step)
-        target = [s for s in steps[:last] if begin <= _place(s)[0] and _place(s)[1] < end]
-        first = next(
-            (
-                i
-                for i, s in reversed([*enumerate(target)])
-                if _place(s)[0] == begin and s.opname.startswith("LOAD_") and s.argval in known
-            ),
-            None,
-        )
-        if first is None:
-            continue
-        thing, key = known[target[first].argval], None
-        with suppress(Exception):
-            for s in target[first + 1 :]:
-                if s.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                    thing, key = getattr(thing, s.argval), None
-                elif s.opname.startswith("BINARY_SUBSCR") or s.argrepr == "[]":
-                    thing, key = thing[key], None
-                else:
-                    key = s.argval if s.opname in ("LOAD_CONST", "LOAD_SMALL_INT") else None
-            if step.opname.endswith("_ATTR") and not grows:
-                yield id(thing), step.argval
-            elif not grows or isinstance(thing, list | dict | set | deque):
-                yield id(thing), key if isinstance(thing, Mapping) and not grows else None
-
-
-def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Where the text of an instruction begins and ends."""
-    p = step.positions
-    if p is None or p.lineno is None:
-        return (0, 0), (0, 0)
-    return (p.lineno, p.col_offset or 0), (p.end_lineno or 0, p.end_col_offset or 0)
-
-
 def unwrapped(function: Any) -> Any:
     """What numba or a decorator made compiled or wrapped."""
     return inspect.unwrap(getattr(function, "py_func", function))
-
-
-def filled(cell: CellType) -> bool:
-    """Whether a closure's cell holds anything yet."""
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # a name that was not assigned yet
-        return False

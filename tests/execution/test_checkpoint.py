@@ -74,6 +74,16 @@ def test_what_could_not_be_compared_is_said_once_when_the_file_is_taken_up(tmp_p
         three_stages(path, mixed, seed=1, arguments=arguments)
 
 
+def test_files_and_the_environment_are_named_when_the_file_is_taken_up(tmp_path):
+    path = tmp_path / "run.npz"
+    arguments = {"integrand": described(lambda x: x * np.load(os.environ["TABLE"]))}
+    three_stages(path, mixed, seed=1, arguments=arguments)
+    words = "without comparing what <lambda> reads by environ, what <lambda> reads by load: "
+    with pytest.warns(PrecisionWarning, match=words) as told:
+        three_stages(path, mixed, seed=1, arguments=arguments)
+    assert len(told) == 1
+
+
 def math_nan():
     return float("nan")
 

@@ -1,0 +1,297 @@
+"""What functions name, change and read from outside, as their instructions tell.
+
+Nothing is run: names are followed through the globals and closures that a function has.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import re
+import sys
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
+from itertools import chain, pairwise
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
+Method = tuple[FunctionType, object]  # a function, and what it is a method of, or None
+
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
+_ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
+_STORING = ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_ATTR", "DELETE_ATTR")
+_GROWING = (
+    *("append", "appendleft", "extend", "insert", "add", "update"),
+    *("pop", "popleft", "popitem", "clear", "remove", "discard"),
+)
+_IMPORTING = ("import_module", "__import__", "modules")
+_BY_NAME = {"globals", "eval", "exec", "getattr", "vars", "__dict__", "attrgetter", *_IMPORTING}
+_IMPORTERS = (import_module, __import__)
+_LOOKING = (getattr, setattr, vars, *_IMPORTERS)
+# how those begin that read files and the environment, by module
+_OUTSIDE = {
+    "os": ("environ", "getenv"),
+    "io": ("open",),
+    "numpy": ("load", "genfromtxt", "fromfile", "memmap"),
+    "pandas": ("read_",),
+    "xarray": ("open_", "load_"),
+}
+
+
+@lru_cache(maxsize=4096)
+def instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    """Instructions of a function and of those inside it, one for each name."""
+    inner = (instructions(part) for part in code.co_consts if isinstance(part, CodeType))
+    own = [s for s in dis.get_instructions(code) if s.opname not in ("PRECALL", "PUSH_NULL")]
+    return (
+        *chain.from_iterable(map(_parts, own, [*own[1:], own[-1]])),
+        *chain.from_iterable(inner),
+    )
+
+
+def _parts(step: dis.Instruction, after: dis.Instruction) -> list[dis.Instruction]:
+    """Two instructions for one that loads or stores two names, as there are from Python 3.13."""
+    two = re.fullmatch("((?:LOAD|STORE)_FAST.*)_((?:LOAD|STORE)_FAST.*)", step.opname)
+    if two is None:
+        return [step]
+    first, second = step.argval
+    # the second name begins what follows
+    line, column = _place(after)[0]
+    place = dis.Positions(line, line, column, column + len(second))
+    return [
+        step._replace(opname=two[1], argval=first),
+        step._replace(opname=two[2], argval=second, positions=place),
+    ]
+
+
+def names_in(code: CodeType) -> set[str]:
+    """Names of globals that code reads."""
+    return {step.argval for step in instructions(code) if step.opname in _GLOBALS}
+
+
+def attributes(code: CodeType) -> set[str]:
+    """Names that code takes from objects and modules."""
+    return {step.argval for step in instructions(code) if step.opname in _ATTRIBUTES}
+
+
+def known_to(function: FunctionType) -> dict[str, Any]:
+    """Globals of a function, and what its closure holds."""
+    return function.__globals__ | closure(function)
+
+
+def closure(function: FunctionType) -> dict[str, Any]:
+    """What a function's closure holds, by name."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if filled(cell)}
+
+
+def filled(cell: CellType) -> bool:
+    """Whether a closure's cell holds anything yet."""
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # a name that was not assigned yet
+        return False
+
+
+def looks_up(function: FunctionType) -> bool:
+    """Whether code looks things up by their names."""
+    code = function.__code__
+    return not _BY_NAME.isdisjoint(names_in(code) | attributes(code))
+
+
+def words(function: FunctionType) -> set[str]:
+    """Names in texts that stand in code, or in what it reads, if it looks things up by them."""
+    if not looks_up(function):
+        return set()
+    known = known_to(function)
+    code = function.__code__
+    found: list[object] = [s.argval for s in instructions(code) if s.opname == "LOAD_CONST"]
+    found += [known[name] for name in names_in(code) | {*code.co_freevars} if name in known]
+    found += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    for value in [*found]:
+        if isinstance(value, tuple | list | frozenset) and len(value) <= 100:
+            found += value
+    text = (value for value in found if isinstance(value, str) and len(value) <= 1000)
+    return {word for part in text for word in re.findall(r"[^\W\d]\w*", part)}
+
+
+def imported(function: FunctionType) -> Iterator[str | None]:
+    """Modules that code imports, by statements or by texts; None for one by a text it computes."""
+    known, steps = known_to(function), instructions(function.__code__)
+    for step, after, then in zip(steps, steps[1:], steps[2:], strict=False):
+        if step.opname == "IMPORT_NAME":
+            yield step.argval
+        elif step.argval in _IMPORTING and step.opname.startswith("LOAD_"):
+            text = after.argval if after.opname == "LOAD_CONST" else known.get(after.argval)
+            whole = then.opname.startswith("CALL") or _subscript(then)
+            yield text if whole and isinstance(text, str) else None
+
+
+def looked_in(function: FunctionType) -> Iterator[dict[str, Any] | ModuleType]:
+    """Where code looks things up by their names: its own globals, modules that it names."""
+    known = known_to(function)
+    for step, after in pairwise(instructions(function.__code__)):
+        of: object = None
+        if step.opname in _GLOBALS and step.argval == "globals":
+            yield function.__globals__
+        elif step.opname in _GLOBALS and step.argval in ("getattr", "vars"):
+            of = known.get(after.argval)
+        elif after.opname in _ATTRIBUTES and after.argval == "__dict__":
+            of = known.get(step.argval)
+        if isinstance(of, ModuleType):
+            yield of
+
+
+def running(functions: Iterable[Method]) -> list[Method]:
+    """Functions that run when those are called that belong to nothing, and what they name."""
+    left = [*functions]
+    found: list[Method] = []
+    names = {"__call__", "__getitem__", "__getattr__"}
+    while True:
+        more = [pair for pair in left if pair[1] is None or pair[0].__name__ in names]
+        if not more:
+            return found
+        left = [pair for pair in left if pair[1] is not None and pair[0].__name__ not in names]
+        found += more
+        for function, _ in more:
+            names |= attributes(function.__code__) | {function.__name__}
+
+
+def changes(functions: Iterable[Method]) -> frozenset[Change]:
+    """Entries and attributes that functions store, of what they hold, name or belong to."""
+    return frozenset(chain.from_iterable(_stores(*method) for method in functions))
+
+
+def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
+    steps = instructions(function.__code__)
+    known: dict[str, Any] = {f.__name__: f for f in _LOOKING}
+    known |= {"globals": function.__globals__} | known_to(function)
+    if owner is not None and function.__code__.co_argcount:
+        known[function.__code__.co_varnames[0]] = owner
+    stored = Counter(step.argval for step in steps if step.opname == "STORE_FAST")
+    for step, after in pairwise(steps):
+        # a name that stands for one thing only
+        if after.opname == "STORE_FAST" and stored[after.argval] == 1:
+            if step.opname == "IMPORT_NAME":
+                known[after.argval] = sys.modules.get(step.argval.partition(".")[0])
+            elif step.opname in _GLOBALS and step.argval in known:
+                known[after.argval] = known[step.argval]
+    for last, step in enumerate(steps):
+        grows = step.opname in _ATTRIBUTES and step.argval in _GROWING
+        sets = step.argval == "setattr" and step.opname in _GLOBALS
+        if not (grows or sets or step.opname in _STORING):
+            continue
+        # the target's text begins with a name, and what is in it was loaded before
+        begin, end = _place(step)
+        target = [s for s in steps[:last] if begin <= _place(s)[0] and _place(s)[1] < end]
+        if sets:
+            target, begin = [*steps[last : last + 3]], _place(step)[0]
+        first = next(
+            (
+                i
+                for i, s in reversed([*enumerate(target)])
+                if _place(s)[0] == begin and _names(s) and s.argval in known
+            ),
+            None,
+        )
+        if first is None:
+            continue
+        with suppress(Exception):
+            thing, key = _followed(target[first:], known)
+            if sets or (step.opname.endswith("_ATTR") and not grows):
+                yield id(thing), key if sets else step.argval
+            elif not grows or isinstance(thing, list | dict | set | deque):
+                yield id(thing), key if isinstance(thing, Mapping) and not grows else None
+
+
+def _followed(target: list[dis.Instruction], known: Mapping[str, Any]) -> tuple[Any, object]:
+    """What an expression gives that begins with a name, and the key that comes last."""
+    thing, key = known[target[0].argval], None
+    by: Any = None  # what looks things up, while its arguments are loaded
+    for step in target[1:]:
+        if by not in (None, vars) and step.opname.startswith("CALL"):
+            thing = getattr(thing, str(key)) if by is getattr else sys.modules[str(key)]
+            key = by = None
+        elif step.opname in _ATTRIBUTES:
+            thing, key = getattr(thing, step.argval), None
+        elif _subscript(step):
+            thing, key = thing[key], None
+        elif step.opname in ("LOAD_CONST", "LOAD_SMALL_INT") or step.argval == "__name__":
+            key = known.get(step.argval) if step.argval == "__name__" else step.argval
+        elif any(thing is f for f in _LOOKING) and step.argval in known:
+            by, thing = thing, known[step.argval]
+            thing = vars(thing) if by is vars else thing
+        elif not step.opname.startswith("CALL"):
+            key = None
+        if any(thing is f for f in _IMPORTERS):
+            by = thing
+    return thing, key
+
+
+def _names(step: dis.Instruction) -> bool:
+    """Whether an instruction loads what a name stands for."""
+    return step.opname.startswith("LOAD_") and step.opname not in ("LOAD_CONST", *_ATTRIBUTES)
+
+
+def _subscript(step: dis.Instruction) -> bool:
+    return step.opname.startswith("BINARY_SUBSCR") or step.argrepr == "[]"
+
+
+def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where the text of an instruction begins and ends."""
+    p = step.positions
+    if p is None or p.lineno is None:
+        return (0, 0), (0, 0)
+    return (p.lineno, p.col_offset or 0), (p.end_lineno or 0, p.end_col_offset or 0)
+
+
+def outside(function: FunctionType) -> Iterator[str]:
+    """What a function reads that its code and its module don't hold: files, the environment."""
+    steps = instructions(function.__code__)
+    known, local = known_to(function), dict[str, tuple[str, str]]()
+    at, before = ("", ""), ""  # module and name of what was loaded last, and by what
+    for last, step in enumerate(steps):
+        name = step.argval
+        if step.opname == "IMPORT_NAME":
+            at = name, ""
+        elif step.opname.startswith("STORE_"):
+            if before in ("IMPORT_NAME", "IMPORT_FROM"):
+                local[name] = at
+        elif step.opname in _ATTRIBUTES:
+            at = (at[0] if not at[1] else "", name)
+            if name in ("read_text", "read_bytes"):
+                yield name
+        elif _names(step):
+            at = local.get(name) or _home(name, known)
+        else:
+            at = "", ""
+        module = at[0].partition(".")[0].lstrip("_")
+        read = bool(at[1]) and at[1].startswith(_OUTSIDE.get(module, ()))
+        if read and step.opname != "IMPORT_FROM" and not _writes(steps, last):
+            yield at[1]
+        before = step.opname
+
+
+def _home(name: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    """Module and name of what a name stands for."""
+    value = known.get(name, open if name == "open" else None)
+    if isinstance(value, ModuleType):
+        return value.__name__, ""
+    if value is os.environ:
+        return "os", "environ"
+    return str(getattr(value, "__module__", "")), str(getattr(value, "__name__", ""))
+
+
+def _writes(steps: tuple[dis.Instruction, ...], number: int) -> bool:
+    """Whether what is called is told to write a file."""
+    begin = _place(steps[number])[0]
+    for step in steps[number + 1 :]:
+        if step.opname.startswith("CALL") and _place(step)[0] == begin:
+            return False
+        if step.opname == "LOAD_CONST" and re.fullmatch("[wax][bt+]*", str(step.argval)):
+            return True
+    return False
