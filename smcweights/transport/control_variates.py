@@ -63,7 +63,8 @@ class Control:
     the error allowed and the mean over some directions, and returns means (count,) and a bound of
     their error. Values grow with the power `order` of the clouds' size, 0 for functions of the
     direction alone. Messages call a function of the user's by its `label`. `of_parts` takes
-    (theta.Dm)^2, v_x and v_y (L,). Where `alone`, values don't need the projected clouds.
+    (theta.Dm)^2, v_x and v_y (L,). Where `alone`, values don't need the projected clouds; where
+    `exact`, means have no error, whatever is allowed.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Control:
     label: str = ""
     of_parts: Callable[[Array, Array, Array], Array] | None = None
     alone: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -211,7 +213,7 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
             "(function, mean)"
         )
     of_parts = {"gaussian": gaussian, "tangent": tangent}.get(entry)
-    return Control(entry, *simple[entry], of_parts=of_parts)
+    return Control(entry, *simple[entry], of_parts=of_parts, exact=entry == "tangent")
 
 
 def _polynomial(pair: Pair) -> Control:
@@ -229,7 +231,7 @@ def _polynomial(pair: Pair) -> Control:
         return of_parts((theta @ shift) ** 2, v_x, v_y)[:, None]
 
     known = _known(float(shift @ shift) / pair.dimension + mean)
-    return Control("polynomial", 1, values, known, 2, of_parts=of_parts, alone=True)
+    return Control("polynomial", 1, values, known, 2, of_parts=of_parts, alone=True, exact=True)
 
 
 def by_default(pair: Pair, p: float, directions: Directions, total: int) -> list[Control]:
@@ -364,6 +366,9 @@ def take_off(
     """
     if not controls:
         return Corrected(costs, 0, np.zeros(0))
+    if slopes is not None and controls[0].exact:
+        known, _ = controls[0].means(0.0, 0.0)
+        return Corrected(costs - slopes * (rows - known)[:, 0], 0, slopes[:1])
     counts = [control.count for control in controls]
     orders = np.repeat([control.order for control in controls], counts)
     sizes = np.where(orders > 0, scale ** (orders / 2), np.abs(rows).max(axis=0))
@@ -380,12 +385,12 @@ def take_off(
     places = np.cumsum([0, *counts[:-1]])
     largest = np.maximum.reduceat(np.abs(first.coefficients), places)
     allowed = 0.01 * float(left) / np.maximum(largest, 1e-300 * max(float(left), 1.0))
-    known = [
+    means = [
         control.means(float(most), float(seen[at]))
         for control, most, at in zip(controls, allowed, places, strict=True)
     ]
-    error = float(sum(largest * [error for _, error in known]))
-    return replace(with_means(np.concatenate([mean for mean, _ in known])), error=error)
+    error = float(sum(largest * [error for _, error in means]))
+    return replace(with_means(np.concatenate([mean for mean, _ in means])), error=error)
 
 
 def check_means(

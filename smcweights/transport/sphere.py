@@ -176,8 +176,11 @@ def gap_polynomial(a: Array, b: Array) -> tuple[Callable[[Array, Array], Array],
 
     def terms(v: Array, w: Array) -> Array:
         v, w = v / mean_a, w / mean_b
-        m, squared = (v + w) / 2 - 1, (v - w) ** 2
-        return np.stack([np.ones(len(v)), m, v - w, squared, m * squared, squared**2], axis=1)
+        found = np.ones((len(v), 6))
+        found[:, 1], found[:, 2] = (v + w) / 2 - 1, v - w
+        found[:, 3] = found[:, 2] ** 2
+        found[:, 4:] = found[:, [1, 3]] * found[:, 3, None]
+        return found
 
     theta = _fixed_directions(d)
     v, w = (np.maximum(np.einsum("ld,ld->l", theta @ c, theta), 0.0) for c in (a, b))
