@@ -210,12 +210,19 @@ def numbers(name: str, given: ArrayLike, of: str = "") -> np.ndarray:
     """
     array = unmasked(name, given)
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: got {kind_of(array)}; expected real numbers{of}")
+        raise TypeError(f"{name}: got {kind_of(array, given)}; expected real numbers{of}")
     return array
 
 
-def kind_of(array: np.ndarray) -> str:
-    """What stands in an array that should have real numbers: the thing itself where it is one."""
+def kind_of(array: np.ndarray, given: object = None) -> str:
+    """What stands in an array that should have real numbers: the thing itself where it is one.
+
+    Of a table, which may be ``given``, the first of another kind, and where.
+    """
+    for label in getattr(given, "columns", ()) if hasattr(given, "__array__") else ():
+        column = np.asarray(given[label])  # type: ignore[index]
+        if column.dtype.kind not in "iuf" and column.size:
+            return f"{shown(column.flat[0])} in column {label!r}"
     said = KINDS.get(array.dtype.kind, "objects")
     return f"{said} (dtype {array.dtype})" if array.ndim else shown(array.item())
 

@@ -68,8 +68,9 @@ class Precision:
     absolute : float or array_like of shape (J,), positive, optional
         Half-width in the unit of the values, or one for each of them: infinite where any will do.
         At least one of the two is needed.
-    relative : float or array_like of shape (J,), positive, optional
-        Half-width as a share of the value. Alone it is never met where the value is zero.
+    relative : float or array_like of shape (J,), above 0 and at most 1, optional
+        Half-width as a share of the value, infinite where any will do. Alone it is never met where
+        the value is zero.
     level : float, default 0.95
         Level of the intervals, between 0 and 1.
     max_budget : int, default 10,000,000
@@ -103,6 +104,13 @@ class Precision:
         for name in ("absolute", "relative"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _widths(name, getattr(self, name)))
+        # five per cent are 0.05: a share above one would stop at once
+        shares = np.atleast_1d(1.0 if self.relative is None else np.asarray(self.relative))
+        if (too_wide := shares[np.isfinite(shares) & (shares > 1)]).size:
+            raise ValueError(
+                f"relative: got {too_wide[0]:g}; expected a share of the value, above 0 and at "
+                "most 1"
+            )
         if self.of is not None:
             function("of", self.of, "of the values")
         object.__setattr__(self, "level", level(self.level))

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -81,6 +82,20 @@ def test_what_hides_something_is_no_array_of_numbers():
     for bad in (np.ma.masked_array([1.0, 2.0], mask=[True, False]), ["1"], [1j], [True], [None]):
         with pytest.raises(TypeError, match=r"x: .*; expected"):
             check.numbers("x", bad)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda table: check.numbers("x", table),
+        lambda table: smw.particle_filter(smw.models.linear_gaussian(0.9, 1, 1, 1), table, 10),
+        lambda table: smw.sliced_wasserstein(table, table, 10),
+    ],
+)
+def test_of_a_table_the_column_is_named_that_holds_texts(call):
+    table = pd.DataFrame({"rate": [1.0, 2.0], "site": ["north", "south"]})
+    with pytest.raises(TypeError, match="got 'north' in column 'site'; expected"):
+        call(table)
 
 
 def test_more_than_can_be_kept_is_refused():

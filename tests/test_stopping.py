@@ -58,6 +58,8 @@ def test_other_budgets_are_refused(budget, error):
         ({"absolute": 0.0}, ValueError, "absolute: got 0.0; expected a number above 0"),
         ({"relative": -0.1}, ValueError, "relative"),
         ({"relative": math.nan}, ValueError, "relative"),
+        ({"relative": 5}, ValueError, "relative: got 5; expected a share .* at most 1"),
+        ({"relative": [0.1, math.inf, 2.0]}, ValueError, "relative: got 2; expected a share"),
         ({"absolute": math.inf}, ValueError, "absolute"),
         ({"absolute": True}, TypeError, "absolute"),
         ({"relative": "1%"}, TypeError, "relative"),

@@ -420,8 +420,8 @@ def _explained(
             expected = "a float" if expects_number else "an array"
             if y_vector and "y" in arguments:
                 expected += (
-                    "; y_t is an array, since y has shape (T, p): where the model's observations "
-                    "are floats y has shape (T,), not (T, 1)"
+                    "; y_t is an array, since y has shape (T, p): a model whose observations are "
+                    "floats takes y of shape (T,)"
                 )
             return ModelError(f"{name}: returns {returned}; expected {expected}")
     return ModelError(f"numba can't compile the model{_reason(error)}")

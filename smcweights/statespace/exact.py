@@ -45,7 +45,8 @@ def _linear(model: StateSpaceModel, y: ArrayLike, horizon: int = 0) -> tuple[Lin
     rows = observations(y)
     p = system.h.shape[-2]
     if rows.shape[1] != p:
-        raise ValueError(f"y: got {rows.shape[1]} columns; expected {p}")
+        expected = "(T,) or (T, 1)" if p == 1 else f"(T, {p})"
+        raise ValueError(f"y: got shape {np.shape(y)}; expected {expected}")
     rows = np.concatenate([rows, np.full((horizon, p), np.nan)])
     if len(rows) > system.times:
         raise ValueError(
@@ -422,7 +423,7 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
     first, matrix, means, scales = _system(model, "finite_hmm", "models.finite_hmm")
     rows = observations(y)
     if rows.shape[1] != 1:
-        raise ValueError(f"y: got {rows.shape[1]} columns; expected shape (T,)")
+        raise ValueError(f"y: got shape {np.shape(y)}; expected (T,) or (T, 1)")
     z = (rows - means) / scales
     log_g = -0.5 * (z * z + math.log(2 * math.pi)) - np.log(scales)
     log_g[np.isnan(rows[:, 0])] = 0.0

@@ -500,7 +500,7 @@ def observations(y: ArrayLike) -> Array:
     """
     given: Any = y if np.ma.isMaskedArray(y) else array("y", y)
     if given.dtype.kind not in "iuf":
-        raise TypeError(f"y: got {kind_of(given)}; expected real numbers, NaN where missing")
+        raise TypeError(f"y: got {kind_of(given, y)}; expected real numbers, NaN where missing")
     if given.ndim not in (1, 2) or given.size == 0:
         raise ValueError(f"y: got shape {given.shape}; expected (T,) or (T, p) with T >= 1")
     values = np.ma.filled(given.astype(np.float64, order="C"), np.nan)

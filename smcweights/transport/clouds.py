@@ -277,11 +277,13 @@ def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
     if found.dtype in (np.float32, np.float64):
         return found
     if found.dtype.kind not in "biufO":
-        raise TypeError(f"{name}: got {kind_of(found)}; {expected}")
+        raise TypeError(f"{name}: got {kind_of(found, given)}; {expected}")
     try:
         return np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{name}: got {shown(given)} ({error}); {expected}") from None
+        table = hasattr(given, "columns")
+        got = kind_of(found, given) if table else f"{shown(given)} ({error})"
+        raise TypeError(f"{name}: got {got}; {expected}") from None
 
 
 def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:

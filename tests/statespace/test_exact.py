@@ -220,6 +220,14 @@ def test_the_tiny_chain_has_its_published_truth():
     assert pytest.approx(0.035168175, abs=1e-12) == LIKELIHOOD
 
 
+def test_observations_of_other_shapes_are_told_by_their_shapes():
+    y, scalar = np.zeros((4, 2)), smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    hmm = smw.models.finite_hmm([0.5, 0.5], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 1.0])
+    for method, model in ((smw.kalman_filter, scalar), (smw.forward_backward, hmm)):
+        with pytest.raises(ValueError, match=r"y: got shape \(4, 2\); expected \(T,\) or \(T, 1\)"):
+            method(model, y)
+
+
 def test_other_models_are_refused():
     model = smw.models.stochastic_volatility(0.9, 0.3)
     with pytest.raises(ValueError, match=r"made by models\.linear_gaussian"):
