@@ -170,6 +170,8 @@ def storable(what: str, name: str, longest: int = LONGEST_NAME) -> str:
         raise ValueError(
             f"{what}: {name[:20]!r}... has {len(name):,} characters; expected at most {longest:,}"
         )
+    if name.isascii() and "\0" not in name:
+        return str(name)
     strange = next((c for c in name if c == "\0" or 0xD800 <= ord(c) < 0xE000), None)
     if strange is not None:
         raise ValueError(f"{what}: {name!r} contains {strange!r}, which no file can hold")

@@ -8,6 +8,7 @@ import pytest
 from estimates import COVARIANCE, FACTOR, VALUE, coverage_bounds, example
 
 from smcweights.cautions import Caution
+from smcweights.delta_method import Blockwise, linearised
 from smcweights.errors import ModelError, PrecisionWarning
 from smcweights.estimate import Estimate
 
@@ -181,3 +182,22 @@ def test_what_is_undefined_stays_so_and_takes_nothing_with_it():
         est.apply(lambda v: np.array([1.0, np.inf]))
     with pytest.raises(ValueError, match=r"value: nan at index \[0\]; expected finite"):
         Estimate([np.nan, 1.0], np.eye(2))
+
+
+def test_blocks_that_are_moved_at_once_give_the_same_line():
+    """Of v0 v1, log v1 and sqrt(v0 - 1), which ends near the value in one of three blocks."""
+    value, error = (
+        np.array([2.0, 3.0, 1.001, 0.5, 4.0, 1.0]),
+        np.array([0.1, 0.2, 0.5, 0.1, 0, 0.3]),
+    )
+
+    def f(v):
+        with np.errstate(invalid="ignore"):
+            a, b = v.reshape(3, 2).T
+            return np.concatenate([a * b, np.log(b), np.sqrt(a - 1)])
+
+    owner = np.tile(np.arange(3), 3)
+    for one, other in zip(
+        linearised(f, value, error), linearised(Blockwise(f, owner, 3), value, error), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)

@@ -47,7 +47,8 @@ The files
 ``control_variates``, ``means`` and ``verdict`` the way from the user's function to an estimate;
 ``adaptation`` the stages, ``final_draws`` what follows them, ``extension`` more of these;
 ``adaptive``, ``given_proposal``, ``rare_events`` (with ``failure_regions``), ``sobol`` (with
-``pairs``, ``indices``, ``replicates`` and ``sparse_polynomials``), ``posterior`` (with ``climb``,
+``pairs``, ``indices``, ``replicates``, ``sparse_polynomials`` and, of many outputs,
+``shared_polynomials``), ``posterior`` (with ``climb``,
 ``derivative_controls``, ``ratio_means`` and ``posteriors``), ``shapley``, ``given_samples``,
 ``output_law`` (with ``ladder`` and ``thresholds``), ``input_uncertainty`` (with ``refits``),
 ``reweighting`` and ``under_laws`` the public functions, ``given_weights`` (with ``chain_variance``)

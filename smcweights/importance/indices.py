@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..cautions import Caution
+from ..delta_method import Blockwise
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..pooling import combine
@@ -263,14 +264,17 @@ def indices_of(means: Estimate, pairs: Pairs, scalar: bool, method: str) -> Sobo
         found = m[:, 1] - m[:, 0] ** 2
         return found[0] if scalar else found
 
-    mean = means.apply(mean_of, names="mean" if scalar else outputs)
+    def of_each(f: Callable[[Array], Any]) -> Callable[[Array], Any]:
+        return f if scalar else Blockwise(f, np.arange(k), k)
+
+    mean = means.apply(of_each(mean_of), names="mean" if scalar else outputs)
     # each run has a centre of its own, which is no difference between runs to be pooled
     mean = mean.revised(provenance=mean.provenance | {"applied": ["mean of the output"]})
     return SobolIndices(
         indices=joint,
         **parts_of(joint, plan, outputs),
         mean=mean,
-        variance=means.apply(variance_of, names="variance" if scalar else outputs),
+        variance=means.apply(of_each(variance_of), names="variance" if scalar else outputs),
         inputs=plan.inputs,
         outputs=outputs,
         method=method,
@@ -289,11 +293,18 @@ def joint_indices(means: Estimate, pairs: Pairs) -> Estimate:
         )
     if flat.any():
         means = means.revised(cautions=[*means.cautions, constant(outputs, flat, calls)])
-    # of the plan alone: what is applied is part of the provenance, and the draws are not
-    indices = partial(pairs.plan.indices, outputs=len(outputs))
+    indices = of_blocks(pairs.plan, len(outputs))
     undefined = np.repeat(flat, len(means) // len(outputs))
     few = f"{calls:,} calls are few for {len(pairs.plan.inputs)} inputs"
     return from_means(means, undefined, indices, pairs.names, few)
+
+
+def of_blocks(plan: PickFreeze, outputs: int) -> Blockwise:
+    """All indices as a function of the means: those of an output depend on its own alone."""
+    sizes = [len(plan.names(kind, ["one"])) for kind in plan.order]
+    owner = np.concatenate([np.repeat(np.arange(outputs), size) for size in sizes])
+    # of the plan alone: what is applied is part of the provenance, and the draws are not
+    return Blockwise(partial(plan.indices, outputs=outputs), owner, outputs)
 
 
 def from_means(

@@ -27,6 +27,7 @@ from .integrand import Integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, varies
 from .proposals import FARTHEST
+from .shared_polynomials import SEVERAL, SharedPolynomials, fit_together
 from .sparse_polynomials import (
     ROWS_PER_TABLE,
     ProductBasis,
@@ -390,16 +391,23 @@ def corrected_means(
             x = law.to_inputs(u)
             sets.append((Rows(u, x, basis.tables(u, x), weight), y - centre))
         (rows, y), (rows_out, y_out) = sets
-        learned = [
-            fit_sparse(basis, (rows, y[:, k]), (rows_out, y_out[:, k]))
-            for k in range(means.shape[1])
-        ]
-        for k, (polynomial, _) in enumerate(learned):
-            used[k].append(polynomial)
-        if all(polynomial.empty for polynomial, _ in learned):
+        learned: list[tuple[Array, SparsePolynomial | SharedPolynomials, ProductBasis]] = []
+        if means.shape[1] > SEVERAL:
+            shared, own = fit_together(basis, (rows, y), (rows_out, y_out))
+            for k, polynomial in enumerate(shared.each):
+                used[k].append(polynomial)
+            if len(shared.useful):
+                learned.append((shared.useful, shared.of(shared.useful), own))
+        else:
+            for k in range(means.shape[1]):
+                polynomial, own = fit_sparse(basis, (rows, y[:, k]), (rows_out, y_out[:, k]))
+                used[k].append(polynomial)
+                if not polynomial.empty:
+                    learned.append((np.array([k]), polynomial, own))
+        if not learned:
             continue
         # a few replicates at a time: tables are large
-        step = max(ROWS_PER_TABLE // replicates.size, 1)
+        step = max(ROWS_PER_TABLE // (replicates.size * math.ceil(means.shape[1] / 20)), 1)
         for r in (inside[s : s + step] for s in range(0, len(inside), step)):
             halves = [v[r].reshape(-1, law.dimension) for v in (replicates.a, replicates.b)]
             points = [(u, law.to_inputs(u)) for u in halves]
@@ -407,9 +415,11 @@ def corrected_means(
             if replicates.widening is not None:
                 ratios = [replicates.widening.log_ratios(u) for u in halves]
                 weigh = Weigh(replicates.widening.weight, *ratios)
-            for k, (polynomial, own) in enumerate(learned):
-                if not polynomial.empty:
-                    y = np.moveaxis(replicates.y[r, :, :, k] - centre[k], 2, 0)
-                    at_a, at_b = (own.tables(u, x) for u, x in points)
-                    means[r, k] = polynomial.corrected(plan, at_a, at_b, y, weigh)
+            for outputs, found, own in learned:
+                of = replicates.y[r][:, :, :, outputs] - centre[outputs]
+                of = np.moveaxis(of, 2, 0)
+                of = of if isinstance(found, SharedPolynomials) else of[..., 0]
+                at_a, at_b = (own.tables(u, x) for u, x in points)
+                corrected = found.corrected(plan, at_a, at_b, of, weigh)
+                means[r[:, None], outputs] = corrected.reshape(len(r), len(outputs), -1)
     return means, used

@@ -9,7 +9,8 @@ their covariance to the indices. Three ways to estimate them:
 "surrogate"
     The same points, and a sparse polynomial P, whose indices are known exactly: what is
     estimated is how the residual Y - P changes them. For each fold of scramblings P is learned from
-    the others, so that its errors cost precision, never bias: the means stay exactly unbiased.
+    the others, so that its errors cost precision, never bias: the means stay exactly unbiased. More
+    than eight outputs share their terms, with coefficients of their own (`shared_polynomials`).
 "importance"
     Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
     small, nearly everywhere.
@@ -31,6 +32,7 @@ import numpy as np
 
 from .. import arguments
 from ..cautions import Caution, tell
+from ..delta_method import linearised
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..execution import Run, first_budget, open_run
@@ -39,7 +41,7 @@ from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
 from .extension import Source, check_same
 from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
-from .indices import SobolIndices, defined, indices_of, joint_indices
+from .indices import SobolIndices, defined, indices_of, of_blocks
 from .integrand import Integrand
 from .pairs import (
     Groups,
@@ -546,11 +548,14 @@ class _Work:
 
     def largest_variance(self, table: Array) -> float:
         """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""
-        try:
-            joint = _quietly(joint_indices, _spread_of(table, **self.said("", 1)), self.pairs)
-        except DegeneracyError:
+        varied = varies(table.mean(0), self.pairs.centre)
+        if not varied.any():
             return math.inf
-        return float(np.nanmax(joint.variance))
+        means = _spread_of(table[:, varied])
+        line = linearised(
+            of_blocks(self.pairs.plan, int(varied.sum())), means.value, means.standard_error
+        )
+        return float(((line.slopes @ means.root()) ** 2).sum(1).max())
 
     def by_importance(self) -> SobolIndices:
         """Result of importance sampling; the points at hand serve as the pilot that centres."""

@@ -76,7 +76,7 @@ class SparsePolynomial:
 
     def __call__(self, tables: Array | Sequence[Array]) -> Array:
         """Values (n,) from tables (d, degrees, n) of the functions of each input."""
-        return self.constant + self.coefficient @ _products(self.exponents, tables)
+        return self.constant + self.coefficient @ products_of(self.exponents, tables)
 
     def shares(self, plan: PickFreeze) -> tuple[Array, Array]:
         """Which terms (J, terms), and whether the constant (J,), enter `PickFreeze.terms`."""
@@ -125,7 +125,7 @@ class SparsePolynomial:
         sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
         sides.append((at_b, at_a, 1, 2))
         for kept, swapped, base, start in sides:
-            products = _products(self.exponents, kept)
+            products = products_of(self.exponents, kept)
             value = self.constant + self.coefficient @ products
             residual[base] = y[base] - value
             own = np.full(plan.members.shape[1], base == 0)
@@ -135,7 +135,7 @@ class SparsePolynomial:
                 # only terms with an exchanged input change
                 part = self.exponents[:, members].any(1)
                 mixed = [swapped[i] if m else kept[i] for i, m in enumerate(members)]
-                change = _products(self.exponents[part], mixed) - products[part]
+                change = products_of(self.exponents[part], mixed) - products[part]
                 e = residual[start + k]
                 e[:] = y[start + k] - value - self.coefficient[part] @ change
                 e = weighed(e, np.where(members, ~own, own))
@@ -299,7 +299,7 @@ class ProductBasis:
         larger their fourth moments.
         """
         e, n, (u, x, w) = polynomial.exponents, len(residual), (rows.u, rows.x, rows.weight)
-        residual = residual - _mean(residual, w)
+        residual = residual - mean_over(residual, w)
         main = (e > 0).sum(1) == 1
         size = sum(len(f.triangle) for f in self.functions) / 9
         turns, tables = [], np.empty((len(self.turns), HIGHEST_DEGREE + 1, n))
@@ -311,10 +311,10 @@ class ProductBasis:
             values = functions(u[:, i], x[:, i])
             z = values[used]
             # what the means of single functions differ from zero by is chance
-            z -= _mean(z, w)[:, None]
-            gram = _times(z, w) @ z.T
+            z -= mean_over(z, w)[:, None]
+            gram = times(z, w) @ z.T
             gram[np.diag_indices_from(gram)] += size * functions.fourth[used]
-            c = np.linalg.solve(gram, z @ _times(residual, w))
+            c = np.linalg.solve(gram, z @ times(residual, w))
             residual = residual - c @ z
             effect[used] += c
             turns.append(_towards(effect, turn))
@@ -358,14 +358,16 @@ def product_basis(law: Law, widening: _Widening | None = None) -> ProductBasis:
     return ProductBasis(functions, turns)
 
 
-def _products(exponents: Array, tables: Array | Sequence[Array]) -> Array:
+def products_of(exponents: Array, tables: Array | Sequence[Array]) -> Array:
     """Products of polynomials (terms, n), from tables (degrees, n) of each input."""
     found = np.empty((len(exponents), tables[0].shape[1]))
-    _multiply(exponents, tables, found)
+    multiply_into(exponents, tables, found)
     return found
 
 
-def _multiply(exponents: Array, tables: Array | Sequence[Array], into: Array | list[Array]) -> None:
+def multiply_into(
+    exponents: Array, tables: Array | Sequence[Array], into: Array | list[Array]
+) -> None:
     """The same, written to the rows of an array or to a list of rows."""
     rows, inputs = np.nonzero(exponents)
     degrees = exponents[rows, inputs].tolist()
@@ -378,14 +380,14 @@ def _multiply(exponents: Array, tables: Array | Sequence[Array], into: Array | l
             begun = row
 
 
-def _first_candidates(d: int) -> Array:
+def first_candidates(d: int) -> Array:
     """Main effects to degree two, then products of two inputs."""
     eye = np.eye(d, dtype=np.int64)
     i, j = np.triu_indices(d, 1)
     return np.concatenate([eye, 2 * eye, (eye[i] + eye[j])[: max(MOST_CANDIDATES - 2 * d, 0)]])
 
 
-def _neighbours(exponents: Array, coefficient: Array) -> Array:
+def neighbours(exponents: Array, coefficient: Array) -> Array:
     """Terms one or two degrees above the largest ones: two, because of even and odd functions."""
     d = exponents.shape[1]
     steps = np.concatenate([np.eye(d, dtype=np.int64), 2 * np.eye(d, dtype=np.int64)])
@@ -395,11 +397,12 @@ def _neighbours(exponents: Array, coefficient: Array) -> Array:
     return found[found.max(1) <= HIGHEST_DEGREE]
 
 
-def _times(v: Array, weight: Array | None) -> Array:
+def times(v: Array, weight: Array | None) -> Array:
+    """Values times weights, if any."""
     return v if weight is None else v * weight
 
 
-def _mean(v: Array, weight: Array | None) -> Array:
+def mean_over(v: Array, weight: Array | None) -> Array:
     """Mean over the last axis, by weights of mean 1."""
     return np.asarray(v.mean(-1) if weight is None else v @ weight / len(weight))
 
@@ -414,7 +417,7 @@ class _Regression:
     def __init__(self, z: Array, y: Array, w: Array | None) -> None:
         most = len(z)
         self.z, self.y, self.w, self.count = z, y, w, 0
-        self.mean = float(_mean(y, w))
+        self.mean = float(mean_over(y, w))
         self.gram = np.empty((most, most))
         self.centre, self.inner = np.empty(most), np.empty(most)
 
@@ -422,10 +425,10 @@ class _Regression:
         """Take in the rows of ``z`` up to this number."""
         new, old = slice(self.count, count), slice(0, self.count)
         z = self.z[new]
-        self.gram[new, :count] = _times(z, self.w) @ self.z[:count].T
+        self.gram[new, :count] = times(z, self.w) @ self.z[:count].T
         self.gram[old, new] = self.gram[new, old].T
-        self.centre[new] = _mean(z, self.w)
-        self.inner[new] = z @ _times(self.y - self.mean, self.w)
+        self.centre[new] = mean_over(z, self.w)
+        self.inner[new] = z @ times(self.y - self.mean, self.w)
         self.count = count
 
     def solution(self) -> tuple[float, Array]:
@@ -497,14 +500,14 @@ def _fit(
     active = np.zeros((0, d), dtype=np.int64)
     learned = _Regression(z[:, :n], y, w)
     constant, coefficient = learned.mean, np.zeros(0)
-    spread = float(_mean((y_out - constant) ** 2, w_out))
+    spread = float(mean_over((y_out - constant) ** 2, w_out))
     best_error, best_terms = spread, active
     known: set[bytes] = set()
     # values of the candidates stay at their place while the order of the pool changes
     values = np.empty((2 * MOST_CANDIDATES + max(MOST_CANDIDATES, 2 * d), rows))
     norms, free = np.ones(len(values)), np.ones(len(values), dtype=bool)
     pool, place = active, np.zeros(0, dtype=np.int64)
-    proposed = _first_candidates(d)
+    proposed = first_candidates(d)
     while len(active) < most and spread > 0 and idle < 3:
         fresh = []
         keys = proposed.astype(np.int8, order="C").view(f"V{d}").ravel().tolist()
@@ -517,16 +520,16 @@ def _fit(
         proposed = proposed[(size[0] <= TAILS * n) & (size[1] <= UNBOUNDED_TAILS * n)]
         at = np.flatnonzero(free)[: len(proposed)]
         into = [values[i] for i in at]
-        _multiply(proposed, screen, into)
-        norms[at] = np.sqrt(np.maximum([_times(v, w_screen) @ v for v in into], 1e-300))
+        multiply_into(proposed, screen, into)
+        norms[at] = np.sqrt(np.maximum([times(v, w_screen) @ v for v in into], 1e-300))
         free[at] = False
         pool, place = np.concatenate([pool, proposed]), np.concatenate([place, at])
         residual = y[:rows] - constant - coefficient @ z[: len(active), :rows]
         top = int(place.max(initial=-1)) + 1
-        strength = np.abs(values[:top] @ _times(residual, w_screen))[place] / norms[place]
+        strength = np.abs(values[:top] @ times(residual, w_screen))[place] / norms[place]
         ranked = np.argsort(-strength, kind="stable")
         chosen = ranked[: min(max(8, len(active) // 3), most - len(active))]
-        noise = math.sqrt(float(_mean(residual**2, w_screen)))
+        noise = math.sqrt(float(mean_over(residual**2, w_screen)))
         chosen = chosen[strength[chosen] > 2 * noise]
         if len(chosen) == 0:
             break
@@ -536,17 +539,17 @@ def _fit(
         pool, place = pool[left], place[left]
         free[place] = False
         room = z[len(active) : len(active) + len(new)]
-        _multiply(new, tables, room[:, :n])
-        _multiply(new, tables_out, room[:, n:])
+        multiply_into(new, tables, room[:, :n])
+        multiply_into(new, tables_out, room[:, n:])
         active = np.concatenate([active, new])
         learned.learn(len(active))
         constant, coefficient = learned.solution()
         missed = y_out - constant - coefficient @ z[: len(active), n:]
-        error = float(_mean(missed**2, w_out))
+        error = float(mean_over(missed**2, w_out))
         idle = 0 if error < 0.98 * best_error else idle + 1
         if error < best_error:
             best_error, best_terms = error, active
-        proposed = _neighbours(active, coefficient)
+        proposed = neighbours(active, coefficient)
     explained = 1 - best_error / spread if spread > 0 else 0.0
     if explained < WORTHWHILE:
         return SparsePolynomial(active[:0], learned.mean, np.zeros(0), explained)
