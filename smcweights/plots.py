@@ -11,6 +11,7 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `mixture`   what the draws came from
 `levels`    how a failure probability was approached, and `failures` its draws
 `sobol`     bars of Sobol' indices
+`sobol_series`  the same of a series of outputs, along time
 `marginals` posteriors of all parameters (takes a Posterior)
 `law`       distribution function with its band, and `tail` one end (take an OutputLaw)
 `uncertainty`  what computing and data add to an error (takes an InputUncertainty)
@@ -55,6 +56,7 @@ from .importance.figures import (
     mixture,
     perturbation,
     sobol,
+    sobol_series,
     stages,
     weights,
 )
@@ -101,6 +103,7 @@ __all__ = [
     "sequences",
     "sliced",
     "sobol",
+    "sobol_series",
     "stages",
     "tail",
     "uncertainty",

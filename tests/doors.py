@@ -630,6 +630,10 @@ DOORS = {
     "plots.sobol": {
         "indices": types.SimpleNamespace(first=EST, total=None, inputs=["a", "b"], outputs=["c"]),
     },
+    "plots.sobol_series": {
+        "indices": types.SimpleNamespace(first=EST, total=EST, inputs=["a", "b"], outputs=["c"]),
+        "t": [1.0],
+    },
     "plots.tail": {"found": whole_law()},
     "plots.uncertainty": {"found": fitted_inputs()},
     "plots.weighted": {

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import arguments as check
 from ..canvas import (
@@ -39,6 +40,7 @@ __all__ = [
     "mixture",
     "perturbation",
     "sobol",
+    "sobol_series",
     "stages",
     "weights",
 ]
@@ -273,6 +275,49 @@ def sobol(
     ax.set_xlabel(f"share of the variance, {100 * level:g} % intervals")
     if len(indices.outputs) > 1:
         ax.set_title(literal(indices.outputs[output]))
+    ax.legend(frameon=False)
+    return ax
+
+
+def sobol_series(
+    indices: _Indices,
+    ax: Axes | None = None,
+    *,
+    t: ArrayLike | None = None,
+    kind: str = "total",
+    level: float = 0.95,
+) -> Axes:
+    """Sobol' indices of a series of outputs along time: a curve with its band for each input.
+
+    Parameters
+    ----------
+    indices : smcweights.SobolIndices
+        Of several outputs, in the order of ``t``.
+    t : array_like, shape (outputs,), optional
+        Where the outputs are; their numbers 0, 1, ... by default. An output that does not vary
+        leaves a gap.
+    kind : {"total", "first"}
+    level : float, default 0.95
+        Of the intervals, each for itself.
+    """
+    check.instance("indices", indices, _Indices, "a SobolIndices")
+    level = check.level(level)
+    part = getattr(indices, check.one_of("kind", kind, ("total", "first")))
+    if part is None:
+        raise ValueError(f"plots.sobol_series: no {kind} indices; ask for them in order=")
+    count = len(indices.outputs)
+    at = np.arange(count) if t is None else check.finite("t", t)
+    if at.shape != (count,):
+        raise ValueError(f"t: got shape {at.shape}; expected ({count},), one for each output")
+    ax = open_axes(ax)
+    columns = (part.value, *part.interval(level))
+    value, lower, upper = (column.reshape(count, -1) for column in columns)
+    for i, name in enumerate(indices.inputs):
+        (line,) = ax.plot(at, value[:, i], label=literal(name))
+        ax.fill_between(at, lower[:, i], upper[:, i], color=line.get_color(), alpha=0.2, lw=0)
+    ax.set_xlabel("output" if t is None else "t")
+    shown = {"total": "total index", "first": "first-order index"}[kind]
+    ax.set_ylabel(f"{shown}, {100 * level:g} % intervals")
     ax.legend(frameon=False)
     return ax
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..cautions import Caution
-from ..delta_method import Blockwise
+from ..delta_method import Blockwise, linearised
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..pooling import combine
@@ -55,6 +55,11 @@ class SobolIndices(Result):
         The model calls behind it, for `smcweights.reweight`; None of what was read from a file.
     extension : callable or None
         What `extend` calls; None of what was read from a file or pooled.
+    aggregated : Estimate or None
+        Of several outputs, such as the values of a series, in the same units: shares of the sum of
+        their variances, sum_k V_k S_k / sum_k V_k (Gamboa, Janon, Klein & Lagnoux 2014, Electron.
+        J. Stat. 8), under names like "total X1". Outputs that don't vary add
+        nothing. None of one output, of pooled runs and of given samples.
     """
 
     indices: Estimate
@@ -70,6 +75,7 @@ class SobolIndices(Result):
     extension: Callable[..., SobolIndices] | None = field(
         default=None, repr=False, compare=False, metadata=NOT_KEPT
     )
+    aggregated: Estimate | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to other processes and into copies: all but the extension, which is code."""
@@ -205,7 +211,7 @@ class SobolIndices(Result):
             mean, variance = (
                 combine([getattr(r, name) for r in runs]) for name in ("mean", "variance")
             )
-        first = replace(first, pairs=None, extension=None)
+        first = replace(first, pairs=None, extension=None, aggregated=None)
         return replace(first, indices=indices, **parts, mean=mean, variance=variance)
 
     def plot(self, ax: Axes | None = None, *, level: float = 0.95) -> Axes:
@@ -278,7 +284,44 @@ def indices_of(means: Estimate, pairs: Pairs, scalar: bool, method: str) -> Sobo
         inputs=plan.inputs,
         outputs=outputs,
         method=method,
+        aggregated=_aggregated(means, pairs) if k > 1 else None,
         pairs=pairs,
+    )
+
+
+def _aggregated(means: Estimate, pairs: Pairs) -> Estimate:
+    """Shares of the sum of all outputs' variances, from the estimated means."""
+    plan, names = pairs.plan, pairs.plan.joint_names(["one"])
+    varied = varies(means.value.reshape(len(pairs.outputs), -1), pairs.centre)
+    kept, k = np.repeat(varied, len(means) // len(varied)), int(varied.sum())
+    sizes = np.array([len(plan.names(kind, ["one"])) for kind in plan.order])
+    starts = np.cumsum(sizes) - sizes
+    place = [np.tile(a + np.arange(size), k) for a, size in zip(starts, sizes, strict=True)]
+    owner = of_blocks(plan, k).owner
+
+    def parts(v: Array) -> Array:
+        """Variances, and indices times that of their output."""
+        m = v.reshape(k, -1)
+        variance = m[:, 1] - m[:, 0] ** 2
+        return np.concatenate([variance, plan.indices(v, k) * variance[owner]])
+
+    f = Blockwise(parts, np.concatenate([np.arange(k), owner]), k)
+    line = linearised(f, means.value[kept], means.standard_error[kept])
+    summed = np.zeros((1 + len(names), 1 + int(kept.sum())))
+    of_each = np.column_stack([line.value, line.slopes])
+    np.add.at(summed, np.concatenate([np.zeros(k, dtype=int), *(1 + p for p in place)]), of_each)
+    whole, rest = summed[0], summed[1:]
+    share = rest[:, 0] / whole[0]
+    root = (rest[:, 1:] - share[:, None] * whole[1:]) / whole[0] @ means.root()[kept]
+    return Estimate(
+        share,
+        root @ root.T,
+        names=names,
+        method=means.method,
+        degrees_of_freedom=float(np.min(means.degrees_of_freedom)),
+        cautions=means.cautions,
+        cost=means.cost,
+        provenance=means.provenance | {"applied": ["aggregated over outputs"]},
     )
 
 

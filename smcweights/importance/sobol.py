@@ -107,7 +107,7 @@ def sobol_indices(
     Parameters
     ----------
     model : callable, (n, d) -> (n,) or (n, K)
-        K outputs have indices of their own each.
+        K outputs have indices of their own each, and aggregated ones.
     law : law of d independent inputs
         A list or dict of univariate distributions, a SALib problem, or what else
         `smcweights.importance.laws.as_law` takes; a SALib problem's "groups" are respected.
@@ -174,7 +174,8 @@ def sobol_indices(
     ----------
     Sobol' (2001), Math. Comput. Simul. 55; Saltelli (2002), Comput. Phys. Commun. 145, for the
     pairs; Jansen (1999) for total indices; Blatman & Sudret (2011), J. Comput. Phys. 230, for
-    sparse polynomials; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
+    sparse polynomials; Gamboa, Janon, Klein & Lagnoux (2014), Electron. J. Stat. 8, for aggregated
+    indices; Demange-Chryst, Bachoc & Morio (2023), arXiv 2212.00568, for importance
     sampling.
 
     Examples

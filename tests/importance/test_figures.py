@@ -158,3 +158,23 @@ def test_bars():
     second = smw.sobol_indices(problem.function, problem.law, 640, order="second", seed=1)
     with pytest.raises(ValueError, match="no first-order or total"):
         plots.sobol(second)
+
+
+def test_indices_of_a_series_along_time():
+    import matplotlib.pyplot as plt
+
+    at = np.array([0.0, 0.5, 2.0])
+    found = smw.sobol_indices(
+        lambda x: x[:, [0]] + at * x[:, [1]], [stats.uniform()] * 2, 200, order="total", seed=1
+    )
+    ax = plots.sobol_series(found, t=at)
+    assert [line.get_label() for line in ax.lines] == ["X1", "X2"]
+    for line, exact in zip(ax.lines, (1 / (1 + at**2), at**2 / (1 + at**2)), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), at)
+        np.testing.assert_allclose(line.get_ydata(), exact, atol=1e-6)
+    assert len(ax.collections) == 2 and "total index" in ax.get_ylabel()
+    plt.close("all")
+    with pytest.raises(ValueError, match=r"t: got shape \(2,\); expected \(3,\)"):
+        plots.sobol_series(found, t=[0.0, 1.0])
+    with pytest.raises(ValueError, match="no first indices"):
+        plots.sobol_series(found, kind="first")

@@ -159,3 +159,29 @@ def test_indices_with_failed_runs_cover_60_runs_sees_shortfall_of_25_points():
         lower, upper = found.first.interval()
         hits += lower[0] < one / (1 + one) < upper[0]
     assert hits >= stats.binom.ppf(1e-7, 60, 0.95)
+
+
+def test_aggregated_indices_share_out_the_sum_of_all_variances():
+    """y = (x1 + 2 x2, 3 x3, 1): 1/14, 4/14 and 9/14; and the error of a plain delta method."""
+
+    def model(x):
+        return np.stack([x[:, 0] + 2 * x[:, 1], 3 * x[:, 2], np.ones(len(x))], axis=1)
+
+    law = [stats.uniform()] * 3
+    found = quiet(smw.sobol_indices, model, law, 200, order=("first", "total", "second"), seed=1)
+    assert found.aggregated.names[:4] == ("first X1", "first X2", "first X3", "total X1")
+    exact = np.array([1, 4, 9]) / 14
+    np.testing.assert_allclose(found.aggregated.value, [*exact, *exact, 0, 0, 0], atol=1e-6)
+    assert smw.sobol_indices(lambda x: x[:, 0], law, 200, seed=1).aggregated is None
+    noisy = quiet(smw.sobol_indices, model, law, 800, method="qmc", seed=1)
+    means = noisy.pairs.terms().mean(1)
+    spread = (means - means.mean(0)).T / np.sqrt(len(means) * (len(means) - 1))
+
+    def totals(v):
+        m = v.reshape(3, -1)[:2]
+        return m[:, 6:9].sum(0) / (m[:, 1] - m[:, 0] ** 2).sum()
+
+    by_hand = smw.Estimate(means.mean(0), factor=spread).apply(totals)
+    part = noisy.aggregated[3:]
+    np.testing.assert_allclose(part.value, by_hand.value, rtol=1e-9)
+    np.testing.assert_allclose(part.covariance, by_hand.covariance, rtol=1e-5, atol=1e-12)
