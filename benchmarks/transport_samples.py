@@ -284,42 +284,21 @@ def flat(d, n):
     return {"flat": (x, y), "mixtures": (one, other)}
 
 
+COVER = [
+    (d, kind, p, budget)
+    for d in (2, 3, 4, 10, 64, 300)
+    for kind in ("flat", "mixtures")
+    for p, budget in itertools.product((1.0, 2.0, 3.0), (12, 18, 25, 50, 100, 400))
+    if (d, p) != (2, 2)  # exact
+]
+
+
 def cover(repeats):
     """Blocks drawn anew from some thousands of them, whose mean is the truth.
 
     So are the means of the controls: each interval is computed as ever, but for the drawing.
     """
-    table = []
-    for d in (2, 3, 4, 10, 64, 300):
-        for kind, (x, y) in flat(d, 60 if d < 300 else 40).items():
-            for p, budget in itertools.product((1.0, 2.0, 3.0), (12, 18, 25, 50, 100, 400)):
-                if d == 2 and p == 2:
-                    continue  # exact
-                rule = plan("auto", d, budget)
-                question = with_controls(Question(pair_of(x, y, p=p), p), "auto", rule, rule.total)
-                rng = np.random.default_rng(1)
-                count = max(40_000 // rule.lines, 40 * rule.blocks)
-                theta = draw(rule, count, rng).reshape(-1, d)
-                costs = along(question, theta).reshape(count, rule.lines, -1)
-                means = np.einsum("blk,l->k", costs, rule.weights) / count
-                known = [
-                    replace(c, means=lambda *_, m=means[1:]: (m, 0.0)) for c in question.controls
-                ]
-                question = replace(question, controls=tuple(known))
-                hit = told = 0
-                for _ in range(repeats):
-                    chosen = costs[rng.integers(count, size=rule.blocks)]
-                    found = mean_of_blocks(question, rule, chosen)
-                    reach = special.stdtrit(found.freedom, 0.975) * found.error
-                    hit += abs(found.power - means[0]) <= reach
-                    told += bool(found.cautions)
-                table.append([d, kind, p, budget, hit / repeats, told / repeats, repeats])
-                mark = "" if 0.93 <= hit / repeats <= 0.97 or told > repeats / 2 else "  <--"
-                print(
-                    f"d {d} {kind:8s} p {p:g} budget {budget:3d} ({rule.blocks} x {rule.lines} "
-                    f"{rule.kind}) covered {hit / repeats:.3f}, told {told / repeats:.2f}{mark}",
-                    flush=True,
-                )
+    table = [covered_clouds(repeats, *cell) for cell in COVER]
     shares = [row[4] for row in table if row[5] < 0.5]
     outside = sum(not 0.93 <= share <= 0.97 for share in shares)
     print(
@@ -327,6 +306,34 @@ def cover(repeats):
         f"{np.mean(shares):.4f}, largest {max(shares):.3f}; {outside} outside 0.93 to 0.97"
     )
     keep("cover", repeats, table)
+
+
+def covered_clouds(repeats, d, kind, p, budget):
+    """A row of the table: shares of intervals that hold the distance, and of those told."""
+    x, y = flat(d, 60 if d < 300 else 40)[kind]
+    rule = plan("auto", d, budget)
+    question = with_controls(Question(pair_of(x, y, p=p), p), "auto", rule, rule.total)
+    rng = np.random.default_rng(1)
+    count = max(40_000 // rule.lines, 40 * rule.blocks)
+    theta = draw(rule, count, rng).reshape(-1, d)
+    costs = along(question, theta).reshape(count, rule.lines, -1)
+    means = np.einsum("blk,l->k", costs, rule.weights) / count
+    known = [replace(c, means=lambda *_, m=means[1:]: (m, 0.0)) for c in question.controls]
+    question = replace(question, controls=tuple(known))
+    hit = told = 0
+    for _ in range(repeats):
+        chosen = costs[rng.integers(count, size=rule.blocks)]
+        found = mean_of_blocks(question, rule, chosen)
+        reach = special.stdtrit(found.freedom, 0.975) * found.error
+        hit += abs(found.power - means[0]) <= reach
+        told += bool(found.cautions)
+    mark = "" if 0.93 <= hit / repeats <= 0.97 or told > repeats / 2 else "  <--"
+    print(
+        f"d {d} {kind:8s} p {p:g} budget {budget:3d} ({rule.blocks} x {rule.lines} "
+        f"{rule.kind}) covered {hit / repeats:.3f}, told {told / repeats:.2f}{mark}",
+        flush=True,
+    )
+    return [d, kind, p, budget, hit / repeats, told / repeats, repeats]
 
 
 def pot(repeats):
