@@ -217,9 +217,9 @@ def aligned(points: ArrayLike, own: Columns | None, like: Columns | None) -> Arr
         numbers = list(range(len(own.names)))
         if len(like.names) == len(numbers) and numbers in (own.names, like.names):
             return points
-        raise ValueError(
-            f"{own.owner}: has other columns than {like.owner}; missing {missing}, unknown {extra}"
-        )
+        both = (("missing", missing), ("unknown", extra))
+        which = ", ".join(f"{word} {listed}" for word, listed in both if listed)
+        raise ValueError(f"{own.owner}: has other columns than {like.owner}; {which}")
     if len(own.names) != len(set(own.names)) or len(own.names) != len(like.names):
         raise ValueError(
             f"{own.owner}: got columns {own.names}, {like.owner} {like.names}; expected the same "

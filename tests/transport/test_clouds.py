@@ -132,6 +132,11 @@ def test_tables_with_other_columns_are_refused():
     twice = next(tables(x, ["a", "b", "b"])), next(tables(x, ["b", "a", "b"]))
     with pytest.raises(ValueError, match="expected the same order where names occur twice"):
         smw.sliced_wasserstein(*twice, 50)
+    more = next(tables(mixture(10, 4, 1), ["a", "b", "c", "d"]))
+    with pytest.raises(ValueError, match=r"y: has other columns than x; unknown \['d'\]$"):
+        smw.sliced_wasserstein(more[["a", "b", "c"]], more, 50)
+    with pytest.raises(TypeError, match="y: got 'x' in column 'b'; expected an array of num"):
+        smw.sliced_wasserstein(more, more.assign(b="x"), 50)
     broken = x.copy()
     broken[2, 1] = np.nan
     with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
