@@ -30,17 +30,23 @@ def labels_of(name: str, groups: ArrayLike | None, size: int) -> Array | str | N
     return numbers
 
 
-def neighbours(rows: Array, weights: Array) -> float:
-    """Autocorrelation of neighbours in rows (L, n), averaged with weights (L,)."""
+def neighbours(rows: Array, weights: Array) -> tuple[float, float]:
+    """Autocorrelation of neighbours in rows (L, n), averaged with weights (L,), and its error.
+
+    The error is that of independent entries, the smaller the more rows differ.
+    """
     centred = rows - rows.mean(axis=1, keepdims=True)
     total = float(weights @ np.einsum("ln,ln->l", centred, centred))
-    lagged = float(weights @ np.einsum("ln,ln->l", centred[:, 1:], centred[:, :-1]))
-    return lagged / total if total > 0 else 0.0
+    if total == 0:
+        return 0.0, math.inf
+    products = np.einsum("l,ln,ln->n", weights, centred[:, 1:], centred[:, :-1])
+    error = math.sqrt(float(products @ products)) / total
+    return float(products.sum()) / total, min(error, 1 / math.sqrt(rows.shape[1]))
 
 
-def dependent(neighbouring: float, size: int) -> bool:
-    """Whether so large an autocorrelation of neighbours says that rows aren't independent."""
-    return neighbouring * math.sqrt(size) > SEEN_DEPENDENT
+def dependent(found: tuple[float, float]) -> bool:
+    """Whether an autocorrelation of neighbours with its error says that they aren't independent."""
+    return found[0] > SEEN_DEPENDENT * found[1]
 
 
 def autocorrelation_time(rows: Array, weights: Array) -> float:
@@ -60,8 +66,12 @@ def autocorrelation_time(rows: Array, weights: Array) -> float:
     return max(2 * float(np.minimum.accumulate(positive).sum()) - 1, 1.0)
 
 
-def blocks_of(name: str, size: int, time: float, fewest: int, times: int = 10) -> Array:
+def blocks_of(
+    name: str, size: int, time: float, fewest: int, times: int = 10, enough: float = math.inf
+) -> Array:
     """Numbers of blocks of consecutive rows, so many autocorrelation times long or longer.
+
+    Twice as long where at least `enough` are left then.
 
     Examples
     --------
@@ -72,9 +82,11 @@ def blocks_of(name: str, size: int, time: float, fewest: int, times: int = 10) -
         return np.arange(size)
     blocks = size // math.ceil(times * time)
     if blocks < fewest:
-        enough = math.ceil(fewest * math.ceil(times * time))
+        wanted = math.ceil(fewest * math.ceil(times * time))
         raise ValueError(
             f"{name}: {size} rows with an autocorrelation time of {time:.3g} make {blocks} blocks; "
-            f"expected at least {enough} rows"
+            f"expected at least {wanted} rows"
         )
+    if blocks > enough:
+        blocks = int(max(size // math.ceil(2 * times * time), enough))
     return np.arange(size) * blocks // size

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -51,6 +52,7 @@ Array = NDArray[Any]
 FEWEST_POINTS = 10
 FEWEST_GROUPS = 10
 MOST_GROUPS = 50
+COPIES = 0.1  # share of the rows of a sample
 BLOCK = 5  # autocorrelation times of rows in a group of "auto"; a test, which is sharper, needs ten
 SPLITS = 50  # into halves, shared by directions; 20 on the line, which has one
 MOST_UNSEEN = 2.4  # the bias over what halves see of it where it falls with the root of n
@@ -236,8 +238,8 @@ def sliced_two_sample(
     Warns
     -----
     PrecisionWarning
-        The laws can't be told apart; rows depend on their neighbours; the samples share rows;
-        points have too heavy tails, or weights.
+        The laws can't be told apart; rows depend on their neighbours, or are copies; the samples
+        share rows; points have too heavy tails, or weights.
 
     References
     ----------
@@ -284,8 +286,9 @@ def sliced_two_sample(
     mean = mean_of_blocks(question, rule, table)
     plain = float(np.einsum("bl,l->", table[..., 0], rule.weights)) / rule.blocks
     laws = _laws(mean, plain, left_out, np.sum([part[3] for part in found], axis=0))
-    cautions += [*_tails(pair, left_out), *(() if pair.dimension == 1 else mean.cautions)]
-    if laws.interval()[0] == 0 < laws.plug_in:
+    near = laws.interval()[0] == 0 < laws.plug_in
+    cautions += [*_tails(pair, left_out, near), *(() if pair.dimension == 1 else mean.cautions)]
+    if near:
         cautions.append(EQUAL_LAWS)
     tell("sliced_two_sample", cautions)
     lower, upper = (question.value(end) for end in laws.interval())
@@ -349,10 +352,10 @@ def _parts(
             found.append(blocks_of(name, len(rows[0]), tau, FEWEST_GROUPS, BLOCK))
         elif given is None:
             found.append(None)
-            told.append(dependent(neighbours(rows, even), len(rows[0])))
+            told.append(dependent(neighbours(rows, even)))
         else:
             found.append(np.unique(given[used], return_inverse=True)[1])
-    cautions = [*([DEPENDENT] if any(told) else ()), *([SHARED] if _shared(pair) else ())]
+    cautions = [*([DEPENDENT] if any(told) else ()), *common_rows(pair, not told)]
     grouped = any(labels is not None for labels in found)
     if not grouped and all(cloud.weights is None for cloud in clouds):
         return (Parts(len(pair.x.points)), Parts(len(pair.y.points))), cautions
@@ -379,13 +382,28 @@ def _parts(
     return (parts[0], parts[1]), cautions
 
 
-def _shared(pair: Pair) -> bool:
-    """Whether more than half of the rows of a sample, not themselves repeated, are in the other."""
-    sides = [{row.tobytes() for row in cloud.points} for cloud in (pair.x, pair.y)]
-    small = min(sides, key=len)
+def common_rows(pair: Pair, grouped: bool) -> list[Caution]:
+    """Cautions where samples share rows, or one has copies of rows and no groups.
+
+    Values that are discrete repeat as well, but in both samples, or are few.
+    """
+    sides = [Counter(row.tobytes() for row in cloud.points) for cloud in (pair.x, pair.y)]
     sizes = [len(cloud.points) for cloud in (pair.x, pair.y)]
+    found = []
+    for name, own, other, size in zip("xy", sides, sides[::-1], sizes, strict=True):
+        copied = [row for row, count in own.items() if count > 1]
+        alone = len(copied) - sum(row in other for row in copied)
+        if not grouped and size - len(own) > COPIES * size and alone > max(len(copied) / 2, 10):
+            text = (
+                f"{name}: {size} rows are {len(own)} different ones; copies, as resampling makes "
+                f"them, are not independent. Labels groups_{name} would keep them together"
+            )
+            found.append(Caution("repeated-rows", text))
     repeated = any(2 * len(side) < size for side, size in zip(sides, sizes, strict=True))
-    return not repeated and 2 * len(sides[0] & sides[1]) > len(small)
+    shared = len(sides[0].keys() & sides[1].keys())
+    if not repeated and 2 * shared > min(map(len, sides)):
+        found.append(SHARED)
+    return found
 
 
 def _quarters(count: int, splits: int, rng: np.random.Generator) -> Array:
@@ -448,11 +466,12 @@ def _laws(mean: MeanCost, plain: float, left_out: list[Array], split: Array) -> 
     )
 
 
-def _tails(pair: Pair, left_out: list[Array]) -> list[Caution]:
+def _tails(pair: Pair, left_out: list[Array], near: bool) -> list[Caution]:
     """A caution where few points decide, by the k-hat of what they are worth.
 
     Above 1/2 the error has no variance. Told is what lies an error of k-hat above: no normal
     samples do, nor those of t(5) from 200 points on at p = 2, but half of t(3), which has none.
+    Laws that are nearly equal need two of them, since there outermost points are worth the most.
     """
     largest = 0.0
     for cloud, found in zip((pair.x, pair.y), left_out, strict=True):
@@ -461,7 +480,8 @@ def _tails(pair: Pair, left_out: list[Array]) -> list[Caution]:
             with np.errstate(divide="ignore"):
                 k = pareto_k(np.log(influence))
             tail = min(n / 5, 3 * math.sqrt(n))
-            largest = max(largest, k if 0.5 + 1 / math.sqrt(tail) < k < math.inf else 0.0)
+            most = 0.5 + (2 if near else 1) / math.sqrt(tail)
+            largest = max(largest, k if most < k < math.inf else 0.0)
     if not largest:
         return []
     text = f"few points decide the error (k-hat {largest:.2f}); moments of order 2 p may not exist"

@@ -1,7 +1,7 @@
 """Two-sample test by permutations of the sliced Wasserstein distance.
 
 What is permuted has to be exchangeable if the laws agree: single rows where they are independent,
-else whole groups of rows, such as chains or blocks of ten autocorrelation times.
+else whole groups of rows, such as chains or blocks of ten to twenty autocorrelation times.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..results import Result, along, table
 from .clouds import Cloud, Pair, pair_of
 from .directions import draw, plan
 from .groups import autocorrelation_time, blocks_of, dependent, labels_of, neighbours
-from .population import FEWEST_GROUPS, Parts, on_the_line
+from .population import FEWEST_GROUPS, SHARED, Parts, common_rows, on_the_line
 from .units import Scale
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 FEWEST_BLOCKS = 5  # of ten autocorrelation times; blocks of five rejected 6 to 8 % at 5 %
+# blocks as long as leave so many, up to twenty times: what neighbours share is half as much
+ENOUGH_BLOCKS = 10
 FEWEST_ASSIGNMENTS = 20  # of groups to the samples: with fewer no p value is below 0.05
 MIXED = 100  # times as large as another column, one is the only one that is seen
 DEPENDENT = Caution(
@@ -172,7 +174,8 @@ def sliced_test(
     permutations : int, default 999
     groups_x, groups_y : array_like of labels, shapes (n,) and (m,), or "auto", optional
         Rows of one label are permuted as a whole; of both samples or of none. "auto": blocks of
-        ten autocorrelation times of consecutive rows, as of Markov chains, in both samples.
+        ten autocorrelation times of consecutive rows, as of Markov chains, in both samples, or
+        up to twenty where ten blocks are left.
     scale
         As for `sliced_wasserstein`; the pool stays what it is when rows are permuted.
     columns : bool, default False
@@ -194,7 +197,8 @@ def sliced_test(
     -----
     PrecisionWarning
         There are no groups, but rows depend on their neighbours or are sorted: p values of chains
-        without groups are far too small. Or columns are of mixed units and there is no scale.
+        without groups are far too small. Or rows are copies, as resampling makes them; or columns
+        are of mixed units and there is no scale.
 
     References
     ----------
@@ -226,11 +230,12 @@ def sliced_test(
     pooled = np.concatenate([pair.x.points, pair.y.points]).astype(np.float64)
     rows = np.ascontiguousarray(theta @ pooled.T)
     sides = rows[:, :n], rows[:, n:]
-    first = tuple(neighbours(side, weights) for side in sides)
+    first = [neighbours(side, weights) for side in sides]
     group, of_x = _grouped(given, sides, weights)
     alone = groups_x is None and groups_y is None
-    seen = any(dependent(r, size) for r, size in zip(first, sizes, strict=True))
+    seen = any(dependent(found) for found in first)
     cautions = ((DEPENDENT,) if alone and seen else ()) + (_mixed(pooled) if scale is None else ())
+    cautions += tuple(told for told in common_rows(pair, not alone) if told is not SHARED)
     tell("sliced_test", cautions)
     # columns are compared in units of their own
     single = pair_of(x, y, p=p, scale="sd" if scale is None else scale) if columns else None
@@ -269,7 +274,7 @@ def sliced_test(
         (1 + larger) / (1 + permutations),
         costs[1:],
         counts,
-        (first[0], first[1]),
+        (first[0][0], first[1][0]),
         cautions,
         () if single is None else single.units.names,
         table,
@@ -356,7 +361,7 @@ def _grouped(
             raise ValueError("groups_x, groups_y: got labels and 'auto'; expected one of them")
         time = max(autocorrelation_time(side, weights) for side in sides)
         given = [
-            blocks_of(name, side.shape[1], time, FEWEST_BLOCKS)
+            blocks_of(name, side.shape[1], time, FEWEST_BLOCKS, enough=ENOUGH_BLOCKS)
             for name, side in zip("xy", sides, strict=True)
         ]
     if all(groups is None for groups in given):

@@ -23,19 +23,30 @@ def test_autocorrelation_times_of_autoregressions(rho):
     """tau = (1 + rho)/(1 - rho); a fifth off at 60,000 rows."""
     rows, weights = chains(rho, 20_000, 1), np.full(3, 1 / 3)
     assert autocorrelation_time(rows, weights) == pytest.approx((1 + rho) / (1 - rho), rel=0.2)
-    assert neighbours(rows, weights) == pytest.approx(rho, abs=0.02)
-    assert dependent(neighbours(rows, weights), 20_000) == (rho > 0)
+    found = neighbours(rows, weights)
+    assert found[0] == pytest.approx(rho, abs=0.02) and dependent(found) == (rho > 0)
 
 
 def test_constant_rows_depend_on_nothing():
     rows = np.ones((2, 9))
-    assert neighbours(rows, np.ones(2)) == 0 and autocorrelation_time(rows, np.ones(2)) == 1
+    assert not dependent(neighbours(rows, np.ones(2)))
+    assert autocorrelation_time(rows, np.ones(2)) == 1
+
+
+def test_weak_dependence_of_many_columns_is_seen():
+    """Rows of rho 0.2 would be rejected in 16 % of the cases at 5 %; 1,000 free ones are let be."""
+    weights, seeds = np.full(3, 1 / 3), np.random.default_rng(1)
+    weak = [dependent(neighbours(chains(0.2, 400, seeds), weights)) for _ in range(50)]
+    free = [dependent(neighbours(chains(0.0, 400, seeds), weights)) for _ in range(1_000)]
+    assert sum(weak) > 40 and not any(free)
 
 
 def test_blocks_are_ten_times_as_long():
     for size, time in ((1_000, 3.0), (997, 7.7)):
         counts = np.bincount(blocks_of("x", size, time, 5))
         assert counts.min() >= 10 * time and np.ptp(counts) <= 1
+    for size, blocks in ((600, 10), (630, 10), (200, 6), (6_000, 100)):
+        assert blocks_of("x", size, 3.0, 5, enough=10).max() + 1 == blocks
     assert len(np.unique(blocks_of("x", 50, 1.2, 5))) == 50
     with pytest.raises(
         ValueError, match=r"y: 90 rows .* make 3 blocks; expected at least 150 rows"

@@ -159,6 +159,12 @@ def test_equal_laws_and_other_doubts_are_told():
     # counts are equal by chance
     counts = rng.poisson(2, 60), rng.poisson(6, 60)
     assert not smw.sliced_two_sample(*counts, seed=1).cautions
+    copies = rng.permutation(np.repeat(x[:30], 3, axis=0))
+    for call in (smw.sliced_two_sample, smw.sliced_test):
+        with pytest.warns(smw.PrecisionWarning, match="x: 90 rows are 30 different ones; copies"):
+            call(copies, y + 3, 50, seed=1)
+        labels = np.arange(90), np.arange(50)
+        assert not call(copies, y + 3, 50, groups_x=labels[0], groups_y=labels[1], seed=1).cautions
     w = np.ones(60)
     w[0] = 30
     with pytest.warns(smw.PrecisionWarning, match=r"x: one point has 34% of the weight"):

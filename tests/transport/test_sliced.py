@@ -141,10 +141,10 @@ def test_the_number_of_directions_that_is_said_to_do_does(d):
     """Also where whole blocks round it down."""
     rng = np.random.default_rng(d)
     x, y = rng.normal(size=(60, d)), rng.normal(size=(60, d))
-    with pytest.warns(smw.PrecisionWarning, match="directions are few.* 50 would do for p = 2"):
+    with pytest.warns(smw.PrecisionWarning, match="directions are few.* 52 would do for p = 2"):
         smw.sliced_wasserstein(x, y, 30, seed=1, control_variates=False)
-    estimate = smw.sliced_wasserstein(x, y, 50, seed=1, control_variates=False)
-    assert 40 < estimate.diagnostics["directions_used"] <= 50
+    estimate = smw.sliced_wasserstein(x, y, 52, seed=1, control_variates=False)
+    assert 40 < estimate.diagnostics["directions_used"] <= 52
 
 
 @pytest.mark.slow
