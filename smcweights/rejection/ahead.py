@@ -25,6 +25,7 @@ from .tokens import TokenTable
 LARGEST = 2**24  # entries of a guess
 Finite = Automaton | TokenTable
 Ends = tuple[int, ...]
+LOST = 0.002  # share of the mass that items without a known chance get
 FAR = 700.0  # how far below all others, in logs, what has no chance by the law is put
 
 
@@ -40,12 +41,7 @@ def reachable(constraint: Finite, length: int, ends: Ends) -> np.ndarray:
 
     Where none does from the beginning, a ValueError says whether more places would help.
     """
-    accepting = constraint.accepting
-    # by the number of places left; the last column stands for an end
-    leads = _matrix(constraint, ends, np.ones(constraint.size), accepting * float(bool(ends)))
-    by_left = [np.zeros(accepting.size, bool) if ends else accepting]
-    while len(by_left) <= length:
-        by_left.append(leads @ np.append(by_left[-1], True) > 0)
+    by_left, leads = _by_left(constraint, length, ends)
     if by_left[-1][constraint.initial]:
         return np.array(by_left[::-1])
     if not ends:
@@ -60,6 +56,23 @@ def reachable(constraint: Finite, length: int, ends: Ends) -> np.ndarray:
         f"max_length: {length}; the shortest valid sequence has {len(by_left) - 1} items, the end "
         "included"
     )
+
+
+def within_outline(constraint: Finite, length: int, ends: Ends) -> np.ndarray | None:
+    """As `reachable`, of an outline; None where it knows of no way to the end."""
+    by_left = _by_left(constraint, length, ends)[0]
+    return np.array(by_left[::-1]) if by_left[-1][constraint.initial] else None
+
+
+def _by_left(constraint: Finite, length: int, ends: Ends) -> tuple[list[np.ndarray], csr_array]:
+    """Whether states lead to a whole, by the number of places left, and where they lead."""
+    accepting = constraint.accepting
+    # the last column stands for an end
+    leads = _matrix(constraint, ends, np.ones(constraint.size), accepting * float(bool(ends)))
+    by_left = [np.zeros(accepting.size, bool) if ends else accepting]
+    while len(by_left) <= length:
+        by_left.append(leads @ np.append(by_left[-1], True) > 0)
+    return by_left, leads
 
 
 def guess(
@@ -125,6 +138,49 @@ def gains(
     return np.asarray(out - np.reshape(now, (-1, 1)))
 
 
+def chances_after(
+    constraint: Finite,
+    chances: Guess,
+    states: np.ndarray,
+    whole: np.ndarray,
+    now: np.ndarray,
+    logits: np.ndarray,
+    t: int,
+    ends: Ends,
+) -> np.ndarray:
+    """Logs of the chances after every item, by an outline, for prefixes of t items.
+
+    Items that the outline knows nothing of, or sees no chance for, get a small share of the mass
+    together, so that a wrong guess loses nothing, and no more than the chances `now`. State -1 is
+    one that the outline doesn't know; ends come where the prefix is whole.
+    """
+    last_place = t + 2 == len(chances.log_h)
+    if last_place and not ends:
+        return np.zeros(logits.shape)
+    items = np.arange(logits.shape[1]) if chances.log_h.shape[2] > 1 else 0
+    out, known = np.full(logits.shape, -np.inf), np.flatnonzero(states >= 0)
+    if known.size:
+        after = constraint.rows(states[known])
+        out[known] = np.where(after >= 0, chances.log_h[t + 1][after, items], -np.inf)
+    last = list(ends)
+    out[:, last] = np.where(whole, 0.0, -np.inf)[:, None]
+    lost = out == -np.inf
+    lost[:, last] = False
+    mass, of_lost = log_sums(logits + out), log_sums(np.where(lost, logits, -np.inf))
+    level = np.where(mass > -np.inf, np.log(LOST) + mass - _finite(of_lost), now)
+    level = np.minimum(level, now)
+    return np.where(lost, level[:, None], out)
+
+
+def log_sums(log_x: np.ndarray) -> np.ndarray:
+    """Logs of the sums of the rows, -inf where there is nothing."""
+    top = _finite(log_x.max(-1))
+    x = np.subtract(log_x, top[..., None])
+    np.exp(x, out=x)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(x.sum(-1)) + top)
+
+
 def _inner(table: np.ndarray, ends: Ends) -> np.ndarray:
     """The table without what would follow an end."""
     if not ends:
@@ -148,7 +204,7 @@ def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) 
             row = _inner(constraint.row(s), ends)
             some = row >= 0
             found = np.bincount(row[some], q[some], states)
-            to = np.unique(row[some])
+            to = np.flatnonzero(np.bincount(row[some]))
             edges.append(np.stack([np.full(to.size, s), to, found[to]]))
         state, after, mass = np.concatenate(edges, axis=1)
     data = (

@@ -91,6 +91,7 @@ class _Functions:
     size: int | None = None  # number of items, where it is known
     mask: Callable[[Any], np.ndarray | None] | None = None
     ends: tuple[int, ...] = ()
+    spelled: tuple[Any, tuple[str, ...]] = (None, ())  # what reads texts, and those of the items
 
     def start(self) -> Any:
         return self.first
@@ -129,6 +130,11 @@ def size_of(constraint: object) -> int | None:
 def ends_of(constraint: object) -> tuple[int, ...]:
     """Items that end a sequence by the vocabulary of a constraint."""
     return getattr(constraint, "ends", ())
+
+
+def spelled(constraint: object) -> tuple[Any, tuple[str, ...]]:
+    """What reads the texts that the items of a constraint spell, or None, and these."""
+    return constraint.spelled if isinstance(constraint, _Functions) else (None, ())
 
 
 def predicate(
@@ -522,7 +528,8 @@ def _of_reader(reader: Text, texts: tuple[str, ...], made_of: tuple) -> Constrai
                 break
         return state
 
-    return _Functions(reader.start(), step, reader.complete, made_of, len(texts))
+    whole, size, spells = reader.complete, len(texts), (reader, texts)
+    return _Functions(reader.start(), step, whole, made_of, size, spelled=spells)
 
 
 def _of_text(
@@ -628,7 +635,8 @@ def json_schema(
     ``oneOf`` and ``if`` side by side (up to 64), and numbers of an ``enum``; without an exponent
     also their bounds. A
     value is checked in full as soon as it ends, ``not`` and ``unevaluated...`` only there, so that
-    at the end only its surroundings are left. Patterns are Python's.
+    at the end only its surroundings are left. Patterns are Python's. `constrained_sequences` leads
+    particles to where a text can end in time.
 
     Parameters
     ----------

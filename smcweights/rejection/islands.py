@@ -14,10 +14,11 @@ from ..randomness import generator
 from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
-from .ahead import Ends, Finite, Guess, gains
+from .ahead import Ends, Finite, Guess, chances_after, gains, log_sums
 from .constraints import Automaton, Constraint, ends_of, size_of, truth
 from .draw import FAR, Context, Plan, WeightedDraw, context_of, run, run_with_kin, wrong_with
 from .languages import Language
+from .outlines import Outlined
 from .tokens import TokenReader, TokenTable
 
 EXACT = Plan("exact", 2, 0, 0, -1, -1)
@@ -56,6 +57,7 @@ class Setup:
     weighted: bool
     masks: bool  # whether those of the constraint are taken, if it has any
     reach: np.ndarray | None  # whether states of an automaton, by place, can still end in time
+    outline: Outlined | None = None  # what guesses where a constraint without an automaton leads
 
     @property
     def finite(self) -> Finite | None:
@@ -102,6 +104,7 @@ class Particles:
     over: np.ndarray
     log_w: np.ndarray
     guess: np.ndarray  # what the guide said last
+    chance: np.ndarray  # what an outline said last, in logs
     ancestors: np.ndarray
 
     def chosen(self, which: np.ndarray) -> Particles:
@@ -203,6 +206,7 @@ def island(
     rng = generator(root, name, number)
     n, length = setup.n, setup.length
     p, log_block = _begun(setup), 0.0 if chances is None else chances.log_start
+    p.chance[:] = log_block
     law = np.zeros(1)
     trace: dict[str, np.ndarray] = {name: np.zeros(length, kind) for name, kind in TRACES.items()}
     trace["deaths"] = np.zeros((length, 4), np.int64)
@@ -273,6 +277,7 @@ def _begun(setup: Setup) -> Particles:
         over=np.zeros(n, bool),
         log_w=np.zeros(n),
         guess=np.zeros(n),
+        chance=np.zeros(n),
         ancestors=np.arange(n),
     )
 
@@ -357,7 +362,13 @@ def _draw(
         items, log_steps = _by_table(rng, allowed, gain, logits, step.node)
         p.states[step.active] = setup.table.after(p.states[step.active], items)
         return items, log_steps, np.zeros(size), why, len(step.first)
-    nodes = [_node(setup, p.states[i], logits[m], step) for m, i in enumerate(step.first)]
+    after = None
+    if chances is not None:
+        after = _after(setup, chances, p.chosen(np.array(step.first)), logits, step.t)
+    nodes = []
+    for m, i in enumerate(step.first):
+        led = None if after is None else after[m] - p.chance[i]
+        nodes.append(_node(setup, p.states[i], logits[m], step, led))
     items, log_steps, spread = np.full(size, -1), np.full(size, -np.inf), np.zeros(size)
     for i, m in enumerate(step.node.tolist()):
         found = nodes[m].draw(rng)
@@ -368,10 +379,21 @@ def _draw(
                 found.relative_variance,
             )
             p.states[step.active[i]] = nodes[m].state_after(found.index)
+            if after is not None:
+                p.chance[step.active[i]] = after[m, found.index]
         else:
             why[i] = _reason(logits[m], nodes[m])
     # some methods can't tell the variance
     return items, log_steps, np.nan_to_num(spread), why, sum(node.calls for node in nodes)
+
+
+def _after(setup: Setup, chances: Guess, p: Particles, logits: np.ndarray, t: int) -> np.ndarray:
+    """Logs of the chances after every item, by the outline of the constraint."""
+    c, outline = setup.constraint, setup.outline
+    assert outline is not None
+    numbers = outline.numbers(list(p.states), isinstance(c, TokenReader))
+    whole = np.array([bool(c.complete(state)) for state in p.states])
+    return chances_after(outline.table, chances, numbers, whole, p.chance, logits, t, setup.ends)
 
 
 def _reason(logits: np.ndarray, node: Node) -> int:
@@ -387,24 +409,29 @@ def _reason(logits: np.ndarray, node: Node) -> int:
     return NO_MASS if maybe[~possible].any() else NOTHING_ALLOWED
 
 
-def _node(setup: Setup, state: Any, logits: np.ndarray, step: Step) -> Node:
+def _node(
+    setup: Setup, state: Any, logits: np.ndarray, step: Step, gain: np.ndarray | None
+) -> Node:
     """A prefix with what is known without asking.
 
     That is at the last place that only an end may come, a row of an automaton, a mask of the
-    constraint, or which tokens can't come whatever the state.
+    constraint, or which tokens can't come whatever the state. Where there is an outline, items are
+    led by what they gain.
     """
     c, ends, how, final = setup.constraint, setup.ends, setup.how, step.final
     only_end = final and bool(ends)
-    of = getattr(c, "mask", None) if setup.masks and not only_end else None
+    of = getattr(c, "mask", None) if setup.masks and not only_end and gain is None else None
     mask = None if of is None else _checked(of(state), logits.size)
     if mask is None and isinstance(c, TokenReader) and not only_end and how.method in WITH_KIN:
         mask, of = c.possible(state), None
-    log_left = 0.0
-    if mask is not None and (of is None or final):
+    log_left, without = 0.0, of is None or final
+    if (mask is not None and without) or gain is not None:
         # what can't come is left out from the beginning
-        inside, every = np.where(mask, logits, -np.inf), np.logaddexp.reduce(logits)
-        left = np.logaddexp.reduce(inside)
-        logits, log_left = inside, float(left - every)
+        every = log_sums(logits)
+        logits = logits if gain is None else logits + gain
+        if mask is not None and without:
+            logits = np.where(mask, logits, -np.inf)
+        log_left = float(log_sums(logits) - every)
     if log_left == -math.inf:
         context = context_of(np.zeros(logits.size))
         context.learn_all(np.zeros(logits.size, bool))

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import ModelError
 from .patterns import code_points, together
-from .scalars import DIGITS, Followed, Needs, Numbers, decoded, within
+from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
 
 SPACE = " \t\n\r"
 SYNTAX = '{}[]:,"\\/+-.0123456789abcdefABCDEFrtulns' + SPACE  # what JSON itself tells apart
@@ -33,6 +33,11 @@ STARTS = {
     "integer": "-0123456789",
 }
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
+SIZED = {*ENDS, "multipleOf"}
+COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
+FREE = 2  # nested frames
+TOLD = 64  # members, or characters, up to which outlines count
+DIGITS_TOLD = 8  # characters of a number
 MOST = 64  # alternatives that a value splits into; beyond, it is checked where it ends
 Schema = dict[str, Any] | bool
 Schemas = tuple[Any, ...]
@@ -126,6 +131,10 @@ class JSONReader:
             for s in states
         )
 
+    def outline(self, states: tuple[State, ...]) -> frozenset:
+        """What of the alternatives their ends depend on: no values, and of texts what is needed."""
+        return frozenset(map(self._sketch, states))
+
     def further(self, states: tuple[State, ...], character: str) -> tuple[State, ...] | None:
         """The state after one character more."""
         if len(states) == 1:
@@ -204,6 +213,67 @@ class JSONReader:
             following = self._of_item(frame)
             return () if False in following else (State(frame, "value", schemas=following),)
         return () if self._of_name(frame).begun() is None else (State(frame, "name"),)
+
+    # outlines
+
+    def _sketch(self, state: State) -> tuple:
+        frame, expected, token, schemas, text = state[:5]
+        place = (self._around(frame), expected, *map(id, schemas))
+        if not token or token[0] in "tfn":
+            return place, token
+        needs, states = state.watch[:2]
+        if token[0] != '"':
+            return place, states, self._of_digits(token, schemas)
+        names, _, longest = self._kept("sizes", schemas, self._sizes)
+        if expected != "value":
+            assert frame is not None
+            names = self._kept("sizes", frame.schemas, self._sizes)[0]
+        choices = {*names, *(choice for need in needs.each for choice in need.choices)}
+        begun = text if any(choice.startswith(text) for choice in choices) else None
+        return place, len(token) > 1, min(len(text), longest), states, begun
+
+    def _around(self, frame: Frame | None) -> tuple | None:
+        """Open frames without what they hold; those that take any value by their number."""
+        free, kind = 0, frame and frame.names is None
+        while frame is not None and all(s in (True, {}) for s in frame.schemas):
+            frame, free = frame.outer, free + 1
+        if free:
+            return min(free, FREE), kind, self._around(frame)
+        if frame is None:
+            return None
+        names, members, _ = self._kept("sizes", frame.schemas, self._sizes)
+        seen = None if frame.names is None else names.intersection(frame.names)
+        size = min(len(frame.values), members)
+        return self._around(frame.outer), seen, size, *map(id, frame.schemas)
+
+    def _of_digits(self, token: str, schemas: Schemas) -> tuple:
+        """The beginning of a number, how long it is, and whether it will do, if that counts."""
+        said = self._said(schemas)
+        sized = any(s.keys() & SIZED for s in said)
+        if not (sized or any(s.get("type") == "integer" for s in said)):
+            return ()
+        # what stands before an exponent tells whether this can make it fit
+        head = re.split("[eE]", token)[0]
+        told = min(len(head), DIGITS_TOLD) if sized else 0, head[-1:] == "0", _beside(head, said)
+        try:
+            value = json.loads(token)
+        except ValueError:
+            return *told, False
+        return *told, all(self._accepts(s, value) for s in schemas)
+
+    def _sizes(self, schemas: Schemas) -> tuple[frozenset, int, int]:
+        """Names that schemas speak of, and up to where they count members and characters."""
+        names: set[str] = set()
+        members, longest = 0, 0
+        for s in self._said(schemas):
+            names |= {*s.get("properties", {}), *_strings(s.get("required"))}
+            first = s.get("prefixItems", s.get("items"))
+            counts = [s[k] for k in COUNTS if k in s]
+            counts += [len(first)] if isinstance(first, list) else []
+            members = max([members, *(int(c) for c in counts if c <= TOLD)])
+            lengths = (s.get("minLength", 0), s.get("maxLength", -1) + 1)
+            longest = max([longest, *(int(c) for c in lengths if c <= TOLD)])
+        return frozenset(names), members, longest
 
     # scalars
 
@@ -476,6 +546,19 @@ def _place(state: State) -> tuple:
     frame = state.frame
     around = frame and (id(frame.outer), *map(id, frame.schemas))
     return state.expected, around, *map(id, state.schemas)
+
+
+def _strings(given: object) -> list[str]:
+    """Those of a list; the fourth draft's booleans have none."""
+    return [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
+
+
+def _beside(number: str, said: list[dict]) -> tuple[int, ...]:
+    """Whether its digits before the point are below, among or above the first ones of the ends."""
+    digits = number.lstrip("-").partition(".")[0]
+    ends = [s[k] for s in said for k in ENDS if type(s.get(k)) in (int, float)]
+    first = [str(abs(int(end)))[: len(digits)] for end in ends if abs(end) < math.inf]
+    return tuple((digits > one) - (digits < one) for one in first)
 
 
 def _listed(said: dict) -> list:

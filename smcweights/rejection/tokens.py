@@ -40,7 +40,7 @@ class Letters:
         alike = getattr(text, "alike", None)
         begun = [np.arange(s.start, s.stop) for s in map(span, tree.pieces)]
         if alike is not None:
-            points = np.unique(np.concatenate([*begun, points]))
+            points = np.flatnonzero(np.bincount(np.concatenate([*begun, points])))
         self._points = points
         characters = "".join(map(chr, points.tolist()))
         numbers = np.arange(points.size) if alike is None else np.asarray(alike(characters))
@@ -69,7 +69,9 @@ class Letters:
         if found is None:
             among = span(piece)
             inside = slice(*np.searchsorted(self._points, (among.start, among.stop)))
-            found = self._begun[piece] = tuple(np.unique(self._classes[inside]).tolist())
+            found = self._begun[piece] = tuple(
+                np.flatnonzero(np.bincount(self._classes[inside])).tolist()
+            )
         return found
 
     def like(self, piece: bytes) -> bytes:
@@ -121,6 +123,13 @@ class Walker:
                 more = np.full(self.table.shape, UNKNOWN, np.int32)
                 self.table = np.concatenate([self.table, more])
         return n
+
+    def known(self, piece: bytes, state: Any) -> int:
+        """Number of a text's state and a piece, if it has one; else -1."""
+        if piece:
+            n = self._number.get((b"", state), -1)
+            piece, state = self.letters.like(piece), n
+        return self._number.get((piece, state), -1)
 
     def _to(self, n: int, column: int) -> int:
         """State after a character of a column; -1 where none may come. Of a piece, if it may."""
@@ -175,8 +184,8 @@ class Walker:
                 *(nodes, states, row, *self._due),
             )
             nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
-            asked = np.unique(states * self.table.shape[1] + self.letters.column[nodes])
-            for one in asked.tolist():
+            asked = set((states * self.table.shape[1] + self.letters.column[nodes]).tolist())
+            for one in sorted(asked):
                 self._to(*divmod(one, self.table.shape[1]))
         for i in np.flatnonzero(row < -1).tolist():
             piece = tree.pieces[tree.symbol[tree.leaf[i]] - PIECE]
@@ -194,7 +203,7 @@ class TokenTable:
 
     def __init__(self, walker: Walker, alive: np.ndarray, made_of: tuple) -> None:
         self._walker, self._alive, self._made_of = walker, alive, made_of
-        self.accepting = np.array(walker.whole)
+        self.accepting = np.array(walker.whole[: alive.size])
         self.size, self.ends = walker.vocabulary.size, walker.vocabulary.end
         self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.RLock()
@@ -212,6 +221,7 @@ class TokenTable:
             row = self._rows.get(n)
             if row is None:
                 row = self._walker.row(n)
+                row[row >= self._alive.size] = -1
                 row[(row >= 0) & ~self._alive[row]] = -1
                 self._rows[n] = row
                 if len(self._rows) * row.nbytes > MEMORY:
@@ -219,6 +229,11 @@ class TokenTable:
             else:
                 self._rows.move_to_end(n)
             return row
+
+    def known(self, piece: bytes, state: Any) -> int:
+        """Number of a text's state and a piece of a character; -1 if it isn't among these."""
+        n = self._walker.known(piece, state)
+        return n if n < self._alive.size else -1
 
     def rows(self, states: np.ndarray) -> np.ndarray:
         """State after each token for several states, shape (n, V)."""
@@ -282,6 +297,11 @@ class TokenReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_text"], state["_vocabulary"])  # type: ignore[misc]
+
+    @property
+    def made_of(self) -> tuple[Text, Vocabulary]:
+        """The constraint on texts, and the vocabulary."""
+        return self._text, self._vocabulary
 
     def start(self) -> Spot:
         """State of the empty prefix."""
@@ -413,15 +433,29 @@ def over(text: Text, vocabulary: Vocabulary) -> TokenTable | TokenReader | None:
     """The constraint on tokens that one on texts makes; None if they spell no valid text."""
     if getattr(text, "table", None) is not None:
         walker = Walker(text, vocabulary)
-        walker.number(b"", text.start())
-        edges, n = [np.zeros((2, 0), np.int64)], 0
-        while n < len(walker.states) <= EXPLORED:
-            row = walker.row(n)
-            to = np.unique(row[row >= 0])
-            edges.append(np.stack([np.full(to.size, n), to]))
-            n += 1
-        if n == len(walker.states):
-            before, after = np.concatenate(edges, axis=1)
-            alive = leading(before, after, np.array(walker.whole))
+        alive = _explored(walker, EXPLORED)
+        if alive.size == len(walker.states):
             return TokenTable(walker, alive, (text, vocabulary)) if alive[0] else None
     return TokenReader(text, vocabulary)
+
+
+def sketch(text: Text, vocabulary: Vocabulary, most: int) -> TokenTable:
+    """Tokens under a constraint of many states, as far as so many from the beginning go."""
+    walker = Walker(text, vocabulary)
+    return TokenTable(walker, _explored(walker, most, False), (text, vocabulary))
+
+
+def _explored(walker: Walker, most: int, whole: bool = True) -> np.ndarray:
+    """Which states lead to an end: of all, given up where there are more, or of the first ones."""
+    walker.number(b"", walker.text.start())
+    edges, n = [np.zeros((2, 0), np.int64)], 0
+    while n < (len(walker.states) if whole else min(most, len(walker.states))):
+        if whole and len(walker.states) > most:
+            return np.zeros(0, bool)
+        row = walker.row(n)
+        to = np.flatnonzero(np.bincount(row[row >= 0]))
+        edges.append(np.stack([np.full(to.size, n), to]))
+        n += 1
+    before, after = np.concatenate(edges, axis=1)
+    inside = after < n
+    return leading(before[inside], after[inside], np.array(walker.whole[:n]))
