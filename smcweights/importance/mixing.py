@@ -177,6 +177,9 @@ def fit_components(
         if family == "auto" and d > 8 and space.law.mapped:
             other = "vmfn" if d > 20 else "rank-one"
             fits += list(enumerate(_fitted(space, u, w, other, nu, rng)))
+        if family == "auto" and kind == "kernels":
+            # what an event cuts out of kernels has a shape of its own
+            fits += list(enumerate(_fitted(space, u, w, "mixture", np.inf, rng)))
         for c, mixture in fits:
             members = [target for target, label in zip(targets, labels, strict=True) if label == c]
             pull = sum(np.sqrt(importance[m.expectation]) * abs(m.mass) for m in members)

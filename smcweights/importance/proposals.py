@@ -154,40 +154,32 @@ def _log_bessel(order: float, x: float) -> float:
 
 @dataclass(frozen=True)
 class Kernels:
-    """Normal laws of one covariance around many points, which is what a kernel density is."""
+    """Normal laws of one covariance around many points, which is what a kernel density is.
+
+    Those of one working space share points and ``cholesky``, that of the law's own kernels, which
+    are ``scale`` times as wide here.
+    """
 
     points: np.ndarray  # (m, d)
     cholesky: np.ndarray  # (d, d)
     shares: np.ndarray  # (m,)
+    scale: float = 1.0
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d); systematic over the points, so that each is visited."""
         at = np.searchsorted(np.cumsum(self.shares), (np.arange(n) + rng.random()) / n)
         at = rng.permutation(np.minimum(at, len(self.shares) - 1))
         z = rng.standard_normal((n, self.points.shape[1]))
-        return np.asarray(self.points[at] + z @ self.cholesky.T)
-
-    def log_kernels(self, u: np.ndarray) -> np.ndarray:
-        """Log densities of all normal laws at the rows of u: (n, m)."""
-        inverse = np.linalg.inv(self.cholesky)
-        a, b = u @ inverse.T, self.points @ inverse.T
-        quadratic = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
-        volume = np.log(np.diag(self.cholesky)).sum() + 0.5 * u.shape[1] * LOG_2PI
-        return np.asarray(-0.5 * np.maximum(quadratic, 0.0) - volume)
+        return np.asarray(self.points[at] + self.scale * z @ self.cholesky.T)
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
-        rows = max(SCRATCH * 4 // len(self.points), 1)
-        parts = [
-            np.logaddexp.reduce(self.log_kernels(u[a : a + rows]) + np.log(self.shares), axis=1)
-            for a in range(0, len(u), rows)
-        ]
-        return np.concatenate(parts)
+        return _log_kernel_densities([self], u)[:, 0]
 
     def learned(self, u: np.ndarray, w: np.ndarray, steps: int = 30) -> Kernels:
         """The same points with shares fitted to draws u (n, d) with weights w (n,), by EM."""
-        table = self.log_kernels(u)
-        table = np.exp(table - table.max(1, keepdims=True))
+        squares = _squares(self, u)
+        table = np.exp((squares.min(1, keepdims=True) - squares) / (2 * self.scale**2))
         shares, w = self.shares, w / w.sum()
         for _ in range(steps):
             shares = shares * (table.T @ (w / (table @ shares)))
@@ -202,7 +194,40 @@ def kernels_of(space: WorkingSpace, scale: float) -> Kernels | None:
     points, covariance, weights = known
     root = np.linalg.solve(space.factor, np.linalg.cholesky(covariance))
     cholesky = np.linalg.cholesky(root @ root.T)
-    return Kernels(space.from_inputs(points), scale * cholesky, weights / weights.sum())
+    there = weights > 0
+    shares = weights[there] / weights.sum()
+    return Kernels(space.from_inputs(points[there]), cholesky, shares, scale)
+
+
+def _squares(kernels: Kernels, u: np.ndarray) -> np.ndarray:
+    """Squared distances of the rows of u to all points, in units of the law's kernels: (n, m)."""
+    inverse = np.linalg.inv(kernels.cholesky)
+    a, b = u @ inverse.T, kernels.points @ inverse.T
+    squares = a @ (-2 * b.T)
+    squares += (a**2).sum(1)[:, None]
+    squares += (b**2).sum(1)
+    return np.asarray(np.maximum(squares, 0.0, out=squares))
+
+
+def _log_kernel_densities(kernels: Sequence[Kernels], u: np.ndarray) -> np.ndarray:
+    """Log densities (n, K) at the rows of u of kernels that share their points: what takes time,
+    an exponential for every row and point, is done once for each scale.
+    """
+    out, first = np.empty((len(u), len(kernels))), kernels[0]
+    scales = np.array([k.scale for k in kernels])
+    volume = np.log(np.diag(first.cholesky)).sum() + 0.5 * u.shape[1] * LOG_2PI
+    rows = max(SCRATCH * 4 // len(first.points), 1)
+    for a in range(0, len(u), rows):
+        squares = _squares(first, u[a : a + rows])
+        nearest = squares.min(1)
+        squares -= nearest[:, None]
+        for scale in np.unique(scales):
+            at = np.flatnonzero(scales == scale)
+            table = np.exp(squares * (-0.5 / scale**2))
+            mixed = table @ np.stack([kernels[k].shares for k in at], axis=1)
+            level = nearest * (0.5 / scale**2) + volume + u.shape[1] * np.log(scale)
+            out[a : a + rows, at] = np.log(mixed) - level[:, None]
+    return out
 
 
 @dataclass(frozen=True)
@@ -252,8 +277,12 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     n, d = u.shape
     out = np.empty((n, len(components)))
     elliptical = [(k, c) for k, c in enumerate(components) if isinstance(c, Elliptical)]
+    known = [(k, _as_kernels(c)) for k, c in enumerate(components)]
+    kernels = {k: c for k, c in known if c is not None}
+    if kernels:
+        out[:, list(kernels)] = _log_kernel_densities(list(kernels.values()), u)
     for k, c in enumerate(components):
-        if not isinstance(c, Elliptical):
+        if not isinstance(c, Elliptical) and k not in kernels:
             out[:, k] = c.log_density(u)
     if not elliptical:
         return out
@@ -282,6 +311,12 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
             kernel[quadratic > reach**2] = -np.inf
         out[a : a + len(kernel), columns] = kernel
     return out
+
+
+def _as_kernels(component: Component) -> Kernels | None:
+    if isinstance(component, WorkingSpace):
+        return kernels_of(component, 1.0)
+    return component if isinstance(component, Kernels) else None
 
 
 def _quadratic_forms(

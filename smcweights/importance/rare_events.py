@@ -188,15 +188,24 @@ class _Hunt:
         densities: tuple[Component, ...] = (space, *given)
         weights = starting_components(space, given, 1).share
         need = float(np.clip(12 * (space.law.dimension + 1), 60, 150))
+        family, first = self.adaptation.family, size
+        if given and isinstance(given[-1], Kernels):
+            # a kernel never visited can't be told from one far from failure
+            family, weights = "kernels", np.append(np.full(len(given), 0.2 / len(given)), 0.8)
+            first = max(size, min(int(1.25 * len(given[-1].points)), most // 2))
         if self.by_region:
             need = max(need, ENOUGH * size)
         for number in range(1, 100):
-            self.draw(f"level {number}", densities, weights, size)
+            self.draw(f"level {number}", densities, weights, first if number == 1 else size)
             seen = _seen(self.history, self.events)
             scales, t = smoothed(seen.margins, seen.weight, need)
             failures = self.history.stages[-1].values.mean(0)
             self.levels.append(
-                {"draws": size, "scales": scales.tolist(), "failures": failures.tolist()}
+                {
+                    "draws": len(self.history.stages[-1]),
+                    "scales": scales.tolist(),
+                    "failures": failures.tolist(),
+                }
             )
             rng = self.rng("level fit", number)
             if self.by_region:
@@ -212,7 +221,7 @@ class _Hunt:
                 t,
                 seen.weight,
                 1 / np.maximum(t.mean(0), 1e-300) ** 2,
-                family=self.adaptation.family,
+                family=family,
                 shared=False,
                 given=given,
                 fixed=np.zeros(t.shape[1], dtype=bool),
