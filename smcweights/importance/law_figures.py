@@ -183,5 +183,5 @@ def uncertainty(found: _Shared, ax: Axes | None = None) -> Axes:
     )
     ax.set_xlim(0, 1)
     ax.set_xlabel("share of the variance; right: 95 % interval of the whole error")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
