@@ -10,11 +10,13 @@ vegas), for d <= 4.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from .proposals import (
+    LOG_2PI,
     Elliptical,
     Grid,
     Kernels,
@@ -205,18 +207,40 @@ def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
     Two numbers and a direction instead of d (d + 3) / 2 parameters: for d over about 20, in
     standard-normal space (El Masri, Morio & Simatos 2021, arXiv 2011.10428).
     """
-    w = weights / weights.sum()
-    d = u.shape[1]
-    mean = w @ u
-    length = np.linalg.norm(mean)
-    e = mean / length if length > 0 else np.eye(d)[0]
-    along = u @ e
-    centre = w @ along
-    size = 1.0 / (w @ w)
-    v = w @ (along - centre) ** 2
-    v = (size * v + 2.0) / (size + 2.0)
-    cholesky = np.linalg.cholesky(np.eye(d) + (max(v, 1e-6) - 1) * np.outer(e, e))
-    return Mixture(np.ones(1), (Elliptical(centre * e, cholesky),))
+    return Mixture(np.ones(1), (_Line.of(u, weights).component,))
+
+
+class _Line(NamedTuple):
+    """A normal law with covariance I + (v - 1) e e' and its centre on the line along e."""
+
+    e: np.ndarray  # (d,)
+    centre: float
+    v: float
+
+    @classmethod
+    def of(cls, u: np.ndarray, weights: np.ndarray) -> _Line:
+        """By moments of weighted draws."""
+        w = weights / weights.sum()
+        mean = w @ u
+        length = np.linalg.norm(mean)
+        e = mean / length if length > 0 else np.eye(u.shape[1])[0]
+        along = u @ e
+        centre = w @ along
+        size = 1.0 / (w @ w)
+        v = w @ (along - centre) ** 2
+        return cls(e, centre, max((size * v + 2.0) / (size + 2.0), 1e-6))
+
+    @property
+    def component(self) -> Elliptical:
+        """The law."""
+        cholesky = np.linalg.cholesky(np.eye(len(self.e)) + (self.v - 1) * np.outer(self.e, self.e))
+        return Elliptical(self.centre * self.e, cholesky)
+
+    def log_density(self, u: np.ndarray, square: np.ndarray) -> np.ndarray:
+        """At rows u (n, d) with squared lengths (n,): without a matrix of the inputs."""
+        along = u @ self.e
+        across = square - along**2 + (along - self.centre) ** 2 / self.v
+        return -0.5 * (across + np.log(self.v) + u.shape[1] * LOG_2PI)
 
 
 def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Mixture:
@@ -244,11 +268,19 @@ def fit_directional(
     A component more has to raise the log-likelihood by one and a half times its parameters: with
     few draws in many dimensions any direction fits those that chose it.
     """
-    fit = fit_rank_one if family == "rank-one" else _fit_polar
-    w = weights / weights.sum()
+    w, square = weights / weights.sum(), np.einsum("nd,nd->n", u, u)
     d, size = u.shape[1], 1.0 / (w @ w)
-    best = fit(u, w)
-    score = w @ best.log_density(u)
+
+    def fit(weights: np.ndarray) -> tuple[_Line | Polar, np.ndarray]:
+        """A law, and its log density at the draws."""
+        if family == "rank-one":
+            line = _Line.of(u, weights)
+            return line, line.log_density(u, square)
+        (polar,) = _fit_polar(u, weights).components
+        return polar, polar.log_density(u)
+
+    only, density = fit(w)
+    mass, fitted, score = np.ones(1), (only,), w @ density
     for c in range(2, most + 1):
         if size < 20 * c:
             break
@@ -256,19 +288,19 @@ def fit_directional(
         centres /= np.maximum(np.linalg.norm(centres, axis=1), 1e-300)[:, None]
         member = np.eye(c)[(u @ centres.T).argmax(1)]
         for _ in range(10):
-            mass = w @ member
-            if mass.min() * size < 2:
+            shares = w @ member
+            if shares.min() * size < 2:
                 break
-            fitted = [fit(u, w * member[:, k]).components[0] for k in range(c)]
-            terms = log_densities(fitted, u) + np.log(mass)
+            laws, densities = zip(*(fit(w * member[:, k]) for k in range(c)), strict=True)
+            terms = np.stack(densities, axis=1) + np.log(shares)
             member = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
         else:
             found = w @ np.logaddexp.reduce(terms, axis=1)
             if size * (found - score) > 1.5 * (d + 2):
-                best, score = Mixture(mass, tuple(fitted)), found
+                mass, fitted, score = shares, laws, found
                 continue
         break
-    return best
+    return Mixture(mass, tuple(f.component if isinstance(f, _Line) else f for f in fitted))
 
 
 def fit_kernels(
