@@ -252,8 +252,10 @@ def as_cloud(
         row, column = (int(i) for i in np.argwhere(~np.isfinite(found))[0])
         named = own if like is None or own is None else like
         which = f"coordinate {column}" if named is None else f"column {named.names[column]!r}"
+        wrong = int((~np.isfinite(found)).any(axis=1).sum())
         raise ValueError(
             f"{name}: point {row} has {found[row, column]} as {which}; expected finite numbers"
+            + (f", which {wrong} of {len(found)} points don't have" if wrong > 1 else "")
         )
     a = None if weights is None else masses_of(weights, len(found), name)
     if a is not None and not a.all():

@@ -63,6 +63,8 @@ class _Directed(Protocol):
     def value(self) -> float: ...
     @property
     def direction(self) -> np.ndarray: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
 
 @runtime_checkable
@@ -215,7 +217,7 @@ def columns(test: _Columns, ax: Axes | None = None) -> Axes:
     ax.set_yticks(at, test.names)
     ax.set_xlim(left=0)
     ax.set_xlabel("distance of the column, in units of the scale")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
 
 
@@ -247,7 +249,7 @@ def loadings(result: _Directed, ax: Axes | None = None, shown: int = 12) -> Axes
     at = np.arange(len(order))[::-1]
     ax.barh(at, result.direction[order], color=BLUE)
     ax.axvline(0, color=GREY, lw=0.8)
-    ax.set_yticks(at, [f"coordinate {k}" for k in order])
+    ax.set_yticks(at, [result.names[k] if result.names else f"coordinate {k}" for k in order])
     ax.set_xlabel("share in the direction")
     ax.set_title(f"largest distance {result.value:.4g}")
     return ax

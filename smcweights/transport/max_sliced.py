@@ -17,7 +17,7 @@ from ..randomness import Seed, generator, seed_sequence
 from ..references import SLICED
 from ..results import Result, table
 from ..results import along as dims
-from .clouds import Pair, pair_of
+from .clouds import Pair, columns_of, pair_of
 from .costs import slopes
 from .directions import draw, plan
 from .sliced import Question, along
@@ -47,11 +47,15 @@ class MaxSliced(Result):
         A unit vector; its first coordinate that isn't 0 is positive.
     starts : ndarray
         Values that the ascents reached, the largest first: how far they agree.
+    names : tuple of str
+        Of the coordinates: those of a table's columns, without constant ones where `scale` left
+        them out.
     """
 
     value: float
     direction: Array = field(metadata=dims("coordinate"))
     starts: Array = field(metadata=dims("start"))
+    names: tuple[str, ...] = ()
     references = SLICED
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
@@ -130,7 +134,10 @@ def max_sliced_wasserstein(
     direction = found[0][1]
     direction = direction * np.sign(direction[np.flatnonzero(np.abs(direction) > 1e-12)[0]])
     values = np.array([question.value(reached) for reached, _ in found])
-    return MaxSliced(float(values[0]), direction, values)
+    table = columns_of(x, "x") or columns_of(y, "y")
+    labels = pair.units.names or (range(pair.dimension) if table is None else table.names)
+    names = tuple(str(label) if table else f"coordinate {label}" for label in labels)
+    return MaxSliced(float(values[0]), direction, values, names)
 
 
 def _starts(question: Question, theta: Array) -> list[Array]:

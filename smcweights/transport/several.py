@@ -327,6 +327,13 @@ class SlicedReference:
             self._seed, self._executor = seed_sequence(seed), executor
         self.plan = plan(directions, self.dimension, budget)
 
+    def __repr__(self) -> str:
+        n, rule = len(self.cloud.points), self.plan
+        return (
+            f"SlicedReference({n} points in {self.dimension} dimensions, p = {self.p:g}, "
+            f"{rule.total} directions)"
+        )
+
     @cached_property
     def directions(self) -> Array:
         """(L, d), drawn once."""

@@ -370,11 +370,11 @@ def _grouped(
     if len(found) < 2:
         raise ValueError("groups_x, groups_y: got those of one sample; expected both or none")
     counts = [int(groups.max()) + 1 for groups in found]
-    grouped = counts != [side.shape[1] for side in sides]
-    if grouped and math.comb(sum(counts), counts[0]) < FEWEST_ASSIGNMENTS:
+    if math.comb(sum(counts), counts[0]) < FEWEST_ASSIGNMENTS:
         least = 1 / math.comb(sum(counts), counts[0])
+        grouped = counts != [side.shape[1] for side in sides]
+        what, mend = ("groups", "; cut them into blocks") if grouped else ("rows", "")
         raise ValueError(
-            f"groups: {counts[0]} against {counts[1]} can give no p value below {least:.2g}; cut "
-            "them into blocks"
+            f"{what}: {counts[0]} against {counts[1]} can give no p value below {least:.2g}{mend}"
         )
     return np.concatenate([found[0], counts[0] + found[1]]), counts[0]

@@ -141,6 +141,9 @@ def test_tables_with_other_columns_are_refused():
     broken[2, 1] = np.nan
     with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
         smw.sliced_wasserstein(x, next(tables(broken, ["a", "b", "c"])), 50)
+    broken[4, 0] = np.inf
+    with pytest.raises(ValueError, match="expected finite numbers, which 2 of 10 points don't"):
+        smw.sliced_wasserstein(x, broken, 50)
     swapped = next(tables(broken, ["a", "b", "c"]))[["b", "c", "a"]]
     with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
         smw.sliced_wasserstein(next(tables(x, ["a", "b", "c"])), swapped, 50)

@@ -1,6 +1,7 @@
 """The largest distance along a direction, where it is known and where brute force finds it."""
 
 import numpy as np
+import pandas
 import pytest
 
 import smcweights as smw
@@ -56,5 +57,9 @@ def test_equal_clouds_and_units():
     found = smw.max_sliced_wasserstein(x * units, y * units, scale="sd", seed=1)
     truth = smw.max_sliced_wasserstein(x / sd, y / sd, seed=1)
     assert found.value == pytest.approx(truth.value, rel=1e-9)
+    assert found.names == tuple(f"coordinate {k}" for k in range(4)) == truth.names
+    table = pandas.DataFrame(x, columns=list("abcd")).assign(b=2.0)
+    named = smw.max_sliced_wasserstein(table, table.add([1, 0, 0, 0]), scale="sd", seed=1)
+    assert named.names == ("a", "c", "d") and len(named.direction) == 3
     with pytest.raises(ValueError, match="budget: got 0"):
         smw.max_sliced_wasserstein(x, y, 0)

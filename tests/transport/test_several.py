@@ -57,6 +57,7 @@ def test_clouds_with_names_have_weights_with_names():
 def test_a_reference_is_kept():
     y = mixture(80, 4, 1)
     reference = smw.SlicedReference(y, 400, seed=5)
+    assert repr(reference).startswith("SlicedReference(80 points in 4 dimensions, p = 2")
     for x in (mixture(80, 4, 2), mixture(33, 4, 3)):
         own = reference.distance(x)
         other = smw.sliced_wasserstein(x, y, 4_000, seed=6)

@@ -105,6 +105,7 @@ def test_rows_that_depend_on_their_neighbours_are_told():
             {"groups_x": [0, 1] * 15, "groups_y": [0, 1] * 10},
             "2 against 2 can give no p value below",
         ),
+        ({"x": [1.0, 2], "y": [3.0, 4]}, "rows: 2 against 2 can give no p value below 0.17"),
         ({"groups_x": [0, 1] * 15}, "got those of one sample; expected both or none"),
         ({"groups_x": [0, 1]}, r"groups_x: got shape \(2,\); expected one label per row, \(30,\)"),
         ({"groups_x": np.arange(30), "groups_y": "auto"}, "got labels and 'auto'"),
