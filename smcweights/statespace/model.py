@@ -8,6 +8,7 @@ NaNs is missing: it weighs nothing.
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from .. import arguments as check
 from ..arguments import array, count, kind_of, real
 from ..provenance import digest
 from ..randomness import generator, seed_sequence
+from .remade import reduced
 
 Array = NDArray[np.float64]
 MOST_SHOWN = 6  # parameters that are printed
@@ -103,6 +105,9 @@ class StateSpaceModel:
     without branches that depend on the state can be differentiated by JAX, too. ``x`` is a float,
     or an array of shape (d,) when `state_dim` is d; ``theta`` is the array of parameters. Densities
     are normalised, and everything random comes from ``rng``; `check_model` tries whether they fit.
+
+    Models of the package can be pickled, others if their functions stand in a module; cloudpickle
+    takes lambdas and closures, too.
 
     Before a model is compiled each function is called as plain Python, at the first and last
     times: compiled code reads beyond an array, or draws with a negative scale, without a word.
@@ -491,6 +496,9 @@ class Proposal:
         for a, b in (("sample", "logpdf"), ("initial_sample", "initial_logpdf")):
             if (a in given) != (b in given):
                 raise ValueError(f"proposal: got only one of {a} and {b}; expected both or none")
+
+
+copyreg.pickle(StateSpaceModel, reduced)
 
 
 def observations(y: ArrayLike) -> Array:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ..arguments import array as array_of
 from ..arguments import count, finite, number, real
 from .model import Exact, StateSpaceModel
+from .remade import named, remade
 from .structural import general_gaussian
 
 _LOG_2_PI = math.log(2 * math.pi)
@@ -92,12 +93,16 @@ def _checked(given: dict[str, Any], transforms: Sequence[str]) -> list[float]:
     ]
 
 
-_LINEAR = _with_noise(
-    lambda theta: theta[4],
-    lambda x_prev, t, theta: theta[0] * x_prev,
-    lambda x, theta: theta[2] * x,
-    (5, 1, 3),
-    variances=True,
+_LINEAR = named(
+    __name__,
+    "_LINEAR",
+    _with_noise(
+        lambda theta: theta[4],
+        lambda x_prev, t, theta: theta[0] * x_prev,
+        lambda x, theta: theta[2] * x,
+        (5, 1, 3),
+        variances=True,
+    ),
 )
 
 
@@ -320,6 +325,7 @@ def _matrix_gaussian(given, initial_mean, initial_covariance):
 
 
 @cache
+@remade
 def _matrix_functions(
     d: int, p: int, plain_q: bool, plain_r: bool, plain_c: bool, starts: tuple[int, ...]
 ) -> tuple[_Functions, Callable[..., None], Exact]:
@@ -516,17 +522,21 @@ def _volatility_observation_sample(rng, x, t, theta):
     return theta[2] * np.exp(0.5 * x) * rng.standard_normal()
 
 
-_VOLATILITY = _with_noise(
-    lambda theta: 0.0,
-    lambda x_prev, t, theta: theta[0] * x_prev,
-    lambda x, theta: 0.0,
-    (1, 1, 2),
-    variances=False,
-)._replace(
-    initial_sample=_volatility_initial_sample,
-    initial_logpdf=_volatility_initial_logpdf,
-    observation_logpdf=_volatility_observation_logpdf,
-    observation_sample=_volatility_observation_sample,
+_VOLATILITY = named(
+    __name__,
+    "_VOLATILITY",
+    _with_noise(
+        lambda theta: 0.0,
+        lambda x_prev, t, theta: theta[0] * x_prev,
+        lambda x, theta: 0.0,
+        (1, 1, 2),
+        variances=False,
+    )._replace(
+        initial_sample=_volatility_initial_sample,
+        initial_logpdf=_volatility_initial_logpdf,
+        observation_logpdf=_volatility_observation_logpdf,
+        observation_sample=_volatility_observation_sample,
+    ),
 )
 
 
@@ -601,6 +611,7 @@ def stochastic_volatility(
     )
 
 
+@remade
 def _with_leverage(returns: ArrayLike) -> tuple[_Functions, np.ndarray]:
     given = real("returns", returns)
     if given.ndim != 1 or given.size == 0 or np.isinf(given).any():
@@ -646,6 +657,7 @@ def _with_leverage(returns: ArrayLike) -> tuple[_Functions, np.ndarray]:
 
 
 @cache
+@remade
 def _finite_functions(k: int) -> tuple[_Functions, Exact]:
     # theta: initial probabilities, k rows of the transition matrix, means, scales
     means, scales = k + k * k, 2 * k + k * k
@@ -763,12 +775,16 @@ def finite_hmm(
     )
 
 
-_GROWTH = _with_noise(
-    lambda theta: 0.0,
-    lambda x, t, theta: 0.5 * x + 25.0 * x / (1.0 + x**2) + 8.0 * np.cos(1.2 * t),
-    lambda x, theta: x**2 / 20.0,
-    (2, 0, 1),
-    variances=True,
+_GROWTH = named(
+    __name__,
+    "_GROWTH",
+    _with_noise(
+        lambda theta: 0.0,
+        lambda x, t, theta: 0.5 * x + 25.0 * x / (1.0 + x**2) + 8.0 * np.cos(1.2 * t),
+        lambda x, theta: x**2 / 20.0,
+        (2, 0, 1),
+        variances=True,
+    ),
 )
 
 
@@ -816,12 +832,16 @@ def nonlinear_growth(
     )
 
 
-_POPULATION = _with_noise(
-    lambda theta: theta[5],
-    lambda x, t, theta: x + theta[0] - theta[1] * np.exp(theta[2] * x),
-    lambda x, theta: x,
-    (6, 3, 4),
-    variances=False,
+_POPULATION = named(
+    __name__,
+    "_POPULATION",
+    _with_noise(
+        lambda theta: theta[5],
+        lambda x, t, theta: x + theta[0] - theta[1] * np.exp(theta[2] * x),
+        lambda x, theta: x,
+        (6, 3, 4),
+        variances=False,
+    ),
 )
 
 
@@ -941,6 +961,7 @@ def lorenz96(
 
 
 @cache
+@remade
 def _ring_functions(d: int) -> _Functions:
     def stepped(j, x, theta):
         slope = (x[(j + 1) % d] - x[j - 2]) * x[j - 1] - x[j] + theta[0]

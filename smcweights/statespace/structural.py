@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, finite, number, several
 from .model import Exact, LinearSystem, StateSpaceModel
+from .remade import remade
 
 Array = NDArray[np.float64]
 _LOG_2_PI = math.log(2 * math.pi)
@@ -169,6 +170,7 @@ def _general_system(
 
 
 @cache
+@remade
 def _general_functions(
     d: int, p: int, moving: bool, moves: bool, sights: bool, plain: bool
 ) -> Mapping[str, Any]:
@@ -311,6 +313,7 @@ def _autoregressive_system(p: int, theta: Any) -> LinearSystem:
 
 
 @cache
+@remade
 def _autoregressive_functions(p: int, noisy: bool) -> Mapping[str, Any]:
     def initial_sample(rng, theta):
         # predictions from fewer and fewer values, and their variances; then values, oldest first
@@ -501,6 +504,7 @@ def _initial_law(mean: ArrayLike | None, covariance: ArrayLike | None, d: int) -
     return m, cov, semidefinite_root("initial_covariance", cov)
 
 
+@remade
 def _drawn_from(law: tuple[Array, Array, Array]) -> Callable[..., Any]:
     mean, _, root = law
     d = len(mean)
@@ -537,6 +541,7 @@ def _structural_system(shown: tuple[Any, ...], flat: int, law: Any, theta: Any) 
 
 
 @cache
+@remade
 def _structural_functions(
     rows: tuple[tuple[float, ...], ...],
     seen: tuple[int, ...],
