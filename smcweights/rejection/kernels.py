@@ -682,14 +682,43 @@ def masked(logits, w, top, log_total, known, values, u):
 
 
 @njit(cache=True, nogil=True)
-def walk(table, column, letters, depth, after, first, own, items, nodes, states, found, due, rest):
+def below(column, parent):
+    """Columns of every node and all below it, as bits; a column has that of its rest by 64."""
+    bits = np.empty(column.size, np.uint64)
+    one = np.uint64(1)
+    for i in range(column.size):
+        bits[i] = one << np.uint64(column[i] % 64)
+    for i in range(column.size - 1, -1, -1):
+        if parent[i] >= 0:
+            bits[parent[i]] |= bits[i]
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def staying(row, state, letters):
+    """Columns that lead from a state to itself, as bits; others of the same bit do, too."""
+    bits = ~np.uint64(0)
+    for c in range(row.size):
+        if c >= letters or row[c] != state:
+            bits &= ~(np.uint64(1) << np.uint64(c % 64))
+    return bits
+
+
+@njit(cache=True, nogil=True)
+def walk(
+    table, letters, alive, tree, column, bits, items, nodes, states, found, due, rest
+):  # fmt: skip
     """States after all tokens of a tree below some nodes, from the states before these.
 
     Node -1 is the whole tree. Columns from `letters` on are pieces of characters: what they lead
     to is -2 minus the state before. What the table doesn't say, -2, goes into `due` and `rest`,
-    nodes and the states before them, and is left; the number of these.
+    nodes and the states before them, and is left; the number of these. States that aren't alive,
+    where it says so of any, are not found. A branch all of whose columns lead from a state to
+    itself is not gone through.
     """
-    stack = np.empty(depth.max() + 1, np.int64)
+    depth, after, first, own = tree
+    stack = np.empty(due.size + 1, np.int64)
+    stays, asked = np.empty(table.shape[0], np.uint64), np.zeros(table.shape[0], np.bool_)
     many = 0
     for k in range(nodes.size):
         i, end = nodes[k], depth.size
@@ -700,6 +729,16 @@ def walk(table, column, letters, depth, after, first, own, items, nodes, states,
         while i < end:
             before = stack[depth[i] - 1]
             to = table[before, column[i]]
+            if to == before:
+                if not asked[before]:
+                    stays[before] = staying(table[before], before, letters)
+                    asked[before] = True
+                if bits[i] & ~stays[before] == 0:
+                    if alive.size == 0 or (before < alive.size and alive[before]):
+                        for j in range(first[i], first[after[i]]):
+                            found[items[j]] = before
+                    i = after[i]
+                    continue
             if to < 0:
                 if to == -2:
                     due[many], rest[many] = i, before
@@ -709,7 +748,8 @@ def walk(table, column, letters, depth, after, first, own, items, nodes, states,
             stack[depth[i]] = to
             if column[i] >= letters:
                 to = -2 - before
-            for j in range(first[i], first[i] + own[i]):
-                found[items[j]] = to
+            if to < 0 or alive.size == 0 or (to < alive.size and alive[to]):
+                for j in range(first[i], first[i] + own[i]):
+                    found[items[j]] = to
             i += 1
     return many

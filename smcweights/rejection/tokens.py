@@ -25,6 +25,7 @@ EXPLORED = 1500  # states, over tokens, that are all looked at beforehand
 MEMORY = 2**28  # bytes of the states after tokens that are kept
 FILLED = 2**24  # entries of a table that is filled in, from which it is begun anew
 UNKNOWN = -2
+EVERY = np.zeros(0, bool)  # says of no state that it is dead
 
 
 class Letters:
@@ -100,8 +101,13 @@ class Walker:
     def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
         self.text, self.vocabulary = text, vocabulary
         self.letters = Letters(text, vocabulary)
-        nodes = vocabulary.tree.symbol.size
-        self._due = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
+        tree = vocabulary.tree
+        self._due = np.empty(tree.symbol.size, np.int64), np.empty(tree.symbol.size, np.int64)
+        self._tree = tree.depth, tree.after, tree.first, tree.own
+        self._bits = kn.below(self.letters.column, tree.parent)
+        kinds = [self.letters.like(piece) for piece in tree.pieces]
+        self._pieces = sorted(set(kinds))
+        self._kind = np.array([self._pieces.index(one) for one in kinds], np.int64)
         self.clear()
 
     def clear(self) -> None:
@@ -167,29 +173,35 @@ class Walker:
             return n
         return self.number(parts[1], n) if self._may(n, self.letters.begun(parts[1])) else -1
 
-    def row(self, n: int) -> np.ndarray:
-        """State after each token, -1 where none may come."""
+    def row(self, n: int, alive: np.ndarray = EVERY) -> np.ndarray:
+        """State after each token, -1 where none may come, or none of those that are alive."""
         tree, tokens = self.vocabulary.tree, self.vocabulary.tokens
         row = np.full(self.vocabulary.size, -1, np.int32)
+
+        def put(i: int | np.ndarray, to: int) -> None:
+            row[i] = to if not alive.size or (0 <= to < alive.size and alive[to]) else -1
+
         if self.states[n][0]:
             for i in tree.heads:
-                row[i] = self.read(n, tokens[i] or b"")
+                put(i, self.read(n, tokens[i] or b""))
             return row
         nodes, states = np.array([-1]), np.array([n])
         while nodes.size:
             many = kn.walk(
-                self.table,
-                *(self.letters.column, self.letters.letters),
-                *(tree.depth, tree.after, tree.first, tree.own, tree.items),
+                *(self.table, self.letters.letters, alive),
+                *(self._tree, self.letters.column, self._bits, tree.items),
                 *(nodes, states, row, *self._due),
             )
             nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
             asked = set((states * self.table.shape[1] + self.letters.column[nodes]).tolist())
             for one in sorted(asked):
                 self._to(*divmod(one, self.table.shape[1]))
-        for i in np.flatnonzero(row < -1).tolist():
-            piece = tree.pieces[tree.symbol[tree.leaf[i]] - PIECE]
-            row[i] = self.number(piece, -2 - int(row[i]))
+        begun = np.flatnonzero(row < -1)
+        kinds = self._kind[tree.symbol[tree.leaf[begun]] - PIECE]
+        kinds -= len(self._pieces) * (row[begun] + 2)
+        for code in sorted(set(kinds.tolist())):
+            before, kind = divmod(code, len(self._pieces))
+            put(begun[kinds == code], self.number(self._pieces[kind], before))
         return row
 
 
@@ -220,10 +232,7 @@ class TokenTable:
         with self._lock:
             row = self._rows.get(n)
             if row is None:
-                row = self._walker.row(n)
-                row[row >= self._alive.size] = -1
-                row[(row >= 0) & ~self._alive[row]] = -1
-                self._rows[n] = row
+                row = self._rows[n] = self._walker.row(n, self._alive)
                 if len(self._rows) * row.nbytes > MEMORY:
                     self._rows.popitem(last=False)
             else:

@@ -71,6 +71,46 @@ def test_masks_and_kin_are_what_single_tokens_say(name):
     assert kin > 0 or name == "table"
 
 
+class Loops:
+    """States that most of 100 characters leave as they are, and some a dead end."""
+
+    finite = True
+    letters = tuple(chr(0x4E00 + i) for i in range(100))
+    rng = np.random.default_rng(5)
+    to = np.where(rng.random((6, 100)) < 0.93, np.arange(6)[:, None], rng.integers(-1, 6, (6, 100)))
+
+    def alike(self, characters):
+        return np.array([ord(c) - 0x4E00 if c in self.letters else 100 for c in characters])
+
+    def start(self):
+        return 0
+
+    def further(self, state, character):
+        to = -1 if character not in self.letters else self.to[state, ord(character) - 0x4E00]
+        return None if to < 0 else int(to)
+
+    def complete(self, state):
+        return state == 5
+
+
+def test_branches_that_change_nothing_are_found_at_once():
+    """More columns than bits, and a piece of a character below some nodes."""
+    rng, letters, text = np.random.default_rng(6), Loops.letters, Loops()
+    tokens = ["".join(rng.choice(letters[:40], n)) for n in rng.integers(1, 9, 400)]
+    tokens += [token + letters[70] for token in tokens[::7]]
+    tokens += [token.encode() + "é".encode()[:1] for token in tokens[::50]]
+    c = C.over_tokens(text, C.vocabulary([*tokens, *letters, None], end=len(tokens) + 100))
+    for state in range(6):
+        mask, stayed = c.mask(c.start()._replace(state=state)), 0
+        for i, token in enumerate(tokens):
+            after = state if isinstance(token, str) else None
+            for character in token if after is not None else ():
+                after = None if after is None else text.further(after, character)
+            stayed += after == state and len(token) > 1
+            assert mask[i] == (after is not None)
+        assert stayed > 50 or state == 5
+
+
 class Scripted:
     """A generator whose uniform draws are given."""
 
