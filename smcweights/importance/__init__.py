@@ -41,7 +41,8 @@ be promised, and then a `smcweights.PrecisionWarning` says so.
 
 The files
 ---------
-``laws`` what an input law may be (``marginals``, ``normal_maps``, ``openturns_laws``);
+``laws`` what an input law may be (``marginals``, ``integrated_laws``, ``normal_maps``,
+``openturns_laws``);
 ``proposals`` densities, ``fits`` of them to draws, ``mixing`` of them for many expectations;
 ``integrand`` (``log_scale`` for one given by logs), ``failed_runs``, ``stages``,
 ``control_variates``, ``means`` and ``verdict`` the way from the user's function to an estimate;

@@ -305,7 +305,9 @@ def as_law(law: Any) -> Law:
           one, a new-style SciPy one, among them ``scipy.stats.Mixture``, a one-dimensional
           OpenTURNS one, `Truncated`, or any object with ``ppf``, ``isf``, ``cdf``, ``sf`` and
           ``logpdf``; for inputs known by data, ``scipy.stats.rv_histogram(numpy.histogram(data))``
-          or a one-dimensional ``scipy.stats.gaussian_kde(data)``. A number, or a law without
+          or a one-dimensional ``scipy.stats.gaussian_kde(data)``. An object of your own with
+          ``rvs(size=n, random_state=rng)`` and ``logpdf(x)`` for x of shape (n,) is integrated
+          numerically, which has to give 1. A number, or a law without
           spread, is a constant input; frozen discrete `scipy.stats` distributions are drawn
           through their inverse distribution function;
         - one univariate distribution: a single input, X1;

@@ -17,6 +17,7 @@ from scipy.special import ndtr, ndtri
 
 from .. import arguments
 from ..provenance import digest
+from .integrated_laws import Integrated
 from .openturns_laws import is_openturns, openturns_marginal
 
 Array = NDArray[np.float64]
@@ -25,7 +26,8 @@ Seed = int | np.random.Generator | None
 
 ACCEPTED = """expected a law, which is one of
   a list, tuple or dict of frozen univariate scipy.stats distributions (independent inputs),
-  among them discrete ones and numbers, for inputs that are constant,
+  among them discrete ones and numbers, for inputs that are constant, and your own objects
+  with rvs(size=n, random_state=rng) and logpdf(x),
   one frozen univariate or multivariate scipy.stats distribution,
   smcweights.GaussianCopula(marginals, correlation),
   a new-style SciPy distribution such as scipy.stats.Normal(mu=0.0, sigma=1.0) or a Mixture of
@@ -443,6 +445,9 @@ def univariate(distribution: object, where: str) -> Marginal:
         distribution = Kernels1(distribution)
     if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
         distribution = _NewStyle(distribution)
+    if not isinstance(distribution, type) and _is_drawn(distribution):
+        distribution = Integrated(distribution)
+        distribution.check(where)
     if not is_univariate(distribution) or isinstance(distribution, type):
         hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
         raise TypeError(f"{where}: got {kind_of(distribution)}{hint}; {ACCEPTED}")
@@ -477,6 +482,14 @@ def _checked(distribution: Marginal, where: str) -> Marginal:
             "number each"
         )
     return distribution
+
+
+def _is_drawn(distribution: Any) -> bool:
+    """Whether it has draws of one number and their density, and no quantiles."""
+    known = [hasattr(distribution, name) for name in ("rvs", "logpdf", "ppf")]
+    if known != [True, True, False]:
+        return False
+    return np.shape(distribution.rvs(size=2, random_state=np.random.default_rng(0))) == (2,)
 
 
 def is_kernel_density(law: object) -> bool:
