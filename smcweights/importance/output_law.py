@@ -39,7 +39,7 @@ from .integrand import Integrand
 from .ladder import MOST_CLIMB, MOST_LEVELS, Ladder
 from .laws import as_law
 from .means import FOLDS, Regression, mean_of
-from .mixing import family_of
+from .mixing import FEW_HITS, family_of
 from .proposals import Component, Mixture, log_mixture
 from .stages import History, Stage, joined, split
 from .thresholds import Curve, Weighing, correlations, effective, suprema, width
@@ -676,11 +676,14 @@ def _doubts(found: OutputLaw, ladder: Ladder, calls: int) -> list[Caution]:
             "now: more calls would help"
         )
         cautions.append(Caution("negative-coefficients", text))
-    if not law.mapped and law.kernels is None:
+    p = np.array([float(name.rsplit("(", 1)[1][:-1]) for name in found.quantiles.names])
+    seldom = np.minimum(p, 1 - p) * found.counts[0] < FEW_HITS
+    if not law.mapped and law.kernels is None and seldom.any():
         text = (
-            "a law known by draws and density alone has no other way to show where an output is "
-            "extreme than its own draws: a region they hit fewer than 10 times may be missed. A "
-            "law with marginals and a copula would help"
+            f"{listed(found.quantiles.names, seldom)}: the law's own draws are beyond fewer than "
+            f"{FEW_HITS} times, and a law known by draws and density alone has no other way to "
+            "show where an output is extreme: a region they hit as seldom may be missed. More "
+            "calls, or a law with marginals and a copula, would help"
         )
         cautions.append(Caution("unexplored-regions", text))
     return cautions

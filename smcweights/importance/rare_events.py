@@ -172,6 +172,16 @@ class _Hunt:
         """Whether regions are fitted one by one; else stages come from the family's mixtures."""
         return self.adaptation.family == "auto" and self.space.law.mapped
 
+    @property
+    def told_by_margins(self) -> bool:
+        """Whether margins of a law known by draws and density bound what no draw has shown."""
+        law = self.space.law
+        if law.mapped or law.kernels is not None:
+            return False
+        margins = _seen(self.history, self.events).margins
+        # those of limit states that only say whether they failed lead nowhere
+        return all(len(np.unique(m)) > 2 for m in margins.T)
+
     def draw(
         self, name: str, densities: tuple[Component, ...], weights: np.ndarray, size: int
     ) -> None:
@@ -273,20 +283,26 @@ class _Hunt:
 
     def doubts(self, final: Final, names: Sequence[str]) -> list[Caution]:
         """What to say where too much of an event's probability is unexplored after all draws."""
-        if not self.searches:
+        by_draws = not self.searches and self.told_by_margins
+        if not self.searches and not by_draws:
             return []
-        last = self.searches[-1]
+        last = self.searches[-1] if self.searches else {}
         # one more where runs may fail: their share
         means = final.mean.value[: len(self.history.common.unit)]
         value = np.abs(self.history.common.original(means))
-        if not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
+        if last and not _unsure(np.array(last["bound"]), np.array(last["known"]), value).any():
             return []
         # the search wants regions it can fit; few draws tell that there is none to fit
         every = replace(self.history, stages=list(self.history.stages))
         for stage in final.rounds:
             every.add(stage)
-        seen = _seen(every, self.events)
-        outside = seen.outside(self.found)
+        seen, found = _seen(every, self.events), self.found
+        if by_draws and seen.failed.any():
+            t = seen.weight[:, None] * seen.failed
+            found = fit_regions(
+                seen.u, (t / np.maximum(t.sum(0), 1e-300)).sum(1), self.rng("seen", 0)
+            )
+        outside = seen.outside(found)
         bound, known = np.zeros_like(value), np.zeros_like(value)
         if outside.any():
             need = FEW_DRAWS if seen.u.shape[1] <= FEW_INPUTS else ENOUGH_DRAWS
@@ -297,10 +313,12 @@ class _Hunt:
             return []
         ratio = float((bound / np.maximum(value, 1e-300))[unsure].max())
         share = f"{ratio:.0%} of" if ratio < 10 else "many times"
+        why = "calls for the search of further failure regions ran out"
+        if by_draws:
+            why = "too few draws are near failure away from the failures found"
         text = (
-            f"{listed(names[: len(unsure)], unsure)}: calls for the search of further failure "
-            f"regions ran out; one that was missed may add up to {share} the probability found. "
-            "More calls would help"
+            f"{listed(names[: len(unsure)], unsure)}: {why}; a region that was missed may add up "
+            f"to {share} the probability found. More calls would help"
         )
         return [Caution("unexplored-regions", text)]
 
@@ -543,9 +561,10 @@ class _Account:
 
     @property
     def looked(self) -> bool:
-        """Whether margins lead to every kernel of a kernel density."""
+        """Whether margins lead to every kernel of a kernel density, or tell what was missed."""
         adaptation = self.hunt.adaptation
-        return adaptation.sampler.space.law.kernels is not None and adaptation.family == "auto"
+        kernels = adaptation.sampler.space.law.kernels is not None
+        return (kernels and adaptation.family == "auto") or self.hunt.told_by_margins
 
     def named(self, *_: object) -> tuple[str, ...]:
         """Names of all expectations."""

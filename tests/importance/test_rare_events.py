@@ -317,6 +317,18 @@ def test_a_model_is_called_no_farther_out_than_its_probability_needs():
     assert agrees(beyond, SF(6.5))
 
 
+def test_margins_bound_what_draws_of_a_law_without_a_map_have_not_shown():
+    """Every run was warned, right as its interval was; a limit state that only says whether it
+    failed tells nothing, and is warned of still."""
+    law = stats.multivariate_t(np.zeros(3), np.eye(3), df=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = smw.failure_probability(lambda x: 8 - x[:, 0], law, 3_000, seed=1)
+    assert agrees(found, stats.t(4).sf(8)) and found.standard_error < 0.05 * found.value
+    sign = lambda x: np.where(x[:, 0] > 8, -1.0, 1.0)
+    told("known by draws", smw.failure_probability, sign, law, 3_000, seed=1)
+
+
 @pytest.mark.slow
 def test_islands_of_a_kernel_density_are_not_lost():
     """Two of 200 points make the event, the second 8 % of it, which was lost without a word."""
