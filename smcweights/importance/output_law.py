@@ -103,8 +103,9 @@ class OutputLaw(Result):
     )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to other processes and into copies: all but the extension, which is code."""
-        return {name: part for name, part in vars(self).items() if name != "extension"}
+        """What goes to other processes and into copies: no code, nor what follows from the rest."""
+        left = ("extension", "weighing", "curves")
+        return {name: part for name, part in vars(self).items() if name not in left}
 
     @property
     def estimate(self) -> Estimate:
@@ -315,6 +316,13 @@ class OutputLaw(Result):
         size = [max(len(row[i]) for row in rows) for i in (0, 1)]
         lines += [f"  {a:<{size[0]}}  {b:<{size[1]}}  {c}".rstrip() for a, b, c in rows]
         return "\n".join([*lines, *(f"  warning: {caution.text}" for caution in notes)])
+
+
+def _with(found: OutputLaw, **parts: Any) -> OutputLaw:
+    """The same draws with other parts: what follows from the draws is not computed again."""
+    made = replace(found, **parts)
+    vars(made).update(weighing=found.weighing, curves=found.curves)
+    return made
 
 
 def _probabilities(name: str, p: ArrayLike) -> np.ndarray:
@@ -544,7 +552,7 @@ class _Final:
         mean, none = self._mean(stage), np.empty((len(self.outputs), 0))
         parts = (stage.values, known.weight, known.controls, known.pull, known.counts, none)
         bare = OutputLaw(mean, None, mean, self.outputs, *parts)
-        return replace(bare, quantiles=_quantiles(bare, self.asked.quantiles))
+        return _with(bare, quantiles=_quantiles(bare, self.asked.quantiles))
 
     def _mean(self, stage: Stage) -> Estimate:
         """Mean of the outputs, with the sample."""
@@ -606,7 +614,7 @@ class _Final:
             for k, (curve, y) in enumerate(zip(found.curves, found.draws.T, strict=True))
         ]
         tell("output_law", said)
-        return replace(
+        return _with(
             found,
             quantiles=found.quantiles.revised(cautions=said),
             expected_shortfall=shortfalls,

@@ -281,10 +281,10 @@ def test_intervals_and_bands_cover_as_often_as_they_say():
 
 @pytest.mark.slow
 def test_laws_given_that_the_model_ran_cover_as_often_as_they_say():
-    """60 runs: binomial bounds of 1e-5 for three, which see 3 of 4."""
+    """40 runs: binomial bounds of 1e-5, which see a band that holds in 2 of 3."""
     p = 1 / (1 + np.exp(-np.linspace(-9, 9, 19)))
     t, held, shares, inside = np.exp(stats.norm.ppf(p * ndtr(2.0))), 0, 0, []
-    for seed in range(60):
+    for seed in range(40):
         found = quiet(
             smw.output_law, failing, NORMAL[:2], 3_000, quantiles=(0.5,), tails=(1e-4, 1e-4),
             seed=seed, **EXCLUDED,
@@ -295,8 +295,8 @@ def test_laws_given_that_the_model_ran_cover_as_often_as_they_say():
         inside.append((lower <= p) & (p <= upper))
         said = found.mean.diagnostics["failed_share"]
         shares += said["lower"] < 1 - RUNS < said["upper"]
-    assert min(held, shares) >= stats.binom.ppf(1e-5, 60, 0.95)
-    assert 0.92 < np.mean(inside) < 0.98
+    assert min(held, shares) >= stats.binom.ppf(1e-5, 40, 0.95)
+    assert 0.91 < np.mean(inside) < 0.985
 
 
 @pytest.mark.parametrize(
