@@ -207,8 +207,8 @@ def scores(
     --------
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> y = model.simulate(20, seed=1)[1]
-    >>> scores(model, y, "transition_covariance", [0.8, 1.2], 50, 60).get_xlabel()
+    >>> y = model.simulate(50, seed=1)[1]
+    >>> scores(model, y, "transition_covariance", [0.8, 1.2], 40, 60).get_xlabel()
     'transition_covariance'
     """
     from .statespace.curves import scores_along
@@ -269,10 +269,10 @@ def profile(
     --------
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> y = model.simulate(20, seed=1)[1]
-    >>> free = ["transition_covariance"]
-    >>> fit = smw.maximum_likelihood(model, y, None, 50, 20, free=free, information=False, seed=1)
-    >>> profile(fit, y, free[0], [0.5, 1.0, 2.0], 200).get_ylabel()
+    >>> y = model.simulate(50, seed=1)[1]
+    >>> free = ["transition_matrix"]
+    >>> fit = smw.maximum_likelihood(model, y, None, 40, 30, free=free, information=False, seed=1)
+    >>> profile(fit, y, free[0], [0.7, 0.8, 0.9], 200).get_ylabel()
     'log likelihood'
     """
     from .statespace.curves import profile_likelihood

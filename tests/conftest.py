@@ -16,6 +16,29 @@ hypothesis.settings.load_profile("tests")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 
+# of these each test takes minutes, and compiles nothing that the others need
+LONG = ("tests/importance/test_coverage.py", "tests/test_notebooks.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """What one worker compiles, the other finds on disk, unless both compile it at once.
+
+    So a file stays in one worker, and all files about state-space models stay in the same.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            if file in LONG:
+                return nodeid
+            together = "statespace" in file and config.getoption("markexpr") != "slow"
+            return "statespace" if together else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.fixture
 def beam(tmp_path, monkeypatch):
     """A study file beside its model."""

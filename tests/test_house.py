@@ -35,8 +35,10 @@ class File:
 
         def visit(node, kind):
             for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):  # no import stands in one
+                    continue
                 below = kind
-                if isinstance(child, ast.FunctionDef | ast.Lambda):
+                if isinstance(child, ast.FunctionDef):
                     below = "lazy"
                 if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                     below = "typing"

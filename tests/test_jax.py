@@ -11,7 +11,13 @@ RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(20, 3)), RNG.normal(size=(20, 3)) + 1
 
 
-@pytest.mark.parametrize(("p", "m"), [(1, 13), (2, 20), (2, 13), (3, 20)])
+@pytest.mark.parametrize(
+    ("p", "m"),
+    [
+        (2, 20),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 13), (2, 13), (3, 20))),
+    ],
+)
 def test_jax_agrees_under_jit_grad_and_vmap(p, m):
     import jax
 
@@ -33,6 +39,7 @@ def test_jax_agrees_under_jit_grad_and_vmap(p, m):
     np.testing.assert_allclose(many, [truth.distance.value, later.distance.value], rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [20, 13])
 def test_what_runs_on_other_devices_agrees_with_the_host(m):
     import jax
@@ -48,7 +55,14 @@ def test_what_runs_on_other_devices_agrees_with_the_host(m):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (5, "auto"), (5, "rule")])
+@pytest.mark.parametrize(
+    ("d", "directions"),
+    [
+        pytest.param(2, "auto", marks=pytest.mark.slow),
+        pytest.param(5, "auto", marks=pytest.mark.slow),
+        (5, "rule"),
+    ],
+)
 def test_jax_directions_are_whole_rules(d, directions):
     """Along them the cost of a shifted cloud, a quadratic form, has no noise."""
     import jax
@@ -100,7 +114,14 @@ def test_jax_has_no_nan_at_the_fixed_point():
     assert np.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize(("p", "root"), [(1, True), (2, True), (3, False)])
+@pytest.mark.parametrize(
+    ("p", "root"),
+    [
+        pytest.param(1, True, marks=pytest.mark.slow),
+        (2, True),
+        pytest.param(3, False, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_jax_keeps_what_is_no_number(p, wrong, root):
     loss, both = compiled(p, root)
@@ -184,6 +205,7 @@ def test_jax_tells_that_plain_values_are_traced(name):
         found(given[name])
 
 
+@pytest.mark.slow
 def test_jax_has_weights_and_batches_of_clouds():
     """Under jit, grad and vmap over clouds and weights; none weighs nothing, and zeros are left."""
     import jax

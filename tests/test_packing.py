@@ -50,6 +50,7 @@ def again(value):
     return Unpacking(arrays, dataset=packing.datasets.get).unpack(json.loads(text))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True)
 @given(values)
 def test_any_value_is_the_same_again(value):

@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -54,6 +55,7 @@ def test_sobol_indices_of_a_study(beam):
     assert (beam.parent / "beam.nc").exists() and (beam.parent / "beam.html").exists()
 
 
+@pytest.mark.slow
 def test_the_law_of_the_output_of_a_study(beam):
     tail = "budget = 2000\nseed = 1\nquantiles = [0.1, 0.9]\ntails = [0.01, 0.01]\n"
     beam.write_text(STUDY[: STUDY.index("[study]")] + f'[study]\nmethod = "output_law"\n{tail}')

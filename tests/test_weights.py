@@ -126,7 +126,9 @@ def test_known_values():
     assert weights.largest_weight(log_w) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("k", [0.3, 0.7, 1.2])
+@pytest.mark.parametrize(
+    "k", [pytest.param(0.3, marks=pytest.mark.slow), 0.7, pytest.param(1.2, marks=pytest.mark.slow)]
+)
 def test_pareto_k_finds_the_shape_of_pareto_weights(k):
     # standard deviation of k-hat at 3,000 tail draws: about (1 + k)/sqrt(3000) <= 0.04; a mean of
     # 20 runs within 5 of its standard errors: false alarm below 1e-6, sees a bias of 0.05

@@ -101,9 +101,12 @@ def iterates(
     Examples
     --------
     >>> import smcweights as smw
-    >>> fit = smw.markov_score_climbing(lambda z: -0.5 * z[0] ** 2, [0.5, 0.0], 10, 40, seed=1)
+    >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    >>> y = model.simulate(50, seed=1)[1]
+    >>> free = ["transition_matrix"]
+    >>> fit = smw.maximum_likelihood(model, y, None, 40, 30, free=free, information=False, seed=1)
     >>> iterates(fit).get_ylabel()
-    'phi[0]'
+    'transition_matrix'
     """
     k = position(check.instance("fit", fit, _Search, "a Fit").theta.names, parameter)
     level = check.level(level)

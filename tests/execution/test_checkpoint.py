@@ -509,7 +509,10 @@ def session_ends(pid, seconds=15):
 @posix
 @pytest.mark.parametrize(
     ("executor", "number"),
-    [("processes:2", signal.SIGINT), ("processes:2", signal.SIGKILL)],
+    [
+        ("processes:2", signal.SIGINT),
+        pytest.param("processes:2", signal.SIGKILL, marks=pytest.mark.slow),
+    ],
     ids=["interrupt", "kill"],
 )
 def test_interrupted_or_killed_it_leaves_no_process_and_its_checkpoint(executor, number, tmp_path):

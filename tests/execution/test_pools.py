@@ -360,7 +360,8 @@ def dask_client():
         yield client
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_dask_gives_the_same_bits_and_computes_equal_jobs_each(dask_client, workers, tmp_path):
     client = dask_client(workers)
     executor = client.get_executor()

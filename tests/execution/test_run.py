@@ -310,6 +310,7 @@ def test_workers_killed_from_outside_at_any_moment():
     assert len(killed) >= 2
 
 
+@pytest.mark.slow
 @posix
 def test_a_batch_that_kills_its_worker_is_named_and_the_others_are_kept(tmp_path):
     path, log = tmp_path / "run.npz", tmp_path / "log"
@@ -339,6 +340,7 @@ def test_a_batch_that_kills_its_worker_is_named_and_the_others_are_kept(tmp_path
     assert started[alone:] == [6, 6, 6]
 
 
+@pytest.mark.slow
 @posix
 def test_a_broken_pool_of_the_users_keeps_what_is_done_and_tells_how_to_go_on(tmp_path):
     path, log = tmp_path / "run.npz", tmp_path / "log"

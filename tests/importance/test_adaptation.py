@@ -28,6 +28,7 @@ def test_no_region_of_several_is_lost(event, law, truth):
     repeated(lambda seed: smw.adaptive_importance_sampling(event, law, 5_000, seed=seed), truth, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [pytest.param(3e-3, marks=pytest.mark.slow), 1e-3])
 @pytest.mark.parametrize("kind", ["uniform", "beta"])
 def test_a_narrow_peak_is_no_crash(width, kind):

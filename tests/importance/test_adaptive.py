@@ -114,7 +114,7 @@ def test_one_input_at_a_time_gives_the_same_bits():
     np.testing.assert_array_equal(a.covariance, b.covariance)
 
 
-@pytest.mark.parametrize("executor", ["threads", "processes"])
+@pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_executors_give_the_same_bits_and_seeds_others(executor):
     a = smw.adaptive_importance_sampling(three, NORMAL, 2_000, seed=10)
     b = smw.adaptive_importance_sampling(
@@ -151,6 +151,7 @@ def test_a_checkpoint_resumes_to_the_same_bits(tmp_path):
         smw.adaptive_importance_sampling(three, NORMAL, 5_000, **options)
 
 
+@pytest.mark.slow
 def test_hundreds_of_expectations_keep_a_factor_and_their_truth():
     levels = np.linspace(-2, 2, 520)
     began = time.perf_counter()

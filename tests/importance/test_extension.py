@@ -24,6 +24,7 @@ def same(a, b):
     assert a.cost["evaluations"] == b.cost["evaluations"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "model"),
     [

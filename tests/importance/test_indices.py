@@ -68,6 +68,7 @@ def test_every_part_of_two_runs_can_be_pooled():
         assert np.all(pooled.standard_error <= np.maximum(one.standard_error, two.standard_error))
 
 
+@pytest.mark.slow
 def test_independent_runs_are_pooled_whole():
     problem = problems.ishigami()
     runs_ = [smw.sobol_indices(problem.function, problem.law, 640, seed=s) for s in (1, 2, 3)]
@@ -90,6 +91,7 @@ def curved(x):
     return x[:, 0] ** 2 + 2 * x[:, 1] + x[:, 0] * x[:, 1]
 
 
+@pytest.mark.slow
 def test_more_scramblings_give_the_same_however_they_were_divided(tmp_path):
     options = {"method": "qmc", "seed": 1}
     first = smw.sobol_indices(curved, NORMAL, 400, **options)

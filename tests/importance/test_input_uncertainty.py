@@ -60,7 +60,7 @@ def test_errors_and_shares_are_those_of_the_exact_gradient(case):
     # straight on the scale of the normal quantile
     assert beta[0] - beta[1] == pytest.approx(beta[1] - beta[2])
     assert "30 of a, 60 of b, 200 of c" in repr(found)
-    assert found.plot().get_xlim() == (0, 1)
+    assert smw.plots.uncertainty(found).get_xlim() == (0, 1)
 
 
 @pytest.mark.slow
@@ -78,6 +78,7 @@ def test_same_seed_same_bits_and_rows_measured_together(case):
     assert joint.data.variance == pytest.approx(exact, rel=0.35)
 
 
+@pytest.mark.slow
 def test_quantiles_of_a_law_move_with_its_parameters():
     sizes = (40, 40, 40)
     data = measured(sizes, 5)
@@ -98,6 +99,7 @@ def test_quantiles_of_a_law_move_with_its_parameters():
     assert 0.3 < moved.total.covariance[0, 1] / moved.total.standard_error.prod() < 1
 
 
+@pytest.mark.slow
 def test_laws_refitted_elsewhere_are_weighted_or_refused(case):
     data, law, sizes, estimate, _ = case
     rng = np.random.default_rng(4)

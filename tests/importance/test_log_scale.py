@@ -31,7 +31,7 @@ def test_logs_and_values_give_the_same_estimate():
     assert found.standard_error == pytest.approx(plain.standard_error / plain.value, rel=0.5)
 
 
-@pytest.mark.parametrize("shift", [-1e5, 1e4])
+@pytest.mark.parametrize("shift", [pytest.param(-1e5, marks=pytest.mark.slow), 1e4])
 def test_a_shift_of_the_logs_is_one_of_the_estimate(shift):
     options = {"log": True, "budget": 3_000, "seed": 2}
     near = smw.adaptive_importance_sampling(log_bell, LAW, **options)

@@ -86,6 +86,7 @@ def test_a_constant_is_an_input(constant):
     assert law.log_density([[8.1, 1.5, 0.0]]) == -np.inf
 
 
+@pytest.mark.slow
 def test_constants_do_no_harm():
     """8 k + e: mean 12, variance 64/12 + 1, first-order shares 0/V, (64/12)/V, 1/V."""
     law = {"c": 8, "k": stats.uniform(1, 1), "e": stats.norm()}
@@ -103,6 +104,7 @@ def test_constants_do_no_harm():
         assert abs(mean.value - 12) <= 5 * mean.standard_error + 1e-9
 
 
+@pytest.mark.slow
 def test_discrete_laws_are_inputs():
     """n b + x with n Poisson(2), b a category: means by sums over all their values."""
     values, shares = np.array([-1.0, 0.5, 4.0]), np.array([0.5, 0.3, 0.2])
@@ -145,6 +147,7 @@ def test_discrete_laws_are_inputs():
         smw.GaussianCopula([stats.poisson(2), stats.norm()], [[1, 0.5], [0.5, 1]])
 
 
+@pytest.mark.slow
 def test_inputs_known_by_data_are_taken():
     """A kernel density, a histogram and a mixture, each mapped and back; a tail is a mean of sf."""
     data = np.random.default_rng(1).lognormal(size=100)

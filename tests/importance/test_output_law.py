@@ -86,6 +86,7 @@ def test_what_is_beyond_reach_has_one_end_and_says_what_would_do():
     assert a[0] == 0 and 0 < b[0] < 0.02 and b[1] == 1 and 0.99 < a[1] < 1
 
 
+@pytest.mark.slow
 def test_several_outputs_have_levels_of_their_own():
     def model(x):
         return np.stack([x[:, 0] + x[:, 1], np.exp(-x[:, 1]), 0 * x[:, 0]], axis=1)
@@ -232,6 +233,7 @@ def test_more_calls_join_those_there_are(law, tmp_path):
         law.extend(lognormal, 10)
 
 
+@pytest.mark.slow
 def test_kernel_densities_and_laws_without_a_map():
     data = np.random.default_rng(1).normal(size=(2, 60))
     kde = stats.gaussian_kde(data)

@@ -123,6 +123,7 @@ def test_a_precision_is_that_of_the_log_evidence():
     assert abs(float(found.log_evidence) - log_evidence) < 0.02
 
 
+@pytest.mark.slow
 def test_a_likelihood_of_zero_outside_a_half_plane():
     """The mean and mass of a half normal."""
 

@@ -96,7 +96,7 @@ def test_elliptical_densities_are_those_of_scipy(d):
 @pytest.mark.parametrize(
     "component",
     [
-        elliptical(2),
+        pytest.param(elliptical(2), marks=pytest.mark.slow),
         elliptical(2, 5.0),
         fit_grid(RNG.standard_normal((500, 2)), RNG.random(500)).components[0],
         Given(as_law([stats.norm(1, 2), stats.gumbel_r(0, 1)]), working_space(
@@ -138,7 +138,10 @@ def test_a_mixture_is_the_sum_of_its_parts():
     np.testing.assert_allclose(Mixture(np.array([0.3, 0.7]), parts).log_density(u), expected)
 
 
-@pytest.mark.parametrize(("d", "kappa"), [(2, 3.0), (5, 0.7), (30, 12.0), (120, 0.5), (300, 90.0)])
+@pytest.mark.parametrize(
+    ("d", "kappa"),
+    [(2, 3.0), (5, 0.7), (30, 12.0), (120, 0.5), pytest.param(300, 90.0, marks=pytest.mark.slow)],
+)
 def test_the_polar_law_is_normalised_and_draws_what_its_density_says(d, kappa):
     """Direction cosine and radius are independent; their densities are integrated numerically."""
     e = np.zeros(d)

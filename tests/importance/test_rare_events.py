@@ -25,15 +25,13 @@ def agrees(estimate, truth):
     return bool((np.abs(estimate.value - truth) < 5 * estimate.standard_error).all())
 
 
-FURTHER = [(-0.5, 2, 0.02), (1.3, 2, 0.02), (4.5, 10, 0.04)]
+FURTHER = [(-0.5, 2, 0.02), (1.3, 2, 0.02), (4.5, 10, 0.04), (6, 2, 0.03), (3.5, 50, 0.05)]
 
 
 @pytest.mark.parametrize(
     ("beta", "d", "error"),
     [
         (3, 2, 0.02),
-        (6, 2, 0.03),
-        (3.5, 50, 0.05),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in FURTHER),
     ],
 )
@@ -137,6 +135,7 @@ def test_the_design_point_of_a_plane():
     np.testing.assert_allclose(est.diagnostics["design_points"][0], 4 * a, atol=0.25)
 
 
+@pytest.mark.slow
 def test_thresholds_systems_and_names_from_one_sample():
     def states(x):
         return np.stack([4 - x[:, 0], 3.5 - x[:, 1]], axis=1)
@@ -151,6 +150,7 @@ def test_thresholds_systems_and_names_from_one_sample():
     assert agrees(both, np.array([SF(4), SF(3.5), SF(4) * SF(3.5)]))
 
 
+@pytest.mark.slow
 def test_a_nearly_sure_failure_and_a_rare_one():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
@@ -166,6 +166,7 @@ def test_what_can_not_be_reached_is_an_upper_limit():
     assert 0 < upper < 0.02
 
 
+@pytest.mark.slow
 def test_a_precision_is_reached():
     est = smw.failure_probability(
         linear(5, 2), NORMAL, precision=smw.Precision(relative=0.05), seed=10
@@ -176,6 +177,7 @@ def test_a_precision_is_reached():
     assert est.cost["evaluations"] < 20_000
 
 
+@pytest.mark.slow
 def test_executors_and_checkpoints_give_the_same_bits(tmp_path):
     options = {"seed": 11, "threshold": [0, 1]}
     plain = smw.failure_probability(linear(4, 2), NORMAL, 2_000, **options)
@@ -263,6 +265,7 @@ def test_intervals_of_probabilities_stay_between_zero_and_one():
     assert found.value == 1 and 0.9 < lower < 1 and upper == 1
 
 
+@pytest.mark.slow
 def test_a_limit_state_that_only_says_whether_it_failed():
     """The other column is none the worse for one that never fails. False alarm 6e-7 each."""
     found = smw.failure_probability(
@@ -299,6 +302,7 @@ def test_thresholds_that_are_equal_are_named():
         smw.failure_probability(lambda x: x[:, 0], stats.norm(), 1_000, threshold=[0.0, 0.0])
 
 
+@pytest.mark.slow
 def test_a_model_is_called_no_farther_out_than_its_probability_needs():
     """A table that ends at 8.2 stopped a third of the runs; at 1e-9 the events lie farther out."""
     reached = []

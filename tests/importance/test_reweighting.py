@@ -17,6 +17,7 @@ def agrees(estimate, truth):
     return bool((np.abs(estimate.value - truth) < 5 * estimate.standard_error).all())
 
 
+@pytest.mark.slow
 def test_several_named_laws_at_once(stored):
     laws = {
         "same": LAW,
@@ -71,6 +72,7 @@ def test_intervals_cover_in_300_runs():
     repeated(moved, [1.25, stats.norm.sf(1.5)], 300)
 
 
+@pytest.mark.slow
 def test_failure_probabilities_under_another_law():
     law = [stats.norm(), stats.norm()]
     est = smw.failure_probability(lambda x: 4 - x[:, 0], law, 10_000, seed=4)
@@ -141,7 +143,7 @@ def ishigami_truth(half):
     return np.array([*first, *total])
 
 
-@pytest.mark.parametrize("method", ["qmc", "importance"])
+@pytest.mark.parametrize("method", ["qmc", pytest.param("importance", marks=pytest.mark.slow)])
 def test_sobol_indices_under_another_law(method):
     """Uniform inputs on narrower ranges; four seeds, 24 z-values."""
     model = smw.problems.ishigami().function
@@ -228,7 +230,7 @@ def test_a_perturbation_study_of_shifts_and_scales(stored):
     assert (np.abs(value[0, :, 0] - (1 + np.array([0.64, 1.21]))) < 2.6 * half).all()
     import matplotlib.pyplot as plt
 
-    ax = study.plot(expectation=1)
+    ax = smw.plots.perturbation(study, expectation=1)
     assert len(ax.lines) == 2
     plt.close(ax.figure)
     with pytest.raises(ValueError, match="expectation: got 2"):

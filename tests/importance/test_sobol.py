@@ -71,6 +71,7 @@ def test_polynomials_beat_saltellis_estimates_by_a_factor_of_a_hundred():
     assert (np.square(ours).mean(0) * 100**2 < np.square(theirs).mean(0)).all()
 
 
+@pytest.mark.slow
 def test_second_order_indices_of_ishigami():
     problem = problems.ishigami()
     found = smw.sobol_indices(
@@ -86,6 +87,7 @@ def test_second_order_indices_of_ishigami():
     assert (np.abs(z) < 5).all()
 
 
+@pytest.mark.slow
 def test_importance_sampling_finds_the_indices_of_a_rare_event():
     """P(x1 + x2 > 4.5) for normals: by quadrature, S1 = Var(Phi(x1 - 4.5)) / (p (1 - p))."""
     z, w = np.polynomial.hermite_e.hermegauss(150)
@@ -184,7 +186,7 @@ def _slow_count(x, path):
     return linear(x)
 
 
-@pytest.mark.parametrize("method", ["auto", "importance"])
+@pytest.mark.parametrize("method", [pytest.param("auto", marks=pytest.mark.slow), "importance"])
 def test_executor_and_checkpoint_change_nothing(method, tmp_path):
     problem = problems.g_function([0.0, 1.0, 4.5])
     options = {"method": method, "seed": 9}

@@ -24,7 +24,11 @@ def test_a_polynomial_model_is_solved_exactly():
     assert found.mean.value == pytest.approx(3) and found.variance.value == pytest.approx(14 / 12)
 
 
-@pytest.mark.parametrize("order", [("first",), ("first", "second")], ids=["first", "second"])
+@pytest.mark.parametrize(
+    "order",
+    [("first",), pytest.param(("first", "second"), marks=pytest.mark.slow)],
+    ids=["first", "second"],
+)
 def test_means_of_a_polynomial_and_what_corrects_them(order):
     """One polynomial's exact means, by its draws; and found again by way of a wrong polynomial."""
     law = as_law([stats.norm(), stats.uniform(), stats.triang(0.3)])

@@ -82,6 +82,7 @@ def test_every_problem_of_the_package_is_here_and_eight_have_several_truths():
     assert sum(len(problem.names) >= 3 for problem in ALL) >= 8
 
 
+@pytest.mark.slow
 def test_flood_by_conditional_quasi_monte_carlo():
     """Sobol' points in seven inputs, the flow integrated out by its distribution function."""
     problem = problems.flood()
@@ -164,6 +165,7 @@ def test_cantilever_is_openturns_own_model_and_law():
     assert as_law(problem.law).names == tuple(theirs.distribution.getDescription())
 
 
+@pytest.mark.slow
 def test_cantilever_by_nested_quadrature():
     """Force in closed form; modulus, length and inertia by quadrature in their own scales."""
     problem = problems.cantilever_beam()
@@ -358,6 +360,7 @@ def test_bounded_sum_by_the_transform_of_its_law():
         assert cdf == pytest.approx(problem.truth[name], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_correlated_normals_by_integration_over_the_plane():
     problem = problems.correlated_normals()
     covariance = np.array([[1.0, 0.6, -0.3], [0.6, 2.0, 0.2], [-0.3, 0.2, 0.5]])

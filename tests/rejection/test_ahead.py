@@ -108,7 +108,9 @@ def test_any_law_ahead_has_the_same_target(ahead, end):
     assert (np.abs(second.value - marginals[1]) < 6 * second.standard_error + 1e-9).all()
 
 
-@pytest.mark.parametrize(("least", "length"), [(6, 10), (7, 10), (150, 200)])
+@pytest.mark.parametrize(
+    ("least", "length"), [(6, 10), (7, 10), pytest.param(150, 200, marks=pytest.mark.slow)]
+)
 def test_what_builds_up_over_places_is_found(least, length):
     """Down to 1e-208; by the masks alone a fifth of such intervals held, or none."""
     coin = coin_of(0.02)

@@ -25,7 +25,15 @@ GRAMMARS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", GRAMMARS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=pytest.mark.slow if name in ("nested lists", "ambiguous sums") else ()
+        )
+        for name in GRAMMARS
+    ],
+)
 def test_texts_of_a_grammar_are_those_lark_reads(name):
     import lark
 
@@ -68,6 +76,7 @@ def test_the_evidence_of_palindromes_is_that_of_all_of_them():
     assert abs(e.value - truth) < 6 * e.standard_error and e.standard_error < 0.04
 
 
+@pytest.mark.slow
 def test_columns_repeat_in_free_text_and_deep_nesting_is_read():
     chart = Chart('start: "[" start* "]" | "\'" /[a-z ]/* "\'"\n%ignore " "', "[]'ab ", "start")
     column = chart.start()

@@ -12,7 +12,11 @@ from smcweights.rejection.exact import constrained_markov_chain
 from .chains import ANY, COIN, MACHINE, Asked, between, brute_force, chain_of, tilted
 
 
-@pytest.mark.parametrize("method", ["harmonic", "two-loop", "one-probe", "exact"])
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("two-loop", "one-probe", "exact")]
+    + ["harmonic"],
+)
 def test_other_methods_proposal_and_twist_have_the_same_target(method):
     chain, other = chain_of(5, 3), between(chain_of(5, 3), chain_of(5, 8))
     truth = constrained_markov_chain(chain, MACHINE, 6).log_evidence
@@ -23,8 +27,8 @@ def test_other_methods_proposal_and_twist_have_the_same_target(method):
         assert abs(out.log_evidence.value - truth) < 6 * out.log_evidence.standard_error
 
 
-@pytest.mark.parametrize("end", [None, 4])
-@pytest.mark.parametrize("method", ["exact", "rao-blackwell"])
+@pytest.mark.parametrize("end", [pytest.param(None, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("method", ["exact", pytest.param("rao-blackwell", marks=pytest.mark.slow)])
 def test_a_potential_is_part_of_the_target(end, method):
     # P(|z| > 6) with 15 degrees of freedom is 2e-5
     tilt = np.array([0.6, -0.4, 0.3, -1.2, 0.5])
@@ -54,7 +58,8 @@ def test_a_potential_may_forbid_but_not_be_nan():
         smw.constrained_sequences(coin, free, 20, 6, potential=lambda p: math.nan, seed=1)
 
 
-@pytest.mark.parametrize("islands", [100, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("islands", [100, 2000])
 def test_unbiased_with_one_particle_and_hidden_states(islands):
     rng = np.random.default_rng(1)
     hidden = smw.languages.hidden_markov(

@@ -125,7 +125,13 @@ ALPHABETS = {"members": '{}",:a2', "names": '{}":ab1', "one of": '{}[]":12'}
 DRAFT_4 = "http://json-schema.org/draft-04/schema"
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("one of", "containers") else ())
+        for name in SCHEMAS
+    ],
+)
 def test_texts_of_a_schema_are_those_its_validator_accepts(name):
     import jsonschema
 

@@ -1,5 +1,6 @@
 """Constraints over tokens: masks against single steps, evidences against sums over sequences."""
 
+import functools
 import itertools
 import math
 import pickle
@@ -36,17 +37,23 @@ class Plain:
 
 
 MADE = {
-    "table": (C.regex("(a|b|é|€|😀){1,4}(?<!ba)", WORDS), WORDS),
-    "states": (C.regex("(a|b|é|€|😀){1,4}(?<!ba)", WORDS, states=2), WORDS),
-    "grammar": (C.grammar(GRAMMAR, WORDS), WORDS),
-    "json": (C.json_schema(SCHEMA, JSON), JSON),
-    "plain": (C.over_tokens(Plain(), WORDS), WORDS),
+    "table": lambda: (C.regex("(a|b|é|€|😀){1,4}(?<!ba)", WORDS), WORDS),
+    "states": lambda: (C.regex("(a|b|é|€|😀){1,4}(?<!ba)", WORDS, states=2), WORDS),
+    "grammar": lambda: (C.grammar(GRAMMAR, WORDS), WORDS),
+    "json": lambda: (C.json_schema(SCHEMA, JSON), JSON),
+    "plain": lambda: (C.over_tokens(Plain(), WORDS), WORDS),
 }
+
+
+@functools.cache
+def made(name):
+    """A constraint and its vocabulary, made for whoever asks first."""
+    return MADE[name]()
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_masks_and_kin_are_what_single_tokens_say(name):
-    c, words = MADE[name]
+    c, words = made(name)
     assert isinstance(c, TokenTable) == (name == "table")
     kin = 0
     pending = [(c.start(), 0)]
@@ -211,8 +218,9 @@ def total_of(chain, words, texts, length):
     return total
 
 
+@pytest.mark.slow
 def test_the_evidence_over_tokens_is_exact_where_the_law_is_known():
-    c, words = MADE["table"]
+    c, words = made("table")
     chain = chain_over(words.size, 1)
     truth = total_of(chain, words, set(MATCHES), 4)
     out = smw.constrained_sequences(chain, c, 10, 4, islands=4, seed=1, progress=False)
@@ -222,7 +230,7 @@ def test_the_evidence_over_tokens_is_exact_where_the_law_is_known():
     assert out.provenance["arguments"]["end"] == [22, 23]
     # by masks without looking ahead, and by draws with kin
     for method, seed in (("auto", 2), ("rao-blackwell", 3)):
-        reader = MADE["states"][0]
+        reader = made("states")[0]
         found = smw.constrained_sequences(
             chain, reader, 60, 4, method=method, islands=6, seed=seed, progress=False
         ).evidence()
@@ -232,7 +240,7 @@ def test_the_evidence_over_tokens_is_exact_where_the_law_is_known():
 
 @pytest.mark.parametrize("method", ["auto", "rao-blackwell", "harmonic"])
 def test_the_evidence_of_json_over_tokens(method):
-    c, words = MADE["json"]
+    c, words = made("json")
     values = ('"é"', '"ab"', "3")
     listed = [",".join(one) for n in range(3) for one in itertools.product(values, repeat=n)]
     chain, texts = chain_over(words.size, 5), {f"[{one}]" for one in listed}
@@ -248,14 +256,14 @@ def test_the_evidence_of_json_over_tokens(method):
 
 @pytest.mark.slow
 def test_token_constraints_travel_and_are_told_apart():
-    for c in (MADE["table"][0], MADE["grammar"][0]):
+    for c in (made("table")[0], made("grammar")[0]):
         again = pickle.loads(pickle.dumps(c))
         before = signature(c)
         for state in (c.start(), c.step(c.start(), 0)):
             c.mask(state)
         assert signature(c) == signature(again) == before
         assert (again.mask(again.start()) == c.mask(c.start())).all()
-    assert signature(MADE["table"][0]) != signature(C.regex("a", WORDS))
+    assert signature(made("table")[0]) != signature(C.regex("a", WORDS))
 
 
 def test_constraints_over_tokens_say_what_is_wrong():

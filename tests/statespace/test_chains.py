@@ -124,7 +124,7 @@ def conditional_counts(rng, scheme, weights, slot, runs):
     return found
 
 
-@pytest.mark.parametrize("slot", [0, 2])
+@pytest.mark.parametrize("slot", [pytest.param(0, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("scheme", ["multinomial", "stratified", "systematic"])
 def test_conditional_resampling_is_the_conditional_of_its_scheme(scheme, slot):
     """10^6 draws beside enumeration: P(offspring o, frozen l) = P(o) o_l / N. False alarm 1e-7.
@@ -147,6 +147,7 @@ def test_conditional_resampling_is_the_conditional_of_its_scheme(scheme, slot):
     assert statistic < chi2.isf(1e-8, often.sum() - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "redraw"), [(1, False), (1, True), (2, False)])
 def test_path_updates_leave_the_tiny_chain_alone(way, redraw):
     _, paths = stationary_sweeps(3, "systematic", 1.0, 0, 100_000, way=way, redraw=redraw)

@@ -13,6 +13,7 @@ from smcweights.statespace.checking import _check_transitions, _Samplers
 from .test_model import LOG_ROOT, walk
 
 
+@pytest.mark.slow
 def test_wrong_densities_are_found():
     with pytest.raises(smw.ModelError, match=r"observation_logpdf.*NaN .* at time 1"):
         smw.particle_filter(
@@ -55,12 +56,20 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+# the others compile a model each
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name != "not normalised" else ())
+        for name in WRONG
+    ],
+)
 def test_transitions_that_are_not_their_density_are_found(name):
     with pytest.raises(smw.ModelError, match=r"transition_logpdf from state .* disagree"):
         smw.check_model(walk(**WRONG[name]), np.zeros(20), seed=1)
 
 
+@pytest.mark.slow
 def test_initial_laws_and_observations_that_are_not_their_density_are_found():
     shifted = walk(initial_logpdf=lambda x, theta: -0.5 * (x - 0.4) ** 2 - LOG_ROOT)
     with pytest.raises(smw.ModelError, match="initial_sample and initial_logpdf disagree"):
@@ -105,6 +114,7 @@ RIGHT = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RIGHT)
 def test_other_laws_than_normal_ones_pass(name):
     """Some hundred comparisons at six standard errors: one false alarm in 10^6 runs."""
@@ -112,6 +122,7 @@ def test_other_laws_than_normal_ones_pass(name):
         smw.check_model(walk(**RIGHT[name]), np.ones(12), n_draws=4_000, seed=seed)
 
 
+@pytest.mark.slow
 def test_a_component_that_is_carried_along_passes():
     def transition_sample(rng, x_prev, t, theta):
         return np.array([0.5 * x_prev[0] + 0.2 * x_prev[1] + rng.standard_normal(), x_prev[0]])
@@ -149,12 +160,8 @@ def stays_or_jumps(unit):
     )
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize(
-    "unit", [1.0, pytest.param(1e-6, marks=SLOW), pytest.param(1e6, marks=SLOW)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
 def test_atoms_that_move_with_the_state_are_refused(unit):
     model = stays_or_jumps(unit)
     match = r"has probability 0\.\d+ from state .* a density, .*carry the jump as a component"
@@ -239,6 +246,7 @@ def test_what_only_looks_like_a_moving_atom_passes(name):
         _check_transitions(_Samplers(model, unseen, False, rng), 29, 4_000)
 
 
+@pytest.mark.slow
 def test_smoothers_refuse_densities_that_their_samplers_do_not_have():
     """A dummy density, never called by filters: sums of 40 states were off by a hundred errors."""
     dummy = walk(
@@ -260,6 +268,7 @@ def test_smoothers_refuse_densities_that_their_samplers_do_not_have():
             call()
 
 
+@pytest.mark.slow
 def test_methods_do_without_the_densities_that_they_do_not_need():
     y, total = [0.3, -0.2, 0.5], smw.functionals.sum_of_states
     bare = walk(initial_logpdf=None, transition_logpdf=None)
@@ -273,6 +282,11 @@ def test_methods_do_without_the_densities_that_they_do_not_need():
         smw.paris(first, y, total, 50, seed=1).value
         == smw.paris(walk(), y, total, 50, seed=1).value
     )
+
+
+def test_densities_that_are_needed_are_asked_for():
+    y, total = [0.3, -0.2, 0.5], smw.functionals.sum_of_states
+    bare = walk(initial_logpdf=None, transition_logpdf=None)
     guided = smw.Proposal(
         lambda rng, x_prev, y, t, theta: x_prev, lambda x_prev, x, y, t, theta: 0.0
     )

@@ -14,6 +14,7 @@ from .test_model import LOG_ROOT, walk
 from .test_models import READY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -66,7 +67,10 @@ REMEDIES = {
 }
 
 
-@pytest.mark.parametrize("name", REMEDIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name != "helper" else ()) for name in REMEDIES],
+)
 def test_what_numba_cannot_compile_comes_with_a_remedy(name):
     change, message = REMEDIES[name]
     with pytest.raises(smw.ModelError, match=message):
@@ -134,6 +138,7 @@ def test_what_np_where_makes_of_numbers_is_taken_as_a_number():
 FIRST_SEEN = numba.njit(lambda y, x, t, theta: -0.5 * (y[0] - x) ** 2)
 
 
+@pytest.mark.slow
 def test_observations_of_the_wrong_shape_are_told_as_such():
     model, y = walk(), np.zeros(3)
     match = r"y_t is an array, since .* are floats y has shape \(T,\), not \(T, 1\)"
@@ -145,6 +150,7 @@ def test_observations_of_the_wrong_shape_are_told_as_such():
         smw.particle_filter(walk(observation_logpdf=FIRST_SEEN), y, 10, seed=1)
 
 
+@pytest.mark.slow
 def test_compiled_loops_of_different_models_never_share_a_name():
     """Numba counts its names from 1 in every process: what it kept on disk would take over."""
     made = [walk(transition_logpdf_bound=lambda t, theta: 0.0)]
@@ -171,6 +177,7 @@ def test_compiled_loops_of_different_models_never_share_a_name():
             assert owners.setdefault(name, k) == k
 
 
+@pytest.mark.slow
 def test_filters_do_not_wait_for_what_goes_backward(monkeypatch):
     ours, made = compilation.jitted, []
     monkeypatch.setattr(
@@ -207,6 +214,7 @@ def density(y, x, t, theta):
 THERE = walk(observation_logpdf=lambda y, x, t, theta: -0.02 * (y - x) ** 2 - np.log(5.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observed", [density, density_in_numba, density_by_helper])
 def test_a_changed_global_is_seen_by_the_next_filter(monkeypatch, observed):
     model = walk(observation_logpdf=observed)

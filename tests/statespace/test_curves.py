@@ -28,6 +28,7 @@ def test_a_score_along_a_parameter_is_the_score_there(series):
         scores_along(model, y, "other", grid, 30, 20)
 
 
+@pytest.mark.slow
 def test_a_profile_without_other_parameters_is_the_likelihood(series):
     model, y = series
     fit = smw.maximum_likelihood(

@@ -117,6 +117,7 @@ def test_last_moments_are_kalmans():
     assert np.abs(median - stored.means).max() < 0.3
 
 
+@pytest.mark.slow
 def test_one_filters_error_covers():
     """Nominal 95 % over 80 seeds, survivors plenty: binomial bounds 0.85 to 1, alarm 1e-4."""
     y = Y[:12]
@@ -129,6 +130,7 @@ def test_one_filters_error_covers():
     assert inside >= 68
 
 
+@pytest.mark.slow
 def test_repeats_cover():
     """Nominal 95 % over 60 seeds; binomial bounds 0.83 to 1, false alarm 1e-3."""
     inside = 0
@@ -258,9 +260,10 @@ def test_a_panel_is_the_sum_of_its_series():
         smw.log_likelihood(LINEAR, panel, 1_000, seed=1)
 
 
-def test_an_online_filter_gives_the_numbers_of_the_whole_series():
-    whole = smw.particle_filter(LINEAR, Y, 2_000, proposal=GUIDED, store=True, seed=9)
-    online = smw.OnlineFilter(LINEAR, 2_000, proposal=GUIDED, seed=9)
+@pytest.mark.parametrize("proposal", [None, pytest.param(GUIDED, marks=pytest.mark.slow)])
+def test_an_online_filter_gives_the_numbers_of_the_whole_series(proposal):
+    whole = smw.particle_filter(LINEAR, Y, 2_000, proposal=proposal, store=True, seed=9)
+    online = smw.OnlineFilter(LINEAR, 2_000, proposal=proposal, seed=9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
         found = [online.update(y_t) for y_t in Y]
@@ -396,6 +399,7 @@ def test_executors_give_the_same_numbers():
     assert again.log_likelihood.value == here.log_likelihood.value
 
 
+@pytest.mark.slow
 def test_vanishing_weights_name_the_time():
     hmm = smw.models.finite_hmm([1.0, 0.0], np.eye(2), [0.0, 0.0], [1e-160, 1e-160])
     with pytest.raises(smw.DegeneracyError, match="time 1: all particles have weight zero"):

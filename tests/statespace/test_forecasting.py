@@ -56,6 +56,7 @@ def test_quantiles_cover_300_runs_sees_shortfall_of_5_points():
     assert (inside >= binom.ppf(1e-4, 300, 0.95)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["x_last", "x", "nothing"])
 def test_draws_of_parameters_go_on_from_their_states(name):
     """Of two values of a parameter, with states drawn from Kalman's filter: z-test at 5.5."""
@@ -113,6 +114,7 @@ def test_predicted_probabilities_are_kalmans():
     assert found.smallest > 0.001 and set(found.p_values) == {"correlation", "spread", "law"}
 
 
+@pytest.mark.slow
 def test_vectors_are_checked_by_component():
     _, y = PLANE.simulate(40, seed=2)
     y[3, 1] = np.nan

@@ -24,6 +24,7 @@ print(sum(found.cache_hits.values()), sum(found.cache_misses.values()))
 """
 
 
+@pytest.mark.slow
 def test_a_kernel_of_groups_is_found_on_disk_and_a_filter_waits_for_no_other():
     model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     smw.particle_filter(model, [0.0, 1.0], 2_000, seed=1)
@@ -33,6 +34,7 @@ def test_a_kernel_of_groups_is_found_on_disk_and_a_filter_waits_for_no_other():
     assert found.stdout.split() == ["1", "0"]
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_once_whatever_the_model():
     for persistence in (0.9, 0.8):
         model = smw.models.stochastic_volatility(persistence, 0.3)
@@ -49,6 +51,7 @@ def add_two(x_prev, prev, x, i, y, row, t, theta, out, k):
     return 0
 
 
+@pytest.mark.slow
 def test_sums_carried_on_are_means_over_the_ancestors_drawn():
     rng = np.random.default_rng(1)
     n, draws, t, row = 5, 3, 7, 2

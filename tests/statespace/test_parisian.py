@@ -61,7 +61,8 @@ def test_intervals_cover_200_runs_sees_shortfall_of_9_points(method):
 
 
 @pytest.mark.parametrize(
-    "method", ["chains", "precision", pytest.param("pairs", marks=pytest.mark.slow)]
+    "method",
+    ["chains", *(pytest.param(name, marks=pytest.mark.slow) for name in ("precision", "pairs"))],
 )
 def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
 
@@ -94,6 +95,7 @@ def test_a_checkpoint_is_taken_up(method, tmp_path, monkeypatch):
     assert call(checkpoint=path).value == whole.value and len(calls) == done
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_arguments_is_refused(tmp_path):
     path = tmp_path / "kept.npz"
 
@@ -115,6 +117,7 @@ def test_a_checkpoint_of_other_arguments_is_refused(tmp_path):
         call(total(2.0), Y[1:11])
 
 
+@pytest.mark.slow
 def test_executors_give_the_same_numbers():
     y = Y[:10]
     here = smw.parisian_particle_gibbs(LINEAR, y, smw.functionals.states, 50, 300, seed=2)
@@ -125,6 +128,7 @@ def test_executors_give_the_same_numbers():
     np.testing.assert_array_equal(here.covariance, there.covariance)
 
 
+@pytest.mark.slow
 def test_a_chain_goes_on_from_its_path_and_a_precision_is_reached():
     y = Y[:10]
     first = smw.parisian_particle_gibbs(LINEAR, y, H, 50, 200, seed=3)
@@ -153,6 +157,7 @@ def test_stuck_chains_warn_with_the_time():
     assert any("x at time" in str(w.message) for w in caught)
 
 
+@pytest.mark.slow
 def test_a_state_on_a_lattice_that_is_known_does_not_warn():
     model = smw.models.finite_hmm([0.5, 0.5], [[0.99, 0.01], [0.01, 0.99]], [0.0, 6.0], [1.0, 1.0])
     y = np.array([0.1, -0.4, 0.3, 5.8, 6.3, 6.1])

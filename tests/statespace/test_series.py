@@ -121,13 +121,8 @@ METHODS = {
 
 
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name not in ("filtered", "online") else ())
-        for name in METHODS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
 def test_inputs_are_what_an_array_in_a_closure_is(name):
     """Bit for bit; one set of compiled functions serves every series of inputs."""
     call = METHODS[name]
@@ -167,6 +162,11 @@ def test_a_stream_takes_its_inputs_before_or_with_the_observations():
     with pytest.raises(ValueError, match="u: got an array; expected None: the model has its"):
         known.update(0.3, ROWS[11])
     assert fed.update(Y[11], ROWS[11]).means[0] == whole.means[11]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_a_stream_of_sums_takes_its_inputs_in_either_way():
     smoothers = [
         smw.OnlineSmoother(m, TOTAL, 100, seed=1) for m in (DRIVEN, DRIVEN.with_inputs(ROWS))
     ]
@@ -229,6 +229,7 @@ def test_inputs_are_numbers_of_the_shape_declared():
         smw.combine([one.log_likelihood, two.log_likelihood])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 def test_series_of_a_panel_have_inputs_of_their_own():
     panel, rows = [Y, Y[:9]], [ROWS, ROWS[::-1] + 0.5]

@@ -66,6 +66,7 @@ def tiny_runs(n, runs, method, scheme="multinomial"):
     return np.array([sweep(cloud, rows, None, 1, 0).means[0, 0] for _ in range(runs)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [0, 1, 2], ids=["exact", "rejection", "mcmc"])
 def test_the_bias_of_a_tiny_run_is_as_published(method):
     # -0.97 with three particles, of the exact backward law: seen to 0.15
@@ -76,6 +77,7 @@ def test_the_bias_of_a_tiny_run_is_as_published(method):
         assert -1.3 < found.mean() < -0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cap", [0, 1, 4, 20])
 def test_backward_draws_have_the_backward_law_whatever_the_cap(cap):
     """All draws to one state beside their law; cap 0 is the exact draw. False alarm 1e-7."""
@@ -295,6 +297,7 @@ def test_intervals_cover():
     assert inside >= 50
 
 
+@pytest.mark.slow
 def test_a_functional_that_is_no_number_is_told_with_its_time():
     functions = {
         r"functional: nan at time 1": (lambda x_prev, x, t: np.log(-1.0) * x, None),

@@ -73,6 +73,7 @@ def test_what_compiled_code_would_not_notice_is_told_at_the_door(name):
             call(model, np.zeros(8))
 
 
+@pytest.mark.slow
 def test_functions_that_python_cannot_run_still_pass():
     from numba.extending import overload
 
@@ -91,6 +92,7 @@ def test_functions_that_python_cannot_run_still_pass():
     assert np.isfinite(found.log_likelihood.value)
 
 
+@pytest.mark.slow
 def test_states_that_become_no_numbers_are_told_with_their_time():
     y = np.where(np.arange(20) < 17, 0.5, np.nan)
     for number in (np.nan, np.inf):
@@ -175,6 +177,7 @@ def test_misses_that_say_nothing_are_passed_over(name):
     tell_of_misses(model, y.reshape(len(y), -1), y.ndim == 2)
 
 
+@pytest.mark.slow
 def test_every_door_tells_of_misses_that_inform():
     model = detected(None)
     with pytest.warns(smw.PrecisionWarning, match="missing-rows") as told:
@@ -193,6 +196,7 @@ STEPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_what_ends_before_a_stream_does_is_told_with_the_time(name):
     online = smw.OnlineFilter(walk(transition_sample=STEPS[name]), 100, seed=1)

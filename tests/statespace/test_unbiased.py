@@ -36,6 +36,7 @@ def test_single_sums_of_coupled_chains_are_unbiased_on_the_tiny_chain_sees_0_5()
     assert est.standard_error < 0.11
 
 
+@pytest.mark.slow
 def test_coupled_indices_have_their_laws():
 
     rng = np.random.default_rng(1)

@@ -94,6 +94,7 @@ def tables(points, names):
     yield xr.DataArray(points, dims=("row", "column"), coords={"column": list(names)})
 
 
+@pytest.mark.slow
 def test_columns_of_tables_meet_by_name():
     x, other, rng = mixture(40, 4, 1), mixture(30, 4, 2), np.random.default_rng(1)
     names, order = np.array(["age", "income", "score", "height"]), rng.permutation(4)

@@ -25,6 +25,7 @@ def test_a_flow_arrives():
     np.testing.assert_array_equal(flow.frames[-1], flow.points)
 
 
+@pytest.mark.slow
 def test_the_flow_of_the_paper_in_small():
     """Root, step 0.01: the speed is constant until the end, and blocks lead single directions."""
     runs = {

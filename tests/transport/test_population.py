@@ -84,6 +84,7 @@ def test_groups_left_out_are_as_computed_anew(p):
         assert split[k] == pytest.approx(truth if k == 0 or p < 2 else 0, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_recomputation():
     """Three given blocks of directions: variances by leaving points out one after the other."""
     x, y = mixture(14, 3, 1), mixture(11, 3, 2)

@@ -31,6 +31,7 @@ def centre(x, theta):
     return SHIFT + theta[0] * (x - SHIFT)
 
 
+@pytest.mark.slow
 def test_a_retraced_function_calls_what_the_original_calls():
     slope = 2.0
 
@@ -99,7 +100,10 @@ def test_learners_accept_samplers_of_positive_numbers_and_rare_events():
         differentiation.check_laws(jumps.with_theta([rate, 1.0, 1.0]), AR_Y[:, None], False, [0])
 
 
-@pytest.mark.parametrize("mistake", list(MISTAKES))
+@pytest.mark.parametrize(
+    "mistake",
+    [pytest.param(name, marks=pytest.mark.slow if name != "sign" else ()) for name in MISTAKES],
+)
 def test_learners_refuse_a_density_that_the_sampler_does_not_have(mistake):
     wrong = smw.StateSpaceModel(**{**AR, "transition_logpdf": MISTAKES[mistake]})
     theta = [0.7, 1.0 if mistake == "no normalising factor" else 0.5, 1.0]
@@ -125,6 +129,7 @@ def smooth(x_prev, x, t, theta):
     return -0.5 * (x - x_prev) ** 2 / theta[0] - 0.5 * jnp.log(theta[0]) - 0.5 * LOG_2_PI
 
 
+@pytest.mark.slow
 def test_densities_that_jax_cannot_trace_are_named_and_can_be_given():
     y = np.linspace(-1.0, 1.0, 8)[:, None]
     model = walk(transition_logpdf=branching)
@@ -139,6 +144,7 @@ def test_densities_that_jax_cannot_trace_are_named_and_can_be_given():
     assert own == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-7)
 
 
+@pytest.mark.slow
 def test_densities_that_differ_are_named_with_the_point():
     model, y = smw.StateSpaceModel(**AR), AR_Y[:8]
 

@@ -37,6 +37,7 @@ def test_lags_add_up_to_the_ancestors_of_time_zero(monkeypatch):
     assert iterated.variance_by_lags(log_w[:8], ancestors[:8]) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_one_filter_tells_the_variance_of_its_likelihood():
     """200 filters: a sample variance is within 45 % of the true one but for once in 10,000."""
     rng = np.random.default_rng(2)
@@ -62,7 +63,7 @@ def test_particles_carry_these_parameters():
     [
         ({"precision": smw.Precision(absolute=1.0)}, "precision: got Precision"),
         ({"n_paths": 3}, "n_paths: got 3; expected None with 'iterated_filtering'"),
-        ({"budget": 50}, "budget: got 50; expected .* 60"),
+        pytest.param({"budget": 50}, "budget: got 50; expected .* 60", marks=pytest.mark.slow),
         ({"method": "if2"}, "method: got 'if2'"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),

@@ -14,6 +14,7 @@ from .truths import LINEAR, Y
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_tells_functions_apart(tmp_path):
     def climb(scale):
         return smw.markov_score_climbing(
@@ -61,6 +62,7 @@ def test_score_climbing_covers_a_skewed_density():
     np.testing.assert_array_equal(fit.iterates, again.iterates)
 
 
+@pytest.mark.slow
 def test_score_climbing_says_when_the_tails_are_too_light():
     # Student's tails, three degrees of freedom, under a normal family
     with pytest.warns(smw.PrecisionWarning, match="Pareto k"):

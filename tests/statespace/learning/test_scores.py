@@ -15,10 +15,8 @@ from smcweights.statespace.learning import ascent, scores
 from .truths import (
     AR,
     AR_Y,
-    GRADIENT,
     LINEAR,
     LOG_2_PI,
-    SECOND,
     THETA,
     THREE,
     Y,
@@ -26,6 +24,7 @@ from .truths import (
     derivatives,
     kalman,
     scalar_likelihood,
+    slopes,
     three_sample,
     walk,
 )
@@ -33,19 +32,21 @@ from .truths import (
 pytestmark = pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 
 
-@pytest.mark.parametrize("resampling", ["systematic", "stratified"])
+@pytest.mark.parametrize(
+    "resampling", ["systematic", pytest.param("stratified", marks=pytest.mark.slow)]
+)
 def test_score_agrees_with_the_kalman_filter(resampling):
     est = smw.score(LINEAR, Y, THETA, 40, 60, resampling=resampling, seed=1)
     assert est.names == LINEAR.theta_names
-    assert agrees(est, GRADIENT)
+    assert agrees(est, slopes()[0])
     # the test sees a sixth of the largest component, and its sign
-    assert 7 * est.standard_error[0] < abs(GRADIENT[0])
+    assert 7 * est.standard_error[0] < abs(slopes()[0][0])
 
 
 @pytest.mark.slow
 def test_independent_filters_are_biased_where_chains_are_not():
     free = ["transition_matrix", "transition_covariance", "observation_covariance"]
-    truth = GRADIENT[[0, 1, 3]]
+    truth = slopes()[0][[0, 1, 3]]
     few = {"n_particles": 8, "budget": 150, "free": free, "seed": 2}
     ppg = smw.score(LINEAR, Y, THETA, **few)
     paris = smw.score(LINEAR, Y, THETA, **few, method="paris")
@@ -67,7 +68,7 @@ def without_bound(model):
 def test_score_without_a_bound(backward):
     est = smw.score(without_bound(LINEAR), Y, THETA, 40, 60, backward=backward, seed=3)
     assert est.names[0] == "theta[0]"
-    assert agrees(est, GRADIENT)
+    assert agrees(est, slopes()[0])
 
 
 def three_likelihood(theta, y):
@@ -143,7 +144,7 @@ def test_score_of_the_matrix_model_agrees_with_the_kalman_filter():
 def test_information_agrees_with_the_kalman_filter():
     places = np.array([0, 1, 3])
     est = smw.observed_information(LINEAR, Y, THETA, 40, 200, free=list(places), seed=7)
-    assert agrees(est, -SECOND[np.ix_(places, places)][np.tril_indices(3)])
+    assert agrees(est, -slopes()[1][np.ix_(places, places)][np.tril_indices(3)])
     matrix = est.diagnostics["matrix"]
     np.testing.assert_array_equal(matrix, matrix.T)
 
@@ -202,6 +203,7 @@ def test_information_intervals_cover_40_runs_sees_65_percent():
     assert (missed <= 9).all()
 
 
+@pytest.mark.slow
 def test_a_run_depends_on_its_seed_only():
     common = {"n_particles": 40, "budget": 20, "free": [0, 1], "chains": 3}
     one = smw.score(LINEAR, Y, THETA, **common, seed=8)
@@ -227,7 +229,7 @@ def test_score_reaches_a_precision():
     est = smw.score(LINEAR, Y, THETA, 40, free=[0], precision=smw.Precision(absolute=0.5), seed=10)
     lower, upper = est.interval()
     assert upper - lower <= 1.0 and est.diagnostics["kept"] > 50
-    assert agrees(est, GRADIENT[:1])
+    assert agrees(est, slopes()[0][:1])
     with pytest.warns(smw.PrecisionWarning, match="max_budget=30 sweeps"):
         smw.score(LINEAR, Y, THETA, 40, free=[0],
                   precision=smw.Precision(absolute=1e-3, max_budget=30), seed=10)  # fmt: skip
@@ -316,6 +318,7 @@ def test_names_are_checked_before_the_sweeps(names, message, monkeypatch):
         smw.markov_score_climbing(lambda z: -(z[0] ** 2), [0.0, 0.0], 10, 20, names=names)
 
 
+@pytest.mark.slow
 def test_a_row_of_which_a_part_is_missing_is_named():
     y = np.ones((8, 2))
     y[6, 1] = np.nan
@@ -337,6 +340,7 @@ def rounded(theta):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_scores_without_error_are_told_by_name_where_the_support_moves():
     """The score by the width is -T/width along every path: the likelihood isn't so steep."""
     model, y = rounded([1.5, 1.0]), np.linspace(-2.0, 2.0, 12)

@@ -79,7 +79,10 @@ Y = LINEAR.simulate(50, seed=1)[1]
 Y[[10, 11, 30]] = np.nan
 
 
-GRADIENT, SECOND = derivatives(scalar_likelihood, THETA, Y)
+@functools.cache
+def slopes():
+    """Gradient and second derivatives at THETA, compiled by whoever asks first."""
+    return derivatives(scalar_likelihood, THETA, Y)
 
 
 def three_sample(rng, x, t, theta):
