@@ -129,6 +129,7 @@ def test_each_has_a_figure(kind, make):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_a_saved_result_is_shown(kept, capsys):
     _, result, path = kept
     assert main(["show", str(path)]) == 0

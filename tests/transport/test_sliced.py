@@ -294,7 +294,7 @@ def test_a_point_that_both_clouds_have_far_away_hides_nothing(d, weighted, p):
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
-@pytest.mark.parametrize("d", [2, 3, 4, 16])
+@pytest.mark.parametrize("d", [2, 3, *(pytest.param(d, marks=pytest.mark.slow) for d in (4, 16))])
 def test_given_directions_are_what_is_averaged_everywhere(d, p):
     """By sorting; clouds 10 apart along another axis, so that a mean over the sphere is seen."""
     import jax.numpy as jnp

@@ -276,6 +276,20 @@ def test_bad_arguments_of_searches():
         smw.maximum_likelihood(LINEAR, Y, None, 10, 20, optimiser="adam")
     with pytest.raises(ValueError, match="theta0"):
         smw.maximum_likelihood(LINEAR, Y, np.ones((3, 6)), 10, 20)
+    with pytest.raises(TypeError, match="target"):
+        smw.markov_score_climbing(3, [0.0, 0.0], 10, 20)
+    with pytest.raises(ValueError, match="Gaussian family"):
+        smw.markov_score_climbing(lambda z: 0.0, [0.0] * 4, 10, 20)
+    with pytest.raises(ValueError, match="observations"):
+        smw.markov_score_climbing(LINEAR, None, 10, 20)
+    with pytest.raises(ValueError, match=r"step: got -1\.0; expected a number above 0"):
+        smw.online_maximum_likelihood(LINEAR, Y, None, 10, step=-1.0)
+    with pytest.raises(TypeError, match=r"decay: got 'a'; expected a number"):
+        smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
+
+
+@pytest.mark.slow
+def test_what_searches_find_out_once_they_are_compiled():
     with pytest.raises(ValueError, match="no parameters"):
         smw.score(
             walk(
@@ -285,22 +299,12 @@ def test_bad_arguments_of_searches():
             ),
             Y, None, 10, 10,
         )  # fmt: skip
-    with pytest.raises(TypeError, match="target"):
-        smw.markov_score_climbing(3, [0.0, 0.0], 10, 20)
-    with pytest.raises(ValueError, match="Gaussian family"):
-        smw.markov_score_climbing(lambda z: 0.0, [0.0] * 4, 10, 20)
-    with pytest.raises(ValueError, match="observations"):
-        smw.markov_score_climbing(LINEAR, None, 10, 20)
     with pytest.raises(smw.ModelError, match=r"NaN or \+inf at z"):
         smw.markov_score_climbing(lambda z: jnp.log(z[0] - 1e9), [0.0, 0.0], 10, 20, seed=1)
     with pytest.raises(smw.DegeneracyError, match="zero at all 10"):
         smw.markov_score_climbing(
             lambda z: jnp.where(z[0] > 1e9, 0.0, -jnp.inf), [0.0, 0.0], 10, 20, seed=1
         )
-    with pytest.raises(ValueError, match=r"step: got -1\.0; expected a number above 0"):
-        smw.online_maximum_likelihood(LINEAR, Y, None, 10, step=-1.0)
-    with pytest.raises(TypeError, match=r"decay: got 'a'; expected a number"):
-        smw.online_maximum_likelihood(LINEAR, Y, None, 10, decay="a")
 
 
 @pytest.mark.slow
