@@ -124,7 +124,8 @@ def conditional_counts(rng, scheme, weights, slot, runs):
     return found
 
 
-@pytest.mark.parametrize("slot", [pytest.param(0, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("slot", [0, 2])
 @pytest.mark.parametrize("scheme", ["multinomial", "stratified", "systematic"])
 def test_conditional_resampling_is_the_conditional_of_its_scheme(scheme, slot):
     """10^6 draws beside enumeration: P(offspring o, frozen l) = P(o) o_l / N. False alarm 1e-7.

@@ -25,6 +25,7 @@ def test_an_error_leaves_everything_as_it_was():
     assert cloud.t == 3 and cloud.rng.bit_generator.state == state
 
 
+@pytest.mark.slow
 def test_draws_back_go_to_particles_that_can_have_been_before():
     hmm = smw.models.finite_hmm([0.5, 0.5], np.eye(2), [0.0, 2.0], [1.0, 1.0])
     rows = np.array([[0.0], [1.0], [2.0]])

@@ -147,6 +147,7 @@ def test_learners_take_inputs_as_an_array_in_a_closure():
         np.testing.assert_allclose(call(DRIVEN.with_inputs(ROWS)), call(CLOSED), rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 def test_a_stream_takes_its_inputs_before_or_with_the_observations():
     whole = smw.particle_filter(DRIVEN.with_inputs(ROWS), Y, 300, seed=1)

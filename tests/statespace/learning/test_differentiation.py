@@ -100,10 +100,8 @@ def test_learners_accept_samplers_of_positive_numbers_and_rare_events():
         differentiation.check_laws(jumps.with_theta([rate, 1.0, 1.0]), AR_Y[:, None], False, [0])
 
 
-@pytest.mark.parametrize(
-    "mistake",
-    [pytest.param(name, marks=pytest.mark.slow if name != "sign" else ()) for name in MISTAKES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", list(MISTAKES))
 def test_learners_refuse_a_density_that_the_sampler_does_not_have(mistake):
     wrong = smw.StateSpaceModel(**{**AR, "transition_logpdf": MISTAKES[mistake]})
     theta = [0.7, 1.0 if mistake == "no normalising factor" else 0.5, 1.0]
