@@ -269,7 +269,7 @@ def profile(
     --------
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
-    >>> y = model.simulate(50, seed=1)[1]
+    >>> y = model.simulate(50, seed=3)[1]
     >>> free = ["transition_matrix"]
     >>> fit = smw.maximum_likelihood(model, y, None, 40, 30, free=free, information=False, seed=1)
     >>> profile(fit, y, free[0], [0.7, 0.8, 0.9], 200).get_ylabel()
