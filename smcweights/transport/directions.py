@@ -31,8 +31,8 @@ LEBEDEV = {
 # largest dimension in which a rule of degree 5 is what is meant, where there are blocks enough
 DEGREE_FIVE = {"auto": 5, "rule": math.inf}
 LARGEST_ANGLES = 1023  # lines of one block in the plane
-# directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75, twelve blocks of 4 0.928
-FEWEST_SINGLE = 52
+# directions without a rule; intervals of 20 covered 0.85, for p = 3 0.75; twelve blocks of 4 0.928
+FEWEST_SINGLE, FEWEST_ORTHONORMAL = 50, 52
 # by turned rules: five of three lines covered 0.92 at worst, six of them in space 0.926 for p = 3
 FEWEST_TURNED = {"angles": 18, "lebedev": 21}
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
@@ -207,13 +207,14 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
         ]
     if directions.kind not in ("uniform", "orthogonal", "sobol"):
         return []
+    fewest = FEWEST_SINGLE if directions.lines == 1 else FEWEST_ORTHONORMAL
     times, most = 15 if fitted else 10, projection_skewness(directions.dimension, p, fitted)
-    if costs.size + directions.lines > max(FEWEST_SINGLE, times * most**2):
+    if costs.size + directions.lines > max(fewest, times * most**2):
         return []
     gaps = costs - costs.mean()
     spread = math.sqrt(float(np.mean(gaps**2)))
     seen = abs(float(np.mean((gaps / spread) ** 3))) if spread > 0 else 0.0
-    enough = max(FEWEST_SINGLE, times * min(SEEN_SKEWNESS * seen, most) ** 2)
+    enough = max(fewest, times * min(SEEN_SKEWNESS * seen, most) ** 2)
     if costs.size + directions.lines > enough:
         return []
     return [

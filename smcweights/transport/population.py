@@ -385,21 +385,24 @@ def _parts(
 def common_rows(pair: Pair, grouped: bool) -> list[Caution]:
     """Cautions where samples share rows, or one has copies of rows and no groups.
 
-    Values that are discrete repeat as well, but in both samples, or are few.
+    Values that are discrete repeat as well, but in both samples, or are few, or fewer than rows.
     """
-    sides = [Counter(row.tobytes() for row in cloud.points) for cloud in (pair.x, pair.y)]
-    sizes = [len(cloud.points) for cloud in (pair.x, pair.y)]
-    found = []
-    for name, own, other, size in zip("xy", sides, sides[::-1], sizes, strict=True):
+    clouds, found = (pair.x, pair.y), []
+    sides = [Counter(row.tobytes() for row in cloud.points) for cloud in clouds]
+    for name, cloud, own, other in zip("xy", clouds, sides, sides[::-1], strict=True):
         copied = [row for row, count in own.items() if count > 1]
         alone = len(copied) - sum(row in other for row in copied)
-        if not grouped and size - len(own) > COPIES * size and alone > max(len(copied) / 2, 10):
+        size = own.total()
+        several = not grouped and size - len(own) > COPIES * size
+        if not several or alone <= max(len(copied) / 2, 10):
+            continue
+        if max(len(np.unique(column)) for column in cloud.points.T) > 0.9 * len(own):
             text = (
                 f"{name}: {size} rows are {len(own)} different ones; copies, as resampling makes "
                 f"them, are not independent. Labels groups_{name} would keep them together"
             )
             found.append(Caution("repeated-rows", text))
-    repeated = any(2 * len(side) < size for side, size in zip(sides, sizes, strict=True))
+    repeated = any(2 * len(side) < side.total() for side in sides)
     shared = len(sides[0].keys() & sides[1].keys())
     if not repeated and 2 * shared > min(map(len, sides)):
         found.append(SHARED)
