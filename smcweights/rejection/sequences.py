@@ -521,7 +521,11 @@ def constrained_sequences(
         root = opened.root
         pilots = []
         if _unknown(law):
-            pilots = opened.map("pilot", [(root, "pilot", i, None) for i in range(PILOTS)])
+            # an outline leads where nothing else does: all items alike will do to begin with
+            outline = setup.outline
+            flat = None if outline is None else np.full(outline.table.size, 1 / outline.table.size)
+            first = _chances(setup, flat)
+            pilots = opened.map("pilot", [(root, "pilot", i, first) for i in range(PILOTS)])
             law = np.sum([f["law"] for f in pilots], axis=0)
         chances = _chances(setup, law)
         tasks = [(root, "island", i, chances) for i in range(setup.islands)]
