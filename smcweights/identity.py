@@ -130,7 +130,7 @@ def _kept(function: Any, read: tuple[Any, ...]) -> str:
 def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
     """Numbers and functions that a function reads; None where there is anything else."""
     own = getattr(function, "py_func", function)
-    if code_of.looks_up(own):
+    if code_of.looks_up(own.__code__):
         return None
     found: list[Any] = []
     given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())

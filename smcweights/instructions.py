@@ -68,19 +68,22 @@ def _parts(step: dis.Instruction, after: dis.Instruction) -> list[dis.Instructio
     ]
 
 
-def names_in(code: CodeType) -> set[str]:
+@lru_cache(maxsize=4096)
+def names_in(code: CodeType) -> frozenset[str]:
     """Names of globals that code reads."""
-    return {step.argval for step in instructions(code) if step.opname in _GLOBALS}
+    return frozenset(step.argval for step in instructions(code) if step.opname in _GLOBALS)
 
 
-def attributes(code: CodeType) -> set[str]:
+@lru_cache(maxsize=4096)
+def attributes(code: CodeType) -> frozenset[str]:
     """Names that code takes from objects and modules."""
-    return {step.argval for step in instructions(code) if step.opname in _ATTRIBUTES}
+    return frozenset(step.argval for step in instructions(code) if step.opname in _ATTRIBUTES)
 
 
-def known_to(function: FunctionType) -> dict[str, Any]:
+def known_to(function: FunctionType) -> Mapping[str, Any]:
     """Globals of a function, and what its closure holds."""
-    return function.__globals__ | closure(function)
+    held = closure(function)
+    return function.__globals__ | held if held else function.__globals__
 
 
 def closure(function: FunctionType) -> dict[str, Any]:
@@ -97,18 +100,18 @@ def filled(cell: CellType) -> bool:
         return False
 
 
-def looks_up(function: FunctionType) -> bool:
+@lru_cache(maxsize=4096)
+def looks_up(code: CodeType) -> bool:
     """Whether code looks things up by their names."""
-    code = function.__code__
     return not _BY_NAME.isdisjoint(names_in(code) | attributes(code))
 
 
 def words(function: FunctionType) -> set[str]:
     """Names in texts that stand in code, or in what it reads, if it looks things up by them."""
-    if not looks_up(function):
+    code = function.__code__
+    if not looks_up(code):
         return set()
     known = known_to(function)
-    code = function.__code__
     found: list[object] = [s.argval for s in instructions(code) if s.opname == "LOAD_CONST"]
     found += [known[name] for name in names_in(code) | {*code.co_freevars} if name in known]
     found += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
@@ -119,20 +122,32 @@ def words(function: FunctionType) -> set[str]:
     return {word for part in text for word in re.findall(r"[^\W\d]\w*", part)}
 
 
-def imported(function: FunctionType) -> Iterator[str | None]:
+def imported(function: FunctionType) -> list[str | None]:
     """Modules that code imports, by statements or by texts; None for one by a text it computes."""
-    known, steps = known_to(function), instructions(function.__code__)
+    known = known_to(function)
+    found = [name or known.get(text) for name, text in _imports(function.__code__)]
+    return [name if isinstance(name, str) else None for name in found]
+
+
+@lru_cache(maxsize=4096)
+def _imports(code: CodeType) -> tuple[tuple[str, str], ...]:
+    """Modules by their names, or else by the names of texts that code reads."""
+    found, steps = [], instructions(code)
     for step, after, then in zip(steps, steps[1:], steps[2:], strict=False):
         if step.opname == "IMPORT_NAME":
-            yield step.argval
+            found.append((step.argval, ""))
         elif step.argval in _IMPORTING and step.opname.startswith("LOAD_"):
-            text = after.argval if after.opname == "LOAD_CONST" else known.get(after.argval)
             whole = then.opname.startswith("CALL") or _subscript(then)
-            yield text if whole and isinstance(text, str) else None
+            constant = after.opname == "LOAD_CONST" and isinstance(after.argval, str)
+            text = after.argval if whole and isinstance(after.argval, str) else ""
+            found.append((text, "") if constant else ("", text))
+    return tuple(found)
 
 
 def looked_in(function: FunctionType) -> Iterator[dict[str, Any] | ModuleType]:
     """Where code looks things up by their names: its own globals, modules that it names."""
+    if not looks_up(function.__code__):
+        return
     known = known_to(function)
     for step, after in pairwise(instructions(function.__code__)):
         of: object = None
@@ -169,7 +184,7 @@ def changes(functions: Iterable[Method]) -> frozenset[Change]:
 def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
     steps = instructions(function.__code__)
     known: dict[str, Any] = {f.__name__: f for f in _LOOKING}
-    known |= {"globals": function.__globals__} | known_to(function)
+    known |= {"globals": function.__globals__} | dict(known_to(function))
     if owner is not None and function.__code__.co_argcount:
         known[function.__code__.co_varnames[0]] = owner
     stored = Counter(step.argval for step in steps if step.opname == "STORE_FAST")
@@ -251,29 +266,42 @@ def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def outside(function: FunctionType) -> Iterator[str]:
     """What a function reads that its code and its module don't hold: files, the environment."""
-    steps = instructions(function.__code__)
-    known, local = known_to(function), dict[str, tuple[str, str]]()
-    at, before = ("", ""), ""  # module and name of what was loaded last, and by what
-    for last, step in enumerate(steps):
+    known = known_to(function)
+    for root, name, module in _reads(function.__code__):
+        home, own = (module, "") if module else _home(root, known)
+        home = home.partition(".")[0].lstrip("_")
+        read = name if not own else "" if name else own
+        if name in ("read_text", "read_bytes") or (
+            read and read.startswith(_OUTSIDE.get(home, ()))
+        ):
+            yield name or own
+
+
+@lru_cache(maxsize=4096)
+def _reads(code: CodeType) -> tuple[tuple[str, str, str], ...]:
+    """Names that code loads, the attribute of them that it takes, and their module if it is sure.
+
+    Those that are told to write are left out.
+    """
+    steps = instructions(code)
+    found: dict[tuple[str, str, str], None] = {}
+    local: dict[str, tuple[str, str, str]] = {}
+    at, before = ("", "", ""), ""  # what was loaded last, and by what
+    for number, step in enumerate(steps):
         name = step.argval
         if step.opname == "IMPORT_NAME":
-            at = name, ""
+            at = "", "", name
         elif step.opname.startswith("STORE_"):
             if before in ("IMPORT_NAME", "IMPORT_FROM"):
                 local[name] = at
         elif step.opname in _ATTRIBUTES:
-            at = (at[0] if not at[1] else "", name)
-            if name in ("read_text", "read_bytes"):
-                yield name
-        elif _names(step):
-            at = local.get(name) or _home(name, known)
+            at = ("", name, "") if at[1] else (at[0], name, at[2])
         else:
-            at = "", ""
-        module = at[0].partition(".")[0].lstrip("_")
-        read = bool(at[1]) and at[1].startswith(_OUTSIDE.get(module, ()))
-        if read and step.opname != "IMPORT_FROM" and not _writes(steps, last):
-            yield at[1]
+            at = local.get(name, (name, "", "")) if _names(step) else ("", "", "")
+        if step.opname not in ("IMPORT_NAME", "IMPORT_FROM") and not _writes(steps, number):
+            found[at] = None
         before = step.opname
+    return tuple(found)
 
 
 def _home(name: str, known: Mapping[str, Any]) -> tuple[str, str]:
