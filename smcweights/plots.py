@@ -208,7 +208,7 @@ def scores(
     >>> import smcweights as smw
     >>> model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> y = model.simulate(50, seed=1)[1]
-    >>> scores(model, y, "transition_covariance", [0.8, 1.2], 40, 60).get_xlabel()
+    >>> scores(model, y, "transition_covariance", [0.8, 1.2], 40, 40).get_xlabel()
     'transition_covariance'
     """
     from .statespace.curves import scores_along

@@ -39,6 +39,12 @@ def pytest_xdist_make_scheduler(config, log):
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file():
+    """Examples stand in the package: these files aren't searched for any."""
+    return [found for found in (yield) if type(found).__name__ != "DoctestModule"]
+
+
 @pytest.fixture
 def beam(tmp_path, monkeypatch):
     """A study file beside its model."""

@@ -86,6 +86,7 @@ def test_seed_and_folder_of_the_command_line_win(beam, tmp_path):
     assert not beam.with_suffix(".nc").exists()
 
 
+@pytest.mark.slow
 def test_what_cant_be_promised_is_one_line(beam, tmp_path, capsys):
     assert cli.main(["run", "--no-progress", str(replaced(beam, ":displacement", ":never"))]) == 0
     told = capsys.readouterr().err

@@ -55,14 +55,8 @@ def test_what_runs_on_other_devices_agrees_with_the_host(m):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("d", "directions"),
-    [
-        pytest.param(2, "auto", marks=pytest.mark.slow),
-        pytest.param(5, "auto", marks=pytest.mark.slow),
-        (5, "rule"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "directions"), [(2, "auto"), (5, "auto"), (5, "rule")])
 def test_jax_directions_are_whole_rules(d, directions):
     """Along them the cost of a shifted cloud, a quadratic form, has no noise."""
     import jax
@@ -139,6 +133,7 @@ def test_jax_in_float32_of_any_size(unit):
     assert float(np.abs(slope).sum()) > 0.1
 
 
+@pytest.mark.slow
 def test_jax_computes_half_precision_in_single():
     import jax.numpy as jnp
 

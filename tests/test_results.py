@@ -17,10 +17,19 @@ from smcweights.cli import main
 from smcweights.packing import made_of, remade
 from smcweights.results import COLUMNS, Result, cautions_of, provenance_of
 
-every = pytest.mark.parametrize(("kind", "make"), CASES)
+# a kind's other cases, and what needs a page or a table more, are left to the slow tests
+MARKED = [
+    pytest.param(kind, make, marks=pytest.mark.slow if make is not MAKERS[kind][0] else ())
+    for kind, make in CASES
+]
+every = pytest.mark.parametrize(("kind", "make"), MARKED)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(case.values, marks=case.marks) for case in MARKED],
+    ids=lambda case: case[0],
+)
 def kept(request, tmp_path_factory):
     """Kind, result and the file that it was saved to."""
     kind, make = request.param

@@ -17,9 +17,12 @@ def words(*nodes):
     """Names, attributes, and strings that are names, of whatever stands in these nodes."""
     found = set()
     for node in (below for one in nodes for below in ast.walk(one)):
-        found |= {getattr(node, part, None) for part in ("id", "attr", "arg")}
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found |= {node.value, node.value.split(".")[-1]}
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value.split(".")[-1])
     return found
 
 

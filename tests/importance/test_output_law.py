@@ -212,6 +212,7 @@ def failing_at(x):
     return x[0] > 2 or x[1] > 0.5
 
 
+@pytest.mark.slow
 def test_more_calls_join_those_there_are(law, tmp_path):
     more = law.extend(lognormal, 6_000)
     assert len(more.draws) - len(law.draws) == pytest.approx(6_000, abs=200)

@@ -32,7 +32,9 @@ def resampled(a, b, p, masses=None, groups=None, quarters=None):
 
 def quarters_of(*counts):
     rng = np.random.default_rng(1)
-    return [rng.permuted(np.tile(np.arange(c) * 4 // c, (3, 1)), axis=1) for c in counts]
+    # of the kind that the package draws, so that the kernel is compiled once
+    numbers = [(np.arange(c) * 4 // c).astype(np.int8) for c in counts]
+    return [rng.permuted(np.tile(number, (3, 1)), axis=1) for number in numbers]
 
 
 def pieces_of(quarters, *groups):

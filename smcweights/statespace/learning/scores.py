@@ -330,7 +330,7 @@ executor, progress, checkpoint
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> _, y = model.simulate(50, seed=1)
-    >>> est = score(model, y, None, 40, 60, free=["transition_covariance"], seed=1)
+    >>> est = score(model, y, None, 40, 40, free=["transition_covariance"], seed=1)
     >>> est.names, est.value.shape
     (('transition_covariance',), (1,))
     """
@@ -505,7 +505,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     >>> from smcweights import models
     >>> model = models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     >>> _, y = model.simulate(50, seed=1)
-    >>> est = observed_information(model, y, None, 40, 60, free=[0, 1], seed=1)
+    >>> est = observed_information(model, y, None, 40, 40, free=[0, 1], seed=1)
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """
