@@ -301,7 +301,7 @@ class _Reader:
                 yield inner.encode()
                 yield self.read(value, f"{name}.{inner}")
 
-    def _named(self, module: ModuleType, names: set[str], depth: int) -> Iterator[bytes]:
+    def _named(self, module: ModuleType, names: frozenset[str], depth: int) -> Iterator[bytes]:
         """What code names of a module that isn't installed."""
         if depth and not _installed_module(module):
             for name in sorted(names & vars(module).keys()):
