@@ -243,7 +243,7 @@ class _Line(NamedTuple):
         return -0.5 * (across + np.log(self.v) + u.shape[1] * LOG_2PI)
 
 
-def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Mixture:
+def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Polar:
     """A `Polar` law by moments of direction and radius."""
     w = weights / weights.sum()
     d, size = u.shape[1], 1.0 / (w @ w)
@@ -255,9 +255,7 @@ def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Mixture:
     r = np.sqrt(np.clip((length**2 - 1 / size) / max(1 - 1 / size, 1e-6), 0.0, 0.98))
     omega = float(w @ square)
     spread = (size * float(w @ (square - omega) ** 2) + 5 * 2 * d) / (size + 5)
-    return Mixture(
-        np.ones(1), (Polar(e, float((r * d - r**3) / (1 - r * r)), omega**2 / spread, omega),)
-    )
+    return Polar(e, float((r * d - r**3) / (1 - r * r)), omega**2 / spread, omega)
 
 
 def fit_directional(
@@ -276,7 +274,7 @@ def fit_directional(
         if family == "rank-one":
             line = _Line.of(u, weights)
             return line, line.log_density(u, square)
-        (polar,) = _fit_polar(u, weights).components
+        polar = _fit_polar(u, weights)
         return polar, polar.log_density(u)
 
     only, density = fit(w)
