@@ -286,6 +286,8 @@ ELSEWHERE = {
     ("output_law", "quantiles"): "array",
     ("input_uncertainty", "widen"): "flag",
     ("plots.tail", "upper"): "flag",
+    ("plots.sobol_series", "t"): "times",
+    ("plots.sobol_series", "kind"): "choice",
     ("constrained_sequences", "ahead"): "ahead",
     ("sliced_gradient_flow", "step_size"): "number or function",
     **{(f, "x"): "cloud" for f in ("sliced_gradient", "sliced_test", "sliced_wasserstein")},
