@@ -555,6 +555,8 @@ class Estimate:
         elif self.factor is not None and len(result) > root.shape[1]:
             spread = {"factor": root}
         else:
+            # an error whose square is no number any more is none beside others
+            root[(root**2).sum(axis=1) < np.finfo(float).tiny] = 0.0
             spread = {"covariance": root @ root.T}
         freedom = np.where(matters, np.atleast_1d(self.degrees_of_freedom), math.inf).min(axis=1)
         # half the curvature is the bias that the straight line leaves out

@@ -26,6 +26,7 @@ from .sparse_polynomials import Rows, fit_sparse, product_basis
 from .verdict import listed
 
 Array = np.ndarray
+LARGEST = 1e70  # size of outputs whose fourth powers are numbers
 
 
 def sobol_from_sample(
@@ -103,6 +104,8 @@ def sobol_from_sample(
     plan = _plan(d, _columns(x) if inputs is None else inputs, order)
     outputs = output_names(_columns(y) if names is None else names, outcomes.shape[1])
     root = seed_sequence(seed)
+    unit = _units(outcomes)
+    outcomes = outcomes / unit
     centre = outcomes.mean(0)
     outcomes = outcomes - centre
     variance = (outcomes**2).mean(0)
@@ -142,7 +145,7 @@ def sobol_from_sample(
     if j:
         covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(np.concatenate(noise)) / n
     method = "Sobol' indices from a given sample"
-    data = [points, outcomes + centre]
+    data = [points, (outcomes + centre) * unit]
     said: dict[str, Any] = {
         "method": method,
         "cost": {"evaluations": n, "seconds": time.perf_counter() - began},
@@ -153,6 +156,9 @@ def sobol_from_sample(
 
     def plain(value: Array, terms: Array, name: str) -> Estimate:
         spread = np.atleast_2d(np.cov(terms.T)) / n
+        # errors whose squares are no numbers
+        spread[spread.diagonal() < np.finfo(float).tiny] = 0.0
+        spread[:, spread.diagonal() == 0] = 0.0
         if scalar:
             return Estimate(value[0], spread[0, 0], names=name, **said)
         return Estimate(value, spread, names=outputs, **said)
@@ -160,14 +166,25 @@ def sobol_from_sample(
     found = SobolIndices(
         indices=joint,
         **parts_of(joint, plan, outputs),
-        mean=plain(centre, outcomes, "mean"),
-        variance=plain(variance * n / (n - 1), outcomes**2, "variance"),
+        mean=plain(centre * unit, outcomes * unit, "mean"),
+        variance=plain(variance * n / (n - 1) * unit**2, (outcomes * unit) ** 2, "variance"),
         inputs=plan.inputs,
         outputs=outputs,
         method="ranks and nearest neighbours of a given sample",
     )
     tell("sobol_from_sample", found.cautions)
     return found
+
+
+def _units(y: Array) -> Array:
+    """Powers of two (K,) to divide outputs (n, K) by, whose fourth powers would be no numbers."""
+    size = np.abs(y).max(0)
+    if (size > LARGEST).any():
+        raise ValueError(
+            f"y: column {int(size.argmax())} has sizes up to {size.max():.3g}; expected at most "
+            f"{LARGEST:g}, whose fourth powers are numbers still: use other units"
+        )
+    return np.exp2(np.where((size > 0) & (size < 1 / LARGEST), np.frexp(size)[1], 0))
 
 
 def _columns(table: object) -> tuple[str, ...] | None:

@@ -669,7 +669,8 @@ def _doubts(found: OutputLaw, ladder: Ladder, calls: int) -> list[Caution]:
         constant, len(found.quantiles) // len(found.outputs)
     )
     if open_.any():
-        lower, upper = (np.atleast_1d(end) for end in found.reach)
+        of = np.unique(np.flatnonzero(open_) // (len(open_) // len(found.outputs)))
+        lower, upper = (np.atleast_1d(end)[of] for end in found.reach)
         needed = max(_calls_needed(found, j, calls) for j in np.flatnonzero(open_).tolist())
         text = (
             f"{listed(found.quantiles.names, open_)}: beyond what the draws reach, tail "

@@ -620,7 +620,7 @@ class _Work:
             terms *= replicates.weight.reshape(-1, 1, 1)
         size, square = np.abs(terms).mean(0), (terms**2).mean(0)
         # an input without effect has no terms
-        found = np.divide(square, size**2, out=np.zeros_like(size), where=size > 0).max(1)
+        found = np.divide(square, size**2, out=np.zeros_like(size), where=size**2 > 0).max(1)
         found = np.where(varied[which], found, 1e9)
         self.concentration = float(found.max())
         pairs_there = replicates.count * replicates.size

@@ -8,7 +8,7 @@ import smcweights as smw
 from smcweights import problems
 from smcweights.importance.laws import as_law
 
-from .cases import bounds, covered
+from .cases import bounds, covered, quiet
 
 
 def sampled(problem, n, seed):
@@ -131,3 +131,16 @@ def test_heavy_tails_are_told_and_light_ones_are_not():
     assert not smw.sobol_from_sample(x, y[:, 1], order="first", seed=1).cautions
     # an indicator has no tail
     assert not smw.sobol_from_sample(x, y[:, 0] > 5, order="first", seed=1).cautions
+
+
+def test_outputs_of_any_size_and_none_that_is_too_large():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((400, 2))
+    y = x[:, 0] + x[:, 1] ** 2
+    plain = quiet(smw.sobol_from_sample, x, y, seed=1)
+    both = quiet(smw.sobol_from_sample, x, np.stack([y * 2.0**-530, y], axis=1), seed=1)
+    np.testing.assert_allclose(both.first.value, np.tile(plain.first.value, 2), rtol=1e-12)
+    np.testing.assert_allclose(both.first.standard_error, np.tile(plain.first.standard_error, 2))
+    assert both.mean.value[0] == pytest.approx(plain.mean.value * 2.0**-530, rel=1e-12)
+    with pytest.raises(ValueError, match="y: column 0 has sizes up to"):
+        smw.sobol_from_sample(x, y * 1e80)

@@ -12,7 +12,7 @@ from sequential import repeated
 import smcweights as smw
 from smcweights import problems
 
-from .cases import UNIT, exponential
+from .cases import UNIT, exponential, quiet
 
 
 def linear(x):
@@ -307,3 +307,10 @@ def test_too_few_calls_for_many_inputs_are_one_warning():
     assert len(few) == 1
     assert re.search(r"240 calls are few for 10 inputs: of 20 indices \d\d, .*groups=", few[0])
     assert "few for 10 inputs" in repr(found)
+
+
+def test_an_output_whose_square_is_no_number_leaves_the_others_their_indices():
+    model = lambda x: np.stack([x[:, 0] * 1e-200, x[:, 0] + 2 * x[:, 1]], axis=1)
+    found = quiet(smw.sobol_indices, model, [stats.norm()] * 2, 400, seed=1)
+    assert np.isnan(found.first.value[:2]).all()
+    np.testing.assert_allclose(found.first.value[2:], [0.2, 0.8], atol=1e-6)
