@@ -325,7 +325,7 @@ def centre_of(clouds: Sequence[Cloud]) -> Array | None:
 
 def _far(moments: Sequence[tuple[Array, float]]) -> tuple[Array, bool]:
     """The mean of means (d,), and whether clouds of these and mean squares are small beside it."""
-    centre = sum(mean for mean, _ in moments) / len(moments)
+    centre = np.add.reduce([mean for mean, _ in moments]) / len(moments)
     length = float(centre @ centre)
     spread = sum(square - 2 * float(mean @ centre) + length for mean, square in moments)
     return centre, length > 4 * spread
