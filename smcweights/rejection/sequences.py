@@ -497,7 +497,7 @@ def constrained_sequences(
     )
     if setup.finite is not None:
         setup = replace(setup, reach=_reach(setup.finite, setup))
-    elif masks and ahead is not False:
+    elif masks and ahead is not False and not (isinstance(ahead, str) and _led(setup)):
         setup = replace(setup, outline=outlined(constraint, ends))
     law = _foreseen(ahead, setup)
     arguments = {
@@ -596,6 +596,11 @@ def _arguments(setup: Setup) -> dict[str, Any]:
     }
 
 
+def _led(setup: Setup) -> bool:
+    """Whether something else leads the particles, or nothing is to."""
+    return setup.proposal is not None or setup.twist is not None or not setup.weighted
+
+
 def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
     """The law that chances are computed by; an empty one has to be found by a pilot."""
     table = setup.outline.table if setup.outline is not None else setup.table
@@ -603,8 +608,7 @@ def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
         return None
     if isinstance(ahead, str):
         check.one_of("ahead", ahead, ("auto",))
-        guided = setup.proposal is not None or setup.twist is not None
-        if table is None or guided or not setup.weighted:
+        if table is None or _led(setup):
             return None
         if not isinstance(setup.language, MarkovChain):
             return np.empty(0)
