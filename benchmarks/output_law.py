@@ -3,6 +3,7 @@
     python benchmarks/output_law.py coverage [runs] [first seed] [calls] [tail]
     python benchmarks/output_law.py table FILE ...      of what was written by coverage
     python benchmarks/output_law.py data [runs]         the TRUE probability, normal laws fitted
+    python benchmarks/output_law.py failed [runs] [calls]       runs that fail, left out
 
 Coverage writes a line for every run to benchmarks/results/output_law.jsonl.
 """
@@ -177,6 +178,37 @@ def data(runs=200):
         )
 
 
+def failed(runs=40, calls=10_000):
+    """x1 + x2 + x3, which fails where x1 > 1, against the law given that it does not."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    x = -9 + 5 * (nodes + 1)
+    weights = 5 * weights * stats.norm.pdf(x) / ndtr(1.0)
+
+    def cdf(t):
+        return ndtr((np.asarray(t)[..., None] - x) / 2**0.5) @ weights
+
+    def model(z):
+        return np.where(z[:, 0] > 1, np.nan, z.sum(1))
+
+    t, rows = np.linspace(-8.0, 5.5, 25), []
+    p, mean, share = cdf(t), weights @ x, ndtr(-1.0)
+    for seed in range(runs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = smw.output_law(
+                model, [stats.norm()] * 3, calls // 2, failed="exclude", quantiles=[0.5], seed=seed
+            ).extend(model, calls // 2)
+        (a, b), (low, high) = found.band(t), found.cdf(t).interval()
+        (least, most), said = found.mean.interval(), found.mean.diagnostics["failed_share"]
+        rows.append(
+            [((a <= p) & (p <= b)).all(), ((low <= p) & (p <= high)).mean(),
+             least < mean < most, said["lower"] < share < said["upper"]]
+        )  # fmt: skip
+    print("| runs, half of their calls by extend | band | pointwise | mean | share of failures |")
+    print("|---|---|---|---|---|")
+    print(f"| {runs} of {calls:,} | {' | '.join(f'{c:.3f}' for c in np.mean(rows, axis=0))} |")
+
+
 if __name__ == "__main__":
     command, *given = sys.argv[1:]
     if command == "coverage":
@@ -185,3 +217,5 @@ if __name__ == "__main__":
         table(*given)
     if command == "data":
         data(*map(int, given))
+    if command == "failed":
+        failed(*map(int, given))

@@ -27,7 +27,7 @@ from .integrand import Integrand, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, varies
 from .proposals import FARTHEST
-from .shared_polynomials import SEVERAL, SharedPolynomials, fit_together
+from .shared_polynomials import SharedPolynomials, alike, fit_together
 from .sparse_polynomials import (
     ROWS_PER_TABLE,
     ProductBasis,
@@ -392,7 +392,7 @@ def corrected_means(
             sets.append((Rows(u, x, basis.tables(u, x), weight), y - centre))
         (rows, y), (rows_out, y_out) = sets
         learned: list[tuple[Array, SparsePolynomial | SharedPolynomials, ProductBasis]] = []
-        if means.shape[1] > SEVERAL:
+        if alike(y):
             shared, own = fit_together(basis, (rows, y), (rows_out, y_out))
             for k, polynomial in enumerate(shared.each):
                 used[k].append(polynomial)

@@ -3,7 +3,8 @@
 As in `sparse_polynomials`, terms are added greedily, those that tell most of all outputs first, the
 basis is turned to main effects, here to those that most outputs share, and rows held out say how
 many of the terms each output keeps. What costs time is done once for all outputs: products of the
-terms, their sums of squares, one factor of them.
+terms, their sums of squares, one factor of them. That is for outputs that are alike, such as the
+values of a series: others would take the places of one another's terms, and lose digits.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ from .sparse_polynomials import (
 Array = np.ndarray
 Data = tuple[Rows, Array]
 
-SEVERAL = 8  # outputs above which they share terms
+SEVERAL = 8  # outputs above which they share terms, if they are alike:
+ALIKE = 1 / 3  # at most so many combinations, as a share of the outputs,
+TOLD = 0.99  # have this share of their variance
 DIRECTIONS = 3  # effects of one input that the basis is turned to
 WITNESSES = 24  # combinations of the outputs behind the choice of terms
 
@@ -127,6 +130,19 @@ class SharedPolynomials:
     def each_alike(self) -> SparsePolynomial:
         """A polynomial with all of the terms."""
         return SparsePolynomial(self.exponents, 0.0, np.zeros(len(self.exponents)), 0.0)
+
+
+def alike(y: Array) -> bool:
+    """Whether outputs (n, K) are so many, and so few combinations have what varies in them, that
+    they may share their terms.
+    """
+    z = y - y.mean(0)
+    scale = np.sqrt((z**2).mean(0))
+    z = z[:, scale > 0] / scale[scale > 0]
+    if z.shape[1] <= SEVERAL:
+        return False
+    told = np.cumsum(np.linalg.eigvalsh(z.T @ z)[::-1])
+    return int(np.searchsorted(told, TOLD * told[-1])) + 1 <= ALIKE * z.shape[1]
 
 
 def fit_together(

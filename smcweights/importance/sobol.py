@@ -10,7 +10,7 @@ their covariance to the indices. Three ways to estimate them:
     The same points, and a sparse polynomial P, whose indices are known exactly: what is
     estimated is how the residual Y - P changes them. For each fold of scramblings P is learned from
     the others, so that its errors cost precision, never bias: the means stay exactly unbiased. More
-    than eight outputs share their terms, with coefficients of their own (`shared_polynomials`).
+    than eight outputs that are alike, such as a series, share their terms (`shared_polynomials`).
 "importance"
     Adaptive importance sampling over the doubled law of (X, X'): for outputs that are zero, or
     small, nearly everywhere.

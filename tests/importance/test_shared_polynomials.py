@@ -73,6 +73,13 @@ def test_indices_of_a_series_are_right_and_an_output_that_stays_costs_the_others
     assert (explains[:-1] > 0.99).all()
 
 
+def test_outputs_that_are_not_alike_do_not_share():
+    x = np.random.default_rng(4).standard_normal((500, 12))
+    assert shared_polynomials.alike(series(x[:, :4]))
+    assert not shared_polynomials.alike(x) and not shared_polynomials.alike(x[:, :1] + x[:, :5] / 9)
+    assert shared_polynomials.alike(x[:, :1] + x / 20)
+
+
 def test_a_basis_is_turned_to_what_outputs_share_and_stays_orthonormal():
     rng = np.random.default_rng(2)
     effects = np.outer(rng.standard_normal(9), [0, 1.0, 0, 0, 0.5] + [0.0] * 15)
