@@ -28,7 +28,7 @@ READY = {
     "name",
     [
         # those that no other test has compiled
-        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("scalar", "finite")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "scalar"))
         for name in READY
     ],
 )
