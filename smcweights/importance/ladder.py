@@ -123,7 +123,7 @@ class Ladder:
             if not fits or len(self.history) + size > most:
                 break
             room = max(size // 4 - len(densities), 1)
-            mixtures = [self.fit(*fit, 2) for fit in fits[: max(room // 3, 1)]]
+            mixtures = [self.fit(*fit) for fit in fits[: max(room // 3, 1)]]
             densities, shares = self._mixed(mixtures, OWN)
             self._draw(number, densities, shares, size)
 
@@ -138,10 +138,8 @@ class Ladder:
         ]
         return self._mixed(mixtures, body)
 
-    def fit(
-        self, side: Side, begin: float, rng: np.random.Generator, order: int = MOST_ORDER
-    ) -> Mixture:
-        """A mixture of some order for the law beyond a value, one component of it wide."""
+    def fit(self, side: Side, begin: float, rng: np.random.Generator) -> Mixture:
+        """A mixture for the law beyond a value, one component of it wide."""
         space, law = self.sampler.space, self.sampler.space.law
         inside = (side.sign * self.history.values[:, side.output] >= begin) & (self.weights > 0)
         u, w = self.history.u[inside], self.weights[inside]
@@ -158,7 +156,7 @@ class Ladder:
             elif kind in ("rank-one", "vmfn"):
                 parts.append(fit_directional(u, w, rng, kind))
             else:
-                most = 1 if kind == "gaussian" else order
+                most = 1 if kind == "gaussian" else MOST_ORDER
                 some = slice(None, None, max(1, len(u) // EM_ROWS))
                 (found,) = fit_mixtures(
                     u[some], w[some, None], rng, most=most, degrees_of_freedom=nu, restarts=1

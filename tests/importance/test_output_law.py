@@ -235,6 +235,19 @@ def test_more_calls_join_those_there_are(law, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_tail_of_four_regions_is_reached():
+    """One region in each input; climbs that fitted two of them ended short of 1e-6."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = smw.output_law(
+            lambda x: x.max(1), [stats.norm()] * 4, 10_000, quantiles=(0.5, 1 - 1e-6), seed=7
+        )
+    lower, upper = found.quantiles.interval(0.9999)
+    truth = stats.norm.ppf(np.array([0.5, 1 - 1e-6]) ** 0.25)
+    assert ((lower < truth) & (truth < upper)).all()
+    assert found.quantiles.standard_error[1] < 0.004 * truth[1]
+
+
 def test_kernel_densities_and_laws_without_a_map():
     data = np.random.default_rng(1).normal(size=(2, 60))
     kde = stats.gaussian_kde(data)
