@@ -127,6 +127,15 @@ def enable_x64() -> AbstractContextManager:
     return experimental.enable_x64()
 
 
+@functools.cache
+def callbacks_keep_doubles() -> bool:
+    """Whether numbers of 64 bits come back from JAX's callbacks where one thread asked for these.
+
+    Before 0.7.2 they are made 32 bits by the thread that runs the callback.
+    """
+    return tuple(map(int, _version("jax").split(".")[:3])) >= (0, 7, 2)
+
+
 def _arviz_is_1() -> bool:
     # 1.x still has the name InferenceData, as a stub: only the version tells
     return int(_version("arviz").split(".")[0]) >= 1

@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import ArrayLike as NumpyArrayLike
 
+from . import _compat
 from .arguments import count, flag, kind_of, number, shown, unmasked
 from .transport.clouds import aligned, columns_of, masses_of
 
@@ -199,7 +200,7 @@ def _costs(p: float, a: Array, b: Array) -> Array:
 
 def _forward(p: float, a: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
     a, b = a.T, b.T
-    if jax.default_backend() == "cpu":
+    if _sorts_on_host(a):
         shapes = (
             jax.ShapeDtypeStruct(a.shape[:1], a.dtype),
             jax.ShapeDtypeStruct(a.shape, a.dtype),
@@ -220,6 +221,12 @@ def _backward(p: float, slopes: tuple[Array, Array], weight: Array) -> tuple[Arr
 _costs.defvjp(_forward, _backward)
 
 
+def _sorts_on_host(a: Array) -> bool:
+    """Whether NumPy sorts, through a callback."""
+    small = jnp.finfo(a.dtype).bits <= 32
+    return jax.default_backend() == "cpu" and (small or _compat.callbacks_keep_doubles())
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weighted_costs(p: float, a: Array, b: Array, w: Array, v: Array) -> Array:
     """Costs (L,) of projected clouds (n, L) and (m, L) with weights (n,) and (m,)."""
@@ -230,7 +237,7 @@ def _weighted_forward(
     p: float, a: Array, b: Array, w: Array, v: Array
 ) -> tuple[Array, tuple[Array, Array]]:
     a, b = a.T, b.T
-    if jax.default_backend() == "cpu":
+    if _sorts_on_host(a):
         shapes = tuple(
             jax.ShapeDtypeStruct(shape, a.dtype) for shape in (a.shape[:1], a.shape, b.shape)
         )

@@ -45,7 +45,7 @@ def test_openturns_joint_laws_have_its_density_moments_and_map(name):
 
 
 def test_an_openturns_law_without_a_normal_standard_space_is_refused():
-    ot = pytest.importorskip("openturns")
+    ot = pytest.importorskip("openturns", minversion="1.24")  # StudentCopula came with it
     law = ot.JointDistribution(
         [ot.Normal(), ot.Normal()], ot.StudentCopula(5.0, ot.CorrelationMatrix(2))
     )
