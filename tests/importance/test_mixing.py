@@ -7,6 +7,8 @@ from scipy import optimize
 from smcweights.importance.mixing import criterion, mixture_weights
 
 
+# a step of the optimiser of SciPy 1.15
+@pytest.mark.filterwarnings("ignore:Values in x were outside bounds:RuntimeWarning")
 @pytest.mark.parametrize("k", [3, 10])
 def test_mixture_weights_match_an_optimiser(k):
     rng = np.random.default_rng(8)
