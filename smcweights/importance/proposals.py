@@ -224,7 +224,7 @@ def _log_kernel_densities(kernels: Sequence[Kernels], u: np.ndarray) -> np.ndarr
         for scale in np.unique(scales):
             at = np.flatnonzero(scales == scale)
             table = np.exp(squares * (-0.5 / scale**2))
-            mixed = table @ np.stack([kernels[k].shares for k in at], axis=1)
+            mixed = table @ np.stack([kernels[k].shares for k in at.tolist()], axis=1)
             level = nearest * (0.5 / scale**2) + volume + u.shape[1] * np.log(scale)
             out[a : a + rows, at] = np.log(mixed) - level[:, None]
     return out
