@@ -141,7 +141,7 @@ FIRST_SEEN = numba.njit(lambda y, x, t, theta: -0.5 * (y[0] - x) ** 2)
 @pytest.mark.slow
 def test_observations_of_the_wrong_shape_are_told_as_such():
     model, y = walk(), np.zeros(3)
-    match = r"y_t is an array, since .* are floats y has shape \(T,\), not \(T, 1\)"
+    match = r"y_t is an array, since y has shape \(T, p\): .* takes y of shape \(T,\)"
     with pytest.raises(smw.ModelError, match=match):
         smw.particle_filter(model, y[:, None], 10, seed=1)
     with pytest.raises(smw.ModelError, match=match):
