@@ -96,8 +96,9 @@ def described(value: object) -> Any:
     if hasattr(value, "__qualname__") and not bound and not hasattr(unwrapped(value), "__code__"):
         module = getattr(value, "__module__", None)
         return f"{module}.{value.__qualname__}" if module else value.__qualname__
-    if isinstance(value, np.ufunc) and getattr(np, value.__name__, None) is value:
-        return f"numpy.{value.__name__}"  # which has no qualified name in NumPy 2.0
+    name = value.__name__ if isinstance(value, np.ufunc) else ""
+    if name and getattr(np, name, None) is value:
+        return f"numpy.{name}"  # which has no qualified name in NumPy 2.0
     if callable(value):
         return signature(value)
     if dataclasses.is_dataclass(value):
