@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,7 @@ COMPARISONS = [
     Comparison("importance", "output_law.py", "coverage 300", "coverage 2"),
     Comparison("importance", "failed_runs.py", "300", "3"),
     Comparison("importance", "reweighting.py", "", ""),
-    Comparison("importance", "evidence.py", "300", "2"),
+    Comparison("importance", "evidence.py", "300", "5 'logistic, d = 2' 'Gumbel, d = 3'"),
     Comparison("statespace", "statespace.py", "all", "speed --quick", "--particles {particles}"),
     Comparison("statespace", "statespace_coverage.py", "all", "panel --repeats 5"),
     Comparison("learning", "learning.py", "all", "series --quick", "--particles {particles}"),
@@ -106,7 +107,7 @@ def at_hand(peers: list[str], schemas: Path | None) -> dict[str, str]:
 def command(comparison: Comparison, quick: bool, given: dict[str, str]) -> list[str]:
     """Script and arguments of a comparison; raises KeyError for what it can't do without."""
     arguments = comparison.quick or "" if quick else comparison.full
-    words = [comparison.script, *arguments.split()]
+    words = [comparison.script, *shlex.split(arguments)]
     if given.keys() >= set(FILLED.findall(comparison.optional)):
         words += comparison.optional.split()
     return [word.format(**given) for word in words]

@@ -309,7 +309,7 @@ def main(seeds="100", *names):
     """The table, written when all targets are in it."""
     rows = []
     for name in names or TARGETS:
-        rows.append(measured(name, max(min(int(seeds), MOST // TARGETS[name]().budget), 10)))
+        rows.append(measured(name, min(int(seeds), max(MOST // TARGETS[name]().budget, 10))))
         print(" | ".join(rows[-1]), flush=True)
     lines = ["| " + " | ".join(row) + " |" for row in [HEAD, ["---"] * len(HEAD), *rows]]
     if not names:
