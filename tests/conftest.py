@@ -20,6 +20,18 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 LONG = ("tests/importance/test_coverage.py", "tests/test_notebooks.py")
 
 
+# examples whose kernels, ten seconds of compilation, nothing else in the fast tests needs
+SLOW_EXAMPLES = ("unbiased_smoothing",)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """These examples run with the slow tests."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name.endswith(SLOW_EXAMPLES):
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """What one worker compiles, the other finds on disk, unless both compile it at once.

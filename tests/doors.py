@@ -618,7 +618,9 @@ DOORS = {
     "plots.gradient": {"result": EST},
     "plots.iterates": {"fit": FIT},
     "plots.law": {"found": whole_law()},
-    "plots.loadings": {"result": types.SimpleNamespace(value=1.0, direction=np.ones(2))},
+    "plots.loadings": {
+        "result": types.SimpleNamespace(value=1.0, direction=np.ones(2), names=None)
+    },
     "plots.permuted": {"test": TESTED},
     "plots.perturbation": {
         "study": types.SimpleNamespace(

@@ -14,6 +14,7 @@ from .test_filtering import LINEAR, Y
 H = smw.functionals.sum_of_products
 
 
+@pytest.mark.slow
 def test_coupled_chains_meet_and_are_unbiased():
     est = smw.unbiased_smoothing(LINEAR, Y[:20], H, 40, 40, seed=1)
     exact = smw.kalman_smoother(LINEAR, Y[:20])
