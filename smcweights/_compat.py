@@ -52,6 +52,41 @@ def arviz() -> ModuleType:
     return arviz
 
 
+def optional(name: str, extra: str, what: str) -> ModuleType:
+    """A package that an extra brings.
+
+    Parameters
+    ----------
+    name, extra : str
+        Of the package, and of the extra.
+    what : str
+        That which needs it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it isn't installed, with the command that does.
+
+    Examples
+    --------
+    >>> optional("not_there", "language", "grammars")
+    Traceback (most recent call last):
+        ...
+    ModuleNotFoundError: grammars need package not_there: pip install "smcweights[language]"
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        text = f'{what} need package {name}: pip install "smcweights[{extra}]"'
+        raise ModuleNotFoundError(text, name=name) from None
+
+
 def chain_diagnostics(
     draws: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

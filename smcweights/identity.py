@@ -15,7 +15,7 @@ import re
 import sys
 import sysconfig
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
@@ -227,6 +227,8 @@ class _Reader:
         elif isinstance(thing, Mapping):
             kept = [pair for pair in thing.items() if not self._changed(thing, pair[0])]
             yield from self._items([key for key, _ in kept], name)
+            if isinstance(thing, defaultdict):
+                yield thing.default_factory
             for key, value in kept:
                 yield self.read(value, f"{name}[{key!r}]" if isinstance(key, str | int) else name)
         elif isinstance(thing, list | tuple | deque):
@@ -316,8 +318,9 @@ class _Reader:
         yield f"{kind.__module__}.{kind.__qualname__}".encode()
         if installed_class(kind):
             return
-        yield kind.__bases__
-        for name, value in vars(kind).items():
+        yield (type(kind), kind.__bases__)
+        # reading an attribute of a class of an enum adds to it
+        for name, value in list(vars(kind).items()):
             inner = getattr(value, "__func__", getattr(value, "func", value))
             if isinstance(value, property):
                 inner = (value.fget, value.fset)

@@ -1,6 +1,7 @@
 """Functions and objects: told apart by all that they read, and by nothing that they change."""
 
 import collections
+import enum
 import functools
 import importlib
 import itertools
@@ -136,6 +137,20 @@ def identity(x):
     return x
 
 
+def kinds(k):
+    """A class of which an attribute is computed by its own class, and one of names for numbers."""
+
+    class Meta(type):
+        @property
+        def k(cls):
+            return k
+
+    class Of(metaclass=Meta):
+        pass
+
+    return Of, enum.Enum("Named", {"K": k}, module=__name__, qualname="Named")
+
+
 def holding(k):
     """Functions and objects that hold a number in some way."""
     TABLE["k"] = LIST[0] = SPACE.k = SLOTS.k = HOLDER.k = k
@@ -153,7 +168,7 @@ def holding(k):
     def attribute(x):
         return attribute.k
 
-    attribute.k = k
+    attribute.k, (of, named_k) = k, kinds(k)
     return READING | {
         "closure": lambda x: {"k": k},
         "default": default,
@@ -169,6 +184,9 @@ def holding(k):
         "column's name": Holder(pd.DataFrame({str(k): [1.0]})),
         "mask": Holder(np.ma.masked_array([1.0, 2.0], mask=[k == 1, False])),
         "objects": Holder(np.array([{"k": k}], dtype=object)),
+        "class of a class": lambda x: of.k,
+        "enum": lambda x: named_k.K.value,
+        "default of a dict": Holder(collections.defaultdict(lambda: k)),
         "deque": Holder(collections.deque([k])),
         "cached": functools.lru_cache(default),
         "frozen law": stats.norm(k).pdf,

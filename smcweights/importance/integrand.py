@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arguments import names_of
+from .. import arguments
 from ..errors import ModelError
 
 LARGEST = 1e150  # sizes whose squares are still numbers
@@ -71,10 +71,14 @@ def _real(values: ArrayLike, named: str) -> np.ndarray:
         if np.ma.getmaskarray(values).any():
             raise ModelError(f"{named}: returned masked values; expected a number for every input")
         values = values.data
-    if np.iscomplexobj(values):
-        raise ModelError(f"{named}: returned complex numbers; expected real ones")
     try:
-        return np.asarray(values, dtype=np.float64)
+        found = np.asarray(values)
+        kind = found.dtype.kind
+        if kind == "O" and any(isinstance(one, str | bytes) for one in found.flat):
+            kind = "U"
+        if kind in "USMmc":
+            raise ModelError(f"{named}: returned {arguments.KINDS[kind]}; expected real numbers")
+        return np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ModelError(
             f"{named}: returned {type(values).__name__} that is no array of numbers ({error})"
@@ -194,4 +198,4 @@ def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> 
     """The names given, as many as values of the integrand, or E1, E2, ..."""
     if names is None and scalar:
         return ("estimate",)
-    return names_of(names, count)
+    return arguments.names_of(names, count)

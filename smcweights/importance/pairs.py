@@ -191,6 +191,11 @@ def grouped(groups: Groups, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], A
                 f"groups: got {len(of_input)} names; expected one per input, {len(inputs)}, or a "
                 "dict of group names to lists of inputs"
             )
+    for given, group in zip(inputs, of_input, strict=True):
+        if group != given in of_input:
+            raise ValueError(
+                f"groups: {given!r} is an input, in group {group!r}; expected another name"
+            )
     names = tuple(arguments.storable("groups", name) for name in dict.fromkeys(of_input))
     return names, np.array([[g == name for g in of_input] for name in names])
 

@@ -249,6 +249,8 @@ def _question(
         raise TypeError(f"functions: got {arguments.shown(functions)}; expected a dict")
     for name, function in (functions or {}).items():
         arguments.names([name], "functions")
+        if name in (listed_names or law.names):
+            raise ValueError(f"functions: {name!r} is an input; expected other names")
         arguments.function(f"functions: {name!r}", function, "of an array of parameters")
     shares = arguments.real("quantiles", quantiles)
     if shares.ndim != 1 or not ((shares > 0) & (shares < 1)).all():

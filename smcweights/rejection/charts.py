@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import _compat
 from .patterns import Pattern, together
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ class Chart:
 
 def _read(text: str, start: str) -> Lark:
     """The grammar as lark reads it."""
-    import lark
-
+    lark = _compat.optional("lark", "language", "grammars")
     try:
         return lark.Lark(text, parser="earley", lexer="dynamic", start=start)
     except lark.exceptions.LarkError as error:

@@ -40,6 +40,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .. import _compat
 from .. import arguments as check
 from ..errors import ModelError
 from .patterns import Pattern, cut
@@ -560,8 +561,7 @@ def smiles(items: Sequence[str]) -> Constraint:
     >>> molecules.complete("CC=O"), molecules.complete("C="), molecules.step("O=C=O", 2) is None
     (True, False, True)
     """
-    import partialsmiles
-
+    partialsmiles = _compat.optional("partialsmiles", "language", "molecules")
     texts = _texts(items)
 
     def reads(text: str, partial: bool) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _compat
 from ..errors import ModelError
 from .patterns import code_points, together
 from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
@@ -81,7 +82,7 @@ class JSONReader:
         numbers: str = "any",
         spacing: str = "any",
     ) -> None:
-        import jsonschema
+        jsonschema = _compat.optional("jsonschema", "language", "JSON schemas")
         from jsonschema_specifications import REGISTRY
 
         kind = jsonschema.validators.validator_for(schema)

@@ -61,10 +61,13 @@ def test_small_differences_of_large_numbers_keep_their_error(run):
     ("integrand", "said"),
     [
         (lambda x: np.ma.masked_greater(x[:, 0], 1), "masked values"),
-        (lambda x: np.full(len(x), "high"), "no array of numbers"),
+        (lambda x: np.full(len(x), "high"), "returned texts; expected real numbers"),
+        (lambda x: x[:, 0].astype(str), "returned texts"),
+        (lambda x: np.array(["1.5"] * len(x), dtype=object), "returned texts"),
+        (lambda x: np.full(len(x), np.timedelta64(1)), "returned durations"),
         (lambda x: (x[:, 0], x[:, 0] ** 2), r"joined by np\.stack"),
     ],
-    ids=["masked", "text", "tuple"],
+    ids=["masked", "text", "numbers in texts", "objects", "durations", "tuple"],
 )
 def test_what_an_integrand_may_return(integrand, said):
     with pytest.raises(smw.ModelError, match=said):

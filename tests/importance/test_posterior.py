@@ -211,6 +211,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
         ({"prior": lambda t: t[:, 0]}, ValueError, "reference: got None; expected a law"),
         ({"reference": stats.norm()}, ValueError, "reference: got .*; expected None"),
         ({"names": ["a"]}, ValueError, "names: got 1; expected 3"),
+        (
+            {"names": ["a", "b", "c"], "functions": {"b": len}},
+            ValueError,
+            "functions: 'b' is an input; expected other names",
+        ),
         ({"functions": {"a": 3}}, TypeError, "functions: 'a': got int; expected a function"),
         ({"log_likelihood": 3}, TypeError, "log_likelihood: got int"),
         (

@@ -225,6 +225,11 @@ def test_model_of_one_input_vector():
         ({"groups": ["a", "b"]}, ValueError, "2 names"),
         ({"groups": {"a": ["X1", "X9"]}}, ValueError, "'X9'"),
         ({"groups": {"a": ["X1"], "b": ["X2"]}}, ValueError, "in no group"),
+        (
+            {"groups": {"X1": ["X2", "X3"], "b": ["X1"]}},
+            ValueError,
+            "'X1' is an input, in group 'b'",
+        ),
         ({"names": ["a", "b"]}, ValueError, "expected 1, one per"),
         ({"model": 3}, TypeError, "expected a function"),
         ({"model": lambda x: x[:3, 0]}, smw.ModelError, "returned shape"),
