@@ -159,7 +159,9 @@ def vocabulary(
         raise ValueError(f"tokens: {error.object!r} has half a character; expected text") from None
     for i in out[0]:
         if made[i]:
-            raise ValueError(f"end: got {i}, with the text {listed[i]!r}; expected one of None")
+            raise ValueError(
+                f"end: got {i}, with the text {listed[i]!r}; expected a token whose text is None"
+            )
         if i in out[1]:
             raise ValueError(f"end: got {i}, which is forbidden; expected one that may come")
     if not any(token for i, token in enumerate(made) if i not in set(out[1])):
