@@ -6,6 +6,7 @@ tells them once, last of all, at the line of the user's that called it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -58,7 +59,9 @@ def tell(method: str, cautions: Iterable[Caution], told: set[str] | None = None)
     'demo: 2 batches; 8 or so would do [few-batches]'
     """
     level, frame = 1, sys._getframe()
-    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+    # a context manager of the package is entered by contextlib
+    within = (_PACKAGE, contextlib.__file__)
+    while frame.f_code.co_filename.startswith(within) and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     for caution in cautions:
         if told is not None:
