@@ -180,7 +180,7 @@ def _turned(
 
     ``residual`` (n, K) is what the polynomials leave, regressed as in `ProductBasis.turned`.
     """
-    e, c, w, n = polynomials.exponents, polynomials.coefficients, rows.weight, len(residual)
+    e, c, w = polynomials.exponents, polynomials.coefficients, rows.weight
     scale = np.sqrt((c**2).sum(1))
     residual = residual.T - mean_over(residual.T, w)[:, None]
     main = (e > 0).sum(1) == 1
@@ -189,16 +189,9 @@ def _turned(
     for i, (functions, turn) in enumerate(zip(basis.functions, basis.turns, strict=True)):
         own = main & (e[:, i] > 0)
         effects = c[:, own] @ turn[e[own, i]]
-        most = TAILS if functions.bounded is not None else UNBOUNDED_TAILS
-        used = np.flatnonzero(functions.fourth <= most * n)[1:]
         values = functions(rows.u[:, i], rows.x[:, i])
-        z = values[used]
-        z -= mean_over(z, w)[:, None]
-        gram = times(z, w) @ z.T
-        gram[np.diag_indices_from(gram)] += size * functions.fourth[used]
-        more = np.linalg.solve(gram, z @ times(residual, w).T)
-        residual = residual - more.T @ z
-        effects[:, used] += more.T
+        used, more, residual = functions.regressed(values, residual, w, size)
+        effects[:, used] += more
         turns.append(_towards(effects / np.where(scale > 0, scale, np.inf)[:, None], turn))
         np.matmul(turns[i], values, out=tables[i])
     return ProductBasis(basis.functions, tuple(turns)), tables

@@ -179,6 +179,24 @@ class _Functions:
     def __call__(self, u: Array, x: Array) -> Array:
         return self.triangle @ _raw(self.bounded, self.plain, u, x)
 
+    def regressed(
+        self, values: Array, residual: Array, w: Array | None, size: float
+    ) -> tuple[Array, Array, Array]:
+        """Which functions are used, their coefficients ([K,] used), and what they leave.
+
+        Of residuals ([K,] n) on the functions' values at the rows; coefficients are the smaller the
+        larger ``size`` times their fourth moments.
+        """
+        most = TAILS if self.bounded is not None else UNBOUNDED_TAILS
+        used = np.flatnonzero(self.fourth <= most * values.shape[1])[1:]
+        z = values[used]
+        # what the means of single functions differ from zero by is chance
+        z -= mean_over(z, w)[:, None]
+        gram = times(z, w) @ z.T
+        gram[np.diag_indices_from(gram)] += size * self.fourth[used]
+        c = np.linalg.solve(gram, z @ times(residual, w).T).T
+        return used, c, residual - c @ z
+
 
 def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> Array:
     """Functions of one input (m, n), not yet orthonormal."""
@@ -306,16 +324,8 @@ class ProductBasis:
         for i, (functions, turn) in enumerate(zip(self.functions, self.turns, strict=True)):
             own = main & (e[:, i] > 0)
             effect = polynomial.coefficient[own] @ turn[e[own, i]]
-            most = TAILS if functions.bounded is not None else UNBOUNDED_TAILS
-            used = np.flatnonzero(functions.fourth <= most * n)[1:]
             values = functions(u[:, i], x[:, i])
-            z = values[used]
-            # what the means of single functions differ from zero by is chance
-            z -= mean_over(z, w)[:, None]
-            gram = times(z, w) @ z.T
-            gram[np.diag_indices_from(gram)] += size * functions.fourth[used]
-            c = np.linalg.solve(gram, z @ times(residual, w))
-            residual = residual - c @ z
+            used, c, residual = functions.regressed(values, residual, w, size)
             effect[used] += c
             turns.append(_towards(effect, turn))
             np.matmul(turns[i], values, out=tables[i])
