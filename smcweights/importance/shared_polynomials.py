@@ -30,6 +30,7 @@ from .sparse_polynomials import (
     SparsePolynomial,
     Weigh,
     first_candidates,
+    left_over,
     mean_over,
     multiply_into,
     neighbours,
@@ -85,38 +86,15 @@ class SharedPolynomials:
         self, plan: PickFreeze, at_a: Array, at_b: Array, y: Array, weigh: Weigh | None = None
     ) -> Array:
         """Estimates (R, K, J) from outputs y (calls, R, n, K): see `SparsePolynomial.corrected`."""
-        (_, r, n, k), g = y.shape, len(plan.members)
+        (_, r, n, k), c = y.shape, self.coefficients
         y = np.moveaxis(y.reshape(len(y), r * n, k), 2, 1)
-        residual, c = np.empty_like(y), self.coefficients
-        inner, mean = np.zeros((r, k, len(self.exponents))), np.zeros((r, k))
 
         def sums(products: Array, e: Array) -> Array:
             left = e.reshape(k, r, n).transpose(1, 0, 2)
             return left @ products.reshape(-1, r, n).transpose(1, 2, 0)
 
-        def weighed(e: Array, from_a: Array) -> Array:
-            return e if weigh is None else e * weigh.points(from_a)
-
-        sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
-        sides.append((at_b, at_a, 1, 2))
-        for kept, swapped, base, start in sides:
-            products = products_of(self.exponents, kept)
-            value = self.constants[:, None] + c @ products
-            residual[base] = y[base] - value
-            own = np.full(plan.members.shape[1], base == 0)
-            total, used = weighed(residual[base], own).copy(), 1
-            changes = np.zeros_like(inner)
-            for i, members in enumerate(plan.members if start else ()):
-                part = self.exponents[:, members].any(1)
-                mixed = [swapped[j] if m else kept[j] for j, m in enumerate(members)]
-                change = products_of(self.exponents[part], mixed) - products[part]
-                residual[start + i] = y[start + i] - value - c[:, part] @ change
-                e = weighed(residual[start + i], np.where(members, ~own, own))
-                total += e
-                changes[:, :, part] += sums(change, e)
-                used += 1
-            inner += 0.5 * (sums(products, total) + changes) / (used * n)
-            mean += 0.5 * total.reshape(k, r, n).mean(2).T / used
+        own = (self.exponents, self.constants[:, None], c)
+        residual, inner, mean = left_over(own, plan, (at_a, at_b), y, weigh, r, sums)
         terms, constant = self.each_alike.shares(plan)
         table = plan.terms(np.moveaxis(residual, 1, 2)).reshape(r, n, k, -1)
         if weigh is not None:

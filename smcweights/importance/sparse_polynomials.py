@@ -111,40 +111,14 @@ class SparsePolynomial:
         = E[P_u(X) e(X)] with P_u the terms in X_u alone. Tables are those of X and X' at R n rows,
         which ``weigh`` gives weights.
         """
-        (_, r, n), g = y.shape, len(plan.members)
+        _, r, n = y.shape
         y = y.reshape(len(y), r * n)
-        residual = np.empty_like(y)
-        inner, mean = np.zeros((r, len(self.exponents))), np.zeros(r)
 
         def sums(products: Array, e: Array) -> Array:
             return np.einsum("trn,rn->rt", products.reshape(-1, r, n), e.reshape(r, n))
 
-        def weighed(e: Array, from_a: Array) -> Array:
-            return e if weigh is None else e * weigh.points(from_a)
-
-        sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
-        sides.append((at_b, at_a, 1, 2))
-        for kept, swapped, base, start in sides:
-            products = products_of(self.exponents, kept)
-            value = self.constant + self.coefficient @ products
-            residual[base] = y[base] - value
-            own = np.full(plan.members.shape[1], base == 0)
-            total, used = weighed(residual[base], own).copy(), 1
-            changes = np.zeros_like(inner)
-            for k, members in enumerate(plan.members if start else ()):
-                # only terms with an exchanged input change
-                part = self.exponents[:, members].any(1)
-                mixed = [swapped[i] if m else kept[i] for i, m in enumerate(members)]
-                change = products_of(self.exponents[part], mixed) - products[part]
-                e = residual[start + k]
-                e[:] = y[start + k] - value - self.coefficient[part] @ change
-                e = weighed(e, np.where(members, ~own, own))
-                total += e
-                changes[:, part] += sums(change, e)
-                used += 1
-            # points that share coordinates count together as much as the lone X
-            inner += 0.5 * (sums(products, total) + changes) / (used * n)
-            mean += 0.5 * total.reshape(r, n).mean(1) / used
+        own = (self.exponents, self.constant, self.coefficient)
+        residual, inner, mean = left_over(own, plan, (at_a, at_b), y, weigh, r, sums)
         terms, constant = self.shares(plan)
         table = plan.terms(residual[:, :, None]).reshape(r, n, -1)
         if weigh is not None:
@@ -152,6 +126,52 @@ class SparsePolynomial:
         found = table.mean(1) + self.means(plan)
         crossed = (self.coefficient * inner) @ terms.T + np.outer(mean, constant * self.constant)
         return found + 2 * crossed
+
+
+def left_over(
+    polynomial: tuple[Array, Array | float, Array],
+    plan: PickFreeze,
+    tables: tuple[Array, Array],
+    y: Array,
+    weigh: Weigh | None,
+    r: int,
+    sums: Callable[[Array, Array], Array],
+) -> tuple[Array, Array, Array]:
+    """What exponents, constant and coefficients ([K,] terms) leave of outputs y (calls, [K,] R n).
+
+    With its inner products with the terms (R, [K,] terms), which ``sums`` adds up from products
+    (terms, R n) and residuals, and its means (R, [K]); tables are those of X and X'.
+    """
+    (exponents, constant, c), (at_a, at_b) = polynomial, tables
+    n, g, residual = y.shape[-1] // r, len(plan.members), np.empty_like(y)
+    inner, mean = np.zeros((r, *c.shape)), np.zeros((r, *c.shape[:-1]))
+
+    def weighed(e: Array, from_a: Array) -> Array:
+        return e if weigh is None else e * weigh.points(from_a)
+
+    sides = [(at_a, at_b, 0, 2 + g)] if plan.both else [(at_a, at_b, 0, 0)]
+    sides.append((at_b, at_a, 1, 2))
+    for kept, swapped, base, start in sides:
+        products = products_of(exponents, kept)
+        value = constant + c @ products
+        residual[base] = y[base] - value
+        own = np.full(plan.members.shape[1], base == 0)
+        total, used = weighed(residual[base], own).copy(), 1
+        changes = np.zeros_like(inner)
+        for k, members in enumerate(plan.members if start else ()):
+            # only terms with an exchanged input change
+            part = exponents[:, members].any(1)
+            mixed = [swapped[i] if m else kept[i] for i, m in enumerate(members)]
+            change = products_of(exponents[part], mixed) - products[part]
+            residual[start + k] = y[start + k] - value - c[..., part] @ change
+            e = weighed(residual[start + k], np.where(members, ~own, own))
+            total += e
+            changes[..., part] += sums(change, e)
+            used += 1
+        # points that share coordinates count together as much as the lone X
+        inner += 0.5 * (sums(products, total) + changes) / (used * n)
+        mean += 0.5 * total.reshape(*total.shape[:-1], r, n).mean(-1).T / used
+    return residual, inner, mean
 
 
 # functions of one input: whether of its logarithm, and the centre and spread they are scaled by
