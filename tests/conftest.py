@@ -20,8 +20,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 LONG = ("tests/importance/test_coverage.py", "tests/test_notebooks.py")
 
 
-# examples whose kernels, ten seconds of compilation, nothing else in the fast tests needs
-SLOW_EXAMPLES = ("unbiased_smoothing",)
+# examples of which nothing else in the fast tests needs the kernels, seconds of compilation
+SLOW_EXAMPLES = ("unbiased_smoothing", "plots.scores")
 
 
 @pytest.hookimpl(tryfirst=True)

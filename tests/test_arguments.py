@@ -142,6 +142,7 @@ def test_names_of_pairs_that_would_be_the_same_are_refused():
         smw.sobol_indices(never, law, 1_000, order=("first", "second"))
 
 
+@pytest.mark.slow
 def test_names_as_long_as_may_be_are_kept_in_files(tmp_path):
     long = "ü" * 999
     law = {f"{long}{i}": stats.norm() for i in "ab"}

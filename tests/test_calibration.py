@@ -42,6 +42,7 @@ def test_an_honest_estimator_passes_and_a_dishonest_one_is_caught():
     assert "intervals hold" in repr(honest)
 
 
+@pytest.mark.slow
 def test_false_alarms_and_power_are_as_stated():
     rng, n, level = np.random.default_rng(5), 300, 0.95
 

@@ -46,6 +46,7 @@ def page_of(path, *sections, title="A & B"):
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_page_is_well_formed_escaped_and_needs_nothing_else_with_provenance(run, tmp_path):
     bare = smw.Estimate(1.0, 0.01, cautions=[Caution("heavy-tails", "k-hat <0.9>")])
     page = page_of(

@@ -39,6 +39,7 @@ def test_low_variance_schemes_keep_counts_close(scheme):
         assert (np.abs(counts - 10 * w) < slack + 1e-9).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", CONDITIONAL_SCHEMES)
 @pytest.mark.parametrize("runs", RUNS)
 def test_conditional_after_marginal_is_the_scheme(scheme, runs):

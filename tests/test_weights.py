@@ -31,6 +31,7 @@ log_weights = hnp.arrays(
 moderate = hnp.arrays(np.float64, st.integers(1, 60), elements=st.floats(-700, 700))
 
 
+@pytest.mark.slow
 @unhurried
 @given(log_weights)
 def test_no_input_overflows_and_every_number_stays_in_its_range(log_w):
@@ -56,6 +57,7 @@ def test_log_sum_and_mean_agree_with_exact_summation(log_w):
     )
 
 
+@pytest.mark.slow
 @unhurried
 @given(moderate, st.floats(-500, 500), st.randoms(use_true_random=False))
 def test_a_constant_and_the_order_do_not_matter(log_w, constant, random):
@@ -126,6 +128,7 @@ def test_known_values():
     assert weights.largest_weight(log_w) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "k", [pytest.param(0.3, marks=pytest.mark.slow), 0.7, pytest.param(1.2, marks=pytest.mark.slow)]
 )

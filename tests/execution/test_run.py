@@ -29,6 +29,7 @@ from .support import (
 )
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10**7), st.booleans())
 @settings(max_examples=200)
 def test_batches_cover_all_rows_once_within_their_sizes(n, vectorized):

@@ -29,6 +29,7 @@ def agrees(estimate, truth, z=5.0):
     return bool((np.abs(estimate.value - truth) < z * estimate.standard_error).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["auto", "gaussian", "mixture", "student", "grid"])
 def test_every_family_finds_the_truth_and_beats_monte_carlo(family):
     est = smw.adaptive_importance_sampling(three, NORMAL, 5_000, proposal=family, seed=1)
@@ -45,6 +46,7 @@ def test_the_rank_one_family_serves_many_inputs():
     assert est.diagnostics["gain_over_monte_carlo"][0] > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["sum-relative", "sum", np.array([1.0, 0.0, 1e6])])
 @pytest.mark.parametrize("components", ["each", "shared"])
 def test_objectives_and_shared_components(objective, components):
@@ -54,6 +56,7 @@ def test_objectives_and_shared_components(objective, components):
     assert agrees(est, TRUTH)
 
 
+@pytest.mark.slow
 def test_an_objective_draws_effort_where_it_says():
     tail = np.array([0.0, 0.0, 1.0])
     towards = smw.adaptive_importance_sampling(three, NORMAL, 5_000, objective=tail, seed=4)
@@ -74,6 +77,7 @@ def test_control_variates(kind):
         assert (bought[:2] > 1e6).all()  # both are polynomials themselves
 
 
+@pytest.mark.slow
 def test_pooling_all_stages_is_labelled_and_counts_its_pull():
     plain = smw.adaptive_importance_sampling(three, NORMAL, 2_000, seed=7)
     with pytest.warns(smw.PrecisionWarning, match="all stages are pooled, which biases"):
@@ -99,6 +103,7 @@ def test_a_budget_is_an_upper_bound_nearly_used_up(budget):
     assert budget - 5 < sum(calls) <= budget
 
 
+@pytest.mark.slow
 def test_one_input_at_a_time_gives_the_same_bits():
     def one(x):
         s = (x[0] + x[1]) / np.sqrt(2)

@@ -28,6 +28,7 @@ def test_moments_of_few_draws_are_a_covariance():
     assert np.isfinite(np.linalg.inv(cholesky)).all()
 
 
+@pytest.mark.slow
 def test_a_peak_of_width_one_in_a_thousand_is_reached():
     """Its log evidence within .1, and its moments; the first power reached is far below 1."""
     place = np.array([2.0, -1.5])

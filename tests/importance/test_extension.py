@@ -69,6 +69,7 @@ def test_draws_of_before_stay_and_new_ones_join():
     assert more.provenance["arguments"]["extended"] == [3_000]
 
 
+@pytest.mark.slow
 def test_it_goes_with_the_estimate_alone(tmp_path):
     estimate = smw.adaptive_importance_sampling(smooth_and_tail, NORMAL, 1_000, seed=3)
     estimate.save(tmp_path / "kept.nc")

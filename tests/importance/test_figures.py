@@ -144,6 +144,7 @@ def test_figures_of_levels_and_failures():
         plots.levels(smw.Estimate(1.0, 0.1))
 
 
+@pytest.mark.slow
 def test_bars():
     import matplotlib.pyplot as plt
 

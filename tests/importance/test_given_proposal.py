@@ -158,6 +158,7 @@ def pair_of_moments(x):
     return np.stack([x[:, 0], x[:, 0] ** 2], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n", [200, *(pytest.param(n, marks=pytest.mark.slow) for n in (2_000, 20_000))]
 )

@@ -163,6 +163,7 @@ def test_indices_with_failed_runs_cover_60_runs_sees_shortfall_of_25_points():
     assert hits >= stats.binom.ppf(1e-7, 60, 0.95)
 
 
+@pytest.mark.slow
 def test_aggregated_indices_share_out_the_sum_of_all_variances():
     """y = (x1 + 2 x2, 3 x3, 1): 1/14, 4/14 and 9/14; and the error of a plain delta method."""
 

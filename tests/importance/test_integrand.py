@@ -11,6 +11,7 @@ from smcweights.importance.integrand import call_integrand
 from .cases import NORMAL, coverage, lower_bound, square
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1e-140, 1e140])
 def test_units_of_the_integrand_do_not_matter(size):
     def pair(x):

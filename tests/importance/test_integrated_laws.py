@@ -35,6 +35,7 @@ class Same:
 P = np.array([1e-14, 1e-6, 0.01, 0.3, 0.5, 0.7, 0.99])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("law", "tolerance"),
     [

@@ -40,6 +40,7 @@ def test_the_optimal_components_leave_no_variance():
         np.testing.assert_allclose(np.sqrt(mean.variance * 1000), 0, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "controls",
     ["polynomial", pytest.param(lambda x: x[:, :1], marks=pytest.mark.slow)],

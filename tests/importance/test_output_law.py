@@ -29,6 +29,7 @@ def law():
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_quantiles_probabilities_means_and_shortfalls_of_a_lognormal_law(law):
     """z under 4.5, 14 of them: a false alarm in 10,000; the errors are 2 to 6 %."""
     p = np.array([1e-4, 0.05, 0.5, 0.99, 1 - 1e-5])
@@ -110,6 +111,7 @@ def test_several_outputs_have_levels_of_their_own():
         smw.output_law(lambda x: 0 * x[:, 0], stats.norm(), 1_000, seed=1)
 
 
+@pytest.mark.slow
 def test_atoms_and_bounded_outputs_have_quantiles_among_their_values():
     found = smw.output_law(
         lambda x: np.floor(2 * x[:, 0]),
@@ -148,6 +150,7 @@ def test_heavy_tails_cost_the_mean_beyond_but_not_the_quantile():
     assert any("heavy-tails" in str(one.message) for one in told)
 
 
+@pytest.mark.slow
 def test_a_precision_is_reached_by_more_draws_of_one_density():
     found = smw.output_law(
         lognormal, NORMAL, quantiles=(0.99,), tails=(0.1, 1e-3),
@@ -170,6 +173,7 @@ RUNS = ndtr(2.0) * ndtr(0.5)
 EXCLUDED = {"failed": "exclude", "failed_exceptions": [ArithmeticError]}
 
 
+@pytest.mark.slow
 def test_of_runs_that_fail_the_law_of_the_others_is_told_and_their_share(tmp_path):
     """z under 4.5, 9 of them: a false alarm in 15,000."""
     path, p = tmp_path / "run.npz", np.array([2e-3, 0.3, 0.95])

@@ -17,6 +17,7 @@ def test_multi_indices_are_different_and_by_degree():
     assert (exponents[: sizes[0]].sum(1) == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("marginal", "lower", "upper"),
     [

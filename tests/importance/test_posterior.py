@@ -18,6 +18,7 @@ def found():
     return smw.posterior(log_likelihood, prior, 6_000, functions=functions, seed=1)
 
 
+@pytest.mark.slow
 def test_a_regression_of_2000_rows(found):
     """All values within 5 of their errors, which are small beside the posterior's spread."""
     _, prior, log_evidence, mean, covariance = regression(2_000)

@@ -18,6 +18,7 @@ def runs():
     return [smw.posterior(log_likelihood, prior, 2_000, seed=seed) for seed in (1, 2)]
 
 
+@pytest.mark.slow
 def test_two_runs_are_pooled_by_their_evidence(runs):
     _, _, log_evidence, mean, covariance = regression(50)
     both = smw.combine(runs)

@@ -93,6 +93,7 @@ def test_elliptical_densities_are_those_of_scipy(d):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "component",
     [

@@ -72,6 +72,7 @@ def test_no_region_is_lost(limit_state, d, truth, error):
             assert est.relative_error < error
 
 
+@pytest.mark.slow
 def test_a_search_that_ran_out_of_calls_is_told():
     told(
         "search of further failure regions ran out",
@@ -103,6 +104,7 @@ def test_a_sphere_has_no_direction():
     assert est.relative_error < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_opposite_sides_are_both_found(d):
     with warnings.catch_warnings():
@@ -127,6 +129,7 @@ def test_bounded_and_skewed_inputs_by_their_names():
     assert point[0] + point[1] == pytest.approx(22, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_design_point_of_a_plane():
     a = np.array([0.6, -0.8, 0.0])
     est = smw.failure_probability(lambda x: 4 - x @ a, [stats.norm()] * 3, 10_000, seed=6)
@@ -321,6 +324,7 @@ def test_a_model_is_called_no_farther_out_than_its_probability_needs():
     assert agrees(beyond, SF(6.5))
 
 
+@pytest.mark.slow
 def test_margins_bound_what_draws_of_a_law_without_a_map_have_not_shown():
     """Every run was warned, right as its interval was; a limit state that only says whether it
     failed tells nothing, and is warned of still."""

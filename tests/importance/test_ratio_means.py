@@ -27,6 +27,7 @@ def test_ties_are_one_atom():
     assert q == 1.0 and ends.tolist() == [[1.0, 1.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.025, 0.5, 0.9])
 def test_intervals_cover_600_samples(share):
     """Weighted draws of N(0, 1) from N(0, 1.3^2); binomial bounds of 1e-6 either side."""

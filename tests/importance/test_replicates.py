@@ -62,6 +62,7 @@ def exponential_and_normal():
     return lambda x: np.exp(x[:, 0]) + x[:, 1], NORMAL, np.array([v, 1, v, 1]) / (v + 1)
 
 
+@pytest.mark.slow
 def test_the_tail_that_carries_the_variance_is_drawn():
     """Errors were 0.02; those of an input that has no tail can't be helped by wider draws."""
     model, law, truth = exponential_and_normal()
@@ -117,6 +118,7 @@ def test_few_hits_are_said():
     )
 
 
+@pytest.mark.slow
 def test_an_output_of_few_values_has_no_tail():
     def cells(x):
         return (1 + (x[:, 0] > 0.83)) * (0.2 + (x[:, 1] > 1.1)) * np.sign(x[:, 2] - 0.9)

@@ -35,6 +35,7 @@ def test_several_named_laws_at_once(stored):
     assert (np.abs(same.value - stored.value) < 5 * same.standard_error).all()
 
 
+@pytest.mark.slow
 def test_one_law_keeps_the_names(stored):
     est = smw.reweight(stored, [stats.norm(0.2, 1), stats.expon()])
     assert est.names == stored.names

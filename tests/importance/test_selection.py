@@ -22,6 +22,7 @@ def found():
     return raw, target, smw.importance_resampling(raw, target, 100, order=1, seed=2)
 
 
+@pytest.mark.slow
 def test_the_selected_are_of_the_target_law(found):
     """Of words whose shares differ ninefold 30 tell the laws apart nearly always."""
     _, _, selection = found

@@ -146,6 +146,7 @@ def test_auto_leaves_smooth_peaks_to_polynomials_and_one_rare_output_to_the_othe
     assert "importance" not in several.method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["qmc", "auto"])
 def test_precision_is_reached(method):
     problem = problems.ishigami()

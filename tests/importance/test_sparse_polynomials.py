@@ -24,6 +24,7 @@ def test_a_polynomial_model_is_solved_exactly():
     assert found.mean.value == pytest.approx(3) and found.variance.value == pytest.approx(14 / 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order",
     [("first",), pytest.param(("first", "second"), marks=pytest.mark.slow)],

@@ -13,6 +13,7 @@ def agrees(estimate, truth):
     return bool((np.abs(estimate.value - truth) < 5 * estimate.standard_error).all())
 
 
+@pytest.mark.slow
 def test_under_laws_serves_all_of_them_from_one_sample():
     law = stats.norm(0, 2)
     laws = [stats.norm(m, 1) for m in (-1, 0, 2)]

@@ -24,6 +24,7 @@ def test_what_was_never_hit_has_an_upper_limit():
     assert est.standard_error > 0
 
 
+@pytest.mark.slow
 def test_heavy_tails_are_called_by_name():
     with pytest.warns(smw.PrecisionWarning, match="k-hat"):
         smw.adaptive_importance_sampling(

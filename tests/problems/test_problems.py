@@ -198,6 +198,7 @@ def test_cantilever_by_nested_quadrature():
     np.testing.assert_allclose(found, problem.expectations, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_four_branch_by_adaptive_quadrature_over_the_plane():
     problem = problems.four_branch()
 
@@ -291,6 +292,7 @@ def test_ishigami_indices_and_moments_by_a_product_rule():
     np.testing.assert_allclose(pairs, problem.truth["second"], atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("level", "name"), [(10.0, "P(y > 10)"), (14.0, "P(y > 14)")])
 def test_ishigami_tails_with_the_second_input_integrated_out(level, name):
     """P(7 sin^2 x2 > t) in closed form, a plane of midpoints for x1 and x3."""

@@ -12,6 +12,7 @@ from smcweights.rejection.exact import constrained_markov_chain
 from .chains import ANY, COIN, MACHINE, Asked, between, brute_force, chain_of, tilted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [pytest.param(name, marks=pytest.mark.slow) for name in ("two-loop", "one-probe", "exact")]

@@ -138,6 +138,7 @@ def test_relative_variances_of_the_table(method, k, cap, variances, evaluations)
 CAPS = [None, "4+2j", 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3, 4])
 @pytest.mark.parametrize("cap", CAPS)
 def test_every_pair_of_caps_is_unbiased(k, cap):

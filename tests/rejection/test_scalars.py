@@ -97,6 +97,7 @@ def test_numbers_of_an_enumeration_are_followed_through_exponents():
             ]
 
 
+@pytest.mark.slow
 def test_strings_are_followed_through_escapes():
     items = list('"\\u0123456789abcdef')
     for pattern, text, where in [

@@ -102,6 +102,7 @@ def is_json(text):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alphabet", ['{}[]",:a', '0-1.e+[,"', '"\\\\u0n\x01', "true nul"])
 def test_json_is_what_python_reads(alphabet):
     longest = 5

@@ -238,6 +238,7 @@ def test_the_evidence_over_tokens_is_exact_where_the_law_is_known():
         assert found.standard_error < 0.3 * truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "rao-blackwell", "harmonic"])
 def test_the_evidence_of_json_over_tokens(method):
     c, words = made("json")

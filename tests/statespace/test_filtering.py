@@ -365,6 +365,7 @@ def test_an_online_filter_warns_once_for_each_cause():
     assert found.log_likelihood.diagnostics["warnings"]
 
 
+@pytest.mark.slow
 def test_backward_paths_have_the_smoothing_law():
     stored = smw.particle_filter(LINEAR, Y, 2_000, store=True, seed=5)
     for method in ("rejection", "exact"):

@@ -20,6 +20,7 @@ from .test_smoothing import PRODUCTS
 H = smw.functionals.sum_of_products
 
 
+@pytest.mark.slow
 def test_the_estimate_agrees_with_kalman():
     est = smw.parisian_particle_gibbs(LINEAR, Y, H, 40, 240, seed=1)
     assert abs(est.value - PRODUCTS) < 6 * est.standard_error
@@ -205,6 +206,10 @@ def test_bad_arguments():
         smw.parisian_particle_gibbs(LINEAR, Y, H, 10, 50, resampling="residual")
     with pytest.raises(ValueError, match="backward: got 'best'"):
         smw.particle_gibbs(LINEAR, Y, 10, 5, backward="best")
+
+
+@pytest.mark.slow
+def test_a_path_that_the_observations_exclude_is_refused():
     with pytest.raises((ValueError, smw.ModelError)):
         smw.parisian_particle_gibbs(
             smw.models.finite_hmm([0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]], [0.0, 0.0], [1.0, 1e-200]),

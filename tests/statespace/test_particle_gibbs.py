@@ -16,6 +16,7 @@ from .test_filtering import LINEAR, Y
 H = smw.functionals.sum_of_products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", [pytest.param("sampling", marks=pytest.mark.slow), "ancestor"])
 def test_particle_gibbs_draws_have_the_smoothing_law(backward):
     y = Y[:15]

@@ -200,6 +200,7 @@ def test_inputs_that_end_too_soon_are_refused_at_the_door(call):
         call(DRIVEN)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 def test_inputs_are_numbers_of_the_shape_declared():
     with pytest.raises(ValueError, match="inputs: nan in row 3, column 1; expected finite"):

@@ -26,6 +26,7 @@ PRODUCTS = (EXACT.means[1:] * EXACT.means[:-1] + EXACT.lag_one_covariances).sum(
 SQUARES = (EXACT.means**2 + EXACT.covariances).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", ["rejection", "exact", "mcmc"])
 def test_backward_draws_agree_with_kalman(backward):
     # large enough that the bias, about T/N, is far below the error
@@ -36,6 +37,7 @@ def test_backward_draws_agree_with_kalman(backward):
     assert est.standard_error < 3
 
 
+@pytest.mark.slow
 def test_all_marginal_means_at_once():
     est = smw.paris(LINEAR, Y, smw.functionals.states, 1_500, repeats=12, seed=2)
     assert est.value.shape == Y.shape and est.names[3] == "x[3]"

@@ -88,6 +88,7 @@ def test_particles_filter_what_has_no_density_and_are_not_smoothed():
         smw.particle_filter(silent, Y, 50)
 
 
+@pytest.mark.slow
 def test_draws_have_the_exact_law_of_every_part():
     """Moments of 4,000 states of time 2 beside those of a forecast without data: 6 errors."""
     d = SEASONS.state_dim

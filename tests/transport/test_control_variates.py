@@ -114,6 +114,7 @@ def test_a_wrong_mean_of_a_control_is_told(directions):
         smw.sliced_wasserstein(*SPACE, 2_000, control_variates=(powers, [1 / 3, 0.6]), **keywords)
 
 
+@pytest.mark.slow
 def test_right_means_of_controls_are_never_refused():
     """160 runs with skewed controls, their tails mostly not drawn: none refused."""
     rng = np.random.default_rng(1)

@@ -21,6 +21,7 @@ def test_a_shifted_cloud_differs_most_along_the_shift(d, p):
     np.testing.assert_allclose(found.direction, sign * v / length, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "m", "weighted"), [(50, 50, False), (50, 30, False), (40, 30, True)])
 def test_it_is_as_large_as_brute_force_finds_in_the_plane(n, m, weighted):
     rng = np.random.default_rng(1)

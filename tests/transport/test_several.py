@@ -11,6 +11,7 @@ import smcweights as smw
 from .truths import mixture, truth_in_space
 
 
+@pytest.mark.slow
 def test_all_pairs_share_directions():
     clouds = {"a": mixture(60, 3, 1), "b": mixture(50, 3, 2), "c": mixture(60, 3, 3)}
     joint = smw.sliced_wasserstein_matrix(clouds, 400, seed=1, root=False)

@@ -180,6 +180,7 @@ def test_coverage_with_coefficients_by_scale(control, n, d, p):
     assert abs(np.mean(values) - truth) < 4.9 * np.std(values) / math.sqrt(500)
 
 
+@pytest.mark.slow
 def test_a_budget_below_whole_blocks_loses_nothing():
     """Variances of 40 runs: 200 directions in blocks of 25 beside 320 in whole ones."""
     rng = np.random.default_rng(1)

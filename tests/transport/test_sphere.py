@@ -11,6 +11,7 @@ from smcweights.transport.sphere import gap_polynomial, mean_squared_gap
 from .truths import sphere_rule
 
 
+@pytest.mark.slow
 def test_gaussian_laws():
     rng = np.random.default_rng(1)
     for d in (1, 2, 3, 10):

@@ -140,15 +140,13 @@ def test_marginal_chains_move_under_a_proposal_where_a_bootstrap_filter_sticks()
 
 
 def test_marginal_chains_respect_the_prior_and_the_start():
-    model = smw.models.stochastic_volatility(0.9, 0.3)
-    y = model.simulate(20, seed=1)[1]
     with pytest.raises(ValueError, match="chain 0 starts at"):
-        smw.particle_marginal_metropolis_hastings(model, y, lambda th: -np.inf, 10, 5, seed=1)
+        smw.particle_marginal_metropolis_hastings(LINEAR, Y, lambda th: -np.inf, 10, 5, seed=1)
     with pytest.raises(smw.ModelError, match="log_prior: nan"):
-        smw.particle_marginal_metropolis_hastings(model, y, lambda th: np.nan, 10, 5, seed=1)
+        smw.particle_marginal_metropolis_hastings(LINEAR, Y, lambda th: np.nan, 10, 5, seed=1)
     with pytest.raises(ValueError, match="scales"):
         smw.particle_marginal_metropolis_hastings(
-            model, y, lambda th: 0.0, 10, 5, scales=[1.0], seed=1
+            LINEAR, Y, lambda th: 0.0, 10, 5, scales=[1.0], seed=1
         )
 
 
