@@ -234,6 +234,18 @@ def real(name: str, given: ArrayLike, of: str = "") -> Array:
     return np.array(numbers(name, given, of), dtype=np.float64)
 
 
+def told(name: str, given: ArrayLike) -> Array:
+    """What a law of the user's gives, as floats: objects that are numbers will do."""
+    array = unmasked(name, given)
+    text = array.dtype.hasobject and any(isinstance(one, str | bytes) for one in array.flat)
+    if not text and array.dtype.kind not in KINDS:
+        try:
+            return np.asarray(array, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise TypeError(f"{name}: got {kind_of(array)}; expected real numbers")
+
+
 def finite(name: str, given: ArrayLike) -> Array:
     """As `real`, and finite throughout; the message names the first index that is not."""
     array = real(name, given)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import arguments
+
 Array = NDArray[np.float64]
 
 DRAWS = 4_096
@@ -34,13 +36,13 @@ class Integrated:
 
     def check(self, where: str) -> None:
         """Refuse draws and densities that are no numbers, or not of one normalised law."""
-        draws = self._draws
+        draws = arguments.told(f"{where}: rvs", self._draws)
         if draws.shape != (DRAWS,) or not np.isfinite(draws).all() or not np.ptp(draws) > 0:
             raise ValueError(
                 f"{where}: {DRAWS} draws by rvs have shape {draws.shape}; expected as many finite "
                 "numbers, not all the same"
             )
-        density = np.asarray(self.distribution.logpdf(draws), dtype=float)
+        density = arguments.told(f"{where}: logpdf", self.distribution.logpdf(draws))
         if density.shape != draws.shape or not np.isfinite(density).all():
             raise ValueError(
                 f"{where}: logpdf at its own draws, shape {draws.shape}, returned shape "
@@ -61,14 +63,14 @@ class Integrated:
             )
 
     @cached_property
-    def _draws(self) -> Array:
-        draws = self.distribution.rvs(size=DRAWS, random_state=np.random.default_rng(0))
-        return np.asarray(draws, dtype=float)
+    def _draws(self) -> Any:
+        return self.distribution.rvs(size=DRAWS, random_state=np.random.default_rng(0))
 
     @cached_property
     def _cells(self) -> tuple[Array, Array, Array, float]:
         """Edges (m,), probabilities below and above them, and what the density integrates to."""
-        inner = np.unique(np.quantile(self._draws, np.linspace(0, 1, CELLS + 1)))
+        draws = np.asarray(self._draws, dtype=float)
+        inner = np.unique(np.quantile(draws, np.linspace(0, 1, CELLS + 1)))
         width = np.ptp(inner) / CELLS
         lower = list(self._outwards(inner[0], -width))[::-1]
         edges = np.array([*lower, *inner, *self._outwards(inner[-1], width)])

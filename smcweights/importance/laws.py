@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import real
+from .. import arguments
+from ..errors import returning
 from ..provenance import digest
 from .marginals import (
     ACCEPTED,
@@ -22,6 +23,7 @@ from .marginals import (
     Marginal,
     Perturbed,
     Truncated,
+    check_points,
     checked_names,
     default_names,
     describe_marginal,
@@ -89,7 +91,7 @@ class GaussianCopula:
                 "tuple or dict of univariate distributions"
             )
         d = len(self.marginals)
-        correlation = real("correlation", self.correlation)
+        correlation = arguments.real("correlation", self.correlation)
         if correlation.shape != (d, d):
             raise ValueError(
                 f"GaussianCopula: correlation: got shape {correlation.shape}; expected {(d, d)} "
@@ -292,6 +294,7 @@ def perturbed(law: Law, name: str, shift: float = 0.0, scale: float = 1.0) -> La
     return _mapped(names, marginals, law.correlation)
 
 
+@returning("law")
 def as_law(law: Any) -> Law:
     """The law of the inputs, from any description that is accepted.
 
@@ -361,6 +364,7 @@ def as_law(law: Any) -> Law:
     if _is_multivariate_normal(law):
         return _from_multivariate_normal(law)
     if is_kernel_density(law) and law.d > 1:
+        check_points(law, "law")
         law = _KernelDensity(law)
     if is_univariate(law) or not (hasattr(law, "rvs") and hasattr(law, "logpdf")):
         return _mapped(("X1",), (univariate(law, "law"),))
@@ -467,12 +471,13 @@ def _from_draws_and_density(law: Any) -> Law:
     # an unusual number of rows, so that a law that wants its points in columns shows
     n = 11
     try:
-        x = np.asarray(law.rvs(size=n, random_state=np.random.default_rng(0)), dtype=float)
+        x = law.rvs(size=n, random_state=np.random.default_rng(0))
     except TypeError as error:
         raise TypeError(
             f"law: rvs(size={n}, random_state=generator) of {kind_of(law)} failed: {error}; "
             f"{ACCEPTED}"
         ) from error
+    x = arguments.told("law: rvs", x)
     if x.ndim not in (1, 2) or len(x) != n or x.size == 0 or not np.isfinite(x).all():
         raise ValueError(
             f"law: rvs(size={n}, random_state=generator) of {kind_of(law)} returned an array of "
@@ -480,7 +485,7 @@ def _from_draws_and_density(law: Any) -> Law:
         )
     source = _DrawsAndDensity(law, flat=x.ndim == 1)
     try:
-        log_density = np.asarray(law.logpdf(x), dtype=float)
+        log_density = arguments.told("law: logpdf", law.logpdf(x))
     except ValueError as error:
         raise ValueError(
             f"law: logpdf of {kind_of(law)} failed at {n} of its own draws, shape {x.shape}: "
@@ -509,8 +514,9 @@ def _describe_source(source: _DrawsAndDensity | OpenTURNSJoint) -> dict[str, Any
 def _from_salib(problem: Mapping[str, Any]) -> Law:
     from scipy import stats
 
-    d = problem["num_vars"]
-    names = checked_names(problem.get("names") or default_names(d))
+    d = arguments.count("SALib problem: num_vars", problem["num_vars"])
+    named = arguments.names(problem.get("names"), "SALib problem: names")
+    names = checked_names(named or default_names(d))
     bounds = problem.get("bounds")
     dists = problem.get("dists") or ["unif"] * d
     for key, value in (("names", names), ("bounds", bounds), ("dists", dists)):
@@ -525,12 +531,13 @@ def _from_salib(problem: Mapping[str, Any]) -> Law:
                 f"{where} has the distribution {dist!r}, expected one of "
                 f"{', '.join(_SALIB_MARGINALS)}"
             )
-        numbers = [float(b) for b in numbers]
+        bounded = arguments.several(f"{where}: bounds", numbers, "numbers")
+        numbers = [arguments.number(f"{where}: bounds", bound) for bound in bounded]
         try:
             marginal = _SALIB_MARGINALS[dist](stats, *numbers)
         except TypeError:
             raise ValueError(
-                f"{where}: {dist} has bounds {numbers}, a wrong number of them"
+                f"{where}: {dist} has {len(numbers)} bounds, {numbers}; expected another number"
             ) from None
         marginals.append(univariate(marginal, f"{where}: {dist} with bounds {numbers}"))
     return _mapped(names, tuple(marginals))

@@ -7,6 +7,7 @@ or any object with the same five methods, and refuses what has no density.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
@@ -387,6 +388,7 @@ def _with_atoms(law: Any, where: str) -> Marginal | None:
     """A constant or a discrete distribution, or None where it is neither."""
     if isinstance(law, Atoms):
         return law
+    _check_parameters(law, where)
     value = None
     if isinstance(law, int | float | np.integer | np.floating) and not isinstance(law, bool):
         value = law
@@ -411,7 +413,8 @@ def _with_atoms(law: Any, where: str) -> Marginal | None:
         raise TypeError(
             f"{where} is not frozen: call the distribution with its parameters first ({error})"
         ) from error
-    if np.shape(middle) != (2,) or not np.isfinite(middle).all():
+    middle = arguments.told(f"{where}: ppf", middle)
+    if middle.shape != (2,) or not np.isfinite(middle).all():
         raise ValueError(f"{where} has quantiles {middle} at 0.1 and 0.9, expected two numbers")
     return Atoms(law)
 
@@ -442,17 +445,30 @@ def univariate(distribution: object, where: str) -> Marginal:
         inner, cuts = openturns_marginal(distribution, where)
         return functools.reduce(lambda law, ends: Truncated(law, *ends), cuts, inner)
     if is_kernel_density(distribution) and getattr(distribution, "d", 0) == 1:
+        check_points(distribution, where)
         distribution = Kernels1(distribution)
     if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
         distribution = _NewStyle(distribution)
-    if not isinstance(distribution, type) and _is_drawn(distribution):
+    if not isinstance(distribution, type) and _is_drawn(distribution, where):
         distribution = Integrated(distribution)
         distribution.check(where)
     if not is_univariate(distribution) or isinstance(distribution, type):
         hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
         raise TypeError(f"{where}: got {kind_of(distribution)}{hint}; {ACCEPTED}")
+    _check_parameters(distribution, where)
     with np.errstate(all="ignore"):
         return _checked(distribution, where)
+
+
+def _check_parameters(law: Any, where: str) -> None:
+    """Refuse a frozen scipy.stats distribution some parameter of which is no real number."""
+    dist = getattr(law, "dist", None)
+    if dist is None or not type(law).__module__.startswith("scipy.stats."):
+        return
+    names = [*re.findall(r"\w+", getattr(dist, "shapes", None) or ""), "loc", "scale"]
+    given = dict(zip(names, getattr(law, "args", ()), strict=False))
+    for name, value in (given | getattr(law, "kwds", {})).items():
+        arguments.numbers(f"{where}: {name}", value)
 
 
 def _checked(distribution: Marginal, where: str) -> Marginal:
@@ -469,13 +485,13 @@ def _checked(distribution: Marginal, where: str) -> Marginal:
             "distributions makes several inputs)"
         )
     p = np.array([0.1, 0.3, 0.6, 0.9])
-    x = np.asarray(distribution.ppf(p), dtype=float)
+    x = arguments.told(f"{where}: ppf", distribution.ppf(p))
     if not (np.isfinite(x).all() and (np.diff(x) > 0).all()):
         raise ValueError(
             f"{where} has quantiles {x.tolist()} at {p.tolist()}, expected finite increasing "
             "numbers: are its parameters valid, and is it continuous?"
         )
-    log_density = np.asarray(distribution.logpdf(x), dtype=float)
+    log_density = arguments.told(f"{where}: logpdf", distribution.logpdf(x))
     if log_density.shape != x.shape or not np.isfinite(log_density).all():
         raise ValueError(
             f"{where} has log density {log_density.tolist()} at {x.tolist()}, expected one finite "
@@ -484,17 +500,28 @@ def _checked(distribution: Marginal, where: str) -> Marginal:
     return distribution
 
 
-def _is_drawn(distribution: Any) -> bool:
+def _is_drawn(distribution: Any, where: str) -> bool:
     """Whether it has draws of one number and their density, and no quantiles."""
     known = [hasattr(distribution, name) for name in ("rvs", "logpdf", "ppf")]
     if known != [True, True, False]:
         return False
-    return np.shape(distribution.rvs(size=2, random_state=np.random.default_rng(0))) == (2,)
+    try:
+        return np.shape(distribution.rvs(size=2, random_state=np.random.default_rng(0))) == (2,)
+    except TypeError as error:
+        raise TypeError(
+            f"{where}: rvs(size=2, random_state=generator) of {kind_of(distribution)} failed: "
+            f"{error}; {ACCEPTED}"
+        ) from error
 
 
 def is_kernel_density(law: object) -> bool:
     """Whether it is a `scipy.stats.gaussian_kde`."""
     return all(hasattr(law, name) for name in ("resample", "logpdf", "dataset", "covariance"))
+
+
+def check_points(density: Any, where: str) -> None:
+    """Refuse a `scipy.stats.gaussian_kde` of points that are no real numbers."""
+    arguments.numbers(f"{where}: dataset", density.dataset)
 
 
 def is_univariate(distribution: object) -> TypeGuard[Marginal]:

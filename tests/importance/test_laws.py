@@ -196,9 +196,11 @@ def test_a_salib_problem_without_dists_is_uniform():
         ({"bounds": [[0, 1]]}, "bounds has 1 entries"),
         ({"bounds": None}, "bounds is missing"),
         ({"dists": ["unif", "cauchy"]}, "input 'b' has the distribution 'cauchy'"),
-        ({"dists": ["unif", "truncnorm"]}, "input 'b': truncnorm has bounds"),
+        ({"dists": ["unif", "truncnorm"]}, "input 'b': truncnorm has 2 bounds"),
         ({"bounds": [[0, 1], [1, 0]]}, "input 'b': unif with bounds"),
-        ({"names": ["a", "a"]}, "'a' appears twice"),
+        ({"names": ["a", "a"]}, "names: 'a' occurs twice"),
+        ({"names": "ab"}, "names has 1 entries"),
+        ({"num_vars": 0}, "num_vars: got 0; expected"),
     ],
 )
 def test_bad_salib_problems(change, message):
@@ -252,6 +254,80 @@ def test_other_mistakes_say_what_is_wrong():
     ]:
         with pytest.raises(kind, match=message):
             as_law(law)
+
+
+@pytest.mark.parametrize(
+    ("law", "message"),
+    [
+        (stats.norm(1 + 2j, 1), r"law: loc: got \(1\+2j\); expected real numbers"),
+        ([stats.norm(0, 1 + 0j)], "law: input 'X1': scale: got"),
+        ({"a": stats.gamma(2 + 1j)}, "law: input 'a': a: got"),
+        ({"a": stats.norm(loc=np.array([1j]))}, "law: input 'a': loc: got complex numbers"),
+        ([stats.norm("1", 1)], "law: input 'X1': loc: got '1'"),
+        ([stats.norm(None)], "loc: got None"),
+        ([stats.norm(10**400)], "loc: got 1000.*; expected real numbers"),
+        ([stats.norm(np.ma.masked)], "loc: some entries are masked"),
+        ([stats.poisson(3 + 0j)], "law: input 'X1': mu: got"),
+        ([stats.binom(10, "0.5")], "law: input 'X1': p: got '0.5'"),
+        ([1 + 2j], "law: input 'X1': got a complex"),
+        ({"num_vars": 1, "bounds": [[0j, 1]]}, "input 'X1': bounds: got 0j"),
+        ({"num_vars": 1, "bounds": [["0", 1]]}, "input 'X1': bounds: got '0'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_parameters_that_are_no_real_numbers_are_refused_by_name(law, message):
+    with pytest.raises(TypeError, match=message):
+        as_law(law)
+
+
+@pytest.mark.parametrize("shape", [(50,), (3, 50)], ids=["one input", "three"])
+def test_a_kernel_density_of_complex_points_is_refused(shape):
+    density = stats.gaussian_kde(np.random.default_rng(1).normal(size=shape))
+    density.dataset = density.dataset + 0j
+    with pytest.raises(TypeError, match="law: dataset: got complex numbers"):
+        as_law(density)
+
+
+class Giving(OneInput):
+    """A law that gives its numbers as another kind."""
+
+    def __init__(self, draws=np.asarray, density=np.asarray):
+        self.draws, self.density = draws, density
+
+    def rvs(self, size, random_state):
+        return self.draws(super().rvs(size, random_state))
+
+    def logpdf(self, x):
+        return self.density(stats.expon.logpdf(np.real(x)))
+
+
+class Inverted:
+    """A law of quantiles that gives them as another kind."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __getattr__(self, name):
+        if name not in ("ppf", "isf", "cdf", "sf", "logpdf"):
+            raise AttributeError(name)
+        found = getattr(stats.norm(), name)
+        return lambda q: np.asarray(found(q), dtype=self.kind)
+
+
+@pytest.mark.parametrize(("kind", "said"), [(complex, "complex numbers"), (str, "texts")])
+def test_laws_of_the_users_give_real_numbers(kind, said):
+    def of_a_kind(values):
+        return np.asarray(values, dtype=kind)
+
+    for law in (Giving(draws=of_a_kind), Giving(density=of_a_kind), Inverted(kind)):
+        for given_as in (law, [law], {"a": law}):
+            where = rf"law:( input '\w+':)? (rvs|logpdf|ppf): got {said} .*; expected real numbers"
+            with pytest.raises(TypeError, match=where):
+                as_law(given_as)
+    hidden = Giving(density=lambda values: np.ma.masked_less(values, -1.0))
+    with pytest.raises(TypeError, match="law: logpdf: some entries are masked"):
+        as_law(hidden)
+    assert as_law([Giving(density=lambda values: values.astype(object))]).dimension == 1
 
 
 def test_arguments_of_the_law_are_checked():
