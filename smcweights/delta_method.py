@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _compat
 from .arguments import finite
-from .errors import ModelError
+from .errors import ModelError, returning
 
 Array = NDArray[np.float64]
 
@@ -83,6 +83,7 @@ class Blockwise:
         return _moved(self.f, value, shape, by.reshape(-1))
 
 
+@returning("f")
 def linearised(f: Callable[[Array], Any] | ArrayLike, value: Array, error: Array) -> Line:
     """A linear map or a smooth function, as a line at a value with a standard error.
 

@@ -31,12 +31,14 @@ Result = TypeVar("Result")
 
 
 class Pool(Generic[Result]):
-    """Takes numbered jobs and gives futures, whatever stands behind it."""
+    """Takes numbered jobs and gives futures, whatever stands behind it; ``named`` in errors."""
 
-    def __init__(self, function: Callable[..., Result], executor: Executor | str | None) -> None:
+    def __init__(
+        self, function: Callable[..., Result], executor: Executor | str | None, named: str
+    ) -> None:
         self.kind, self.workers = _executor_kind(executor)
         self.mine = self.kind in ("threads", "processes")
-        self.function = function
+        self.function, self.named = function, named
         self.executor: Any = None if self.mine else executor
         self.closed = False
         self.owners: set[str] = set()  # workers that have the function
@@ -49,7 +51,7 @@ class Pool(Generic[Result]):
         if isinstance(executor, Executor):
             _check_forks(executor)
         if self.ships:
-            self.body, self.digest = _pickled(function)
+            self.body, self.digest = _pickled(function, named)
             self.spread: Any = self.body if len(self.body) <= SMALL else None
             client = getattr(executor, "_client", None)  # of Dask
             self.client: Any = client if hasattr(client, "scatter") else None
@@ -68,7 +70,7 @@ class Pool(Generic[Result]):
         future: Future[Outcome]
         if self.kind == "in place":
             future = Future()
-            future.set_result(workers.attempt(self.function, job))
+            future.set_result(workers.attempt(self.function, job, self.named))
             return future
         try:
             if self.executor is None:
@@ -76,14 +78,15 @@ class Pool(Generic[Result]):
             if not self.ships:
                 # np.errstate and its like hold in the caller's context only
                 context = contextvars.copy_context()
-                return self.executor.submit(context.run, workers.attempt, self.function, job)
+                attempt = context.run, workers.attempt, self.function, job, self.named
+                return self.executor.submit(*attempt)
             # of a cluster that grows as tasks come, the first carry the function
             if self.spread is None and self.client is not None and self.client.nthreads():
                 self.spread = self.client.scatter(self.body, broadcast=True, hash=False)
                 self.left -= 1
             lacks = whole if self.client is None else self.spread is None
             body = self.body if lacks else self.spread
-            future = self.executor.submit(workers.call, self.digest, body, address, job)
+            future = self.executor.submit(workers.call, self.digest, body, address, job, self.named)
         except BrokenExecutor as error:
             if self.executor is None:
                 raise
@@ -231,7 +234,7 @@ def _check_forks(executor: Executor) -> None:
         )
 
 
-def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
+def _pickled(function: Callable[..., Any], named: str) -> tuple[bytes, str]:
     import cloudpickle
 
     reduce_code = cloudpickle.CloudPickler.dispatch_table[CodeType]
@@ -249,7 +252,7 @@ def _pickled(function: Callable[..., Any]) -> tuple[bytes, str]:
         Pickler(buffer).dump(function)
     except Exception as error:
         raise TypeError(
-            f"function: can't be sent to other processes ({type(error).__name__}: {error}); "
+            f"{named}: can't be sent to other processes ({type(error).__name__}: {error}); "
             "executor='threads' needs no sending"
         ) from error
     body = buffer.getvalue()

@@ -107,6 +107,7 @@ def open_run(
     total: int | None = None,
     unit: str = "calls",
     description: str = "",
+    named: str | None = None,
 ) -> Iterator[Run[Result]]:
     """Open a run: where a function is evaluated, how that is shown, and where it is kept.
 
@@ -131,6 +132,9 @@ def open_run(
         What the sizes count.
     description : str, default ""
         Title of the progress bar.
+    named : str, optional
+        What errors call the function; by default what it is told itself as a partial, or the
+        arguments that are functions.
 
     Yields
     ------
@@ -152,7 +156,9 @@ def open_run(
     """
     if not callable(function):
         raise TypeError(f"function: got {type(function).__name__}; expected a callable")
-    pool = Pool(function, executor)
+    functions = [name for name, value in (arguments or {}).items() if callable(value)]
+    named = named or getattr(function, "keywords", {}).get("named") or " or ".join(functions)
+    pool = Pool(function, executor, named or "function")
     bar = progress_bar(progress, total, unit, description)
     root = None if seed is None else randomness.seed_sequence(seed)
     ledger = None

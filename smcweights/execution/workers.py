@@ -65,8 +65,8 @@ def start() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def call(digest: str, body: bytes | None, address: Address, job: Job) -> Outcome:
-    """Evaluate one batch in another process.
+def call(digest: str, body: bytes | None, address: Address, job: Job, named: str) -> Outcome:
+    """Evaluate one batch in another process, of a function that errors call ``named``.
 
     ``address`` makes every call unlike any other: Dask computes equal calls only once.
     """
@@ -82,19 +82,19 @@ def call(digest: str, body: bytes | None, address: Address, job: Job) -> Outcome
             FUNCTIONS[digest] = function
             for old in list(FUNCTIONS)[:-FUNCTIONS_KEPT]:
                 FUNCTIONS.pop(old, None)
-        ended = attempt(function, job)
+        ended = attempt(function, job, named)
     except Exception as error:
         ended = Outcome("failed", error)
     result = _sent_error(ended.result) if ended.status == "failed" else ended.result
     return Outcome(ended.status, result, here)
 
 
-def attempt(function: Callable[..., Any], job: Job) -> Outcome:
+def attempt(function: Callable[..., Any], job: Job, named: str) -> Outcome:
     """Evaluate one batch in this process."""
     try:
         return Outcome("done", copied(function(*(copied(part) for part in job))))
     except SystemExit as end:
-        return Outcome("failed", exit_error("function", end).with_traceback(end.__traceback__))
+        return Outcome("failed", exit_error(named, end).with_traceback(end.__traceback__))
     except Exception as error:
         return Outcome("failed", error)
 

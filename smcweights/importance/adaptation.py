@@ -389,6 +389,7 @@ def prepared(
     derived: Callable[[np.ndarray], np.ndarray] | None = None,
     log: bool = False,
     tolerant: bool = False,
+    named: str = "integrand",
 ) -> Adaptation:
     """What stages are drawn with; laws that aren't normalised are refused."""
     check_normalised(law, run.root, "law", remedy)
@@ -401,5 +402,5 @@ def prepared(
     if wide is not None and family == "auto":
         # each of the law's kernels is visited in every stage, beyond where the law itself draws
         given += (wide,)
-    sampler = Sampler(run, space, vectorized, check, derived, log, tolerant=tolerant)
+    sampler = Sampler(run, space, vectorized, check, derived, log, named, tolerant)
     return Adaptation(sampler, controls, goal, family, shared, given)

@@ -77,6 +77,7 @@ class Extension:
             seed=self.source.root,
             total=size,
             description=self.source.method,
+            named="model",
         ) as run:
             final = further(self.final, run, [size], self.names, self.looked)
         return self.report(final, self.source.after(size), began)

@@ -59,11 +59,11 @@ class FailedRuns:
         twice = self.policy == "bounds" and isinstance(of_each, np.ndarray)
         return np.tile(of_each, 2) if twice else of_each
 
-    def caller(self, integrand: Integrand, vectorized: bool) -> Any:
-        """What is called on batches of inputs."""
+    def caller(self, integrand: Integrand, vectorized: bool, named: str = "integrand") -> Any:
+        """What is called on batches of inputs; ``named`` in errors."""
         if not self.tolerated:
-            return partial(call_integrand, integrand, vectorized)
-        return partial(call_or_fail, integrand, vectorized, self.exceptions)
+            return partial(call_integrand, integrand, vectorized, named=named)
+        return partial(call_or_fail, integrand, vectorized, self.exceptions, named=named)
 
     def own(self, count: int) -> int:
         """How many of so many expectations the user asked for."""

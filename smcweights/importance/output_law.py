@@ -645,12 +645,13 @@ class _Extension:
         check_same(model, final.source.arguments["integrand"])
         size = arguments.count("budget", budget, final.least)
         with open_run(
-            final.failures.caller(model, final.ladder.sampler.vectorized),
+            final.failures.caller(model, final.ladder.sampler.vectorized, "model"),
             executor=executor,
             progress=progress,
             seed=final.source.root,
             total=size,
             description=METHOD,
+            named="model",
         ) as run:
             more = replace(final, began=began).further(run, size)
         return more.told()
@@ -826,7 +827,7 @@ def output_law(
             f"budget: got {goal.most}; expected at least {least:,} calls for "
             f"{law.dimension} input{'s' * (law.dimension > 1)}"
         )
-    most_calls = goal.most
+    most_calls, began = goal.most, time.perf_counter()
     if precision is None:
         goal = Goal(Budget(first_budget(checkpoint, most_calls)))
     family, start = family_of(proposal, law)
@@ -844,9 +845,8 @@ def output_law(
         "names": asked.names,
         **failures.asked_for,
     }
-    began = time.perf_counter()
     with open_run(
-        failures.caller(model, vectorized),
+        failures.caller(model, vectorized, "model"),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -867,6 +867,7 @@ def output_law(
             check=asked.outputs,
             derived=np.asarray if failures.tolerated else None,
             tolerant=failures.tolerated,
+            named="model",
         )
         budgeted = goal.most if isinstance(goal.rule, Budget) else min(goal.most, 20_000)
         most = int(MOST_CLIMB * budgeted)

@@ -15,7 +15,7 @@ from scipy.special import gammaincinv
 
 from .. import arguments
 from ..cautions import Caution, tell
-from ..errors import ModelError
+from ..errors import ModelError, returning
 from ..estimate import Estimate
 from ..execution import Run, open_run
 from ..provenance import provenance
@@ -74,7 +74,9 @@ class _Question:
         columns, names = [x], list[str]()
         for name, function in self.functions.items():
             said = f"functions: {name!r}"
-            found = checked_table(call_integrand(function, True, x[there], said), x[there], said)
+            with returning(said):
+                values = call_integrand(function, True, x[there], said)
+            found = checked_table(values, x[there], said)
             whole = np.zeros((len(x), found.shape[1]))
             whole[there] = found
             columns.append(whole)

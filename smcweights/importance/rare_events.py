@@ -505,7 +505,7 @@ def failure_probability(
 
     began = time.perf_counter()
     with open_run(
-        failures.caller(limit_state, vectorized),
+        failures.caller(limit_state, vectorized, "limit_state"),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -526,6 +526,7 @@ def failure_probability(
             check=partial(events.names, names),
             derived=events.indicators,
             tolerant=failures.tolerated,
+            named="limit_state",
         )
         hunt = _found_regions(adaptation, events)
         history, first = hunt.history, hunt.history.stages[0]

@@ -56,7 +56,7 @@ def outputs_of(
     """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K); NaN of failed runs."""
     x = plan.points(a, b)
     rows = x.reshape(-1, a.shape[1])
-    y = failures.caller(model, vectorized)(rows, "model")
+    y = failures.caller(model, vectorized, "model")(rows)
     table = checked_table(y, rows, "model", failures.tolerated)
     if failures.tolerated:
         y = table.reshape(y.shape)

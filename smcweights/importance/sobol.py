@@ -226,6 +226,7 @@ def sobol_indices(
         seed=seed,
         total=most if precision is None else None,
         description=TITLE,
+        named="model",
     ) as run:
         count, pilot, size = _planned(rule, per, method)
         points = sobol_points(law, plan, run, count, partial(output_names, names))
@@ -296,6 +297,7 @@ class _Extension:
             seed=self.work.root,
             total=calls,
             description=TITLE,
+            named="model",
         ) as run:
             found, extension = self.further(run, model, calls, executor)
         tell("sobol_indices", found.cautions)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments as check
-from ..errors import ModelError, exit_error
+from ..errors import ModelError, returning
 from ..execution import batches, open_run
 from ..randomness import generator, seed_sequence
 from ..references import references_of
@@ -576,14 +576,13 @@ def weighted_rejection(
     work = (constraint if callable(constraint) else None, how, batch, x.ndim == 1)
     if executor is None:
         root = seed if isinstance(seed, np.random.Generator) else seed_sequence(seed)
-        try:
+        with returning("constraint"):
             out = _rows(*work, root, 0, rows, own)
-        except SystemExit as end:
-            raise exit_error("constraint", end) from end
         return out[0] if x.ndim == 1 else out
     if isinstance(seed, np.random.Generator):
         raise ValueError("seed: got a Generator, of which rows draw in turn; expected a number")
-    with open_run(partial(_rows, *work), executor=executor, progress=False, seed=seed) as opened:
+    rows_of, named = partial(_rows, *work), "constraint"
+    with open_run(rows_of, executor=executor, progress=False, seed=seed, named=named) as opened:
         parts = batches(len(rows), vectorized=False)
         jobs = [(opened.root, a, rows[a:b], own[a:b]) for a, b in parts]
         out = [draw for part in opened.map("rows", jobs) for draw in part]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import flag
 from ..cautions import Caution, tell
-from ..errors import ModelError, exit_error
+from ..errors import ModelError, returning
 from ..estimate import Estimate
 from ..execution import Run, batches, open_run
 from ..provenance import provenance
@@ -335,10 +335,8 @@ class Inspections:
             answers = np.concatenate(self.far.map(f"look {len(self.stages) + 1}", jobs, sizes))
         else:
             assert callable(self.constraint)
-            try:
+            with returning("constraint"):
                 ask(c, self.constraint, items, self.batch)
-            except SystemExit as end:
-                raise exit_error("constraint", end) from end
             answers = (c.known if c.values is None else c.values)[items].astype(np.float64)
         if answers.max() > LARGEST:
             at = int(answers.argmax())

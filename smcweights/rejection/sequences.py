@@ -517,6 +517,7 @@ def constrained_sequences(
         total=setup.islands + PILOTS * _unknown(law),
         unit="islands",
         description=NAME,
+        named=" or ".join(name for name in GIVEN if getattr(setup, name) is not None),
     ) as opened:
         root = opened.root
         pilots = []
@@ -528,8 +529,7 @@ def constrained_sequences(
             pilots = opened.map("pilot", [(root, "pilot", i, first) for i in range(PILOTS)])
             law = np.sum([f["law"] for f in pilots], axis=0)
         chances = _chances(setup, law)
-        tasks = [(root, "island", i, chances) for i in range(setup.islands)]
-        found = opened.map("islands", tasks)
+        found = opened.map("islands", [(root, "island", i, chances) for i in range(setup.islands)])
     log_w = np.concatenate([f["log_w"] for f in found])
     prefixes = [tuple(row[row >= 0].tolist()) for f in found for row in f["sequences"]]
     traces = {key: np.stack([f[key] for f in found]) for key in (*TRACES, "deaths", "ancestors")}

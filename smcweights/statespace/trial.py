@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cautions import Caution, tell
-from ..errors import ModelError
+from ..errors import ModelError, returning
 from ..identity import known_by
 from .model import Proposal, StateSpaceModel, functions_of, names_in, python_of
 
@@ -185,12 +185,14 @@ def tried(name: str, function: Any, *arguments: Any) -> Any:
     before = _global_generators()
     own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), returning(name):
             found = rewired(function, _interpreted, {})(*own)
     except (IndexError, ValueError) as error:
         # where Python's math refuses, compiled code has NaN or an infinity
         if str(error).startswith("math "):
             return None
+        if isinstance(error, ModelError):
+            raise
         raise _refusal(name, error, own) from error
     except Exception:
         return None

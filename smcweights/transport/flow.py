@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, function, number, one_of, several
-from ..errors import ModelError
+from ..errors import ModelError, returning
 from ..execution import Run, batches, open_run
 from ..provenance import digest, provenance
 from ..randomness import Seed, generator
@@ -345,7 +345,8 @@ def _step_sizes(step_size: float | Callable[[int], float], count: int) -> Array:
     sizes = np.empty(count)
     for step in range(count):
         try:
-            size = step_size(step)
+            with returning("step_size"):
+                size = step_size(step)
         except Exception as error:
             error.add_note(f"step_size: raised for step {step}")
             raise

@@ -265,7 +265,7 @@ HELD = """
         for executor in (early, Held("fork"), Held("forkserver")):
             with executor.pool:
                 try:
-                    pools.Pool(abs, executor)
+                    pools.Pool(abs, executor, "model")
                     print("taken")
                 except ValueError as error:
                     print(error)

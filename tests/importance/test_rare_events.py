@@ -3,6 +3,7 @@
 Coverage is judged by binomial bounds, z-scores by 5, each a false alarm in a million; fixed seeds.
 """
 
+import sys
 import warnings
 
 import numpy as np
@@ -225,9 +226,18 @@ def test_intervals_cover_in_100_runs(name):
         ({"system": "series"}, smw.ModelError, "returned one value per input"),
         ({"budget": 100}, ValueError, "budget: got 100; expected at least 200"),
         ({"names": ["a", "b"]}, ValueError, "names: got 2"),
-        ({"limit_state": lambda x: np.nan * x[:, 0]}, smw.ModelError, "nan at input"),
+        (
+            {"limit_state": lambda x: np.nan * x[:, 0]},
+            smw.ModelError,
+            "limit_state: value 1 is nan at input",
+        ),
+        (
+            {"limit_state": lambda x: sys.exit(3)},
+            smw.ModelError,
+            r"limit_state: called sys.exit\(3",
+        ),
     ],
-    ids=["function", "shape", "nan", "system", "one state", "budget", "names", "model"],
+    ids=["function", "shape", "nan", "system", "one state", "budget", "names", "model", "exit"],
 )
 def test_bad_arguments_are_told(change, error, said):
     arguments = {"limit_state": linear(2, 2), "law": NORMAL, "budget": 1_000, **change}
