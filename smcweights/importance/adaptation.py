@@ -36,7 +36,6 @@ from .proposals import (
     Given,
     check_normalised,
     kernels_of,
-    log_densities,
     working_space,
 )
 from .stages import History, Sampler, Stage, effective_draws, split
@@ -135,7 +134,7 @@ def learned(
 
 def history_ratios(history: History, components: Components, controls: Controls) -> Ratios:
     """Ratios at all draws of a history."""
-    return ratios_of(history, log_densities(components.densities, history.u), controls)
+    return ratios_of(history, history.log_densities(components.densities), controls)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .adaptation import learned
 from .control_variates import Ratios
 from .fits import fit_mixtures
 from .mixing import mixture_weights
-from .proposals import Component, Elliptical, Mixture, log_densities
+from .proposals import Component, Elliptical, Mixture
 from .stages import History, Sampler, Stage, joined, split
 
 PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
@@ -216,7 +216,7 @@ class Climb:
             floor = np.full(k, max(0.005, 0.1 / k))
             floor[0] = PRIOR
             floor *= min(1.0, 0.9 / floor.sum())
-            g = log_densities(densities, self.history.u) - self.history.log_h[:, None]
+            g = self.history.log_densities(densities) - self.history.log_h[:, None]
             ratios = Ratios((w * len(w))[:, None], np.exp(g), k)
             one, choices = np.ones(1), _choices(k, len(w))
             for _ in range(2):

@@ -81,7 +81,7 @@ class Final:
     def slim(self) -> Final:
         """The same without the densities of the components at the draws."""
         history = self.adapted.history
-        kept = replace(history, stages=[_without(stage) for stage in history.stages])
+        kept = replace(history, stages=[_without(stage) for stage in history.stages], known=())
         rounds = [_without(stage) for stage in self.rounds]
         return replace(self, adapted=replace(self.adapted, history=kept), rounds=rounds)
 

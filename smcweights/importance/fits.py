@@ -9,6 +9,7 @@ vegas), for d <= 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from scipy.special import ndtr
 
 from .proposals import (
     LOG_2PI,
+    Component,
     Elliptical,
     Grid,
     Kernels,
@@ -25,6 +27,7 @@ from .proposals import (
     features,
     form_table,
     log_densities,
+    log_sum,
     product_places,
 )
 
@@ -68,7 +71,7 @@ def em(
     """
     d = u.shape[1]
     c, p = shares.shape
-    table = features(u)
+    table, f = features(u), 1 + d + d * (d + 1) // 2
     w = np.ascontiguousarray(weights.T)
     i, j = product_places(d)
     student = np.isfinite(nu)
@@ -78,7 +81,8 @@ def em(
         towards = np.einsum("cp,cpij->pij", shares, covariances) if alike else None
         cholesky = _shrunk_cholesky(covariances, size * shares, towards)
         log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
-        quadratic = form_table(means, np.linalg.inv(cholesky)) @ table.T
+        forms = form_table(means, np.linalg.inv(cholesky)).reshape(c * p, f)
+        quadratic = (forms @ table).reshape(c, p, -1)
         np.maximum(quadratic, 0.0, out=quadratic)
         r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
         r += (peak - log_det + np.log(shares))[..., None]
@@ -95,7 +99,7 @@ def em(
         if student:
             # a Student law is a scale mixture of normal ones: far draws count less
             r *= (nu + d) / (nu + quadratic)
-        sums = r @ table
+        sums = (r.reshape(c * p, -1) @ table.T).reshape(c, p, f)
         norm = np.maximum(sums[..., :1], 1e-300)
         m = sums[..., 1 : d + 1] / norm
         second = np.empty((c, p, d, d))
@@ -146,6 +150,9 @@ def fit_mixtures(
     covariance = np.stack(
         [(u - m).T @ ((u - m) * v[:, None]) for m, v in zip(mean, w.T, strict=True)]
     )
+    there = w.any(1)
+    if not there.all():
+        u, w = u[there], w[there]
     if len(u) > 4 * EM_ROWS:
         # EM sees every k-th draw of every target; the moments above saw them all
         keep = np.arange(0, len(u), len(u) // (2 * EM_ROWS))
@@ -207,55 +214,73 @@ def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
     Two numbers and a direction instead of d (d + 3) / 2 parameters: for d over about 20, in
     standard-normal space (El Masri, Morio & Simatos 2021, arXiv 2011.10428).
     """
-    return Mixture(np.ones(1), (_Line.of(u, weights).component,))
+    return Mixture(np.ones(1), tuple(_lines(_Draws.of(u), weights[None])[0]))
 
 
-class _Line(NamedTuple):
-    """A normal law with covariance I + (v - 1) e e' and its centre on the line along e."""
+class _Draws(NamedTuple):
+    """Draws, and what all directional laws ask of them."""
 
-    e: np.ndarray  # (d,)
-    centre: float
-    v: float
+    u: np.ndarray  # (n, d)
+    square: np.ndarray  # (n,): squared lengths
+    unit: np.ndarray  # (n, d): directions
 
     @classmethod
-    def of(cls, u: np.ndarray, weights: np.ndarray) -> _Line:
-        """By moments of weighted draws."""
-        w = weights / weights.sum()
-        mean = w @ u
-        length = np.linalg.norm(mean)
-        e = mean / length if length > 0 else np.eye(u.shape[1])[0]
-        along = u @ e
-        centre = w @ along
-        size = 1.0 / (w @ w)
-        v = w @ (along - centre) ** 2
-        return cls(e, centre, max((size * v + 2.0) / (size + 2.0), 1e-6))
-
-    @property
-    def component(self) -> Elliptical:
-        """The law."""
-        cholesky = np.linalg.cholesky(np.eye(len(self.e)) + (self.v - 1) * np.outer(self.e, self.e))
-        return Elliptical(self.centre * self.e, cholesky)
-
-    def log_density(self, u: np.ndarray, square: np.ndarray) -> np.ndarray:
-        """At rows u (n, d) with squared lengths (n,): without a matrix of the inputs."""
-        along = u @ self.e
-        across = square - along**2 + (along - self.centre) ** 2 / self.v
-        return -0.5 * (across + np.log(self.v) + u.shape[1] * LOG_2PI)
+    def of(cls, u: np.ndarray) -> _Draws:
+        """What follows from the points."""
+        square = np.einsum("nd,nd->n", u, u)
+        return cls(u, square, u / np.sqrt(np.maximum(square, 1e-300))[:, None])
 
 
-def _fit_polar(u: np.ndarray, weights: np.ndarray) -> Polar:
-    """A `Polar` law by moments of direction and radius."""
-    w = weights / weights.sum()
-    d, size = u.shape[1], 1.0 / (w @ w)
-    square = np.einsum("nd,nd->n", u, u)
-    mean = w @ (u / np.sqrt(np.maximum(square, 1e-300))[:, None])
-    length = np.linalg.norm(mean)
-    e = mean / length if length > 0 else np.eye(d)[0]
+def _directions(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors along the rows of mean (C, d), and the lengths of these."""
+    length = np.linalg.norm(mean, axis=1)
+    first = np.eye(mean.shape[1])[0]
+    return np.where(length[:, None] > 0, mean / np.maximum(length, 1e-300)[:, None], first), length
+
+
+def _lines(draws: _Draws, weights: np.ndarray) -> tuple[list[Elliptical], np.ndarray]:
+    """Normal laws with covariance I + (v - 1) e e' and their centres on the lines along e.
+
+    By moments of the draws with weights (C, n); and their log densities there, (C, n), found
+    without a matrix of the inputs.
+    """
+    d, w = draws.u.shape[1], weights / weights.sum(1, keepdims=True)
+    e, _ = _directions(w @ draws.u)
+    along = e @ draws.u.T
+    centre = np.einsum("cn,cn->c", w, along)
+    square = (along - centre[:, None]) ** 2
+    size = 1.0 / np.einsum("cn,cn->c", w, w)
+    v = np.maximum((size * np.einsum("cn,cn->c", w, square) + 2.0) / (size + 2.0), 1e-6)
+    density = draws.square - along**2 + square / v[:, None]
+    density += (np.log(v) + d * LOG_2PI)[:, None]
+    cholesky = np.linalg.cholesky(
+        np.eye(d) + (v - 1)[:, None, None] * e[:, :, None] * e[:, None, :]
+    )
+    laws = [
+        Elliptical(m * axis, factor, axis=axis)
+        for m, axis, factor in zip(centre, e, cholesky, strict=True)
+    ]
+    return laws, -0.5 * density
+
+
+def _polars(draws: _Draws, weights: np.ndarray) -> tuple[list[Polar], np.ndarray]:
+    """`Polar` laws by moments of direction and radius of the draws with weights (C, n), and their
+    log densities there, (C, n).
+    """
+    w = weights / weights.sum(1, keepdims=True)
+    d, size = draws.u.shape[1], 1.0 / np.einsum("cn,cn->c", w, w)
+    e, length = _directions(w @ draws.unit)
     # so many directions have a mean of length 1/sqrt(size) when nothing is behind them
-    r = np.sqrt(np.clip((length**2 - 1 / size) / max(1 - 1 / size, 1e-6), 0.0, 0.98))
-    omega = float(w @ square)
-    spread = (size * float(w @ (square - omega) ** 2) + 5 * 2 * d) / (size + 5)
-    return Polar(e, float((r * d - r**3) / (1 - r * r)), omega**2 / spread, omega)
+    r = (length**2 - 1 / size) / np.maximum(1 - 1 / size, 1e-6)
+    r = np.sqrt(np.clip(r, 0.0, 0.98))
+    omega = w @ draws.square
+    spread = np.einsum("cn,cn->c", w, (draws.square - omega[:, None]) ** 2)
+    spread = (size * spread + 5 * 2 * d) / (size + 5)
+    numbers = zip((r * d - r**3) / (1 - r * r), omega**2 / spread, omega, strict=True)
+    laws = [Polar(axis, *map(float, three)) for axis, three in zip(e, numbers, strict=True)]
+    cosine, log_square = e @ draws.unit.T, np.log(np.maximum(draws.square, 1e-300))
+    terms = zip(laws, cosine, strict=True)
+    return laws, np.stack([law.of(draws.square, log_square, c) for law, c in terms])
 
 
 def fit_directional(
@@ -266,39 +291,32 @@ def fit_directional(
     A component more has to raise the log-likelihood by one and a half times its parameters: with
     few draws in many dimensions any direction fits those that chose it.
     """
-    w, square = weights / weights.sum(), np.einsum("nd,nd->n", u, u)
-    d, size = u.shape[1], 1.0 / (w @ w)
-
-    def fit(weights: np.ndarray) -> tuple[_Line | Polar, np.ndarray]:
-        """A law, and its log density at the draws."""
-        if family == "rank-one":
-            line = _Line.of(u, weights)
-            return line, line.log_density(u, square)
-        polar = _fit_polar(u, weights)
-        return polar, polar.log_density(u)
-
-    only, density = fit(w)
-    mass, fitted, score = np.ones(1), (only,), w @ density
+    u, w = u[weights > 0], weights[weights > 0] / weights.sum()
+    draws, size = _Draws.of(u), 1.0 / (w @ w)
+    fit = _lines if family == "rank-one" else _polars
+    fitted: Sequence[Component]
+    fitted, density = fit(draws, w[None])
+    mass, score = np.ones(1), density[0] @ w
     for c in range(2, most + 1):
         if size < 20 * c:
             break
-        centres = starts(u, w, c, rng)
-        centres /= np.maximum(np.linalg.norm(centres, axis=1), 1e-300)[:, None]
-        member = np.eye(c)[(u @ centres.T).argmax(1)]
+        centres, _ = _directions(starts(u, w, c, rng))
+        member = np.eye(c)[:, (centres @ u.T).argmax(0)]
         for _ in range(10):
-            shares = w @ member
+            shares = member @ w
             if shares.min() * size < 2:
                 break
-            laws, densities = zip(*(fit(w * member[:, k]) for k in range(c)), strict=True)
-            terms = np.stack(densities, axis=1) + np.log(shares)
-            member = np.exp(terms - np.logaddexp.reduce(terms, axis=1)[:, None])
+            laws, terms = fit(draws, w * member)
+            terms += np.log(shares)[:, None]
+            total = log_sum(terms)
+            member = np.exp(terms - total)
         else:
-            found = w @ np.logaddexp.reduce(terms, axis=1)
-            if size * (found - score) > 1.5 * (d + 2):
+            found = w @ total
+            if size * (found - score) > 1.5 * (u.shape[1] + 2):
                 mass, fitted, score = shares, laws, found
                 continue
         break
-    return Mixture(mass, tuple(f.component if isinstance(f, _Line) else f for f in fitted))
+    return Mixture(mass, tuple(fitted))
 
 
 def fit_kernels(

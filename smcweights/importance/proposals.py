@@ -8,10 +8,10 @@ each one's density ratio is a control variate of known mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy.special import gammainc, gammaincinv, gammaln, ive, ndtr, ndtri
@@ -21,11 +21,15 @@ from .laws import Law
 from .marginals import Atoms
 
 ROWS = 8192  # rows per block of draws
+MOST_FEATURES = 12  # inputs up to which products of coordinates are worth a table
 SCRATCH = 2**17  # numbers in a scratch array that should stay in the cache
 LOG_2PI = float(np.log(2 * np.pi))
 SPREAD = 0.03  # share of a kernel density's own weights among fitted ones
 FARTHEST = 7.0  # standard deviations of an input: 1e-12 of a normal law lies beyond
 EDGE, BEYOND = 1.0, 0.01  # of what counts so much may lie so near the farthest place, or beyond
+
+
+Forms = Callable[[np.ndarray, "list[Elliptical]"], Iterator[tuple[int, np.ndarray]]]
 
 
 class Component(Protocol):
@@ -47,6 +51,8 @@ class Elliptical:
     degrees_of_freedom: float = np.inf  # infinity is the normal law
     # a normal law ends at this distance from the mean, in its own standard deviations
     reach: float = np.inf
+    # (d,): a unit vector, if the scale matrix is I but for the spread along it
+    axis: np.ndarray | None = None
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Draws, shape (n, d)."""
@@ -123,15 +129,20 @@ class Polar:
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
-        d, kappa, m = len(self.direction), self.concentration, self.shape
         square = np.maximum(np.einsum("nd,nd->n", u, u), 1e-300)
-        log_radius = 0.5 * np.log(square)
+        return self.of(square, np.log(square), (u @ self.direction) / np.sqrt(square))
+
+    def of(self, square: np.ndarray, log_square: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+        """The same for points of such squared lengths, and cosines with the direction, (n,)."""
+        d, kappa, m = len(self.direction), self.concentration, self.shape
         total = np.log(2.0) + m * np.log(m / self.square) - gammaln(m)
-        total = total + (2 * m - d) * log_radius - m * square / self.square
         if kappa > 0:
             total += (d / 2 - 1) * np.log(kappa) - 0.5 * d * LOG_2PI - _log_bessel(d / 2 - 1, kappa)
-            return total + kappa * (u @ self.direction) / np.exp(log_radius)
-        return total + gammaln(d / 2) - np.log(2.0) - d / 2 * np.log(np.pi)
+        else:
+            total += gammaln(d / 2) - np.log(2.0) - d / 2 * np.log(np.pi)
+        return np.asarray(
+            total + (m - d / 2) * log_square - (m / self.square) * square + kappa * cosine
+        )
 
 
 def _log_bessel(order: float, x: float) -> float:
@@ -275,42 +286,54 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     [[-1.8379]]
     """
     n, d = u.shape
-    out = np.empty((n, len(components)))
+    # one row for each component: sums over components run along whole rows
+    out = np.empty((len(components), n))
     elliptical = [(k, c) for k, c in enumerate(components) if isinstance(c, Elliptical)]
     known = [(k, _as_kernels(c)) for k, c in enumerate(components)]
     kernels = {k: c for k, c in known if c is not None}
     if kernels:
-        out[:, list(kernels)] = _log_kernel_densities(list(kernels.values()), u)
+        out[list(kernels)] = _log_kernel_densities(list(kernels.values()), u).T
     for k, c in enumerate(components):
         if not isinstance(c, Elliptical) and k not in kernels:
-            out[:, k] = c.log_density(u)
-    if not elliptical:
-        return out
-    where = [k for k, _ in elliptical]
-    columns: Any = where
-    if where == list(range(where[0], where[-1] + 1)):
-        columns = slice(where[0], where[-1] + 1)
-    cholesky = np.stack([c.cholesky for _, c in elliptical])
-    means = np.stack([c.mean for _, c in elliptical])
-    inverse = np.linalg.inv(cholesky)
-    nu = np.array([c.degrees_of_freedom for _, c in elliptical])
+            out[k] = c.log_density(u)
+    lines = [(k, c) for k, c in elliptical if c.axis is not None and d > MOST_FEATURES]
+    others = [(k, c) for k, c in elliptical if c.axis is None or d <= MOST_FEATURES]
+    for group, quadratic_forms in ((lines, _line_forms), (others, _quadratic_forms)):
+        if group:
+            _elliptical_densities(
+                out, [k for k, _ in group], [c for _, c in group], u, quadratic_forms
+            )
+    return out.T
+
+
+def _elliptical_densities(
+    out: np.ndarray,
+    where: list[int],
+    group: list[Elliptical],
+    u: np.ndarray,
+    quadratic_forms: Forms,
+) -> None:
+    """Log densities of elliptical laws at the rows of u into rows ``where`` of ``out`` (K, n)."""
+    d = u.shape[1]
+    cholesky = np.stack([c.cholesky for c in group])
+    nu = np.array([c.degrees_of_freedom for c in group])
     student = np.isfinite(nu)
     s = nu[student]
     constant = np.full(len(nu), -0.5 * d * LOG_2PI)
     constant[student] = gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi)
     constant -= np.log(np.einsum("kii->ki", cholesky)).sum(1)
-    reach = np.array([c.reach for _, c in elliptical])
+    reach = np.array([c.reach for c in group])
     ends = np.isfinite(reach)
     constant[ends] -= np.log(gammainc(d / 2, reach[ends] ** 2 / 2))
-    for a, quadratic in _quadratic_forms(u, means, inverse):
+    for a, quadratic in quadratic_forms(u, group):
         kernel = -0.5 * quadratic
         if student.any():
-            kernel[:, student] = -0.5 * (s + d) * np.log1p(quadratic[:, student] / s)
-        kernel += constant
+            s_column = s[:, None]
+            kernel[student] = -0.5 * (s_column + d) * np.log1p(quadratic[student] / s_column)
+        kernel += constant[:, None]
         if ends.any():
-            kernel[quadratic > reach**2] = -np.inf
-        out[a : a + len(kernel), columns] = kernel
-    return out
+            kernel[quadratic > reach[:, None] ** 2] = -np.inf
+        out[where, a : a + kernel.shape[1]] = kernel
 
 
 def _as_kernels(component: Component) -> Kernels | None:
@@ -319,33 +342,47 @@ def _as_kernels(component: Component) -> Kernels | None:
     return component if isinstance(component, Kernels) else None
 
 
-def _quadratic_forms(
-    u: np.ndarray, means: np.ndarray, inverse: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-    """|inverse_k (u - means_k)|^2 for all k, (first row, (rows, K)) block by block."""
-    d = means.shape[1]
-    if d > 30:
-        rows = max(64, SCRATCH // d)
+def _line_forms(u: np.ndarray, group: list[Elliptical]) -> Iterator[tuple[int, np.ndarray]]:
+    """`_quadratic_forms` of laws with an axis: in each only one direction is not as in I."""
+    axes, means = np.stack([np.asarray(c.axis) for c in group]), np.stack([c.mean for c in group])
+    spread = np.array([((c.cholesky.T @ c.axis) ** 2).sum() for c in group])
+    less, centres = (1 - 1 / spread)[:, None], (axes * means).sum(1)[:, None]
+    rows = max(64, SCRATCH // u.shape[1])
+    for a in range(0, len(u), rows):
+        block = u[a : a + rows]
+        square = np.einsum("nd,nd->n", block, block) - 2 * (means @ block.T)
+        square += (means**2).sum(1)[:, None] - less * (axes @ block.T - centres) ** 2
+        yield a, np.maximum(square, 0.0, out=square)
+
+
+def _quadratic_forms(u: np.ndarray, group: list[Elliptical]) -> Iterator[tuple[int, np.ndarray]]:
+    """|inverse_k (u - means_k)|^2 for all k, (first row, (K, rows)) block by block."""
+    means = np.stack([c.mean for c in group])
+    inverse = np.linalg.inv(np.stack([c.cholesky for c in group]))
+    k, d = means.shape
+    if d > MOST_FEATURES:
+        rows, level = max(64, SCRATCH // (k * d)), (inverse @ means[..., None])[..., 0]
         for a in range(0, len(u), rows):
-            z = [(u[a : a + rows] - m) @ w.T for m, w in zip(means, inverse, strict=True)]
-            yield a, np.stack([np.einsum("nd,nd->n", part, part) for part in z], axis=1)
+            z = (inverse.reshape(k * d, d) @ u[a : a + rows].T).reshape(k, d, -1)
+            z -= level[..., None]
+            yield a, np.einsum("kdn,kdn->kn", z, z)
         return
     # one matrix product serves all components
-    table = form_table(means, inverse).T
-    rows = max(64, SCRATCH // len(table))
+    table = form_table(means, inverse)
+    rows = max(64, SCRATCH // table.shape[1])
     for a in range(0, len(u), rows):
-        yield a, np.maximum(features(u[a : a + rows]) @ table, 0.0)
+        yield a, np.maximum(table @ features(u[a : a + rows]), 0.0)
 
 
 def features(u: np.ndarray) -> np.ndarray:
-    """1, u and the products of its coordinates: (n, d) -> (n, 1 + d + d (d + 1) / 2)."""
+    """1, u and the products of its coordinates: (n, d) -> (1 + d + d (d + 1) / 2, n)."""
     n, d = u.shape
-    features = np.empty((n, 1 + d + d * (d + 1) // 2))
-    features[:, 0] = 1.0
-    features[:, 1 : d + 1] = u
+    features = np.empty((1 + d + d * (d + 1) // 2, n))
+    features[0] = 1.0
+    features[1 : d + 1] = u.T
     at = d + 1
     for i in range(d):
-        np.multiply(u[:, i:], u[:, i : i + 1], out=features[:, at : at + d - i])
+        np.multiply(features[i + 1 : d + 1], features[i + 1], out=features[at : at + d - i])
         at += d - i
     return features
 
@@ -388,15 +425,19 @@ class Mixture:
 def log_mixture(log_g: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Log of sum_k weights_k exp(log_g[:, k]), shape (n,)."""
     used = np.flatnonzero(weights > 0)
-    shift = np.log(weights[used])
+    shift = np.log(weights[used])[:, None]
     out = np.empty(len(log_g))
     for a in range(0, len(log_g), ROWS):
-        terms = log_g[a : a + ROWS, used] + shift
-        top = terms.max(1)
-        top[~np.isfinite(top)] = 0.0
-        with np.errstate(divide="ignore"):
-            out[a : a + ROWS] = top + np.log(np.exp(terms - top[:, None]).sum(1))
+        out[a : a + ROWS] = log_sum(log_g[a : a + ROWS].T[used] + shift)
     return out
+
+
+def log_sum(terms: np.ndarray) -> np.ndarray:
+    """Log of the sum of exp(terms) along the first axis; all of them -inf give -inf."""
+    top = terms.max(0)
+    top[~np.isfinite(top)] = 0.0
+    with np.errstate(divide="ignore"):
+        return np.asarray(top + np.log(np.exp(terms - top).sum(0)))
 
 
 @dataclass(frozen=True)

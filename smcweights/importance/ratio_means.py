@@ -17,7 +17,6 @@ from .climb import Summit, log_likelihoods
 from .control_variates import Ratios
 from .derivative_controls import Derivatives, nested_choices
 from .means import Mean, Regression, corrected_mean, pooled_mean
-from .proposals import log_densities
 from .stages import History, Stage
 
 LARGEST = 100.0  # log of a weight relative to the mean of those before: fourth powers are numbers
@@ -51,7 +50,7 @@ class RatioMeans:
         self.means: list[Mean] = []
         self.lifted = 0.0  # by how much the scale had to rise: it cancels
         history = summit.history
-        log_g = log_densities(summit.densities, history.u)
+        log_g = history.log_densities(summit.densities)
         w = np.exp(np.minimum(self._log_weights(history), LARGEST))
         g = np.exp(log_g - history.log_h[:, None])
         self.derivatives = Derivatives(summit.shape, summit.cholesky)

@@ -16,7 +16,7 @@ from ..execution import Run, batches
 from ..randomness import generator
 from .integrand import Units, checked_first, checked_table, units_of
 from .log_scale import first_of, log_table, relative, risen
-from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture
+from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture, log_sum
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,8 @@ class History:
     log: bool = False
     level: np.ndarray | None = None  # (J,)
     ratio: np.ndarray | float = 1.0
+    # densities asked for of late, and their logs at the first draws
+    known: tuple[tuple[tuple[Component, ...], np.ndarray], ...] = ()
 
     def __len__(self) -> int:
         return len(self.log_total)
@@ -212,12 +214,30 @@ class History:
     def add(self, stage: Stage) -> None:
         """Append a stage; the joint mixture of all draws changes with it."""
         terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in self.stages]
-        new = np.logaddexp.reduce([*terms, np.log(len(stage)) + stage.log_h], axis=0)
+        new = log_sum(np.stack([*terms, np.log(len(stage)) + stage.log_h]))
         if self.stages:
-            old = np.log(len(stage)) + stage.mixture.log_density(self.u)
-            new = np.concatenate([np.logaddexp(self.log_total, old), new])
+            at_old = self.log_densities(stage.mixture.components)
+            old = np.log(len(stage)) + log_mixture(at_old, stage.mixture.weights)
+            new = np.concatenate([log_sum(np.stack([self.log_total, old])), new])
         self.log_total = new
         self.stages.append(stage)
+
+    def log_densities(self, components: tuple[Component, ...]) -> np.ndarray:
+        """Log densities (n, K) of the components at all draws; those known are not asked again."""
+        of_these = [table for known, table in self.known if known is components]
+        tables, n = of_these, len(of_these[0]) if of_these else 0
+        after = 0
+        for stage in self.stages:
+            first, after = after, after + len(stage)
+            if first < n:
+                continue
+            mine = stage.mixture.components is components and stage.log_g.shape[1]
+            tables = [*tables, stage.log_g if mine else log_densities(components, stage.u)]
+        # one row for each component, as `log_densities` has them
+        table = tables[0] if len(tables) == 1 else np.concatenate([t.T for t in tables], axis=1).T
+        others = [pair for pair in self.known if pair[0] is not components]
+        self.known = (*others[-1:], (components, table))
+        return table
 
     @property
     def u(self) -> np.ndarray:
