@@ -30,6 +30,7 @@ from .output_law import NORMAL, WIDTHS, OutputLaw
 from .refits import (
     Data,
     Fitted,
+    Likelihood,
     Refit,
     by_likelihood,
     checked_data,
@@ -239,7 +240,13 @@ class _Known:
 
     @classmethod
     def of(
-        cls, fitted: Fitted, data: Data, refit: Refit, sample: Stored, table: bool, **how: Any
+        cls,
+        fitted: Fitted,
+        data: Data,
+        refit: Refit | Likelihood,
+        sample: Stored,
+        table: bool,
+        **how: Any,
     ) -> _Known:
         """From refits to resampled data."""
         thetas = resampled(fitted, data, refit, table=table, **how)
@@ -429,10 +436,12 @@ def input_uncertainty(
         `importance_sampling`, or `output_law`, whose quantiles are meant.
     data : dict, DataFrame or array_like of shape (n, d)
         Measurements of inputs by name, as many of each as there are, measured apart; or rows
-        measured together. Inputs that are not in a dict are known. Or give ``laws``.
+        measured together, as those of a DataFrame are for a copula. Inputs that are not in a dict
+        are known. Or give ``laws``.
     refit : callable, optional
         Data (a dict of arrays by input) -> law, of the same families as the first; by default
-        maximum likelihood, with the ends of laws that have some held.
+        maximum likelihood, with the ends of laws that have some held, and with rows measured
+        together the correlations of normal scores.
     laws : list or dict of laws, optional
         Laws refitted elsewhere to resampled data, at least 20: the sample is weighted for each.
     resamples : int, default 400
@@ -509,13 +518,14 @@ def input_uncertainty(
         return _by_laws(base, sample, laws, source, began)
     fitted = Fitted.of(law_known(base.provenance["arguments"]["law"]))
     assert fitted is not None, "known families"
-    table = not (hasattr(data, "keys"))
     measured = checked_data(data, sample.inputs)
-    refit = by_likelihood(fitted, measured) if refit is None else refit
+    # a frame's rows count as such where they can: inputs of a copula are dependent
+    frame = hasattr(data, "columns") and fitted.dependent and len(measured) == len(fitted.names)
+    table = frame or not hasattr(data, "keys")
     known = _Known.of(
         fitted,
         measured,
-        refit,
+        by_likelihood(fitted, measured, table) if refit is None else refit,
         sample,
         table,
         resamples=resamples,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from .. import arguments
 from .laws import GaussianCopula, Law, as_law
@@ -56,6 +57,11 @@ class Fitted:
         families = tuple(p[0] for p in parsed if p is not None)
         return cls(law.names, families, np.array(theta), np.array(owner), tuple(labels))
 
+    @property
+    def dependent(self) -> bool:
+        """Whether correlations are among the parameters."""
+        return bool((self.owner == len(self.names)).any())
+
     def marginal(self, i: int, theta: np.ndarray) -> Any:
         """The law of input i at parameters theta (P,)."""
         from scipy import stats
@@ -82,7 +88,7 @@ class Fitted:
             step = np.zeros(len(self.theta))
             step[p] = STEP * spread[p]
             i = int(self.owner[p])
-            if i < len(self.names) and len(self.names) not in self.owner:
+            if i < len(self.names) and not self.dependent:
                 up, down = (self.marginal(i, self.theta + s).logpdf(x[:, i]) for s in (step, -step))
             else:
                 up, down = (self.law(self.theta + s).log_density(x) for s in (step, -step))
@@ -128,13 +134,42 @@ def checked_data(given: object, names: Sequence[str]) -> Data:
     return data
 
 
-def by_likelihood(fitted: Fitted, data: Data) -> Refit:
-    """Refits of each measured input's family by maximum likelihood.
+@dataclass(frozen=True)
+class Likelihood:
+    """Refits of each measured input's family by maximum likelihood, other inputs held whole.
 
-    Where a family begins stays as it is, and where it ends as well; other inputs stay whole.
+    ``held`` are the parameters that `fit` of each measured input is not to touch. Where rows were
+    measured ``together``, the correlations of a copula are those of the normal scores (Joe & Xu
+    1996, inference functions for margins); else they are held.
     """
-    from scipy import stats
 
+    fitted: Fitted
+    held: dict[str, dict[str, float]]
+    together: bool = False
+
+    def parameters(self, sample: Data) -> np.ndarray:
+        """Parameters (P,) for a sample; no law is made of them, which would take longer."""
+        from scipy import stats
+
+        names, owner, theta = self.fitted.names, self.fitted.owner, self.fitted.theta.copy()
+        scores = []
+        for name, held in self.held.items():
+            i = names.index(name)
+            family = getattr(stats, self.fitted.families[i])
+            theta[owner == i] = found = family.fit(sample[name], **held)
+            if self.together and self.fitted.dependent:
+                scores.append(ndtri(np.clip(family.cdf(sample[name], *found), 1e-16, 1 - 1e-16)))
+        if self.together and self.fitted.dependent:
+            i, j = np.argwhere(np.tri(len(names), k=-1)).T
+            theta[owner == len(names)] = np.corrcoef(scores)[i, j]
+        return theta
+
+
+def by_likelihood(fitted: Fitted, data: Data, together: bool = False) -> Likelihood:
+    """Refits by maximum likelihood to rows measured together, or to each input's measurements.
+
+    Where a family begins stays as it is, and where it ends as well.
+    """
     held: dict[str, dict[str, float]] = {}
     for i, name in enumerate(fitted.names):
         if name not in data:
@@ -151,21 +186,16 @@ def by_likelihood(fitted: Fitted, data: Data) -> Refit:
             )
         held[name] = fixed
 
-    def refit(sample: Data) -> object:
-        found = {}
-        for i, name in enumerate(fitted.names):
-            family = getattr(stats, fitted.families[i])
-            if name in held:
-                found[name] = family(*family.fit(sample[name], **held[name]))
-            else:
-                found[name] = fitted.marginal(i, fitted.theta)
-        return found
-
-    return refit
+    if together:
+        # in the order of the correlations
+        held = {name: held[name] for name in fitted.names}
+    return Likelihood(fitted, held, together)
 
 
-def parameters_of(refit: Refit, sample: Any, fitted: Fitted) -> np.ndarray:
+def parameters_of(refit: Refit | Likelihood, sample: Any, fitted: Fitted) -> np.ndarray:
     """Parameters (P,) of the law refitted to a sample, which has to be of the same families."""
+    if isinstance(refit, Likelihood):
+        return refit.parameters(sample)
     law = refit(sample)
     if isinstance(law, dict) and law.keys() == set(fitted.names):
         # most refits are this: nothing has to be checked that the first law was not
@@ -185,7 +215,7 @@ def parameters_of(refit: Refit, sample: Any, fitted: Fitted) -> np.ndarray:
 def resampled(
     fitted: Fitted,
     data: Data,
-    refit: Refit,
+    refit: Refit | Likelihood,
     resamples: int,
     scheme: str,
     table: bool,

@@ -1,6 +1,7 @@
 """The data's share of an error, against gradients and coverage that are known exactly."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -166,3 +167,22 @@ def test_the_true_probability_is_covered_and_not_by_the_computing_error():
         total += np.prod(np.subtract(found.total.interval(), exact)) < 0
         alone += np.prod(np.subtract(estimate.interval(), exact)) < 0
     assert total >= stats.binom.ppf(1e-4, 60, 0.95) and alone < 30
+
+
+def test_rows_of_dependent_inputs_are_refitted_with_their_correlation():
+    rows = np.random.default_rng(3).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 80)
+    r = np.corrcoef(rows.T)[0, 1]
+    law = smw.GaussianCopula(
+        {n: stats.norm(*stats.norm.fit(c)) for n, c in zip("xy", rows.T, strict=True)},
+        [[1, r], [r, 1]],
+    )
+    estimate = smw.importance_sampling(lambda x: x[:, 0] * x[:, 1], law, law, 2_000, seed=1)
+    found = smw.input_uncertainty(estimate, rows, resamples=200, seed=1)
+    # a mean of products of n centred normals has the variance (1 + r^2)/n; 200 refits tell it to
+    # 10 %, 2,000 draws tell its derivatives to some 5 %
+    scale = rows.std(0).prod()
+    assert found.data.variance == pytest.approx(scale**2 * (1 + r * r) / 80, rel=0.6)
+    frame = pd.DataFrame(rows, columns=["x", "y"])
+    again = smw.input_uncertainty(estimate, frame, resamples=200, seed=1)
+    assert again.total.variance == found.total.variance
+    assert found.shares.names[-1] == "dependence"

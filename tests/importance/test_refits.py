@@ -106,3 +106,17 @@ def test_what_likelihood_cannot_tell_is_refused():
         resampled(
             fitted, {"X1": np.ones(9)}, broken, 50, "parametric", False, np.random.default_rng(1)
         )
+
+
+def test_rows_measured_together_tell_correlations_and_columns_apart_do_not():
+    rows = np.random.default_rng(4).multivariate_normal([1, 0], [[1, 0.7], [0.7, 2]], 60)
+    data = {"a": rows[:, 0], "b": rows[:, 1]}
+    law = smw.GaussianCopula({"a": stats.norm(), "b": stats.norm()}, [[1, 0.3], [0.3, 1]])
+    fitted = Fitted.of(as_law(law))
+    exact = np.ravel([rows.mean(0), rows.std(0)], order="F")
+    # of normal laws, that of the scores is the correlation itself
+    for together, r in ((True, np.corrcoef(rows.T)[0, 1]), (False, 0.3)):
+        found = by_likelihood(fitted, data, together).parameters(data)
+        assert np.allclose(found, [*exact, r])
+    b_known = by_likelihood(fitted, {"a": rows[:, 0]}).parameters({"a": rows[:, 0]})
+    assert np.allclose(b_known, [*exact[:2], 0, 1, 0.3])
