@@ -207,10 +207,10 @@ class _Reader:
         for read in code_of.outside(function):
             self.miss(f"what {function.__name__} reads by {read}")
         words, computed = code_of.words(function), None in code_of.imported(function)
-        for space in code_of.looked_in(function):
+        for space, made_up in code_of.looked_in(function):
             if not (isinstance(space, ModuleType) and _installed_module(space)):
                 there = vars(space) if isinstance(space, ModuleType) else space
-                computed |= words.isdisjoint(there)
+                computed |= made_up or words.isdisjoint(there)
         if computed:
             self.miss(f"names that {function.__name__} looks up")
 

@@ -31,6 +31,7 @@ _GROWING = (
 _IMPORTING = ("import_module", "__import__", "modules")
 _BY_NAME = {"globals", "eval", "exec", "getattr", "vars", "__dict__", "attrgetter", *_IMPORTING}
 _IMPORTERS = (import_module, __import__)
+_MAKING = ("BUILD_STRING", "FORMAT_", "BINARY_OP", "CALL")
 _LOOKING = (getattr, setattr, vars, *_IMPORTERS)
 # how those begin that read files and the environment, by module
 _OUTSIDE = {
@@ -144,21 +145,42 @@ def _imports(code: CodeType) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def looked_in(function: FunctionType) -> Iterator[dict[str, Any] | ModuleType]:
-    """Where code looks things up by their names: its own globals, modules that it names."""
+def looked_in(function: FunctionType) -> Iterator[tuple[dict[str, Any] | ModuleType, bool]]:
+    """Where code looks things up by their names, and whether it makes up the name.
+
+    Its own globals, and modules that it names.
+    """
     if not looks_up(function.__code__):
         return
-    known = known_to(function)
-    for step, after in pairwise(instructions(function.__code__)):
+    known, steps = known_to(function), instructions(function.__code__)
+    for at, (step, after) in enumerate(pairwise(steps)):
         of: object = None
         if step.opname in _GLOBALS and step.argval == "globals":
-            yield function.__globals__
+            yield function.__globals__, _made_up(steps, at, 1)
+        elif step.opname in _GLOBALS and step.argval in ("eval", "exec"):
+            if _made_up(steps, at):
+                yield function.__globals__, True
         elif step.opname in _GLOBALS and step.argval in ("getattr", "vars"):
-            of = known.get(after.argval)
+            of, looking, calls = known.get(after.argval), at, step.argval == "vars"
         elif after.opname in _ATTRIBUTES and after.argval == "__dict__":
-            of = known.get(step.argval)
+            first = next(s for s in steps if _place(s)[0] == _place(after)[0])
+            of, looking, calls = known.get(first.argval), at + 1, False
         if isinstance(of, ModuleType):
-            yield of
+            made = _made_up(steps, looking, calls)
+            if of is not sys:
+                yield of, made
+            elif made:
+                # of one of its modules
+                yield function.__globals__, True
+
+
+def _made_up(steps: tuple[dis.Instruction, ...], at: int, calls: int = 0) -> bool:
+    """Whether what is looked up by an instruction, after so many calls, has a name put together."""
+    begin, left = _place(steps[at])[0], steps[at:]
+    asking = [s for s in left if s.opname.startswith("CALL") or _subscript(s)]
+    whole = [_place(s)[1] for s in asking if _place(s)[0] == begin][calls : calls + 1]
+    making = [s for s in left if s.opname.startswith(_MAKING) and not _subscript(s)]
+    return any(begin < _place(s)[0] and _place(s)[1] <= end for end in whole for s in making)
 
 
 def running(functions: Iterable[Method]) -> list[Method]:

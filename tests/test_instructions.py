@@ -165,12 +165,33 @@ def test_what_is_not_read_when_it_runs_needs_no_word(tmp_path):
     model = FromFile(tmp_path / "table.npy")
     assert not not_compared(signature(model))
     assert not not_compared(signature(lambda x: getattr(x, "re" + "al") + getattr(np, "s" + x)))
-    for computed in (
-        lambda x: globals()[f"K_{x}"],
-        lambda x: getattr(helper, "K_" + x),
-        lambda x: importlib.import_module("helper_" + x).K,
-    ):
-        assert not_compared(signature(computed)) == ["names that <lambda> looks up"]
+
+
+COMPUTED = {
+    "globals": lambda x: globals()[f"K_{x}"],
+    "getattr": lambda x: getattr(helper, "K_" + x),
+    "import_module": lambda x: importlib.import_module("helper_" + x).K,
+    # K is a global: what stands in the code is there, and yet isn't what is read
+    "a part": lambda x: globals()[f"K{x}"],
+    "beside a whole one": lambda x: globals()[f"K_{x}"] + globals()["K"],
+    "beside another text": lambda x: globals().get("K_" + x) + len("K"),
+    "format": lambda x: globals()["K{}".format(x)],  # noqa: UP032
+    "percent": lambda x: globals()["K%d" % x],  # noqa: UP031
+    "by a function": lambda x: globals()[NAME.lower()],
+    "eval": lambda x: eval(f"K{x}"),
+    "in an expression": lambda x: eval(f"K * {x}"),
+    "of a module": lambda x: getattr(helper, f"K{x}") + getattr(helper, "K"),  # noqa: B009
+    "vars": lambda x: vars(helper)[f"K{x}"],
+    "dict": lambda x: helper.__dict__[f"K{x}"],
+    "modules": lambda x: getattr(sys.modules["helper_of_names"], f"K{x}"),
+    "dict of modules": lambda x: sys.modules["helper_of_names"].__dict__[f"K{x}"],
+}
+
+
+@pytest.mark.parametrize("way", COMPUTED)
+def test_what_is_looked_up_by_a_computed_name_is_told_once(way, monkeypatch):
+    monkeypatch.setattr(helper, "K", 1.0, raising=False)
+    assert not_compared(signature(COMPUTED[way])) == ["names that <lambda> looks up"]
 
 
 def test_the_environment_itself_is_not_compared(monkeypatch):
