@@ -288,7 +288,6 @@ def calibrate(
     numbers = _seeds(seeds)
     arguments = {"run": run, "truth": exact, "levels": chosen, "seeds": numbers}
     with (
-        _quiet(),
         open_run(
             partial(_judged, run, exact, chosen),
             executor=executor,
@@ -300,6 +299,7 @@ def calibrate(
             unit="runs",
             description="calibrate",
         ) as opened,
+        _quiet(),  # of the runs: what is said of the checkpoint is heard
     ):
         found = opened.map("runs", [(int(seed),) for seed in numbers])
     labels = {tuple(map(str, each["names"])) for each in found}

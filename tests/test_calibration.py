@@ -107,6 +107,20 @@ def test_equal_wherever_it_runs_and_kept(tmp_path):
     assert json.dumps(again.provenance) == json.dumps(found.provenance)
 
 
+def test_a_lost_checkpoint_is_told_though_runs_are_quiet(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def last(seed):
+        if seed == 9:
+            (folder / "runs.npz").unlink(), folder.rmdir()
+        return pair(seed)
+
+    with pytest.warns(smw.PrecisionWarning, match="runs.npz can't be written"):
+        found = smw.calibrate(last, [1.0, -1.0], 10, checkpoint=folder / "runs.npz")
+    np.testing.assert_array_equal(found.values, smw.calibrate(pair, [1.0, -1.0], 10).values)
+
+
 def test_intervals_alone_and_exact_answers():
     found = smw.calibrate(lambda s: (0.1 + 0.2, 0.3, 0.3), 0.3, 5, levels=[0.9])
     assert found.covered.all() and np.isnan(found.standard_errors).all()

@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from killed import bits, killed_and_resumed
 
 import smcweights as smw
 from smcweights.statespace.learning import score_climbing
@@ -25,6 +26,17 @@ def test_a_checkpoint_tells_functions_apart(tmp_path):
     climb(1.0)
     with pytest.raises(ValueError, match="other arguments: target"):
         climb(2.0)
+
+
+@pytest.mark.slow
+def test_a_killed_climb_goes_on_to_the_same_bits(tmp_path):
+    def call(**others):
+        fit = smw.markov_score_climbing(
+            lambda z: -0.5 * (z[0] - 1.0) ** 2, [0.0, 0.0], 5, 250, seed=1, chains=2, **others
+        )
+        return bits(fit.theta, fit.maximiser) + fit.iterates.tobytes()
+
+    killed_and_resumed(call, tmp_path, 4)
 
 
 CENTRE = {"at": 0.0}
