@@ -136,9 +136,11 @@ def test_what_is_wrong_is_refused_by_name_before_any_work(name, nothing_runs, tm
 
 @pytest.mark.parametrize("name", taking("checkpoint"))
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_any_work(
-    name, nothing_runs, tmp_path
+    name, nothing_runs, monkeypatch, tmp_path
 ):
     function = of(name)
+    # what a first call compiles takes seconds
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.compile", never)
     with pytest.raises(FileNotFoundError, match="checkpoint: there is no folder"):
         function(**DOORS[name], checkpoint=tmp_path / "none" / "run.npz")
     with pytest.raises(IsADirectoryError, match=r"checkpoint: .* is a folder"):

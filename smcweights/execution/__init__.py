@@ -34,6 +34,7 @@ moment leaves either the old ledger or the new one. If it can't be written any m
 and says so at its end.
 """
 
+from .checkpoint import check_checkpoint
 from .run import Run, batches, first_budget, open_run, root_of
 
-__all__ = ["Run", "batches", "first_budget", "open_run", "root_of"]
+__all__ = ["Run", "batches", "check_checkpoint", "first_budget", "open_run", "root_of"]

@@ -25,7 +25,7 @@ from ..provenance import described
 from ..storage import check_place, read_archive, write_archive
 from .workers import copied
 
-__all__ = ["Ledger", "overview"]
+__all__ = ["Ledger", "check_checkpoint", "overview"]
 
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
 FORMAT = "smcweights checkpoint 3"
@@ -179,6 +179,25 @@ class Ledger:
         self.changed = False
         self.written = time.monotonic()
         self.cost = self.written - start
+
+
+def check_checkpoint(path: str | os.PathLike[str] | None) -> None:
+    """Refuse a path that can't be written, before what a method compiles first.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        As for `open_run`.
+
+    Examples
+    --------
+    >>> check_checkpoint("/no such folder/run.npz")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: checkpoint: there is no folder /no such folder to write run.npz to
+    """
+    if path is not None:
+        check_place(path, "checkpoint")
 
 
 def overview(path: str | os.PathLike[str]) -> str:

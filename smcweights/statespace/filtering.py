@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, finite, flag, one_of, shown
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import root_of
+from ..execution import check_checkpoint, root_of
 from ..provenance import described, provenance
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..results import NOT_KEPT, Result, along
@@ -226,6 +226,7 @@ def particle_filter(
     >>> found.means.shape, bool(found.ess.min() > 100)
     ((50,), True)
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     told = (theta, resampling, ess_threshold, proposal)
     series = checked_series(model, y, n_particles, *told, filters=True)
@@ -449,6 +450,7 @@ def log_likelihood(
     >>> est.value.shape, est.diagnostics["values"].shape
     ((), (2,))
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     panel, told = is_panel(y), (theta, resampling, ess_threshold, proposal)
     several = checked_panel(model, y, n_particles, *told)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, several
 from ..cautions import tell
 from ..estimate import Estimate
-from ..execution import open_run
+from ..execution import check_checkpoint, open_run
 from ..randomness import Seed, describe
 from ..resampling import CONDITIONAL_SCHEMES
 from ..stopping import Precision, stopping_rule
@@ -158,6 +158,7 @@ def parisian_particle_gibbs(
     >>> est.diagnostics["burn_in"], est.diagnostics["update_rate"].shape
     (25, (20,))
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     told = (theta, resampling, ess_threshold, proposal, CONDITIONAL_SCHEMES)
     series = checked_series(model, y, n_particles, *told)
@@ -272,6 +273,7 @@ def recommend_particles(
     >>> sorted(pilot)
     [20, 50]
     """
+    check_checkpoint(checkpoint)
     budget, chains = count("budget", budget), count("chains", chains)
     given = [count("candidates", n, 2) for n in several("candidates", candidates, "numbers")]
     if not given:
@@ -279,7 +281,7 @@ def recommend_particles(
     wide = [n for n in given if budget // (chains * n) >= LEAST_SWEEPS]
     if not wide:
         raise ValueError(
-            f"budget: got {budget}; expected at least {LEAST_SWEEPS * chains * min(given)}, "
+            f"budget: got {budget:,}; expected at least {LEAST_SWEEPS * chains * min(given):,}, "
             f"{LEAST_SWEEPS} sweeps for the smallest candidate"
         )
     series = checked_series(model, y, 2)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, function, instance, one_of, real
 from ..errors import ModelError
-from ..execution import root_of
+from ..execution import check_checkpoint, root_of
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..resampling import CONDITIONAL_SCHEMES
 from .chains import initial_paths, sweep
@@ -99,6 +99,7 @@ def particle_gibbs(
     >>> draws["posterior"]["x"].shape
     (4, 50, 20)
     """
+    check_checkpoint(checkpoint)
     one_of("backward", backward, ("sampling", "ancestor", None))
     threshold = 1.0 if backward == "ancestor" else ess_threshold
     told = (theta, resampling, threshold, None, CONDITIONAL_SCHEMES)

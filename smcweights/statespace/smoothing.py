@@ -27,7 +27,7 @@ from ..arguments import count, number, one_of
 from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
-from ..execution import root_of
+from ..execution import check_checkpoint, root_of
 from ..provenance import described, provenance
 from ..randomness import describe, generator, seed_sequence
 from .checking import NEEDED, check_moves
@@ -176,6 +176,7 @@ def paris(
     >>> paris(model, y, functionals.sum_of_states, 2_000, seed=1).value.shape
     ()
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     series = checked_series(model, y, n_particles, theta, resampling, ess_threshold)
     draws, share = count("n_backward", n_backward), _share(backward_ess)

@@ -16,7 +16,7 @@ from ..arguments import count, shown
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
-from ..execution import open_run
+from ..execution import check_checkpoint, open_run
 from ..randomness import Seed, describe, generator, seed_sequence
 from .chains import estimate_from_chains, made_by, sweep
 from .cloud import Cloud, raise_status
@@ -103,6 +103,7 @@ def unbiased_smoothing(
     >>> est.diagnostics["meeting_times"].shape
     (20,)
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     series = checked_series(model, y, n_particles, theta, "multinomial", 1.0)
     replicates = count("budget", budget, 2)

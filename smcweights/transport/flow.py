@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, function, number, one_of, several
 from ..errors import ModelError, returning
-from ..execution import Run, batches, open_run
+from ..execution import Run, batches, check_checkpoint, open_run
 from ..provenance import digest, provenance
 from ..randomness import Seed, generator
 from ..references import SLICED
@@ -176,6 +176,7 @@ def sliced_gradient_flow(
     >>> bool(flow.distances[-1] < 1e-6 < 1 < flow.distances[0])
     True
     """
+    check_checkpoint(checkpoint)
     p, root = number("p", p, 1, ends=True), flag("root", root)
     steps = count("steps", steps)
     if callback is not None:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import open_run, root_of
+from ..execution import check_checkpoint, open_run, root_of
 from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..weights import pareto_k
@@ -255,6 +255,7 @@ def sliced_two_sample(
     >>> bool(lower < 1 / np.sqrt(3) < upper)  # |v| / sqrt(d)
     True
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     p, root = number("p", p, 1, 10, ends=True), flag("root", root)
     pair = pair_of(x, y, weights_x, weights_y, p, scale)

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import open_run
+from ..execution import check_checkpoint, open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from .clouds import (
@@ -144,6 +144,7 @@ def sliced_wasserstein_matrix(
     >>> estimate.names, estimate.diagnostics["matrix"].shape
     (('a, b', 'a, c', 'b, c'), (3, 3))
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     p, root = number("p", p, 1, ends=True), flag("root", root)
     names, found, units = _clouds(clouds, weights, p, scale)

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, flag, instance, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import Run, open_run
+from ..execution import Run, check_checkpoint, open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
@@ -403,6 +403,7 @@ def sliced_wasserstein(
     >>> bool(abs(estimate.value - np.sqrt(3)) < 1e-9)  # |v| / sqrt(d)
     True
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     p, root = number("p", p, 1, ends=True), flag("root", root)
     budget = None if budget is None else count("budget", budget)

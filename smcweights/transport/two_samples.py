@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import count, flag, number
 from ..arguments import level as check_level
 from ..cautions import Caution, tell
-from ..execution import batches, open_run, root_of
+from ..execution import batches, check_checkpoint, open_run, root_of
 from ..randomness import Seed, generator
 from ..references import SLICED
 from ..results import Result, along, table
@@ -212,6 +212,7 @@ def sliced_test(
     >>> sliced_test(x, y, seed=1).p_value
     0.001
     """
+    check_checkpoint(checkpoint)
     p, permutations = number("p", p, 1, ends=True), count("permutations", permutations)
     columns, pair = flag("columns", columns), pair_of(x, y, p=p, scale=scale)
     n, d, sizes = len(pair.x.points), pair.dimension, (len(pair.x.points), len(pair.y.points))

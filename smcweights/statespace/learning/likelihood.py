@@ -18,6 +18,7 @@ from ...arguments import count, flag, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
+from ...execution import check_checkpoint
 from ...randomness import Seed, generator, seed_sequence
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
@@ -172,6 +173,7 @@ def maximum_likelihood(
     >>> fit.iterates.shape, 0.7 < float(fit.maximiser.value[0]) < 1.0
     ((4, 30, 1), True)
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     chains = count("chains", chains, 2)
     starts = starting_points(model, theta0, chains)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...arguments import count, function, one_of, real
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
-from ...execution import open_run
+from ...execution import check_checkpoint, open_run
 from ...randomness import Seed, describe, generator, seed_sequence
 from ..cloud import Cloud
 from ..draws import PAIR, labelled, parameter_names
@@ -131,6 +131,7 @@ def particle_marginal_metropolis_hastings(
     >>> draws["posterior"]["volatility"].shape, draws["posterior"]["x_last"].shape
     ((8, 20), (8, 20))
     """
+    check_checkpoint(checkpoint)
     chains = count("chains", chains)
     starts = starting_points(model, theta0, chains)
     told = (starts[0], resampling, ess_threshold, proposal)

@@ -31,7 +31,7 @@ from ...arguments import count, names_of, one_of, shown
 from ...cautions import Caution, tell
 from ...errors import ModelError, PrecisionWarning
 from ...estimate import Estimate
-from ...execution import open_run
+from ...execution import check_checkpoint, open_run
 from ...randomness import Seed, seed_sequence
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
@@ -334,6 +334,7 @@ executor, progress, checkpoint
     >>> est.names, est.value.shape
     (('transition_covariance',), (1,))
     """
+    check_checkpoint(checkpoint)
     began = time.perf_counter()
     one_of("method", method, ("ppg", "paris"))
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
@@ -509,6 +510,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     >>> est.diagnostics["matrix"].shape, len(est)
     ((2, 2), 3)
     """
+    check_checkpoint(checkpoint)
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
     p = scored_series(model, y, theta, n_particles, asked)
     chains, rule = count("chains", chains, 2), Budget(budget)
