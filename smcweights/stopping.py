@@ -407,3 +407,23 @@ def stopping_rule(budget: Any = None, precision: Precision | None = None) -> Bud
             "Precision(relative=0.01)"
         )
     return precision
+
+
+def check_least(rule: Budget | Precision, least: int, of: str) -> None:
+    """Refuse a rule by which a method would end before it can begin.
+
+    Raises
+    ------
+    ValueError
+        The largest number of calls is below the least; ``of`` says of what.
+
+    Examples
+    --------
+    >>> check_least(Budget(5), 20, "sweeps")
+    Traceback (most recent call last):
+    ...
+    ValueError: budget: got 5; expected at least 20 sweeps
+    """
+    if rule.most < least:
+        asked = "budget" if isinstance(rule, Budget) else "precision: max_budget"
+        raise ValueError(f"{asked}: got {rule.most:,}; expected at least {least:,} {of}")

@@ -7,7 +7,23 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from smcweights.estimate import Estimate
-from smcweights.stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from smcweights.stopping import (
+    Budget,
+    Precision,
+    Standing,
+    check_least,
+    stopping_rule,
+    until_precise,
+)
+
+
+def test_rules_that_end_before_a_method_begins_are_refused_by_name():
+    check_least(Budget(20), 20, "sweeps")
+    with pytest.raises(ValueError, match=r"^budget: got 19; expected at least 1,000 calls$"):
+        check_least(Budget(19), 1_000, "calls")
+    few = Precision(relative=0.1, max_budget=19)
+    with pytest.raises(ValueError, match=r"^precision: max_budget: got 19; expected at least 20 s"):
+        check_least(few, 20, "sweeps")
 
 
 def test_exactly_one_of_budget_and_precision():

@@ -36,6 +36,10 @@ from .progress import Bar, progress_bar
 from .workers import Job, Outcome
 
 MOST_DEATHS = 3  # of workers at a batch that ran alone
+MEMORY = (
+    "smcweights: what a run keeps grows with its budget (max_budget of a precision), particles and "
+    "repeats; expected so many that it fits into memory"
+)
 
 Result = TypeVar("Result")
 
@@ -171,6 +175,8 @@ def open_run(
     except BaseException as error:
         # an interrupt doesn't wait for what still runs
         pool.close(at_once=not isinstance(error, Exception))
+        if isinstance(error, MemoryError):
+            error.add_note(MEMORY)
         if failure := _written(ledger):
             error.add_note(f"checkpoint: {failure}")
         raise

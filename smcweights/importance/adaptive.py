@@ -24,7 +24,7 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import first_budget, open_run
 from ..randomness import Seed
-from ..stopping import Budget, Precision, stopping_rule
+from ..stopping import Budget, Precision, check_least, stopping_rule
 from .adaptation import Adaptation, Adapted, Goal, prepared
 from .control_variates import Asked, choices_of
 from .extension import Extension, Source
@@ -91,9 +91,7 @@ def _goal(
     if log:
         rule = stopping_rule(budget, linear(precision, objective))
     goal = Goal(rule, _objective(objective))
-    if goal.most < 100:
-        asked = "budget" if precision is None else "precision: max_budget"
-        raise ValueError(f"{asked}: got {goal.most}; adaptation needs at least 100 calls")
+    check_least(rule, 100, "calls")
     return goal
 
 

@@ -29,7 +29,7 @@ from ..parts import LEVELS
 from ..randomness import Seed, generator
 from ..regression import Choice
 from ..results import NOT_KEPT, Result, along
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..weights import pareto_k
 from .adaptation import Goal, prepared
 from .control_variates import Controls
@@ -822,11 +822,7 @@ def output_law(
     failures = checked_policy(failed, failed_exceptions, None, POLICIES[:2])
     level, goal = arguments.level(level), Goal(stopping_rule(budget, precision))
     least = max(1_000, 200 * (min(law.dimension, 20) + 2))
-    if goal.most < least:
-        raise ValueError(
-            f"budget: got {goal.most}; expected at least {least:,} calls for "
-            f"{law.dimension} input{'s' * (law.dimension > 1)}"
-        )
+    check_least(goal.rule, least, f"calls for {law.dimension} input{'s' * (law.dimension > 1)}")
     most_calls, began = goal.most, time.perf_counter()
     if precision is None:
         goal = Goal(Budget(first_budget(checkpoint, most_calls)))

@@ -20,7 +20,7 @@ from ..estimate import Estimate
 from ..execution import Run, open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..weights import effective_sample_size, largest_weight
 from .adaptation import quantile
 from .climb import Climb, Plan, Summit, log_likelihoods
@@ -184,12 +184,7 @@ def posterior(
     summit = arguments.flag("summit", summit)
     rule = stopping_rule(budget, precision)
     d = question.law.dimension
-    if rule.most < PER_INPUT * (d + 2):
-        asked = "budget" if precision is None else "precision: max_budget"
-        raise ValueError(
-            f"{asked}: got {rule.most}; expected at least {PER_INPUT * (d + 2)} calls for {d} "
-            "parameters"
-        )
+    check_least(rule, PER_INPUT * (d + 2), f"calls for {d} parameters")
     asked_for = {
         "log_likelihood": log_likelihood,
         "prior": question.law if reference is None else prior,

@@ -32,7 +32,7 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import first_budget, open_run
 from ..randomness import Seed, generator
-from ..stopping import Budget, Precision, stopping_rule
+from ..stopping import Budget, Precision, check_least, stopping_rule
 from .adaptation import MOST_ADAPTATION, Adaptation, Adapted, Goal, prepared
 from .control_variates import Asked
 from .extension import Extension, Source
@@ -479,8 +479,7 @@ def failure_probability(
     names = arguments.names(names)
     rule = stopping_rule(budget, precision)
     most = rule.most
-    if most < 200:
-        raise ValueError(f"budget: got {most}; expected at least 200 calls")
+    check_least(rule, 200, "calls")
     if precision is None:
         rule = Budget(first_budget(checkpoint, most))
     failures = checked_policy(failed, failed_exceptions, None, OF_EVENTS)

@@ -38,7 +38,7 @@ from ..execution import Run, batches, open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..results import Result
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..weights import pareto_k
 from .integrand import Integrand, call_integrand, checked_first, checked_table
 from .laws import Law, as_law
@@ -184,11 +184,7 @@ def shapley_effects(
     inputs, members = grouped(groups, law.names)
     rule = stopping_rule(budget, precision)
     per = len(inputs) + 1
-    if rule.most < LEAST * per:
-        raise ValueError(
-            f"budget: got {rule.most}; expected at least {LEAST * per}: {LEAST} draws of {per} "
-            "model calls each"
-        )
+    check_least(rule, LEAST * per, f"calls: {LEAST} draws of {per} each")
     asked_for = {
         "law": law,
         "integrand": model,

@@ -37,7 +37,7 @@ from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..execution import Run, first_budget, open_run
 from ..randomness import Seed, generator
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
 from .extension import Source, check_same
 from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
@@ -200,7 +200,8 @@ def sobol_indices(
         raise ValueError("failed: got 'exclude'; expected 'raise' with method='importance'")
     widen = _checked_widen(widen)
     most, per = rule.most, plan.calls
-    _check_budget(most, per, method)
+    least = LEAST_ROWS if method == "importance" else REPLICATES
+    check_least(rule, least * per, f"calls: {least} pairs of points of {per} each")
     if precision is None:
         rule = Budget(first_budget(checkpoint, most))
     asked_for = {
@@ -336,15 +337,6 @@ class _Extension:
             found = _quietly(work.at_points)
         assert found.pairs is not None
         return found, replace(self, work=work, pairs=found.pairs)
-
-
-def _check_budget(most: int, per: int, method: str) -> None:
-    least = LEAST_ROWS if method == "importance" else REPLICATES
-    if most < least * per:
-        raise ValueError(
-            f"budget: got {most}; expected at least {least * per}: {least} pairs of points of "
-            f"{per} model calls each"
-        )
 
 
 def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int, int]:

@@ -20,7 +20,7 @@ from ..estimate import Estimate
 from ..execution import Run, batches, open_run
 from ..provenance import provenance
 from ..randomness import generator
-from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..weights import pareto_k
 from . import kernels as kn
 from .draw import (
@@ -143,8 +143,8 @@ def constraint_probability(
     """
     x, batch = check_logits(logits, 1), flag("batch", batch)
     rule = stopping_rule(budget, precision)
-    if isinstance(rule, Budget) and rule.total < FEWEST:
-        raise ValueError(f"budget: got {rule.total}; expected at least {FEWEST} runs")
+    if isinstance(rule, Budget):
+        check_least(rule, FEWEST, "runs")
     how = plan(n_accepts, decided(method, constraint), None, "4+2j")
     began = time.perf_counter()
     soft = how.method in ("set", "exact")

@@ -24,7 +24,7 @@ from ..estimate import Estimate
 from ..execution import Run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
-from ..stopping import Budget, Precision, Standing, until_precise
+from ..stopping import Budget, Precision, Standing, check_least, until_precise
 from .cloud import Cloud, raise_status
 from .series import Series
 
@@ -195,8 +195,7 @@ def default_burn_in(total: int) -> int:
 def sweeps_dropped(burn_in: int | str, rule: Budget | Precision) -> int:
     """Sweeps of every chain that are left out at its start."""
     total = rule.total if isinstance(rule, Budget) else rule.max_budget
-    if total < 4:
-        raise ValueError(f"budget: got {total}; expected at least 4 sweeps per chain")
+    check_least(rule, 4, "sweeps per chain")
     if isinstance(burn_in, str) and burn_in == "auto":
         if isinstance(rule, Precision):
             return min(2 * LEAST_BURN_IN, total // 2)

@@ -219,6 +219,12 @@ def test_batches_that_run_beside_a_failing_one_are_awaited_and_kept(tmp_path):
     assert saved(path) == {("a", 1)}
 
 
+def test_what_does_not_fit_into_memory_is_told_with_what_it_grows_by():
+    with pytest.raises(MemoryError) as caught, open_run(abs):
+        np.empty(2**55)
+    assert "budget" in caught.value.__notes__[0] and "memory" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_a_broken_pool_inside_the_function_is_the_functions_failure(executor, tmp_path):
     log = tmp_path / "log"

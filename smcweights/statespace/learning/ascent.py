@@ -17,7 +17,7 @@ from ...estimate import Estimate
 from ...execution import Run, open_run
 from ...randomness import Seed, describe, generator, seed_sequence
 from ...results import NOT_KEPT, Result, along, table
-from ...stopping import Budget, Precision, Standing, stopping_rule, until_precise
+from ...stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..chains import estimate_from_chains
 from .parameters import Free, from_theta, to_theta
 
@@ -242,8 +242,7 @@ def search_rule(budget: int | None, precision: Precision | None) -> tuple[Budget
         budget = DEFAULT_ITERATIONS
     rule = stopping_rule(budget, precision)
     first = rule.total if isinstance(rule, Budget) else min(FIRST_STAGE, rule.max_budget)
-    if first < LEAST_ITERATIONS:
-        raise ValueError(f"budget: got {first}; expected at least {LEAST_ITERATIONS} iterations")
+    check_least(rule, LEAST_ITERATIONS, "iterations")
     return rule, first
 
 
