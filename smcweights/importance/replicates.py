@@ -67,20 +67,21 @@ def outputs_of(
 class Widening:
     """Some inputs drawn from q = (1 - share) N(0, 1) + share N(0, 2^2) in standard-normal space.
 
-    The wide part is cut at 7, where terms of any input of use have ended. The first ``plain`` of
-    ``size`` points were drawn from the law; all count under the mixture of both kinds, by weights
-    of at most size / plain (the balance heuristic, Veach & Guibas 1995).
+    The wide part is cut at ``reach``; at 7 terms of any input of use have ended. The first
+    ``plain`` of ``size`` points were drawn from the law; all count under the mixture of both kinds,
+    by weights of at most size / plain (the balance heuristic, Veach & Guibas 1995).
     """
 
     inputs: Array  # (d,): which
     share: float
     plain: int
     size: int
+    reach: float = FARTHEST
 
     def drawn(self, z: Array) -> Array:
         """Draws (..., n, d) of points ``plain`` to ``size`` from standard normals z."""
         u = z.copy()
-        depth = np.linspace(-2 * FARTHEST, 0.0, 4_001)
+        depth = np.linspace(-2 * self.reach, 0.0, 4_001)
         table = ndtri(self._probability(depth))
         side = -np.abs(z[..., self.inputs])
         found = np.interp(side, table, depth)
@@ -93,13 +94,18 @@ class Widening:
 
     def _probability(self, u: Array) -> Array:
         """Distribution function of q at u <= 0."""
-        wide = np.maximum(ndtr(u / 2) - ndtr(-FARTHEST / 2), 0.0) / _WIDE
+        wide = np.maximum(ndtr(u / 2) - ndtr(-self.reach / 2), 0.0) / self._kept
         return (1 - self.share) * ndtr(u) + self.share * wide
 
     def log_ratio(self, u: Array) -> Array:
         """Log of q over the standard-normal density."""
-        wide = np.where(np.abs(u) < FARTHEST, np.exp(0.375 * np.minimum(u * u, 49.0)), 0.0)
-        return np.log(1 - self.share + self.share / (2 * _WIDE) * wide)
+        wide = np.exp(0.375 * np.minimum(u * u, self.reach**2)) * (np.abs(u) < self.reach)
+        return np.log(1 - self.share + self.share / (2 * self._kept) * wide)
+
+    @property
+    def _kept(self) -> float:
+        """Share of the wide part that is not cut off."""
+        return 1 - 2 * float(ndtr(-self.reach / 2))
 
     def log_ratios(self, u: Array) -> Array:
         """Log of the density drawn from over that of the law, input by input: like u (..., d)."""
@@ -111,9 +117,6 @@ class Widening:
         """Weights of draws with this log ratio, summed over their coordinates."""
         plain = self.plain / self.size
         return 1 / (plain + (1 - plain) * np.exp(log_ratio))
-
-
-_WIDE = 1 - 2 * float(ndtr(-FARTHEST / 2))  # share of the wide part that is not cut off
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ from .pairs import (
     pick_freeze,
     varies,
 )
+from .proposals import FARTHEST
 from .replicates import (
     HEAVY,
     REPLICATES,
@@ -75,6 +76,7 @@ FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are 
 TAIL = 0.2  # Pareto k-hat of the pilot's squared outputs from which inputs are widened,
 MOST_WIDENED = 8  # the most of them,
 MATTERS = 0.01  # and their least total index
+FAR_TAIL, NEARER = 0.7, 6.0  # k-hat below which they are drawn no farther out, models may break
 IDLE = 0.1  # share of the pairs to which the variance is due
 EXPLAINED = 0.9  # share of an output's variance from which polynomials need no rival,
 PROMISING = 0.15  # and the same where no interval could be promised without them
@@ -131,7 +133,8 @@ def sobol_indices(
         that carry the variance of a heavy output are seen: a share of the draws come from a normal
         law of twice the width, up to 7 standard deviations. "auto": where the pilot's squared
         outputs have a tail, the inputs that matter, at most 8, by a half for up to three of them
-        and a quarter for more. False, and for other inputs: draws of the law.
+        and a quarter for more; up to 6 standard deviations, which 2e-9 of a law exceeds, unless
+        the tail is heavy. False, and for other inputs: draws of the law.
     failed : {"raise", "exclude"}
         What to do with a run that gave NaN or an infinite value: end everything, or leave it out.
         Then every term's mean is that of the pairs whose runs worked: indices of the law given that
@@ -524,7 +527,8 @@ class _Work:
         free = ~np.isfinite(law.ranges).all(0)
         if self.widen is False or not free.any():
             return None
-        if self.widen == "auto" and not replicates.tail(self.pairs.centre) > TAIL:
+        tail = replicates.tail(self.pairs.centre)
+        if self.widen == "auto" and not tail > TAIL:
             return None
         table = replicates.means(self.pairs.centre).mean(0)[self.varied()]
         g = len(plan.inputs)
@@ -539,7 +543,8 @@ class _Work:
         share = 0.5 if inputs.sum() <= 3 else 0.25
         if isinstance(self.widen, float):
             share = self.widen
-        return Widening(inputs, share, replicates.size, replicates.size)
+        reach = NEARER if self.widen == "auto" and tail < FAR_TAIL else FARTHEST
+        return Widening(inputs, share, replicates.size, replicates.size, reach)
 
     def largest_variance(self, table: Array) -> float:
         """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""

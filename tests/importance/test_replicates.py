@@ -47,6 +47,22 @@ def test_wide_draws_follow_their_law_and_weights_give_means_under_the_input_s():
     assert found == pytest.approx(3, abs=1e-6)
 
 
+def test_a_model_that_breaks_far_out_is_called_there_for_heavy_tails_only():
+    """A radius of 0.1 +- 0.016 is a length within 6.1 standard deviations."""
+    farthest = []
+
+    def model(x):
+        farthest.append(np.abs(x).max())
+        return (6 + x[:, 0]) ** 2 * (5 + x[:, 1])
+
+    for seed in (0, 2):
+        found = smw.sobol_indices(model, NORMAL, 2_000, seed=seed)
+        assert found.indices.diagnostics["widened"] == ["X1", "X2"]
+    assert 5 < max(farthest) < 6
+    smw.sobol_indices(model, NORMAL, 2_000, widen=0.5, seed=0)
+    assert 6 < max(farthest) < 7
+
+
 def lognormals(sigma):
     """a b + c of independent lognormals with mean 1, and all indices."""
     w = np.exp(sigma**2)
