@@ -21,7 +21,7 @@ from ..randomness import generator
 from ..regression import Choice, Moments, coefficients, moments, select
 from ..stopping import Budget, Precision
 from .control_variates import Asked, Controls, Ratios, choices_of, prepare_controls, ratios_of
-from .integrand import Units
+from .integrand import Columns, Units
 from .laws import Law
 from .mixing import (
     FEW_HITS,
@@ -388,7 +388,7 @@ def prepared(
     derived: Callable[[np.ndarray], np.ndarray] | None = None,
     log: bool = False,
     tolerant: bool = False,
-    named: str = "integrand",
+    columns: Columns | None = None,
 ) -> Adaptation:
     """What stages are drawn with; laws that aren't normalised are refused."""
     check_normalised(law, run.root, "law", remedy)
@@ -401,5 +401,6 @@ def prepared(
     if wide is not None and family == "auto":
         # each of the law's kernels is visited in every stage, beyond where the law itself draws
         given += (wide,)
-    sampler = Sampler(run, space, vectorized, check, derived, log, named, tolerant)
+    columns = Columns(None) if columns is None else columns
+    sampler = Sampler(run, space, vectorized, check, derived, log, tolerant, columns)
     return Adaptation(sampler, controls, goal, family, shared, given)

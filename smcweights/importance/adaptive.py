@@ -30,7 +30,7 @@ from .control_variates import Asked, choices_of
 from .extension import Extension, Source
 from .failed_runs import FailedRuns, answer, checked_policy, quieted, reported, with_share
 from .final_draws import Final, finish, further
-from .integrand import Integrand, expectation_names
+from .integrand import Columns, Integrand, expectation_names
 from .laws import as_law
 from .log_scale import call_log_integrand, linear, logged
 from .means import Mean, Regression, mean_of, pooled_mean
@@ -97,7 +97,7 @@ def _goal(
 
 def _check_width(
     objective: str | np.ndarray,
-    names: Sequence[str] | None,
+    names: Columns,
     rule: Budget | Precision,
     count: int,
     scalar: bool,
@@ -165,7 +165,8 @@ def adaptive_importance_sampling(
     ----------
     integrand : callable
         (n, d) array of inputs -> (n,) or (n, J) array of finite numbers. With
-        ``vectorized=False``: one input of shape (d,) -> number or (J,).
+        ``vectorized=False``: one input of shape (d,) -> number or (J,). Columns of a DataFrame and
+        entries of a dict of arrays name the expectations, and may come in any order.
     law : law
         Law of the inputs, see `smcweights.importance.laws.as_law`: frozen scipy.stats
         distributions, a list or dict of them, `GaussianCopula`, or what has ``rvs`` and ``logpdf``.
@@ -302,7 +303,8 @@ def adaptive_importance_sampling(
         **({"log": log} if log else {}),
         **failures.asked_for,
     }
-    account = _Account(names, failures, pooled, vectorized, log)
+    columns = Columns(names)
+    account = _Account(columns, failures, pooled, vectorized, log)
     began = time.perf_counter()
     with open_run(
         account.caller(integrand),
@@ -324,11 +326,12 @@ def adaptive_importance_sampling(
             control_variates,
             remedy=remedy,
             vectorized=vectorized,
-            check=partial(_check_width, weights, names, goal.rule),
+            check=partial(_check_width, weights, columns, goal.rule),
             shared=components == "shared",
             log=log,
             derived=failures.values if failures.tolerated else None,
             tolerant=failures.tolerated,
+            columns=columns,
         )
         final = account.finished(adaptation, adaptation.adapt())
         rounds = run.rounds(goal.most, most) if precision is None else []
@@ -342,7 +345,7 @@ def adaptive_importance_sampling(
 class _Account:
     """What a run says of its draws: under which names, what of failed runs, pooled or not."""
 
-    names: Sequence[str] | None
+    names: Columns
     failures: FailedRuns
     pooled: bool
     vectorized: bool

@@ -23,7 +23,7 @@ from ..errors import ModelError
 from ..estimate import Estimate
 from ..parts import LEVELS
 from .adaptation import Adaptation, Adapted
-from .integrand import Integrand, call_integrand
+from .integrand import Columns, Integrand, Named, call_named
 from .stages import Stage
 from .verdict import Evidence
 
@@ -62,7 +62,7 @@ class FailedRuns:
     def caller(self, integrand: Integrand, vectorized: bool, named: str = "integrand") -> Any:
         """What is called on batches of inputs; ``named`` in errors."""
         if not self.tolerated:
-            return partial(call_integrand, integrand, vectorized, named=named)
+            return partial(call_named, integrand, vectorized, named=named)
         return partial(call_or_fail, integrand, vectorized, self.exceptions, named=named)
 
     def own(self, count: int) -> int:
@@ -159,21 +159,22 @@ def call_or_fail(
     exceptions: tuple[type[Exception], ...],
     x: np.ndarray,
     named: str = "integrand",
-) -> np.ndarray:
-    """As `call_integrand`, with NaN in the rows whose run raised one of the exceptions.
+) -> np.ndarray | Named:
+    """As `call_named`, with NaN in the rows whose run raised one of the exceptions.
 
     A batch of many inputs that raised one is called again row by row. Shape (n, 0) where all rows
     raised one, which tells nothing of how many values there are.
     """
     if vectorized:
         try:
-            return call_integrand(integrand, True, x, named)
+            return call_named(integrand, True, x, named)
         except exceptions:
             pass
-    rows: list[np.ndarray | None] = []
+    rows, columns = list[np.ndarray | None](), Columns(None, named)
     for row in x:
         try:
-            rows.append(call_integrand(integrand, vectorized, row[None], named)[0])
+            block = call_named(integrand, vectorized, row[None], named)
+            rows.append(columns.aligned(block)[0])
         except exceptions:
             rows.append(None)
     shapes = {np.shape(row) for row in rows if row is not None}
@@ -185,7 +186,7 @@ def call_or_fail(
     if not shapes:
         return np.empty((len(x), 0))
     lost = np.full(shapes.pop(), np.nan)
-    return np.array([lost if row is None else row for row in rows])
+    return columns.own_with(np.array([lost if row is None else row for row in rows]))
 
 
 def _lost(stage: Stage) -> np.ndarray:

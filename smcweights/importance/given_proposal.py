@@ -19,11 +19,19 @@ import numpy as np
 from .. import arguments
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..execution import Run, open_run
+from ..execution import open_run
 from ..provenance import provenance
 from ..randomness import Seed, generator
 from .control_variates import Asked, Controls, choices_of, prepare_controls
-from .integrand import Integrand, Units, call_integrand, checked_table, expectation_names, units_of
+from .integrand import (
+    Columns,
+    Integrand,
+    Units,
+    call_named,
+    checked_table,
+    expectation_names,
+    units_of,
+)
 from .laws import Law, as_law
 from .means import FOLDS, Mean, Regression, mean_of, pooled_mean, self_normalized_mean
 from .mixing import Components, proposal_law
@@ -58,7 +66,7 @@ def _gap_of(law: Law, proposal: Law, rng: np.random.Generator) -> _Gap:
     return _Gap(log_w, x[log_w == np.inf])
 
 
-def _in_gap(run: Run, gap: _Gap, stage: Stage, most: int) -> np.ndarray:
+def _in_gap(sampler: Sampler, gap: _Gap, stage: Stage, most: int) -> np.ndarray:
     """Largest sizes of the integrand (J,) where the proposal has no density.
 
     Half of the calls go where its nonzero values are nearest, half anywhere.
@@ -70,7 +78,8 @@ def _in_gap(run: Run, gap: _Gap, stage: Stage, most: int) -> np.ndarray:
     spread = np.maximum(outside.std(0), 1e-300)
     apart = ((near[:, None] - outside[None]) ** 2 / spread**2).sum(2)
     rows = outside[np.concatenate([apart.argmin(1), np.arange(most - most // 2) % len(outside)])]
-    values = checked_table(run.map("gap", [(rows,)], [len(rows)])[0], rows)
+    block = sampler.columns.aligned(sampler.run.map("gap", [(rows,)], [len(rows)])[0])
+    values = checked_table(block, rows)
     return np.asarray(np.abs(values).max(0))
 
 
@@ -145,7 +154,7 @@ def _draw(
     densities = (space, given) if defensive else (given,)
     shares = np.array([defensive, 1 - defensive] if defensive else [1.0])
     stage = sampler.draw("final 1", densities, split(total - spent, shares, FOLDS))
-    beyond = _in_gap(run, gap, stage, spent)
+    beyond = _in_gap(sampler, gap, stage, spent)
     share, nearest = 0.0, np.arange(1)
     if not defensive:
         share, nearest = unreached(stage, gap.log_w, not self_normalized)
@@ -268,7 +277,7 @@ def importance_sampling(
             f"law, proposal: input {(law.atoms + start.atoms)[0]!r} is discrete or constant, and "
             "has no density; adaptive_importance_sampling takes it"
         )
-    names = arguments.names(names)
+    columns = Columns(arguments.names(names))
     check_reference(integrand, law)
     defensive = _defensive_share(defensive, self_normalized)
     if self_normalized and not isinstance(control_variates, bool):
@@ -286,11 +295,11 @@ def importance_sampling(
         "control_variates": control_variates,
         "self_normalized": self_normalized,
         "vectorized": vectorized,
-        "names": names,
+        "names": columns.given,
     }
     began = time.perf_counter()
     with open_run(
-        partial(call_integrand, integrand, vectorized),
+        partial(call_named, integrand, vectorized),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -301,12 +310,13 @@ def importance_sampling(
     ) as run:
         # in the inputs themselves: the proposal may reach beyond the support of the law
         space = WorkingSpace(law, np.zeros(law.dimension), np.eye(law.dimension))
-        sampler = Sampler(run, space, vectorized, partial(expectation_names, names))
+        check = partial(expectation_names, columns)
+        sampler = Sampler(run, space, vectorized, check, columns=columns)
         asked = False if self_normalized else control_variates
         drawn = _draw(sampler, start, total, defensive, self_normalized, asked)
         source = provenance(method, run.root, asked_for)
     stage = drawn.stage
-    names = expectation_names(names, stage.values.shape[1], stage.scalar)
+    names = expectation_names(columns, stage.values.shape[1], stage.scalar)
     mean, used, pull = drawn.mean(self_normalized)
     evidence = Evidence(
         mean=mean,

@@ -18,6 +18,7 @@ from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from ..weights import pareto_k
 from .indices import SobolIndices, constant, parts_of
+from .integrand import Columns
 from .laws import as_law
 from .marginals import default_names
 from .pairs import ORDERS, PickFreeze, output_names
@@ -102,7 +103,7 @@ def sobol_from_sample(
     points, outcomes, scalar = _sample(x, y)
     n, d = points.shape
     plan = _plan(d, _columns(x) if inputs is None else inputs, order)
-    outputs = output_names(_columns(y) if names is None else names, outcomes.shape[1])
+    outputs = output_names(Columns(_columns(y) if names is None else names), outcomes.shape[1])
     root = seed_sequence(seed)
     unit = _units(outcomes)
     outcomes = outcomes / unit

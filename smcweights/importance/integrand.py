@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,29 +16,37 @@ from ..errors import ModelError
 LARGEST = 1e150  # sizes whose squares are still numbers
 
 Integrand = Callable[[np.ndarray], Any]
+Named = tuple[tuple[str, ...], np.ndarray]  # names of columns, and what stands in them
 
 
-@np.errstate(invalid="ignore")  # a NaN that matters is refused with its input
 def call_integrand(
     integrand: Integrand, vectorized: bool, x: np.ndarray, named: str = "integrand"
 ) -> np.ndarray:
     """The integrand at the rows of x as float64, shape (n,) or (n, J); ``named`` in errors."""
+    return numbers_of(call_named(integrand, vectorized, x, named))
+
+
+@np.errstate(invalid="ignore")  # a NaN that matters is refused with its input
+def call_named(
+    integrand: Integrand, vectorized: bool, x: np.ndarray, named: str = "integrand"
+) -> np.ndarray | Named:
+    """As `call_integrand`, with the names of columns if it returns a DataFrame or a dict."""
     at = "a batch that begins with"
     row = x[0]
     try:
         # copies: what an integrand does to its argument must not reach the draws
         if vectorized:
-            return _real(integrand(x.copy()), named)
-        values = []
+            return _table(integrand(x.copy()), named)
+        values, columns = [], Columns(None, named)
         for row in x:
             at = "the"
-            values.append(_real(integrand(row.copy()), named))
+            values.append(columns.aligned(_table(integrand(row.copy()), named)))
             if values[-1].shape != values[0].shape:
                 raise ModelError(
                     f"{named}: returned shape {values[-1].shape} after shape {values[0].shape}; "
                     "expected as many values for each input"
                 )
-        return np.array(values)
+        return columns.own_with(np.array(values))
     except Exception as error:
         if vectorized and isinstance(error, TypeError | ValueError | IndexError):
             if _takes_one(integrand, row):
@@ -57,10 +65,82 @@ def call_integrand(
 def _takes_one(integrand: Integrand, row: np.ndarray) -> bool:
     """Whether a function that failed on many inputs has a number or numbers for one."""
     try:
-        values = np.asarray(integrand(row.copy()), dtype=np.float64)
+        values = numbers_of(_table(integrand(row.copy()), "function"))
     except Exception:
         return False
     return values.ndim < 2
+
+
+def numbers_of(block: np.ndarray | Named) -> np.ndarray:
+    """What stands in a block, named or not."""
+    return block[1] if isinstance(block, tuple) else block
+
+
+@dataclass
+class Columns:
+    """Names of outputs: those given, or those of the function's own columns.
+
+    Columns of later tables are put into the order of the first one's.
+    """
+
+    given: Sequence[str] | None
+    named: str = "integrand"
+    own: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """Of the outputs, if there are any."""
+        return self.own if self.given is None else self.given
+
+    def own_with(self, values: np.ndarray) -> np.ndarray | Named:
+        """The values with the columns' own names, if there are any."""
+        return values if self.own is None else (self.own, values)
+
+    def aligned(self, block: np.ndarray | Named) -> np.ndarray:
+        """The numbers of a block, its columns in order."""
+        if not isinstance(block, tuple):
+            if self.own is not None and block.size:
+                raise ModelError(
+                    f"{self.named}: returned an array without names of columns, before with "
+                    f"{arguments.shown(self.own)}; expected names at every call"
+                )
+            return block
+        names, values = block
+        own = self.own or arguments.names(names, f"{self.named}: names of columns") or ()
+        self.own = own
+        if sorted(names) != sorted(own):
+            raise ModelError(
+                f"{self.named}: returned columns {arguments.shown(names)}, before "
+                f"{arguments.shown(own)}; expected the same at every call"
+            )
+        return values if names == own else np.take(values, [names.index(n) for n in own], axis=-1)
+
+    def all_aligned(
+        self, blocks: Generator[np.ndarray | Named, None, None]
+    ) -> Generator[np.ndarray, None, None]:
+        """The numbers of all blocks."""
+        with closing(blocks):
+            for block in blocks:
+                yield self.aligned(block)
+
+
+def _table(values: Any, named: str) -> np.ndarray | Named:
+    """What a function returned as float64, with names if its columns or entries have some."""
+    if isinstance(values, Mapping) and values:
+        names = tuple(map(str, values))
+        columns = [_real(values[key], named) for key in values]
+        shapes = {column.shape for column in columns}
+        if len(shapes) != 1 or len(shapes.pop()) > 1:
+            said = {name: column.shape for name, column in zip(names, columns, strict=True)}
+            raise ModelError(
+                f"{named}: returned a dict with shapes {arguments.shown(said)}; expected as many "
+                "numbers under each name as there are inputs"
+            )
+        return names, np.stack(columns, axis=-1)
+    labels = getattr(values, "columns", None)
+    if labels is not None and not all(isinstance(name, int) for name in labels):
+        return tuple(map(str, labels)), _real(values, named)
+    return _real(values, named)
 
 
 def _real(values: ArrayLike, named: str) -> np.ndarray:
@@ -194,8 +274,12 @@ def _power_of_2(size: np.ndarray) -> np.ndarray:
     return 2.0 ** np.round(np.log2(np.maximum(size, 1e-300)))
 
 
-def expectation_names(names: Sequence[str] | None, count: int, scalar: bool) -> tuple[str, ...]:
-    """The names given, as many as values of the integrand, or E1, E2, ..."""
+def expectation_names(
+    names: Sequence[str] | Columns | None, count: int, scalar: bool
+) -> tuple[str, ...]:
+    """The names given, as many as values of the integrand, or its own, or E1, E2, ..."""
+    if isinstance(names, Columns):
+        names = names.names
     if names is None and scalar:
         return ("estimate",)
     return arguments.names_of(names, count)

@@ -35,7 +35,7 @@ from .adaptation import Goal, prepared
 from .control_variates import Controls
 from .extension import Source, check_same
 from .failed_runs import POLICIES, FailedRuns, checked_policy, quieted, reported
-from .integrand import Integrand
+from .integrand import Columns, Integrand
 from .ladder import MOST_CLIMB, MOST_LEVELS, Ladder
 from .laws import as_law
 from .means import FOLDS, Regression, mean_of
@@ -425,7 +425,7 @@ class _Asked:
     shortfalls: np.ndarray
     tails: tuple[float, float]
     body: float
-    names: tuple[str, ...] | None
+    columns: Columns
 
     @classmethod
     def of(
@@ -452,7 +452,8 @@ class _Asked:
             found.append(p)
         share = arguments.number("body", body, 0, 1)
         lower, upper = ends.tolist()
-        return cls(found[0], found[1], (lower, upper), share, arguments.names(names))
+        columns = Columns(arguments.names(names), "model")
+        return cls(found[0], found[1], (lower, upper), share, columns)
 
     def outputs(self, count: int, scalar: bool) -> tuple[str, ...]:
         """Names of so many outputs."""
@@ -461,9 +462,10 @@ class _Asked:
                 f"model: returned {count} values per input; expected at most {MOST_LEVELS // 2}, "
                 "each with levels of its own"
             )
-        if self.names is None and scalar:
+        names = self.columns.names
+        if names is None and scalar:
             return ("Y",)
-        return arguments.names_of(self.names, count, "Y")
+        return arguments.names_of(names, count, "Y")
 
 
 def _pooled(rounds: Sequence[Stage]) -> Stage:
@@ -749,7 +751,8 @@ def output_law(
     ----------
     model : callable
         (n, d) array of inputs -> (n,) or (n, K) array of finite numbers, K at most 20. With
-        ``vectorized=False``: one input of shape (d,) -> number or (K,).
+        ``vectorized=False``: one input of shape (d,) -> number or (K,). Columns of a DataFrame and
+        entries of a dict of arrays name the outputs.
     law : law
         Law of the inputs, as for `adaptive_importance_sampling`.
     budget : int, at least 1,000
@@ -838,7 +841,7 @@ def output_law(
         "body": asked.body,
         "proposal": start[0] if start else proposal,
         "vectorized": vectorized,
-        "names": asked.names,
+        "names": asked.columns.given,
         **failures.asked_for,
     }
     with open_run(
@@ -861,9 +864,9 @@ def output_law(
             remedy="expected a normalised one",
             vectorized=vectorized,
             check=asked.outputs,
+            columns=asked.columns,
             derived=np.asarray if failures.tolerated else None,
             tolerant=failures.tolerated,
-            named="model",
         )
         budgeted = goal.most if isinstance(goal.rule, Budget) else min(goal.most, 20_000)
         most = int(MOST_CLIMB * budgeted)

@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import arguments
 from ..estimate import Estimate
+from .integrand import Columns
 from .laws import Law, as_law
 from .marginals import Marginal
 
@@ -217,6 +218,7 @@ def varies(means: Array, centre: Array) -> Array:
     return variance > 1e-13 * np.maximum(means[:, 1], (1e-8 * centre) ** 2)
 
 
-def output_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+def output_names(columns: Columns, count: int) -> tuple[str, ...]:
     """Names of the outputs, checked, or Y1, Y2, ..."""
+    names = columns.names
     return ("Y",) if names is None and count == 1 else arguments.names_of(names, count, "Y")

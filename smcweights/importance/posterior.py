@@ -24,7 +24,7 @@ from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, 
 from ..weights import effective_sample_size, largest_weight
 from .adaptation import quantile
 from .climb import Climb, Plan, Summit, log_likelihoods
-from .integrand import call_integrand, checked_table
+from .integrand import Columns, call_integrand, checked_table
 from .laws import Law, as_law
 from .log_scale import ROUGH, call_log_integrand
 from .means import FOLDS
@@ -291,7 +291,8 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
 
     d = law.dimension
     most = rule.most if isinstance(rule, Budget) else min(rule.most, 1_000 * (d + 2))
-    sampler = Sampler(run, space, question.vectorized, check, log=True, named="log_likelihood")
+    columns = Columns(None, "log_likelihood")
+    sampler = Sampler(run, space, question.vectorized, check, log=True, columns=columns)
     climb = Climb(sampler, Plan(most, d, summit))
     end = climb.ascend()
     w = climb.powered(end.beta)

@@ -47,7 +47,7 @@ from .failed_runs import (
 )
 from .failure_regions import FEW_INPUTS, MANY_INPUTS, densities_towards, fit_regions, smoothed
 from .final_draws import Final, finish, further
-from .integrand import Integrand, expectation_names, units_of
+from .integrand import Columns, Integrand, expectation_names, units_of
 from .laws import as_law
 from .mixing import family_of, fit_components, starting_components
 from .proposals import Component, Elliptical, Kernels, WorkingSpace
@@ -88,13 +88,17 @@ class _Events:
         """Zeros and ones (n, J) of g (n, C)."""
         return (self.margins(g) <= 0).astype(np.float64)
 
-    def names(self, given: Sequence[str] | None, columns: int, scalar: bool) -> tuple[str, ...]:
-        """Names of the J events of so many limit states: those given, or P(g <= 0), ..."""
+    def names(self, known: Columns, columns: int, scalar: bool) -> tuple[str, ...]:
+        """Names of the J events of so many limit states: those given, or P(g <= 0), ..., with the
+        function's own names of its columns.
+        """
+        given = known.given
         if self.system is not None and columns < 2:
             raise ModelError(
                 f"limit_state: returned one value per input; a {self.system} system needs several"
             )
         states = ["g"] if scalar else [f"g{i + 1}" for i in range(columns)]
+        states = states if known.own is None else list(known.own)
         if self.system is not None:
             states.append(f"{self.system} system")
         ours = [f"P({state} <= {t + 0.0:g})" for state in states for t in self.thresholds]
@@ -412,7 +416,8 @@ def failure_probability(
     limit_state : callable
         (n, d) array of inputs -> (n,) or, for several limit states, (n, C); finite numbers,
         negative or zero meaning failure at threshold 0. With ``vectorized=False``: one input of
-        shape (d,) -> number or (C,).
+        shape (d,) -> number or (C,). Columns of a DataFrame and entries of a dict of arrays name
+        the limit states.
     law : law
         Law of the inputs, as for `adaptive_importance_sampling`.
     budget : int, at least 200
@@ -513,6 +518,7 @@ def failure_probability(
         total=most if precision is None else None,
         description=METHOD,
     ) as run:
+        known = Columns(names, "limit_state")
         adaptation = prepared(
             run,
             law,
@@ -522,10 +528,10 @@ def failure_probability(
             control_variates,
             remedy="expected a normalised one",
             vectorized=vectorized,
-            check=partial(events.names, names),
+            check=partial(events.names, known),
             derived=events.indicators,
             tolerant=failures.tolerated,
-            named="limit_state",
+            columns=known,
         )
         hunt = _found_regions(adaptation, events)
         history, first = hunt.history, hunt.history.stages[0]
@@ -535,7 +541,7 @@ def failure_probability(
         kept = hunt.found[: max(0, min(MOST_REGIONS, adaptation.size // 4 - 28))]
         adaptation = replace(adaptation, given=adaptation.given + kept + hunt.kernels[:2])
         assert first.raw is not None
-        base = events.names(names, first.raw.shape[1], first.scalar)
+        base = events.names(known, first.raw.shape[1], first.scalar)
         account = _Account(hunt, base, first.scalar and not events.several, vectorized)
         final = account.finished(adaptation, adaptation.adapt(history))
         rounds = run.rounds(goal.most, most) if precision is None else []

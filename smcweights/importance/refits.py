@@ -160,8 +160,8 @@ class Likelihood:
             if self.together and self.fitted.dependent:
                 scores.append(ndtri(np.clip(family.cdf(sample[name], *found), 1e-16, 1 - 1e-16)))
         if self.together and self.fitted.dependent:
-            i, j = np.argwhere(np.tri(len(names), k=-1)).T
-            theta[owner == len(names)] = np.corrcoef(scores)[i, j]
+            row, column = np.argwhere(np.tri(len(names), k=-1)).T
+            theta[owner == len(names)] = np.corrcoef(scores)[row, column]
         return theta
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,9 +23,9 @@ from ..execution import Run
 from ..randomness import generator
 from ..weights import pareto_k
 from .failed_runs import FailedRuns
-from .integrand import Integrand, checked_first, checked_table
+from .integrand import Columns, Integrand, Named, checked_first, checked_table
 from .laws import Law
-from .pairs import PickFreeze, varies
+from .pairs import PickFreeze, output_names, varies
 from .proposals import FARTHEST
 from .shared_polynomials import SharedPolynomials, alike, fit_together
 from .sparse_polynomials import (
@@ -52,15 +52,18 @@ def outputs_of(
     plan: PickFreeze,
     a: Array,
     b: Array,
-) -> Array:
-    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K); NaN of failed runs."""
+) -> Array | Named:
+    """Model outputs of a block of pairs, shape (n, calls) or (n, calls, K), with the names of its
+    columns if they have some; NaN of failed runs.
+    """
     x = plan.points(a, b)
     rows = x.reshape(-1, a.shape[1])
-    y = failures.caller(model, vectorized, "model")(rows)
+    columns = Columns(None, "model")
+    y = columns.aligned(failures.caller(model, vectorized, "model")(rows))
     table = checked_table(y, rows, "model", failures.tolerated)
     if failures.tolerated:
         y = table.reshape(y.shape)
-    return np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1)
+    return columns.own_with(np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1))
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,7 @@ class SobolPoints:
     draw: tuple[Callable[[int], Array], ...]
     check: Callable[[int], object]
     title: str = "points"
+    columns: Columns = field(default_factory=lambda: Columns(None, "model"))
 
     def extended(
         self, before: Replicates | None, n: int, widening: Widening | None = None
@@ -284,7 +288,9 @@ class SobolPoints:
             [(xa[s:e], xb[s:e]) for s, e in cuts],
             [(e - s) * calls for s, e in cuts],
         )
-        found = checked_first(blocks, lambda y: y[0, 0].size and self.check(y[0, 0].size))
+        found = checked_first(
+            self.columns.all_aligned(blocks), lambda y: y[0, 0].size and self.check(y[0, 0].size)
+        )
         # batches all of whose runs raised an exception have no outputs
         known = [block for block in found if block[0, 0].size]
         if not known:
@@ -311,7 +317,7 @@ def sobol_points(
     plan: PickFreeze,
     run: Run,
     count: int,
-    check: Callable[[int], object],
+    columns: Columns,
     first: int = 0,
 ) -> SobolPoints:
     """So many scramblings, on random streams of the run; those of number ``first`` on."""
@@ -334,7 +340,7 @@ def sobol_points(
         for r in range(first, first + count)
     )
     title = f"scramblings {first} to {first + count}, points" if first else "points"
-    return SobolPoints(law, plan, run, draws, check, title)
+    return SobolPoints(law, plan, run, draws, partial(output_names, columns), title, columns)
 
 
 def joined(one: Replicates, other: Replicates) -> Replicates:

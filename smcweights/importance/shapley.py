@@ -22,7 +22,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,7 @@ from ..randomness import Seed, generator
 from ..results import Result
 from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from ..weights import pareto_k
-from .integrand import Integrand, call_integrand, checked_first, checked_table
+from .integrand import Columns, Integrand, call_named, checked_first, checked_table
 from .laws import Law, as_law
 from .pairs import Groups, grouped, output_names
 from .verdict import listed
@@ -125,7 +125,8 @@ def shapley_effects(
     Parameters
     ----------
     model : callable, (n, d) -> (n,) or (n, K)
-        K outputs have effects of their own each.
+        K outputs have effects of their own each. Columns of a DataFrame and entries of a dict of
+        arrays name them.
     law : law of d inputs
         Independent marginals, a `GaussianCopula` or a multivariate normal law, as for
         `adaptive_importance_sampling`: conditional laws have to be known.
@@ -196,7 +197,7 @@ def shapley_effects(
     }
     began = time.perf_counter()
     with open_run(
-        partial(call_integrand, model, vectorized, named="model"),
+        partial(call_named, model, vectorized, named="model"),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
@@ -205,10 +206,11 @@ def shapley_effects(
         total=rule.most if precision is None else None,
         description=METHOD,
     ) as run:
-        walk = _Walk(law, members, run, vectorized, partial(output_names, names))
+        columns = Columns(names, "model")
+        walk = _Walk(law, members, run, vectorized, columns)
 
         def found(cautions: Sequence[Caution] = ()) -> ShapleyEffects:
-            named = inputs, output_names(names, walk.terms[0].shape[1])
+            named = inputs, output_names(columns, walk.terms[0].shape[1])
             return _effects(walk, named, cautions, provenance(METHOD, run.root, asked_for), began)
 
         def standing(level: float) -> Standing:
@@ -244,7 +246,7 @@ class _Walk:
     members: Array  # (G, d): which inputs are in which group
     run: Run
     vectorized: bool
-    check: Callable[[int], object]
+    columns: Columns
 
     def __post_init__(self) -> None:
         self.terms: list[Array] = []  # (n, K, G) of stages,
@@ -271,7 +273,8 @@ class _Walk:
         jobs = [(rows[:, a:b].reshape(-1, d),) for a, b in cuts]
         blocks = self.run.stream(f"draws {number}", jobs, [len(job[0]) for job in jobs])
         found = checked_first(
-            blocks, lambda y: self.check(checked_table(y, jobs[0][0], "model").shape[1])
+            self.columns.all_aligned(blocks),
+            lambda y: output_names(self.columns, checked_table(y, jobs[0][0], "model").shape[1]),
         )
         self.scalar = found[0].ndim == 1
         y = np.concatenate(

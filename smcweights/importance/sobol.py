@@ -42,7 +42,7 @@ from .adaptive import adaptive_importance_sampling
 from .extension import Source, check_same
 from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
 from .indices import SobolIndices, defined, indices_of, of_blocks
-from .integrand import Integrand
+from .integrand import Columns, Integrand
 from .pairs import (
     Groups,
     Pairs,
@@ -109,7 +109,8 @@ def sobol_indices(
     Parameters
     ----------
     model : callable, (n, d) -> (n,) or (n, K)
-        K outputs have indices of their own each, and aggregated ones.
+        K outputs have indices of their own each, and aggregated ones. Columns of a DataFrame and
+        entries of a dict of arrays name them.
     law : law of d independent inputs
         A list or dict of univariate distributions, a SALib problem, or what else
         `smcweights.importance.laws.as_law` takes; a SALib problem's "groups" are respected.
@@ -194,7 +195,7 @@ def sobol_indices(
     if groups is None and isinstance(law, Mapping) and "num_vars" in law:
         groups = law.get("groups")
     law = independent_law(law)
-    names = arguments.names(names)
+    columns = Columns(arguments.names(names), "model")
     plan = pick_freeze(law, groups, order)
     rule = stopping_rule(budget, precision)
     arguments.one_of("method", method, METHODS)
@@ -217,7 +218,7 @@ def sobol_indices(
         "widen": widen,
         "groups": [list(np.flatnonzero(m).astype(str)) for m in plan.members],
         "vectorized": vectorized,
-        "names": names,
+        "names": columns.given,
         **failures.asked_for,
     }
     began = time.perf_counter()
@@ -233,16 +234,16 @@ def sobol_indices(
         named="model",
     ) as run:
         count, pilot, size = _planned(rule, per, method)
-        points = sobol_points(law, plan, run, count, partial(output_names, names))
+        points = sobol_points(law, plan, run, count, columns)
         replicates = points.extended(None, pilot)
         centre = np.nanmean(replicates.y[:, :, :2], axis=(0, 1, 2))
-        outputs = output_names(names, replicates.y.shape[3])
+        outputs = output_names(columns, replicates.y.shape[3])
 
         def importance(rows: int, number: int) -> Estimate:
             """Means of the terms from one adaptive sample over the doubled law."""
             at = None if checkpoint is None else f"{os.fspath(checkpoint)}.importance-{number}"
             return adaptive_importance_sampling(
-                partial(_terms, model, vectorized, plan, centre),
+                partial(_terms, model, vectorized, plan, centre, own=columns.own),
                 doubled_law(law),
                 rows,
                 seed=generator(run.root, "importance", number),
@@ -324,15 +325,15 @@ class _Extension:
         before, pairs, work = self.work.replicates, self.pairs, self.work
         work = replace(work, source=work.source.after(calls), began=time.perf_counter(), learned={})
         if pairs.means is not None:
-            terms = partial(_terms, model, self.vectorized, pairs.plan, pairs.centre)
+            at = self.vectorized, pairs.plan, pairs.centre
+            terms = partial(_terms, model, *at, own=work.points.columns.own)
             rows = calls // pairs.plan.calls
             means = _quietly(pairs.means.extend, terms, rows, executor=executor, progress=False)
             found = _quietly(work.of_importance, means)
         else:
             plan, wide = pairs.plan, before.widening
-            check = partial(output_names, pairs.outputs)
             count = calls // (before.size * plan.calls)
-            points = sobol_points(pairs.law, plan, run, count, check, before.count)
+            points = sobol_points(pairs.law, plan, run, count, work.points.columns, before.count)
             more = points.extended(None, before.size if wide is None else wide.plain)
             if wide is not None and more.size < before.size:
                 more = points.extended(more, before.size, wide)
@@ -356,11 +357,19 @@ def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int,
 
 
 def _terms(
-    model: Integrand, vectorized: bool, plan: PickFreeze, centre: Array, inputs: Array
+    model: Integrand,
+    vectorized: bool,
+    plan: PickFreeze,
+    centre: Array,
+    inputs: Array,
+    own: tuple[str, ...] | None = None,
 ) -> Array:
-    """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J)."""
+    """Terms of a block of pairs, given as rows (X, X'), shape (n, K * J); ``own`` are names of
+    outputs, in order.
+    """
     d = inputs.shape[1] // 2
-    y = outputs_of(model, vectorized, FailedRuns(), plan, inputs[:, :d], inputs[:, d:])
+    block = outputs_of(model, vectorized, FailedRuns(), plan, inputs[:, :d], inputs[:, d:])
+    y = Columns(None, "model", own).aligned(block)
     y = np.moveaxis(y.reshape(len(inputs), plan.calls, -1) - centre, 1, 0)
     return plan.terms(y).reshape(len(inputs), -1)
 

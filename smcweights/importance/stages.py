@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import DegeneracyError, ModelError
 from ..execution import Run, batches
 from ..randomness import generator
-from .integrand import Units, checked_first, checked_table, units_of
+from .integrand import Columns, Units, checked_first, checked_table, units_of
 from .log_scale import first_of, log_table, relative, risen
 from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture, log_sum
 
@@ -55,8 +55,8 @@ class Sampler:
     check: Callable[[int, bool], object]
     derived: Callable[[np.ndarray], np.ndarray] | None = None
     log: bool = False
-    named: str = "integrand"  # what errors call the function
     tolerant: bool = False
+    columns: Columns = field(default_factory=lambda: Columns(None))  # and what to call it
 
     def draw(self, name: str, densities: tuple[Component, ...], counts: np.ndarray) -> Stage:
         """A stage of counts[k] draws from densities[k], on the random stream ``name``."""
@@ -86,11 +86,13 @@ class Sampler:
         """What the function returns at inputs x as (n, C), and whether it was a number each."""
         jobs = [(x[a:b],) for a, b in batches(len(x), vectorized=self.vectorized)]
         blocks = self.run.stream(name, jobs, [len(job[0]) for job in jobs])
+        if not self.log:
+            blocks = self.columns.all_aligned(blocks)
 
         def checked(block: np.ndarray, at: np.ndarray) -> np.ndarray:
             if self.log:
-                return log_table(block, at, self.named)
-            return checked_table(block, at, self.named, self.tolerant)
+                return log_table(block, at, self.columns.named)
+            return checked_table(block, at, self.columns.named, self.tolerant)
 
         def check(block: np.ndarray) -> None:
             if width := checked(block, jobs[0][0]).shape[1] // (1 + self.log):

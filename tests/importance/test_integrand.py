@@ -1,12 +1,13 @@
 """The user's function: what it may return, and units that make no difference."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 import smcweights as smw
 from smcweights.errors import ModelError
-from smcweights.importance.integrand import call_integrand
+from smcweights.importance.integrand import Columns, call_integrand, call_named
 
 from .cases import NORMAL, coverage, lower_bound, square
 
@@ -127,3 +128,93 @@ def test_what_a_model_makes_of_bad_inputs_is_said_once():
     # a warning would be an error
     with pytest.raises(smw.ModelError, match="value 1 is nan at input"):
         smw.adaptive_importance_sampling(lambda x: np.log(x[:, 0]), stats.norm(), 500, seed=1)
+
+
+def named(x):
+    """Two outputs under their names; the order changes from call to call."""
+    columns = {"mass": x[:, 0] + 2.0, "stress": x[:, 0] * x[:, 1]}
+    return columns if x[0, 0] > 0 else dict(reversed(columns.items()))
+
+
+def framed(x):
+    return pd.DataFrame(named(x))
+
+
+def one_named(x):
+    return {name: float(column[0]) for name, column in named(x[None]).items()}
+
+
+def unnamed(x):
+    return np.stack([x[:, 0] + 2.0, x[:, 0] * x[:, 1]], axis=1)
+
+
+METHODS = {
+    "mean": lambda f, **how: smw.adaptive_importance_sampling(f, NORMALS, 300, **how),
+    "proposal": lambda f, **how: smw.importance_sampling(f, NORMALS, NORMALS, 200, **how),
+    "failure": lambda f, **how: smw.failure_probability(f, NORMALS, 600, **how),
+    "law": lambda f, **how: smw.output_law(f, NORMALS, 1_000, **how).quantiles,
+    "sobol": lambda f, **how: smw.sobol_indices(f, NORMALS, 400, **how).first,
+    "shapley": lambda f, **how: smw.shapley_effects(f, NORMALS, 300, **how).effects,
+}
+NORMALS = [stats.norm()] * 2
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("mean", "dict"),
+        ("proposal", "frame"),
+        *(pytest.param(name, "dict", marks=pytest.mark.slow) for name in list(METHODS)[2:]),
+    ],
+)
+def test_columns_name_outputs_and_come_in_any_order(method, how):
+    found = METHODS[method](named if how == "dict" else framed, seed=1)
+    outputs = [name.split(":")[0].strip("P() <=0") for name in found.names]
+    assert set(outputs) == {"mass", "stress"}
+    order = slice(None, None, 1 if outputs[0] == "mass" else -1)
+    plain = METHODS[method](lambda x: unnamed(x)[:, order], seed=1)
+    assert np.array_equal(found.value, plain.value, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_names_hold_with_failed_runs_more_calls_and_one_input_at_a_time(tmp_path):
+    def fails(x):
+        return {name: np.where(x[:, 1] > 1, np.nan, c) for name, c in named(x).items()}
+
+    how = {"failed": "exclude", "seed": 1, "checkpoint": tmp_path / "run"}
+    found = smw.adaptive_importance_sampling(fails, NORMALS, 300, **how)
+    again = smw.adaptive_importance_sampling(fails, NORMALS, 300, **how)
+    more = found.extend(fails, 200)
+    mass = found.names.index("mass")
+    assert again.names == found.names == more.names
+    assert again.value.tolist() == found.value.tolist()
+    assert 1.5 < more.value[mass] < 2.5 and abs(more.value[1 - mass]) < 0.5
+    each = smw.adaptive_importance_sampling(one_named, NORMALS, 100, vectorized=False, seed=1)
+    assert sorted(each.names) == ["mass", "stress"] and 1 < each.value[each.names.index("mass")] < 3
+    given = smw.adaptive_importance_sampling(named, NORMALS, 300, names=["a", "b"], seed=1)
+    assert given.names == ("a", "b")
+    whole = pd.DataFrame(unnamed(np.ones((3, 2))))
+    assert isinstance(call_named(lambda x: whole, True, np.ones((3, 2))), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ({"a": np.ones(3), "c": np.ones(3)}, r"columns \('a', 'c'\), before \('a', 'b'\)"),
+        (np.ones((3, 2)), "an array without names of columns, before"),
+    ],
+)
+def test_other_columns_than_before_are_refused(later, message):
+    columns, x = Columns(None), np.ones((3, 2))
+    columns.aligned(call_named(lambda x: {"a": x[:, 0], "b": x[:, 1]}, True, x))
+    with pytest.raises(ModelError, match=message):
+        columns.aligned(call_named(lambda x: later, True, x))
+
+
+@pytest.mark.parametrize(
+    "values", [{"a": np.ones(3), "b": np.ones((3, 2))}, {"a": 1, "b": np.ones(3)}]
+)
+def test_a_dict_of_other_shapes_is_refused(values):
+    with pytest.raises(ModelError, match="as many numbers under each name"):
+        call_named(lambda x: values, True, np.ones((3, 2)))
