@@ -32,7 +32,7 @@ from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, check_checkpoint, open_run
 from ..provenance import provenance
-from ..randomness import Seed, generator, seed_sequence
+from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, Standing, stopping_rule, until_precise
 from .clouds import Pair, pair_of
 from .control_variates import (
@@ -422,29 +422,31 @@ def sliced_wasserstein(
     def source(seeds: np.random.SeedSequence) -> dict[str, Any]:
         return provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
 
+    how: dict[str, Any] = {
+        "executor": executor,
+        "checkpoint": checkpoint,
+        "arguments": {**arguments, "precision": precision, "data": pair.fingerprint()},
+        "seed": seed,
+        "description": "sliced Wasserstein",
+    }
     closed = _closed_form(pair, p, directions, keep)
     if closed is not None:
         asked_for(control_variates)
         if precision is not None:
             instance("precision", precision, Precision)
-        with open_run(abs, executor=executor, progress=progress, checkpoint=checkpoint):
+        with open_run(abs, progress=progress, **how) as run:
             pass
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
         table, line = np.full((1, 1, 1), closed), [(ON_THE_LINE, 1)]
-        seeds = seed_sequence(seed)
-        kept = _kept(line, question, seeds, table) if keep else None
-        return exact_estimate(question, closed, cost, source(seeds), kept)
+        kept = _kept(line, question, run.root, table) if keep else None
+        return exact_estimate(question, closed, cost, source(run.root), kept)
     question, rule, first = _planned(question, control_variates, directions, budget, precision)
     with open_run(
         _Blocks(question),
-        executor=executor,
         progress=progress,
-        checkpoint=checkpoint,
-        arguments={**arguments, "precision": precision, "data": pair.fingerprint()},
-        seed=seed,
         total=first.total if precision is None else None,
         unit="directions",
-        description="sliced Wasserstein",
+        **how,
     ) as run:
         found, spent, cautions, pooled = _by_stages(run, question, first, rule)
     cost = {**spent, "seconds": time.perf_counter() - began}

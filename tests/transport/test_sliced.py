@@ -424,6 +424,17 @@ def test_directions_are_kept_with_their_costs(d, p):
         )
 
 
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_checkpoint_of_a_closed_form_is_of_these_clouds(d, tmp_path):
+    x, how = mixture(30, d, 1), {"checkpoint": tmp_path / "run.npz"}
+    first = smw.sliced_wasserstein(x, x + 1, **how)
+    assert smw.sliced_wasserstein(x, x + 1, **how).provenance["seed"] == first.provenance["seed"]
+    with pytest.raises(ValueError, match="belongs to a run with other arguments: data was"):
+        smw.sliced_wasserstein(x, x + 2, **how)
+    with pytest.raises(ValueError, match=r"is of sliced Wasserstein, not of adaptive"):
+        smw.adaptive_importance_sampling(lambda z: z[:, 0], stats.norm(), 300, **how)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keywords", [{"budget": 3000}, {"precision": smw.Precision(3e-4)}])
 def test_a_killed_distance_goes_on_to_the_same_bits(keywords, tmp_path):
