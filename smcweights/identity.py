@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from itertools import count
-from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -323,7 +323,7 @@ class _Reader:
         for name, value in list(vars(kind).items()):
             inner = getattr(value, "__func__", getattr(value, "func", value))
             if isinstance(value, property):
-                inner = (value.fget, value.fset)
+                inner = _functions(value)
             if name == "_abc_impl" or (name[:2] == "__" and not isinstance(inner, FunctionType)):
                 continue
             if not self._changed(kind, name):
@@ -347,12 +347,13 @@ class _Reader:
             yield re.sub(ADDRESS, "", text)
             return
         for base in type(thing).__mro__:
-            for method in vars(base).values():
+            for method in (part for value in vars(base).values() for part in _functions(value)):
                 if isinstance(method, FunctionType) and not _installed(method.__code__.co_filename):
                     self.functions.append((method, thing))
         state = object.__getstate__(thing)
         own = [getattr(type(thing), name) is not getattr(object, name) for name in _PICKLING]
-        if installed_class(type(thing)) and (state is None or any(own)):
+        of_library = installed_class(type(thing)) and not isinstance(thing, SimpleNamespace)
+        if of_library and (state is None or any(own)):
             try:
                 reduced = thing.__reduce_ex__(4)
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
@@ -371,6 +372,11 @@ class _Reader:
                 if not (cached or self._changed(thing, key)):
                     yield key.encode()
                     yield self.read(value, f"{name}.{key}")
+
+
+def _functions(value: object) -> tuple[object, ...]:
+    """What runs where an attribute of a class is read or set."""
+    return (value.fget, value.fset) if isinstance(value, property) else (value,)
 
 
 def _moves(thing: object) -> bool:

@@ -32,7 +32,9 @@ _IMPORTING = ("import_module", "__import__", "modules")
 _BY_NAME = {"globals", "eval", "exec", "getattr", "vars", "__dict__", "attrgetter", *_IMPORTING}
 _IMPORTERS = (import_module, __import__)
 _MAKING = ("BUILD_STRING", "FORMAT_", "BINARY_OP", "CALL")
-_LOOKING = (getattr, setattr, vars, *_IMPORTERS)
+_LOOKING = (getattr, setattr, vars, type, *_IMPORTERS)
+_OF_TABLES = ("loc", "iloc", "at", "iat")  # by which parts of them are stored
+MOST_CALLS = 3  # one inside the other, through which a thing is followed
 # how those begin that read files and the environment, by module
 _OUTSIDE = {
     "os": ("environ", "getenv"),
@@ -200,16 +202,21 @@ def running(functions: Iterable[Method]) -> list[Method]:
 
 def changes(functions: Iterable[Method]) -> frozenset[Change]:
     """Entries and attributes that functions store, of what they hold, name or belong to."""
-    return frozenset(chain.from_iterable(_stores(*method) for method in functions))
+    found: set[Change] = set()
+    for function, owner in functions:
+        of = function.__code__.co_varnames[: function.__code__.co_argcount][: owner is not None]
+        found.update(_stores(function, dict.fromkeys(of, owner)))
+    return frozenset(found)
 
 
-def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
+def _stores(function: FunctionType, given: Mapping[str, Any], calls: int = 0) -> Iterator[Change]:
+    """What a function stores into, with the things that some of its arguments are."""
     steps = instructions(function.__code__)
+    stored = Counter(s.argval for s in steps if s.opname in ("STORE_FAST", "STORE_DEREF"))
     known: dict[str, Any] = {f.__name__: f for f in _LOOKING}
     known |= {"globals": function.__globals__} | dict(known_to(function))
-    if owner is not None and function.__code__.co_argcount:
-        known[function.__code__.co_varnames[0]] = owner
-    stored = Counter(step.argval for step in steps if step.opname == "STORE_FAST")
+    # an argument whose name stands for something else later on may be a copy
+    known |= {name: thing for name, thing in given.items() if not stored[name]}
     for step, after in pairwise(steps):
         # a name that stands for one thing only
         if after.opname == "STORE_FAST" and stored[after.argval] == 1:
@@ -218,6 +225,10 @@ def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
             elif step.opname in _GLOBALS and step.argval in known:
                 known[after.argval] = known[step.argval]
     for last, step in enumerate(steps):
+        called = known.get(step.argval) if _names(step) else None
+        if isinstance(called, FunctionType) and calls < MOST_CALLS:
+            handed = _handed(called, steps[last:], known)
+            yield from _stores(called, handed, calls + 1) if handed else ()
         grows = step.opname in _ATTRIBUTES and step.argval in _GROWING
         sets = step.argval == "setattr" and step.opname in _GLOBALS
         if not (grows or sets or step.opname in _STORING):
@@ -245,15 +256,28 @@ def _stores(function: FunctionType, owner: object) -> Iterator[Change]:
                 yield id(thing), key if isinstance(thing, Mapping) and not grows else None
 
 
+def _handed(
+    called: FunctionType, steps: tuple[dis.Instruction, ...], known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Arguments of a function, loaded first, that are handed to it by their names alone."""
+    begin = _place(steps[0])[0]
+    calls = (i for i, s in enumerate(steps) if s.opname == "CALL" and _place(s)[0] == begin)
+    inside = [(*_place(s), s) for s in steps[1 : next(calls, 0)]]
+    whole = [s for a, b, s in inside if not any(c <= a and b <= d and t != s for c, d, t in inside)]
+    names = zip(called.__code__.co_varnames[: called.__code__.co_argcount], whole, strict=False)
+    return {name: known[s.argval] for name, s in names if _names(s) and s.argval in known}
+
+
 def _followed(target: list[dis.Instruction], known: Mapping[str, Any]) -> tuple[Any, object]:
     """What an expression gives that begins with a name, and the key that comes last."""
     thing, key = known[target[0].argval], None
     by: Any = None  # what looks things up, while its arguments are loaded
     for step in target[1:]:
         if by not in (None, vars) and step.opname.startswith("CALL"):
-            thing = getattr(thing, str(key)) if by is getattr else sys.modules[str(key)]
+            if by is not type:
+                thing = getattr(thing, str(key)) if by is getattr else sys.modules[str(key)]
             key = by = None
-        elif step.opname in _ATTRIBUTES:
+        elif step.opname in _ATTRIBUTES and step.argval not in _OF_TABLES:
             thing, key = getattr(thing, step.argval), None
         elif _subscript(step):
             thing, key = thing[key], None
@@ -261,7 +285,7 @@ def _followed(target: list[dis.Instruction], known: Mapping[str, Any]) -> tuple[
             key = known.get(step.argval) if step.argval == "__name__" else step.argval
         elif any(thing is f for f in _LOOKING) and step.argval in known:
             by, thing = thing, known[step.argval]
-            thing = vars(thing) if by is vars else thing
+            thing = by(thing) if by in (vars, type) else thing
         elif not step.opname.startswith("CALL"):
             key = None
         if any(thing is f for f in _IMPORTERS):

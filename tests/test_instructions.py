@@ -97,7 +97,49 @@ class Remembering:
         return self.table["k"] * x
 
 
-@pytest.mark.parametrize("function", [counts_by_name, counts_in_a_module, Remembering()])
+class Counting:
+    calls = 0
+
+    def __init__(self):
+        self._n, self.table = 0, TABLE
+
+    @property
+    def n(self):
+        return self._n
+
+    @n.setter
+    def n(self, value):
+        self._n = value
+
+    def __call__(self, x):
+        self.n += 1
+        type(self).calls += 1
+        return self.table["k"] * x
+
+
+SEEN, ROWS = types.SimpleNamespace(n=0, inner=types.SimpleNamespace(n=0)), pd.DataFrame({"n": [0]})
+
+
+def push(to, what):
+    to.append(what)
+
+
+def raised(thing, by):
+    thing.n += by
+    push(LOG, thing.n)
+
+
+def counts_by_helpers(x):
+    raised(SEEN, len(str(x)))
+    SEEN.inner.n += 1
+    ROWS.loc[0, "n"] += 1
+    return TABLE["k"] * x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [counts_by_name, counts_in_a_module, counts_by_helpers, Remembering(), Counting()],
+)
 def test_what_functions_change_by_name_is_not_part_of_them(function, monkeypatch):
     vars(helper).update(count=0, other=0, third=0, fourth=0, log=[], table=TABLE)
     before = signature(function)
@@ -114,9 +156,15 @@ def test_what_is_stored_in_a_copy_changes_nothing(monkeypatch):
         own["k"] = own["k"] * x
         return own["k"]
 
-    before = signature(copying)
+    def copied(own):
+        own = dict(own)
+        own["k"] = own["k"] + 1
+        return own["k"]
+
+    before, handed = signature(copying), signature(lambda x: copied(TABLE) * x)
     monkeypatch.setitem(TABLE, "k", 2.0)
     assert signature(copying) != before
+    assert signature(lambda x: copied(TABLE) * x) != handed
 
 
 def reads_inside(x):
