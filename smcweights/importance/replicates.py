@@ -26,7 +26,6 @@ from .failed_runs import FailedRuns
 from .integrand import Columns, Integrand, Named, checked_first, checked_table
 from .laws import Law
 from .pairs import PickFreeze, output_names, varies
-from .proposals import FARTHEST
 from .shared_polynomials import SharedPolynomials, alike, fit_together
 from .sparse_polynomials import (
     ROWS_PER_TABLE,
@@ -68,52 +67,62 @@ def outputs_of(
 
 @dataclass(frozen=True)
 class Widening:
-    """Some inputs drawn from q = (1 - share) N(0, 1) + share N(0, 2^2) in standard-normal space.
+    """Inputs drawn from q = (1 - share) N(0, 1) + share N(0, scale^2) in standard-normal space.
 
-    The wide part is cut at ``reach``; at 7 terms of any input of use have ended. The first
+    The wide part is cut at ``reaches``; at 7 terms of any input of use have ended. The first
     ``plain`` of ``size`` points were drawn from the law; all count under the mixture of both kinds,
     by weights of at most size / plain (the balance heuristic, Veach & Guibas 1995).
     """
 
-    inputs: Array  # (d,): which
+    scales: Array  # (d,): of the inputs drawn wider, 0 of others
+    reaches: Array  # (d,)
     share: float
     plain: int
     size: int
-    reach: float = FARTHEST
+
+    @property
+    def inputs(self) -> Array:
+        """Which are drawn wider: (d,)."""
+        return self.scales > 0
 
     def drawn(self, z: Array) -> Array:
         """Draws (..., n, d) of points ``plain`` to ``size`` from standard normals z."""
         u = z.copy()
-        depth = np.linspace(-2 * self.reach, 0.0, 4_001)
-        table = ndtri(self._probability(depth))
-        side = -np.abs(z[..., self.inputs])
-        found = np.interp(side, table, depth)
-        for _ in range(2):
-            # Newton's step; beyond the wide part's end the table is exact
-            density = np.exp(-0.5 * found**2 + self.log_ratio(found)) / math.sqrt(2 * math.pi)
-            found = np.minimum(found - (self._probability(found) - ndtr(side)) / density, 0.0)
-        u[..., self.inputs] = np.where(z[..., self.inputs] < 0, found, -found)
+        for i in np.flatnonzero(self.inputs):
+            depth = np.linspace(-2 * self.reaches[i], 0.0, 4_001)  # with a node at the end
+            table = ndtri(self._probability(depth, i))
+            side = -np.abs(z[..., i])
+            found = np.interp(side, table, depth)
+            for _ in range(2):
+                # Newton's step; beyond the wide part's end the table is exact
+                density = np.exp(-0.5 * found**2 + self.log_ratio(found, i))
+                density /= math.sqrt(2 * math.pi)
+                missed = self._probability(found, i) - ndtr(side)
+                found = np.minimum(found - missed / density, 0.0)
+            u[..., i] = np.where(z[..., i] < 0, found, -found)
         return u
 
-    def _probability(self, u: Array) -> Array:
-        """Distribution function of q at u <= 0."""
-        wide = np.maximum(ndtr(u / 2) - ndtr(-self.reach / 2), 0.0) / self._kept
+    def _probability(self, u: Array, i: int) -> Array:
+        """Distribution function of q at u <= 0, of input i."""
+        scale, reach = self.scales[i], self.reaches[i]
+        wide = np.maximum(ndtr(u / scale) - ndtr(-reach / scale), 0.0) / self._kept(i)
         return (1 - self.share) * ndtr(u) + self.share * wide
 
-    def log_ratio(self, u: Array) -> Array:
-        """Log of q over the standard-normal density."""
-        wide = np.exp(0.375 * np.minimum(u * u, self.reach**2)) * (np.abs(u) < self.reach)
-        return np.log(1 - self.share + self.share / (2 * self._kept) * wide)
+    def log_ratio(self, u: Array, i: int) -> Array:
+        """Log of q over the standard-normal density, of input i."""
+        scale, reach = self.scales[i], self.reaches[i]
+        wide = np.exp(0.5 * (1 - scale**-2) * np.minimum(u * u, reach**2)) * (np.abs(u) < reach)
+        return np.log(1 - self.share + self.share / (scale * self._kept(i)) * wide)
 
-    @property
-    def _kept(self) -> float:
+    def _kept(self, i: int) -> float:
         """Share of the wide part that is not cut off."""
-        return 1 - 2 * float(ndtr(-self.reach / 2))
+        return 1 - 2 * float(ndtr(-self.reaches[i] / self.scales[i]))
 
     def log_ratios(self, u: Array) -> Array:
         """Log of the density drawn from over that of the law, input by input: like u (..., d)."""
         found = np.zeros(u.shape)
-        found[..., self.inputs] = self.log_ratio(u[..., self.inputs])
+        for i in np.flatnonzero(self.inputs):
+            found[..., i] = self.log_ratio(u[..., i], i)
         return found
 
     def weight(self, log_ratio: Array) -> Array:

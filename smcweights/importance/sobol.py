@@ -65,7 +65,13 @@ from .replicates import (
     outputs_of,
     sobol_points,
 )
-from .sparse_polynomials import ProductBasis, SparsePolynomial, product_basis
+from .sparse_polynomials import (
+    LIGHT_TAILS,
+    ProductBasis,
+    SparsePolynomial,
+    kurtosis,
+    product_basis,
+)
 
 Array = np.ndarray
 Result = TypeVar("Result")
@@ -74,9 +80,13 @@ METHODS = ("auto", "qmc", "surrogate", "importance")
 CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
 TAIL = 0.2  # Pareto k-hat of the pilot's squared outputs from which inputs are widened,
+END = -0.4  # and that below which the output is taken to be bounded, whatever its inputs' tails,
+FORESEEN = 0.2  # share of the variance explained by the pilot's polynomials from which they are,
+SCALE = 2.0  # by so much, in standard-normal space,
+HEAVY_SCALE = 3.0  # and inputs of heavy tails by so much
 MOST_WIDENED = 8  # the most of them,
 MATTERS = 0.01  # and their least total index
-FAR_TAIL, NEARER = 0.7, 6.0  # k-hat below which they are drawn no farther out, models may break
+NEAREST, NEARER, FAR_TAIL = 5.0, 6.0, 0.7  # how far out, below TAIL and below this k-hat
 IDLE = 0.1  # share of the pairs to which the variance is due
 EXPLAINED = 0.9  # share of an output's variance from which polynomials need no rival,
 PROMISING = 0.15  # and the same where no interval could be promised without them
@@ -132,10 +142,12 @@ def sobol_indices(
     widen : "auto", False or a share between 0 and 1, default "auto"
         Whether unbounded inputs are drawn wider than their laws and weighted, so that the tails
         that carry the variance of a heavy output are seen: a share of the draws come from a normal
-        law of twice the width, up to 7 standard deviations. "auto": where the pilot's squared
-        outputs have a tail, the inputs that matter, at most 8, by a half for up to three of them
-        and a quarter for more; up to 6 standard deviations, which 2e-9 of a law exceeds, unless
-        the tail is heavy. False, and for other inputs: draws of the law.
+        law of twice the width, three times for inputs with a kurtosis over 4, up to 7 standard
+        deviations. "auto": where the pilot's squared outputs have a tail, or polynomials explain a
+        fifth of their variance, the inputs that matter, at most 8, by a half for up to three of
+        them and a quarter for more; else those with a kurtosis over 4, unless outputs are bounded
+        or take few values; up to 5 or 6 standard deviations, which 6e-7 and 2e-9 of a law exceed,
+        unless the tail of outputs or inputs is heavy. False, and other inputs: draws of the law.
     failed : {"raise", "exclude"}
         What to do with a run that gave NaN or an infinite value: end everything, or leave it out.
         Then every term's mean is that of the pairs whose runs worked: indices of the law given that
@@ -234,6 +246,9 @@ def sobol_indices(
         named="model",
     ) as run:
         count, pilot, size = _planned(rule, per, method)
+        if not np.isfinite(law.ranges).all():
+            # which are drawn wider, a few points should tell
+            pilot = max(pilot, min(2, size // 2))
         points = sobol_points(law, plan, run, count, columns)
         replicates = points.extended(None, pilot)
         centre = np.nanmean(replicates.y[:, :, :2], axis=(0, 1, 2))
@@ -537,8 +552,13 @@ class _Work:
         if self.widen is False or not free.any():
             return None
         tail = replicates.tail(self.pairs.centre)
-        if self.widen == "auto" and not tail > TAIL:
-            return None
+        heavy = free & np.array([not kurtosis(m) <= LIGHT_TAILS for m in law.marginals or ()])
+        if self.widen == "auto":
+            many = not replicates.coarse.all()
+            if not tail > TAIL and not (many and self.foreseen()):
+                # so few outputs may not show a tail that the law is known to have
+                ends = -math.inf < tail <= END
+                free = heavy if many and not ends else np.zeros_like(heavy)
         table = replicates.means(self.pairs.centre).mean(0)[self.varied()]
         g = len(plan.inputs)
         variance = table[:, 1] - table[:, 0] ** 2
@@ -552,8 +572,21 @@ class _Work:
         share = 0.5 if inputs.sum() <= 3 else 0.25
         if isinstance(self.widen, float):
             share = self.widen
-        reach = NEARER if self.widen == "auto" and tail < FAR_TAIL else FARTHEST
-        return Widening(inputs, share, replicates.size, replicates.size, reach)
+        scales = np.where(inputs, np.where(heavy, HEAVY_SCALE, SCALE), 0.0)
+        # no farther than the tail of the outputs, or of an input, asks for: models may break
+        reach = NEAREST if -math.inf < tail <= TAIL else NEARER if tail < FAR_TAIL else FARTHEST
+        reaches = np.where((self.widen == "auto") & ~heavy, reach, FARTHEST)
+        return Widening(scales, reaches, share, replicates.size, replicates.size)
+
+    def foreseen(self) -> bool:
+        """Whether polynomials explain much of most outputs already: far out they need teaching."""
+        varied = self.varied()
+        if not self.polynomial or not varied.any() or self.replicates.failed.any():
+            return False
+        basis = product_basis(self.pairs.law)
+        _, used = corrected_means(self.replicates, self.pairs.centre, basis, self.root)
+        shares = np.array([np.median([p.explained for p in one]) for one in used])
+        return bool(np.median(shares[varied]) > FORESEEN)
 
     def largest_variance(self, table: Array) -> float:
         """Of all indices, from mean terms of replicates (R, K, J); inf without variance."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -32,7 +32,9 @@ MOST_CANDIDATES = 1_000
 SCREENED = 3_000  # of them behind the choice of its next terms
 TAILS = 0.05  # fourth moment that a term may have, per row behind the polynomial,
 UNBOUNDED_TAILS = 0.1  # and that its factors of unbounded inputs may have
-LIGHT_TAILS = 4.0  # kurtosis up to which an unbounded input, or its logarithm, is a function too
+LIGHT_TAILS = 4.0  # kurtosis up to which an unbounded input, or its logarithm, is a function too,
+WIDENED_TAILS = 10.0  # and E[w f^4] in draws wider than the law
+MOST_POWER = 0.45  # of a tail v^-power whose variance is integrated
 RAMPS = 31  # knots in the probability scale
 TURNS = 3  # at most
 WORTHWHILE = 0.1  # share of the variance from which a polynomial is used
@@ -241,11 +243,20 @@ def _log(x: Array) -> Array:
     return np.log(np.maximum(x, 1e-300))
 
 
-def _functions_of(marginal: Marginal, ratio: Callable[[Array], Array] | None) -> _Functions:
-    """All functions of an input with this law; log ``ratio`` of the density of its draws to it."""
+def _functions_of(
+    marginal: Marginal, ratio: Callable[[Array], Array] | None, reach: float
+) -> _Functions:
+    """All functions of an input with this law; log ``ratio`` of the density of its draws to it,
+    which are wider up to ``reach``.
+    """
     v, weight = probability_rule()
     u = np.concatenate([ndtri(v), -ndtri(v)])
     x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
+    damped, far = weight, x
+    if ratio is not None:
+        # of what is drawn: farther out there is nothing to learn from
+        damped = weight * np.exp(-ratio(u)) * (np.abs(u) < reach)
+        far = np.concatenate([_with_tail(v, side) for side in np.split(x, 2)])
     ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
     bounded, plain = None, []
     if isinstance(marginal, Atoms):
@@ -255,14 +266,12 @@ def _functions_of(marginal: Marginal, ratio: Callable[[Array], Array] | None) ->
         bounded = polynomial_basis(as_law(marginal), HIGHEST_DEGREE)
     else:
         for logarithm in (False, True)[: 1 + int(ends[0] >= 0)]:
-            z = _log(x) if logarithm else x
-            with np.errstate(over="ignore", invalid="ignore"):
-                centre = weight @ z
-                spread = np.sqrt(weight @ (z - centre) ** 2)
-                kurtosis = weight @ ((z - centre) / spread) ** 4
-            if kurtosis <= LIGHT_TAILS:
-                plain.append((logarithm, float(centre), float(spread)))
-    raw = _raw(bounded, tuple(plain), u, x)
+            z = _log(x) if logarithm else far
+            centre, spread, fourth_moment = _moments(z, weight, damped)
+            # without a variance the fourth moment is NaN
+            if fourth_moment <= (LIGHT_TAILS if ratio is None else WIDENED_TAILS):
+                plain.append((logarithm, centre, spread))
+    raw = _raw(bounded, tuple(plain), u, np.where(np.isfinite(far), far, x))
     smooth = len(raw) - RAMPS
     # modified Gram and Schmidt, twice, without what earlier functions can do
     kept, triangle = np.empty_like(raw), np.zeros((len(raw), len(raw)))
@@ -282,10 +291,48 @@ def _functions_of(marginal: Marginal, ratio: Callable[[Array], Array] | None) ->
         count += 1
         smooth_kept += k < smooth
     at_nodes = kept[:count]
-    damped = weight if ratio is None else weight * np.exp(-ratio(u))
     fourth = np.square(at_nodes**2) @ damped
     fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
     return _Functions(bounded, tuple(plain), triangle[:count], fourth, damped, at_nodes)
+
+
+def _with_tail(v: Array, x: Array) -> Array:
+    """Inputs x at nodes v of `probability_rule`, with the second moment of what is farthest out.
+
+    No polynomial integrates the square of a tail such as v^(-1/3) to its end: power laws between
+    the nodes do, as one value at all nodes of the outermost panel; NaN without a variance.
+    """
+    edge = 2.0**-60
+    last = int(np.searchsorted(v, edge))
+    if not np.inf > abs(x[0]) > abs(x[last]) > 0:
+        return x
+    log_v, log_x = np.log(v[: last + 1]), np.log(np.abs(x[: last + 1]))
+    power = -np.diff(log_x) / np.diff(log_v)
+    found = x.copy()
+    if not power.max() < MOST_POWER:
+        found[:last] = math.nan
+        return found
+    log_x[last] += power[-1] * (log_v[last] - math.log(edge))
+    log_v[last] = math.log(edge)
+    mass = np.exp(2 * log_x + log_v)
+    square = mass[0] / (1 - 2 * power[0]) + (np.diff(mass) / (1 - 2 * power)).sum()
+    found[:last] = math.copysign(math.sqrt(square / edge), x[0])
+    return found
+
+
+def _moments(z: Array, weight: Array, damped: Array) -> tuple[float, float, float]:
+    """Mean and standard deviation of values at nodes, and E[w f^4] of what they are scaled to."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = weight @ z
+        spread = np.sqrt(weight @ (z - centre) ** 2)
+        return float(centre), float(spread), float(damped @ ((z - centre) / spread) ** 4)
+
+
+def kurtosis(marginal: Marginal) -> float:
+    """Of an input; large, infinite or NaN where the fourth moment is infinite."""
+    v, weight = probability_rule()
+    x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
+    return _moments(x, weight, weight)[2]
 
 
 @dataclass(frozen=True)
@@ -372,20 +419,26 @@ class _Widening(Protocol):
     """Inputs drawn wider than their laws, as `replicates.Widening` says."""
 
     @property
-    def inputs(self) -> Array: ...
-    def log_ratio(self, u: Array) -> Array: ...
+    def scales(self) -> Array: ...
+    @property
+    def reaches(self) -> Array: ...
+    def log_ratio(self, u: Array, i: int) -> Array: ...
 
 
 def product_basis(law: Law, widening: _Widening | None = None) -> ProductBasis:
     """Orthonormal functions of each input of a law, see `_Functions`."""
     marginals = law.marginals or ()
-    wide = np.zeros(len(marginals), dtype=bool) if widening is None else widening.inputs
-    made: dict[tuple[int, bool], _Functions] = {}
-    for key, m in {(id(m), bool(w)): m for m, w in zip(marginals, wide, strict=True)}.items():
-        made[key] = _functions_of(m, widening.log_ratio if widening and key[1] else None)
-    functions = tuple(made[id(m), bool(w)] for m, w in zip(marginals, wide, strict=True))
+    made: dict[tuple[int, float, float], _Functions] = {}
+    functions = []
+    for i, m in enumerate(marginals):
+        wide = widening if widening is not None and widening.scales[i] else None
+        reach = float(wide.reaches[i]) if wide else math.inf
+        key = id(m), float(wide.scales[i]) if wide else 0.0, reach
+        if key not in made:
+            made[key] = _functions_of(m, partial(wide.log_ratio, i=i) if wide else None, reach)
+        functions.append(made[key])
     turns = tuple(np.eye(HIGHEST_DEGREE + 1, len(f.triangle)) for f in functions)
-    return ProductBasis(functions, turns)
+    return ProductBasis(tuple(functions), turns)
 
 
 def products_of(exponents: Array, tables: Array | Sequence[Array]) -> Array:
