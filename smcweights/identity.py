@@ -5,6 +5,7 @@ Provenance, checkpoints and compiled code know a function again by it, in every 
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import importlib.util
 import inspect
@@ -43,6 +44,8 @@ _MISSED = "not compared: "
 _MOST_ENTRIES = 1_000_000  # read of what a function holds
 _QUICK = {type(None), bool, int, float, complex, str, bytes}
 PLAIN = (*_QUICK, np.generic)
+_DERIVED = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, deque)
+_DERIVED += (np.ndarray, partial)
 # drawing, logging and locking changes these, and every process has its own environment
 _MOVING = (
     *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
@@ -177,7 +180,7 @@ class _Reader:
 
     def read(self, thing: Any, name: str) -> bytes:
         """Digest of a thing, met under a name."""
-        if isinstance(thing, PLAIN):
+        if type(thing) in _QUICK or isinstance(thing, np.generic):
             return f"{thing!r};".encode()
         if id(thing) in self.seen:
             return self.seen[id(thing)][1]
@@ -215,7 +218,12 @@ class _Reader:
             self.miss(f"names that {function.__name__} looks up")
 
     def _parts(self, thing: Any, name: str) -> Iterator[Any]:
-        if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+        if isinstance(thing, _DERIVED) and not installed_class(type(thing)):
+            # the user's own list, number or array: what it has of its own comes first
+            yield from self._object(thing, name)
+        if isinstance(thing, PLAIN):
+            yield f"{thing!r};".encode()
+        elif isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
             yield f"{thing.dtype}{thing.shape}".encode()
             if not self.counts:
                 yield np.ascontiguousarray(thing).tobytes()
@@ -355,7 +363,8 @@ class _Reader:
         of_library = installed_class(type(thing)) and not isinstance(thing, SimpleNamespace)
         if of_library and (state is None or any(own)):
             try:
-                reduced = thing.__reduce_ex__(4)
+                reduce = copyreg.dispatch_table.get(type(thing))
+                reduced = reduce(thing) if reduce else thing.__reduce_ex__(4)
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
                 yield [list(part) if hasattr(part, "__next__") else part for part in parts]
             except Exception:
@@ -389,7 +398,9 @@ def _columns(thing: Any) -> list[Any]:
     index, columns = (getattr(thing, name, None) for name in ("index", "columns"))
     rows = [np.asarray(index)] if hasattr(index, "__array__") else []
     if columns is None:
-        return [*rows, np.asarray(thing)]
+        beside = getattr(thing, "coords", {})  # of xarray
+        named = [(str(name), np.asarray(values)) for name, values in beside.items()]
+        return [*rows, *named, np.asarray(thing)]
     return [*rows, list(columns), *(np.asarray(thing[column]) for column in columns)]
 
 

@@ -5,15 +5,18 @@ import enum
 import functools
 import importlib
 import itertools
+import re
 import subprocess
 import sys
 import threading
 import types
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray
 from scipy import interpolate, stats
 
 from smcweights.identity import not_compared, signature
@@ -286,10 +289,63 @@ def test_what_cannot_be_compared_is_named():
     assert not_compared(signature(lambda x: x)) == []
 
 
+class OwnList(list):
+    def first(self):
+        return self[0] * SCALES["list"]
+
+
+class OwnNumber(float):
+    pass
+
+
+class OwnPair(NamedTuple):
+    a: float
+
+    def scaled(self):
+        return self.a * SCALES["pair"]
+
+
+SCALES = {"list": 1.0, "pair": 1.0}
+LISTED, NUMBER, PAIR = OwnList([1.0]), OwnNumber(1.0), OwnPair(1.0)
+LISTED.beside = NUMBER.beside = 1.0
+SERIES = xarray.DataArray([1.0, 2.0], coords={"t": [0, 1]}, dims="t")
+
+
+@pytest.mark.parametrize(
+    ("function", "edit"),
+    [
+        (lambda x: LISTED.first() * x, lambda: SCALES.update(list=2.0)),
+        (lambda x: PAIR.scaled() * x, lambda: SCALES.update(pair=2.0)),
+        (lambda x: LISTED.beside * x, lambda: setattr(LISTED, "beside", 2.0)),
+        (lambda x: NUMBER.beside * x, lambda: setattr(NUMBER, "beside", 2.0)),
+        (lambda x: SERIES.sel(t=1) * x, lambda: SERIES.coords.update({"t": [1, 0]})),
+    ],
+    ids=["method of a list", "of a pair", "attribute of a list", "of a number", "coordinates"],
+)
+def test_what_the_users_own_lists_and_numbers_have_beside_is_seen(function, edit):
+    before = signature(function)
+    assert signature(function) == before and not not_compared(before)
+    edit()
+    assert signature(function) != before
+
+
+def test_regular_expressions_are_compared():
+    first, second = re.compile("a"), re.compile("b")
+    found = signature(lambda x: first.match(x))
+    assert not not_compared(found)
+    first = second
+    assert signature(lambda x: first.match(x)) != found
+
+
 def test_every_process_says_the_same():
     code = (
         "from smcweights.identity import signature\n"
-        "S = {'a', 'b', ('c', 1)}\nD = {'k': S}\nprint(signature(lambda x: (D['k'], S)))"
+        "import collections, enum\n"
+        "class Own(list):\n    def f(self): return self[0]\n"
+        "class Kind(enum.IntEnum):\n    A = 1\n"
+        "N, O = collections.namedtuple('N', 'a')(1), Own([1])\nO.k = 1.0\n"
+        "S = {'a', 'b', ('c', 1)}\nD = {'k': S}\n"
+        "print(signature(lambda x: (D['k'], S, N.a, O.f(), Kind.A, O)))"
     )
     outputs = {
         subprocess.run(
