@@ -218,7 +218,8 @@ class _Reader:
             self.miss(f"names that {function.__name__} looks up")
 
     def _parts(self, thing: Any, name: str) -> Iterator[Any]:
-        if isinstance(thing, _DERIVED) and not installed_class(type(thing)):
+        kind = type(thing)
+        if kind not in _DERIVED and isinstance(thing, _DERIVED) and not installed_class(kind):
             # the user's own list, number or array: what it has of its own comes first
             yield from self._object(thing, name)
         if isinstance(thing, PLAIN):
