@@ -164,6 +164,7 @@ class Estimate:
             raise TypeError(f"covariance and factor: got {given}; expected exactly one of them")
         if not isinstance(method, str):
             raise TypeError(f"method: got {type(method).__name__}; expected str")
+        arguments.storable("method", method)
         v = parts.value(value)
         no_hit_trials = parts.trials(trials, v)
         no_hit = None if no_hit_trials is None else no_hit_trials > 0

@@ -507,3 +507,9 @@ def test_limits_are_the_intervals_and_follow_their_components(tmp_path):
         assert one[0].interval()[1] == ends[3, 0, 1] and one[[1]].interval()[1] == np.inf
     assert est.apply(lambda v: v[:1]).limits is None
     assert est.revised(covariance=4 * est.covariance).limits is None
+
+
+@pytest.mark.parametrize("method", ["a\0b", "\ud800", "a" * 2_000])
+def test_a_method_that_no_file_can_hold_is_refused(method):
+    with pytest.raises(ValueError, match=r"method: .*(no file can hold|expected at most 1,000)"):
+        Estimate(1.0, 1.0, method=method)

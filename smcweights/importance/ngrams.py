@@ -33,7 +33,10 @@ def hashed(features: Callable[[Any], Iterable[Hashable]], buckets: int) -> Numbe
     """Features of every item, numbered by a hash that is the same everywhere."""
 
     def bags(items: Any) -> Bags:
-        lists = [[zlib.crc32(str(f).encode()) % buckets for f in features(item)] for item in items]
+        lists = [
+            [zlib.crc32(str(f).encode("utf-8", "surrogatepass")) % buckets for f in features(item)]
+            for item in items
+        ]
         sizes = np.array([len(one) for one in lists], dtype=np.int64)
         return np.array([f for one in lists for f in one], dtype=np.int64), sizes
 

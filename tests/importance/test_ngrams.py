@@ -16,6 +16,8 @@ def test_a_hash_is_the_same_everywhere():
     ids, sizes = hashed(str.split, 1_000)(["a a", "", "b"])
     assert ids[0] == ids[1] == 0xE8B7BE43 % 1_000
     assert sizes.tolist() == [2, 0, 1]
+    # halves of characters, as broken texts have them
+    assert hashed(str.split, 1_000)(["\ud800 b"])[1].tolist() == [2]
 
 
 def test_bins_hold_as_many_rows_each():
