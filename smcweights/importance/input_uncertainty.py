@@ -38,6 +38,7 @@ from .refits import (
     law_known,
     parameters_of,
     resampled,
+    steps_of,
 )
 from .reweighting import Stored, stored
 from .under_laws import several_laws
@@ -359,14 +360,14 @@ def _bent(
 ) -> tuple[np.ndarray, list[Caution]]:
     """Factors (J,) on the data's variance where refits spread otherwise than on a line."""
     laws = [known.fitted.law(theta) for theta in known.thetas[:CHECKED]]
-    moved, worth, _ = _checked(asked, sample, laws)
+    answers, worth, _ = _checked(asked, sample, laws)
     enough = worth >= LEAST
-    told = moved[enough]
+    told = answers[enough]
     factor = np.ones(len(asked.value))
     if len(told) < CHECKED // 2:
         return factor, []
     # at the same refits, so that what they spread by chance is in both
-    line = (known.thetas[:CHECKED][enough] @ slopes.T).std(axis=0, ddof=1)
+    line = (steps_of(known.thetas[:CHECKED], known.fitted)[enough] @ slopes.T).std(axis=0, ddof=1)
     line *= np.abs([s.slope(v) for s, v in zip(asked.scales, asked.value, strict=True)])
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nanstd(np.where(np.isfinite(told), told, np.nan), axis=0, ddof=1) / line

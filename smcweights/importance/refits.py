@@ -20,6 +20,7 @@ from .marginals import scipy_parameters, support
 
 STEP = 0.1  # of derivatives, in standard deviations of a parameter
 MOST_FAILED = 0.01  # share of refits that may fail
+LEAST_RATIO = 0.1  # to the law's own, of a refitted parameter that counts as positive
 FEWEST = 5  # measurements of an input
 
 Data = dict[str, np.ndarray]
@@ -249,9 +250,23 @@ def resampled(
     return np.array(found)
 
 
+def steps_of(found: np.ndarray, fitted: Fitted) -> np.ndarray:
+    """How far refits (B, P) are from the law's parameters, as one goes from these by derivatives.
+
+    Scales and positive shapes go by their logs: where few data leave a shape and a scale wide open
+    their product is well known, which no straight line in both would tell.
+    """
+    theta, d = fitted.theta, len(fitted.names)
+    located = np.array([label.endswith(" loc") for label in fitted.labels])
+    by_log = (theta > 0) & ~located & (fitted.owner < d) & (found.min(0) > LEAST_RATIO * theta)
+    steps = found - theta
+    steps[:, by_log] = theta[by_log] * np.log(found[:, by_log] / theta[by_log])
+    return np.asarray(steps)
+
+
 def covariance_of(found: np.ndarray, fitted: Fitted, data: Data, table: bool) -> np.ndarray:
     """Covariance (P, P) of the parameters; inputs measured apart have none with one another."""
-    whole = np.atleast_2d(np.cov(found.T))
+    whole = np.atleast_2d(np.cov(steps_of(found, fitted).T))
     # what is held comes out the same, up to rounding
     held = np.ptp(found, axis=0) <= 1e-12 * np.abs(fitted.theta)
     whole[held] = whole[:, held] = 0.0

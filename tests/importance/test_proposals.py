@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 import smcweights as smw
-from smcweights.importance.fits import fit_grid
+from smcweights.importance.fits import fit_grid, fit_rank_one
 from smcweights.importance.laws import as_law
 from smcweights.importance.proposals import (
     Elliptical,
@@ -19,6 +19,7 @@ from smcweights.importance.proposals import (
     farthest,
     kernels_of,
     log_densities,
+    log_sum,
     within,
     working_space,
 )
@@ -239,3 +240,20 @@ def test_kernels_are_those_of_the_density_and_learn_their_shares():
     ratio = np.exp(own.log_density(v) - wide.log_density(v))
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(v))
     assert kernels_of(working_space(as_law([stats.norm()]), rng), 1.0) is None
+
+
+@pytest.mark.parametrize("d", [13, 40])
+def test_a_law_that_differs_in_one_direction_needs_no_matrix(d):
+    rng = np.random.default_rng(d)
+    u = rng.standard_normal((60, d)) + 0.5
+    weights = rng.random(60)
+    lines = [fit_rank_one(u, w).components[0] for w in (weights, weights**3 * (u[:, 0] > 0))]
+    lines.append(replace(lines[0], reach=4.0))
+    whole = [replace(line, axis=None) for line in lines]
+    np.testing.assert_allclose(log_densities(lines, u), log_densities(whole, u), rtol=1e-10)
+    assert np.isfinite(log_densities(lines, u)[:, :2]).all()
+
+
+def test_a_sum_of_nothing_is_minus_infinity():
+    terms = np.array([[-np.inf, 0.0, 1e4], [-np.inf, -np.inf, 1e4 + np.log(3)]])
+    np.testing.assert_allclose(log_sum(terms), [-np.inf, 0.0, 1e4 + np.log(4)])

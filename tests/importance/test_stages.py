@@ -1,5 +1,7 @@
 """Stages of draws: counts, the joint mixture of a history, and its units."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -7,7 +9,7 @@ from scipy import stats
 import smcweights as smw
 from smcweights.execution import open_run
 from smcweights.importance.laws import as_law
-from smcweights.importance.proposals import Elliptical, working_space
+from smcweights.importance.proposals import Elliptical, Mixture, log_densities, working_space
 from smcweights.importance.stages import History, Sampler, effective_draws, split
 
 
@@ -29,6 +31,34 @@ def test_the_density_of_all_draws_is_that_of_the_mixture_of_stages():
     densities = np.exp([c.log_density(history.u) for c in (space, wide)])
     np.testing.assert_allclose(np.exp(history.log_h), np.array([90, 90]) / 180 @ densities)
     assert len(history) == 180
+
+
+def test_densities_that_are_known_are_not_asked_again():
+    history, space, wide = drawn(lambda x: x[:, 0])
+    asked = []
+
+    @dataclass(frozen=True)
+    class Counted:
+        def log_density(self, u):
+            asked.append(len(u))
+            return wide.log_density(u)
+
+    mine, other = (space, Counted()), (wide, Counted())
+
+    def check():
+        for densities in (mine, other):
+            found = history.log_densities(densities)
+            np.testing.assert_allclose(found, log_densities((densities[0], wide), history.u))
+
+    check()
+    assert asked == [100, 80] * 2
+    check()
+    assert len(asked) == 4
+    stage = history.stages[0]
+    history.add(replace(stage, mixture=Mixture(stage.mixture.weights, mine)))
+    check()
+    # of the new stage itself, its own are known
+    assert asked[4:] == [100]
 
 
 def test_values_that_outgrow_their_units_change_those_of_all_stages():
