@@ -53,6 +53,7 @@ COMPARISONS = [
     Comparison("importance", "output_law.py", "coverage 300", "coverage 2"),
     Comparison("importance", "far_quantiles.py", "", "1 4000"),
     Comparison("importance", "failed_runs.py", "300", "3"),
+    Comparison("importance", "fitted_laws.py", "100", "2 'E['"),
     Comparison("importance", "reweighting.py", "", ""),
     Comparison("importance", "evidence.py", "300", "5 'logistic, d = 2' 'Gumbel, d = 3'"),
     Comparison("statespace", "statespace.py", "all", "speed --quick", "--particles {particles}"),
