@@ -92,6 +92,7 @@ EXPLAINED = 0.9  # share of an output's variance from which polynomials need no 
 PROMISING = 0.15  # and the same where no interval could be promised without them
 HEAVY_KNOWN = 0.7  # Pareto k-hat instead of HEAVY, where polynomials explain this share
 KNOWN = 0.99
+SOLVED = 1 - 1e-9  # and the share from which no tail is left to be unknown
 LEAST_ROWS = 120  # pairs that importance sampling needs
 
 
@@ -532,7 +533,7 @@ class _Work:
             marked = zip(pairs.law.names, replicates.widening.inputs, strict=True)
             extra["widened"] = [name for name, wide in marked if wide]
         k = replicates.tail(pairs.centre)
-        if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY):
+        if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY) and not explained > SOLVED:
             text = (
                 f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
                 "been seen may matter more than the standard error says"
