@@ -43,6 +43,7 @@ from .extension import Source, check_same
 from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
 from .indices import SobolIndices, defined, indices_of, of_blocks
 from .integrand import Columns, Integrand
+from .laws import Law
 from .pairs import (
     Groups,
     Pairs,
@@ -246,10 +247,7 @@ def sobol_indices(
         description=TITLE,
         named="model",
     ) as run:
-        count, pilot, size = _planned(rule, per, method)
-        if not np.isfinite(law.ranges).all():
-            # which are drawn wider, a few points should tell
-            pilot = max(pilot, min(2, size // 2))
+        count, pilot, size = _planned(rule, per, method, law)
         points = sobol_points(law, plan, run, count, columns)
         replicates = points.extended(None, pilot)
         centre = np.nanmean(replicates.y[:, :, :2], axis=(0, 1, 2))
@@ -359,7 +357,7 @@ class _Extension:
         return found, replace(self, work=work, pairs=found.pairs)
 
 
-def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int, int]:
+def _planned(rule: Budget | Precision, per: int, method: str, law: Law) -> tuple[int, int, int]:
     """Scramblings, points of each in the pilot, and in all; 0 with a precision."""
     pairs, size = rule.most // per, 0
     if method == "importance":
@@ -369,7 +367,9 @@ def _planned(rule: Budget | Precision, per: int, method: str) -> tuple[int, int,
         most = min(16, rule.most // (REPLICATES * per))
         return REPLICATES, 2 ** int(math.log2(max(most, 1))), size
     size = 2 ** int(math.log2(pairs // REPLICATES))
-    return pairs // size, max(size // 8, 1), size
+    # which unbounded inputs are drawn wider, a few points should tell
+    least = 1 if np.isfinite(law.ranges).all() else min(2, size // 2)
+    return pairs // size, max(size // 8, least, 1), size
 
 
 def _terms(
