@@ -6,7 +6,8 @@ Without a ROOM, all: importance, statespace, learning, rejection, transport, hon
 Tables are printed; results go to benchmarks/results, and what ran when, how long, on which machine,
 with which versions to results/runs.json. --quick runs small versions of a copy of the scripts, so
 that nothing is kept. Peers live in virtual environments of their own, benchmarks/environments/NAME,
-made from the pins in benchmarks/peers/NAME.txt: --peers says which (all that are in that folder
+made from the pins in benchmarks/peers/NAME.txt and, without what these require, in
+benchmarks/peers/alone/NAME.txt: --peers says which (all that are in that folder
 without it; with --quick those that have been made already). Without its peers a comparison runs in
 this interpreter and leaves them out. --pages runs nothing, and writes anew what README and docs
 show: every table between `<!-- from: COMMAND -->` and `<!-- end -->`, and the figures.
@@ -50,6 +51,7 @@ COMPARISONS = [
     Comparison("importance", "rare_events.py", "", "--seeds 1 --calls 1000"),
     Comparison("importance", "rare_events.py", "--coverage", None),
     Comparison("importance", "sobol.py", "all", "error --quick --seeds 1"),
+    Comparison("importance", "foreign.py", "all", "probabilities --seeds 1 --only Hat"),
     Comparison("importance", "output_law.py", "coverage 300", "coverage 2"),
     Comparison("importance", "far_quantiles.py", "", "1 4000"),
     Comparison("importance", "failed_runs.py", "300", "3"),
@@ -86,7 +88,11 @@ def make(peer: str) -> None:
     print(f"{peer}: making {python_of(peer).parents[1]} from {pins}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", python_of(peer).parents[1]], check=True)
     wanted = ["-r", pins, *(["-e", ROOT] if peer == "sampling" else [])]
-    subprocess.run([python_of(peer), "-m", "pip", "install", "--quiet", *wanted], check=True)
+    install = [python_of(peer), "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, *wanted], check=True)
+    alone = HERE / "peers" / "alone" / f"{peer}.txt"
+    if alone.exists():
+        subprocess.run([*install, "--no-deps", "-r", alone], check=True)
 
 
 def versions(python: str | Path) -> dict[str, str]:
