@@ -44,8 +44,10 @@ _MISSED = "not compared: "
 _MOST_ENTRIES = 1_000_000  # read of what a function holds
 _QUICK = {type(None), bool, int, float, complex, str, bytes}
 PLAIN = (*_QUICK, np.generic)
-_DERIVED = (int, float, complex, str, bytes, list, tuple, dict, set, frozenset, deque)
-_DERIVED += (np.ndarray, partial)
+_DERIVED = (
+    *(int, float, complex, str, bytes, np.ndarray, partial),
+    *(list, tuple, dict, set, frozenset, deque),
+)
 # drawing, logging and locking changes these, and every process has its own environment
 _MOVING = (
     *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
@@ -365,7 +367,7 @@ class _Reader:
         if of_library and (state is None or any(own)):
             try:
                 reduce = copyreg.dispatch_table.get(type(thing))
-                reduced = reduce(thing) if reduce else thing.__reduce_ex__(4)
+                reduced: Any = reduce(thing) if reduce else thing.__reduce_ex__(4)
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
                 yield [list(part) if hasattr(part, "__next__") else part for part in parts]
             except Exception:

@@ -88,7 +88,7 @@ class Widening:
     def drawn(self, z: Array) -> Array:
         """Draws (..., n, d) of points ``plain`` to ``size`` from standard normals z."""
         u = z.copy()
-        for i in np.flatnonzero(self.inputs):
+        for i in np.flatnonzero(self.inputs).tolist():
             depth = np.linspace(-2 * self.reaches[i], 0.0, 4_001)  # with a node at the end
             table = ndtri(self._probability(depth, i))
             side = -np.abs(z[..., i])
@@ -121,7 +121,7 @@ class Widening:
     def log_ratios(self, u: Array) -> Array:
         """Log of the density drawn from over that of the law, input by input: like u (..., d)."""
         found = np.zeros(u.shape)
-        for i in np.flatnonzero(self.inputs):
+        for i in np.flatnonzero(self.inputs).tolist():
             found[..., i] = self.log_ratio(u[..., i], i)
         return found
 
