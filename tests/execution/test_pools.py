@@ -76,11 +76,11 @@ class Forgetful(Executor):
     def __init__(self):
         self.asked = []
 
-    def submit(self, call, digest, body, address, job):
+    def submit(self, call, digest, body, address, job, named):
         workers.FUNCTIONS.pop(digest, None)
         self.asked.append((address[2], body is not None))
         future = Future()
-        future.set_result(call(digest, body, address, job))
+        future.set_result(call(digest, body, address, job, named))
         return future
 
 
