@@ -231,9 +231,11 @@ class Replicates:
         outputs = self.y[:, :, :2].reshape(-1, self.y.shape[3])
         return np.array([len(np.unique(output)) <= len(output) / 10 for output in outputs.T])
 
-    def _squares(self, centre: Array) -> Array:
-        """Squared outputs of each pair times their weights, (R n, K)."""
+    def _squares(self, centre: Array, where: Array | None = None) -> Array:
+        """Squared outputs of each pair times their weights, (R n, K); of some points (R, n, 2)."""
         squares = np.nan_to_num((self.y[:, :, :2] - centre) ** 2)
+        if where is not None:
+            squares = squares * where[..., None]
         if self.widening is not None:
             of_half = [self.widening.log_ratios(u).sum(-1) for u in (self.a, self.b)]
             squares = squares * self.widening.weight(np.stack(of_half, axis=2))[..., None]
@@ -247,6 +249,13 @@ class Replicates:
         shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in squares.T]
         # infinite: too few values to fit a tail to, as of an indicator
         return max((k for k in shapes if np.isfinite(k)), default=-math.inf)
+
+    def beyond(self, centre: Array, far: float) -> float:
+        """Largest share of an output's squares at points with an input farther out than ``far``."""
+        out = np.stack([np.abs(u).max(-1) > far for u in (self.a, self.b)], axis=2)
+        squares = self._squares(centre, out)
+        whole = self._squares(centre).sum(0)
+        return float((squares.sum(0)[whole > 0] / whole[whole > 0]).max(initial=0.0))
 
     def at_most(self, calls: int, size: int) -> tuple[Replicates, int]:
         """Points per scrambling, at most ``size``, that keep within the calls.

@@ -93,6 +93,7 @@ EXPLAINED = 0.9  # share of an output's variance from which polynomials need no 
 PROMISING = 0.15  # and the same where no interval could be promised without them
 HEAVY_KNOWN = 0.7  # Pareto k-hat instead of HEAVY, where polynomials explain this share
 KNOWN = 0.99
+FAR_SHARE = 0.005  # share of the squares that draws beyond NEARER may have
 SOLVED = 1 - 1e-9  # and the share from which no tail is left to be unknown
 LEAST_ROWS = 120  # pairs that importance sampling needs
 
@@ -537,6 +538,15 @@ class _Work:
             text = (
                 f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
                 "been seen may matter more than the standard error says"
+            )
+            told.append(Caution("heavy-tails", text))
+        elif (
+            not explained > SOLVED and (far := replicates.beyond(pairs.centre, NEARER)) > FAR_SHARE
+        ):
+            text = (
+                f"{far:.1%} of the squared output come from inputs more than {NEARER:g} standard "
+                "deviations out, and what is beyond the last draws may matter more than the "
+                "standard error says"
             )
             told.append(Caution("heavy-tails", text))
         said = self.said(method, calls, replicates=r, points=replicates.size, **extra)

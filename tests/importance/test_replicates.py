@@ -113,6 +113,14 @@ def test_nothing_is_said_of_a_tail_that_is_known_to_its_end():
         assert not found.cautions and found.indices.standard_error.max() < 1e-10
 
 
+def test_a_variance_that_lies_beyond_all_draws_is_told():
+    """Of Pareto(5) squared 0.4 % is beyond 7 deviations: a third of intervals held the truth."""
+    law = [stats.pareto(5), stats.norm()]
+    for seed in range(2):
+        with pytest.warns(smw.PrecisionWarning, match="standard deviations out"):
+            smw.sobol_indices(lambda x: x[:, 0] ** 2 + x[:, 1], law, 2_000, seed=seed)
+
+
 def test_light_outputs_of_normal_inputs_teach_polynomials_far_out_too():
     """Errors were 0.004: between the last draws and infinity nothing held the polynomial."""
     root = np.linspace(-12, 12, 4_001)
