@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 
@@ -8,6 +9,9 @@ import pytest
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# to look for circles among trees of sources, as often as Python does, costs more than the trees
+gc.set_threshold(50_000)
 
 # how long an example takes says what else the machine is doing
 hypothesis.settings.register_profile("tests", deadline=None)
@@ -21,7 +25,14 @@ LONG = ("tests/importance/test_coverage.py", "tests/test_notebooks.py")
 
 
 # examples of which nothing else in the fast tests needs the kernels, seconds of compilation
-SLOW_EXAMPLES = ("unbiased_smoothing", "plots.scores")
+SLOW_EXAMPLES = (
+    "unbiased_smoothing",
+    "plots.scores",
+    "plots.profile",
+    "figures.iterates",
+    "observed_information",
+    "particle_marginal_metropolis_hastings",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -44,6 +44,7 @@ def test_a_stream_depends_on_root_and_address_only():
     assert {address: first(seed_sequence(5), *address) for address in ADDRESSES} == alone
 
 
+@pytest.mark.slow
 def test_no_two_addresses_share_a_stream():
     roots = [seed_sequence(s) for s in (0, 1, 2**32, 2**64, 2**128 - 1)]
     roots += [np.random.SeedSequence(0, spawn_key=(k,)) for k in (0, 1)]

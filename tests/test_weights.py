@@ -46,6 +46,7 @@ def test_no_input_overflows_and_every_number_stays_in_its_range(log_w):
     assert not math.isnan(weights.pareto_k(log_w))
 
 
+@pytest.mark.slow
 @unhurried
 @given(moderate)
 def test_log_sum_and_mean_agree_with_exact_summation(log_w):

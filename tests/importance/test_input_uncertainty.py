@@ -189,6 +189,7 @@ def test_the_true_probability_is_covered_and_not_by_the_computing_error():
     assert total >= stats.binom.ppf(1e-4, 60, 0.95) and alone < 30
 
 
+@pytest.mark.slow
 def test_rows_of_dependent_inputs_are_refitted_with_their_correlation():
     rows = np.random.default_rng(3).multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], 80)
     r = np.corrcoef(rows.T)[0, 1]

@@ -48,6 +48,7 @@ def test_wide_draws_follow_their_law_and_weights_give_means_under_the_input_s(sc
     assert found == pytest.approx(3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_that_breaks_far_out_is_called_there_for_heavy_tails_only():
     """A radius of 0.1 +- 0.016 is a length within 6.1 standard deviations."""
     farthest = []

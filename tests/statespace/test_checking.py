@@ -56,14 +56,8 @@ WRONG = {
 }
 
 
-# the others compile a model each
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name != "not normalised" else ())
-        for name in WRONG
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG)
 def test_transitions_that_are_not_their_density_are_found(name):
     with pytest.raises(smw.ModelError, match=r"transition_logpdf from state .* disagree"):
         smw.check_model(walk(**WRONG[name]), np.zeros(20), seed=1)

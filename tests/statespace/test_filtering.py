@@ -41,14 +41,10 @@ def likelihoods(scheme, threshold, n, runs):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "threshold"),
-    [
-        ("systematic", 1.0),
-        pytest.param("multinomial", 1.0, marks=pytest.mark.slow),
-        pytest.param("stratified", 0.5, marks=pytest.mark.slow),
-        pytest.param("residual", 0.7, marks=pytest.mark.slow),
-    ],
+    [("systematic", 1.0), ("multinomial", 1.0), ("stratified", 0.5), ("residual", 0.7)],
 )
 def test_the_likelihood_is_unbiased_sees_11_percent(scheme, threshold):
     z = likelihoods(scheme, threshold, 3, 1_000)

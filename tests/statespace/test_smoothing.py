@@ -45,6 +45,7 @@ def test_all_marginal_means_at_once():
     assert (np.abs(est.value - EXACT.means) / est.standard_error).max() < 8
 
 
+@pytest.mark.slow
 def test_several_sums_of_the_users():
     est = smw.paris(
         LINEAR, Y, lambda x_prev, x, t: (x_prev * x, x * x), 1_500,

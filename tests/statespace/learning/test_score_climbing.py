@@ -109,6 +109,7 @@ def log_gamma(z):
     return 3.0 * z[0] - jnp.exp(z[0])
 
 
+@pytest.mark.slow
 def test_score_climbing_from_spread_starts_sees_parts_that_lie_apart():
     starts = np.array([[-20.0, 0.0], [20.0, 0.0]])
     with pytest.warns(smw.PrecisionWarning, match="parts that the chains don't travel between"):
