@@ -161,10 +161,14 @@ class Pool(Generic[Result]):
         if not self.mine or self.executor is None:
             return
         processes = list((getattr(self.executor, "_processes", None) or {}).values())
+        manager = getattr(self.executor, "_executor_manager_thread", None)
         self.executor.shutdown(wait=not at_once, cancel_futures=True)
         if at_once:
             for process in processes:
                 process.terminate()
+            if manager is not None:
+                # it closes a pipe that Python writes to when it ends: not both at the same time
+                manager.join(5)
 
 
 def _executor_kind(executor: object) -> tuple[str, int]:
