@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from itertools import count
+from pathlib import Path
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -37,6 +38,9 @@ _LIBRARIES = (
     os.path.dirname(__file__) + os.sep,
 )
 _PACKAGE = __name__.partition(".")[0] + "."
+# packages that others install, whose releases ask the same question
+_KNOWN = ("numpy", "scipy", "numba", "jax", "jaxlib", "arviz", "pandas", "xarray", _PACKAGE[:-1])
+_LARGEST = 2**22  # bytes of code of a package that is compared by its content
 _MODULES = ("cmath", "math", "numba", "numpy")  # whose functions stay as they are
 ADDRESS = r" at 0x[0-9a-fA-F]+"
 _UNLIKE = count()
@@ -63,10 +67,12 @@ def signature(thing: object) -> str:
 
     What a function holds and names counts too: closures, defaults, bound objects, the contents of
     containers, tables and objects, and functions and constants of modules that aren't installed;
-    library functions count by their names. What code looks up by names that stand in it counts as
+    installed packages count by their files, large ones and those that this one rests on by the
+    names used. What code looks up by names that stand in it counts as
     well: ``getattr(module, "k")``, ``globals()["k"]``. What the function itself changes (a counter,
-    a log, a cache) doesn't, nor do random generators and iterators. What can't be read (files, the
-    environment, what comes after a million entries) is named behind the digest, see
+    a log, a cache) doesn't, nor do random generators and iterators. What can't be read (files,
+    other programs, the environment, what comes after a million entries) is named behind the digest,
+    see
     `not_compared`.
 
     Examples
@@ -262,6 +268,7 @@ class _Reader:
             yield from self._function(thing, name)
         elif isinstance(thing, ModuleType):
             yield thing.__name__.encode()
+            yield _content(getattr(thing, "__file__", None))
         elif isinstance(thing, type):
             yield from self._class(thing)
         elif isinstance(thing, BuiltinMethodType):
@@ -269,6 +276,12 @@ class _Reader:
             yield None if isinstance(thing.__self__, ModuleType) else thing.__self__
         elif installed_class(type(thing)) and (python := unwrapped(thing)) is not thing:
             yield python
+        elif isinstance(thing, np.ufunc):
+            # NumPy makes them of functions as well, and doesn't say of which
+            places = (np, sys.modules.get("scipy.special"))
+            if not any(getattr(place, thing.__name__, None) is thing for place in places):
+                self.miss(f"{name} of type ufunc")
+            yield thing.__name__.encode()
         elif isinstance(thing, np.random.SeedSequence):
             yield sorted(randomness.describe(thing).items())
         else:
@@ -292,6 +305,7 @@ class _Reader:
             self.functions.append((function, None))
         code = function.__code__
         yield (code, function.__defaults__, function.__kwdefaults__)
+        yield _content(code.co_filename)
         held = code_of.closure(function)
         attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
         steps = code_of.instructions(code)
@@ -315,19 +329,22 @@ class _Reader:
                 yield self.read(value, f"{name}.{inner}")
 
     def _named(self, module: ModuleType, names: frozenset[str], depth: int) -> Iterator[bytes]:
-        """What code names of a module that isn't installed."""
-        if depth and not _installed_module(module):
+        """What code names of a module; of an installed one, what a user may have set there."""
+        if depth:
+            installed = _installed_module(module)
             for name in sorted(names & vars(module).keys()):
                 if not (self._changed(module, name) or self._changed(vars(module), name)):
                     value = vars(module)[name]
-                    yield name.encode()
-                    yield self.read(value, f"{module.__name__}.{name}")
+                    if not installed or type(value) in _QUICK or _own_function(value):
+                        yield name.encode()
+                        yield self.read(value, f"{module.__name__}.{name}")
                     if isinstance(value, ModuleType):
                         yield from self._named(value, names, depth - 1)
 
     def _class(self, kind: type) -> Iterator[Any]:
         yield f"{kind.__module__}.{kind.__qualname__}".encode()
         if installed_class(kind):
+            yield _content(getattr(sys.modules[kind.__module__], "__file__", None))
             return
         yield (type(kind), kind.__bases__)
         # reading an attribute of a class of an enum adds to it
@@ -371,12 +388,7 @@ class _Reader:
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
                 yield [list(part) if hasattr(part, "__next__") else part for part in parts]
             except Exception:
-                # NumPy's own functions can't be asked in NumPy 2.0
-                own_name = str(getattr(thing, "__name__", ""))
-                if isinstance(thing, np.ufunc) and getattr(np, own_name, None) is thing:
-                    yield own_name.encode()
-                else:
-                    self.miss(f"{name} of type {type(thing).__qualname__}")
+                self.miss(f"{name} of type {type(thing).__qualname__}")
             return
         for part in state if isinstance(state, tuple) else (state,):
             for key, value in (part or {}).items():
@@ -414,6 +426,42 @@ def _installed(path: str) -> bool:
 def _installed_module(module: ModuleType) -> bool:
     path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     return _installed(path) if path else getattr(module, "__spec__", None) is not None
+
+
+def _own_function(value: object) -> bool:
+    """Whether it is a function of the user's, wherever it was put."""
+    return isinstance(value, FunctionType) and not _installed(value.__code__.co_filename)
+
+
+def _content(path: str | None) -> bytes:
+    """Digest of the code of an installed package; empty for what is known by its name.
+
+    A package of the user's may be installed like any other.
+    """
+    for place in _LIBRARIES[:2]:
+        before, inside, after = (path or "").partition(place + os.sep)
+        top = after.split(os.sep)[0].removesuffix(".py")
+        if inside and top and top not in _KNOWN:
+            files = _files(Path(before + inside + top))
+            return _digest(tuple((file, file.stat().st_mtime_ns) for file in files))
+    return b""
+
+
+@lru_cache(maxsize=256)
+def _files(home: Path) -> list[Path]:
+    """Code of an installed package, or of a module without its suffix; none of a large one."""
+    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
+    files = [file for file in files if file.exists()]
+    return files if sum(file.stat().st_size for file in files) <= _LARGEST else []
+
+
+@lru_cache(maxsize=256)
+def _digest(files: tuple[tuple[Path, int], ...]) -> bytes:
+    """Digest of files, which is as before while none was written."""
+    found = hashlib.sha256()
+    for file, _ in files:
+        found.update(file.name.encode() + file.read_bytes())
+    return found.digest()
 
 
 def installed_class(kind: type) -> bool:

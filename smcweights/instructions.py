@@ -6,6 +6,7 @@ Nothing is run: names are followed through the globals and closures that a funct
 from __future__ import annotations
 
 import dis
+import io
 import os
 import re
 import sys
@@ -35,9 +36,18 @@ _MAKING = ("BUILD_STRING", "FORMAT_", "BINARY_OP", "CALL")
 _LOOKING = (getattr, setattr, vars, type, *_IMPORTERS)
 _OF_TABLES = ("loc", "iloc", "at", "iat")  # by which parts of them are stored
 MOST_CALLS = 3  # one inside the other, through which a thing is followed
-# how those begin that read files and the environment, by module
+# how those begin that read files, programs and the environment, by module
 _OUTSIDE = {
-    "os": ("environ", "getenv"),
+    "os": ("environ", "getenv", "open", "popen", "pread", "read", "scandir", "listdir", "system"),
+    "sys": ("argv", "stdin"),
+    "subprocess": ("run", "Popen", "call", "check_", "getoutput", "getstatusoutput"),
+    "asyncio": ("create_subprocess",),
+    "pkgutil": ("get_data",),
+    "importlib": ("files", "open_", "read_"),
+    "shelve": ("open",),
+    "urllib": ("urlopen", "urlretrieve"),
+    "requests": ("get", "post"),
+    "decimal": ("Decimal", "getcontext", "localcontext"),
     "io": ("open",),
     "numpy": ("load", "genfromtxt", "fromfile", "memmap"),
     "pandas": ("read_",),
@@ -311,14 +321,17 @@ def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def outside(function: FunctionType) -> Iterator[str]:
-    """What a function reads that its code and its module don't hold: files, the environment."""
+    """What a function reads that its code and its module don't hold: files, programs, settings."""
     known = known_to(function)
     for root, name, module in _reads(function.__code__):
         home, own = (module, "") if module else _home(root, known)
         home = home.partition(".")[0].lstrip("_")
         read = name if not own else "" if name else own
-        if name in ("read_text", "read_bytes") or (
-            read and read.startswith(_OUTSIDE.get(home, ()))
+        of_file = name.startswith("read") and isinstance(known.get(root), io.IOBase)
+        if (
+            of_file
+            or name in ("read_text", "read_bytes")
+            or (read and read.startswith(_OUTSIDE.get(home, ())))
         ):
             yield name or own
 

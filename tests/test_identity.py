@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray
-from scipy import interpolate, stats
+from scipy import constants, interpolate, special, stats
 
 from smcweights.identity import not_compared, signature
 from smcweights.provenance import described
@@ -264,6 +264,41 @@ class Busy:
         if self.table is None:
             self.table = np.ones(3)
         return self.squared * x
+
+
+def test_code_of_the_users_that_was_installed_is_compared(tmp_path, monkeypatch):
+    home = tmp_path / "site-packages"
+    (home / "river_package").mkdir(parents=True)
+    text = "LEVEL = 1.0\n\n\ndef flow(x):\n    return x > LEVEL\n"
+    files = home / "river_module.py", home / "river_package" / "core.py"
+    (home / "river_package" / "__init__.py").write_text("from .core import flow\n")
+    for file in files:
+        file.write_text(text)
+    monkeypatch.syspath_prepend(home)
+    module = importlib.import_module("river_module")
+    package = importlib.import_module("river_package")
+    flow = package.flow
+    for function, file in (
+        (lambda x: module.flow(x), files[0]),
+        (lambda x: package.flow(x), files[1]),
+        (lambda x: flow(x), files[1]),
+    ):
+        before = signature(function)
+        file.write_text(text.replace("1.0", "0.0"))
+        assert signature(function) != before
+        file.write_text(text)
+        assert signature(function) == before
+    before = signature(lambda x: constants.g * x)
+    monkeypatch.setattr(constants, "g", 1.0)
+    assert signature(lambda x: constants.g * x) != before
+    del sys.modules["river_module"], sys.modules["river_package"]
+
+
+def test_functions_that_numpy_makes_can_not_be_compared():
+    made = np.frompyfunc(lambda v: v > 1.0, 1, 1)
+    assert not_compared(signature(lambda x: made(x))) == ["made of type ufunc"]
+    sine, error = np.sin, special.erf
+    assert not not_compared(signature(lambda x: sine(x) + error(x)))
 
 
 def test_what_functions_change_themselves_is_not_part_of_them():

@@ -1,12 +1,16 @@
 """What functions name, change and read from outside: by their code alone, which isn't run."""
 
+import decimal
 import importlib
+import io
 import operator
 import os
 import pathlib
+import subprocess
 import sys
 import types
 from os import environ, getenv
+from subprocess import run
 
 import numpy as np
 import pandas as pd
@@ -175,6 +179,7 @@ def reads_inside(x):
 
 
 PATH = pathlib.Path("table.txt")
+OPENED = io.StringIO()
 OUTSIDE = [
     (lambda x: float(os.environ["K"]), {"environ"}),
     (lambda x: environ["K"], {"environ"}),
@@ -185,6 +190,13 @@ OUTSIDE = [
     (lambda x: pd.read_csv("table.csv"), {"read_csv"}),
     (reads_inside, {"open", "read_csv"}),
     (lambda x: (lambda: open("table.txt"))(), {"open"}),  # noqa: SIM115
+    (lambda x: subprocess.run(["./solver"], check=True), {"run"}),
+    (lambda x: run(["./solver"]), {"run"}),
+    (lambda x: os.popen("./solver").read(), {"popen"}),
+    (lambda x: float(sys.argv[1]) * x, {"argv"}),
+    (lambda x: decimal.Decimal(1) / 3, {"Decimal"}),
+    (lambda x: OPENED.readline(), {"readline"}),
+    (lambda x: OPENED.write(str(x)), set()),
     (lambda x: open("log.txt", "a").write(str(x)), set()),  # noqa: SIM115
     (lambda x: open("log.txt", mode="wb"), set()),  # noqa: SIM115
     (lambda x: x.load() + x.open() + np.sin(x.read_csv), set()),
