@@ -10,10 +10,13 @@ import math
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import pandas
 
 Array = NDArray[np.float64]
 MOST = 10_000_000_000
@@ -253,3 +256,41 @@ def finite(name: str, given: ArrayLike) -> Array:
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
     return array
+
+
+def row_labels(table: object) -> pandas.Index | None:
+    """Labels of the rows of a pandas or xarray object, if it has any."""
+    index = getattr(table, "index", None)
+    for dimension in [*getattr(table, "dims", ())][:1]:
+        index = getattr(table, "indexes", {}).get(dimension)
+    return index if hasattr(index, "equals") else None
+
+
+def reordered(labels: pandas.Index) -> bool:
+    """Whether labels are 0, 1, ... in another order."""
+    if np.asarray(labels).dtype.kind not in "iu":
+        return False
+    places = np.arange(len(labels))
+    return not np.array_equal(labels, places) and np.array_equal(np.sort(labels), places)
+
+
+def same_rows(name: str, given: object, of: str, table: object) -> None:
+    """Refuse rows that are labelled otherwise than those of the table that they go with.
+
+    The labels 0, 1, ... that rows have by default say nothing where the other's are others.
+    """
+    own, other = row_labels(given), row_labels(table)
+    if own is None or other is None or len(own) != len(other) or own.equals(other):
+        return
+    both = enumerate(zip(own, other, strict=True))
+    differ = next(((i, *pair) for i, pair in both if pair[0] != pair[1]), None)
+    moved = Counter(own) == Counter(other)
+    default = any(np.array_equal(one, np.arange(len(one))) for one in (own, other))
+    if differ is None or (default and not moved):
+        return
+    i, mine, theirs = differ
+    raise ValueError(
+        f"{name}: its rows are labelled {'in another order' if moved else 'otherwise'} than {of}'s "
+        f"(row {i} is {shown(mine)}, there {shown(theirs)}); expected the same index "
+        f"({name}.loc[{of}.index])"
+    )

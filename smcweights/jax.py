@@ -16,7 +16,7 @@ from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import ArrayLike as NumpyArrayLike
 
 from . import _compat
-from .arguments import count, flag, kind_of, number, shown, unmasked
+from .arguments import count, flag, kind_of, number, same_rows, shown, unmasked
 from .transport.clouds import aligned, columns_of, masses_of
 
 __all__ = ["sliced_wasserstein"]
@@ -82,6 +82,8 @@ def sliced_wasserstein(
     >>> bool(value > 0), gradient.shape
     (True, (50, 3))
     """
+    same_rows("weights_x", weights_x, "x", x)
+    same_rows("weights_y", weights_y, "y", y)
     columns = columns_of(x, "x")
     x, y = _points("x", x), _points("y", aligned(y, columns_of(y, "y"), columns))
     if x.ndim == 1 and y.ndim == 1:

@@ -151,3 +151,39 @@ def test_names_as_long_as_may_be_are_kept_in_files(tmp_path):
     for one in (est, both):
         one.save(tmp_path / "a.nc")
         assert smw.Estimate.load(tmp_path / "a.nc").names == one.names
+
+
+MIXED = np.r_[1:120, 0]  # another order of 120 rows
+ROWS = {"columns": ["a", "b"], "index": pd.Index(range(120)).astype(str)}
+CLOUD = pd.DataFrame(np.random.default_rng(1).normal(size=(120, 2)), **ROWS)
+COLUMN = (CLOUD["a"] > 0).astype(int) + 1
+PAIRED = {
+    "y": lambda y: smw.sobol_from_sample(CLOUD, y, order="first", seed=1),
+    "log_weights": lambda w: smw.from_weights(CLOUD, w),
+    "chain": lambda c: smw.from_weights(CLOUD.to_numpy(), COLUMN / 9, chain=c),
+    "weights_x": lambda w: smw.sliced_wasserstein(CLOUD, CLOUD + 1, 20, weights_x=w, seed=1),
+    "groups_x": lambda g: smw.sliced_test(CLOUD, CLOUD, 9, groups_x=g, groups_y=COLUMN, seed=1),
+    "groups_y": lambda g: smw.sliced_two_sample(
+        CLOUD, CLOUD, 9, groups_x=COLUMN, groups_y=g, seed=1
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_rows_in_another_order_are_refused(name):
+    with pytest.raises(ValueError, match=f"^{name}: its rows are labelled in another order than "):
+        PAIRED[name](COLUMN.iloc[MIXED])
+
+
+def test_labels_of_rows_that_agree_or_say_nothing_pass():
+    for own in (COLUMN, COLUMN.to_numpy(), list(COLUMN), COLUMN.reset_index(drop=True), COLUMN[:3]):
+        check.same_rows("y", own, "x", CLOUD)
+        check.same_rows("x", CLOUD, "y", own)
+    dates = COLUMN.set_axis(pd.date_range("2020", periods=120))
+    with pytest.raises(ValueError, match=r"labelled otherwise than x's \(row 0 is Timestamp.*'0'"):
+        check.same_rows("y", dates, "x", CLOUD)
+    cube = CLOUD.set_axis(range(120)).to_xarray().to_array().T
+    with pytest.raises(ValueError, match=r"in another order than x's \(row 0 is 1, there 0"):
+        check.same_rows("y", cube[MIXED], "x", cube)
+    check.same_rows("y", cube, "x", cube.to_dataset("variable"))
+    check.same_rows("y", COLUMN.set_axis(pd.CategoricalIndex(COLUMN.index)), "x", CLOUD)

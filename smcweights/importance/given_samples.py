@@ -71,8 +71,8 @@ def sobol_from_sample(
     Raises
     ------
     ValueError
-        Wrong shapes, too few rows, repeated rows, or numbers that are not finite; the message says
-        where.
+        Wrong shapes, too few rows, repeated rows, rows of y labelled in another order than those of
+        x, or numbers that are not finite; the message says where.
     DegeneracyError
         No output varies. One that doesn't, among others that do, has NaN for its indices.
 
@@ -278,6 +278,7 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
         raise ValueError(
             f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"
         )
+    arguments.same_rows("y", given_y, "x", given_x)
     if len(x) < 100:
         raise ValueError(f"x: got {len(x)} rows; expected at least 100")
     distinct, first = np.unique(x, axis=0, return_index=True)

@@ -75,7 +75,7 @@ def from_weights(
     ------
     TypeError, ValueError
         Wrong shapes, fewer than 10 draws, values that are not finite, NaN or +inf among the
-        weights, or weights too large for a plain mean.
+        weights, rows labelled in another order, or weights too large for a plain mean.
     DegeneracyError
         All weights are zero.
 
@@ -109,6 +109,9 @@ def from_weights(
     n, j = table.shape
     log_w = _log_weights(log_weights, n)
     rows = _chains(chain, n)
+    for name, given in (("log_weights", log_weights), ("chain", chain)):
+        arguments.same_rows(name, given, "values", values)
+    arguments.same_rows("chain", chain, "log_weights", log_weights)
     columns = None if scalar else getattr(values, "columns", None)
     named = list(map(str, columns)) if names is None and columns is not None else names
     listed_names = ("estimate",) if scalar and named is None else arguments.names_of(named, j)

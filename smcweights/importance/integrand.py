@@ -151,6 +151,12 @@ def _real(values: ArrayLike, named: str) -> np.ndarray:
         if np.ma.getmaskarray(values).any():
             raise ModelError(f"{named}: returned masked values; expected a number for every input")
         values = values.data
+    labels = arguments.row_labels(values)
+    if labels is not None and arguments.reordered(labels):
+        raise ModelError(
+            f"{named}: returned rows labelled {arguments.shown(list(labels))}; expected "
+            "them in the order of the inputs, as .sort_index() puts them"
+        )
     try:
         found = np.asarray(values)
         kind = found.dtype.kind

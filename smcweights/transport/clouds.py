@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..arguments import array, kind_of, real, shown
+from ..arguments import array, kind_of, real, same_rows, shown
 from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
@@ -258,6 +258,7 @@ def as_cloud(
             + (f", which {wrong} of {len(found)} points don't have" if wrong > 1 else "")
         )
     a = None if weights is None else masses_of(weights, len(found), name)
+    same_rows(f"weights_{name}", weights, name, points)
     if a is not None and not a.all():
         found, a = found[a > 0], a[a > 0]
         size, _, sums = _scan(found)

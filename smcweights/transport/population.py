@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import flag, number
+from ..arguments import flag, number, same_rows
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import check_checkpoint, open_run, root_of
@@ -261,6 +261,8 @@ def sliced_two_sample(
     pair = pair_of(x, y, weights_x, weights_y, p, scale)
     _check_sizes(pair)
     seeds = root_of(seed, checkpoint)
+    same_rows("groups_x", groups_x, "x", x)
+    same_rows("groups_y", groups_y, "y", y)
     parts, cautions = _parts(pair, (groups_x, groups_y), (weights_x, weights_y), seeds)
     rule = plan(directions, pair.dimension, budget)
     question = with_controls(Question(pair, p, root), control_variates, rule, rule.total)

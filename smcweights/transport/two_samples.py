@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, flag, number
+from ..arguments import count, flag, number, same_rows
 from ..arguments import level as check_level
 from ..cautions import Caution, tell
 from ..execution import batches, check_checkpoint, open_run, root_of
@@ -222,6 +222,8 @@ def sliced_test(
             ("groups_x", "groups_y"), (groups_x, groups_y), sizes, strict=True
         )
     ]
+    same_rows("groups_x", groups_x, "x", x)
+    same_rows("groups_y", groups_y, "y", y)
     seeds = root_of(seed, checkpoint)
     most = max(50, min(2 * d, 200)) if budget is None else budget
     # no standard error is asked for: whole blocks are worth more than many

@@ -218,3 +218,19 @@ def test_other_columns_than_before_are_refused(later, message):
 def test_a_dict_of_other_shapes_is_refused(values):
     with pytest.raises(ModelError, match="as many numbers under each name"):
         call_named(lambda x: values, True, np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("made", [pd.Series, lambda v: pd.DataFrame({"a": v}), lambda v: {"a": v}])
+def test_rows_of_a_table_in_another_order_are_refused(made):
+    def sorted_by_size(x):
+        return made(pd.Series(x[:, 0])).sort_index(ascending=False)
+
+    def of_a_dict(x):
+        return made(pd.Series(x[:, 0]).sort_index(ascending=False))
+
+    model = of_a_dict if isinstance(made(np.ones(1)), dict) else sorted_by_size
+    with pytest.raises(ModelError, match=r"returned rows labelled \[2, 1, 0\]; expected them in"):
+        call_named(model, True, np.arange(6.0).reshape(3, 2))
+    # other labels say nothing of the inputs
+    kept = pd.Series(np.arange(3.0), index=[7, 5, 6])
+    np.testing.assert_array_equal(call_named(lambda x: kept, True, np.ones((3, 2))), kept)
