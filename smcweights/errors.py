@@ -22,9 +22,15 @@ class PrecisionWarning(UserWarning):
     """A reported standard error cannot be promised; the message says why and what would help."""
 
 
-def exit_error(name: str, end: SystemExit) -> ModelError:
-    """A function's sys.exit, which would end the whole program in silence, as an error."""
-    return ModelError(f"{name}: called sys.exit({end.code!r}); expected it to return")
+# a sys.exit would end the whole program in silence, a StopIteration whatever loop goes on
+LEAVING = (SystemExit, StopIteration)
+
+
+def exit_error(name: str, end: BaseException) -> ModelError:
+    """What leaves a function other than by an error, as an error."""
+    if isinstance(end, SystemExit):
+        return ModelError(f"{name}: called sys.exit({end.code!r}); expected it to return")
+    return ModelError(f"{name}: raised {type(end).__name__}; expected it to return")
 
 
 @contextmanager
@@ -32,5 +38,5 @@ def returning(name: str) -> Iterator[None]:
     """What calls a function of the user's outside of batches: its sys.exit is an error, too."""
     try:
         yield
-    except SystemExit as end:
+    except LEAVING as end:
         raise exit_error(name, end) from end

@@ -52,9 +52,9 @@ _DERIVED = (
     *(int, float, complex, str, bytes, np.ndarray, partial),
     *(list, tuple, dict, set, frozenset, deque),
 )
-# drawing, logging and locking changes these, and every process has its own environment
+# drawing, counting, logging and locking changes these, and every process has its own environment
 _MOVING = (
-    *(np.random.Generator, np.random.BitGenerator, np.random.RandomState),
+    *(np.random.Generator, np.random.BitGenerator, np.random.RandomState, count),
     *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
     type(os.environ),
 )
@@ -68,12 +68,10 @@ def signature(thing: object) -> str:
     What a function holds and names counts too: closures, defaults, bound objects, the contents of
     containers, tables and objects, and functions and constants of modules that aren't installed;
     installed packages count by their files, large ones and those that this one rests on by the
-    names used. What code looks up by names that stand in it counts as
-    well: ``getattr(module, "k")``, ``globals()["k"]``. What the function itself changes (a counter,
-    a log, a cache) doesn't, nor do random generators and iterators. What can't be read (files,
-    other programs, the environment, what comes after a million entries) is named behind the digest,
-    see
-    `not_compared`.
+    names used. What code looks up by names that stand in it counts as well: ``getattr(module,
+    "k")``, ``globals()["k"]``. What the function itself changes (a counter, a log, a cache)
+    doesn't, nor do random generators. What can't be read (files, other programs, the environment,
+    iterators, what comes after a million entries) is named behind the digest, see `not_compared`.
 
     Examples
     --------
@@ -195,9 +193,11 @@ class _Reader:
         kind = f"{type(thing).__module__}.{type(thing).__qualname__}".encode()
         self.seen[id(thing)] = thing, kind
         self.left -= 50
-        if self.left < 0:
+        if self.left < 0 or (
+            hasattr(type(thing), "__next__") and not isinstance(thing, count | io.IOBase)
+        ):
             self.miss(name)
-        elif (id(thing), None) not in self.changed and not _moves(thing):
+        elif (id(thing), None) not in self.changed and not isinstance(thing, _MOVING):
             try:
                 found = hashlib.sha256(kind)
                 for part in self._parts(thing, name):
@@ -403,15 +403,11 @@ def _functions(value: object) -> tuple[object, ...]:
     return (value.fget, value.fset) if isinstance(value, property) else (value,)
 
 
-def _moves(thing: object) -> bool:
-    """Whether using it changes it, or whether it says nothing of results."""
-    return isinstance(thing, _MOVING) or hasattr(type(thing), "__next__")
-
-
 def _columns(thing: Any) -> list[Any]:
     """Parts of what NumPy can read: a table by its columns, their names, and its index."""
     index, columns = (getattr(thing, name, None) for name in ("index", "columns"))
-    rows = [np.asarray(index)] if hasattr(index, "__array__") else []
+    rows: list[Any] = [np.asarray(index)] if hasattr(index, "__array__") else []
+    rows += [attributes] if (attributes := getattr(thing, "attrs", None)) else []
     if columns is None:
         beside = getattr(thing, "coords", {})  # of xarray
         named = [(str(name), np.asarray(values)) for name, values in beside.items()]

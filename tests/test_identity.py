@@ -294,6 +294,19 @@ def test_code_of_the_users_that_was_installed_is_compared(tmp_path, monkeypatch)
     del sys.modules["river_module"], sys.modules["river_package"]
 
 
+def test_iterators_can_not_be_compared_and_attributes_of_tables_are():
+    for values in (itertools.cycle([1.0]), iter([1.0]), (value for value in [1.0])):
+
+        def function(x, values=values):
+            return (lambda: next(values) * x)()
+
+        assert not_compared(signature(function))
+    table = pd.DataFrame({"a": [1.0]})
+    before = signature(lambda x: table.attrs["k"] * x)
+    table.attrs["k"] = 2.0
+    assert signature(lambda x: table.attrs["k"] * x) != before
+
+
 def test_functions_that_numpy_makes_can_not_be_compared():
     made = np.frompyfunc(lambda v: v > 1.0, 1, 1)
     assert not_compared(signature(lambda x: made(x))) == ["made of type ufunc"]

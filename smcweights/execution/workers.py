@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..errors import exit_error
+from ..errors import LEAVING, exit_error
 
 __all__ = [
     "FUNCTIONS",
@@ -93,7 +93,7 @@ def attempt(function: Callable[..., Any], job: Job, named: str) -> Outcome:
     """Evaluate one batch in this process."""
     try:
         return Outcome("done", copied(function(*(copied(part) for part in job))))
-    except SystemExit as end:
+    except LEAVING as end:
         return Outcome("failed", exit_error(named, end).with_traceback(end.__traceback__))
     except Exception as error:
         return Outcome("failed", error)

@@ -48,6 +48,18 @@ def test_a_function_that_ends_the_program_is_an_error_that_names_the_batch(execu
     assert "in stage 'a', batch 3" in caught.value.__notes__
 
 
+def test_a_stop_iteration_of_a_function_is_its_error():
+    def function(i):
+        return np.array(next(iter([i][i:])))
+
+    with (
+        pytest.raises(ModelError, match=r"^function: raised StopIteration") as caught,
+        open_run(function) as run,
+    ):
+        run.map("a", numbered(4))
+    assert "in stage 'a', batch 2" in caught.value.__notes__
+
+
 def stops(*_, **__):
     sys.exit(3)
 
