@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _compat
-from .arguments import finite
+from .arguments import finite, real
 from .errors import ModelError, returning
 
 Array = NDArray[np.float64]
@@ -143,7 +143,11 @@ def linearised(f: Callable[[Array], Any] | ArrayLike, value: Array, error: Array
 
 
 def _called(f: Callable[[Array], Any], at: Array) -> Array:
-    result = np.asarray(f(at), dtype=np.float64)
+    returned = f(at)
+    try:
+        result = real("f", returned)
+    except TypeError as error:
+        raise ModelError(f"f: returned what is no number ({error})") from error
     if result.ndim > 1 or result.size == 0:
         raise ModelError(f"f: returned shape {result.shape}; expected () or (K,) with K >= 1")
     return result

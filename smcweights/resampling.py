@@ -27,7 +27,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arguments import count, one_of, real
+from .arguments import count, finite, one_of
 from .randomness import Seed, generator, seed_sequence
 
 SCHEMES = ("multinomial", "residual", "stratified", "systematic")
@@ -186,11 +186,13 @@ def _turned_comb(
 
 
 def _weights(weights: ArrayLike) -> NDArray[np.float64]:
-    w = real("weights", weights)
+    w = finite("weights", weights)
     if w.ndim != 1 or w.size == 0:
         raise ValueError(f"weights: got shape {w.shape}; expected (N,) with N >= 1")
-    if not (w >= 0).all() or not 0 < w.sum() < math.inf:
-        raise ValueError("weights: expected finite numbers from 0, with a positive sum")
+    least, total = w.min(), w.sum()
+    if not (least >= 0 and 0 < total < math.inf):
+        got = f"{least} at {int(w.argmin())}" if least < 0 else f"a sum of {total}"
+        raise ValueError(f"weights: got {got}; expected numbers from 0 with a positive, finite sum")
     return w
 
 

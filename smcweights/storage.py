@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from .arguments import shown
 from .cautions import Caution
 from .packing import Packing, Unpacking, made_of, public, remade
 
@@ -195,7 +196,7 @@ def load(kind: type[Made], path: str | os.PathLike[str]) -> Made:
     ValueError
         The file is damaged, is none of ours, or holds a result of another kind.
     """
-    name = os.fspath(path)
+    name = _named(path)
     held, _ = _sealed(name)
     if held != kind.__name__:
         raise ValueError(
@@ -209,7 +210,7 @@ def load_any(path: str | os.PathLike[str]) -> Any:
     """The result that `save` wrote, of whatever kind; raises as `load`."""
     import xarray
 
-    name = os.fspath(path)
+    name = _named(path)
     held, form = _sealed(name)
     kind = public(held)
     if kind is None:
@@ -277,6 +278,13 @@ def plain(given: object, where: str) -> Any:
     )
 
 
+def _named(path: object) -> str:
+    """The name of a file to read."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path: got {shown(path)}; expected a path")
+    return str(os.fspath(path))
+
+
 def _sealed(name: str) -> tuple[str, int]:
     """Kind and format of the result that a file holds, once its seal was found whole.
 
@@ -284,6 +292,8 @@ def _sealed(name: str) -> tuple[str, int]:
     """
     if os.path.isdir(name):
         raise IsADirectoryError(f"path: {name} is a folder; expected a file that save wrote")
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"path: there is no file {name}; expected one that save wrote")
     size = os.path.getsize(name)
     with open(name, "rb") as file:
         file.seek(max(size - LONGEST_SEAL, 0))

@@ -86,8 +86,12 @@ def test_only_positive_weights_are_drawn(w, n, scheme):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="weights: expected finite"):
+    with pytest.raises(ValueError, match=r"weights: nan at index \[1\]; expected finite"):
         resample([0.5, np.nan])
+    with pytest.raises(ValueError, match=r"weights: got -1\.0 at 0; expected numbers from 0"):
+        resample([-1, 2])
+    with pytest.raises(ValueError, match=r"weights: got a sum of 0\.0; expected"):
+        resample([0.0, 0.0])
     with pytest.raises(ValueError, match="weights: got shape"):
         resample([[0.5]])
     with pytest.raises(ValueError, match="scheme: got 'best'"):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _compat
-from ..arguments import count, real
+from ..arguments import count, finite
 from ..cautions import Caution
 from ..errors import ModelError
 from ..estimate import Estimate
@@ -212,10 +212,10 @@ def initial_paths(series: Series, initial_path: ArrayLike | None, chains: int) -
     """Where every chain starts, shape (chains, T, d), if that is given."""
     if initial_path is None:
         return None
-    given = real("initial_path", initial_path)
+    given = finite("initial_path", initial_path)
     n_steps, dim = len(series.rows), series.model.dim
     one = (n_steps,) if series.model.state_dim is None else (n_steps, dim)
-    if given.shape not in (one, (chains, *one)) or not np.isfinite(given).all():
+    if given.shape not in (one, (chains, *one)):
         raise ValueError(
             f"initial_path: got shape {given.shape}; expected finite numbers of shape {one} or "
             f"{(chains, *one)}"

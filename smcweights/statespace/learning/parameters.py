@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...arguments import count, instance, real, several
+from ...arguments import count, finite, instance, several
 from ..model import StateSpaceModel
 
 Array = NDArray[np.float64]
@@ -215,9 +215,9 @@ def _whole_rows(
 def starting_points(model: StateSpaceModel, theta0: ArrayLike | None, chains: int) -> Array:
     """Where every chain starts, shape (chains, k)."""
     instance("model", model, StateSpaceModel)
-    given = real("theta0", model.theta if theta0 is None else theta0)
+    given = finite("theta0", model.theta if theta0 is None else theta0)
     size = model.theta.size
-    if given.shape not in ((size,), (chains, size)) or not np.isfinite(given).all():
+    if given.shape not in ((size,), (chains, size)):
         raise ValueError(
             f"theta0: got shape {given.shape}; expected finite numbers of shape {(size,)} or "
             f"{(chains, size)}"

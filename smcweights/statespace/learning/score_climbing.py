@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ... import _compat
-from ...arguments import count, function, names_of, real
+from ...arguments import count, finite, function, names_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError, ModelError
 from ...identity import identity
@@ -281,9 +281,9 @@ def markov_score_climbing(
 
 
 def _starts(start: ArrayLike, chains: int) -> Array:
-    given = real("start", start)
+    given = finite("start", start)
     k = given.shape[-1] if given.ndim else 0
-    if given.shape not in ((k,), (chains, k)) or k == 0 or not np.isfinite(given).all():
+    if given.shape not in ((k,), (chains, k)) or k == 0:
         raise ValueError(
             f"start: got shape {given.shape}; expected finite numbers of shape (k,) or "
             f"({chains}, k)"
