@@ -59,7 +59,7 @@ def combine(estimates: Sequence[Run]) -> Run:
     ------
     ValueError
         No runs; names, method, data or an argument differ, and the message says which; a run has
-        no number of evaluations; two runs share a seed and are not independent.
+        no number of evaluations; two runs share a seed or their draws and are not independent.
 
     Warns
     -----
@@ -272,10 +272,27 @@ def _check_runs(runs: list[Estimate]) -> None:
 
 
 def check_independence(runs: Sequence[Estimate]) -> None:
-    """Refuse runs with a seed in common, or about different questions."""
+    """Refuse runs that are one and the same, have a seed in common, or different questions."""
     sources = [(i, source) for i, run in enumerate(runs) for source in _sources(run.provenance)]
     _require_independence(sources)
     _require_one_question(sources)
+    for i, run in enumerate(runs):
+        for j, earlier in enumerate(runs[:i]):
+            if run is earlier or _same_draws(run, earlier):
+                raise ValueError(
+                    f"estimates: items {j} and {i} are of the same draws; they are not independent"
+                )
+
+
+def _same_draws(one: Estimate, other: Estimate) -> bool:
+    """Whether runs without a seed, on the same question, rest on the same draws."""
+    sources = [source for run in (one, other) for source in _sources(run.provenance)]
+    if any(source.get("seed") is not None or not source.get("data") for source in sources):
+        return False
+    return bool(
+        np.array_equal(one.value, other.value, equal_nan=True)
+        and np.array_equal(one.covariance, other.covariance, equal_nan=True)
+    )
 
 
 def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:

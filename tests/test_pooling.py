@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 from estimates import COVARIANCE, VALUE, coverage_bounds, example
 
+from smcweights import from_weights
 from smcweights.cautions import Caution
 from smcweights.errors import PrecisionWarning
 from smcweights.estimate import Estimate
@@ -173,6 +174,22 @@ def test_runs_that_cannot_be_pooled_are_refused():
     assert combine([pair, seeded(3)]).cost["evaluations"] == 15
     with pytest.raises(ValueError, match="different data"):
         combine([seeded(1, data="aa"), seeded(2, data="bb")])
+
+
+def test_the_same_draws_are_not_pooled_twice():
+    values = np.random.default_rng(1).random((400, 2))
+    one, again, scaled = (
+        from_weights(values, np.zeros(400), self_normalized=own) for own in (True, True, False)
+    )
+    by_hand = [Estimate(0.0, 0.1, cost={"evaluations": 5}) for _ in range(2)]
+    for same in ([one, one], [one, again], by_hand[:1] * 2):
+        with pytest.raises(ValueError, match="items 0 and 1 are of the same draws; they are not"):
+            combine(same)
+    with pytest.raises(ValueError, match="have a different self_normalized"):
+        combine([one, scaled])
+    # numbers from elsewhere may agree by chance
+    assert combine(by_hand).variance == pytest.approx(0.05)
+    assert combine([one]).cost["evaluations"] == 400
 
 
 def answer(seed, **arguments):
