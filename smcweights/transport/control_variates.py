@@ -108,10 +108,7 @@ def harmonics(dimension: int, degree: int) -> Control:
     >>> [harmonics(3, degree).count for degree in (2, 4, 8)]
     [5, 14, 44]
     """
-    whole = isinstance(degree, int | np.integer) and not isinstance(degree, bool)
-    if not whole or degree < 2 or degree % 2:
-        raise ValueError(f"control_variates: got harmonics of degree {degree!r}; expected 2, 4 ...")
-    degree = int(degree)
+    degree = _even(degree)
     count = math.comb(dimension + degree - 1, degree) - 1
     if count > MOST_HARMONICS:
         raise ValueError(
@@ -135,6 +132,15 @@ def harmonics(dimension: int, degree: int) -> Control:
     return Control("harmonics", count, values, _known(*means), 0)
 
 
+def _even(degree: object) -> int:
+    """Degree of harmonics, checked."""
+    whole = isinstance(degree, int | np.integer) and not isinstance(degree, bool)
+    found = int(degree) if whole else 0  # type: ignore[call-overload]
+    if found < 2 or found % 2:
+        raise ValueError(f"control_variates: got harmonics of degree {degree!r}; expected 2, 4 ...")
+    return found
+
+
 def build(request: Request, pair: Pair, p: float) -> list[Control]:
     """Controls as on this module's page, in the order in which they are kept if blocks are few."""
     found = [_one(entry, pair, p) for entry in asked_for(request)]
@@ -142,8 +148,8 @@ def build(request: Request, pair: Pair, p: float) -> list[Control]:
 
 
 def asked_for(request: Request) -> Sequence[object]:
-    """What is asked for, entry by entry; none where that is False."""
-    if request is False or request is None:
+    """What is asked for, checked, entry by entry; none where that is False, or left to us."""
+    if request is False or request is None or (isinstance(request, str) and request == "auto"):
         return []
     listed = [request] if isinstance(request, str | tuple) else request
     if not (isinstance(listed, list) and all(isinstance(one, str | tuple) for one in listed)):
@@ -151,6 +157,17 @@ def asked_for(request: Request) -> Sequence[object]:
             f"control_variates: got {shown(request)}; expected 'auto', False, a name of "
             f"{NAMES}, ('harmonics', degree), (function, mean), or a list of these"
         )
+    for one in listed:
+        first, second = one if isinstance(one, tuple) and len(one) == 2 else (None, None)
+        if isinstance(first, str) and first == "harmonics":
+            _even(second)
+        elif callable(first):
+            _mean_of(second)
+        elif one not in NAMES:
+            raise ValueError(
+                f"control_variates: got {one!r}; expected one of {NAMES}, ('harmonics', degree) or "
+                "(function, mean)"
+            )
     return listed
 
 
@@ -207,11 +224,7 @@ def _one(entry: object, pair: Pair, p: float) -> Control:
         "tangent": (1, lambda *at: tangent(*parts(*at))[:, None], _known(linear), 2),
         "power": (1, lambda theta, *_: np.abs(theta @ shift)[:, None] ** p, _known(power), p),
     }
-    if not isinstance(entry, str) or entry not in simple:
-        raise ValueError(
-            f"control_variates: got {entry!r}; expected one of {NAMES}, ('harmonics', degree) or "
-            "(function, mean)"
-        )
+    assert isinstance(entry, str), "as asked_for says"
     of_parts = {"gaussian": gaussian, "tangent": tangent}.get(entry)
     return Control(entry, *simple[entry], of_parts=of_parts, exact=entry == "tangent")
 
@@ -307,7 +320,8 @@ def _point_mass(pair: Pair, p: float) -> Control:
     return Control("point_mass", 2, values, means, p)
 
 
-def _own(function: Function, mean: ArrayLike) -> Control:
+def _mean_of(mean: object) -> Array:
+    """Stated means of a function of the user's, checked."""
     try:
         known = np.atleast_1d(np.asarray(mean, dtype=np.float64))
     except (TypeError, ValueError):
@@ -317,6 +331,11 @@ def _own(function: Function, mean: ArrayLike) -> Control:
             f"control_variates: got a mean of shape {known.shape}; expected finite numbers, one "
             "per function"
         )
+    return known
+
+
+def _own(function: Function, mean: ArrayLike) -> Control:
+    known = _mean_of(mean)
 
     def values(theta: Array, x: Array, y: Array) -> Array:
         try:

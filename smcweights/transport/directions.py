@@ -147,7 +147,8 @@ def plan(
     """
     d = dimension
     if not isinstance(directions, str):
-        return _given(directions, d) if d > 1 else ON_THE_LINE
+        given = _given(directions, d)
+        return given if d > 1 else ON_THE_LINE
     check_name(directions)
     if directions == "exact":
         raise ValueError(

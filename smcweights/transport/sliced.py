@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import count, flag, instance, number
+from ..arguments import count, flag, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import Run, check_checkpoint, open_run
@@ -408,6 +408,7 @@ def sliced_wasserstein(
     p, root = number("p", p, 1, ends=True), flag("root", root)
     budget = None if budget is None else count("budget", budget)
     keep = flag("keep_directions", keep_directions)
+    asked_for(control_variates)
     question = Question(pair_of(x, y, weights_x, weights_y, p, scale), p, root)
     pair = question.pair
     arguments = {
@@ -431,9 +432,8 @@ def sliced_wasserstein(
     }
     closed = _closed_form(pair, p, directions, keep)
     if closed is not None:
-        asked_for(control_variates)
         if precision is not None:
-            instance("precision", precision, Precision)
+            stopping_rule(budget, precision)
         with open_run(abs, progress=progress, **how) as run:
             pass
         cost = {"evaluations": 1, "seconds": time.perf_counter() - began}
@@ -565,6 +565,8 @@ def _closed_form(pair: Pair, p: float, directions: str | ArrayLike, keep: bool) 
     """SW_p^p where it has a closed form that is wanted; directions to keep are those of a rule."""
     check_name(directions)
     if pair.dimension == 1:
+        if not isinstance(directions, str):
+            plan(directions, 1)
         return float(along(Question(pair, p), np.ones((1, 1)))[0, 0])
     name = directions if isinstance(directions, str) else "given"
     sweeps = pair.dimension == 2 and p == 2 and pair.matched

@@ -444,3 +444,24 @@ def test_a_killed_distance_goes_on_to_the_same_bits(keywords, tmp_path):
         return bits(quietly(x, np.exp(x / 2), **arguments))
 
     killed_and_resumed(call, tmp_path)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"control_variates": "atuo"}, "control_variates: got 'atuo'; expected one of"),
+        ({"control_variates": ["lower", ("harmonic", 2)]}, "got .'harmonic', 2.; expected one of"),
+        ({"control_variates": ("harmonics", 3)}, "harmonics of degree 3; expected 2"),
+        ({"control_variates": (np.cos, "a")}, "control_variates: got 'a' as a mean"),
+        ({"directions": np.ones((3, 7))}, r"directions: got shape \(3, 7\)"),
+        ({"precision": smw.Precision(absolute=0.1)}, "budget"),
+    ],
+)
+def test_options_are_checked_where_a_closed_form_needs_none(d, wrong, message):
+    x = np.arange(6.0 * d).reshape(6, d)
+    with pytest.raises((TypeError, ValueError), match=message):
+        smw.sliced_wasserstein(x, x + 1, 50, **wrong)
+    if "precision" not in wrong:
+        with pytest.raises((TypeError, ValueError), match=message):
+            smw.SlicedReference(x, 50, **wrong)
