@@ -106,3 +106,12 @@ def test_the_estimator_that_contributing_shows_is_one():
         assert (abs(est.value - truth) < 6 * est.standard_error).all()
     lower, upper = precise.interval()
     assert ((upper - lower) / 2 <= 0.05).all() and precise.names == ("a", "b")
+
+    wrong = {
+        "is nan at input": lambda z: np.where(z[:, 0] > 1, np.nan, 1.0),
+        "returned shape": lambda z: z[0],
+        "returned None": lambda z: None,
+    }
+    for message, model in wrong.items():
+        with pytest.raises(smw.errors.ModelError, match=message):
+            mean(model, 2, 400, seed=1)
