@@ -14,6 +14,7 @@ from .. import arguments
 from ..errors import ModelError
 
 LARGEST = 1e150  # sizes whose squares are still numbers
+LABELLED = "returned rows labelled"
 
 Integrand = Callable[[np.ndarray], Any]
 Named = tuple[tuple[str, ...], np.ndarray]  # names of columns, and what stands in them
@@ -48,7 +49,9 @@ def call_named(
                 )
         return columns.own_with(np.array(values))
     except Exception as error:
-        if vectorized and isinstance(error, TypeError | ValueError | IndexError):
+        wrong = vectorized and isinstance(error, TypeError | ValueError | IndexError)
+        # rows in another order are for no lack of vectorized=False
+        if wrong and LABELLED not in str(error):
             if _takes_one(integrand, row):
                 raise ModelError(
                     f"{named}: failed on inputs of shape {x.shape} and takes one input vector, "
@@ -154,7 +157,7 @@ def _real(values: ArrayLike, named: str) -> np.ndarray:
     labels = arguments.row_labels(values)
     if labels is not None and arguments.reordered(labels):
         raise ModelError(
-            f"{named}: returned rows labelled {arguments.shown(list(labels))}; expected "
+            f"{named}: {LABELLED} {arguments.shown(list(labels))}; expected "
             "them in the order of the inputs, as .sort_index() puts them"
         )
     try:
