@@ -136,6 +136,7 @@ def test_any_other_key_or_value_is_a_study_or_a_study_error(beam, table, key, va
         assert callable(made.function)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -64,6 +64,7 @@ def test_an_objective_draws_effort_where_it_says():
     assert towards.standard_error[2] < away.standard_error[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [False, True, "polynomial", [True, "polynomial"]])
 def test_control_variates(kind):
     est = smw.adaptive_importance_sampling(three, NORMAL, 5_000, control_variates=kind, seed=5)

@@ -252,6 +252,7 @@ def test_a_tail_of_four_regions_is_reached():
     assert found.quantiles.standard_error[1] < 0.004 * truth[1]
 
 
+@pytest.mark.slow
 def test_kernel_densities_and_laws_without_a_map():
     data = np.random.default_rng(1).normal(size=(2, 60))
     kde = stats.gaussian_kde(data)

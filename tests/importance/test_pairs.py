@@ -1,6 +1,7 @@
 """What indices ask of the model: groups, outputs, orders."""
 
 import numpy as np
+import pytest
 
 import smcweights as smw
 from smcweights import problems
@@ -12,6 +13,7 @@ def linear(x):
     return x @ np.arange(1.0, x.shape[1] + 1)
 
 
+@pytest.mark.slow
 def test_groups_have_the_closed_and_total_indices_of_their_inputs():
     problem = problems.ishigami()
     found = smw.sobol_indices(

@@ -151,6 +151,7 @@ def test_bad_constraints_and_languages_are_told(make, error, said):
         make(smw.constraints, smw.languages)
 
 
+@pytest.mark.slow
 def test_masks_of_llguidance_are_those_of_the_pattern():
     pytest.importorskip("llguidance")
     page = Path(__file__).parents[2] / "docs" / "tokens.md"

@@ -51,6 +51,7 @@ def made(name):
     return MADE[name]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_masks_and_kin_are_what_single_tokens_say(name):
     c, words = made(name)

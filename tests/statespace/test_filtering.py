@@ -538,6 +538,7 @@ def test_linearised_proposals_are_refused_where_there_are_none():
         smw.particle_filter(wrong, np.zeros((3, 2)), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

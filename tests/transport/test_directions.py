@@ -55,6 +55,7 @@ def test_every_block_integrates_even_polynomials_up_to_its_degree(rule):
     assert max(errors(even + 2)) > 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["uniform", "sobol", "orthogonal", "rule"])
 @pytest.mark.parametrize("d", [2, 3, 5])
 def test_nodes_are_uniform_on_the_sphere(kind, d):
