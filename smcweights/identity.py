@@ -387,7 +387,7 @@ class _Reader:
                 reduced: Any = reduce(thing) if reduce else thing.__reduce_ex__(4)
                 parts = (reduced,) if isinstance(reduced, str) else reduced[1:]
                 yield [list(part) if hasattr(part, "__next__") else part for part in parts]
-            except Exception:
+            except Exception:  # whatever a library's own __reduce__ raises: it can't be pickled
                 self.miss(f"{name} of type {type(thing).__qualname__}")
             return
         for part in state if isinstance(state, tuple) else (state,):
