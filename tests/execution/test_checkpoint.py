@@ -475,13 +475,17 @@ def test_killed_at_any_moment_and_taken_up_again_it_gives_the_same_bits(tmp_path
 
 
 INTERRUPTED = """
-    import signal, sys, time
+    import os, signal, sys, time
     # tests may run in the background of a shell, where interrupts are ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
     import numpy as np
     from smcweights.execution import open_run
 
     def function(i):
+        if i < 2:  # each waits for the other: both workers have started
+            open(f"{sys.argv[1]}.{i}", "w").close()
+            while not os.path.exists(f"{sys.argv[1]}.{1 - i}"):
+                time.sleep(0.01)
         if i > 2:
             time.sleep(60)
         return np.array(i)
