@@ -6,12 +6,14 @@ Provenance, checkpoints and compiled code know a function again by it, in every 
 from __future__ import annotations
 
 import copyreg
+import ctypes
 import hashlib
 import importlib.util
 import inspect
 import io
 import logging
 import os
+import random
 import re
 import sys
 import sysconfig
@@ -44,7 +46,7 @@ _LARGEST = 2**22  # bytes of code of a package that is compared by its content
 _MODULES = ("cmath", "math", "numba", "numpy")  # whose functions stay as they are
 ADDRESS = r" at 0x[0-9a-fA-F]+"
 _UNLIKE = count()
-_MISSED = "not compared: "
+_MISSED, STATE = "not compared: ", "the state of "
 _MOST_ENTRIES = 1_000_000  # read of what a function holds
 _QUICK = {type(None), bool, int, float, complex, str, bytes}
 PLAIN = (*_QUICK, np.generic)
@@ -52,10 +54,11 @@ _DERIVED = (
     *(int, float, complex, str, bytes, np.ndarray, partial),
     *(list, tuple, dict, set, frozenset, deque),
 )
-# drawing, counting, logging and locking changes these, and every process has its own environment
+_RANDOM = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
+_C_DATA = ctypes.c_double.__mro__[-2]
+# counting, logging and locking changes these, and every process has its own environment
 _MOVING = (
-    *(np.random.Generator, np.random.BitGenerator, np.random.RandomState, count),
-    *(io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
+    *(count, io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
     type(os.environ),
 )
 # by which a class says what tells its objects apart, without what they keep for speed
@@ -70,8 +73,9 @@ def signature(thing: object) -> str:
     installed packages count by their files, large ones and those that this one rests on by the
     names used. What code looks up by names that stand in it counts as well: ``getattr(module,
     "k")``, ``globals()["k"]``. What the function itself changes (a counter, a log, a cache)
-    doesn't, nor do random generators. What can't be read (files, other programs, the environment,
-    iterators, what comes after a million entries) is named behind the digest, see `not_compared`.
+    doesn't. What can't be read (files, other programs, the environment, frames, iterators, what
+    comes after a million entries) is named behind the digest, see `not_compared`, and so are
+    random generators, whose state doesn't count.
 
     Examples
     --------
@@ -107,7 +111,8 @@ def _signature(thing: object) -> str:
 def identity(*things: object) -> str:
     """A key to find again what was compiled from things: as long as their `signature` stays.
 
-    A new one each time where something can't be compared: it may have changed.
+    A new one each time where something can't be compared, but for states of generators: it may
+    have changed.
 
     Examples
     --------
@@ -119,7 +124,8 @@ def identity(*things: object) -> str:
     False
     """
     found = signature(things)
-    return f"{found} {next(_UNLIKE)}" if not_compared(found) else found
+    unread = [name for name in not_compared(found) if not name.startswith(STATE)]
+    return f"{found} {next(_UNLIKE)}" if unread else found
 
 
 def known_by(function: Any) -> Any:
@@ -183,6 +189,7 @@ class _Reader:
         self.functions: list[code_of.Method] = []
         self.methods: set[int] = set()
         self.missed: set[str] = set()
+        self.library = False  # inside one's object, whose generator serves its own draws
 
     def read(self, thing: Any, name: str) -> bytes:
         """Digest of a thing, met under a name."""
@@ -197,7 +204,11 @@ class _Reader:
             hasattr(type(thing), "__next__") and not isinstance(thing, count | io.IOBase)
         ):
             self.miss(name)
+        elif isinstance(thing, _RANDOM):
+            if not self.library:
+                self.miss(STATE + name)
         elif (id(thing), None) not in self.changed and not isinstance(thing, _MOVING):
+            outside = self.library
             try:
                 found = hashlib.sha256(kind)
                 for part in self._parts(thing, name):
@@ -205,6 +216,7 @@ class _Reader:
                 self.seen[id(thing)] = thing, found.digest()
             except RecursionError:
                 self.miss(name)
+            self.library = outside
         return self.seen[id(thing)][1]
 
     def miss(self, name: str) -> None:
@@ -265,6 +277,7 @@ class _Reader:
                 self.functions.append((thing.__func__, None))
             yield (thing.__func__, thing.__self__)
         elif isinstance(thing, FunctionType):
+            self.library = False
             yield from self._function(thing, name)
         elif isinstance(thing, ModuleType):
             yield thing.__name__.encode()
@@ -285,6 +298,7 @@ class _Reader:
         elif isinstance(thing, np.random.SeedSequence):
             yield sorted(randomness.describe(thing).items())
         else:
+            self.library |= _of_library(thing)
             yield from self._object(thing, name)
 
     def _changed(self, thing: object, key: object) -> bool:
@@ -380,8 +394,7 @@ class _Reader:
                     self.functions.append((method, thing))
         state = object.__getstate__(thing)
         own = [getattr(type(thing), name) is not getattr(object, name) for name in _PICKLING]
-        of_library = installed_class(type(thing)) and not isinstance(thing, SimpleNamespace)
-        if of_library and (state is None or any(own)):
+        if (_of_library(thing) and (state is None or any(own))) or isinstance(thing, _C_DATA):
             try:
                 reduce = copyreg.dispatch_table.get(type(thing))
                 reduced: Any = reduce(thing) if reduce else thing.__reduce_ex__(4)
@@ -464,6 +477,11 @@ def installed_class(kind: type) -> bool:
     """Whether a class is of a library, known by its name and version."""
     module = sys.modules.get(kind.__module__)
     return module is not None and _installed_module(module)
+
+
+def _of_library(thing: object) -> bool:
+    """Whether an object is of a library's class, which has more than the user's attributes."""
+    return installed_class(type(thing)) and not isinstance(thing, SimpleNamespace)
 
 
 def _imported(function: FunctionType, name: str) -> ModuleType | None:

@@ -30,7 +30,8 @@ _GROWING = (
     *("pop", "popleft", "popitem", "clear", "remove", "discard"),
 )
 _IMPORTING = ("import_module", "__import__", "modules")
-_BY_NAME = {"globals", "eval", "exec", "getattr", "vars", "__dict__", "attrgetter", *_IMPORTING}
+_SPACES = ("__dict__", "__globals__")
+_BY_NAME = {"globals", "eval", "exec", "getattr", "vars", "attrgetter", *_SPACES, *_IMPORTING}
 _IMPORTERS = (import_module, __import__)
 _MAKING = ("BUILD_STRING", "FORMAT_", "BINARY_OP", "CALL")
 _LOOKING = (getattr, setattr, vars, type, *_IMPORTERS)
@@ -39,7 +40,8 @@ MOST_CALLS = 3  # one inside the other, through which a thing is followed
 # how those begin that read files, programs and the environment, by module
 _OUTSIDE = {
     "os": ("environ", "getenv", "open", "popen", "pread", "read", "scandir", "listdir", "system"),
-    "sys": ("argv", "stdin"),
+    "sys": ("argv", "stdin", "_getframe", "_current_frames"),
+    "inspect": ("currentframe", "stack"),
     "subprocess": ("run", "Popen", "call", "check_", "getoutput", "getstatusoutput"),
     "asyncio": ("create_subprocess",),
     "pkgutil": ("get_data",),
@@ -174,9 +176,12 @@ def looked_in(function: FunctionType) -> Iterator[tuple[dict[str, Any] | ModuleT
                 yield function.__globals__, True
         elif step.opname in _GLOBALS and step.argval in ("getattr", "vars"):
             of, looking, calls = known.get(after.argval), at, step.argval == "vars"
-        elif after.opname in _ATTRIBUTES and after.argval == "__dict__":
+        elif after.opname in _ATTRIBUTES and after.argval in _SPACES:
             first = next(s for s in steps if _place(s)[0] == _place(after)[0])
             of, looking, calls = known.get(first.argval), at + 1, False
+            if after.argval == "__globals__":
+                own = getattr(of, after.argval, None) is function.__globals__
+                yield function.__globals__, not own or _made_up(steps, looking)
         if isinstance(of, ModuleType):
             made = _made_up(steps, looking, calls)
             if of is not sys:

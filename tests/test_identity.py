@@ -1,10 +1,13 @@
 """Functions and objects: told apart by all that they read, and by nothing that they change."""
 
 import collections
+import ctypes
 import enum
 import functools
 import importlib
+import inspect
 import itertools
+import random
 import re
 import subprocess
 import sys
@@ -19,6 +22,7 @@ import pytest
 import xarray
 from scipy import constants, interpolate, special, stats
 
+from smcweights.identity import identity as key_of
 from smcweights.identity import not_compared, signature
 from smcweights.provenance import described
 
@@ -335,6 +339,45 @@ def test_what_cannot_be_compared_is_named():
     hidden = openturns.PythonFunction(1, 1, lambda x: [x[0]])
     assert not_compared(signature(lambda x: hidden(x))) == ["hidden of type Function"]
     assert not_compared(signature(lambda x: x)) == []
+
+
+def test_states_of_generators_are_named_and_are_not_part_of_a_function():
+    rng, own, law = np.random.default_rng(1), random.Random(1), stats.norm(1)
+    holder, draw = types.SimpleNamespace(rng=np.random.RandomState(1)), random.gauss
+    for function, name in (
+        (lambda x: x * rng.normal(), "rng"),
+        (lambda x: x * own.gauss(0, 1), "own"),
+        (lambda x: x * draw(0, 1), "draw"),
+        (lambda x: x * holder.rng.normal(), "holder.rng"),
+        (partial(lambda x, rng: x * rng.normal(), rng=rng), "<lambda>"),
+        (np.vectorize(lambda x: x * rng.normal()), "rng"),
+    ):
+        before = signature(function), key_of(function)
+        (found,) = not_compared(before[0])
+        assert found.startswith("the state of ") and found.endswith(name)
+        function(1.0)
+        assert (signature(function), key_of(function)) == before
+    assert not not_compared(signature(lambda x: law.pdf(x)))  # which draws by itself alone
+
+
+def test_frames_memory_of_c_and_globals_of_functions():
+    numbers, pointer = (ctypes.c_double * 2)(1.0, 2.0), ctypes.pointer(ctypes.c_double(1.0))
+    before = signature(lambda x: numbers[0] * x)
+    numbers[0] = 2.0
+    assert signature(lambda x: numbers[0] * x) != before and not not_compared(before)
+    assert not_compared(signature(lambda x: pointer[0])) == ["pointer of type LP_c_double"]
+    for function in (
+        lambda x: x * inspect.currentframe().f_back.f_locals["k"],
+        lambda x: x * sys._getframe(1).f_globals["SCALES"]["list"],
+        lambda x: x * np.mean.__globals__["k"],
+    ):
+        assert not_compared(signature(function))
+    before, kept = signature(lambda x: identity.__globals__["LISTED"]), LISTED[0]
+    LISTED[0] = 7.0
+    assert signature(lambda x: identity.__globals__["LISTED"]) != before and not not_compared(
+        before
+    )
+    LISTED[0] = kept
 
 
 class OwnList(list):

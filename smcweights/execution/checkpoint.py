@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
-from ..identity import not_compared
+from ..identity import STATE, not_compared
 from ..packing import Packing, Unpacking
 from ..provenance import described
 from ..storage import check_place, read_archive, write_archive
@@ -103,6 +103,8 @@ class Ledger:
                     f"{self.path} was taken up without comparing {', '.join(unread)}: results are "
                     "those of an old model if one of these changed since"
                 )
+                if any(name.startswith(STATE) for name in unread):
+                    text += ". A model that draws gives the same again if its input seeds it"
                 tell("checkpoint", [Caution("not-compared", text)])
 
     def holds(self, stage: str, number: int, digest: str = "") -> bool:

@@ -82,6 +82,12 @@ def test_files_and_the_environment_are_named_when_the_file_is_taken_up(tmp_path)
     with pytest.warns(PrecisionWarning, match=words) as told:
         three_stages(path, mixed, seed=1, arguments=arguments)
     assert [one.filename for one in told] == [__file__]
+    rng, path = np.random.default_rng(1), tmp_path / "drawing.npz"
+    arguments = {"integrand": described(lambda x: x * rng.normal())}
+    three_stages(path, mixed, seed=1, arguments=arguments)
+    words = "without comparing the state of rng: .* gives the same again if its input seeds it"
+    with pytest.warns(PrecisionWarning, match=words):
+        three_stages(path, mixed, seed=1, arguments=arguments)
 
 
 def math_nan():
