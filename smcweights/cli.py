@@ -125,12 +125,16 @@ def _run(options: argparse.Namespace) -> int:
         raise
     target = out / f"{plan.path.stem}.nc"
     est.save(target)
-    shown: Estimate = next(
-        part for part in (est, *vars(est).values()) if isinstance(part, Estimate)
-    )
+    parts = {"": est} if isinstance(est, Estimate) else vars(est)
     page = target.with_suffix(".html")
     report.write(
-        page, plan.path.stem, [report.Section(plan.path.stem, f"Study {plan.path.name}", shown)]
+        page,
+        plan.path.stem,
+        [
+            report.Section(f"{plan.path.stem} {name}".rstrip(), f"Study {plan.path.name}", part)
+            for name, part in parts.items()
+            if isinstance(part, Estimate) and part.value.size
+        ],
     )
     print(est, f"\nwritten: {target}", f"written: {page}", sep="\n")
     return 0

@@ -162,8 +162,9 @@ def figures(est: Estimate, truth: ArrayLike | None = None) -> list[tuple[str, by
     from . import plots
 
     known, rows = est.diagnostics, len(est)
-    # a method without adaptation says so by an empty list of stages
-    shown = {key for key in known if key != "stages" or known[key]}
+    # a method without adaptation says so by an empty list of stages; a posterior's gain nothing
+    gained = any("criterion" in stage for stage in known.get("stages", ()))
+    shown = {key for key in known if key != "stages" or gained}
     if est.sample is None:
         shown.discard("pareto_k_weights")
     wanted: list[tuple[str, Callable[[Any], Any], int]] = [
@@ -171,7 +172,7 @@ def figures(est: Estimate, truth: ArrayLike | None = None) -> list[tuple[str, by
     ]
     for key, caption, draw, size in (
         ("gain_over_monte_carlo", "Gain over plain Monte Carlo", plots.gains, rows),
-        ("control_variate", "What the control variates took away", plots.controls, rows),
+        ("control_variance_reduction", "What the control variates took away", plots.controls, rows),
         ("stages", "What each stage of adaptation gained", plots.stages, 6),
         (
             "components",
@@ -220,14 +221,12 @@ def in_words(est: Estimate) -> list[str]:
         said.append(f"Control variates divided the variance by {bought[0]}{more}.")
     if known.get("stages"):
         calls = sum(stage["draws"] for stage in known["stages"])
-        said.append(
-            f"Adaptation took {len(known['stages'])} stages and {calls:,} calls; it ended because "
-            f"{known['stopped']}."
-        )
+        why = f"; it ended because {known['stopped']}" if "stopped" in known else ""
+        said.append(f"Adaptation took {len(known['stages'])} stages and {calls:,} calls{why}.")
     if "largest_weight" in known:
         said.append(
-            f"The weights of the final draws are worth {known['effective_sample_size']:,.0f} equal "
-            f"draws of the input law; the largest is {100 * known['largest_weight']:.2g} % of "
+            f"The weights of the final draws are worth {known['effective_sample_size']:,.0f} draws "
+            f"of equal weight; the largest is {100 * known['largest_weight']:.2g} % of "
             "their sum."
         )
     if (tail := spread("pareto_k")) and tail[2] != "-inf":

@@ -22,8 +22,10 @@ method = "adaptive_importance_sampling"
 budget = 20000                         # or precision = { relative = 0.01 }
 seed = 1                               # and any other argument of the method
 
-A density to draw from, ``proposal``, is written like the law: [study.proposal.load] and so on.
-Paths are relative to the study file. The model may import what lies beside it.
+A density to draw from, ``proposal`` or ``reference``, is written like the law:
+[study.proposal.load] and so on. Of a ``posterior``, the law is the prior and the model the log
+likelihood; [study.functions] names more functions: power = "beam.py:power". Paths are relative to
+the study file. The model may import what lies beside it.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from .storage import check_place
 if TYPE_CHECKING:
     from .importance.indices import SobolIndices
     from .importance.output_law import OutputLaw
+    from .importance.posteriors import Posterior
     from .importance.shapley import ShapleyEffects
 
 # public functions of (model, law, ...), the first of them the default
@@ -58,6 +61,7 @@ METHODS = (
     "sobol_indices",
     "shapley_effects",
     "output_law",
+    "posterior",
 )
 # arguments the functions take as they are, so that a wrong one would show late or not at all
 EXPECTED: dict[str, tuple[type, str]] = {
@@ -99,7 +103,9 @@ class Study:
     law: Any
     arguments: dict[str, Any]
 
-    def run(self, **more: object) -> Estimate | SobolIndices | ShapleyEffects | OutputLaw:
+    def run(
+        self, **more: object
+    ) -> Estimate | SobolIndices | ShapleyEffects | OutputLaw | Posterior:
         """Call the method; ``more`` adds keyword arguments or replaces them."""
         import smcweights
 
@@ -173,7 +179,8 @@ def read(path: str | os.PathLike[str]) -> Study:
         from .importance.laws import GaussianCopula
 
         law = _made(file, "copula", GaussianCopula, law, document["copula"]["correlation"])
-    return Study(file, method, _function(file, model.get("function")), law, arguments)
+    function = _function(f"{file}: model.function", file, model.get("function"))
+    return Study(file, method, function, law, arguments)
 
 
 def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +202,15 @@ def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]
         given = study["precision"]
         _known(file, "study.precision", given, ("absolute", "relative", "level", "max_budget"))
         study["precision"] = _made(file, "study.precision", smcweights.Precision, **given)
-    if isinstance(study.get("proposal"), dict):
-        study["proposal"] = _law(file, "study.proposal", study["proposal"])
+    for key in ("proposal", "reference"):
+        if isinstance(study.get(key), dict):
+            study[key] = _law(file, f"study.{key}", study[key])
+    if "functions" in study:
+        _known(file, "study.functions", study["functions"], list(study["functions"]))
+        study["functions"] = {
+            name: _function(f"{file}: study.functions.{name}", file, named)
+            for name, named in study["functions"].items()
+        }
     if "checkpoint" in study:
         study["checkpoint"] = file.parent / study["checkpoint"]
         _made(file, "study", check_place, study["checkpoint"], "checkpoint")
@@ -269,8 +283,7 @@ def _marginal(file: Path, where: str, table: object) -> Any:
     return frozen
 
 
-def _function(file: Path, named: object) -> Callable[..., Any]:
-    where = f"{file}: model.function"
+def _function(where: str, file: Path, named: object) -> Callable[..., Any]:
     home, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
     from_file = home.endswith(".py")
     if not name.isidentifier() or not (from_file or all(map(str.isidentifier, home.split(".")))):
@@ -289,10 +302,10 @@ def _function(file: Path, named: object) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{home}.".startswith(f"{error.name}."):
             raise StudyError(f"{where}: {error}") from error
-        error.add_note(f"while importing {home}, the model of {file}")
+        error.add_note(f"while importing {home}, for {where}")
         raise
     except Exception as error:
-        error.add_note(f"while importing {home}, the model of {file}")
+        error.add_note(f"while importing {home}, for {where}")
         raise
     function = getattr(module, name, None)
     if not callable(function):

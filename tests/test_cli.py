@@ -256,7 +256,7 @@ def test_a_model_file_that_cant_be_imported_shows_where(beam, tmp_path, capsys, 
     told = capsys.readouterr().err
     assert said in told
     assert 'beam.py", line 1' in told
-    assert "while importing beam.py, the model of" in told
+    assert f"while importing beam.py, for {beam}: model.function" in told
 
 
 def test_an_error_of_our_own_is_not_hidden(beam, monkeypatch):

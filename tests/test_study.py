@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from studies import STUDY, replaced
 
-from smcweights import OutputLaw, cli, study
+from smcweights import OutputLaw, Posterior, cli, study
 
 
 def test_a_study_with_a_proposal_of_its_own_and_a_precision(beam, tmp_path):
@@ -53,6 +53,28 @@ def test_sobol_indices_of_a_study(beam):
     assert (np.abs(found.first.value - first) < 6 * found.first.standard_error + 1e-6).all()
     assert cli.main(["run", str(beam)]) == 0
     assert (beam.parent / "beam.nc").exists() and (beam.parent / "beam.html").exists()
+
+
+def test_a_posterior_of_a_study(beam):
+    """One normal observation of a normal mean: everything is known in closed form."""
+    (beam.parent / "weighed.py").write_text(
+        "def log_likelihood(x):\n    return -0.5 * (x[:, 0] - 1.0) ** 2 / 0.25\n"
+        "def square(x):\n    return x[:, 0] ** 2\n"
+    )
+    beam.write_text(
+        '[model]\nfunction = "weighed.py:log_likelihood"\n[law.load]\ndistribution = "norm"\n'
+        '[study]\nmethod = "posterior"\nbudget = 2000\nseed = 1\n'
+        '[study.functions]\nsquare = "weighed.py:square"\n'
+    )
+    assert cli.main(["run", str(beam)]) == 0
+    found = Posterior.load(beam.parent / "beam.nc")
+    evidence = 0.5 * np.log(0.2) - 0.5 / 1.25
+    joint = found.joint
+    assert joint.names == ("log evidence", "load", "sd[load]", "square")
+    truth = np.array([evidence, 0.8, 0.2**0.5, 0.84])
+    assert (np.abs(joint.value - truth) < 6 * joint.standard_error + 1e-9).all()
+    page = (beam.parent / "beam.html").read_text(encoding="utf-8")
+    assert "q0.975[load]" in page and "square" in page
 
 
 @pytest.mark.slow
