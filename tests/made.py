@@ -174,8 +174,9 @@ def posterior(quantiles=True):
     draws, logs = RNG.standard_normal((9, 2)), RNG.standard_normal(9)
     told = {"beta": 1.0, "stages": [{"kind": "prior", "draws": 9}]}
     return smw.Posterior(
-        joint, at, ("a", "bü"), draws, logs, logs - 1, np.arange(9) % 2, (CAUTION,), told
-    )
+        joint, at, ("a", "bü"), draws, logs, logs - 1, logs - 2, np.array([[-np.inf] * 2, [3, 4]]),
+        np.arange(9) % 2, (CAUTION,), told,
+    )  # fmt: skip
 
 
 def selected():

@@ -145,7 +145,7 @@ def from_weights(
         "pareto_k": shapes,
         "effective_draws": effective,
     }
-    cautions = _weight_cautions(diagnostics["pareto_k_weights"], shapes, effective, listed_names)
+    cautions = weight_cautions(diagnostics["pareto_k_weights"], shapes, effective, listed_names)
     if spread is not None:
         diagnostics["autocorrelation_time"] = spread.time
         cautions += _chain_cautions(spread, len(rows), listed_names)
@@ -204,16 +204,21 @@ def _chains(given: ArrayLike | None, n: int) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
+def independent_spread(g: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance (J, J) of the mean of independent g (n, J) about 0, and its degrees of freedom."""
+    n = len(g)
+    covariance = g.T @ g / n / (n - 1)
+    variance = np.diag(covariance)
+    doubt = (g**4).mean(0) / n**3
+    freedom = np.clip(2 * variance**2 / np.maximum(doubt, 1e-300), 3.0, n - 1.0)
+    return covariance, np.where(variance > 0, freedom, np.inf)
+
+
 def _spread(
     g: np.ndarray, rows: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, ChainSpread | None]:
     """Covariance of the mean of g (n, J), its degrees of freedom, and what chains say."""
-    n = len(g)
-    plain = g.T @ g / n / (n - 1)
-    variance = np.diag(plain)
-    doubt = (g**4).mean(0) / n**3
-    freedom = np.clip(2 * variance**2 / np.maximum(doubt, 1e-300), 3.0, n - 1.0)
-    freedom = np.where(variance > 0, freedom, np.inf)
+    plain, freedom = independent_spread(g)
     if not rows:
         return plain, freedom, None
     found = chain_spread(g, rows)
@@ -221,9 +226,10 @@ def _spread(
     return found.covariance, np.where(found.between, len(rows) - 1.0, freedom), found
 
 
-def _weight_cautions(
+def weight_cautions(
     shape: float, shapes: np.ndarray, effective: np.ndarray, names: Sequence[str]
 ) -> list[Caution]:
+    """What to say of k-hats of the weights and of the means' terms, and of effective draws."""
     found: list[Caution] = []
     heavy = (shapes > HEAVY) | (shape > HEAVY)
     if heavy.any():

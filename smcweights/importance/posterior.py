@@ -372,6 +372,8 @@ def _answer(
         draws=x,
         log_weight=log_w,
         log_likelihood=log_l,
+        log_prior=question.law.log_density(x),
+        ranges=np.stack(question.law.ranges),
         component=np.concatenate(component),
         cautions=tuple(cautions),
         diagnostics=diagnostics,

@@ -55,7 +55,9 @@ class Posterior(Result):
     log_weight : ndarray, shape (n,)
         Log of likelihood times prior over the density of the draws: the mean weight is the
         evidence.
-    log_likelihood : ndarray, shape (n,)
+    log_likelihood, log_prior : ndarray, shape (n,)
+    ranges : ndarray, shape (2, d)
+        Where the prior's parameters begin and end.
     component : ndarray of int, shape (n,)
         Which component of the mixture a draw comes from.
     cautions : tuple of Caution
@@ -70,6 +72,8 @@ class Posterior(Result):
     draws: np.ndarray = field(metadata=along("draw", "input"))
     log_weight: np.ndarray = field(metadata=along("draw"))
     log_likelihood: np.ndarray = field(metadata=along("draw"))
+    log_prior: np.ndarray = field(metadata=along("draw"))
+    ranges: np.ndarray = field(metadata=along("end", "input"))
     component: np.ndarray = field(metadata=along("draw"))
     cautions: tuple[Caution, ...]
     diagnostics: dict[str, Any]
@@ -294,7 +298,7 @@ class Posterior(Result):
         quantiles = [] if first.quantiles is None else first.quantiles.names
         shares = [float(q[1 : q.index("[")]) for q in quantiles[:: max(d, 1)]]
         parts: dict[str, Any] = {
-            k: whole(k) for k in ("draws", "log_weight", "log_likelihood", "component")
+            k: whole(k) for k in ("draws", "log_weight", "log_likelihood", "log_prior", "component")
         }
         made = replace(
             first,

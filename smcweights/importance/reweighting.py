@@ -30,7 +30,9 @@ from ..weights import effective_sample_size, pareto_k, pareto_k_threshold
 from .indices import SobolIndices, from_means, retold
 from .laws import Law, aligned, as_law, perturbed
 from .means import Mean, Regression, corrected_mean
+from .other_priors import under_priors
 from .pairs import Pairs, doubled_law
+from .posteriors import Posterior
 from .under_laws import check_within, several_laws
 from .verdict import listed
 
@@ -142,9 +144,12 @@ def _under(names: tuple[str, ...], laws: dict[str, Law]) -> list[str]:
 
 
 def reweight(
-    estimate: Estimate | SobolIndices, laws: object, *, least_effective: float = 50.0
+    estimate: Estimate | SobolIndices | Posterior,
+    laws: object,
+    *,
+    least_effective: float = 50.0,
 ) -> Estimate:
-    """Expectations or Sobol' indices under other input laws, from the stored sample.
+    """Expectations, Sobol' indices or a posterior under other laws, from the stored sample.
 
     E_p[phi_j] = E_h[phi_j f_p/h] for every law f_p. What h was drawn for decides how well: a law
     far from the first one leaves few draws that count. Control variates are f_p/h and f/h, whose
@@ -154,9 +159,11 @@ def reweight(
 
     Parameters
     ----------
-    estimate : Estimate or SobolIndices
+    estimate : Estimate, SobolIndices or Posterior
         Of `adaptive_importance_sampling`, `importance_sampling` or `failure_probability`; or of
-        `sobol_indices`, whose pairs of inputs are weighted (without polynomials).
+        `sobol_indices`, whose pairs of inputs are weighted (without polynomials); or of
+        `posterior`: ``laws`` are priors then, and the answer is the log evidence, the means and
+        the standard deviations under each.
     laws : law, or dict or list of laws
         P laws of the same d inputs, nowhere positive where the first law is not; a dict names them.
     least_effective : float, default 50
@@ -199,6 +206,8 @@ def reweight(
     least_effective = number("least_effective", least_effective, 0, ends=True)
     if isinstance(estimate, SobolIndices):
         return _sobol(estimate, laws, least_effective)
+    if isinstance(estimate, Posterior):
+        return under_priors(estimate, laws, least_effective)
     began = time.perf_counter()
     sample = stored(estimate)
     found = several_laws(laws, sample.inputs)
