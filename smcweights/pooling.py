@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 # arguments that say how far or where to run, and nothing of what is asked
 HOW_FAR = {"seed", "budget", "precision", "executor", "progress", "checkpoint"}
-CODE = r"(?<=\S) [0-9a-f]{12}(?=\")"  # digest at the end of a signature
+CODE = r"(?<=\S) [0-9a-f]{12}(?=\"| \()"  # digest of a signature
 
 
 class Pooled(Protocol):

@@ -5,6 +5,7 @@ import os
 import re
 import traceback
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from doors import ALSO, BAD, DOORS, ELSEWHERE, KIND, MAY, SHORT, Reached, never,
 
 import smcweights as smw
 from smcweights.results import Result
+from smcweights.storage import read_archive
 
 
 def taking(argument):
@@ -146,6 +148,27 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_any_work(
     with pytest.raises(IsADirectoryError, match=r"checkpoint: .* is a folder"):
         function(**DOORS[name], checkpoint=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+# what a checkpoint also tells apart: defaults that a method sets, and data under one word
+BESIDE = {"backward", "backward_ess", "data", "ess_threshold", "groups", "halves", "n_backward"}
+BESIDE |= {"proposal", "resampling"}
+SWIFT = ("sobol_indices", "shapley_effects", "output_law", "failure_probability")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SWIFT else pytest.mark.slow)
+        for name in taking("checkpoint")
+    ],
+)
+def test_a_checkpoint_speaks_of_arguments_by_their_names(name, nothing_runs, tmp_path):
+    path, own = tmp_path / "run.npz", inspect.signature(of(name)).parameters.keys()
+    with warnings.catch_warnings(), suppress(Reached):
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        of(name)(**DOORS[name], checkpoint=path)
+    assert read_archive(path)[0]["arguments"].keys() <= own | BESIDE
 
 
 @pytest.mark.parametrize("name", taking("names"))

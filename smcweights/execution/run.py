@@ -112,6 +112,7 @@ def open_run(
     unit: str = "calls",
     description: str = "",
     named: str | None = None,
+    part_of: Run[Any] | None = None,
 ) -> Iterator[Run[Result]]:
     """Open a run: where a function is evaluated, how that is shown, and where it is kept.
 
@@ -139,6 +140,9 @@ def open_run(
     named : str, optional
         What errors call the function; by default what it is told itself as a partial, or the
         arguments that are functions.
+    part_of : Run, optional
+        An open run that goes on with this one: it keeps the results of this one in its checkpoint,
+        in place of one of its own, and has no more batches evaluated itself.
 
     Yields
     ------
@@ -166,9 +170,12 @@ def open_run(
     bar = progress_bar(progress, total, unit, description)
     root = None if seed is None else randomness.seed_sequence(seed)
     ledger = None
-    if checkpoint is not None:
+    if part_of is not None:
+        ledger = part_of.left()
+    elif checkpoint is not None:
         ledger = Ledger(checkpoint, arguments or {}, root, description)
-    root = root or randomness.seed_sequence() if ledger is None else ledger.root
+        root = ledger.root
+    root = root or randomness.seed_sequence()
     run: Run[Result] = Run(root, pool, ledger, bar, description)
     try:
         yield run
@@ -177,12 +184,12 @@ def open_run(
         pool.close(at_once=not isinstance(error, Exception))
         if isinstance(error, MemoryError):
             error.add_note(MEMORY)
-        if failure := _written(ledger):
+        if part_of is None and (failure := _written(ledger)):
             error.add_note(f"checkpoint: {failure}")
         raise
     else:
         pool.close()
-        if failure := _written(ledger):
+        if part_of is None and (failure := _written(ledger)):
             tell("checkpoint", [Caution("checkpoint-not-written", failure)])
     finally:
         if bar is not None:
@@ -295,6 +302,13 @@ class Run(Generic[Result]):
         """Advance the progress bar by what no batch stands for."""
         if self._bar is not None:
             self._bar.update(size)
+
+    def left(self) -> Ledger | None:
+        """End the workers and the bar, and hand on the checkpoint."""
+        self._pool.close()
+        if self._bar is not None:
+            self._bar.close()
+        return self._ledger
 
     def release(self) -> None:
         """Let go of what the checkpoint holds: whoever keeps a run keeps no results with it."""

@@ -17,6 +17,8 @@ from ..provenance import described, provenance
 from .final_draws import Final, Names, further
 from .integrand import Integrand
 
+MODELS = ("model", "integrand", "limit_state")  # as methods call them
+
 
 @dataclass(frozen=True)
 class Source:
@@ -68,7 +70,7 @@ class Extension:
         """As `Estimate.extend`."""
         began = time.perf_counter()
         arguments.function("model", model, "of an array of inputs")
-        check_same(model, self.source.arguments["integrand"])
+        check_same(model, self.source)
         size = arguments.count("budget", budget, self.final.least)
         with open_run(
             self.caller(model),
@@ -83,8 +85,9 @@ class Extension:
         return self.report(final, self.source.after(size), began)
 
 
-def check_same(model: object, before: object) -> None:
+def check_same(model: object, source: Source) -> None:
     """Refuse another model than that of the draws there are."""
+    before = next(source.arguments[name] for name in MODELS if name in source.arguments)
     if described(model) != described(before):
         raise ValueError(
             "model: is not the one that was estimated, its code or what it reads differs; expected "

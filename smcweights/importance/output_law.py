@@ -644,7 +644,7 @@ class _Extension:
         """As `OutputLaw.extend`."""
         final, began = self.final, time.perf_counter()
         arguments.function("model", model, "of an array of shape (n, d)")
-        check_same(model, final.source.arguments["integrand"])
+        check_same(model, final.source)
         size = arguments.count("budget", budget, final.least)
         with open_run(
             final.failures.caller(model, final.ladder.sampler.vectorized, "model"),
@@ -831,7 +831,7 @@ def output_law(
         goal = Goal(Budget(first_budget(checkpoint, most_calls)))
     family, start = family_of(proposal, law)
     given = {
-        "integrand": model,
+        "model": model,
         "law": law,
         "budget": goal.most if precision is None else None,
         "precision": precision,

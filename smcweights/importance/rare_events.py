@@ -495,7 +495,7 @@ def failure_probability(
     family, start = family_of(proposal, law)
     asked_for = {
         "law": law,
-        "integrand": limit_state,
+        "limit_state": limit_state,
         "threshold": thresholds.tolist(),
         "system": system,
         "budget": goal.most if precision is None else None,

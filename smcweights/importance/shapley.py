@@ -188,7 +188,7 @@ def shapley_effects(
     check_least(rule, LEAST * per, f"calls: {LEAST} draws of {per} each")
     asked_for = {
         "law": law,
-        "integrand": model,
+        "model": model,
         "budget": rule.most if precision is None else None,
         "precision": precision,
         "groups": [list(np.flatnonzero(m).astype(str)) for m in members],

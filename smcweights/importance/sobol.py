@@ -225,7 +225,7 @@ def sobol_indices(
         rule = Budget(first_budget(checkpoint, most))
     asked_for = {
         "law": law,
-        "integrand": model,
+        "model": model,
         "budget": rule.most if precision is None else None,
         "precision": precision,
         "order": plan.order,
@@ -308,7 +308,7 @@ class _Extension:
     ) -> SobolIndices:
         """As `SobolIndices.extend`."""
         arguments.function("model", model, "of an array of inputs")
-        check_same(model, self.work.source.arguments["integrand"])
+        check_same(model, self.work.source)
         calls = arguments.count("budget", budget, self.least)
         with open_run(
             partial(outputs_of, model, self.vectorized, self.failures, self.pairs.plan),

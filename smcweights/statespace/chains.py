@@ -149,14 +149,13 @@ def run_chains(
     drop: int,
     paths: Array | None,
     chains: int,
-    root: np.random.SeedSequence | None = None,
     name: str = "stage",
 ) -> tuple[Chains, list[More]]:
     """Sweeps of all chains, stage by stage, until the rule is content.
 
-    A part of a larger run has another root than that, and another name for its stages.
+    A part of a larger run has another name for its stages.
     """
-    streams = describe(root or run.root)
+    streams = describe(run.root)
     found: list[Stretch] = []
     others: list[More] = []
     blocks: list[Array] = []

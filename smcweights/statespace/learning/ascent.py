@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -255,36 +256,34 @@ class How(NamedTuple):
     checkpoint: str | PathLike[str] | None
 
 
-def run_search(
+def open_search(
     climb: Callable[[Job], tuple[Steps, More]],
-    rule: tuple[Budget | Precision, int],
-    starts: Sequence[Array],
-    free: Free,
+    total: int,
     how: How,
     method: str,
     arguments: dict[str, object],
-) -> tuple[Search, list[More], np.random.SeedSequence]:
-    """Iterations of all chains, stage by stage, until the rule is content; with what seed."""
-    with open_run(
+) -> AbstractContextManager[Run[tuple[Steps, More]]]:
+    """A run of a search, of so many iterations of all chains in its first stage."""
+    return open_run(
         climb,
         executor=how.executor,
         progress=how.progress,
         checkpoint=how.checkpoint,
         arguments=arguments,
         seed=how.seed,
-        total=len(starts) * rule[1],
+        total=total,
         unit="iterations",
         description=method,
-    ) as run:
-        return *_stages(run, rule, starts, free), run.root
+    )
 
 
-def _stages(
+def searched(
     run: Run[tuple[Steps, More]],
     rule: tuple[Budget | Precision, int],
     starts: Sequence[Array],
     free: Free,
 ) -> tuple[Search, list[More]]:
+    """Iterations of all chains, stage by stage, until the rule is content."""
     chains, done = len(starts), 0
     states = [State(u) for u in starts]
     found: list[Steps] = []

@@ -252,7 +252,7 @@ def fitted_by_simulation(p: Simulated, starts: Array, points: int | None, how: H
     shakes = SHAKE * first_steps(u0[0], free)
     chains = len(starts)
     arguments = series.arguments(
-        search="iterated_filtering", points=points, starts=u0, free=free.names, passes=PASSES
+        search="iterated_filtering", points=points, theta0=u0, free=free.names, passes=PASSES
     )
     with open_run(
         partial(_job, p),

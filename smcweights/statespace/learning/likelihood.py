@@ -18,8 +18,8 @@ from ...arguments import count, flag, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
-from ...execution import check_checkpoint
-from ...randomness import Seed, generator, seed_sequence
+from ...execution import Run, check_checkpoint
+from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
 from ..model import Proposal, StateSpaceModel
@@ -36,8 +36,9 @@ from .ascent import (
     check_optimiser,
     direction,
     mean_gradient,
-    run_search,
+    open_search,
     search_rule,
+    searched,
 )
 from .iterated import Simulated, fitted_by_simulation
 from .parameters import free_parameters, starting_points
@@ -47,7 +48,6 @@ from .scores import (
     Plan,
     ScoreChain,
     ScoredSeries,
-    Shared,
     pooled_information,
     scored_series,
     support_cautions,
@@ -197,21 +197,15 @@ def maximum_likelihood(
     arguments = p.arguments(
         budget=getattr(rule[0], "total", None),
         chains=chains,
-        starts=starts[:, list(p.free.places)],
+        theta0=starts[:, list(p.free.places)],
         precision=precision,
         optimiser=optimiser,
     )
-    search, _, root = run_search(
-        partial(_ascent, p, optimiser),
-        rule,
-        [p.free.numbers(start) for start in starts],
-        p.free,
-        how,
-        "maximum_likelihood",
-        {**arguments, "y": p.series.rows},
-    )
-    whole = Shared("maximum_likelihood", {**arguments, "y": p.series.rows}, root)
-    known = _known(p, search, whole, information, how)
+    climb, given = partial(_ascent, p, optimiser), {**arguments, "y": p.series.rows}
+    with open_search(climb, chains * rule[1], how, "maximum_likelihood", given) as run:
+        search, _ = searched(run, rule, [p.free.numbers(start) for start in starts], p.free)
+        known = _known(p, search, run, information, how)
+    root = run.root
     sweeps = chains * (search.done + known.sweeps)
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "iterations": search.done}
     source = made_by("maximum_likelihood", root, arguments, p.series.rows, began, cost)
@@ -271,7 +265,7 @@ class Known:
 def _known(
     p: ScoredSeries,
     search: Search,
-    whole: Shared,
+    run: Run,
     wanted: bool,
     how: How,
 ) -> Known:
@@ -285,8 +279,8 @@ def _known(
     if not wanted:
         return Known(guess, unknown, support_cautions(at, paths))
     rule = Budget(max(100, search.done // 4))
-    source = generator(seed_sequence(whole.root), "information")
-    told = (how.executor, how.progress, how.checkpoint, whole)
+    source = generator(run.root, "information")
+    told = (how.executor, how.progress, None, run)
     found = pooled_information(at, Plan(rule, 10, paths, len(search.states), source, *told))
     matrix = here.outer(found.diagnostics["matrix"]) - here.bent(found.diagnostics["score"])
     cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]

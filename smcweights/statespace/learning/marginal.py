@@ -156,7 +156,7 @@ def particle_marginal_metropolis_hastings(
         warm_up=warm,
         chains=chains,
         free=chosen.names,
-        starts=np.array(u0),
+        theta0=np.array(u0),
         scales=walk.scales,
         keep_states=keep_states,
     )

@@ -35,9 +35,10 @@ from .ascent import (
     average,
     check_optimiser,
     mean_gradient,
+    open_search,
     regularised,
-    run_search,
     search_rule,
+    searched,
 )
 from .likelihood import maximum_likelihood
 from .parameters import Free
@@ -261,15 +262,10 @@ def markov_score_climbing(
         "precision": precision,
     }
     climbed = Climbed(target, family, n, identity(target, family))
-    search, found, root = run_search(
-        partial(_climb, climbed, optimiser),
-        rule,
-        list(starts),
-        phi,
-        How(seed, executor, progress, checkpoint),
-        "markov_score_climbing",
-        arguments,
-    )
+    climb, how = partial(_climb, climbed, optimiser), How(seed, executor, progress, checkpoint)
+    with open_search(climb, chains * rule[1], how, "markov_score_climbing", arguments) as run:
+        search, found = searched(run, rule, list(starts), phi)
+    root = run.root
     diagnostics, cautions = _verdict(climbed, search, found, root)
     tell("markov_score_climbing", cautions)
     cost = {"evaluations": chains * search.done * (n - 1), "iterations": search.done}

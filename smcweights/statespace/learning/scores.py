@@ -15,10 +15,8 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -29,10 +27,10 @@ from numpy.typing import ArrayLike, NDArray
 from ... import _compat
 from ...arguments import count, names_of, one_of, shown
 from ...cautions import Caution, tell
-from ...errors import ModelError, PrecisionWarning
+from ...errors import ModelError
 from ...estimate import Estimate
-from ...execution import check_checkpoint, open_run
-from ...randomness import Seed, seed_sequence
+from ...execution import Run, check_checkpoint, open_run
+from ...randomness import Seed
 from ...resampling import CONDITIONAL_SCHEMES
 from ...stopping import Budget, Precision, stopping_rule
 from ..chains import (
@@ -367,15 +365,7 @@ class Plan(NamedTuple):
     executor: Executor | str | None
     progress: bool | None
     checkpoint: str | os.PathLike[str] | None = None
-    part_of: Shared | None = None
-
-
-class Shared(NamedTuple):
-    """The run whose checkpoint keeps these sweeps, too: what it is, of what, and by what seed."""
-
-    method: str
-    arguments: dict[str, object]
-    root: Seed
+    part_of: Run | None = None
 
 
 def swept(
@@ -383,33 +373,25 @@ def swept(
 ) -> tuple[Chains, list[Curved], dict[str, Any]]:
     """Sweeps of all chains with what `_chain` wants of them, and fields of an Estimate of them."""
     arguments = p.arguments(chains=plan.chains, **known)
-    root, name = (seed_sequence(plan.seed), method) if plan.part_of else (None, "stage")
-    whole = plan.part_of or Shared(method, {**arguments, "y": p.series.rows}, plan.seed)
-    with ExitStack() as opened:
-        with warnings.catch_warnings():
-            if plan.part_of:
-                # said when the whole was opened
-                warnings.simplefilter("ignore", PrecisionWarning)
-            run = opened.enter_context(
-                open_run(
-                    partial(_chain, p, wanted),
-                    executor=plan.executor,
-                    progress=plan.progress,
-                    checkpoint=plan.checkpoint,
-                    arguments=whole.arguments,
-                    seed=whole.root,
-                    total=plan.chains * first_stage(plan.rule, plan.drop),
-                    unit="sweeps",
-                    description=whole.method,
-                )
-            )
-        root = root or run.root
-        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, root, name)
+    with open_run(
+        partial(_chain, p, wanted),
+        executor=plan.executor,
+        progress=plan.progress,
+        checkpoint=plan.checkpoint,
+        arguments={**arguments, "y": p.series.rows},
+        seed=plan.seed,
+        total=plan.chains * first_stage(plan.rule, plan.drop),
+        unit="sweeps",
+        description=method,
+        part_of=plan.part_of,
+    ) as run:
+        name = method if plan.part_of else "stage"
+        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, name)
     diagnostics, cautions = verdict(found, plan.drop, p.series)
     cautions += support_cautions(p, found.paths, found.means)
     sweeps = plan.chains * found.done
     cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "sweeps": found.done}
-    source = made_by(method, root, arguments, p.series.rows, began, cost)
+    source = made_by(method, run.root, arguments, p.series.rows, began, cost)
     return found, curved, {"diagnostics": diagnostics, "cautions": cautions, **source}
 
 

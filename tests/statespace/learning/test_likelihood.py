@@ -321,6 +321,7 @@ def test_an_unfinished_search_says_so():
 
 @pytest.mark.slow
 def test_the_information_of_a_search_is_in_its_checkpoint(tmp_path, monkeypatch):
+    from smcweights.execution import checkpoint
     from smcweights.statespace.learning import scores
 
     calls, ours = [], scores._chain
@@ -339,6 +340,18 @@ def test_the_information_of_a_search_is_in_its_checkpoint(tmp_path, monkeypatch)
 
     plain, kept, again = search(), *(search(checkpoint=tmp_path / "kept.npz") for _ in range(2))
     assert len(calls) == 8
-    for fit in (kept, again):
+    write, writes = checkpoint.Ledger._write, []
+
+    def full(ledger):
+        writes.append(1)
+        if len(writes) > 1:
+            raise OSError(28, "No space left on device")
+        write(ledger)
+
+    monkeypatch.setattr(checkpoint.Ledger, "_write", full)
+    with pytest.warns(smw.PrecisionWarning, match="No space left") as told:
+        lost = search(checkpoint=tmp_path / "lost.npz")
+    assert ["[checkpoint-not-written]" in str(one.message) for one in told] == [True]
+    for fit in (kept, again, lost):
         np.testing.assert_array_equal(fit.theta.covariance, plain.theta.covariance)
         np.testing.assert_array_equal(fit.information.value, plain.information.value)
