@@ -188,6 +188,7 @@ class _Reader:
         self.seen: dict[int, tuple[object, bytes]] = {}
         self.functions: list[code_of.Method] = []
         self.methods: set[int] = set()
+        self.entered: set[int] = set()  # modules, while they are read
         self.missed: set[str] = set()
         self.library = False  # inside one's object, whose generator serves its own draws
 
@@ -280,8 +281,7 @@ class _Reader:
             self.library = False
             yield from self._function(thing, name)
         elif isinstance(thing, ModuleType):
-            yield thing.__name__.encode()
-            yield _content(getattr(thing, "__file__", None))
+            yield from self._module(thing, None)
         elif isinstance(thing, type):
             yield from self._class(thing)
         elif isinstance(thing, BuiltinMethodType):
@@ -332,28 +332,45 @@ class _Reader:
             for imported in code_of.imported(function):
                 if imported and (module := _imported(function, imported)):
                     held[imported] = module
+        passed_on = code_of.passed_on(code)
         for inner in sorted(held.keys() - assigned):
             yield inner.encode()
-            yield self.read(held[inner], inner)
-            if isinstance(held[inner], ModuleType):
-                yield from self._named(held[inner], code_of.attributes(code) | words, 3)
+            value = held[inner]
+            if isinstance(value, ModuleType) and (
+                inner not in passed_on or _installed_module(value)
+            ):
+                yield from self._module(value, code_of.attributes(code) | words)
+            else:
+                yield self.read(value, inner)
         for inner, value in attributes.items():
             if not self._changed(function, inner):
                 yield inner.encode()
                 yield self.read(value, f"{name}.{inner}")
 
-    def _named(self, module: ModuleType, names: frozenset[str], depth: int) -> Iterator[bytes]:
-        """What code names of a module; of an installed one, what a user may have set there."""
-        if depth:
-            installed = _installed_module(module)
-            for name in sorted(names & vars(module).keys()):
-                if not (self._changed(module, name) or self._changed(vars(module), name)):
-                    value = vars(module)[name]
-                    if not installed or type(value) in _QUICK or _own_function(value):
-                        yield name.encode()
-                        yield self.read(value, f"{module.__name__}.{name}")
-                    if isinstance(value, ModuleType):
-                        yield from self._named(value, names, depth - 1)
+    def _module(self, module: ModuleType, names: frozenset[str] | None) -> Iterator[Any]:
+        """What code names of a module, or all; of an installed one, what a user may have set."""
+        yield module.__name__.encode()
+        yield _content(getattr(module, "__file__", None))
+        installed, there = _installed_module(module), vars(module)
+        if id(module) in self.entered or (installed and names is None):
+            return
+        self.entered.add(id(module))
+        named = names or frozenset(name for name in there if name[:2] != "__")
+        for name in sorted((named | {"__getattr__"}) & there.keys()):
+            value = there[name]
+            if self._changed(module, name) or self._changed(there, name):
+                continue
+            if names is None and isinstance(value, FunctionType):
+                # runs if something names it
+                self.methods.add(id(value))
+                self.functions.append((value, module))
+            if not installed or type(value) in _QUICK or _own_function(value):
+                yield name.encode()
+                if not isinstance(value, ModuleType) or names is None:
+                    yield self.read(value, f"{module.__name__}.{name}")
+            if isinstance(value, ModuleType) and names is not None:
+                yield from self._module(value, names)
+        self.entered.discard(id(module))
 
     def _class(self, kind: type) -> Iterator[Any]:
         yield f"{kind.__module__}.{kind.__qualname__}".encode()

@@ -20,7 +20,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 Change = tuple[int, object]  # a thing's id, and an attribute or key of it, or None for all
-Method = tuple[FunctionType, object]  # a function, and what it is a method of, or None
+Method = tuple[FunctionType, object]  # a function, and what it is a part of, or None
 
 _GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME")
 _ATTRIBUTES = ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM")
@@ -93,6 +93,20 @@ def names_in(code: CodeType) -> frozenset[str]:
 def attributes(code: CodeType) -> frozenset[str]:
     """Names that code takes from objects and modules."""
     return frozenset(step.argval for step in instructions(code) if step.opname in _ATTRIBUTES)
+
+
+@lru_cache(maxsize=4096)
+def passed_on(code: CodeType) -> frozenset[str]:
+    """Names of what code loads to do more with it than to take, set or look up a part by name."""
+    steps = instructions(code)
+    around = zip((None, *steps), steps, (*steps[1:], None), strict=False)
+    return frozenset(
+        step.argval
+        for before, step, after in around
+        if _names(step)
+        and not (after and (after.opname in _ATTRIBUTES or after.opname in _STORING))
+        and not (before and before.argval in ("getattr", "hasattr", "setattr", "vars"))
+    )
 
 
 def known_to(function: FunctionType) -> Mapping[str, Any]:
@@ -219,7 +233,8 @@ def changes(functions: Iterable[Method]) -> frozenset[Change]:
     """Entries and attributes that functions store, of what they hold, name or belong to."""
     found: set[Change] = set()
     for function, owner in functions:
-        of = function.__code__.co_varnames[: function.__code__.co_argcount][: owner is not None]
+        bound = owner is not None and not isinstance(owner, ModuleType)
+        of = function.__code__.co_varnames[: function.__code__.co_argcount][:bound]
         found.update(_stores(function, dict.fromkeys(of, owner)))
     return frozenset(found)
 

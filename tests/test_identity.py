@@ -210,7 +210,13 @@ def test_a_changed_constant_is_seen_wherever_it_stands(way):
 
 @pytest.mark.parametrize(
     "call",
-    ["helper_of_a_model.shift(x)", "helper_of_a_model.K", "helper_of_a_model.Model().shift(x)"],
+    [
+        "helper_of_a_model.shift(x)",
+        "helper_of_a_model.K",
+        "helper_of_a_model.Model().shift(x)",
+        "helper_of_a_model.computed",
+        "by(helper_of_a_model)",
+    ],
 )
 @pytest.mark.parametrize("inside", [False, True])
 def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
@@ -221,6 +227,7 @@ def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
         text = "class Model:\n    def shift(self, x):\n        return K + x\n"
         (tmp_path / "helper_of_a_model.py").write_text(
             f"K = {k}\ndef shift(x):\n    return inner(x)\ndef inner(x):\n    return K + x\n{text}"
+            "def __getattr__(name):\n    return K\n"
         )
         monkeypatch.delitem(sys.modules, "helper_of_a_model", raising=False)
         importlib.invalidate_caches()
@@ -228,7 +235,7 @@ def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
             {} if inside else {"helper_of_a_model": importlib.import_module("helper_of_a_model")}
         )
         first = "import helper_of_a_model\n    " if inside else ""
-        exec(f"def model(x):\n    {first}return {call}", space)
+        exec(f"def model(x):\n    {first}return {call}\ndef by(m):\n    return m.K", space)
         return signature(space["model"])
 
     assert made(1) == made(1) != made(25)
