@@ -51,7 +51,7 @@ def degrees_of_freedom(given: ArrayLike, value: Array) -> Array:
         )
     if not (freedom > 0).all():
         raise ValueError(f"degrees_of_freedom: smallest is {freedom.min()}; expected above 0")
-    return np.broadcast_to(freedom, value.shape).copy()
+    return freedom if freedom.shape == value.shape else np.full(value.shape, freedom)
 
 
 def trials(given: ArrayLike | None, value: Array) -> Array | None:

@@ -6,6 +6,7 @@ them all, so that "adaptive importance sampling of pairs" has the sources of bot
 
 from __future__ import annotations
 
+import functools
 import re
 
 DEMANGE_CHRYST = (
@@ -143,6 +144,7 @@ SOURCES = {
 }
 
 
+@functools.lru_cache(256)  # names are few, and every estimate asks
 def references_of(method: str) -> tuple[str, ...]:
     """The sources of all methods whose names stand in the words of one.
 

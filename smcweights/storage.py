@@ -249,7 +249,7 @@ def plain(given: object, where: str) -> Any:
         return float(given)
     if isinstance(given, str):
         return str(given)
-    if isinstance(given, Mapping):
+    if isinstance(given, dict | Mapping):  # the first of which is told at once
         strange = [key for key in given if not isinstance(key, str) or key == "$array"]
         if strange:
             raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
@@ -258,7 +258,10 @@ def plain(given: object, where: str) -> Any:
             for key, inner in given.items()
         }
     if isinstance(given, list | tuple):
-        return [plain(inner, f"{where}[{i}]") for i, inner in enumerate(given)]
+        return [
+            inner if type(inner) in PLAIN else plain(inner, f"{where}[{i}]")
+            for i, inner in enumerate(given)
+        ]
     if hasattr(given, "__array__"):
         array = np.asarray(given)
         if array.dtype.kind in "US":

@@ -235,8 +235,9 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     pair, p, weights = question.pair, question.p, directions.weights
     blocks = np.einsum("blk,l->bk", table, weights)
     costs, count = blocks[:, 0], len(table)
-    floor = pair.rounding(p, float(costs.mean()))
-    only_rounding = bool(costs.mean() <= 3 * floor)
+    mean = float(np.add.reduce(costs)) / count
+    floor = pair.rounding(p, mean)
+    only_rounding = mean <= 3 * floor
     # of rounding there is nothing to correct but that of the controls
     controls, fixed = ((), False) if only_rounding else (question.controls, question.fixed)
     used = [True] if fixed else affordable(controls, count)
@@ -257,15 +258,15 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
                 "blocks",
             )
         )
-    power, error, gain = float(found.blocks.mean()), math.nan, math.nan
+    power, error, gain = float(np.add.reduce(found.blocks)) / count, math.nan, math.nan
     if count > 1:
         gaps = found.blocks - power
         spread = math.sqrt(float(np.add.reduce(gaps * gaps)) / (count - 1)) / math.sqrt(count)
         # a quadrature that did not settle is an error too
         error = math.sqrt(max(spread, floor) ** 2 + found.error**2)
-        nodes = np.broadcast_to(weights / count, (count, len(weights))).ravel()
         singles = table[..., 0].ravel()
-        alone = max(float(nodes @ singles**2 - (nodes @ singles) ** 2), 0.0) / singles.size
+        squares = np.add.reduce(singles.reshape(count, -1) ** 2) @ weights
+        alone = max(float(squares) / count - mean**2, 0.0) / singles.size
         gain = alone / error**2 if error > 0 else math.nan
         if spread > floor:
             # of other powers what is left is as skewed as the costs, but shows it less
@@ -420,13 +421,15 @@ def sliced_wasserstein(
         "root": root,
     }
 
+    marks = pair.fingerprint()
+
     def source(seeds: np.random.SeedSequence) -> dict[str, Any]:
-        return provenance("sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
+        return provenance("sliced_wasserstein", seeds, arguments, data=marks)
 
     how: dict[str, Any] = {
         "executor": executor,
         "checkpoint": checkpoint,
-        "arguments": {**arguments, "precision": precision, "data": pair.fingerprint()},
+        "arguments": {**arguments, "precision": precision, "data": marks},
         "seed": seed,
         "description": "sliced Wasserstein",
     }
