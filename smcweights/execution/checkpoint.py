@@ -287,8 +287,9 @@ def _as_checkpoint(path: str | os.PathLike[str]) -> Iterator[None]:
     """Tell of damage, which shows as errors of zip, of NumPy or of JSON."""
     try:
         yield
-    except OSError:
-        raise
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise type(error)(f"checkpoint: {path} can't be read ({why})") from error
     except Exception as error:
         # what NumPy says of files of another kind is of pickles
         other = "allow_pickle" in str(error)

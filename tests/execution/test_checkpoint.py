@@ -376,6 +376,57 @@ def test_a_disk_that_gets_full_costs_no_numbers_and_leaves_whole_files(tmp_path)
     assert f"OSError: checkpoint: {path} can't be written (File too large)" in done.stderr
 
 
+FORBIDDEN = """
+    import encodings.cp437, os, shutil, tempfile, warnings
+    import numpy as np
+    from smcweights.execution import open_run
+
+    def refused(path):
+        try:
+            with open_run(print, checkpoint=path) as run:
+                run.map("a", [(3,)])
+        except PermissionError as error:
+            print(str(error).replace(folder, ""))
+
+    folder = tempfile.mkdtemp()
+    path, other = os.path.join(folder, "run.npz"), os.path.join(folder, "other.npz")
+    if os.getuid() == 0:  # who may write anywhere
+        os.chown(folder, 65534, 65534)
+        os.setuid(65534)
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            with open_run(np.ones, checkpoint=path) as run:
+                run.map("a", [(3,)])
+                os.chmod(folder, 0o555)
+                print(run.map("b", [(3,)])[0].sum(), os.listdir(folder))
+        print(*[str(w.message).replace(folder, "") for w in seen], sep="\\n")
+        refused(path)
+        refused(other)
+        os.chmod(folder, 0o755)
+        os.chmod(path, 0)
+        refused(path)
+    finally:
+        shutil.rmtree(folder)
+    """
+
+
+@pytest.mark.slow
+@posix
+def test_folders_and_files_without_permission_are_told_and_cost_no_numbers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(FORBIDDEN))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "3.0 ['run.npz']",
+        "checkpoint: /run.npz can't be written (Permission denied); it holds what was written "
+        "before, and later results are lost with this process [checkpoint-not-written]",
+        "checkpoint: /run.npz can't be written (Permission denied); nothing was changed",
+        "checkpoint: /other.npz can't be written (Permission denied); nothing was changed",
+        "checkpoint: /run.npz can't be read (Permission denied)",
+    ], done.stderr
+
+
 @pytest.mark.parametrize(
     ("place", "error", "words"),
     [
