@@ -54,6 +54,12 @@ class FailedRuns:
         named = [f"{e.__module__}.{e.__qualname__}" for e in self.exceptions]
         return {"failed": self.policy, "failed_exceptions": named, "bounds": self.ends}
 
+    def spread(self, count: int) -> np.ndarray | None:
+        """Bounds (2, count) of the values of a run; None where there are none."""
+        if self.ends is None:
+            return None
+        return np.array([np.broadcast_to(end, count) for end in self.ends], float)
+
     def repeated(self, of_each: Any) -> Any:
         """What holds for each value of the function, for each expectation."""
         twice = self.policy == "bounds" and isinstance(of_each, np.ndarray)
@@ -98,10 +104,17 @@ class FailedRuns:
         lost = np.isnan(returned)
         if self.policy == "exclude":
             return np.where(lost, 0.0, returned)
-        low, high = self._ends(returned[~lost.any(1)])
+        low, high = self._ends(returned)
         return np.concatenate([np.where(lost, low, returned), np.where(lost, high, returned)], 1)
 
-    def _ends(self, known: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
+    def inside(self, returned: np.ndarray) -> np.ndarray:
+        """What was returned (n, J), once it is seen to lie between the bounds."""
+        if self.policy == "bounds":
+            self._ends(returned)
+        return returned
+
+    def _ends(self, returned: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
+        known = returned[~np.isnan(returned).any(1)]
         if self.ends is None:
             if not ((known == 0) | (known == 1)).all():
                 raise ValueError(
@@ -113,11 +126,11 @@ class FailedRuns:
             if end.ndim and len(end) != known.shape[1]:
                 raise ValueError(
                     f"bounds: got {len(end)} numbers; expected one, or one for each of the "
-                    f"{known.shape[1]} values of the integrand"
+                    f"{known.shape[1]} values of a run"
                 )
         outside = known[(known < self.ends[0]) | (known > self.ends[1])]
         if len(outside):
-            raise ValueError(f"bounds: the integrand returned {outside[0]:g}, which is outside")
+            raise ValueError(f"bounds: a run returned {outside[0]:g}, which is outside")
         return self.ends
 
 
@@ -273,7 +286,7 @@ def reported(
         cautions = (*cautions, Caution("failed-runs", text))
     return found.revised(
         names=names,
-        method=f"{estimate.method}, {_WORDS[failed.policy]}",
+        method=f"{estimate.method}, {WORDS[failed.policy]}",
         cautions=cautions,
         diagnostics={
             **{k: v for k, v in found.diagnostics.items() if k != "warnings"},
@@ -284,7 +297,7 @@ def reported(
     )
 
 
-_WORDS = {
+WORDS = {
     "exclude": "given that the model ran",
     "bounds": "between both values of failed runs",
     "failure": "failed runs as failures",
@@ -323,31 +336,34 @@ def _given_that_it_ran(estimate: Estimate) -> Estimate:
 
 
 def _between(both: Estimate) -> Estimate:
-    """The middle of the answers with the least and the largest values (2 J,) of failed runs, and
-    intervals from the lower end of one to the upper end of the other.
-    """
+    """The middle of the answers with the least and the largest values (2 J,) of failed runs."""
     count = len(both) // 2
-    half = np.hstack([np.eye(count), np.eye(count)]) / 2
-    ends = np.array([_outer(both, count, level) for level in LEVELS])
-    root = half @ both.root()
-    covariance = root @ root.T
-    reach = (ends[LEVELS.index(0.95), :, 1] - ends[LEVELS.index(0.95), :, 0]) / (2 * 1.959964)
-    known = np.isfinite(reach)
-    covariance[~known] = covariance[:, ~known] = np.nan
-    own = np.maximum(reach**2, covariance.diagonal())
-    np.fill_diagonal(covariance, np.where(known, own, np.nan))
+    root = np.hstack([np.eye(count), np.eye(count)]) / 2 @ both.root()
     columns = {name: both.diagnostics[name][:count] for name in both.columns}
-    return both[:count].revised(
-        value=half @ both.value,
-        covariance=covariance,
+    found = between(both[:count], both[count:], root @ root.T)
+    return found.revised(diagnostics=both.diagnostics | columns)
+
+
+def between(least: Estimate, most: Estimate, covariance: np.ndarray) -> Estimate:
+    """The middle of two answers, with this covariance, and intervals from the lower end of one to
+    the upper end of the other.
+    """
+    shape = least.value.shape
+    ends = np.array([(least.interval(z)[0], most.interval(z)[1]) for z in LEVELS])
+    ends = np.moveaxis(ends, 1, -1)
+    ends = np.where(np.isnan(ends), [-np.inf, np.inf], ends)
+    with np.errstate(invalid="ignore"):
+        reach = np.ravel(ends[LEVELS.index(0.95), ..., 1] - ends[LEVELS.index(0.95), ..., 0])
+    reach, value = reach / (2 * 1.959964), (least.value + most.value) / 2
+    known = np.isfinite(reach) & np.isfinite(np.ravel(value))
+    whole = np.array(covariance).reshape(len(reach), len(reach))
+    whole[~known] = whole[:, ~known] = np.nan
+    own = np.maximum(reach**2, whole.diagonal())
+    np.fill_diagonal(whole, np.where(known, own, np.nan))
+    return least.revised(
+        value=value,
+        covariance=whole.reshape(shape * 2),
         degrees_of_freedom=np.inf,
         trials=None,
         limits=ends,
-        diagnostics=both.diagnostics | columns,
     )
-
-
-def _outer(both: Estimate, count: int, level: float) -> np.ndarray:
-    lower, upper = both.interval(level)
-    ends = np.stack([lower[:count], upper[count:]], axis=1)
-    return np.where(np.isnan(ends), [-np.inf, np.inf], ends)

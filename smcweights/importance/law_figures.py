@@ -33,6 +33,7 @@ class _Law(Protocol):
     def outputs(self) -> Sequence[str]: ...
     @property
     def curves(self) -> Sequence[Curve]: ...
+    def middle(self, t: np.ndarray, output: str | int, above: bool) -> np.ndarray: ...
     def band(
         self, t: np.ndarray, level: float = ..., output: str | int = ...
     ) -> tuple[np.ndarray, np.ndarray]: ...
@@ -56,7 +57,7 @@ def law(found: _Law, ax: Axes | None = None, *, output: str | int = 0, level: fl
     -------
     matplotlib axes
     """
-    t, value, lower, upper = _parts(found, output, level)
+    t, value, lower, upper = _parts(found, output, level, False)
     ax = open_axes(ax)
     with np.errstate(divide="ignore"):
         z, low, high = (ndtri(np.clip(part, 0, 1)) for part in (value, lower, upper))
@@ -98,13 +99,9 @@ def tail(
     matplotlib axes
     """
     upper = check.flag("upper", upper)
-    t, value, low, high = _parts(found, output, level)
+    t, value, low, high = _parts(found, output, level, upper)
     if upper:
-        value, low, high = 1 - value, 1 - high, 1 - low
-    curve = found.curves[position(found.outputs, output, "output")]
-    # 1 - F has no digits far out
-    piece = curve.piece(t)
-    value = curve.side(curve.tail, upper)[piece]
+        low, high = 1 - high, 1 - low
     ax = open_axes(ax)
     half = value < 0.5
     floor = value[half & (value > 0)].min()
@@ -131,9 +128,9 @@ def _named(found: _Law, output: str | int) -> str:
 
 
 def _parts(
-    found: _Law, output: str | int, level: float
+    found: _Law, output: str | int, level: float, above: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Values within reach, the distribution function there, and the ends of its band."""
+    """Values within reach, probabilities on one side of them, and the ends of the band."""
     check.instance("found", found, _Law, "an OutputLaw")
     level = check.level(level)
     curve = found.curves[position(found.outputs, output, "output")]
@@ -142,7 +139,8 @@ def _parts(
         raise ValueError("found: the output does not vary; expected one with a law to draw")
     t = curve.values[known[:: max(1, len(known) // MOST)]]
     lower, upper = found.band(t, level, output)
-    return t, curve.side(curve.tail, False)[curve.piece(t)], lower, upper
+    # 1 - F has no digits far out
+    return t, found.middle(t, output, above), lower, upper
 
 
 @runtime_checkable

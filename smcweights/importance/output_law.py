@@ -34,7 +34,7 @@ from ..weights import pareto_k
 from .adaptation import Goal, prepared
 from .control_variates import Controls
 from .extension import Source, check_same
-from .failed_runs import POLICIES, FailedRuns, checked_policy, quieted, reported
+from .failed_runs import WORDS, FailedRuns, between, checked_policy, quieted, reported
 from .integrand import Columns, Integrand
 from .ladder import MOST_CLIMB, MOST_LEVELS, Ladder
 from .laws import as_law
@@ -84,6 +84,8 @@ class OutputLaw(Result):
     cautions : tuple of Caution
     extension : callable or None
         What `extend` calls; None of what was read from a file.
+    bounds : ndarray, shape (2, outputs), or None
+        Least and largest values that failed runs count as, with ``failed="bounds"``.
     """
 
     quantiles: Estimate
@@ -101,10 +103,11 @@ class OutputLaw(Result):
     extension: Callable[..., OutputLaw] | None = field(
         default=None, repr=False, compare=False, metadata=NOT_KEPT
     )
+    bounds: np.ndarray | None = field(default=None, metadata=along("end", "output"))
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to other processes and into copies: no code, nor what follows from the rest."""
-        left = ("extension", "weighing", "curves")
+        left = ("extension", "weighing", "curves", "_filled")
         return {name: part for name, part in vars(self).items() if name not in left}
 
     @property
@@ -115,20 +118,40 @@ class OutputLaw(Result):
     @property
     def reach(self) -> tuple[Any, Any]:
         """Smallest probabilities below and above that the draws tell, of shape () or (outputs,)."""
-        found = np.array([curve.reach for curve in self.curves])
+        each = [[curve.reach for curve in one.curves] for one in self._extremes]
+        found = np.max(each, axis=0)
         lower, upper = found[0] if len(found) == 1 else found.T
         return lower, upper
 
+    @property
+    def _extremes(self) -> tuple[OutputLaw, OutputLaw]:
+        """The laws with the least and with the largest values for failed runs; or this one, twice.
+
+        Draws and what follows from them only: other parts are those of this one.
+        """
+        return (self, self) if self.bounds is None else self._filled
+
+    @cached_property
+    def _filled(self) -> tuple[OutputLaw, OutputLaw]:
+        assert self.bounds is not None
+        lost = np.isnan(self.draws)
+        filled = [np.where(lost, bound, self.draws) for bound in self.bounds]
+        least, most = (replace(self, draws=y, bounds=None, extension=None) for y in filled)
+        for one in (least, most):
+            pairs = zip(one.draws.T, self.bounds.T, strict=True)
+            vars(one)["curves"] = [Curve.of(one.weighing, y, *ends.tolist()) for y, ends in pairs]
+        return least, most
+
     @cached_property
     def weighing(self) -> Weighing:
-        """How the draws count."""
+        """How the draws count; where runs failed, in the law given that the model ran."""
         ran = ~np.isnan(self.draws).any(1)
         parts = self.weights, self.controls, self.pull, self.counts
         return Weighing(*parts, None if ran.all() else ran)
 
     @cached_property
     def curves(self) -> list[Curve]:
-        """The distribution function of every output."""
+        """The distribution function of every output, of `weighing`."""
         return [Curve.of(self.weighing, y) for y in self.draws.T]
 
     def cdf(self, t: ArrayLike, output: str | int = 0) -> Estimate:
@@ -190,9 +213,9 @@ class OutputLaw(Result):
         at = arguments.real("t", t)
         if np.isnan(at).any():
             raise ValueError("t: got NaN; expected numbers")
-        curve, lower, upper = self._band(level, output)
-        piece = curve.piece(at)
-        return lower[piece], upper[piece]
+        # the larger values are, the lower is the distribution function
+        least, most = (one._band(level, output) for one in self._extremes)
+        return most[1][most[0].piece(at)], least[2][least[0].piece(at)]
 
     def quantile_band(
         self, p: ArrayLike, level: float | None = None, output: str | int = 0
@@ -211,9 +234,11 @@ class OutputLaw(Result):
             Infinite where the draws don't reach.
         """
         at = _probabilities("p", p)
-        curve, lower, upper = self._band(level, output)
-        ends = np.array([curve.inverse(one, lower, upper) for one in at])
-        return ends[:, 0].reshape(np.shape(p)), ends[:, 1].reshape(np.shape(p))
+        found = []
+        for i, (curve, *ends) in enumerate(one._band(level, output) for one in self._extremes):
+            found.append([curve.inverse(one, *ends)[i] for one in at])
+        lower, upper = np.reshape(found, (2, *np.shape(p)))
+        return lower, upper
 
     def extend(
         self,
@@ -258,6 +283,12 @@ class OutputLaw(Result):
 
         return law(self, ax, output=output, level=self.level)
 
+    def middle(self, t: np.ndarray, output: str | int, above: bool) -> np.ndarray:
+        """Values of `exceedance`, or of `cdf`, at any number of t within reach; for figures."""
+        k = position(self.outputs, output, "output")
+        curves = [one.curves[k] for one in self._extremes]
+        return np.mean([c.side(c.tail, above)[c.piece(t)] for c in curves], axis=0)
+
     def _band(self, level: float | None, output: str | int) -> tuple[Curve, np.ndarray, np.ndarray]:
         k = position(self.outputs, output, "output")
         level = self.level if level is None else arguments.level(level)
@@ -270,6 +301,9 @@ class OutputLaw(Result):
             raise ValueError(
                 f"t: got shape {at.shape}; expected a number or a list of 1 to {MOST_POINTS:,}"
             )
+        if self.bounds is not None:
+            parts = [one._probability(t, output, above) for one in self._extremes]
+            return _between(*(parts if above else parts[::-1]))
         curve, y, flat = self.curves[k], self.draws[:, k], at.reshape(-1)
         piece = curve.piece(flat)
         known = curve.known[piece]
@@ -300,7 +334,8 @@ class OutputLaw(Result):
         calls, notes = int(self.mean.cost["evaluations"]), self.cautions
         lines = [f"Output law of {', '.join(self.outputs)}, {calls:,} model calls"]
         if failed := self.mean.diagnostics.get("failed_share"):
-            lines[0] += f", given that the model ran: {failed['value']:.2g} of the inputs fail"
+            policy = "exclude" if self.bounds is None else "bounds"
+            lines[0] += f", {WORDS[policy]}: {failed['value']:.2g} of the inputs fail"
         rows = [
             tables.in_words(name, *map(float, row))
             for part in parts
@@ -321,8 +356,17 @@ class OutputLaw(Result):
 def _with(found: OutputLaw, **parts: Any) -> OutputLaw:
     """The same draws with other parts: what follows from the draws is not computed again."""
     made = replace(found, **parts)
-    vars(made).update(weighing=found.weighing, curves=found.curves)
+    if found.bounds is None:
+        vars(made).update(weighing=found.weighing, curves=found.curves)
+    else:
+        same = {name: parts[name] for name in ("maxima", "level") if name in parts}
+        vars(made)["_filled"] = tuple(_with(one, **same) for one in found._extremes)
     return made
+
+
+def _between(least: Estimate, most: Estimate) -> Estimate:
+    """The middle of two answers, with errors that go together."""
+    return between(least, most, (least.covariance + most.covariance) / 2)
 
 
 def _probabilities(name: str, p: ArrayLike) -> np.ndarray:
@@ -351,6 +395,8 @@ def _named(outputs: Sequence[str], p: np.ndarray, what: str) -> list[str]:
 
 def _quantiles(found: OutputLaw, p: np.ndarray, scalar: bool = False) -> Estimate:
     """Quantiles at p of every output: values, and all that the test accepts at each level."""
+    if found.bounds is not None:
+        return _between(*(_quantiles(one, p, scalar) for one in found._extremes))
     ends = np.empty((len(LEVELS), len(found.outputs), len(p), 2))
     value, columns = np.empty(ends.shape[1:3]), []
     for k, curve in enumerate(found.curves):
@@ -379,6 +425,10 @@ def _quantiles(found: OutputLaw, p: np.ndarray, scalar: bool = False) -> Estimat
 
 def _shortfalls(found: OutputLaw, p: np.ndarray) -> tuple[Estimate, list[Caution]]:
     """Means beyond the quantiles at p; an error of the quantile moves none of them."""
+    if found.bounds is not None:
+        (least, low), (most, high) = (_shortfalls(one, p) for one in found._extremes)
+        said = list(dict.fromkeys([*low, *high]))
+        return _between(least, most).revised(cautions=said), said
     quantiles = _quantiles(found, p)
     w, c, y = found.weights, found.weighing.coefficients, np.repeat(found.draws, len(p), axis=1)
     beyond = np.fmax(y - np.nan_to_num(quantiles.value), 0.0)
@@ -386,8 +436,10 @@ def _shortfalls(found: OutputLaw, p: np.ndarray) -> tuple[Estimate, list[Caution
     e, value = found.weighing.residuals(excess), quantiles.value + c @ excess
     terms = [w * column for column in excess.T]
     shape = np.array([pareto_k(np.log(t[t > 0])) if (t > 0).sum() > 25 else np.inf for t in terms])
-    same = np.repeat([len(curve.values) == 1 for curve in found.curves], len(p))
-    heavy, endless = ~same & (shape > 0.7), ~same & (shape > 1)
+    # nothing is beyond the largest value that there can be
+    last = [len(curve.values) == 1 or bool(curve.known[-1]) for curve in found.curves]
+    none = np.repeat(last, len(p)) & ~beyond.any(0)
+    heavy, endless = ~none & (shape > 0.7), ~none & (shape > 1)
     error = np.where(endless | np.isnan(value), np.nan, np.sqrt((e**2).sum(0)))
     assert quantiles.limits is not None
     reached = np.isfinite(error)
@@ -553,7 +605,8 @@ class _Final:
         known = Weighing.of(*densities, None if ran.all() else ran)
         mean, none = self._mean(stage), np.empty((len(self.outputs), 0))
         parts = (stage.values, known.weight, known.controls, known.pull, known.counts, none)
-        bare = OutputLaw(mean, None, mean, self.outputs, *parts)
+        bounds = self.failures.spread(stage.values.shape[1])
+        bare = OutputLaw(mean, None, mean, self.outputs, *parts, bounds=bounds)
         return _with(bare, quantiles=_quantiles(bare, self.asked.quantiles))
 
     def _mean(self, stage: Stage) -> Estimate:
@@ -604,23 +657,35 @@ class _Final:
             reported(estimate, self.failures, base, scalar) if len(names) > len(base) else estimate
         )
 
+    def _suprema(self, found: OutputLaw) -> np.ndarray:
+        """Draws (outputs, M) of the largest standardised errors."""
+        root, pairs = self.source.root, zip(found.curves, found.draws.T, strict=True)
+        return np.array(
+            [
+                suprema(found.weighing, curve, y, generator(root, "band", k))
+                for k, (curve, y) in enumerate(pairs)
+            ]
+        )
+
     def told(self, cautions: Sequence[Caution] = ()) -> OutputLaw:
         """The whole answer, after its warnings, ready to go on."""
         found, shortfalls, said = self.answer(), None, list(cautions)
         if len(self.asked.shortfalls):
             shortfalls, more = _shortfalls(found, self.asked.shortfalls)
             said += more
-        said += [*_doubts(found, self.ladder, self.calls), *found.mean.cautions]
-        maxima = [
-            suprema(found.weighing, curve, y, generator(self.source.root, "band", k))
-            for k, (curve, y) in enumerate(zip(found.curves, found.draws.T, strict=True))
-        ]
+        ends, p = [found], self.asked.quantiles
+        if found.bounds is not None:
+            ends = [_with(one, quantiles=_quantiles(one, p)) for one in found._extremes]
+        said += [c for one in ends for c in _doubts(one, self.ladder, self.calls)]
+        said = list(dict.fromkeys([*said, *found.mean.cautions]))
+        # of two laws that of the wider band is taken for both
+        maxima = np.max([self._suprema(one) for one in ends], axis=0)
         tell("output_law", said)
         return _with(
             found,
             quantiles=found.quantiles.revised(cautions=said),
             expected_shortfall=shortfalls,
-            maxima=np.array(maxima),
+            maxima=maxima,
             level=self.level,
             cautions=tuple(said),
             extension=_Extension(self),
@@ -731,6 +796,7 @@ def output_law(
     proposal: object = "auto",
     failed: str = "raise",
     failed_exceptions: Sequence[type[Exception]] = (),
+    bounds: Sequence[ArrayLike] | None = None,
     vectorized: bool = True,
     names: Sequence[str] | None = None,
     seed: Seed = None,
@@ -772,12 +838,16 @@ def output_law(
         Of bands, where none is given.
     proposal : str or law, default "auto"
         As for `adaptive_importance_sampling`.
-    failed : {"raise", "exclude"}
+    failed : {"raise", "exclude", "bounds"}
         What a run counts as that gave NaN or an infinite value. "raise": it ends everything.
         "exclude": the law is that given that the model ran, P(Y <= t, ran) / P(ran), and the share
-        that fails is in the diagnostics of ``mean``.
+        that fails is in the diagnostics of ``mean``. "bounds": intervals and bands reach over the
+        laws with the least and the largest values for failed runs, and values are the middle.
     failed_exceptions : sequence of exception classes, optional
         Exceptions of the model that count as failed runs.
+    bounds : (lower, upper), optional
+        For ``failed="bounds"``: ends between which outputs lie for certain, numbers or of shape
+        (K,). Infinite ones are refused, as there would be no mean.
     vectorized, seed, executor, progress, checkpoint
         As for `adaptive_importance_sampling`.
     names : sequence of str, length K, optional
@@ -822,7 +892,9 @@ def output_law(
     arguments.function("model", model, "of an array of shape (n, d)")
     vectorized, law = arguments.flag("vectorized", vectorized), as_law(law)
     asked = _Asked.of(quantiles, expected_shortfall, tails, body, names)
-    failures = checked_policy(failed, failed_exceptions, None, POLICIES[:2])
+    failures = checked_policy(failed, failed_exceptions, bounds)
+    if failed == "bounds" and bounds is None:
+        raise ValueError("bounds: got None; expected (lower, upper) with failed='bounds'")
     level, goal = arguments.level(level), Goal(stopping_rule(budget, precision))
     least = max(1_000, 200 * (min(law.dimension, 20) + 2))
     check_least(goal.rule, least, f"calls for {law.dimension} input{'s' * (law.dimension > 1)}")
@@ -865,7 +937,7 @@ def output_law(
             vectorized=vectorized,
             check=asked.outputs,
             columns=asked.columns,
-            derived=np.asarray if failures.tolerated else None,
+            derived=failures.inside if failures.tolerated else None,
             tolerant=failures.tolerated,
         )
         budgeted = goal.most if isinstance(goal.rule, Budget) else min(goal.most, 20_000)

@@ -174,8 +174,10 @@ class Curve:
     trials: int
 
     @classmethod
-    def of(cls, weighing: Weighing, y: np.ndarray) -> Curve:
-        """From the values (n,) at the draws."""
+    def of(
+        cls, weighing: Weighing, y: np.ndarray, least: float = -np.inf, most: float = np.inf
+    ) -> Curve:
+        """From the values (n,) at the draws, none of which can be less or more than these."""
         inside = np.arange(len(y)) if weighing.ran is None else np.flatnonzero(weighing.ran)
         values, place = np.unique(y[inside], return_inverse=True)
         order = inside[np.argsort(place, kind="stable")]
@@ -188,15 +190,17 @@ class Curve:
         below, below_error = (np.concatenate([none, a]) for a in (below, below_error))
         above, above_error = (np.concatenate([a[::-1], none]) for a in (above, above_error))
         upper, w, piece = above < below, weighing.weight[order], np.arange(len(values) + 1)
+        known = np.where(
+            upper, piece <= len(values) - _reached(w[::-1], far), piece >= _reached(w, ends)
+        )
+        known[[0, -1]] |= values[0] <= least, values[-1] >= most
         own = np.concatenate([none, np.cumsum(np.bincount(place[:trials], minlength=len(values)))])
         return cls(
             values,
             np.where(upper, above, below),
             np.where(upper, above_error, below_error),
             upper,
-            np.where(
-                upper, piece <= len(values) - _reached(w[::-1], far), piece >= _reached(w, ends)
-            ),
+            known,
             np.where(upper, trials - own, own),
             trials,
         )
@@ -267,7 +271,7 @@ class Curve:
 
     def thresholds(self) -> np.ndarray:
         """Values within reach at which the band is calibrated, equally far apart in logit."""
-        inside = np.flatnonzero(self.known[1:]) + 1
+        inside = np.flatnonzero(self.known[1:] & (self.tail[1:] > 0)) + 1
         if not len(inside):
             return self.values[:0]
         t = self.tail[inside]

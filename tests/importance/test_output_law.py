@@ -217,6 +217,58 @@ def failing_at(x):
 
 
 @pytest.mark.slow
+def test_runs_that_fail_count_as_the_least_and_as_the_largest(tmp_path):
+    """Ends of 99.999 % by three errors of either law: a third of the runs fail, which is more."""
+    ran, share, high = stats.lognorm(1.0), 1 - RUNS, 20.0
+
+    def model(x):
+        y = np.where((x[:, 0] > 2) | (x[:, 1] > 0.5), np.nan, np.exp(x[:, 0]))
+        return np.stack([y, -y], axis=1)
+
+    p = np.array([0.2, 0.5, 0.9, 0.99])
+    asked = {"quantiles": p, "expected_shortfall": [0.9], "tails": (1e-3, 1e-3), "seed": 6}
+    kinds = {"failed": "bounds", "bounds": ([0, -high], [high, 0])}
+    with pytest.warns(smw.PrecisionWarning, match="over all that these runs may have been"):
+        found = smw.output_law(model, NORMAL[:2], 4_000, **kinds, **asked)
+    # P(Y <= t, ran) is that of the lognormal law times this
+    scale = RUNS / ndtr(2.0)
+
+    def ends(p):
+        least = np.where(p > share, ran.ppf(np.maximum(p - share, 1e-9) / scale), 0)
+        return least, np.where(p < RUNS, ran.ppf(np.minimum(p / scale, 0.9)), high)
+
+    lower, upper = np.reshape(found.quantiles.interval(0.99999), (2, 2, 4))
+    # the second output is the first upside down
+    for low, high_, at in ((lower[0], upper[0], p), (-upper[1], -lower[1], 1 - p)):
+        least, most = ends(at)
+        assert ((low <= least) & (most <= high_)).all()
+        assert (low >= 0.5 * least).all() and (high_ <= np.minimum(1.5 * most, high)).all()
+    least, most = ends(p)
+    value = found.quantiles.value[:4]
+    assert value == pytest.approx((least + most) / 2, rel=0.1)
+    assert found.quantiles.standard_error[1] == pytest.approx((most - least)[1] / 3.92, rel=0.3)
+    for t in (0.5, 3.0):
+        f = ran.cdf(t) * scale
+        (low, high_), at = found.cdf([t]).interval(0.99999), found.band([t])
+        assert max(at[0], low) < f < f + share < min(at[1], high_) < f + 1.2 * share + 0.02
+        assert found.exceedance(t).value == pytest.approx(1 - f - share / 2, abs=0.03)
+        middle = found.middle(np.array([t]), 0, True)
+        assert middle == pytest.approx(found.exceedance([t]).value)
+    mean = np.exp(0.5) * ndtr(1.0) * RUNS / ndtr(2.0)
+    (low, *_), (high_, *_) = found.mean.interval()
+    assert 0.8 * mean < low < mean and mean + high * share < high_ < 1.1 * (mean + high * share)
+    low, high_ = np.transpose(found.expected_shortfall.interval())[0]
+    cut = stats.norm.ppf((1 - 0.1 / RUNS) * ndtr(2.0))
+    beyond = np.exp(0.5) * (ndtr(1.0) - ndtr(cut - 1)) * scale / 0.1
+    assert 0.8 * beyond < low < beyond and high_ == high and "between both values" in repr(found)
+    found.save(tmp_path / "law.nc")
+    read = smw.OutputLaw.load(tmp_path / "law.nc")
+    assert bits(read.quantile(p), read.cdf(1.0)) == bits(found.quantile(p), found.cdf(1.0))
+    with pytest.raises(ValueError, match=r"a run returned .*, which is outside"):
+        smw.output_law(model, NORMAL[:2], 4_000, failed="bounds", bounds=(0, high))
+
+
+@pytest.mark.slow
 def test_more_calls_join_those_there_are(law, tmp_path):
     more = law.extend(lognormal, 6_000)
     assert len(more.draws) - len(law.draws) == pytest.approx(6_000, abs=200)
@@ -332,7 +384,8 @@ def test_laws_given_that_the_model_ran_cover_as_often_as_they_say():
         ("body", 1.0, "body: got 1.0; expected a number between 0 and 1"),
         ("budget", 900, "budget: got 900; expected at least 1,200 calls for 4 inputs"),
         ("names", ["a", "b"], "names: got 2; expected 1"),
-        ("failed", "bounds", "failed: got 'bounds'; expected"),
+        ("failed", "bounds", "bounds: got None; expected .* with failed='bounds'"),
+        ("failed", "safe", "failed: got 'safe'; expected"),
     ],
 )
 def test_bad_arguments_say_what_and_what_was_expected(argument, given, message):
