@@ -420,7 +420,7 @@ def _node(
     """
     c, ends, how, final = setup.constraint, setup.ends, setup.how, step.final
     only_end = final and bool(ends)
-    of = getattr(c, "mask", None) if setup.masks and not only_end and gain is None else None
+    of = getattr(c, "mask", None) if setup.masks and not only_end else None
     mask = None if of is None else _checked(of(state), logits.size)
     if mask is None and isinstance(c, TokenReader) and not only_end and how.method in WITH_KIN:
         mask, of = c.possible(state), None

@@ -710,9 +710,10 @@ def walk(
 ):  # fmt: skip
     """States after all tokens of a tree below some nodes, from the states before these.
 
-    Node -1 is the whole tree. Columns from `letters` on are pieces of characters: what they lead
-    to is -2 minus the state before. What the table doesn't say, -2, goes into `due` and `rest`,
-    nodes and the states before them, and is left; the number of these. States that aren't alive,
+    Node -1 is the whole tree; -2 minus a state stands for that after the node. Columns from
+    `letters` on are pieces of characters: what they lead to is -2 minus the state before. What the
+    table doesn't say, below -1, goes into `due` and `rest`, nodes and the states before them, and
+    is left; the number of these. States that aren't alive,
     where it says so of any, are not found. A branch all of whose columns lead from a state to
     itself is not gone through.
     """
@@ -728,7 +729,9 @@ def walk(
         i = max(i, 0)
         while i < end:
             before = stack[depth[i] - 1]
-            to = table[before, column[i]]
+            to = -2 - before
+            if before >= 0:
+                to = table[before, column[i]]
             if to == before:
                 if not asked[before]:
                     stays[before] = staying(table[before], before, letters)
@@ -740,7 +743,7 @@ def walk(
                     i = after[i]
                     continue
             if to < 0:
-                if to == -2:
+                if to < -1:
                     due[many], rest[many] = i, before
                     many += 1
                 i = after[i]

@@ -15,49 +15,18 @@ from typing import Any, cast
 import numpy as np
 
 from .constraints import Constraint, spelled
-from .tokens import TokenReader, TokenTable, sketch
-from .vocabularies import Text, Vocabulary
+from .tokens import Standing, TokenReader, TokenTable, sketch
+from .vocabularies import Vocabulary
 
 STATES = 1000  # outlines that are looked at, the nearest to the beginning first
-
-
-class Outlines:
-    """A constraint on texts whose states are the outlines of another's."""
-
-    finite = True
-
-    def __init__(self, text: Any) -> None:
-        self.text = text
-        self._met: dict[Any, Any] = {}
-        if hasattr(text, "alike"):
-            self.alike = text.alike
-
-    def of(self, state: Any) -> Any:
-        """Outline of a state."""
-        found = self.text.outline(state)
-        self._met.setdefault(found, state)
-        return found
-
-    def start(self) -> Any:
-        """That of the empty text."""
-        return self.of(self.text.start())
-
-    def further(self, state: Any, character: str) -> Any:
-        """That after a character more."""
-        after = self.text.further(self._met[state], character)
-        return None if after is None else self.of(after)
-
-    def complete(self, state: Any) -> bool:
-        """Whether the state that stands for the others is a whole."""
-        return bool(self.text.complete(self._met[state]))
 
 
 class Outlined:
     """The automaton of the outlines, over tokens, and where a state of the constraint is in it."""
 
-    def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
+    def __init__(self, text: Any, vocabulary: Vocabulary) -> None:
         self._made_of = text, vocabulary
-        self._outlines = Outlines(text)
+        self._outlines = Standing(text, text.outline, text.further)
         self.table: TokenTable = sketch(self._outlines, vocabulary, STATES)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,4 +60,4 @@ def outlined(constraint: Constraint, ends: tuple[int, ...]) -> Outlined | None:
 
 @lru_cache(maxsize=2)
 def _outlined(text: Hashable, vocabulary: Vocabulary) -> Outlined:
-    return Outlined(cast(Text, text), vocabulary)
+    return Outlined(text, vocabulary)

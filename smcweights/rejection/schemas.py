@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from .. import _compat
 from ..errors import ModelError
 from .patterns import code_points, together
 from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
+from .vocabularies import DOUBT
 
 SPACE = " \t\n\r"
 SYNTAX = '{}[]:,"\\/+-.0123456789abcdefABCDEFrtulns' + SPACE  # what JSON itself tells apart
@@ -36,9 +38,17 @@ STARTS = {
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
 SIZED = {*ENDS, "multipleOf"}
 COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
+# keywords that are followed to the letter, and what else doesn't concern values of a kind
+OBJECTS = {"properties", "patternProperties", "additionalProperties", "required", *COUNTS[2:]}
+ARRAYS = {"items", "prefixItems", "additionalItems", *COUNTS[:2]}
+OTHER_OBJECTS = {"propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedProperties"}
+OTHER_ARRAYS = {"uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"}
+OF_STRINGS = {"minLength", "maxLength", "pattern"}
+ANYWHERE = {"type", "allOf", "anyOf", "$ref", "then", "else"}
 FREE = 2  # nested frames
 TOLD = 64  # members, or characters, up to which outlines count
 DIGITS_TOLD = 8  # characters of a number
+DIGITS_SURE = 150  # characters of a number that is surely finite without an exponent
 MOST = 64  # alternatives that a value splits into; beyond, it is checked where it ends
 Schema = dict[str, Any] | bool
 Schemas = tuple[Any, ...]
@@ -107,10 +117,12 @@ class JSONReader:
         # an identifier inside changes what references mean; then only the whole is checked
         self._inner = not _has_inner_identifier(schema, True)
         self._known: dict[tuple, Any] = {}
+        # another one whenever a step depends on what `standing` leaves out
+        self._doubt = object()
 
     def __getstate__(self) -> dict[str, Any]:
         # what is known is so by addresses
-        return self.__dict__ | {"_known": {}}
+        return self.__dict__ | {"_known": {}, "_doubt": None}
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""
@@ -136,6 +148,16 @@ class JSONReader:
         """What of the alternatives their ends depend on: no values, and of texts what is needed."""
         return frozenset(map(self._sketch, states))
 
+    def standing(self, states: tuple[State, ...]) -> frozenset:
+        """What of the alternatives tells how the text may go on, but for what is doubtful."""
+        return frozenset(map(self._stands, states))
+
+    def told(self, states: tuple[State, ...], character: str) -> Any:
+        """`further`, or DOUBT where that is not the same for all states of this standing."""
+        before = self._doubt
+        after = self.further(states, character)
+        return after if self._doubt is before else DOUBT
+
     def further(self, states: tuple[State, ...], character: str) -> tuple[State, ...] | None:
         """The state after one character more."""
         if len(states) == 1:
@@ -160,6 +182,8 @@ class JSONReader:
                 return self._scalar(state) if longer in LITERALS else (state,)
             if character in "+-.0123456789Ee":
                 return self._in_number(state, character)
+            if character not in ",]}" + SPACE:
+                return ()
             return [new for one in self._scalar(state) for new in self._after(one, character)]
         if character in self._space:
             return (state,)
@@ -180,6 +204,7 @@ class JSONReader:
             value: Any = list(frame.values)
             if frame.names is not None:
                 value = dict(zip(frame.names, frame.values, strict=True))
+            self._doubt_unless("array" if frame.names is None else "object", frame.schemas)
             return self._closed(frame.outer, frame.schemas, value)
         return ()
 
@@ -215,7 +240,72 @@ class JSONReader:
             return () if False in following else (State(frame, "value", schemas=following),)
         return () if self._of_name(frame).begun() is None else (State(frame, "name"),)
 
-    # outlines
+    # what is said of states
+
+    def _stands(self, state: State) -> tuple:
+        frame, expected, token, schemas, text, half = state[:6]
+        place = (self._surely_around(frame), expected, *map(id, schemas))
+        if not token or token[0] in "tfn":
+            return place, token
+        needs, states = state.watch[:2]
+        if token[0] != '"':
+            return place, states, None if _any_digits(state) else token
+        longest = self._all_sizes(schemas)[2]
+        longest = max(longest, needs.most + 1 if needs.most < math.inf else 0)
+        return place, token, half, states, min(len(text), longest), self._named_so(state)
+
+    def _surely_around(self, frame: Frame | None) -> tuple | None:
+        """Open frames without values, and of names only those that the schemas speak of."""
+        if frame is None:
+            return None
+        names, members, _ = self._all_sizes(frame.schemas)
+        size, seen = min(len(frame.values), members), None
+        if frame.names is not None:
+            known = names.intersection(frame.names)
+            seen = known, len(known) < len(frame.names)
+        return self._surely_around(frame.outer), seen, size, *map(id, frame.schemas)
+
+    def _named_so(self, state: State) -> str | None:
+        """The text of a string, if something that is named begins so."""
+        names: frozenset = frozenset()
+        if state.expected != "value":
+            assert state.frame is not None
+            names = self._all_sizes(state.frame.schemas)[0]
+        choices = (choice for need in state.watch[0].each for choice in need.choices)
+        text = state.text
+        return text if any(c.startswith(text) for c in (*names, *choices)) else None
+
+    def _doubt_unless(self, kind: str, schemas: Schemas) -> None:
+        """Doubt what a value's end depends on, unless its schemas are followed to the letter."""
+        if not self._kept(f"sure {kind}", schemas, partial(self._to_the_letter, kind)):
+            self._doubt = object()
+
+    def _to_the_letter(self, kind: str, schemas: Schemas) -> bool:
+        """Whether a value that was followed to its end satisfies the schemas."""
+        other = {*OF_STRINGS, "format", *ENDS, "multipleOf", *OTHER_OBJECTS, *OTHER_ARRAYS}
+        known = ANYWHERE | OBJECTS | ARRAYS | other
+        known -= {
+            "object": OTHER_OBJECTS,
+            "array": OTHER_ARRAYS,
+            "string": {"format"},
+            "number": {*ENDS, "multipleOf"},
+        }[kind]
+        known |= {"enum", "const"} if kind == "string" else set()
+        # the third draft says of members whether they are required
+        if not self._inner or "disallow" in self._keywords:
+            return False
+        for s in self._said(schemas):
+            patterns = [s["pattern"]] if kind == "string" and "pattern" in s else []
+            kinds = s.get("type", [])
+            if (
+                not s.keys() <= known
+                or ("$ref" in s and self._referred(s["$ref"]) is None)
+                or ("anyOf" in s and not any(a is b for a in s["anyOf"] for b in schemas))
+                or any(self._followed.search(pattern) is None for pattern in patterns)
+                or (kind == "number" and "integer" in kinds and "number" not in kinds)
+            ):
+                return False
+        return True
 
     def _sketch(self, state: State) -> tuple:
         frame, expected, token, schemas, text = state[:5]
@@ -225,10 +315,10 @@ class JSONReader:
         needs, states = state.watch[:2]
         if token[0] != '"':
             return place, states, self._of_digits(token, schemas)
-        names, _, longest = self._kept("sizes", schemas, self._sizes)
+        names, _, longest = self._kept("sizes", schemas, partial(self._sizes, TOLD))
         if expected != "value":
             assert frame is not None
-            names = self._kept("sizes", frame.schemas, self._sizes)[0]
+            names = self._kept("sizes", frame.schemas, partial(self._sizes, TOLD))[0]
         choices = {*names, *(choice for need in needs.each for choice in need.choices)}
         begun = text if any(choice.startswith(text) for choice in choices) else None
         return place, len(token) > 1, min(len(text), longest), states, begun
@@ -242,7 +332,7 @@ class JSONReader:
             return min(free, FREE), kind, self._around(frame)
         if frame is None:
             return None
-        names, members, _ = self._kept("sizes", frame.schemas, self._sizes)
+        names, members, _ = self._kept("sizes", frame.schemas, partial(self._sizes, TOLD))
         seen = None if frame.names is None else names.intersection(frame.names)
         size = min(len(frame.values), members)
         return self._around(frame.outer), seen, size, *map(id, frame.schemas)
@@ -262,7 +352,10 @@ class JSONReader:
             return *told, False
         return *told, all(self._accepts(s, value) for s in schemas)
 
-    def _sizes(self, schemas: Schemas) -> tuple[frozenset, int, int]:
+    def _all_sizes(self, schemas: Schemas) -> tuple[frozenset, int, int]:
+        return self._kept("all sizes", schemas, partial(self._sizes, math.inf))
+
+    def _sizes(self, most: float, schemas: Schemas) -> tuple[frozenset, int, int]:
         """Names that schemas speak of, and up to where they count members and characters."""
         names: set[str] = set()
         members, longest = 0, 0
@@ -271,15 +364,17 @@ class JSONReader:
             first = s.get("prefixItems", s.get("items"))
             counts = [s[k] for k in COUNTS if k in s]
             counts += [len(first)] if isinstance(first, list) else []
-            members = max([members, *(int(c) for c in counts if c <= TOLD)])
+            members = max([members, *(int(c) for c in counts if c <= most)])
             lengths = (s.get("minLength", 0), s.get("maxLength", -1) + 1)
-            longest = max([longest, *(int(c) for c in lengths if c <= TOLD)])
+            longest = max([longest, *(int(c) for c in lengths if c <= most)])
         return frozenset(names), members, longest
 
     # scalars
 
     def _in_number(self, state: State, character: str) -> Sequence[State]:
         needs, states, bounds = state.watch
+        if character in "eE" and _any_digits(state):
+            self._doubt = object()
         token = state.token + character
         states = needs.further(token, states, character)
         if states is None or not within(token, *bounds):
@@ -334,6 +429,12 @@ class JSONReader:
     def _named(self, state: State) -> Sequence[State]:
         frame, name = state.frame, state.text
         assert frame is not None and frame.names is not None
+        names = self._all_sizes(frame.schemas)[0]
+        if name not in names and (
+            not names.issuperset(frame.names)
+            or any("patternProperties" in s for s in self._said(frame.schemas))
+        ):
+            self._doubt = object()
         if name in frame.names:
             return ()
         schemas = tuple(self._of_member(frame, name))
@@ -352,6 +453,10 @@ class JSONReader:
                 return ()
             if state.watch and not state.watch[0].met(state.token, state.watch[1]):
                 return ()
+            if state.watch and _any_digits(state):
+                self._doubt_unless("number", state.schemas)
+        elif self._named_so(state) is None:
+            self._doubt_unless("string", state.schemas)
         return self._closed(state.frame, state.schemas, value)
 
     def _closed(self, frame: Frame | None, schemas: Schemas, value: object) -> Sequence[State]:
@@ -540,6 +645,15 @@ class JSONReader:
             else:
                 return None
         return there
+
+
+def _any_digits(state: State) -> bool:
+    """Whether a number may go on in the same way whatever its digits are."""
+    (low, high, step), token = state.watch[2], state.token
+    whole = token.partition(".")[0]
+    above = low == -math.inf or (whole.isdecimal() and int(whole) >= low)
+    short = len(token) < DIGITS_SURE and not {*token} & {*"eE"}
+    return bool(above and high == math.inf and step <= 1 and short)
 
 
 def _place(state: State) -> tuple:

@@ -2,8 +2,10 @@
 
 Where the states of a text repeat, as those of automata and grammars, the state after every token is
 found by compiled code over a table of states and classes of characters, which is filled in as it
-is needed, and kept. Where they don't, few branches are followed; if these are not enough for the
-exact mask, tokens are asked one by one, and a token refused takes with it all that begin alike.
+is needed, and kept. So it is where a text says what of its states tells how it may go on, as JSON
+does; of steps that this leaves in doubt the states themselves are asked. Else few branches are
+followed; if these are not enough for the exact mask, tokens are asked one by one, and a token
+refused takes with it all that begin alike.
 
 After a piece of a character the state is that before it, and the bytes.
 """
@@ -12,20 +14,59 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import kernels as kn
 from .patterns import leading
-from .vocabularies import PIECE, Text, Vocabulary, cut_up, span
+from .vocabularies import DOUBT, PIECE, Text, Vocabulary, cut_up, span
 
 FEW = 300  # branches that are followed for a mask where states don't repeat
 EXPLORED = 1500  # states, over tokens, that are all looked at beforehand
 MEMORY = 2**28  # bytes of the states after tokens that are kept
 FILLED = 2**24  # entries of a table that is filled in, from which it is begun anew
-UNKNOWN = -2
+UNKNOWN, DOUBTFUL = -2, -3
 EVERY = np.zeros(0, bool)  # says of no state that it is dead
+
+
+class Standing:
+    """A constraint on texts whose states are what is said of another's.
+
+    The first state met stands for all of which the same is said.
+    """
+
+    finite = True
+
+    def __init__(self, text: Any, said: Callable, further: Callable) -> None:
+        self._said, self._further, self._text = said, further, text
+        self._met: dict[Any, Any] = {}
+        if hasattr(text, "alike"):
+            self.alike = text.alike
+
+    def clear(self) -> None:
+        """Forget the states met."""
+        self._met.clear()
+
+    def of(self, state: Any) -> Any:
+        """What is said of a state."""
+        said = self._said(state)
+        self._met.setdefault(said, state)
+        return said
+
+    def start(self) -> Any:
+        """That of the empty text."""
+        return self.of(self._text.start())
+
+    def further(self, state: Any, character: str) -> Any:
+        """That after a character more."""
+        after = self._further(self._met[state], character)
+        return after if after is None or after is DOUBT else self.of(after)
+
+    def complete(self, state: Any) -> bool:
+        """Whether the state that stands for the others is a whole."""
+        return bool(self._text.complete(self._met[state]))
 
 
 class Letters:
@@ -138,7 +179,10 @@ class Walker:
         return self._number.get((piece, state), -1)
 
     def _to(self, n: int, column: int) -> int:
-        """State after a character of a column; -1 where none may come. Of a piece, if it may."""
+        """State after a character of a column; -1 where none may come. Of a piece, if it may.
+
+        DOUBTFUL where states of this number differ in it.
+        """
         to = int(self.table[n, column])
         if to == UNKNOWN:
             letters = self.letters
@@ -146,12 +190,14 @@ class Walker:
                 to = 0 if self._may(n, letters.pieces[column - letters.letters]) else -1
             else:
                 after = self.text.further(self.states[n][1], letters.examples[column])
-                to = -1 if after is None else self.number(b"", after)
+                to = (
+                    -1 if after is None else DOUBTFUL if after is DOUBT else self.number(b"", after)
+                )
             self.table[n, column] = to
         return to
 
     def _may(self, n: int, begun: tuple[int, ...] | None) -> bool:
-        return begun is None or any(self._to(n, column) >= 0 for column in begun)
+        return begun is None or any(self._to(n, column) != -1 for column in begun)
 
     def read(self, n: int, token: bytes) -> int:
         """State after a token, -1 where it may not come."""
@@ -173,8 +219,13 @@ class Walker:
             return n
         return self.number(parts[1], n) if self._may(n, self.letters.begun(parts[1])) else -1
 
-    def row(self, n: int, alive: np.ndarray = EVERY) -> np.ndarray:
-        """State after each token, -1 where none may come, or none of those that are alive."""
+    def row(
+        self, n: int, alive: np.ndarray = EVERY, ask: Callable[[int], int] | None = None
+    ) -> np.ndarray:
+        """State after each token, -1 where none may come, or none of those that are alive.
+
+        What is doubtful is asked for, by the node: the state after it, or -1.
+        """
         tree, tokens = self.vocabulary.tree, self.vocabulary.tokens
         row = np.full(self.vocabulary.size, -1, np.int32)
 
@@ -193,9 +244,13 @@ class Walker:
                 *(nodes, states, row, *self._due),
             )
             nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
-            asked = set((states * self.table.shape[1] + self.letters.column[nodes]).tolist())
+            columns = self.letters.column[nodes]
+            asked = set((states * self.table.shape[1] + columns).tolist())
             for one in sorted(asked):
                 self._to(*divmod(one, self.table.shape[1]))
+            for k in np.flatnonzero(self.table[states, columns] == DOUBTFUL).tolist():
+                states[k] = UNKNOWN - (-1 if ask is None else ask(int(nodes[k])))
+            nodes, states = nodes[states != -1], states[states != -1]
         begun = np.flatnonzero(row < -1)
         kinds = self._kind[tree.symbol[tree.leaf[begun]] - PIECE]
         kinds -= len(self._pieces) * (row[begun] + 2)
@@ -290,9 +345,11 @@ class TokenReader:
     def __init__(self, text: Text, vocabulary: Vocabulary) -> None:
         self._text, self._vocabulary = text, vocabulary
         self.size, self.ends = vocabulary.size, vocabulary.end
-        self._finite = bool(getattr(text, "finite", False))
-        self._walker = Walker(text, vocabulary)
-        self._masks: OrderedDict[Spot, np.ndarray] = OrderedDict()
+        said = getattr(text, "standing", None)
+        self._standing = None if said is None else Standing(text, said, text.told)  # type: ignore[attr-defined]
+        self._finite = said is not None or bool(getattr(text, "finite", False))
+        self._walker = Walker(self._standing or text, vocabulary)
+        self._masks: OrderedDict[Any, np.ndarray] = OrderedDict()
         self._lock = threading.RLock()
         tree, heads = vocabulary.tree, np.zeros(self.size, bool)
         heads[list(tree.heads)] = True
@@ -359,14 +416,26 @@ class TokenReader:
         return found
 
     def _by_state(self, spot: Spot) -> np.ndarray:
-        packed = self._masks.get(spot)
-        if packed is not None:
-            self._masks.move_to_end(spot)
-            return np.unpackbits(packed, count=self.size).view(bool)
+        known, seen, of = self._walker.number, {}, self._standing  # type: ignore[var-annotated]
         if self._walker.table.size > FILLED:
             self._walker.clear()
-        mask = self._walker.row(self._walker.number(b"", spot.state)) >= 0
-        self._masks[spot] = np.packbits(mask)
+            if of is not None:
+                of.clear()
+        state = spot.state if of is None else of.of(spot.state)
+        packed = self._masks.get(state)
+        if packed is not None:
+            self._masks.move_to_end(state)
+            return np.unpackbits(packed, count=self.size).view(bool)
+
+        def ask(node: int) -> int:
+            assert of is not None
+            after = self._down(spot.state, node, seen)[0]
+            return -1 if after is None else known(b"", of.of(after))
+
+        mask = self._walker.row(known(b"", state), ask=ask) >= 0
+        if seen:
+            return mask
+        self._masks[state] = np.packbits(mask)
         if len(self._masks) * mask.size > 8 * MEMORY:
             self._masks.popitem(last=False)
         return mask
@@ -407,24 +476,28 @@ class TokenReader:
         node, tree = int(self._vocabulary.tree.leaf[item]), self._vocabulary.tree
         if spot.piece or node < 0:
             return self.step(spot, item), np.array([item])
+        state, node = self._down(spot.state, node, seen)
+        if state is None:
+            return None, tree.items[tree.first[node] : tree.first[tree.after[node]]]
+        end = self._lists["symbol"][tree.leaf[item]]
+        piece = tree.pieces[end - PIECE] if end >= PIECE else b""
+        return Spot(state, piece), np.array([item])
+
+    def _down(self, state: Any, node: int, seen: dict[int, Any]) -> tuple[Any, int]:
+        """State after what leads to a node of the tree, or None and the node that it fails at."""
         path, parent, symbol = [], self._lists["parent"], self._lists["symbol"]
         while node >= 0 and node not in seen:
             path.append(node)
             node = parent[node]
-        state = spot.state if node < 0 else seen[node]
-        piece = b""
+        state = state if node < 0 else seen[node]
         while state is not None and path:
             node = path.pop()
             if symbol[node] < PIECE:
                 state = self._text.further(state, chr(symbol[node]))
-            elif not self._may(state, tree.pieces[symbol[node] - PIECE]):
+            elif not self._may(state, self._vocabulary.tree.pieces[symbol[node] - PIECE]):
                 state = None
             seen[node] = state
-        if state is None:
-            return None, tree.items[tree.first[node] : tree.first[tree.after[node]]]
-        end = symbol[tree.leaf[item]]
-        piece = tree.pieces[end - PIECE] if end >= PIECE else b""
-        return Spot(state, piece), np.array([item])
+        return state, node
 
 
 def any_of(text: Text, state: Any, letters: Letters, columns: tuple[int, ...] | None) -> Any:

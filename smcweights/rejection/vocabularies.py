@@ -21,6 +21,7 @@ from .. import arguments as check
 PIECE = 0x110000  # the first symbol that is no character
 MARKED = 0.2  # share of texts with a mark of a tokenizer's own, from which they are no texts
 LONGEST = 3  # bytes that go on with a character
+DOUBT: Any = ("doubt",)  # a state that what is said of the one before doesn't tell
 
 
 class Text(Protocol):

@@ -260,3 +260,57 @@ def test_bad_options_are_told(change, error, said):
 def test_a_schema_is_followed_while_the_text_grows(schema, text, where):
     items = sorted(set(text))
     assert follow(C.json_schema(schema, items), items, text) == where
+
+
+MARKS = [
+    *'{}[]":,.-+ eEtrufalsn0123bx\\é', '{"', '":', '",', '"}', "1,", "2]", "1}", "12", "e1", "1e",
+    "b1", 'a"', '"ab', 'ab"', '"b":', "true", "\\u00", b"\xc3", b"\xa9", "1.0", "e308]", '"x', 'x"',
+    None,
+]  # fmt: skip
+DOUBTFUL = {
+    "other names": (
+        {"properties": {"ab": {}}, "additionalProperties": {"type": "integer"}},
+        ['{"ab":0,', '{"ab":0,"x":1,', '{"x":1,', '{"b1":1,'],
+    ),
+    "patterns of names": (
+        {"patternProperties": {"^b": {"maximum": 2}}, "propertyNames": {"maxLength": 2}},
+        ['{"', '{"b', '{"bb":'],
+    ),
+    "values count": (
+        {
+            "items": {"type": ["number", "string"]},
+            "uniqueItems": True,
+            "contains": {"const": 1},
+        },
+        ["[", "[1,", "[2,", '["a",1'],
+    ),
+    "not": (
+        {"not": {"pattern": "^a"}, "type": ["string", "array"], "items": {"multipleOf": 2}},
+        ['"', '"b', "[1", "[2"],
+    ),
+    "from": ({"type": "array", "items": {"minimum": 2, "type": "integer"}}, ["[", "[1", "[2"]),
+    "size": ({"type": "array"}, ["[1", "[2"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", ["any", "plain"])
+def test_masks_over_tokens_are_what_single_tokens_say(numbers):
+    """Along random texts; states of which the same is said are met one after the other."""
+    vocabulary, rng, seen = C.vocabulary(MARKS, end=len(MARKS) - 1), np.random.default_rng(1), 0
+    some = {name: (schema, [""] * 3) for name, schema in SCHEMAS.items()} | DOUBTFUL
+    for schema, beginnings in some.values():
+        c = C.json_schema(schema, vocabulary, numbers=numbers)
+        for text in (*beginnings, *beginnings):
+            state = c.start()
+            for character in text:
+                state = c.step(state, MARKS.index(character))
+            for _ in range(8):
+                after = [c.step(state, i) for i in range(len(MARKS) - 1)]
+                allowed = [one is not None for one in after]
+                for _ in range(2):  # found out, and known
+                    assert c.mask(state).tolist() == [*allowed, c.complete(state)]
+                if not any(allowed):
+                    break
+                state, seen = after[rng.choice(np.flatnonzero(allowed))], seen + 1
+    assert seen > 700
