@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -45,10 +47,13 @@ def flag(name: str, given: object) -> bool:
     return bool(given)
 
 
-def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
+def count(
+    name: str, given: object, least: int = 1, most: float | None = None, each: int = 8
+) -> int:
     """A whole number from ``least``; a float equal to one will do.
 
-    So many things have to be kept that more than ``most`` would end in a `MemoryError`.
+    So many things have to be kept, of ``each`` bytes or more, that more would end in a
+    `MemoryError`; where ``most`` is given that is the bound instead.
     """
     expected = f"expected a whole number from {least}"
     if isinstance(given, bool | np.bool_):
@@ -63,9 +68,24 @@ def count(name: str, given: object, least: int = 1, most: float = MOST) -> int:
         raise TypeError(f"{name}: got {shown(given)}; {expected}") from None
     if whole < least:
         raise ValueError(f"{name}: got {shown(whole)}; {expected}")
-    if whole > most:
-        raise ValueError(f"{name}: got {shown(whole)}; {expected} to {most:,}")
+    if whole > (bound := MOST if most is None else most):
+        raise ValueError(f"{name}: got {shown(whole)}; {expected} to {bound:,}")
+    if most is None and whole * each > (memory := _memory()):
+        raise ValueError(
+            f"{name}: got {whole}, {whole * each / 1e9:,.0f} GB at {each} bytes for each; "
+            f"{expected} to {int(memory // each):,}, which fill this machine's "
+            f"{memory / 1e9:,.1f} GB of memory"
+        )
     return whole
+
+
+@lru_cache(maxsize=1)
+def _memory() -> float:
+    """Bytes of this machine's memory; infinite where it can't be asked."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def position(name: str, given: object, size: int) -> int:

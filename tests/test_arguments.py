@@ -104,6 +104,16 @@ def test_more_than_can_be_kept_is_refused():
     assert check.count("n", 10**12, most=np.inf) == 10**12
 
 
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    assert check._memory() > 2**28
+    monkeypatch.setattr(check, "_memory", lambda: 80e9 - 8)
+    words = "n: got 10+, 80 GB at 8 bytes for each; expected .* from 1 to 9,999,999,999, which fill"
+    with pytest.raises(ValueError, match=words):
+        check.count("n", 10**10)
+    assert check.count("n", 10**10 - 1) == 10**10 - 1
+    assert check.count("n", 10**10, most=10**10) == 10**10
+
+
 STRANGE = [("a\0b", "which no file can hold"), ("a\ud800", "which no file can hold")]
 STRANGE += [("a" * 1_001, r"has (1,001|10,010) characters; expected at most 10?,000")]
 

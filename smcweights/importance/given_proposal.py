@@ -284,7 +284,7 @@ def importance_sampling(
         raise ValueError(
             "control_variates: need a normalised law; leave them out for self_normalized"
         )
-    total = arguments.count("budget", budget, 20)
+    total = arguments.count("budget", budget, 20, each=8 * (law.dimension + 2))
     method = "importance sampling"
     asked_for = {
         "law": law,

@@ -164,7 +164,7 @@ def _plan(
     if method == "two-loop":
         accepts = 2
     if max_evaluations is not None:
-        limit = check.count("max_evaluations", max_evaluations)
+        limit = check.count("max_evaluations", max_evaluations, most=check.MOST)
         if method in (*REDRAW, "exact"):
             raise ValueError(f"max_evaluations: method {method!r} has no unbiased weight for it")
         if method == "set":

@@ -694,7 +694,7 @@ def backward_simulation(
             else "filter_result: has no model, which files don't keep; expected "
             "dataclasses.replace(filter_result, model=model)"
         )
-    n_paths = count("n_paths", n_paths)
+    n_paths = count("n_paths", n_paths, each=12 * len(y))
     check_moves(model, y.reshape(len(y), -1), y.ndim == 2)
     functions = compiled(model, y.ndim == 2)
     one_of("method", method, ("auto", "rejection", "exact"))

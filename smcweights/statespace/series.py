@@ -138,7 +138,7 @@ def checked_series(
     for part, law in (("sample", "transition_logpdf"), ("initial_sample", "initial_logpdf")):
         if getattr(proposal, part, None) is not None:
             needed(model, (law,), f"weighs what proposal.{part} draws")
-    n = count("n_particles", n_particles, 2)
+    n = count("n_particles", n_particles, 2, each=16 * (model.state_dim or 1) + 16)
     rows, vector = observations(y), np.ndim(y) == 2
     if len(rows) > 1:
         check_series(model, rows)

@@ -120,7 +120,11 @@ def scored_series(
     series = checked_series(model, y, n_particles, *told)
     backward_method(series.model, asked.backward)
     free = free_parameters(series.model, asked.free, searched=searched)
-    n_paths = series.n if asked.n_paths is None else count("n_paths", asked.n_paths)
+    n_paths = (
+        series.n
+        if asked.n_paths is None
+        else count("n_paths", asked.n_paths, each=12 * len(series.rows))
+    )
     check_densities(asked.densities)
     scored = ScoredSeries(series, free, n_paths, asked.backward, asked.densities)
     _check_whole_rows(series)
