@@ -22,12 +22,15 @@ from .integrand import Columns
 from .laws import as_law
 from .marginals import default_names
 from .pairs import ORDERS, PickFreeze, output_names
-from .replicates import HEAVY, MOST_FITTED
+from .replicates import MOST_FITTED
 from .sparse_polynomials import Rows, fit_sparse, product_basis
 from .verdict import listed
 
 Array = np.ndarray
 LARGEST = 1e70  # size of outputs whose fourth powers are numbers
+LIGHT = 0.2  # Pareto k-hat of the squared output up to which intervals hold
+KURTOSIS = 4.0  # of outputs up to which they do, whatever k-hat
+WINDOW = 21  # rows, sorted by an input, that a line is drawn through
 
 
 def sobol_from_sample(
@@ -42,11 +45,14 @@ def sobol_from_sample(
     """Sobol' indices from a sample of independent inputs and their outputs, without a model call.
 
     First order by ranks: sorted by input i, consecutive outputs have nearly the same conditional
-    mean, so the mean of their products is E[m_i(X_i)^2]. The standard error has a central limit
-    theorem to rest on. Total by nearest neighbours in all other inputs, each moved to the exact
-    place by a polynomial fitted to the sample: half the mean squared difference that is left is the
-    part of input i. What distance remains between neighbours is a bias that the sample doesn't
-    tell, so TOTAL INDICES HAVE NO STANDARD ERROR here, and a warning says so.
+    mean. Half the mean square of their difference, less that of a line through the rows around, is
+    what input i leaves of the variance: S_i = 1 - E[Var(Y | X_i)] / Var(Y). Without the line the
+    far rows of a normal or heavier input make S_i too small, by half its standard error and more.
+    The standard error has a central limit theorem to rest on. Total by nearest neighbours in all
+    other inputs, each moved to the exact place by a polynomial fitted to the sample: half the mean
+    squared difference that is left is the part of input i. What distance remains between neighbours
+    is a bias that the sample doesn't tell, so TOTAL INDICES HAVE NO STANDARD ERROR here, and a
+    warning says so.
 
     Parameters
     ----------
@@ -80,13 +86,15 @@ def sobol_from_sample(
     -----
     PrecisionWarning
         Total indices were asked for: they have no standard error; or inputs are dependent, an
-        output has a heavy tail (Pareto k-hat of its square clearly over 0.5), or one of several
-        does not vary.
+        output has a heavy tail (its kurtosis over 4, and the Pareto k-hat of its square over 0.2
+        by a standard error), or one of several does not vary.
 
     References
     ----------
     Gamboa, Gremaud, Klein & Lagnoux (2022), Global sensitivity analysis: a novel generation of
     mighty estimators based on rank statistics, Bernoulli 28.
+    Gasser, Sroka & Jennen-Steinmetz (1986), Residual variance and residual pattern in nonlinear
+    regression, Biometrika 73, for differences beyond lines.
     Broto, Bachoc & Depecker (2020), Variance reduction for estimation of Shapley effects, SIAM/ASA
     J. Uncertain. Quantif. 8, for nearest neighbours.
 
@@ -126,7 +134,7 @@ def sobol_from_sample(
             value, of_rows, extra = (
                 (undefined, np.full((n, d), np.nan), undefined)
                 if flat_k
-                else _by_ranks(rank, y_k, v_k)
+                else _by_ranks(points, rank, y_k, v_k)
             )
             values.extend(value)
             influence.append(of_rows)
@@ -259,12 +267,14 @@ def _tails(y: Array, outputs: Sequence[str]) -> list[Caution]:
     # infinite: too few values to fit a tail to
     found = np.array([k if np.isfinite(k) else -np.inf for k in shapes])
     # a standard error of k-hat above, so that small samples of light outputs are not suspected
-    heavy = found > HEAVY + min(len(y) / 5, 3 * len(y) ** 0.5) ** -0.5
+    heavy = found > LIGHT + min(len(y) / 5, 3 * len(y) ** 0.5) ** -0.5
+    # a tail that matters shows there; k-hat of few rows suspects bounded outputs as well
+    heavy &= (y**4).mean(0) > KURTOSIS * (y**2).mean(0) ** 2
     if not heavy.any():
         return []
     text = (
         f"output {listed(outputs, heavy)}: the squared output has a heavy tail, Pareto k-hat "
-        f"{found.max():.2f}: rows that a sample of this size lacks may matter more than the "
+        f"{found[heavy].max():.2f}: rows that a sample of this size lacks may matter more than the "
         "standard errors say, and the indices may be wrong by more; calls of the model where the "
         "tail is (sobol_indices, widen=) would tell"
     )
@@ -281,13 +291,16 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
     arguments.same_rows("y", given_y, "x", given_x)
     if len(x) < 100:
         raise ValueError(f"x: got {len(x)} rows; expected at least 100")
-    distinct, first = np.unique(x, axis=0, return_index=True)
-    if len(distinct) < len(x) and max(len(np.unique(c)) for c in x.T) == len(distinct):
-        row = int(np.setdiff1d(np.arange(len(x)), first)[0])
-        raise ValueError(
-            f"x: row {row} repeats an earlier one, and {len(x) - len(distinct)} rows do; expected "
-            "independent draws: a repeated row is its own neighbour"
-        )
+    # rows are sorted only where no column tells that none repeats
+    values = max(len(np.unique(c)) for c in x.T)
+    if values < len(x):
+        distinct, first = np.unique(x, axis=0, return_index=True)
+        if values == len(distinct):
+            row = int(np.setdiff1d(np.arange(len(x)), first)[0])
+            raise ValueError(
+                f"x: row {row} repeats an earlier one, and {len(x) - len(distinct)} rows do; "
+                "expected independent draws: a repeated row is its own neighbour"
+            )
     scalar = y.ndim == 1
     y = y.reshape(len(x), -1)
     for name, table in (("x", x), ("y", y)):
@@ -300,29 +313,50 @@ def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]
     return x, y, scalar
 
 
-def _by_ranks(rank: Array, y: Array, variance: float) -> tuple[Array, Array, Array]:
+def _by_ranks(points: Array, rank: Array, y: Array, variance: float) -> tuple[Array, Array, Array]:
     """First-order indices (d,), the influence of each row on them (n, d), and noise on top (d,).
 
-    With m the conditional mean and s^2 the conditional variance, n times the variance of the mean
-    product is Var(m^2) + 4 E[m^2 s^2] + E[s^4]. The influence 2 m y - m^2 gives the first two, with
-    m from ten neighbours, whose own noise is 0.4 E[s^4]; the rest is noise that inputs don't share.
+    With s^2 the conditional variance and m the line through the rows around, n times the variance
+    of the mean half square is Var((y - m)^2) + E[s^4]: the rows' part, and noise that inputs don't
+    share. Squares are divided by what lines through noise alone leave of them.
     """
     n, d = rank.shape
     value, noise = np.empty(d), np.empty(d)
     influence = np.empty((n, d))
-    reach = 5
     for i in range(d):
         at = np.empty(n, dtype=np.int64)
         at[rank[:, i]] = np.arange(n)
-        z = y[at]
-        value[i] = (z[:-1] * z[1:]).mean() / variance
-        padded = np.pad(z, reach, mode="reflect")
-        sums = np.cumsum(np.concatenate([[0.0], padded]))
-        m = (sums[2 * reach + 1 :] - sums[:n] - z) / (2 * reach)
-        influence[at, i] = (2 * m * z - m**2 - value[i] * z**2) / variance
-        squares = np.diff(z) ** 2 / 2
-        noise[i] = 0.6 * (squares[:-2] * squares[2:]).mean() / variance**2
+        x, z = _centred(points[at, i]), y[at]
+        slope, inverse, mean_x, mean_z = _lines(x, z)
+        beyond = (x - mean_x) ** 2 * inverse
+        off = (z - mean_z - slope * (x - mean_x)) ** 2
+        rest = off / np.maximum(1 - 1 / WINDOW - beyond, 1e-9)
+        gap = np.diff(x)
+        halves = (np.diff(z) - slope[:-1] * gap) ** 2 / (2 - gap**2 * inverse[:-1])
+        value[i] = 1 - halves.mean() / variance
+        influence[at, i] = (z**2 - rest - value[i] * z**2) / variance
+        noise[i] = (halves[:-2] * halves[2:]).mean() / variance**2
     return value, influence, noise
+
+
+def _centred(x: Array) -> Array:
+    """Sorted numbers (n,) less their median, in units of the largest: squares stay numbers."""
+    x = x / (np.abs(x).max() or 1.0)
+    return x - x[len(x) // 2]
+
+
+def _lines(x: Array, z: Array) -> tuple[Array, Array, Array, Array]:
+    """Slopes of the lines through the `WINDOW` rows around each of sorted rows (x, z), one over
+    the sum of squares of x there (zero where x doesn't vary), and the means of x and z, (n,) each.
+    """
+    n, ones = len(x), np.ones(WINDOW)
+    sums = [np.convolve(a, ones, "valid") for a in (x, z, x * x, x * z)]
+    mean_x, mean_z = sums[0] / WINDOW, sums[1] / WINDOW
+    square = sums[2] - sums[0] * mean_x
+    inverse = np.divide(1, square, out=np.zeros_like(square), where=square > 1e-12 * sums[2])
+    slope = (sums[3] - sums[0] * mean_z) * inverse
+    window = np.clip(np.arange(n) - WINDOW // 2, 0, n - WINDOW)
+    return slope[window], inverse[window], mean_x[window], mean_z[window]
 
 
 def _by_neighbours(rank: Array, y: Array) -> Array:
