@@ -95,7 +95,7 @@ def table(
     --------
     >>> header, rows = table(Estimate([2.0], [[0.01]], names=["mean"]), truth=[1.9])
     >>> rows
-    [['mean', '2.00', '[1.80, 2.20]', '1.900', 'yes', '5.0 %']]
+    [['mean', '2.00', '[1.80, 2.20]', '1.900', 'yes', '5 %']]
     """
     value, error = np.atleast_1d(est.value), np.atleast_1d(est.relative_error)
     lower, upper = (np.atleast_1d(end) for end in est.interval())
@@ -115,7 +115,9 @@ def table(
         inside = (lower <= exact) & (exact <= upper)
         columns["truth"] = list(map(_number, exact, digits + 1))
         columns["in"] = ["yes" if hit else "no" for hit in inside]
-    columns["error"] = [f"{100 * e:.1f} %" if np.isfinite(e) else "-" for e in error]
+    columns["error"] = [
+        f"{in_short(float(f'{100 * e:.2g}'))} %" if np.isfinite(e) else "-" for e in error
+    ]
     if monte_carlo is not None:
         plain = _fitting(monte_carlo.value, "monte_carlo", len(value))
         below, above = (np.atleast_1d(end) for end in monte_carlo.interval())

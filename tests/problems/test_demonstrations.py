@@ -16,6 +16,8 @@ def test_plain_monte_carlo_says_plainly_where_it_saw_nothing():
     assert (deviation < 6 * np.sqrt(problem.expectations / 2_000)).all()
 
 
-def test_a_demonstration_has_a_truth_near_its_estimate():
-    section = DEMONSTRATIONS["distance"](1, False)
-    assert abs(section.estimate.value - section.truth[0]) < 5 * section.estimate.standard_error
+@pytest.mark.parametrize("which", ["distance", "posterior"])
+def test_a_demonstration_has_a_truth_near_its_estimate(which):
+    section = DEMONSTRATIONS[which](1, False)
+    off = np.abs(section.estimate.value - np.reshape(section.truth, section.estimate.value.shape))
+    assert (off < 5 * section.estimate.standard_error).all()
