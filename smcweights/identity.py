@@ -61,6 +61,7 @@ _MOVING = (
     *(count, io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
     type(os.environ),
 )
+_OF_CLASSES = ("__dict__", "__weakref__", "_abc_impl")
 # by which a class says what tells its objects apart, without what they keep for speed
 _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
 
@@ -96,7 +97,9 @@ def _own(function: FunctionType) -> str:
 
 def _signature(thing: object) -> str:
     named = thing.func if isinstance(thing, partial) else thing
-    name = getattr(named, "__qualname__", type(named).__name__)
+    # an object's own __getattr__ may give or raise anything
+    of = type(named) if hasattr(type(named), "__getattr__") else named
+    name = getattr(of, "__qualname__", type(named).__name__)
     first = _Reader()
     first.read(thing, name)
     running = code_of.running(first.functions)
@@ -364,7 +367,8 @@ class _Reader:
                 # runs if something names it
                 self.methods.add(id(value))
                 self.functions.append((value, module))
-            if not installed or type(value) in _QUICK or _own_function(value):
+            own = type(value) in _QUICK or isinstance(value, type) or _own_function(value)
+            if not installed or own:
                 yield name.encode()
                 if not isinstance(value, ModuleType) or names is None:
                     yield self.read(value, f"{module.__name__}.{name}")
@@ -374,30 +378,35 @@ class _Reader:
 
     def _class(self, kind: type) -> Iterator[Any]:
         yield f"{kind.__module__}.{kind.__qualname__}".encode()
+        # reading an attribute of a class of an enum adds to it
+        held = list(vars(kind).items())
         if installed_class(kind):
             yield _content(getattr(sys.modules[kind.__module__], "__file__", None))
-            return
-        yield (type(kind), kind.__bases__)
-        # reading an attribute of a class of an enum adds to it
-        for name, value in list(vars(kind).items()):
-            inner = getattr(value, "__func__", getattr(value, "func", value))
-            if isinstance(value, property):
-                inner = _functions(value)
-            if name == "_abc_impl" or (name[:2] == "__" and not isinstance(inner, FunctionType)):
+            held = [(name, inner) for name, value in held if (inner := _user_made(value))]
+        else:
+            yield (type(kind), kind.__bases__)
+        for name, value in held:
+            if isinstance(value, staticmethod | classmethod):
+                value = value.__func__
+            elif isinstance(value, cached_property):
+                value = value.func
+            runs = callable(value) or hasattr(type(value), "__get__")
+            if name in _OF_CLASSES or (name[:2] == "__" and not runs):
                 continue
             if not self._changed(kind, name):
-                if isinstance(inner, FunctionType):
-                    self.methods.add(id(inner))
-                    self.functions.append((inner, kind))
+                if isinstance(value, FunctionType):
+                    self.methods.add(id(value))
+                    self.functions.append((value, kind))
                 yield name.encode()
+                inner = _functions(value) if isinstance(value, property) else value
                 yield self.read(inner, f"{kind.__name__}.{name}")
 
     def _object(self, thing: Any, name: str) -> Iterator[Any]:
-        if hasattr(thing, "__array__") and installed_class(type(thing)):
+        yield type(thing)
+        if installed_class(type(thing)) and hasattr(thing, "__array__"):
             with suppress(Exception):
                 yield _columns(thing)
                 return
-        yield type(thing)
         if type(thing).__module__.startswith("openturns"):
             # what it would be pickled as numbers its parts anew each time
             text = repr(thing)
@@ -426,6 +435,13 @@ class _Reader:
                 if not (cached or self._changed(thing, key)):
                     yield key.encode()
                     yield self.read(value, f"{name}.{key}")
+
+
+def _user_made(value: Any) -> Any:
+    """A function or class of the user's that stands in a library's class; else None."""
+    value = getattr(value, "_accessor", value)  # of pandas and xarray
+    own = isinstance(value, type) and not installed_class(value)
+    return value if own or _own_function(value) else None
 
 
 def _functions(value: object) -> tuple[object, ...]:

@@ -390,6 +390,8 @@ def _home(name: str, known: Mapping[str, Any]) -> tuple[str, str]:
         return value.__name__, ""
     if value is os.environ:
         return "os", "environ"
+    if hasattr(type(value), "__getattr__"):  # which may give or raise anything
+        return "", ""
     return str(getattr(value, "__module__", "")), str(getattr(value, "__name__", ""))
 
 

@@ -67,9 +67,10 @@ def described(value: object) -> Any:
     """An argument of a call in types that JSON can hold; equal arguments give equal ones.
 
     Numbers, strings, lists and dicts stay as they are, arrays are replaced by shape and SHA-256,
-    functions and callable objects by their `signature` (those without Python code by their
-    names), objects that have a method ``describe`` by what it says, other dataclasses by their
-    fields, all else by its repr, or its `signature` where that gives an address.
+    functions, callable objects and objects of the user's classes by their `signature` (those
+    without Python code by their names), objects that have a method ``describe`` by what it says,
+    dataclasses by their fields, all else by its repr, or its `signature` where that gives an
+    address.
 
     Examples
     --------
@@ -80,6 +81,8 @@ def described(value: object) -> Any:
         return described(value.item()) if value.dtype.kind in "biufSU" else str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if not isinstance(value, type) and not installed_class(type(value)):
+        return signature(value)
     if isinstance(value, Mapping):
         return {str(key): described(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -87,8 +90,8 @@ def described(value: object) -> Any:
     if hasattr(value, "__array__"):
         array = np.asarray(value)
         return {"shape": list(array.shape), "sha256": digest(array)}
-    if callable(describe := getattr(value, "describe", None)):
-        return described(describe())
+    if callable(describe := getattr(type(value), "describe", None)):
+        return described(describe(value))
     if isinstance(value, type) and not installed_class(value):
         return signature(value)
     of = getattr(value, "__self__", None)

@@ -3,6 +3,7 @@
 import collections
 import ctypes
 import enum
+import fractions
 import functools
 import importlib
 import inspect
@@ -158,6 +159,16 @@ def kinds(k):
     return Of, enum.Enum("Named", {"K": k}, module=__name__, qualname="Named")
 
 
+class Ruled:
+    """A descriptor that keeps a function, and more."""
+
+    def __init__(self, func, k):
+        self.func, self.k = func, k
+
+    def __get__(self, thing, kind=None):
+        return self.k
+
+
 def holding(k):
     """Functions and objects that hold a number in some way."""
     TABLE["k"] = LIST[0] = SPACE.k = SLOTS.k = HOLDER.k = k
@@ -192,6 +203,8 @@ def holding(k):
         "mask": Holder(np.ma.masked_array([1.0, 2.0], mask=[k == 1, False])),
         "objects": Holder(np.array([{"k": k}], dtype=object)),
         "class of a class": lambda x: of.k,
+        "descriptor": type("Of", (), {"k": Ruled(len, k)})(),
+        "call": type("Of", (), {"__call__": functools.partialmethod(identity, k)})(),
         "enum": lambda x: named_k.K.value,
         "default of a dict": Holder(collections.defaultdict(lambda: k)),
         "deque": Holder(collections.deque([k])),
@@ -316,6 +329,22 @@ def test_iterators_can_not_be_compared_and_attributes_of_tables_are():
     before = signature(lambda x: table.attrs["k"] * x)
     table.attrs["k"] = 2.0
     assert signature(lambda x: table.attrs["k"] * x) != before
+
+
+def test_what_users_put_into_classes_of_libraries_is_seen(monkeypatch):
+    class Accessor:
+        def __init__(self, table):
+            self.table = table
+
+    function, before = lambda x: FRAME.shifted(x) + float(fractions.Fraction(1, 2)), set()
+    for kind, name, value in (
+        (pd.DataFrame, "shifted", lambda self, x: x),
+        (pd.DataFrame, "own", types.SimpleNamespace(_accessor=Accessor)),
+        (fractions.Fraction, "__float__", lambda self: 1.0),
+    ):
+        before.add(signature(function))
+        monkeypatch.setattr(kind, name, value, raising=False)
+        assert signature(function) not in before
 
 
 def test_functions_that_numpy_makes_can_not_be_compared():

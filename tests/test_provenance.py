@@ -5,24 +5,22 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from smcweights import _compat
+from smcweights.importance.laws import as_law
 from smcweights.provenance import described, digest, fingerprint, provenance
 from smcweights.stopping import Precision
 
 
 def test_provenance_fits_json_and_tells_calls_apart():
-    class Law:
-        def describe(self):
-            return {"kind": "normal", "mean": np.float64(1.5)}
-
     root = np.random.SeedSequence(2**100, spawn_key=(3,))
     arguments = {
         "budget": np.int64(10),
         "x": np.arange(3),
         "f": math.sin,
         "g": lambda v: v,
-        "law": Law(),
+        "law": as_law(stats.norm(1.5)),
         "options": [None, True, {"a": (1, 2.5)}],
         "thing": object(),
     }
@@ -32,12 +30,33 @@ def test_provenance_fits_json_and_tells_calls_apart():
     assert found["arguments"]["budget"] == 10
     assert found["arguments"]["x"] == {"shape": [3], "sha256": digest(np.arange(3))}
     assert found["arguments"]["f"] == "math.sin"
-    assert found["arguments"]["law"] == {"kind": "normal", "mean": 1.5}
+    assert found["arguments"]["law"]["marginals"][0]["loc"] == 1.5
     assert found["arguments"]["thing"] == "<object object>"
     assert found["versions"] == _compat.versions()
     assert found["data"] == digest({"y": np.arange(4.0)})
     assert found["time"].endswith("+00:00")
     assert provenance("demo", root, {})["data"] is None
+
+
+@pytest.mark.parametrize("base", [dict, tuple, object])
+def test_objects_of_the_users_classes_are_described_by_their_code(base):
+    def made(k):
+        class Model(base):
+            def describe(self):
+                return "flood"
+
+            def __array__(self, dtype=None, copy=None):
+                return np.zeros(2)
+
+            def __getattr__(self, name):
+                raise KeyError(name)
+
+            def __call__(self, x):
+                return x + k
+
+        return Model()
+
+    assert described(made(1)) == described(made(1)) != described(made(2))
 
 
 def test_digest_sees_content_dtype_shape_and_name_but_not_layout():

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import arguments
 from ..errors import returning
+from ..identity import installed_class, signature
 from ..provenance import digest
 from .marginals import (
     ACCEPTED,
@@ -508,7 +509,9 @@ def _from_draws_and_density(law: Any) -> Law:
 
 def _describe_source(source: _DrawsAndDensity | OpenTURNSJoint) -> dict[str, Any]:
     x = np.asarray(source.rvs(size=11, random_state=np.random.default_rng(0)), dtype=float)
-    return {"type": type(source.law).__name__, "fingerprint": digest([x, source.logpdf(x)])}
+    kind, fingerprint = type(source.law), digest([x, source.logpdf(x)])
+    own = {} if installed_class(kind) else {"code": signature(source.law)}
+    return {"type": kind.__name__, "fingerprint": fingerprint} | own
 
 
 def _from_salib(problem: Mapping[str, Any]) -> Law:

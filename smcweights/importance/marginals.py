@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from .. import arguments
+from ..identity import installed_class, signature
 from ..provenance import digest
 from .integrated_laws import Integrated
 from .openturns_laws import is_openturns, openturns_marginal
@@ -573,7 +574,10 @@ def scipy_parameters(marginal: Any) -> tuple[str, tuple[float, ...], float, floa
 
 
 def describe_marginal(marginal: Marginal) -> dict[str, Any]:
-    """Name and parameters where they are known, else a digest of quantiles and densities."""
+    """Name and parameters where they are known, else a digest of quantiles and densities.
+
+    And of the code of a user's, which may differ in the tails alone.
+    """
     parsed = scipy_parameters(marginal)
     if parsed is not None:
         name, shapes, loc, scale = parsed
@@ -593,4 +597,6 @@ def describe_marginal(marginal: Marginal) -> dict[str, Any]:
     kind = "ContinuousDistribution"
     if not isinstance(marginal, _NewStyle):
         kind = type(getattr(marginal, "distribution", marginal)).__name__
-    return {"distribution": kind, "fingerprint": digest([x, marginal.logpdf(x)])}
+    of = type(getattr(marginal, "dist", marginal))
+    own = {} if installed_class(of) else {"code": signature(marginal)}
+    return {"distribution": kind, "fingerprint": digest([x, marginal.logpdf(x)])} | own

@@ -241,6 +241,22 @@ def test_a_kernel_density_estimate_is_a_law(shape):
     assert law.describe() == as_law(stats.gaussian_kde(data)).describe() != other.describe()
 
 
+def spliced(end):
+    """The standard normal law, but for its upper tail."""
+
+    class Spliced(stats.rv_continuous):
+        def _ppf(self, q):
+            return special.ndtri(q)
+
+        def _cdf(self, x):
+            return special.ndtr(x)
+
+        def _pdf(self, x):
+            return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi) * np.where(x > 5, end, 1)
+
+    return Spliced(name="spliced")()
+
+
 def test_other_mistakes_say_what_is_wrong():
     for law, kind, message in [
         ([], ValueError, "empty"),
@@ -436,6 +452,7 @@ def test_descriptions_are_exact_and_tell_laws_apart():
         Banana(),
         stats.multivariate_t([0.0, 0.0], df=5),
         stats.multivariate_t([0.0, 0.0], df=6),
+        *map(spliced, (1.0, 2.0)),
     ]
     assert len({json.dumps(as_law(law).describe()) for law in laws}) == len(laws)
     assert as_law(stats.norm(loc=0, scale=1)).describe() == as_law(laws[0]).describe()
