@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lark import Lark
 
 KEPT = 20_000  # steps that are remembered
+NESTED = 3  # rules around a place that an outline tells
 
 
 class Column:
@@ -109,6 +110,19 @@ class Chart:
     def complete(self, column: Column) -> bool:
         """Whether the text is one of the grammar."""
         return column.whole
+
+    def outline(self, column: Column) -> tuple:
+        """What of a column its ends depend on: what is under way, and the nearest rules around."""
+        under = []
+        for origin, name, state in column.scan:
+            wanted = {(origin, name)} if isinstance(origin, Item) else origin.wanted
+            places = frozenset((self._around(item, NESTED), of) for item, of in wanted)
+            under.append((places, isinstance(origin, Gap) and origin.whole, name, state))
+        return column.whole, frozenset(under)
+
+    def _around(self, item: Item, rules: int) -> tuple:
+        due = item.begun.waiting.get(self._of[item.place], ()) if rules else ()
+        return item.place, frozenset(self._around(one, rules - 1) for one in due)
 
     def further(self, column: Column, character: str) -> Column | None:
         """The column after one character more."""

@@ -56,7 +56,7 @@ class Setup:
     twist: Callable[[Prefix], float] | None
     weighted: bool
     masks: bool  # whether those of the constraint are taken, if it has any
-    reach: np.ndarray | None  # whether states of an automaton, by place, can still end in time
+    reach: np.ndarray | None  # whether states, or outlines, by place, can still end in time
     outline: Outlined | None = None  # what guesses where a constraint without an automaton leads
 
     @property
