@@ -116,7 +116,8 @@ def table(
         columns["truth"] = list(map(_number, exact, digits + 1))
         columns["in"] = ["yes" if hit else "no" for hit in inside]
     columns["error"] = [
-        f"{in_short(float(f'{100 * e:.2g}'))} %" if np.isfinite(e) else "-" for e in error
+        f"{in_short(float(f'{100 * e:.{1 + (e >= 0.01)}g}'))} %" if np.isfinite(e) else "-"
+        for e in error
     ]
     if monte_carlo is not None:
         plain = _fitting(monte_carlo.value, "monte_carlo", len(value))

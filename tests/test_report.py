@@ -83,7 +83,7 @@ def test_the_table_says_what_was_estimated_beside_truth_and_monte_carlo():
     ]  # fmt: skip
     # 1.959964 standard errors by hand; no hit: -log(0.05)/trials
     assert rows == [
-        ["mean", "4.082", "[4.063, 4.101]", "4.0500", "no", "0.24 %", "4.1 +- 0.20", "4.2"],
+        ["mean", "4.082", "[4.063, 4.101]", "4.0500", "no", "0.2 %", "4.1 +- 0.20", "4.2"],
         ["tail", "1.00e-5", "[8.04e-6, 1.20e-5]", "1.100e-5", "yes", "10 %",
          "0 hits, < 0.0015", "12,359"],
         ["never", "0", "[0, 0.00300]", "1.000e-9", "yes", "-", "0 hits, < 0.0015", "-"],
