@@ -13,8 +13,15 @@ import hashlib
 import io
 import os
 from collections import ChainMap
-from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import suppress
 from types import CodeType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -40,6 +47,7 @@ class Pool(Generic[Result]):
         self.mine = self.kind in ("threads", "processes")
         self.function, self.named = function, named
         self.executor: Any = None if self.mine else executor
+        self.client: Any = None  # of Dask
         self.closed = False
         self.owners: set[str] = set()  # workers that have the function
         self.lacking: set[str] = set()
@@ -53,8 +61,8 @@ class Pool(Generic[Result]):
         if self.ships:
             self.body, self.digest = _pickled(function, named)
             self.spread: Any = self.body if len(self.body) <= SMALL else None
-            client = getattr(executor, "_client", None)  # of Dask
-            self.client: Any = client if hasattr(client, "scatter") else None
+            client = getattr(executor, "_client", None)
+            self.client = client if hasattr(client, "scatter") else None
             self.left = MOST_SPREADS
 
     def window(self) -> int:
@@ -124,6 +132,25 @@ class Pool(Generic[Result]):
         large = self.ships and self.client is not None and len(self.body) > SMALL
         open_still = large and self.client.status == "running" and not self.executor._shutdown
         return open_still and self.left > 0
+
+    def stop(self, futures: Collection[Future[Outcome]], awaited: bool) -> None:
+        """Cancel batches; ``awaited`` waits for those that run.
+
+        Dask doesn't say which do, and one that ends while it is cancelled is an error in its log:
+        all are waited for while there are workers, two for each at most.
+        """
+        left = {f for f in futures if awaited and (self.client is not None or not f.cancel())}
+        try:
+            while left and self._workers_left():
+                left = wait(left, timeout=1).not_done
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _workers_left(self) -> bool:
+        """Whether batches that were sent may end; Dask waits for workers for ever."""
+        client = self.client
+        return client is None or (client.status == "running" and bool(client.nthreads()))
 
     def renew(self) -> None:
         """Start a pool of our own, in place of a broken one."""

@@ -504,10 +504,7 @@ class _Stage(Generic[Result]):
 
     def abandon(self, awaited: bool) -> None:
         """Cancel what waits, and keep what is done; ``awaited`` waits for what runs."""
-        for future in self.running:
-            future.cancel()
-        if awaited:
-            wait([f for f in self.running if not f.cancelled()])
+        self.pool.stop(self.running, awaited)
         for future, number in self.running.items():
             if number in self.inputs and future.done():
                 with suppress(BaseException):

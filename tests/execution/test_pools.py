@@ -1,6 +1,7 @@
 """Pools: functions, results and exceptions travel, whatever stands behind."""
 
 import contextlib
+import logging
 import os
 import pickle
 import shutil
@@ -28,6 +29,7 @@ from .support import (
     logging_square,
     numbered,
     posix,
+    saved,
     square,
 )
 
@@ -389,6 +391,29 @@ def test_dask_gives_the_same_bits_and_computes_equal_jobs_each(dask_client, work
     ):
         run.map("a", numbered(8))
     assert "in stage 'a', batch 5" in caught.value.__notes__
+
+
+@pytest.mark.slow
+def test_dask_ends_the_batches_beside_a_failing_one_and_logs_nothing(dask_client, tmp_path, caplog):
+    client = dask_client(2)
+
+    def function(i):
+        time.sleep(0.002 * (i % 3))
+        if i == 7:
+            raise ValueError("no")
+        return np.full(200_000, i)
+
+    logging.getLogger("tornado.application").addHandler(caplog.handler)
+    for number in range(10):
+        path = tmp_path / f"{number}.npz"
+        with (
+            pytest.raises(ValueError, match="no"),
+            open_run(function, executor=client.get_executor(), checkpoint=path) as run,
+        ):
+            run.map("a", numbered(40))
+        assert {("a", i) for i in range(7)} <= saved(path)
+    logging.getLogger("tornado.application").removeHandler(caplog.handler)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.slow
