@@ -37,23 +37,56 @@ _MAKING = ("BUILD_STRING", "FORMAT_", "BINARY_OP", "CALL")
 _LOOKING = (getattr, setattr, vars, type, *_IMPORTERS)
 _OF_TABLES = ("loc", "iloc", "at", "iat")  # by which parts of them are stored
 MOST_CALLS = 3  # one inside the other, through which a thing is followed
-# how those begin that read files, programs and the environment, by module
+# how those begin that read files, programs, settings and the environment, by module
 _OUTSIDE = {
-    "os": ("environ", "getenv", "open", "popen", "pread", "read", "scandir", "listdir", "system"),
-    "sys": ("argv", "stdin", "_getframe", "_current_frames"),
-    "inspect": ("currentframe", "stack"),
-    "subprocess": ("run", "Popen", "call", "check_", "getoutput", "getstatusoutput"),
+    # of a path, an archive, a class
+    "methods": ("open", "glob", "iterdir", "rglob", "stat", "read_text", "read_bytes", "__subcl"),
     "asyncio": ("create_subprocess",),
-    "pkgutil": ("get_data",),
-    "importlib": ("files", "open_", "read_"),
-    "shelve": ("open",),
-    "urllib": ("urlopen", "urlretrieve"),
-    "requests": ("get", "post"),
+    "bz2": ("open", "BZ2File"),
+    "configparser": ("ConfigParser", "RawConfigParser"),
+    "dbm": ("open",),
     "decimal": ("Decimal", "getcontext", "localcontext"),
+    "fileinput": ("input", "FileInput"),
+    "gc": ("get_objects",),
+    "genericpath": ("getsize", "getmtime"),
+    "glob": ("glob", "iglob"),
+    "gzip": ("open", "GzipFile"),
+    "h5py": ("File",),
+    "http": ("HTTP",),
+    "httpx": ("get", "post", "request", "Client"),
+    "importlib": ("files", "open_", "read_", "entry_points", "version"),
+    "inspect": ("currentframe", "getsource", "stack"),
     "io": ("open",),
-    "numpy": ("load", "genfromtxt", "fromfile", "memmap"),
-    "pandas": ("read_",),
+    "joblib": ("load",),
+    "linecache": ("getline",),
+    "locale": ("localeconv", "getlocale", "atof", "atoi"),
+    "lzma": ("open", "LZMAFile"),
+    "netCDF4": ("Dataset",),
+    "numpy": ("load", "genfromtxt", "fromfile", "memmap", "open_memmap", "geterr", "get_print"),
+    "os": (
+        *("environ", "getcwd", "getenv", "listdir", "open", "popen", "pread", "read", "scandir"),
+        *("stat", "system", "walk", "getsize", "getmtime"),
+    ),
+    "pandas": ("read_", "ExcelFile", "HDFStore", "get_option", "options"),
+    "pkgutil": ("get_data", "iter_modules", "walk_packages"),
+    "polars": ("read_", "scan_"),
+    "ntpath": ("getsize", "getmtime"),
+    "posixpath": ("getsize", "getmtime"),
+    "posix": ("getcwd", "listdir", "open", "pread", "read", "scandir", "stat", "system"),
+    "pyarrow": ("memory_map", "read_"),
+    "requests": ("get", "post", "request", "Session"),
+    "runpy": ("run_",),
+    "scipy": ("loadmat", "mmread", "netcdf_file", "readsav", "wavfile"),
+    "shelve": ("open",),
+    "socket": ("create_connection", "socket"),
+    "sqlite3": ("connect",),
+    "subprocess": ("run", "Popen", "call", "check_", "getoutput", "getstatusoutput"),
+    "sys": ("argv", "stdin", "_getframe", "_current_frames"),
+    "tarfile": ("open", "TarFile"),
+    "torch": ("load",),
+    "urllib": ("urlopen", "urlretrieve"),
     "xarray": ("open_", "load_"),
+    "zipfile": ("ZipFile",),
 }
 
 
@@ -347,12 +380,8 @@ def outside(function: FunctionType) -> Iterator[str]:
         home, own = (module, "") if module else _home(root, known)
         home = home.partition(".")[0].lstrip("_")
         read = name if not own else "" if name else own
-        of_file = name.startswith("read") and isinstance(known.get(root), io.IOBase)
-        if (
-            of_file
-            or name in ("read_text", "read_bytes")
-            or (read and read.startswith(_OUTSIDE.get(home, ())))
-        ):
+        of_file = name.startswith(("read", "getvalue")) and isinstance(known.get(root), io.IOBase)
+        if of_file or (read and read.startswith(_OUTSIDE.get(home, ()))):
             yield name or own
 
 
@@ -374,18 +403,23 @@ def _reads(code: CodeType) -> tuple[tuple[str, str, str], ...]:
             if before in ("IMPORT_NAME", "IMPORT_FROM"):
                 local[name] = at
         elif step.opname in _ATTRIBUTES:
-            at = ("", name, "") if at[1] else (at[0], name, at[2])
+            at = (f"{at[0]}.{at[1]}".strip("."), name, at[2])
         else:
             at = local.get(name, (name, "", "")) if _names(step) else ("", "", "")
         if step.opname not in ("IMPORT_NAME", "IMPORT_FROM") and not _writes(steps, number):
             found[at] = None
+            if step.opname == "LOAD_METHOD" or "self" in step.argrepr:
+                found["", name, "methods"] = None
         before = step.opname
     return tuple(found)
 
 
 def _home(name: str, known: Mapping[str, Any]) -> tuple[str, str]:
     """Module and name of what a name stands for."""
-    value = known.get(name, open if name == "open" else None)
+    first, *parts = name.split(".")
+    value = known.get(first, open if name == "open" else None)
+    for part in parts:
+        value = vars(value).get(part) if isinstance(value, ModuleType) else None
     if isinstance(value, ModuleType):
         return value.__name__, ""
     if value is os.environ:

@@ -6,6 +6,7 @@ import io
 import operator
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import types
@@ -15,6 +16,7 @@ from subprocess import run
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
 
 from smcweights import instructions
 from smcweights.identity import not_compared, signature
@@ -178,6 +180,14 @@ def reads_inside(x):
         return pandas.read_csv(file)
 
 
+def reads_by_imports(x):
+    from zipfile import ZipFile
+
+    import h5py
+
+    return h5py.File(x), ZipFile(x)
+
+
 PATH = pathlib.Path("table.txt")
 OPENED = io.StringIO()
 OUTSIDE = [
@@ -199,7 +209,16 @@ OUTSIDE = [
     (lambda x: OPENED.write(str(x)), set()),
     (lambda x: open("log.txt", "a").write(str(x)), set()),  # noqa: SIM115
     (lambda x: open("log.txt", mode="wb"), set()),  # noqa: SIM115
-    (lambda x: x.load() + x.open() + np.sin(x.read_csv), set()),
+    (lambda x: OPENED.getvalue(), {"getvalue"}),
+    (lambda x: PATH.open(), {"open"}),
+    (lambda x: PATH.open("w"), set()),
+    (lambda x: PATH.parent.glob("*.csv"), {"glob"}),
+    (lambda x: os.path.getsize("table.txt") + len(os.getcwd()), {"getsize", "getcwd"}),
+    (lambda x: scipy.io.loadmat("table.mat"), {"loadmat"}),
+    (lambda x: sqlite3.connect("table.db"), {"connect"}),
+    (lambda x: pd.options.display.precision + x.values.open, {"options"}),
+    (reads_by_imports, {"File", "ZipFile"}),
+    (lambda x: x.load() + x.open + np.sin(x.read_csv), set()),
 ]
 
 
