@@ -154,10 +154,14 @@ def fit_mixtures(
     if not there.all():
         u, w = u[there], w[there]
     if len(u) > 4 * EM_ROWS:
-        # EM sees every k-th draw of every target; the moments above saw them all
-        keep = np.arange(0, len(u), len(u) // (2 * EM_ROWS))
-        if (w[keep].sum(0) > 0).all():
-            u, w = u[keep], w[keep] / w[keep].sum(0)
+        # EM sees some draws, the more likely the more they count; the moments above saw them all
+        chance = np.minimum(2 * EM_ROWS * w.mean(1), 1.0)
+        keep = np.flatnonzero(np.diff(np.floor(np.cumsum(chance) + 0.5), prepend=0.0))
+        thinned = w[keep] / chance[keep, None]
+        if thinned.any(0).all():
+            u, w = u[keep], thinned / thinned.sum(0)
+    # what EM was not shown can't say that one more component is worth its parameters
+    seen = 1.0 / np.einsum("np,np->p", w, w)
     nu, scale = degrees_of_freedom, 1.0
     if np.isfinite(nu):
         scale = (nu - 2) / nu
@@ -165,7 +169,7 @@ def fit_mixtures(
     m, chol, shares, fit = em(
         u,
         w,
-        size,
+        seen if np.isfinite(nu) else size,
         mean[None],
         scale * covariance[None],
         np.ones((1, len(size))),
@@ -177,20 +181,20 @@ def fit_mixtures(
         Mixture(np.ones(1), (Elliptical(mean, factor, nu),))
         for mean, factor in zip(m[0], chol[0], strict=True)
     ]
-    log_size = np.log(np.maximum(size, 2.0))
-    score = -2 * size * fit + parameters * log_size
+    log_size = np.log(np.maximum(seen, 2.0))
+    score = -2 * seen * fit + parameters * log_size
     orders = np.ones(len(size), dtype=np.int64)
     for c in range(2, most + 1):
         # worth a try where draws suffice and one of the last two components was an improvement:
         # among several regions a second component may gain little
-        able = (size > 2 * c * (d + 1)) & (orders >= c - 2)
+        able = (seen > 2 * c * (d + 1)) & (orders >= c - 2)
         which = np.repeat(np.flatnonzero(able), restarts)
         if len(which) == 0:
             break
         m, chol, shares, fit = em(
             u,
             w[:, which],
-            size[which],
+            seen[which],
             np.stack([starts(u, w[:, p], c, rng) for p in which], axis=1),
             np.stack([scale * covariance[which] / c] * c),
             np.full((c, len(which)), 1.0 / c),
@@ -199,7 +203,7 @@ def fit_mixtures(
             alike,
         )
         for i, p in enumerate(which):
-            bic = -2 * size[p] * fit[i] + (c * parameters + c - 1) * log_size[p]
+            bic = -2 * seen[p] * fit[i] + (c * parameters + c - 1) * log_size[p]
             if bic < score[p]:
                 score[p], orders[p] = bic, c
                 best[p] = Mixture(

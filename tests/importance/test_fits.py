@@ -19,6 +19,21 @@ def test_em_finds_a_mixture_and_leaves_a_normal_law_alone():
     np.testing.assert_allclose(np.diag(two.components[order[1]].cholesky), [0.5, 0.5], atol=0.06)
 
 
+def test_of_many_draws_em_sees_those_that_count():
+    """Two rare sides beside a normal law: by every fifth draw, taken for all, three parts each."""
+    rng = np.random.default_rng(8)
+    u = rng.standard_normal((20_000, 5))
+    sides, shifted = fit_mixtures(
+        u, np.stack([np.abs(u[:, 0]) > 2.5, np.exp(u[:, 0] - 0.5)], 1), rng
+    )
+    assert [len(sides.components), len(shifted.components)] == [2, 1]
+    truth = stats.norm.pdf(2.5) / stats.norm.sf(2.5)
+    means = np.sort([c.mean for c in sides.components], axis=0)
+    np.testing.assert_allclose(means[:, 0], [-truth, truth], atol=0.1)
+    spread = [np.linalg.norm(c.cholesky, axis=1)[1:].mean() for c in sides.components]
+    np.testing.assert_allclose(spread, 1.0, atol=0.1)
+
+
 def test_the_rank_one_family_finds_direction_and_spread():
     rng = np.random.default_rng(7)
     d = 60
