@@ -8,6 +8,7 @@ from __future__ import annotations
 import copyreg
 import ctypes
 import hashlib
+import importlib.machinery
 import importlib.util
 import inspect
 import io
@@ -43,6 +44,7 @@ _PACKAGE = __name__.partition(".")[0] + "."
 # packages that others install, whose releases ask the same question
 _KNOWN = ("numpy", "scipy", "numba", "jax", "jaxlib", "arviz", "pandas", "xarray", _PACKAGE[:-1])
 _LARGEST = 2**22  # bytes of code of a package that is compared by its content
+_COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _MODULES = ("cmath", "math", "numba", "numpy")  # whose functions stay as they are
 ADDRESS = r" at 0x[0-9a-fA-F]+"
 _UNLIKE = count()
@@ -254,6 +256,7 @@ class _Reader:
                 yield np.ascontiguousarray(thing).tobytes()
             if isinstance(thing, np.ma.MaskedArray):
                 yield np.ma.getmaskarray(thing).tobytes()
+                yield np.asarray(thing.fill_value)
         elif isinstance(thing, np.ndarray):
             yield f"{thing.shape}".encode()
             yield thing.tolist()
@@ -271,8 +274,9 @@ class _Reader:
         elif isinstance(thing, CodeType):
             arguments = thing.co_varnames[: thing.co_argcount + thing.co_kwonlyargcount]
             names = " ".join((*arguments, ":", *thing.co_names))
-            yield thing.co_code + f"{thing.co_argcount} {thing.co_flags & 0xC} {names}".encode()
-            yield thing.co_consts
+            steps, constants = code_of.content(thing)
+            yield steps + f"{thing.co_argcount} {thing.co_flags & 0xC} {names}".encode()
+            yield constants
         elif isinstance(thing, partial):
             yield (thing.func, thing.args, sorted(thing.keywords.items()))
         elif isinstance(thing, MethodType):
@@ -289,7 +293,8 @@ class _Reader:
             yield from self._class(thing)
         elif isinstance(thing, BuiltinMethodType):
             yield f"{thing.__module__}.{thing.__qualname__}".encode()
-            yield None if isinstance(thing.__self__, ModuleType) else thing.__self__
+            module = isinstance(thing.__self__, ModuleType)
+            yield _content(getattr(thing.__self__, "__file__", None)) if module else thing.__self__
         elif installed_class(type(thing)) and (python := unwrapped(thing)) is not thing:
             yield python
         elif isinstance(thing, np.ufunc):
@@ -452,13 +457,20 @@ def _functions(value: object) -> tuple[object, ...]:
 def _columns(thing: Any) -> list[Any]:
     """Parts of what NumPy can read: a table by its columns, their names, and its index."""
     index, columns = (getattr(thing, name, None) for name in ("index", "columns"))
-    rows: list[Any] = [np.asarray(index)] if hasattr(index, "__array__") else []
+    rows: list[Any] = _labelled(index) if hasattr(index, "__array__") else []
     rows += [attributes] if (attributes := getattr(thing, "attrs", None)) else []
     if columns is None:
         beside = getattr(thing, "coords", {})  # of xarray
         named = [(str(name), np.asarray(values)) for name, values in beside.items()]
-        return [*rows, *named, np.asarray(thing)]
-    return [*rows, list(columns), *(np.asarray(thing[column]) for column in columns)]
+        return [*rows, *named, *_labelled(thing)]
+    return [*rows, *_labelled(columns), *(_labelled(thing[column]) for column in columns)]
+
+
+def _labelled(values: Any) -> list[Any]:
+    """Numbers or labels of one kind, with their names and what NumPy can't say of the kind."""
+    kind = getattr(values, "dtype", None)
+    names = [*(getattr(values, "names", None) or [getattr(values, "name", None)])]
+    return [np.asarray(values), names, None if isinstance(kind, np.dtype) else kind]
 
 
 def _installed(path: str) -> bool:
@@ -476,13 +488,15 @@ def _own_function(value: object) -> bool:
 
 
 def _content(path: str | None) -> bytes:
-    """Digest of the code of an installed package; empty for what is known by its name.
+    """Digest of the code of an installed package, or of a compiled module of the user's.
 
-    A package of the user's may be installed like any other.
+    Empty for what is known by its name. A package of the user's may be installed like any other.
     """
+    if path and path.endswith(_COMPILED) and not _installed(path):
+        return _digest(((Path(path), os.stat(path).st_mtime_ns),))
     for place in _LIBRARIES[:2]:
         before, inside, after = (path or "").partition(place + os.sep)
-        top = after.split(os.sep)[0].removesuffix(".py")
+        top = after.split(os.sep)[0].split(".")[0]
         if inside and top and top not in _KNOWN:
             files = _files(Path(before + inside + top))
             return _digest(tuple((file, file.stat().st_mtime_ns) for file in files))
@@ -492,9 +506,13 @@ def _content(path: str | None) -> bytes:
 @lru_cache(maxsize=256)
 def _files(home: Path) -> list[Path]:
     """Code of an installed package, or of a module without its suffix; none of a large one."""
-    files = sorted(home.rglob("*.py")) if home.is_dir() else [home.with_suffix(".py")]
-    files = [file for file in files if file.exists()]
-    return files if sum(file.stat().st_size for file in files) <= _LARGEST else []
+    there = [*home.rglob("*.*")] if home.is_dir() else [*home.parent.glob(f"{home.name}.*")]
+    left, found = _LARGEST, []
+    for suffixes in ((".py",), _COMPILED):
+        files = sorted(file for file in there if file.name.endswith(suffixes))
+        left -= sum(file.stat().st_size for file in files)
+        found += files if left >= 0 else []
+    return found
 
 
 @lru_cache(maxsize=256)

@@ -117,6 +117,16 @@ def _parts(step: dis.Instruction, after: dis.Instruction) -> list[dis.Instructio
 
 
 @lru_cache(maxsize=4096)
+def content(code: CodeType) -> tuple[bytes, list[Any]]:
+    """Instructions of code and the constants that they load, of which docstrings are none."""
+    steps = [s for s in dis.get_instructions(code) if s.opname != "EXTENDED_ARG"]
+    loaded = dict.fromkeys(s.arg for s in steps if s.opcode in dis.hasconst)
+    number = {at: f"constant {count}" for count, at in enumerate(loaded)}
+    said = [(s.opcode, number[s.arg] if s.opcode in dis.hasconst else s.arg) for s in steps]
+    return repr(said).encode() + code.co_exceptiontable, [code.co_consts[at] for at in loaded]
+
+
+@lru_cache(maxsize=4096)
 def names_in(code: CodeType) -> frozenset[str]:
     """Names of globals that code reads."""
     return frozenset(step.argval for step in instructions(code) if step.opname in _GLOBALS)
@@ -376,6 +386,8 @@ def _place(step: dis.Instruction) -> tuple[tuple[int, int], tuple[int, int]]:
 def outside(function: FunctionType) -> Iterator[str]:
     """What a function reads that its code and its module don't hold: files, programs, settings."""
     known = known_to(function)
+    if "__doc__" in attributes(function.__code__):
+        yield "__doc__"
     for root, name, module in _reads(function.__code__):
         home, own = (module, "") if module else _home(root, known)
         home = home.partition(".")[0].lstrip("_")

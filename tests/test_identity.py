@@ -8,6 +8,7 @@ import functools
 import importlib
 import inspect
 import itertools
+import math
 import random
 import re
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import threading
 import types
 from functools import partial
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import NamedTuple
 
 import numpy as np
@@ -200,6 +202,9 @@ def holding(k):
         "property": Holder(k),
         "frame held": Holder(pd.DataFrame({"a": [k], "b": ["text"]})),
         "column's name": Holder(pd.DataFrame({str(k): [1.0]})),
+        "kind": Holder(pd.DataFrame({"a": pd.Categorical(["u"], categories=["u", f"{k}"])})),
+        "name": Holder(pd.Series([1.0], index=pd.Index([0], name=k))),
+        "fill value": Holder(np.ma.masked_array([1.0], mask=[True], fill_value=k)),
         "mask": Holder(np.ma.masked_array([1.0, 2.0], mask=[k == 1, False])),
         "objects": Holder(np.array([{"k": k}], dtype=object)),
         "class of a class": lambda x: of.k,
@@ -488,6 +493,36 @@ def test_a_path_stays_the_same_when_it_is_used(tmp_path):
     before = signature(partial(len, path))
     hash(path), str(path), path.suffix, path.exists()
     assert signature(partial(len, path)) == before != signature(partial(len, tmp_path))
+
+
+def test_docstrings_do_not_count():
+    first, second, nested = {}, {}, "    def g(v):{}\n        return v\n    return g(x) + 1.0\n"
+    exec("def f(x):\n    if x is None:\n        return None\n" + nested.format(""), first)
+    exec('def f(x):\n    "Now said."\n    if x is None:\n        return None\n'
+         + nested.format('\n        "And here."'), second)  # fmt: skip
+    assert signature(first["f"]) == signature(second["f"])
+    texts = [lambda: "text", lambda: "other text", lambda: ["text" for _ in range(2)]]
+    assert len({signature(f).split()[-1] for f in texts}) == 3
+
+
+def test_what_is_tried_counts():
+    before, after = {}, {}
+    exec("def f(x):\n    try: x.a(); x.b()\n    except KeyError: return 1", before)
+    exec("def f(x):\n    x.a()\n    try: x.b()\n    except KeyError: return 1", after)
+    assert signature(before["f"]) != signature(after["f"])
+
+
+def test_compiled_modules_are_compared_by_their_files(tmp_path):
+    module = types.ModuleType("river_in_c")
+    module.flow = math.exp
+    for folder in (tmp_path, tmp_path / "site-packages"):
+        folder.mkdir(exist_ok=True)
+        file = folder / f"river_in_c{EXTENSION_SUFFIXES[0]}"
+        module.__file__ = str(file)
+        file.write_bytes(b"first")
+        before = signature(lambda x: module.flow(x))
+        file.write_bytes(b"second")
+        assert signature(lambda x: module.flow(x)) != before
 
 
 def test_functions_of_other_arguments_are_others():
