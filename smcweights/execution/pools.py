@@ -179,6 +179,9 @@ class Pool(Generic[Result]):
                 f"every worker then runs as well when it imports the script (start method: "
                 f"{method})"
             ) from error
+        except BaseException:
+            self.executor = fresh  # for `close` to end what has started
+            raise
         self.executor = fresh
         self.owners, self.lacking, self.sent = set(), set(), {}
 
@@ -195,7 +198,8 @@ class Pool(Generic[Result]):
                 process.terminate()
             if manager is not None:
                 # it closes a pipe that Python writes to when it ends: not both at the same time
-                manager.join(5)
+                with suppress(RuntimeError):  # interrupted while it was started
+                    manager.join(5)
 
 
 def _executor_kind(executor: object) -> tuple[str, int]:

@@ -506,11 +506,11 @@ class _Stage(Generic[Result]):
         """Cancel what waits, and keep what is done; ``awaited`` waits for what runs."""
         self.pool.stop(self.running, awaited)
         for future, number in self.running.items():
-            if number in self.inputs and future.done():
-                with suppress(BaseException):
-                    status, result, _ = self.pool.outcome(future)
-                    if status == "done":
-                        self.keep(number, result)
+            ended = future.done() and not future.cancelled() and future.exception() is None
+            if ended and number in self.inputs:
+                status, result, _ = self.pool.outcome(future)
+                if status == "done":
+                    self.keep(number, result)
 
     def place(self, number: int) -> str:
         return f"in stage {self.name!r}, batch {number + 1}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import pickle
 import shutil
@@ -14,6 +15,7 @@ import time
 from concurrent.futures import (
     Executor,
     Future,
+    ProcessPoolExecutor,
 )
 
 import numpy as np
@@ -340,6 +342,33 @@ def test_a_script_without_guard_is_told_so(tmp_path):
     assert done.returncode == 1
     last = done.stderr[done.stderr.rindex("BrokenExecutor") :]
     assert "if __name__ == '__main__':" in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["started", "starting"])
+def test_an_interrupt_while_workers_start_leaves_none(when, monkeypatch):
+    submit, start = ProcessPoolExecutor.submit, threading.Thread.start
+
+    def interrupted(pool, *_):
+        submit(pool, time.sleep, 60)
+        raise KeyboardInterrupt
+
+    def interrupted_start(thread):
+        if "ExecutorManager" in type(thread).__name__:
+            monkeypatch.setattr(threading.Thread, "start", start)
+            raise KeyboardInterrupt  # before the thread that looks after the workers runs
+        start(thread)
+
+    if when == "started":
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    else:
+        monkeypatch.setattr(threading.Thread, "start", interrupted_start)
+    with pytest.raises(KeyboardInterrupt), open_run(square, executor="processes:2") as run:
+        run.map("a", numbered(4))
+    end = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not multiprocessing.active_children()
 
 
 @pytest.fixture
