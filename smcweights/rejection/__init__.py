@@ -6,8 +6,8 @@ with a weight whose expectation is the probability of the constraint.
 given all answers before it.
 `constrained_sequences` uses it inside sequential Monte Carlo: a language gives the next item's
 probabilities, a constraint (`smcweights.constraints`) says which prefixes can still be completed,
-and an automaton leads the particles to where they can end in time, as does the outline of JSON
-under a schema.
+and an automaton leads the particles to where they can end in time, as does the outline of a
+grammar, or of JSON under a schema.
 `smw.languages` has languages to start from, and `smw.rejection.exact` the truth where dynamic
 programming reaches it: Markov chains under an automaton.
 

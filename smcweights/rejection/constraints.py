@@ -633,10 +633,10 @@ def json_schema(
     Followed from character to character: the nesting, the kinds of values, names of members,
     ``pattern``, ``enum`` and lengths of strings, numbers of members, the branches of ``anyOf``,
     ``oneOf`` and ``if`` side by side (up to 64), and numbers of an ``enum``; without an exponent
-    also their bounds. A
-    value is checked in full as soon as it ends, ``not`` and ``unevaluated...`` only there, so that
-    at the end only its surroundings are left. Patterns are Python's. `constrained_sequences` leads
-    particles to where a text can end in time.
+    also their bounds. So is ``not``, by what is left: kinds, texts, counts and bounds. A value is
+    checked in full as soon as it ends, ``unevaluated...`` and what else a ``not`` may hold only
+    there, so that at the end only its surroundings are left. Patterns are Python's.
+    `constrained_sequences` leads particles to where a text can end in time.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from .opposites import followed_not, pattern_of
 from .patterns import Pattern
 
 EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
@@ -130,6 +131,8 @@ class Followed:
             found = [self.search(s["pattern"])] if "pattern" in s else []
             if s.get("format") in self._formats:
                 found.append(self.search(rf"\A(?:{FORMATS[s['format']]})\Z"))
+            other = followed_not(s)
+            found += [self.search(pattern_of(*other))] if other is not None else []
             each += [Need((), (one,)) for one in found if one is not None]
         return Needs(tuple(each), most)
 

@@ -1,9 +1,9 @@
 """JSON under a schema, read character by character.
 
-Where a value begins, a schema with ``anyOf``, ``oneOf``, ``if``, or an enumeration of objects and
-arrays, splits: one alternative for each branch, which follows that branch. What a text has said is
-the same in all alternatives; they differ in the schemas that hold. The schema itself stays, and is
-checked in full where the value ends.
+Where a value begins, a schema with ``anyOf``, ``oneOf``, ``if``, ``not``, or an enumeration of
+objects and arrays, splits: one alternative for each branch, which follows that branch, or for each
+way to fail what must not hold. What a text has said is the same in all alternatives; they differ in
+the schemas that hold. The schema itself stays, and is checked in full where the value ends.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import _compat
 from ..errors import ModelError
+from .opposites import followed_not, opposites, pattern_of, refused
 from .patterns import code_points, together
 from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
 from .vocabularies import DOUBT
@@ -290,15 +291,18 @@ class JSONReader:
             "string": {"format"},
             "number": {*ENDS, "multipleOf"},
         }[kind]
-        known |= {"enum", "const"} if kind == "string" else set()
+        known |= {"enum", "const", "not"} if kind == "string" else set()
         # the third draft says of members whether they are required
         if not self._inner or "disallow" in self._keywords:
             return False
         for s in self._said(schemas):
             patterns = [s["pattern"]] if kind == "string" and "pattern" in s else []
+            other = followed_not(s)
+            patterns += [pattern_of(*other)] if other is not None else []
             kinds = s.get("type", [])
             if (
                 not s.keys() <= known
+                or ("not" in s and (other is None or other[0] not in self._keywords))
                 or ("$ref" in s and self._referred(s["$ref"]) is None)
                 or ("anyOf" in s and not any(a is b for a in s["anyOf"] for b in schemas))
                 or any(self._followed.search(pattern) is None for pattern in patterns)
@@ -566,6 +570,10 @@ class JSONReader:
         return self._kept("split", self._all(schemas), self._ways)
 
     def _ways(self, schemas: Schemas) -> list[Schemas]:
+        return self._through(schemas, True) or self._through(schemas, False) or [schemas]
+
+    def _through(self, schemas: Schemas, nots: bool) -> list[Schemas]:
+        """All ways, through opposites if asked; none where they are too many."""
         done: list[Schemas] = []
         pending: list[tuple[Schemas, frozenset]] = [(schemas, frozenset())]
         while pending:
@@ -575,7 +583,7 @@ class JSONReader:
                 for s in now
                 if isinstance(s, dict)
                 for key, branches in self._branches(s)
-                if key not in taken
+                if key not in taken and (nots or key[1] != "not")
             )
             key, branches = next(due, (None, []))
             if key is None:
@@ -583,8 +591,8 @@ class JSONReader:
             else:
                 pending += [(self._all(now + one), taken | {key}) for one in branches]
             if len(done) + len(pending) > MOST:
-                return [schemas]
-        return done
+                return []
+        return done or [(*schemas, False)]
 
     def _branches(self, schema: dict) -> Iterator[tuple[tuple, list[Schemas]]]:
         (said,) = self._said((schema,))
@@ -594,6 +602,10 @@ class JSONReader:
         if "if" in said and said.keys() & {"then", "else"}:
             yes = (said["if"], said.get("then", True))
             yield (id(schema), "if"), [yes, (said.get("else", True),)]
+        if "not" in said and followed_not(said) is None:
+            inner = said["not"]
+            ways = self._kept("opposites", (inner,), self._opposites)
+            yield (id(schema), "not"), [(one,) for one in ways]
         listed = _listed(said)
         inner = [c for c in listed if isinstance(c, dict | list)]
         if inner:
@@ -601,6 +613,14 @@ class JSONReader:
             ways = [*map(self._exactly, inner), others]
             ways = self._kept("exactly", (schema,), lambda _: ways)
             yield (id(schema), "enum"), [(one,) for one in ways]
+
+    def _opposites(self, schemas: Schemas) -> list[Any]:
+        def said(schema: dict) -> dict:
+            alone = self._alone and "$ref" in schema
+            (known,) = self._known_keywords(({"$ref": schema["$ref"]} if alone else schema,))
+            return known
+
+        return opposites(schemas[0], said, self._referred)
 
     def _exactly(self, value: Any) -> dict:
         """A schema that says the same as an enumeration of one value."""
@@ -628,7 +648,11 @@ class JSONReader:
             if "enum" in s or "const" in s:
                 of = {KINDS.get(type(c), "number") for c in _listed(s)}
                 kinds = {k for k in kinds if k in of or (k == "integer" and "number" in of)}
+            other = followed_not(s)
+            kinds &= {"string"} if other is not None and other[0] == "pattern" else kinds
             found &= set("".join(STARTS[k] for k in kinds))
+            if other is not None:
+                found -= {json.dumps(one)[0] for one in refused(*other)}
         return found
 
     def _referred(self, reference: object) -> Any:

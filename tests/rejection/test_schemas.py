@@ -85,6 +85,15 @@ SCHEMAS = {
         "propertyNames": {"maxLength": 1},
         "type": "object",
     },
+    "not": {
+        "not": {
+            "anyOf": [
+                {"enum": ["a", 1, {}]},
+                {"type": ["object", "array"], "minItems": 1, "required": ["a"]},
+                {"type": "string", "pattern": "^[12]|a$"},
+            ]
+        }
+    },
     "inside itself": {"anyOf": [{"items": {"$ref": "#"}, "type": "array"}, {"const": 1}]},
 }
 
@@ -254,8 +263,16 @@ def test_bad_options_are_told(change, error, said):
         ({"type": "array", "minItems": 2}, "[1]", 2),
         ({"properties": {"a": {"required": ["b"]}}}, '{"a": {}', 7),
         ({"maxLength": 2}, '"abs"', 3),
+        ({"not": {"pattern": "a"}}, '"ba', 2),
+        ({"not": {"type": ["string", "null"]}}, '"a', 0),
+        ({"not": {"enum": ["a", "ab"]}}, '"ab"', 3),
+        ({"items": {"not": {"const": True}}}, "[true", 1),
+        ({"not": {"required": ["a"]}}, '{"a"', 3),
+        ({"not": {"anyOf": [{"type": "array"}, {"minLength": 2}]}}, '"ab', 2),
+        ({"not": {"properties": {"a": {"type": "string"}}}}, '{"a":"', 5),
+        ({"type": "null", "not": {"const": None}}, "n", 0),
     ],
-    ids=range(13),
+    ids=range(21),
 )
 def test_a_schema_is_followed_while_the_text_grows(schema, text, where):
     items = sorted(set(text))
@@ -285,7 +302,11 @@ DOUBTFUL = {
         ["[", "[1,", "[2,", '["a",1'],
     ),
     "not": (
-        {"not": {"pattern": "^a"}, "type": ["string", "array"], "items": {"multipleOf": 2}},
+        {
+            "not": {"type": "string", "pattern": "^a"},
+            "type": ["string", "array"],
+            "items": {"multipleOf": 2},
+        },
         ['"', '"b', "[1", "[2"],
     ),
     "from": ({"type": "array", "items": {"minimum": 2, "type": "integer"}}, ["[", "[1", "[2"]),
