@@ -97,11 +97,7 @@ def check_place(path: str | os.PathLike[str], name: str = "path") -> str:
     OSError
         It is a folder, or stands in a folder that doesn't exist, is full or can't be written to.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"{name}: got {type(path).__name__}; expected a path")
-    if "\0" in str(path):
-        raise ValueError(f"{name}: got {str(path)!r}; expected a file's name, without NUL")
-    target = os.path.realpath(os.fspath(path))
+    target = os.path.realpath(_named(path, name))
     folder, file = os.path.split(target)
     if os.path.isdir(target):
         raise IsADirectoryError(
@@ -281,10 +277,12 @@ def plain(given: object, where: str) -> Any:
     )
 
 
-def _named(path: object) -> str:
-    """The name of a file to read."""
+def _named(path: object, name: str = "path") -> str:
+    """The name of a file, from an argument."""
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path: got {shown(path)}; expected a path")
+        raise TypeError(f"{name}: got {shown(path)}; expected a path")
+    if "\0" in str(path):
+        raise ValueError(f"{name}: got {str(path)!r}; expected a file's name, without NUL")
     return str(os.fspath(path))
 
 

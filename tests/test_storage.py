@@ -34,10 +34,12 @@ def test_a_file_that_could_not_be_filled_leaves_the_old_one_and_no_litter(tmp_pa
 
 def test_a_place_that_cannot_be_written_to_is_found_out_before_any_work(tmp_path):
     assert storage.check_place(tmp_path / "a.npz") == str(tmp_path / "a.npz")
-    with pytest.raises(TypeError, match="checkpoint: got int; expected a path"):
+    with pytest.raises(TypeError, match="checkpoint: got 3; expected a path"):
         storage.check_place(3, "checkpoint")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         storage.check_place(tmp_path)
+    with pytest.raises(ValueError, match=r"path: got .*; expected a file's name, without NUL"):
+        storage.load_any("a\0b")
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*absent to write a\.npz to"):
         storage.check_place(tmp_path / "absent" / "a.npz")
     # what a kill left is nobody's after an hour; a younger one may be another run's

@@ -277,7 +277,7 @@ def test_a_model_that_fails_says_where():
         ({"control_variates": None}, TypeError, "control_variates: got NoneType"),
         ({"control_variates": []}, ValueError, "control_variates: got an empty list"),
         ({"integrand": 3}, TypeError, "integrand: got int"),
-        ({"checkpoint": 3}, TypeError, "checkpoint: got int; expected a path"),
+        ({"checkpoint": 3}, TypeError, "checkpoint: got 3; expected a path"),
     ],
     ids=["vectorized", "pooled", "none", "empty", "integrand", "checkpoint"],
 )
