@@ -498,9 +498,7 @@ def constrained_sequences(
     if setup.finite is not None:
         setup = replace(setup, reach=_reach(setup.finite, setup))
     elif masks and ahead is not False and not (isinstance(ahead, str) and _led(setup)):
-        outline = outlined(constraint, ends)
-        reach = None if outline is None else within_outline(outline.table, setup.length, ends)
-        setup = replace(setup, outline=outline, reach=reach)
+        setup = _with_outline(setup)
     law = _foreseen(ahead, setup)
     arguments = {
         **_arguments(setup),
@@ -596,6 +594,15 @@ def _arguments(setup: Setup) -> dict[str, Any]:
         "ess_threshold": setup.ess_threshold,
         "weights": setup.weighted,
     }
+
+
+def _with_outline(setup: Setup) -> Setup:
+    """The setup with what leads where a constraint has no automaton, if there is any."""
+    outline = outlined(setup.constraint, setup.ends)
+    if outline is None:
+        return setup
+    reach = within_outline(outline.table, setup.length, setup.ends)
+    return replace(setup, outline=outline, reach=reach)
 
 
 def _led(setup: Setup) -> bool:
