@@ -133,6 +133,17 @@ def identity(*things: object) -> str:
     return f"{found} {next(_UNLIKE)}" if unread else found
 
 
+def standing(thing: object) -> str:
+    """Digest of a function or an object of the user's, with what it changes itself.
+
+    Empty for what is of a library, which keeps more than the user knows.
+    """
+    plain = isinstance(thing, FunctionType | MethodType | partial)
+    if not plain and installed_class(type(thing)):
+        return ""
+    return _Reader(frozenset(), whole=True).read(thing, "").hex()[:12]
+
+
 def known_by(function: Any) -> Any:
     """What a compiled function is found again by: a user's by all that its result depends on."""
     if (function.__module__ or "").startswith(_PACKAGE):
@@ -186,7 +197,10 @@ def not_compared(text: str) -> list[str]:
 class _Reader:
     """Digests of things, by all that tells them apart but what is ``changed`` by themselves."""
 
-    def __init__(self, changed: frozenset[code_of.Change] | None = None) -> None:
+    def __init__(
+        self, changed: frozenset[code_of.Change] | None = None, whole: bool = False
+    ) -> None:
+        self.whole = whole
         self.changed = changed or frozenset()
         self.counts = changed is None  # the first of two readings, for what there is
         self.left = _MOST_ENTRIES
@@ -331,7 +345,8 @@ class _Reader:
         held = code_of.closure(function)
         attributes = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
         steps = code_of.instructions(code)
-        assigned = {s.argval for s in steps if s.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+        storing = () if self.whole else ("STORE_GLOBAL", "STORE_DEREF")
+        assigned = {s.argval for s in steps if s.opname in storing}
         words: set[str] = set()
         if not _installed(code.co_filename):
             known, words = function.__globals__, code_of.words(function)

@@ -120,10 +120,10 @@ def _parts(step: dis.Instruction, after: dis.Instruction) -> list[dis.Instructio
 def content(code: CodeType) -> tuple[bytes, list[Any]]:
     """Instructions of code and the constants that they load, of which docstrings are none."""
     steps = [s for s in dis.get_instructions(code) if s.opname != "EXTENDED_ARG"]
-    loaded = dict.fromkeys(s.arg for s in steps if s.opcode in dis.hasconst)
+    loaded = {s.arg: s.argval for s in steps if s.opcode in dis.hasconst}
     number = {at: f"constant {count}" for count, at in enumerate(loaded)}
     said = [(s.opcode, number[s.arg] if s.opcode in dis.hasconst else s.arg) for s in steps]
-    return repr(said).encode() + code.co_exceptiontable, [code.co_consts[at] for at in loaded]
+    return repr(said).encode() + code.co_exceptiontable, [*loaded.values()]
 
 
 @lru_cache(maxsize=4096)

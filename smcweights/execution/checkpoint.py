@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from .. import randomness
 from ..cautions import Caution, tell
-from ..identity import STATE, not_compared
+from ..identity import STATE, not_compared, standing
 from ..packing import Packing, Unpacking
 from ..provenance import described
 from ..storage import check_place, read_archive, write_archive
@@ -29,6 +29,7 @@ __all__ = ["Ledger", "check_checkpoint", "overview"]
 
 SECONDS_BETWEEN_WRITES = 30.0  # within a stage
 FORMAT = "smcweights checkpoint 3"
+_IMPORTED = os.urandom(8).hex()  # tells processes apart that have the same number
 MOST_SHOWN = 12  # stages, and components of what was found so far
 
 
@@ -72,6 +73,9 @@ class Ledger:
         # as text, which compares NaN with NaN, and lists with tuples
         plain = described(arguments).items()
         self.arguments = {name: json.dumps(value, sort_keys=True) for name, value in plain}
+        # what functions change themselves moves on within a process
+        process = f"{os.getpid()} {_IMPORTED}"
+        self.begun = {name: [process, standing(value)] for name, value in arguments.items()}
         self.entries: dict[tuple[str, int], _Entry] = {}
         self.changed = not os.path.exists(self.path)
         self.written = time.monotonic()
@@ -98,7 +102,12 @@ class Ledger:
                     f"checkpoint: {self.path} belongs to a run with another seed: it was "
                     f"{there['root']} and is {asked} now; use that seed, seed=None, or another path"
                 )
-            if unread := not_compared(" ".join(self.arguments.values())):
+            unread = not_compared(" ".join(self.arguments.values()))
+            now, self.begun = self.begun, there.get("begun", self.begun)
+            for name, (process, standing_then) in self.begun.items():
+                if process != now[name][0] and standing_then != now[name][1]:
+                    unread.append(f"what {name} changes itself")
+            if unread:
                 text = (
                     f"{self.path} was taken up without comparing {', '.join(unread)}: results are "
                     "those of an old model if one of these changed since"
@@ -170,6 +179,7 @@ class Ledger:
             "format": FORMAT,
             "method": self.method,
             "arguments": self.arguments,
+            "begun": self.begun,
             "root": randomness.describe(self.root),
             "so_far": self.so_far,
             "entries": [

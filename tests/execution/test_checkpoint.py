@@ -74,6 +74,23 @@ def test_what_could_not_be_compared_is_said_once_when_the_file_is_taken_up(tmp_p
         three_stages(path, mixed, seed=1, arguments=arguments)
 
 
+def test_what_a_model_changes_is_named_where_it_began_otherwise(tmp_path, monkeypatch):
+    path, table = tmp_path / "run.npz", {"k": 2.0, "calls": 0}
+
+    def model(x):
+        table.update(calls=table["calls"] + 1)
+        return table["k"] * x
+
+    first = checkpoint.Ledger(path, {"integrand": model}, np.random.SeedSequence(1))
+    model(1.0)
+    checkpoint.Ledger(path, {"integrand": model}, first.root)  # it counted on in this process
+    monkeypatch.setattr(checkpoint, "_IMPORTED", "another process")
+    with pytest.warns(PrecisionWarning, match="comparing what integrand changes itself: "):
+        checkpoint.Ledger(path, {"integrand": model}, first.root)
+    table["calls"] = 0
+    checkpoint.Ledger(path, {"integrand": model}, first.root)
+
+
 def test_files_and_the_environment_are_named_when_the_file_is_taken_up(tmp_path):
     path = tmp_path / "run.npz"
     arguments = {"integrand": described(lambda x: x * np.load(os.environ["TABLE"]))}
