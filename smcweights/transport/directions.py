@@ -35,6 +35,7 @@ LARGEST_ANGLES = 1023  # lines of one block in the plane
 FEWEST_SINGLE, FEWEST_ORTHONORMAL = 50, 52
 # by turned rules: five of three lines covered 0.92 at worst, six of them in space 0.926 for p = 3
 FEWEST_TURNED = {"angles": 18, "lebedev": 21}
+CACHED = 2**14  # numbers that are normalised at once
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
     "single-block",
@@ -257,7 +258,11 @@ def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int 
         return current.given[first : first + blocks]
     if current.kind == "uniform":
         z = rng.standard_normal((blocks, lines, d))
-        z /= np.sqrt(np.add.reduce(z * z, axis=-1, keepdims=True))
+        # a few rows at a time stay in the cache
+        step = max(CACHED // d, 1)
+        for a in range(0, blocks, step):
+            rows = z[a : a + step]
+            rows /= np.sqrt(np.add.reduce(rows * rows, axis=-1, keepdims=True))
         return z
     if current.kind == "angles":
         angle = (rng.random((blocks, 1)) + np.arange(lines)) * (math.pi / lines)
