@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from .arguments import several
 from .cautions import Caution, tell
 from .estimate import Estimate
+from .provenance import HOW_FAR
 
 Array = NDArray[np.float64]
 
 # arguments that say how far or where to run, and nothing of what is asked
-HOW_FAR = {"seed", "budget", "precision", "executor", "progress", "checkpoint"}
 CODE = r"(?<=\S) [0-9a-f]{12}(?=\"| \()"  # digest of a signature
 
 
@@ -45,7 +45,9 @@ def combine(estimates: Sequence[Run]) -> Run:
     ----------
     estimates : sequence of Estimate, or of SobolIndices
         Same names, method, data and arguments, but for those that say how far or where to run
-        (seed, budget, precision, executor, progress, checkpoint); different seeds.
+        (seed, budget, precision, executor, progress, checkpoint); different seeds. Of given draws
+        (`from_weights`, `sobol_from_sample`) that they are of the same laws is the caller's word,
+        which the test of equal means may contradict.
 
     Returns
     -------
@@ -285,14 +287,12 @@ def check_independence(runs: Sequence[Estimate]) -> None:
 
 
 def _same_draws(one: Estimate, other: Estimate) -> bool:
-    """Whether runs without a seed, on the same question, rest on the same draws."""
-    sources = [source for run in (one, other) for source in _sources(run.provenance)]
-    if any(source.get("seed") is not None or not source.get("data") for source in sources):
-        return False
-    return bool(
-        np.array_equal(one.value, other.value, equal_nan=True)
-        and np.array_equal(one.covariance, other.covariance, equal_nan=True)
+    """Whether runs rest on the same draws, as far as their provenance says."""
+    first, second = (
+        {digest for source in _sources(run.provenance) for digest in source.get("draws", ())}
+        for run in (one, other)
     )
+    return not first.isdisjoint(second)
 
 
 def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:

@@ -22,6 +22,9 @@ from numpy.typing import ArrayLike
 from . import _compat, randomness
 from .identity import ADDRESS, PLAIN, installed_class, signature, unwrapped
 
+# arguments that say how far or where to run, and are no part of a question
+HOW_FAR = {"seed", "budget", "precision", "executor", "progress", "checkpoint"}
+
 
 def provenance(
     method: str,
@@ -61,6 +64,26 @@ def provenance(
         "data": None if data is None else digest(data),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def drawn(*arrays: np.ndarray) -> dict[str, list[str]]:
+    """What an estimate's provenance says of the draws that it rests on, in place of data.
+
+    Other draws are no other question, but estimates of the same ones aren't independent. What is
+    constant, such as equal weights, tells no draws apart.
+
+    Examples
+    --------
+    >>> [len(found) for found in drawn(np.arange(3), np.zeros(3)).values()]
+    [1]
+    """
+    return {"draws": [digest(one) for one in arrays if (one != one.flat[0]).any()]}
+
+
+def asked_of(estimate: Any) -> dict[str, Any]:
+    """The arguments that an estimate answers: all but those of how far and where it ran."""
+    given = estimate.provenance.get("arguments", {})
+    return {name: value for name, value in given.items() if name not in HOW_FAR}
 
 
 def described(value: object) -> Any:

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 from estimates import COVARIANCE, VALUE, coverage_bounds, example
 
-from smcweights import from_weights
+from smcweights import from_weights, importance_sampling, reweight
 from smcweights.cautions import Caution
 from smcweights.errors import PrecisionWarning
 from smcweights.estimate import Estimate
@@ -187,9 +187,36 @@ def test_the_same_draws_are_not_pooled_twice():
             combine(same)
     with pytest.raises(ValueError, match="have a different self_normalized"):
         combine([one, scaled])
+    # for another target, or of another function of them
+    weights = -values[:, 0]
+    weighted = from_weights(values, weights)
+    for other in (one, from_weights(values**2, weights)):
+        with pytest.raises(ValueError, match="items 0 and 1 are of the same draws; they are not"):
+            combine([weighted, other])
     # numbers from elsewhere may agree by chance
     assert combine(by_hand).variance == pytest.approx(0.05)
     assert combine([one]).cost["evaluations"] == 400
+
+
+def test_other_draws_are_no_other_question():
+    values = np.random.default_rng(1).random((3, 400, 2))
+    runs = [from_weights(own, np.zeros(400)) for own in values]
+    whole, pooled = from_weights(values.reshape(-1, 2), np.zeros(1200)), combine(runs)
+    np.testing.assert_allclose(pooled.value, whole.value)
+    np.testing.assert_allclose(pooled.standard_error, whole.standard_error, rtol=0.01)
+    with pytest.raises(ValueError, match="items 0 and 1 are of the same draws"):
+        combine([combine(runs[:2]), runs[1]])
+    with pytest.warns(PrecisionWarning, match="contradict one another"):
+        combine([runs[0], from_weights(values[1] + 1, np.zeros(400))])
+    laws, other = [scipy.stats.norm()], [scipy.stats.norm(0.1)]
+
+    def under(law, model, seed):
+        return reweight(importance_sampling(model, laws, laws, 400, seed=seed), law)
+
+    first, second = (under(other, np.square, seed) for seed in (1, 2))
+    assert combine([first, second]).variance < first.variance
+    with pytest.raises(ValueError, match=r"have a different estimate\.integrand"):
+        combine([first, under(other, np.abs, 2)])
 
 
 def answer(seed, **arguments):

@@ -14,7 +14,7 @@ from .. import arguments
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
-from ..provenance import provenance
+from ..provenance import drawn, provenance
 from ..randomness import Seed, generator, seed_sequence
 from ..weights import pareto_k
 from .indices import SobolIndices, constant, parts_of
@@ -154,11 +154,10 @@ def sobol_from_sample(
     if j:
         covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(np.concatenate(noise)) / n
     method = "Sobol' indices from a given sample"
-    data = [points, (outcomes + centre) * unit]
     said: dict[str, Any] = {
         "method": method,
         "cost": {"evaluations": n, "seconds": time.perf_counter() - began},
-        "provenance": provenance(method, root, {"order": plan.order}, data),
+        "provenance": provenance(method, root, {"order": plan.order}) | drawn(points, outcomes),
     }
     indices = plan.joint_names(outputs)
     joint = Estimate(values, covariance, names=indices, cautions=cautions, **said)

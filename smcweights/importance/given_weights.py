@@ -13,7 +13,7 @@ from .. import arguments
 from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
-from ..provenance import provenance
+from ..provenance import drawn, provenance
 from ..weights import effective_sample_size, largest_weight, pareto_k, pareto_smoothed, perplexity
 from .chain_variance import SHORT, ChainSpread, chain_spread
 from .means import TAILS, tail_shapes
@@ -155,9 +155,7 @@ def from_weights(
     np.fill_diagonal(covariance, np.maximum(np.diag(covariance), rounding**2))
     method = METHOD + ", Pareto-smoothed (biased)" * smoothed
     asked = {"self_normalized": normalise, "smooth": smoothed, "names": listed_names}
-    data = {"values": table, "log_weights": log_w}
-    data |= {} if chain is None else {"chain": np.asarray(chain)}
-    source = provenance(method, np.random.SeedSequence(0), asked, data)
+    source = provenance(method, np.random.SeedSequence(0), asked) | drawn(table, log_w)
     del source["seed"]  # nothing was drawn here
     tell("from_weights", cautions)
     return Estimate(

@@ -13,7 +13,7 @@ import numpy as np
 from ..cautions import tell
 from ..errors import DegeneracyError
 from ..estimate import Estimate
-from ..provenance import provenance
+from ..provenance import asked_of, drawn, provenance
 from ..randomness import seed_sequence
 from ..weights import effective_sample_size, pareto_k
 from .given_weights import independent_spread, weight_cautions
@@ -61,7 +61,8 @@ def under_priors(found: Posterior, laws: object, least_effective: float) -> Esti
     # as `posterior` itself judges: between .5 and .7 by what the draws are worth
     judged = np.where((shapes > 0.7) | (freedom < 50), shapes, -np.inf)
     cautions = [*found.cautions, *weight_cautions(-np.inf, judged, effective, names)]
-    source = provenance(METHOD, seed_sequence(0), {"laws": priors}, [found.draws, found.log_weight])
+    asked = {"laws": priors, "estimate": asked_of(found)}
+    source = provenance(METHOD, seed_sequence(0), asked) | drawn(found.draws)
     tell("reweight", cautions[len(found.cautions) :])
     return Estimate(
         value,

@@ -22,7 +22,7 @@ from ..cautions import Caution, tell
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
 from ..parts import Bounds
-from ..provenance import provenance
+from ..provenance import asked_of, drawn, provenance
 from ..randomness import seed_sequence
 from ..regression import Choice
 from ..results import Result, along, table
@@ -221,7 +221,8 @@ def reweight(
     if unseen.any():
         text = f"{listed(names, unseen)}: no draw gave a value other than 0: "
         cautions = [*cautions, Caution("no-hit", text + "there is no standard error")]
-    source = provenance(METHOD, seed_sequence(0), {"laws": found}, [sample.x, sample.values])
+    asked = {"laws": found, "estimate": asked_of(estimate)}
+    source = provenance(METHOD, seed_sequence(0), asked) | drawn(sample.x)
     scalar = estimate.value.ndim == 0 and "" in found
     covariance, factor = _errors(mean)
     result = Estimate(
