@@ -52,6 +52,7 @@ COMPARISONS = [
     Comparison("importance", "rare_events.py", "--coverage", None),
     Comparison("importance", "sobol.py", "all", "error --quick --seeds 1"),
     Comparison("importance", "sobol_tails.py", "", "600 --seeds 2 --only exp --fresh"),
+    Comparison("importance", "sobol_tails.py", "1000 10000 --sample", None),
     Comparison("importance", "foreign.py", "all", "probabilities --seeds 1 --only Hat"),
     Comparison("importance", "output_law.py", "coverage 300", "coverage 2"),
     Comparison("importance", "far_quantiles.py", "", "1 4000"),
