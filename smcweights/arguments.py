@@ -258,8 +258,16 @@ def real(name: str, given: ArrayLike, of: str = "") -> Array:
 
 
 def told(name: str, given: ArrayLike) -> Array:
-    """What a law of the user's gives, as floats: objects that are numbers will do."""
-    array = unmasked(name, given)
+    """What a law of the user's gives, as floats: objects that are numbers will do.
+
+    It is taken row by row: labels 0, 1, ... in another order say that it isn't meant so.
+    """
+    array, labels = unmasked(name, given), row_labels(given)
+    if labels is not None and reordered(labels):
+        raise ValueError(
+            f"{name}: got rows labelled {shown(list(labels))}; expected them in the order of what "
+            "it was given, as .sort_index() puts them"
+        )
     text = array.dtype.hasobject and any(isinstance(one, str | bytes) for one in array.flat)
     if not text and array.dtype.kind not in KINDS:
         try:
