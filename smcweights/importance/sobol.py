@@ -35,7 +35,7 @@ from ..cautions import Caution, tell
 from ..delta_method import linearised
 from ..errors import DegeneracyError, PrecisionWarning
 from ..estimate import Estimate
-from ..execution import Run, first_budget, open_run
+from ..execution import Run, check_checkpoint, first_budget, open_run
 from ..randomness import Seed, generator
 from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, until_precise
 from .adaptive import adaptive_importance_sampling
@@ -257,6 +257,10 @@ def sobol_indices(
         def importance(rows: int, number: int) -> Estimate:
             """Means of the terms from one adaptive sample over the doubled law."""
             at = None if checkpoint is None else f"{os.fspath(checkpoint)}.importance-{number}"
+            try:
+                check_checkpoint(at)
+            except OSError:
+                at = None  # lost since this run began, which says so at its end
             return adaptive_importance_sampling(
                 partial(_terms, model, vectorized, plan, centre, own=columns.own),
                 doubled_law(law),

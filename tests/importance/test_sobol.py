@@ -320,3 +320,24 @@ def test_an_output_whose_square_is_no_number_leaves_the_others_their_indices():
     found = quiet(smw.sobol_indices, model, [stats.norm()] * 2, 400, seed=1)
     assert np.isnan(found.first.value[:2]).all()
     np.testing.assert_allclose(found.first.value[2:], [0.2, 0.8], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_forbidden_meanwhile_costs_no_indices(tmp_path, monkeypatch):
+    from smcweights.execution import checkpoint
+
+    place = checkpoint.check_place
+
+    def forbidden(path, name):
+        if "importance-" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return place(path, name)
+
+    def run(**more):
+        model, law = (lambda x: np.exp(x[:, 0] + 0.2 * x[:, 1])), [stats.norm()] * 2
+        return smw.sobol_indices(model, law, 4_000, method="importance", seed=1, **more)
+
+    monkeypatch.setattr(checkpoint, "check_place", forbidden)
+    with pytest.warns(smw.PrecisionWarning, match="k-hat"):
+        whole, found = run(), run(checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(found.first.value, whole.first.value)
