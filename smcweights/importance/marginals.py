@@ -539,6 +539,17 @@ def support(distribution: Marginal) -> tuple[float, float]:
     return float(lower), float(upper)
 
 
+def without_variance(law: Marginal) -> bool:
+    """Whether far quantiles grow like p^(-1/2) or faster, and no slower the farther out."""
+    tails = np.array([1e-8, 1e-12, 1e-16])
+    for far in (law.ppf(tails), law.isf(tails)):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            before, beyond = np.diff(np.log(np.abs(np.asarray(far, dtype=float)))) / np.log(1e4)
+        if beyond > 0.49 and beyond > 0.97 * before:
+            return True
+    return False
+
+
 @dataclass(frozen=True)
 class _NewStyle:
     """A new-style SciPy distribution under the method names of the old style."""

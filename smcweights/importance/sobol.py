@@ -44,6 +44,7 @@ from .failed_runs import MANY, POLICIES, FailedRuns, checked_policy
 from .indices import SobolIndices, defined, indices_of, of_blocks
 from .integrand import Columns, Integrand
 from .laws import Law
+from .marginals import without_variance
 from .pairs import (
     Groups,
     Pairs,
@@ -73,6 +74,7 @@ from .sparse_polynomials import (
     kurtosis,
     product_basis,
 )
+from .verdict import listed
 
 Array = np.ndarray
 Result = TypeVar("Result")
@@ -528,37 +530,51 @@ class _Work:
         if self.points_may_fail:
             said_of, many = _failed(replicates)
             told, extra = [*told, *many], extra | said_of
-        if effective < min(FEW_PAIRS, IDLE * r * replicates.size) and not explained > 0.5:
+        # what polynomials leave sits where few pairs are as well
+        if effective < min(FEW_PAIRS, IDLE * r * replicates.size) and not explained > SOLVED:
             text = (
                 f"the variance of the output is due to {effective:.2g} pairs of points in effect: "
-                "intervals are not to be trusted; method='importance' is made for such models"
+                "intervals are not to be trusted; more calls would help, and method='importance' "
+                "is made for such models"
             )
             told.append(Caution("idle-pairs", text))
         if replicates.widening is not None:
             marked = zip(pairs.law.names, replicates.widening.inputs, strict=True)
             extra["widened"] = [name for name, wide in marked if wide]
-        k = replicates.tail(pairs.centre)
-        if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY) and not explained > SOLVED:
-            text = (
-                f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
-                "been seen may matter more than the standard error says"
-            )
-            told.append(Caution("heavy-tails", text))
-        elif (
-            not explained > SOLVED and (far := replicates.beyond(pairs.centre, NEARER)) > FAR_SHARE
-        ):
-            text = (
-                f"{far:.1%} of the squared output come from inputs more than {NEARER:g} standard "
-                "deviations out, and what is beyond the last draws may matter more than the "
-                "standard error says"
-            )
-            told.append(Caution("heavy-tails", text))
+        told += self.tails(explained)
         said = self.said(method, calls, replicates=r, points=replicates.size, **extra)
         means = _spread_of(table, cautions=told, **said)
         kept = replace(
             pairs, a=replicates.a, b=replicates.b, y=replicates.y, weight=replicates.weight
         )
         return indices_of(means, kept, replicates.scalar, method)
+
+    def tails(self, explained: float) -> list[Caution]:
+        """What to say of squared outputs far out, of whose variance polynomials explain a share."""
+        replicates, law, centre = self.replicates, self.pairs.law, self.pairs.centre
+        k = replicates.tail(centre)
+        if k > (HEAVY_KNOWN if explained > KNOWN else HEAVY):
+            text = (
+                f"the squared output has a heavy tail, Pareto k-hat {k:.2f}: draws that have not "
+                "been seen may matter more than the standard error says"
+            )
+        elif (far := replicates.beyond(centre, NEARER)) > FAR_SHARE:
+            text = (
+                f"{far:.1%} of the squared output come from inputs more than {NEARER:g} standard "
+                "deviations out, and what is beyond the last draws may matter more than the "
+                "standard error says"
+            )
+        else:
+            return []
+        endless = np.array([without_variance(m) for m in law.marginals or ()])
+        if endless.any():
+            text += (
+                f"; the variance of {listed(law.names, endless)} is infinite, and so is that of an "
+                "output which grows in proportion: it has no indices"
+            )
+        elif explained > SOLVED:
+            return []
+        return [Caution("heavy-tails", text)]
 
     def widened(self) -> Widening | None:
         """Which inputs are drawn wider than their laws from here on, by the points there are."""

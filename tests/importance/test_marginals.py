@@ -6,7 +6,7 @@ from scipy import special, stats
 
 import smcweights as smw
 from smcweights.importance.laws import as_law
-from smcweights.importance.marginals import Truncated
+from smcweights.importance.marginals import Truncated, without_variance
 
 
 def test_a_truncated_law_needs_a_density():
@@ -172,3 +172,13 @@ def test_inputs_known_by_data_are_taken():
     found = smw.failure_probability(lambda x: 8 - x[:, 0], {"x": kde}, 2_000, seed=1)
     truth = stats.norm.sf((8 - data) / width).mean()
     assert abs(found.value - truth) < 5 * found.standard_error
+
+
+def test_laws_without_variance_are_known():
+    endless = [stats.cauchy(3), stats.t(2), stats.t(1.9, 100), stats.pareto(2), stats.levy()]
+    for law in endless:
+        assert without_variance(law)
+        assert without_variance(Truncated(law, 2.0, np.inf))
+    finite = [stats.t(2.1), stats.pareto(2.1), stats.lognorm(5), stats.weibull_min(0.1)]
+    for law in [*finite, stats.norm(1e6), stats.uniform(), Truncated(stats.cauchy(), -1e6, 1e9)]:
+        assert not without_variance(law), law
