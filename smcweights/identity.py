@@ -128,7 +128,8 @@ def identity(*things: object) -> str:
     >>> identity(density) == before
     False
     """
-    found = signature(things)
+    # code that was compiled keeps what it read, be it changed by itself
+    found = " ".join([signature(things), *map(standing, things)])
     unread = [name for name in not_compared(found) if not name.startswith(STATE)]
     return f"{found} {next(_UNLIKE)}" if unread else found
 

@@ -25,6 +25,7 @@ import pytest
 import xarray
 from scipy import constants, interpolate, special, stats
 
+import smcweights.identity
 from smcweights.identity import identity as key_of
 from smcweights.identity import not_compared, signature
 from smcweights.provenance import described
@@ -368,6 +369,14 @@ def test_what_functions_change_themselves_is_not_part_of_them():
     before = signature(busy), signature(model)
     COUNT["k"] = model.k = 2.0
     assert before[0] != signature(busy) and before[1] != signature(model)
+
+
+def test_compiled_code_is_known_by_what_it_changes_as_well(monkeypatch):
+    monkeypatch.setitem(COUNT, "k", 1.0)
+    before = smcweights.identity.identity(busy), signature(busy)
+    assert smcweights.identity.identity(busy) == before[0]
+    monkeypatch.setitem(COUNT, "calls", COUNT["calls"] + 1)
+    assert smcweights.identity.identity(busy) != before[0] and signature(busy) == before[1]
 
 
 def test_what_cannot_be_compared_is_named():
