@@ -348,5 +348,5 @@ def huggingface(
     ]
     begin, rows = check.count("begin", begin, 0), check.count("rows", rows)
     temperature = check.number("temperature", temperature, 0)
-    memory = check.count("memory", memory, most=2**63) if check.flag("cache", cache) else 0
+    memory = check.count("memory", memory, most=check.MOST) if check.flag("cache", cache) else 0
     return CausalModel(model, tuple(before) or (begin,), rows, memory, temperature)
