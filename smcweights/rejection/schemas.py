@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import _compat
 from ..errors import ModelError
-from .opposites import followed_not, opposites, pattern_of, refused
+from .opposites import KIND_OF, followed_not, opposites, pattern_of, refused
 from .patterns import code_points, together
 from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
 from .vocabularies import DOUBT
@@ -39,13 +39,10 @@ STARTS = {
 KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", type(None): "null"}
 SIZED = {*ENDS, "multipleOf"}
 COUNTS = ("minItems", "maxItems", "minProperties", "maxProperties")
-# keywords that are followed to the letter, and what else doesn't concern values of a kind
-OBJECTS = {"properties", "patternProperties", "additionalProperties", "required", *COUNTS[2:]}
-ARRAYS = {"items", "prefixItems", "additionalItems", *COUNTS[:2]}
-OTHER_OBJECTS = {"propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedProperties"}
-OTHER_ARRAYS = {"uniqueItems", "contains", "minContains", "maxContains", "unevaluatedItems"}
-OF_STRINGS = {"minLength", "maxLength", "pattern"}
-ANYWHERE = {"type", "allOf", "anyOf", "$ref", "then", "else"}
+# keywords that are followed to the letter
+SURE = {"properties", "patternProperties", "additionalProperties", "required", *COUNTS}
+SURE |= {"items", "prefixItems", "additionalItems", "minLength", "maxLength", "pattern"}
+SURE |= {"type", "allOf", "anyOf", "$ref", "then", "else"}
 FREE = 2  # nested frames
 TOLD = 64  # members, or characters, up to which outlines count
 DIGITS_TOLD = 8  # characters of a number
@@ -283,15 +280,7 @@ class JSONReader:
 
     def _to_the_letter(self, kind: str, schemas: Schemas) -> bool:
         """Whether a value that was followed to its end satisfies the schemas."""
-        other = {*OF_STRINGS, "format", *ENDS, "multipleOf", *OTHER_OBJECTS, *OTHER_ARRAYS}
-        known = ANYWHERE | OBJECTS | ARRAYS | other
-        known -= {
-            "object": OTHER_OBJECTS,
-            "array": OTHER_ARRAYS,
-            "string": {"format"},
-            "number": {*ENDS, "multipleOf"},
-        }[kind]
-        known |= {"enum", "const", "not"} if kind == "string" else set()
+        sure = SURE | {"enum", "const", "not"} if kind == "string" else SURE
         # the third draft says of members whether they are required
         if not self._inner or "disallow" in self._keywords:
             return False
@@ -301,7 +290,7 @@ class JSONReader:
             patterns += [pattern_of(*other)] if other is not None else []
             kinds = s.get("type", [])
             if (
-                not s.keys() <= known
+                any(k not in sure and KIND_OF.get(k, kind) == kind for k in s)
                 or ("not" in s and (other is None or other[0] not in self._keywords))
                 or ("$ref" in s and self._referred(s["$ref"]) is None)
                 or ("anyOf" in s and not any(a is b for a in s["anyOf"] for b in schemas))

@@ -219,13 +219,8 @@ class Walker:
             return n
         return self.number(parts[1], n) if self._may(n, self.letters.begun(parts[1])) else -1
 
-    def row(
-        self, n: int, alive: np.ndarray = EVERY, ask: Callable[[int], int] | None = None
-    ) -> np.ndarray:
-        """State after each token, -1 where none may come, or none of those that are alive.
-
-        What is doubtful is asked for, by the node: the state after it, or -1.
-        """
+    def row(self, n: int, alive: np.ndarray = EVERY) -> np.ndarray:
+        """State after each token, -1 where none may come, or none of those that are alive."""
         tree, tokens = self.vocabulary.tree, self.vocabulary.tokens
         row = np.full(self.vocabulary.size, -1, np.int32)
 
@@ -236,21 +231,7 @@ class Walker:
             for i in tree.heads:
                 put(i, self.read(n, tokens[i] or b""))
             return row
-        nodes, states = np.array([-1]), np.array([n])
-        while nodes.size:
-            many = kn.walk(
-                *(self.table, self.letters.letters, alive),
-                *(self._tree, self.letters.column, self._bits, tree.items),
-                *(nodes, states, row, *self._due),
-            )
-            nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
-            columns = self.letters.column[nodes]
-            asked = set((states * self.table.shape[1] + columns).tolist())
-            for one in sorted(asked):
-                self._to(*divmod(one, self.table.shape[1]))
-            for k in np.flatnonzero(self.table[states, columns] == DOUBTFUL).tolist():
-                states[k] = UNKNOWN - (-1 if ask is None else ask(int(nodes[k])))
-            nodes, states = nodes[states != -1], states[states != -1]
+        self.fill(row, np.array([-1]), np.array([n]), None, alive)
         begun = np.flatnonzero(row < -1)
         kinds = self._kind[tree.symbol[tree.leaf[begun]] - PIECE]
         kinds -= len(self._pieces) * (row[begun] + 2)
@@ -258,6 +239,33 @@ class Walker:
             before, kind = divmod(code, len(self._pieces))
             put(begun[kinds == code], self.number(self._pieces[kind], before))
         return row
+
+    def fill(
+        self,
+        row: np.ndarray,
+        nodes: np.ndarray,
+        states: np.ndarray,
+        ask: Callable[[int], int] | None,
+        alive: np.ndarray = EVERY,
+    ) -> None:
+        """States after the tokens below nodes of the tree, from those before these.
+
+        After one with a piece it is -2 minus the state before. What is doubtful is asked for, by
+        the node: the state after it, or -1.
+        """
+        while nodes.size:
+            many = kn.walk(
+                *(self.table, self.letters.letters, alive, self._tree, self.letters.column),
+                *(self._bits, self.vocabulary.tree.items, nodes, states, row, *self._due),
+            )
+            nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
+            columns = self.letters.column[nodes]
+            asked = set((states * self.table.shape[1] + columns).tolist())
+            for one in sorted(asked):
+                self._to(*divmod(one, self.table.shape[1]))
+            for k in np.flatnonzero(self.table[states, columns] == DOUBTFUL).tolist():
+                states[k] = -2 - (-1 if ask is None else ask(int(nodes[k])))
+            nodes, states = nodes[states != -1], states[states != -1]
 
 
 class TokenTable:
@@ -349,7 +357,8 @@ class TokenReader:
         self._standing = None if said is None else Standing(text, said, text.told)  # type: ignore[attr-defined]
         self._finite = said is not None or bool(getattr(text, "finite", False))
         self._walker = Walker(self._standing or text, vocabulary)
-        self._masks: OrderedDict[Any, np.ndarray] = OrderedDict()
+        # with the nodes that are in doubt
+        self._masks: OrderedDict[Any, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._lock = threading.RLock()
         tree, heads = vocabulary.tree, np.zeros(self.size, bool)
         heads[list(tree.heads)] = True
@@ -422,22 +431,31 @@ class TokenReader:
             if of is not None:
                 of.clear()
         state = spot.state if of is None else of.of(spot.state)
-        packed = self._masks.get(state)
-        if packed is not None:
-            self._masks.move_to_end(state)
-            return np.unpackbits(packed, count=self.size).view(bool)
+        if state not in self._masks:
+            row, doubts = np.full(self.size, -1, np.int32), []
+
+            def leave(node: int) -> int:
+                doubts.append(node)
+                return -1
+
+            self._walker.fill(row, np.array([-1]), np.array([known(b"", state)]), leave)
+            self._masks[state] = np.packbits(row != -1), np.array(doubts, np.int64)
+            if len(self._masks) * self.size > 8 * MEMORY:
+                self._masks.popitem(last=False)
+        self._masks.move_to_end(state)
+        packed, nodes = self._masks[state]
+        mask = np.unpackbits(packed, count=self.size).view(bool)
+        if not nodes.size:
+            return mask
 
         def ask(node: int) -> int:
             assert of is not None
             after = self._down(spot.state, node, seen)[0]
             return -1 if after is None else known(b"", of.of(after))
 
-        mask = self._walker.row(known(b"", state), ask=ask) >= 0
-        if seen:
-            return mask
-        self._masks[state] = np.packbits(mask)
-        if len(self._masks) * mask.size > 8 * MEMORY:
-            self._masks.popitem(last=False)
+        row, after = np.full(self.size, -1, np.int32), np.array([ask(i) for i in nodes.tolist()])
+        self._walker.fill(row, nodes[after >= 0], -2 - after[after >= 0], ask)
+        mask |= row != -1
         return mask
 
     def _by_branches(self, spot: Spot) -> np.ndarray | None:
