@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.util
 import inspect
 import io
+import json
 import logging
 import os
 import random
@@ -43,6 +44,7 @@ _LIBRARIES = (
 _PACKAGE = __name__.partition(".")[0] + "."
 # packages that others install, whose releases ask the same question
 _KNOWN = ("numpy", "scipy", "numba", "jax", "jaxlib", "arviz", "pandas", "xarray", _PACKAGE[:-1])
+_ORIGIN = "direct_url.json"  # of a package that no index has
 _LARGEST = 2**22  # bytes of code of a package that is compared by its content
 _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 _MODULES = ("cmath", "math", "numba", "numpy")  # whose functions stay as they are
@@ -389,6 +391,7 @@ class _Reader:
                 self.methods.add(id(value))
                 self.functions.append((value, module))
             own = type(value) in _QUICK or isinstance(value, type) or _own_function(value)
+            own |= type(value) in (dict, list, set, np.ndarray) and _of_package(module)
             if not installed or own:
                 yield name.encode()
                 if not isinstance(value, ModuleType) or names is None:
@@ -403,7 +406,8 @@ class _Reader:
         held = list(vars(kind).items())
         if installed_class(kind):
             yield _content(getattr(sys.modules[kind.__module__], "__file__", None))
-            held = [(name, inner) for name, value in held if (inner := _user_made(value))]
+            held = [(name, _set_by_user(name, value)) for name, value in held]
+            held = [pair for pair in held if pair[1] is not None]
         else:
             yield (type(kind), kind.__bases__)
         for name, value in held:
@@ -458,11 +462,12 @@ class _Reader:
                     yield self.read(value, f"{name}.{key}")
 
 
-def _user_made(value: Any) -> Any:
-    """A function or class of the user's that stands in a library's class; else None."""
+def _set_by_user(name: str, value: Any) -> Any:
+    """What may stand in a library's class by a user's doing; else None."""
     value = getattr(value, "_accessor", value)  # of pandas and xarray
     own = isinstance(value, type) and not installed_class(value)
-    return value if own or _own_function(value) else None
+    plain = type(value) in _QUICK and name[0] != "_"
+    return value if own or plain or _own_function(value) else None
 
 
 def _functions(value: object) -> tuple[object, ...]:
@@ -490,12 +495,30 @@ def _labelled(values: Any) -> list[Any]:
 
 
 def _installed(path: str) -> bool:
-    return path.startswith("<frozen") or any(place in path for place in _LIBRARIES)
+    place = path.startswith("<frozen") or any(place in path for place in _LIBRARIES)
+    return place and not path.startswith(_from_folders(tuple(sys.path)))
+
+
+@lru_cache(maxsize=8)
+def _from_folders(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Where packages stand that were installed from folders, as their users' own are."""
+    found = []
+    for said in (file for place in places for file in Path(place).glob(f"*.dist-info/{_ORIGIN}")):
+        with suppress(Exception):
+            rows = (said.parent / "RECORD").read_text().splitlines()
+            tops = {row.split(",")[0].split("/")[0] for row in rows}
+            if "dir_info" in json.loads(said.read_text()) and tops.isdisjoint(_KNOWN):
+                found += [str(said.parents[1] / top) for top in tops if top[:2] != ".."]
+    return tuple(found)
 
 
 def _installed_module(module: ModuleType) -> bool:
     path = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
     return _installed(path) if path else getattr(module, "__spec__", None) is not None
+
+
+def _of_package(module: ModuleType) -> bool:
+    return any(place in (getattr(module, "__file__", None) or "") for place in _LIBRARIES[:2])
 
 
 def _own_function(value: object) -> bool:
@@ -508,8 +531,9 @@ def _content(path: str | None) -> bytes:
 
     Empty for what is known by its name. A package of the user's may be installed like any other.
     """
-    if path and path.endswith(_COMPILED) and not _installed(path):
-        return _digest(((Path(path), os.stat(path).st_mtime_ns),))
+    if path and not _installed(path):
+        compiled = path.endswith(_COMPILED)
+        return _digest(((Path(path), os.stat(path).st_mtime_ns),)) if compiled else b""
     for place in _LIBRARIES[:2]:
         before, inside, after = (path or "").partition(place + os.sep)
         top = after.split(os.sep)[0].split(".")[0]

@@ -324,6 +324,25 @@ def test_code_of_the_users_that_was_installed_is_compared(tmp_path, monkeypatch)
     del sys.modules["river_module"], sys.modules["river_package"]
 
 
+def test_packages_installed_from_folders_are_their_users_own(tmp_path, monkeypatch):
+    home = tmp_path / "site-packages"
+    (home / "river-1.dist-info").mkdir(parents=True)
+    (home / "river-1.dist-info" / "direct_url.json").write_text('{"dir_info": {}}')
+    (home / "river-1.dist-info" / "RECORD").write_text("river_owned.py,,\nriver_levels.py,,\n")
+    (home / "river_levels.py").write_text("LEVEL = [1.0]\n")
+    text = "import river_levels\n\n\ndef flow(x):\n    return x > river_levels.LEVEL[0]\n"
+    for name in ("river_owned", "river_of_others"):
+        (home / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(home)
+    owned, others = map(importlib.import_module, ("river_owned", "river_of_others"))
+    before = signature(lambda x: owned.flow(x)), signature(lambda x: others.flow(x))
+    sys.modules["river_levels"].LEVEL[0] = 2.0
+    assert signature(lambda x: owned.flow(x)) != before[0]
+    assert signature(lambda x: others.flow(x)) == before[1]
+    for name in ("river_owned", "river_of_others", "river_levels"):
+        del sys.modules[name]
+
+
 def test_iterators_can_not_be_compared_and_attributes_of_tables_are():
     for values in (itertools.cycle([1.0]), iter([1.0]), (value for value in [1.0])):
 
@@ -347,6 +366,7 @@ def test_what_users_put_into_classes_of_libraries_is_seen(monkeypatch):
         (pd.DataFrame, "shifted", lambda self, x: x),
         (pd.DataFrame, "own", types.SimpleNamespace(_accessor=Accessor)),
         (fractions.Fraction, "__float__", lambda self: 1.0),
+        (fractions.Fraction, "scale", 2.0),
     ):
         before.add(signature(function))
         monkeypatch.setattr(kind, name, value, raising=False)
