@@ -94,6 +94,8 @@ SOURCES = {
     "ranks": (
         "Gamboa, Gremaud, Klein & Lagnoux (2022), Global sensitivity analysis: a novel generation "
         "of mighty estimators based on rank statistics, Bernoulli 28",
+        "Gasser, Sroka & Jennen-Steinmetz (1986), Residual variance and residual pattern in "
+        "nonlinear regression, Biometrika 73",
     ),
     "particle filter": (GORDON, LEE),
     "OnlineFilter": (GORDON, LEE),
