@@ -23,7 +23,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, singledispatchmethod
 from itertools import count
 from pathlib import Path
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -73,14 +73,15 @@ _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
 def signature(thing: object) -> str:
     """A name and a digest of code and data, to tell one function or object from another.
 
-    What a function holds and names counts too: closures, defaults, bound objects, the contents of
-    containers, tables and objects, and functions and constants of modules that aren't installed;
-    installed packages count by their files, large ones and those that this one rests on by the
-    names used. What code looks up by names that stand in it counts as well: ``getattr(module,
-    "k")``, ``globals()["k"]``. What the function itself changes (a counter, a log, a cache)
-    doesn't. What can't be read (files, other programs, the environment, frames, iterators, what
-    comes after a million entries) is named behind the digest, see `not_compared`, and so are
-    random generators, whose state doesn't count.
+    What a function holds and names counts too: closures, defaults, bound objects, the contents
+    of containers, tables and objects, and functions and constants of modules that aren't
+    installed, or were from a folder; other installed packages count by their files, large ones
+    and those that this one rests on by the names used. What code looks up by names that stand
+    in it counts as well: ``getattr(module, "k")``, ``globals()["k"]``. Docstrings don't, nor
+    does what the function itself changes (a counter, a log, a cache), see `standing`. What
+    can't be read (files, other programs, the environment, frames, iterators, what comes after a
+    million entries) is named behind the digest, see `not_compared`, and so are random
+    generators, whose state doesn't count.
 
     Examples
     --------
@@ -291,6 +292,8 @@ class _Reader:
         elif isinstance(thing, CodeType):
             arguments = thing.co_varnames[: thing.co_argcount + thing.co_kwonlyargcount]
             names = " ".join((*arguments, ":", *thing.co_names))
+            if "FloatingPointError" in thing.co_names:
+                yield sorted(np.geterr().items())
             steps, constants = code_of.content(thing)
             yield steps + f"{thing.co_argcount} {thing.co_flags & 0xC} {names}".encode()
             yield constants
@@ -415,6 +418,8 @@ class _Reader:
                 value = value.__func__
             elif isinstance(value, cached_property):
                 value = value.func
+            elif isinstance(value, singledispatchmethod):
+                value = value.dispatcher
             runs = callable(value) or hasattr(type(value), "__get__")
             if name in _OF_CLASSES or (name[:2] == "__" and not runs):
                 continue

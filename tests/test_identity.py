@@ -541,6 +541,35 @@ def test_what_is_tried_counts():
     assert signature(before["f"]) != signature(after["f"])
 
 
+def test_the_errors_of_numpy_count_where_they_are_caught():
+    def model(x):
+        try:
+            return 1 / x
+        except FloatingPointError:
+            return 0 * x
+
+    with np.errstate(divide="raise"):
+        before = signature(model)
+    assert signature(model) != before
+
+
+def test_what_methods_dispatched_by_type_remember_does_not_count():
+    class Model:
+        @functools.singledispatchmethod
+        def scaled(self, x):
+            return x
+
+        @scaled.register
+        def _(self, x: np.ndarray):
+            return 2 * x
+
+    model = Model()
+    function = lambda x: model.scaled(x)
+    before = signature(function)
+    function(np.ones(2)), function(1.0)
+    assert signature(function) == before
+
+
 def test_compiled_modules_are_compared_by_their_files(tmp_path):
     module = types.ModuleType("river_in_c")
     module.flow = math.exp
