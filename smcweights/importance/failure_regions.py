@@ -80,6 +80,9 @@ def fit_regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple
         if (c > 1 and size < c * (q + 2)) or idle == 2:
             break
         tries = 1 if c == 1 else 3
+        # what shrinkage leaves free of a covariance matrix
+        free = q * (q + 1) / 2 * size / (size + c * (2 * q + 1))
+        penalty = c * (q + 1 + free) - 1
         means, cholesky, shares, fit = em(
             a,
             np.repeat(w[:, None], tries, axis=1),
@@ -89,11 +92,10 @@ def fit_regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple
             np.full((c, tries), 1 / c),
             np.inf,
             15,
+            wanted=(penalty - best / 2) / size,
         )
         top = int(fit.argmax())
-        # what shrinkage leaves free of a covariance matrix
-        free = q * (q + 1) / 2 * size / (size + c * (2 * q + 1))
-        score = 2 * (c * (q + 1 + free) - 1 - size * fit[top])
+        score = 2 * (penalty - size * fit[top])
         idle += 1
         if score < best:
             best, idle = score, 0

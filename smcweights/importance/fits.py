@@ -32,6 +32,7 @@ from .proposals import (
 )
 
 EM_ROWS = 2000  # about as many draws as EM needs to see
+DIRECTIONAL_STEPS = 10  # of EM for directions
 
 
 def _shrunk_cholesky(
@@ -62,27 +63,30 @@ def em(
     nu: float,
     steps: int,
     alike: bool = False,
+    wanted: np.ndarray | float = -np.inf,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """EM for P problems of C components at once on shared draws u (n, d).
 
     weights (n, P) sum to 1 in each column; means (C, P, d), covariances (C, P, d, d), shares
     (C, P). Returns means, Cholesky factors, shares and the log-likelihoods (P,) per unit weight.
-    ``alike`` says that components are more like one another than like the input law.
+    ``alike`` says that components are more like one another than like the input law. A fit below
+    the log-likelihoods ``wanted`` (P,) is of no use: what won't get there is left as it is.
     """
     d = u.shape[1]
     c, p = shares.shape
     table, f = features(u), 1 + d + d * (d + 1) // 2
-    w = np.ascontiguousarray(weights.T)
+    w, wanted = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
     i, j = product_places(d)
     student = np.isfinite(nu)
     peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
-    log_likelihood = np.full(p, -np.inf)
+    log_likelihood, at = np.full(p, -np.inf), np.arange(p)
+    found = np.empty((c, p, d)), np.empty((c, p, d, d)), np.empty((c, p)), np.empty((1, p))
     for step in range(steps + 1):
         towards = np.einsum("cp,cpij->pij", shares, covariances) if alike else None
         cholesky = _shrunk_cholesky(covariances, size * shares, towards)
         log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
-        forms = form_table(means, np.linalg.inv(cholesky)).reshape(c * p, f)
-        quadratic = (forms @ table).reshape(c, p, -1)
+        forms = form_table(means, np.linalg.inv(cholesky)).reshape(-1, f)
+        quadratic = (forms @ table).reshape(*shares.shape, -1)
         np.maximum(quadratic, 0.0, out=quadratic)
         r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
         r += (peak - log_det + np.log(shares))[..., None]
@@ -92,17 +96,26 @@ def em(
         total = r.sum(0)
         previous = log_likelihood
         log_likelihood = np.einsum("pn,pn->p", w, top + np.log(total))
-        if step == steps or np.all(log_likelihood - previous < 1e-3):
+        gain, left = log_likelihood - previous, steps - step
+        go_on = (gain >= 1e-3) & (log_likelihood + gain * max(left, 1) >= wanted) & (left > 0)
+        for whole, part in zip(found, (means, cholesky, shares, log_likelihood[None]), strict=True):
+            whole[:, at] = part
+        if not go_on.any():
             break
+        if not go_on.all():
+            at, w, size, wanted = at[go_on], w[go_on], size[go_on], wanted[go_on]
+            r, total, quadratic = r[:, go_on], total[go_on], quadratic[:, go_on]
+            means, covariances, shares = means[:, go_on], covariances[:, go_on], shares[:, go_on]
+            log_likelihood = log_likelihood[go_on]
         r *= w / total
         mass = np.maximum(r.sum(2), 1e-300)
         if student:
             # a Student law is a scale mixture of normal ones: far draws count less
             r *= (nu + d) / (nu + quadratic)
-        sums = (r.reshape(c * p, -1) @ table.T).reshape(c, p, f)
+        sums = (r.reshape(-1, r.shape[2]) @ table.T).reshape(*shares.shape, f)
         norm = np.maximum(sums[..., :1], 1e-300)
         m = sums[..., 1 : d + 1] / norm
-        second = np.empty((c, p, d, d))
+        second = np.empty((*shares.shape, d, d))
         second[..., i, j] = second[..., j, i] = sums[..., d + 1 :]
         second -= norm[..., None] * m[..., None] * m[..., None, :]
         second /= mass[..., None, None]
@@ -111,20 +124,22 @@ def em(
         covariances = np.where(alive[..., None], second, covariances)
         shares = np.maximum(mass, 1e-6)
         shares = shares / shares.sum(0)
-    return means, cholesky, shares, log_likelihood
+    return *found[:3], found[3][0]
 
 
 def starts(u: np.ndarray, weights: np.ndarray, c: int, rng: np.random.Generator) -> np.ndarray:
     """k-means++-like centres: drawn by weight times squared distance to those already there."""
-    n = len(u)
-    centres = [u[rng.choice(n, p=weights)]]
-    distance = np.full(n, np.inf)
-    for _ in range(c - 1):
-        distance = np.minimum(distance, ((u - centres[-1]) ** 2).sum(1))
+    square, p = np.einsum("nd,nd->n", u, u), weights
+    rows, distance = list[int](), np.full(len(u), np.inf)
+    for _ in range(c):
+        sums = np.cumsum(p)
+        none = sums[-1] <= 0
+        at = rows[-1] if none else int(np.searchsorted(sums / sums[-1], rng.random(), "right"))
+        rows.append(at)
+        distance = np.minimum(distance, np.maximum(square - 2 * (u @ u[at]) + square[at], 0.0))
+        distance[at] = 0.0
         p = weights * distance
-        total = p.sum()
-        centres.append(u[rng.choice(n, p=p / total)] if total > 0 else centres[-1])
-    return np.array(centres)
+    return u[rows]
 
 
 def fit_mixtures(
@@ -191,6 +206,7 @@ def fit_mixtures(
         which = np.repeat(np.flatnonzero(able), restarts)
         if len(which) == 0:
             break
+        penalty = (c * parameters + c - 1) * log_size
         m, chol, shares, fit = em(
             u,
             w[:, which],
@@ -201,9 +217,10 @@ def fit_mixtures(
             nu,
             steps,
             alike,
+            ((penalty - score) / (2 * seen))[which],
         )
         for i, p in enumerate(which):
-            bic = -2 * seen[p] * fit[i] + (c * parameters + c - 1) * log_size[p]
+            bic = -2 * seen[p] * fit[i] + penalty[p]
             if bic < score[p]:
                 score[p], orders[p] = bic, c
                 best[p] = Mixture(
@@ -306,19 +323,22 @@ def fit_directional(
             break
         centres, _ = _directions(starts(u, w, c, rng))
         member = np.eye(c)[:, (centres @ u.T).argmax(0)]
-        for _ in range(10):
+        found, wanted = -np.inf, score + 1.5 * (u.shape[1] + 2) / size
+        for left in range(DIRECTIONAL_STEPS)[::-1]:
             shares = member @ w
             if shares.min() * size < 2:
                 break
             laws, terms = fit(draws, w * member)
             terms += np.log(shares)[:, None]
             total = log_sum(terms)
-            member = np.exp(terms - total)
+            before, found = found, w @ total
+            if not found + (found - before) * max(left, 1) > wanted:
+                break
+            if left:
+                member = np.exp(terms - total)
         else:
-            found = w @ total
-            if size * (found - score) > 1.5 * (u.shape[1] + 2):
-                mass, fitted, score = shares, laws, found
-                continue
+            mass, fitted, score = shares, laws, found
+            continue
         break
     return Mixture(mass, tuple(fitted))
 
