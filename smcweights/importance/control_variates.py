@@ -170,8 +170,10 @@ def ratios_of(draws: Stage | History, log_g: np.ndarray, controls: Controls) -> 
     """Ratios at a stage or a history; ``log_g`` (n, K) are the densities of the components."""
     f = np.exp(draws.log_f - draws.log_h)[:, None]
     g = np.exp(log_g - draws.log_h[:, None])
-    extra = controls.values(draws.u, draws.x) * f
-    return Ratios(draws.values * f, np.concatenate([g, extra], axis=1), g.shape[1])
+    k = g.shape[1]
+    if controls.functions:
+        g = np.concatenate([g, controls.values(draws.u, draws.x) * f], axis=1)
+    return Ratios(draws.values * f, g, k)
 
 
 def choices_of(controls: Controls, components: Components, draws: int) -> list[Choice]:

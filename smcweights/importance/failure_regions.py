@@ -10,7 +10,15 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from .fits import em, fit_directional, starts
-from .proposals import Component, Elliptical, WorkingSpace, farthest, log_densities, within
+from .proposals import (
+    Component,
+    Elliptical,
+    WorkingSpace,
+    farthest,
+    log_densities,
+    spread_evenly,
+    within,
+)
 
 FEW_INPUTS = 12  # up to here regions are fitted in all inputs
 MOST_AXES = 12  # directions to fit regions in, above
@@ -140,7 +148,7 @@ def densities_towards(
     d = u.shape[1]
     w = (t / t.sum(0)).sum(1)
     width = max(1.0, np.sqrt((w / w.sum()) @ (u**2).sum(1) / d))
-    others: tuple[Component, ...] = (*given, Elliptical(np.zeros(d), width * np.eye(d)))
+    others: tuple[Component, ...] = (*given, spread_evenly(d, width))
     shares = [0.1] + [0.1] * len(others)
     if d > FEW_INPUTS:
         polar = fit_directional(u, w, rng, "vmfn").components

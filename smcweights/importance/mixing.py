@@ -18,12 +18,12 @@ from .fits import fit_directional, fit_grid, fit_kernels, fit_mixtures
 from .laws import Law, aligned, as_law
 from .proposals import (
     Component,
-    Elliptical,
     Kernels,
     Mixture,
     WorkingSpace,
     farthest,
     kernels_of,
+    spread_evenly,
     within,
 )
 
@@ -201,7 +201,7 @@ def fit_components(
 
     def explore(width: float, nu: float, why: str, floor: float) -> None:
         least[len(densities)] = floor
-        densities.append(Elliptical(np.zeros(d), width * np.eye(d), nu))
+        densities.append(spread_evenly(d, width, nu))
         direction.append(np.zeros(t.shape[1]))
         serves.append(why)
         share.append(0.5 * max(*share, 1e-300))

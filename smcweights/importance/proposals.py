@@ -51,7 +51,7 @@ class Elliptical:
     degrees_of_freedom: float = np.inf  # infinity is the normal law
     # a normal law ends at this distance from the mean, in its own standard deviations
     reach: float = np.inf
-    # (d,): a unit vector, if the scale matrix is I but for the spread along it
+    # (d,): a unit vector, if the scale matrix is a multiple of I but for the spread along it
     axis: np.ndarray | None = None
 
     def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -69,6 +69,11 @@ class Elliptical:
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
         return log_densities([self], u)[:, 0]
+
+
+def spread_evenly(d: int, width: float, nu: float = np.inf) -> Elliptical:
+    """A law around zero that is as wide in every direction of d."""
+    return Elliptical(np.zeros(d), width * np.eye(d), nu, axis=np.eye(d)[0])
 
 
 def farthest(u: np.ndarray, t: np.ndarray) -> float:
@@ -343,15 +348,18 @@ def _as_kernels(component: Component) -> Kernels | None:
 
 
 def _line_forms(u: np.ndarray, group: list[Elliptical]) -> Iterator[tuple[int, np.ndarray]]:
-    """`_quadratic_forms` of laws with an axis: in each only one direction is not as in I."""
+    """`_quadratic_forms` of laws with an axis: all other directions are alike."""
     axes, means = np.stack([np.asarray(c.axis) for c in group]), np.stack([c.mean for c in group])
     spread = np.array([((c.cholesky.T @ c.axis) ** 2).sum() for c in group])
-    less, centres = (1 - 1 / spread)[:, None], (axes * means).sum(1)[:, None]
+    across = np.array([(c.cholesky**2).sum() for c in group])
+    across = ((across - spread) / (u.shape[1] - 1))[:, None]
+    less, centres = 1 - across / spread[:, None], (axes * means).sum(1)[:, None]
     rows = max(64, SCRATCH // u.shape[1])
     for a in range(0, len(u), rows):
         block = u[a : a + rows]
         square = np.einsum("nd,nd->n", block, block) - 2 * (means @ block.T)
         square += (means**2).sum(1)[:, None] - less * (axes @ block.T - centres) ** 2
+        square /= across
         yield a, np.maximum(square, 0.0, out=square)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..execution import Run, batches
 from ..randomness import generator
 from .integrand import Columns, Units, checked_first, checked_table, units_of
 from .log_scale import first_of, log_table, relative, risen
-from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture, log_sum
+from .proposals import Component, Mixture, WorkingSpace, log_densities, log_mixture
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,16 @@ def split(n: int, weights: np.ndarray, multiple: int = 1) -> np.ndarray:
     return counts * multiple
 
 
+def _together(stages: Sequence[Stage]) -> tuple[tuple[Component, ...], np.ndarray]:
+    """All components of the stages, each once, and how many draws they had (by their mixtures)."""
+    found, shares = dict[int, Component](), dict[int, float]()
+    for s in stages:
+        for c, weight in zip(s.mixture.components, s.mixture.weights, strict=True):
+            found[id(c)] = c
+            shares[id(c)] = shares.get(id(c), 0.0) + len(s) * weight
+    return tuple(found.values()), np.array(list(shares.values()))
+
+
 def joined(stages: Sequence[Stage], name: str) -> np.ndarray:
     """One field of the stages, along the draws."""
     parts = [getattr(stage, name) for stage in stages]
@@ -215,12 +226,14 @@ class History:
 
     def add(self, stage: Stage) -> None:
         """Append a stage; the joint mixture of all draws changes with it."""
-        terms = [np.log(len(s)) + s.mixture.log_density(stage.u) for s in self.stages]
-        new = log_sum(np.stack([*terms, np.log(len(stage)) + stage.log_h]))
+        new = np.log(len(stage)) + stage.log_h
         if self.stages:
+            known, shares = _together(self.stages)
+            before = log_mixture(log_densities(known, stage.u), shares)
             at_old = self.log_densities(stage.mixture.components)
             old = np.log(len(stage)) + log_mixture(at_old, stage.mixture.weights)
-            new = np.concatenate([log_sum(np.stack([self.log_total, old])), new])
+            both = np.logaddexp(before, new), np.logaddexp(self.log_total, old)
+            new = np.concatenate(both[::-1])
         self.log_total = new
         self.stages.append(stage)
 
@@ -228,13 +241,14 @@ class History:
         """Log densities (n, K) of the components at all draws; those known are not asked again."""
         of_these = [table for known, table in self.known if known is components]
         tables, n = of_these, len(of_these[0]) if of_these else 0
-        after = 0
-        for stage in self.stages:
-            first, after = after, after + len(stage)
-            if first < n:
-                continue
-            mine = stage.mixture.components is components and stage.log_g.shape[1]
-            tables = [*tables, stage.log_g if mine else log_densities(components, stage.u)]
+        rest = self.stages[np.searchsorted(np.cumsum([len(s) for s in self.stages]), n, "right") :]
+        # stages in a row that were drawn from others are asked about at once
+        for mine, some in groupby(rest, lambda s: s.mixture.components is components):
+            stages = list(some)
+            if mine and stages[0].log_g.shape[1]:
+                tables = [*tables, *(s.log_g for s in stages)]
+            else:
+                tables = [*tables, log_densities(components, joined(stages, "u"))]
         # one row for each component, as `log_densities` has them
         table = tables[0] if len(tables) == 1 else np.concatenate([t.T for t in tables], axis=1).T
         others = [pair for pair in self.known if pair[0] is not components]
