@@ -104,14 +104,10 @@ def moments(z: np.ndarray, t: np.ndarray, weights: np.ndarray | None = None) -> 
         return Moments(
             float(len(t)), z.sum(0), t.sum(0), z.T @ z, z.T @ t, np.einsum("nj,nj->j", t, t)
         )
-    wz = z * weights[:, None]
+    root = np.sqrt(weights)
+    z, t = z * root[:, None], t * root[:, None]
     return Moments(
-        float(weights.sum()),
-        wz.sum(0),
-        weights @ t,
-        wz.T @ z,
-        wz.T @ t,
-        np.einsum("n,nj,nj->j", weights, t, t),
+        float(weights.sum()), root @ z, root @ t, z.T @ z, z.T @ t, np.einsum("nj,nj->j", t, t)
     )
 
 

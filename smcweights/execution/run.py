@@ -461,7 +461,8 @@ class _Stage(Generic[Result]):
 
     def collect(self) -> None:
         """Wait for a batch to end, and take what has ended."""
-        wait(self.running, return_when=ALL_COMPLETED if self.lost else FIRST_COMPLETED)
+        if self.lost or not any(f.done() for f in self.running):
+            wait(self.running, return_when=ALL_COMPLETED if self.lost else FIRST_COMPLETED)
         for future in [f for f in self.running if f.done()]:
             number = self.running[future]
             try:

@@ -76,7 +76,7 @@ def em(
     c, p = shares.shape
     table, f = features(u), 1 + d + d * (d + 1) // 2
     w, wanted = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
-    i, j = product_places(d)
+    number = d + 1 + product_places(d)[2]
     student = np.isfinite(nu)
     peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
     log_likelihood, at = np.full(p, -np.inf), np.arange(p)
@@ -86,8 +86,7 @@ def em(
         cholesky = _shrunk_cholesky(covariances, size * shares, towards)
         log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
         forms = form_table(means, np.linalg.inv(cholesky)).reshape(-1, f)
-        quadratic = (forms @ table).reshape(*shares.shape, -1)
-        np.maximum(quadratic, 0.0, out=quadratic)
+        quadratic = np.maximum(forms @ table, 0.0).reshape(*shares.shape, -1)
         r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
         r += (peak - log_det + np.log(shares))[..., None]
         top = r.max(0)
@@ -98,11 +97,12 @@ def em(
         log_likelihood = np.einsum("pn,pn->p", w, top + np.log(total))
         gain, left = log_likelihood - previous, steps - step
         go_on = (gain >= 1e-3) & (log_likelihood + gain * max(left, 1) >= wanted) & (left > 0)
-        for whole, part in zip(found, (means, cholesky, shares, log_likelihood[None]), strict=True):
-            whole[:, at] = part
-        if not go_on.any():
-            break
         if not go_on.all():
+            parts = means, cholesky, shares, log_likelihood[None]
+            for whole, part in zip(found, parts, strict=True):
+                whole[:, at[~go_on]] = part[:, ~go_on]
+            if not go_on.any():
+                break
             at, w, size, wanted = at[go_on], w[go_on], size[go_on], wanted[go_on]
             r, total, quadratic = r[:, go_on], total[go_on], quadratic[:, go_on]
             means, covariances, shares = means[:, go_on], covariances[:, go_on], shares[:, go_on]
@@ -115,8 +115,7 @@ def em(
         sums = (r.reshape(-1, r.shape[2]) @ table.T).reshape(*shares.shape, f)
         norm = np.maximum(sums[..., :1], 1e-300)
         m = sums[..., 1 : d + 1] / norm
-        second = np.empty((*shares.shape, d, d))
-        second[..., i, j] = second[..., j, i] = sums[..., d + 1 :]
+        second = np.take(sums, number, axis=-1)
         second -= norm[..., None] * m[..., None] * m[..., None, :]
         second /= mass[..., None, None]
         alive = (mass * size > 1.0)[..., None]

@@ -194,6 +194,8 @@ def checked_table(
     table = values.reshape(len(x), -1)
     if tolerant:
         table = np.where(np.isfinite(table).all(1)[:, None], table, np.nan)
+    if np.abs(table).max() <= LARGEST:
+        return table
     bad = np.argwhere(~np.isfinite(table) & (not tolerant))
     if len(bad):
         i, j = bad[0]

@@ -319,8 +319,8 @@ def mixture_weights(
     def descend(alpha: np.ndarray, guard: float) -> tuple[float, np.ndarray]:
         best, kept, idle = np.inf, alpha, 0
         for _ in range(steps):
-            mix = a @ alpha
-            variance = np.maximum(squares.T @ (1 / mix) / n - offset**2, 0.0)
+            inverse = 1 / (a @ alpha)
+            variance = np.maximum(squares.T @ inverse / n - offset**2, 0.0)
             value, slope = criterion(variance, scale, objective)
             if guard:
                 harm, harm_slope = criterion(variance, crude, "max-relative")
@@ -337,7 +337,7 @@ def mixture_weights(
                 best, kept = value, alpha
             if idle == 3:
                 break
-            s = a.T @ ((squares @ slope) / mix**2)
+            s = a.T @ ((squares @ slope) * inverse**2)
             if not np.isfinite(s).all() or s.max() <= 0:
                 break
             alpha = within(alpha * np.sqrt(s / s.max()))
@@ -346,8 +346,7 @@ def mixture_weights(
     alpha = within(start)
     value, alpha = descend(alpha, 0.0)
     if value > 0:
-        mix = a @ alpha
-        variance = np.maximum(squares.T @ (1 / mix) / n - offset**2, 0.0)
+        variance = np.maximum(squares.T @ (1 / (a @ alpha)) / n - offset**2, 0.0)
         if (variance > crude).any():
             _, alpha = descend(alpha, value)
     return alpha

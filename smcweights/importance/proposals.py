@@ -396,16 +396,19 @@ def features(u: np.ndarray) -> np.ndarray:
 
 
 @lru_cache
-def product_places(d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the products among `features`."""
-    return np.triu_indices(d)
+def product_places(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows and columns (P,) of the products among `features`, and the number of each in (d, d)."""
+    i, j = np.triu_indices(d)
+    number = np.empty((d, d), dtype=np.int64)
+    number[i, j] = number[j, i] = np.arange(len(i))
+    return i, j, number
 
 
 def form_table(means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """Coefficients (..., F) by which `features` give |inverse (u - mean)|^2."""
     precision = np.swapaxes(inverse, -1, -2) @ inverse
     slope = (precision @ means[..., None])[..., 0]
-    i, j = product_places(means.shape[-1])
+    i, j, _ = product_places(means.shape[-1])
     products = precision[..., i, j] * np.where(i == j, 1.0, 2.0)
     level = (slope * means).sum(-1, keepdims=True)
     return np.concatenate([level, -2 * slope, products], axis=-1)
