@@ -385,7 +385,7 @@ def _smaller(y: np.ndarray, at: np.ndarray, upper: np.ndarray) -> np.ndarray:
 
 def _covariance(e: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Covariance of sums with residuals e (n, J), their standard errors being these."""
-    return correlations(e) * np.outer(error, error)
+    return correlations(e.T @ e) * np.outer(error, error)
 
 
 def _named(outputs: Sequence[str], p: np.ndarray, what: str) -> list[str]:

@@ -101,41 +101,44 @@ class Weighing:
         slope = self.controls.T @ t / len(t)
         return _centred(t, self.counts) - self.controls @ slope
 
+    @cached_property
+    def products(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums of the squared stretch over all draws: in each stratum (S,), there times controls
+        (S, r), and times the products of these (r, r).
+        """
+        square = self.stretch**2
+        heavy = self.controls * square[:, None]
+        size = np.bincount(self.stratum, square, len(self.counts))
+        return size, np.add.reduceat(heavy, _starts(self.counts)), heavy.T @ self.controls
+
     def cumulated(self, order: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the coefficients, and their errors, of the first draws in an order.
 
         ``last`` are increasing positions in it; each ends a set of draws.
         """
-        (n, r), s = self.controls.shape, len(self.counts)
-        square = self.stretch**2
-        # sums over all draws: of squares by stratum, of controls by stratum, and of their products
-        size = np.bincount(self.stratum, square, s)
-        cross = np.add.reduceat(self.controls * square[:, None], _starts(self.counts))
-        whole = (self.controls * square[:, None]).T @ self.controls
-        found, before = [], np.zeros(1 + 2 * s + 2 * r)
-        for a in range(0, n, ROWS):
+        (n, r), square = self.controls.shape, self.stretch**2
+        size, cross, whole = self.products
+        # what the controls tell: the slopes of a set, times what depends on them in its square
+        per, told, before = cross / self.counts[:, None], list[np.ndarray](), np.zeros(2 * r)
+        for a in range(0, len(order), ROWS):
             rows = order[a : a + ROWS]
-            w, q, h = self.weight[rows], self.controls[rows], square[rows]
-            table = np.zeros((len(rows), 1 + 2 * s + 2 * r))
-            at, place = np.arange(len(rows)), self.stratum[rows]
-            table[:, 0] = h * w**2
-            table[at, 1 + place], table[at, 1 + s + place] = w, h * w
-            table[:, 1 + 2 * s : 1 + 2 * s + r] = q * w[:, None]
-            table[:, 1 + 2 * s + r :] = q * (h * w)[:, None]
+            slope = self.controls[rows] * (self.weight[rows] / n)[:, None]
+            table = np.empty((len(rows), 2 * r))
+            table[:, :r] = slope
+            table[:, r:] = slope @ whole - slope * (2 * n * square[rows])[:, None]
+            table[:, r:] += per[self.stratum[rows]] * (2 * self.weight[rows])[:, None]
             table[0] += before
             np.cumsum(table, axis=0, out=table)
             before = table[-1].copy()
-            t = table[last[(last >= a) & (last < a + ROWS)] - a]
-            m, b = t[:, 1 : 1 + s] / self.counts, t[:, 1 + 2 * s : 1 + 2 * s + r] / n
-            found.append(
-                t[:, 0]
-                - 2 * (m * t[:, 1 + s : 1 + 2 * s]).sum(1)
-                + m**2 @ size
-                - 2 * (b * t[:, 1 + 2 * s + r :]).sum(1)
-                + 2 * ((m @ cross) * b).sum(1)
-                + ((b @ whole) * b).sum(1)
-            )
-        value, variance = np.cumsum(self.coefficients[order])[last], np.concatenate(found)
+            told.append(np.einsum("nr,nr->n", table[:, :r], table[:, r:]))
+        # what the means of the strata tell: a draw changes that of its own
+        w, heavy = self.weight[order], (self.weight * square)[order]
+        change = heavy * w
+        for k, own in enumerate(_places(self.stratum[order], len(self.counts))):
+            mean = np.cumsum(w[own]) / self.counts[k]
+            change[own] += np.diff(mean * (mean * size[k] - 2 * np.cumsum(heavy[own])), prepend=0.0)
+        variance = (np.cumsum(change) + np.concatenate(told))[last]
+        value = np.cumsum(self.coefficients[order])[last]
         if self.ran is not None:
             # the share that runs is uncertain too, and goes with these sums
             whole_left = self._left((self.weight * self.ran)[:, None])
@@ -144,9 +147,54 @@ class Weighing:
             variance += value**2 * (square @ whole_left[:, 0] ** 2)
         return value, np.sqrt(np.maximum(variance, 0.0)) / (n * self.share)
 
+    def between_steps(self, y: np.ndarray, at: np.ndarray, above: np.ndarray) -> np.ndarray:
+        """E'E (J, J) of the `residuals` of 1{y <= at}, or of -1{y > at} where ``above``.
+
+        y (n,), ``at`` (J,) increasing: sums between these, without a table of the draws.
+        """
+        (n, r), s, steps = self.controls.shape, len(self.counts), len(at)
+        size, cross, whole = self.products
+        square, place = self.stretch**2, np.searchsorted(at, y)
+
+        def sums(v: np.ndarray, width: int) -> np.ndarray:
+            """Over the draws that a step counts, (J, width), from those of each place."""
+            v = v.reshape(steps + 1, width)
+            return np.where(above[:, None], -v[::-1].cumsum(0)[::-1][1:], v.cumsum(0)[:-1])
+
+        def by_stratum(v: np.ndarray) -> np.ndarray:
+            return sums(np.bincount(place * s + self.stratum, v, (steps + 1) * s), s)
+
+        def by_control(v: np.ndarray) -> np.ndarray:
+            each = [np.bincount(place, v * q, steps + 1) for q in self.controls.T]
+            return sums(np.reshape(each, (r, steps + 1)).T, r)
+
+        ran = np.ones(n) if self.ran is None else self.ran
+        w, heavy = self.weight * ran, self.weight * ran * square
+        own = sums(np.bincount(place, w * heavy, steps + 1), 1)[:, 0]
+        mean, slope = by_stratum(w) / self.counts, by_control(w) / n
+        # of two sets on one side the smaller is both; on two sides they have none in common
+        both = np.minimum.outer(np.abs(own), np.abs(own)) * (above[:, None] == above)
+        half = mean @ (mean * size / 2 - by_stratum(heavy)).T
+        half += slope @ (slope @ whole / 2 + mean @ cross - by_control(heavy)).T
+        found = both + half + half.T
+        if self.ran is not None:
+            whole_left = self._left(w[:, None])
+            common = w * self._left(square[:, None] * whole_left)[:, 0]
+            value = sums(np.bincount(place, self.coefficients, steps + 1), 1)[:, 0]
+            shared = np.outer(value, sums(np.bincount(place, common, steps + 1), 1)[:, 0])
+            found = found - shared - shared.T
+            found += np.outer(value, value) * (square @ whole_left[:, 0] ** 2)
+        return found / (n * self.share) ** 2
+
 
 def _starts(counts: np.ndarray) -> np.ndarray:
     return np.cumsum(counts) - counts
+
+
+def _places(stratum: np.ndarray, count: int) -> list[np.ndarray]:
+    """Where each stratum stands, in order."""
+    order = np.argsort(stratum, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(stratum, minlength=count))[:-1])
 
 
 def _centred(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -314,17 +362,14 @@ def suprema(
     if not len(at):
         return np.zeros(SUPREMA)
     above = curve.upper[curve.piece(at)]
-    phi = np.where(above, -1.0 * (y[:, None] > at), 1.0 * (y[:, None] <= at))
-    correlation = correlations(weighing.residuals(phi))
-    squares, axes = np.linalg.eigh(correlation)
+    squares, axes = np.linalg.eigh(correlations(weighing.between_steps(y, at, above)))
     root = axes * np.sqrt(np.maximum(squares, 0.0))
     z = rng.standard_normal((SUPREMA, len(at)))
     return np.sort(np.abs(z @ root.T).max(1))
 
 
-def correlations(e: np.ndarray) -> np.ndarray:
-    """Correlations of sums with these residuals (n, J)."""
-    whole = e.T @ e
+def correlations(whole: np.ndarray) -> np.ndarray:
+    """Correlations (J, J) of a covariance matrix."""
     scale = np.sqrt(np.maximum(whole.diagonal(), 1e-300))
     return whole / np.outer(scale, scale)
 

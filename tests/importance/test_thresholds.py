@@ -1,10 +1,13 @@
 """One set of coefficients for every threshold: against sums done one by one, and closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import ndtr
 
+from smcweights.importance.proposals import ROWS
 from smcweights.importance.thresholds import (
     Curve,
     Weighing,
@@ -75,6 +78,10 @@ def test_errors_of_a_law_given_that_the_model_ran_are_those_of_ratios():
         e = some.residuals(phi)
         assert curve.error[j] == pytest.approx(np.sqrt((e**2).sum()), rel=1e-9)
         assert curve.tail[j] == pytest.approx(some.coefficients @ phi[:, 0])
+    # so many failed that a block of the draws is empty
+    weighing, x = mixed(9_000)
+    some = replace(weighing, ran=x < 1.0)
+    assert len(Curve.of(some, x).values) == (x < 1.0).sum() < ROWS
     # of plain draws: as if those that ran were all there are
     whole = plain(200)
     ran, y = RNG.random(200) < 0.6, RNG.random(200)
@@ -140,6 +147,18 @@ def test_bands_of_plain_draws_hold_as_often_as_they_say():
     assert 2.4 < width(suprema(weighing, curve, row, RNG), 0.95) < 3.6
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_steps_go_together_as_their_residuals_do(failing):
+    weighing, x = mixed()
+    if failing:
+        ran = (x < 2.5) & (np.arange(len(x)) % 7 > 0)
+        weighing, x = replace(weighing, ran=ran), np.where(ran, x, np.nan)
+    at = np.array([-1.5, 0.2, 0.9, 2.0])
+    above = at > 0.5
+    e = weighing.residuals(np.where(above, -1.0 * (x[:, None] > at), 1.0 * (x[:, None] <= at)))
+    np.testing.assert_allclose(weighing.between_steps(x, at, above), e.T @ e, rtol=1e-9)
+
+
 def test_correlations_are_one_with_themselves():
     e = RNG.standard_normal((50, 3))
-    assert np.allclose(correlations(e).diagonal(), 1)
+    assert np.allclose(correlations(e.T @ e).diagonal(), 1)
