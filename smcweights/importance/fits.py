@@ -33,6 +33,7 @@ from .proposals import (
 
 EM_ROWS = 2000  # about as many draws as EM needs to see
 DIRECTIONAL_STEPS = 10  # of EM for directions
+FASTER = 3  # times what a step gains: no later one is expected to gain more
 
 
 def _shrunk_cholesky(
@@ -75,7 +76,7 @@ def em(
     d = u.shape[1]
     c, p = shares.shape
     table, f = features(u), 1 + d + d * (d + 1) // 2
-    w, wanted = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
+    w, need = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
     number = d + 1 + product_places(d)[2]
     student = np.isfinite(nu)
     peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
@@ -96,14 +97,16 @@ def em(
         previous = log_likelihood
         log_likelihood = np.einsum("pn,pn->p", w, top + np.log(total))
         gain, left = log_likelihood - previous, steps - step
-        go_on = (gain >= 1e-3) & (log_likelihood + gain * max(left, 1) >= wanted) & (left > 0)
+        go_on = log_likelihood + FASTER * gain * max(left, 1) >= need
+        if not left or np.all(gain[go_on] < 1e-4):
+            go_on[:] = False
         if not go_on.all():
             parts = means, cholesky, shares, log_likelihood[None]
             for whole, part in zip(found, parts, strict=True):
                 whole[:, at[~go_on]] = part[:, ~go_on]
             if not go_on.any():
                 break
-            at, w, size, wanted = at[go_on], w[go_on], size[go_on], wanted[go_on]
+            at, w, size, need = at[go_on], w[go_on], size[go_on], need[go_on]
             r, total, quadratic = r[:, go_on], total[go_on], quadratic[:, go_on]
             means, covariances, shares = means[:, go_on], covariances[:, go_on], shares[:, go_on]
             log_likelihood = log_likelihood[go_on]
@@ -331,7 +334,7 @@ def fit_directional(
             terms += np.log(shares)[:, None]
             total = log_sum(terms)
             before, found = found, w @ total
-            if not found + (found - before) * max(left, 1) > wanted:
+            if not found + FASTER * (found - before) * max(left, 1) > wanted:
                 break
             if left:
                 member = np.exp(terms - total)
