@@ -511,9 +511,10 @@ def _from_folders(places: tuple[str, ...]) -> tuple[str, ...]:
     for said in (file for place in places for file in Path(place).glob(f"*.dist-info/{_ORIGIN}")):
         with suppress(Exception):
             rows = (said.parent / "RECORD").read_text().splitlines()
-            tops = {row.split(",")[0].split("/")[0] for row in rows}
+            tops = {re.split("[/,]", row)[0] for row in rows} - {".."}
             if "dir_info" in json.loads(said.read_text()) and tops.isdisjoint(_KNOWN):
-                found += [str(said.parents[1] / top) for top in tops if top[:2] != ".."]
+                here = [said.parents[1] / top for top in sorted(tops)]
+                found += [f"{top}{os.sep if top.is_dir() else ''}" for top in here]
     return tuple(found)
 
 

@@ -328,7 +328,10 @@ def test_packages_installed_from_folders_are_their_users_own(tmp_path, monkeypat
     home = tmp_path / "site-packages"
     (home / "river-1.dist-info").mkdir(parents=True)
     (home / "river-1.dist-info" / "direct_url.json").write_text('{"dir_info": {}}')
-    (home / "river-1.dist-info" / "RECORD").write_text("river_owned.py,,\nriver_levels.py,,\n")
+    (home / "river-1.dist-info" / "RECORD").write_text(
+        "river/sea.py,,\nriver_owned.py,,\nriver_levels.py,,\n"
+    )
+    (home / "river").mkdir()
     (home / "river_levels.py").write_text("LEVEL = [1.0]\n")
     text = "import river_levels\n\n\ndef flow(x):\n    return x > river_levels.LEVEL[0]\n"
     for name in ("river_owned", "river_of_others"):
