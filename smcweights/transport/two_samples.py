@@ -37,7 +37,7 @@ Array = NDArray[Any]
 
 FEWEST_BLOCKS = 5  # of ten autocorrelation times; blocks of five rejected 6 to 8 % at 5 %
 # blocks as long as leave so many, up to twenty times: what neighbours share is half as much
-ENOUGH_BLOCKS = 10
+ENOUGH_BLOCKS = 6
 FEWEST_ASSIGNMENTS = 20  # of groups to the samples: with fewer no p value is below 0.05
 MIXED = 100  # times as large as another column, one is the only one that is seen
 DEPENDENT = Caution(
@@ -175,7 +175,7 @@ def sliced_test(
     groups_x, groups_y : array_like of labels, shapes (n,) and (m,), or "auto", optional
         Rows of one label are permuted as a whole; of both samples or of none. "auto": blocks of
         ten autocorrelation times of consecutive rows, as of Markov chains, in both samples, or
-        up to twenty where ten blocks are left.
+        up to twenty where six blocks are left.
     scale
         As for `sliced_wasserstein`; the pool stays what it is when rows are permuted.
     columns : bool, default False
