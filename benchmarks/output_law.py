@@ -1,9 +1,10 @@
 """Coverage of `smcweights.output_law` on five outputs whose laws are known, and of laws fitted.
 
-    python benchmarks/output_law.py coverage [runs] [first seed] [calls] [tail]
+    python benchmarks/output_law.py coverage [runs] [first seed] [calls] [tail] [output ...]
     python benchmarks/output_law.py table FILE ...      of what was written by coverage
     python benchmarks/output_law.py data [runs]         the TRUE probability, normal laws fitted
     python benchmarks/output_law.py failed [runs] [calls]       runs that fail, left out
+    python benchmarks/output_law.py bounds [runs] [calls]       counted as the least and the largest
 
 Coverage writes a line for every run to benchmarks/results/output_law.jsonl.
 """
@@ -57,6 +58,7 @@ PROBLEMS = {
     "sum of 10 exponentials": (
         lambda x: -np.log(ndtr(-x)).sum(1), 10, stats.gamma(10).cdf, stats.gamma(10).ppf
     ),
+    "chi-square(10)": (lambda x: (x**2).sum(1), 10, stats.chi2(10).cdf, stats.chi2(10).ppf),
 }  # fmt: skip
 
 
@@ -111,12 +113,12 @@ def shortfalls(name, found, quantile):
     return (lower <= exact) & (np.array(exact) <= upper)
 
 
-def coverage(runs=300, first=0, calls=10_000, tail=1e-6, names=tuple(PROBLEMS)[:5]):
+def coverage(runs=300, first=0, calls=10_000, tail=1e-6, *names):
     """Runs of every problem, seed by seed, each written when done."""
     path = RESULTS / "output_law.jsonl"
     with path.open("a") as file:
         for seed in range(first, first + runs):
-            for name in names:
+            for name in names or tuple(PROBLEMS)[:5]:
                 file.write(json.dumps(run(name, seed, calls, tail)) + "\n")
                 file.flush()
 
@@ -209,13 +211,48 @@ def failed(runs=40, calls=10_000):
     print(f"| {runs} of {calls:,} | {' | '.join(f'{c:.3f}' for c in np.mean(rows, axis=0))} |")
 
 
+def bounds(runs=60, calls=2_000, most=20.0):
+    """exp(x1), which fails where x1 > 2 or x2 > 0.5: whether both laws are held at once."""
+    known, share = stats.lognorm(1.0), 1 - ndtr(2.0) * ndtr(0.5)
+    # P(Y <= t, ran) is that of the lognormal law times this
+    scale = ndtr(0.5)
+
+    def model(x):
+        return np.where((x[:, 0] > 2) | (x[:, 1] > 0.5), np.nan, np.exp(x[:, 0]))
+
+    p = np.array([0.01, 0.2, 0.5, 0.9, 0.99])
+    least = np.where(p > share, known.ppf(np.maximum(p - share, 1e-9) / scale), 0)
+    largest = np.where(p < 1 - share, known.ppf(np.minimum(p / scale, 0.95)), most)
+    t, mean, rows = known.ppf(np.linspace(0.002, 0.97, 25)), np.exp(0.5) * ndtr(1.0) * scale, []
+    f = known.cdf(t) * scale
+    for seed in range(runs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = smw.output_law(
+                model, [stats.norm()] * 2, calls, failed="bounds", bounds=(0, most), quantiles=p,
+                expected_shortfall=[0.9], tails=(0.01, 0.01), seed=seed,
+            )  # fmt: skip
+        (a, b), (low, high) = found.band(t), found.cdf(t).interval()
+        (least_q, most_q), (first, last) = found.quantiles.interval(), found.mean.interval()
+        rows.append(
+            [*((least_q <= least) & (largest <= most_q)), ((a <= f) & (f + share <= b)).all(),
+             ((low <= f) & (f + share <= high)).mean(), first <= mean <= last - most * share]
+        )  # fmt: skip
+    held = [f"{c:.3f}" for c in np.mean(rows, axis=0)]
+    print("| quantiles 0.01, 0.2, 0.5, 0.9, 0.99 | band at 25 values | pointwise | mean |")
+    print(f"|---|---|---|---|\n| {', '.join(held[:5])} | {' | '.join(held[5:])} |")
+
+
 if __name__ == "__main__":
     command, *given = sys.argv[1:]
     if command == "coverage":
-        coverage(*(float(x) if "e-" in x else int(x) for x in given))
+        numbers = [float(x) if "e-" in x else int(x) for x in given[:4]]
+        coverage(*numbers, *given[4:])
     if command == "table":
         table(*given)
     if command == "data":
         data(*map(int, given))
     if command == "failed":
         failed(*map(int, given))
+    if command == "bounds":
+        bounds(*map(int, given))
