@@ -390,7 +390,8 @@ def sliced_wasserstein(
     -----
     PrecisionWarning
         One block only: no standard error. Or the clouds can't be told apart, or directions
-        without a rule are few.
+        without a rule are few. Not told: in the plane, where it is not exact, 95 % intervals of
+        lattices and of a few points hold 84 to 92 % for some pairs, 95 to 98 % for most.
 
     References
     ----------
