@@ -65,6 +65,7 @@ _MOVING = (
     *(count, io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
     type(os.environ),
 )
+_BARS = ("tqdm.", "rich.progress")  # of progress, which keep the time
 _OF_CLASSES = ("__dict__", "__weakref__", "_abc_impl")
 # by which a class says what tells its objects apart, without what they keep for speed
 _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
@@ -224,14 +225,12 @@ class _Reader:
         kind = f"{type(thing).__module__}.{type(thing).__qualname__}".encode()
         self.seen[id(thing)] = thing, kind
         self.left -= 50
-        if self.left < 0 or (
-            hasattr(type(thing), "__next__") and not isinstance(thing, count | io.IOBase)
-        ):
+        if self.left < 0 or (hasattr(type(thing), "__next__") and not _moving(thing)):
             self.miss(name)
         elif isinstance(thing, _RANDOM):
             if not self.library:
                 self.miss(STATE + name)
-        elif (id(thing), None) not in self.changed and not isinstance(thing, _MOVING):
+        elif (id(thing), None) not in self.changed and not _moving(thing):
             outside = self.library
             try:
                 found = hashlib.sha256(kind)
@@ -473,6 +472,10 @@ def _set_by_user(name: str, value: Any) -> Any:
     own = isinstance(value, type) and not installed_class(value)
     plain = type(value) in _QUICK and name[0] != "_"
     return value if own or plain or _own_function(value) else None
+
+
+def _moving(thing: object) -> bool:
+    return isinstance(thing, _MOVING) or type(thing).__module__.startswith(_BARS)
 
 
 def _functions(value: object) -> tuple[object, ...]:

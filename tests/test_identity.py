@@ -262,6 +262,7 @@ def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
 
 COUNT, LOG, MEMO, CALLED, LOCK = {"calls": 0, "k": 1.0}, [], {}, np.zeros(2), threading.Lock()
 NUMBERS, RNG = itertools.count(), np.random.default_rng(1)
+BAR = type("tqdm", (), {"__module__": "tqdm.std"})()
 
 
 def busy(x):
@@ -269,6 +270,7 @@ def busy(x):
     CALLED[0] += 1
     LOG.append(x)
     busy.last = x
+    vars(BAR).update(n=x, seconds=next(NUMBERS))
     with LOCK:
         MEMO[next(NUMBERS)] = RNG.normal()
     return COUNT["k"] * x
