@@ -162,7 +162,7 @@ def fit_mixtures(
     """
     d = u.shape[1]
     w = weights / weights.sum(0)
-    size = 1.0 / np.einsum("np,np->p", w, w)
+    seen = size = 1.0 / np.einsum("np,np->p", w, w)
     mean = w.T @ u
     covariance = np.stack(
         [(u - m).T @ ((u - m) * v[:, None]) for m, v in zip(mean, w.T, strict=True)]
@@ -177,8 +177,8 @@ def fit_mixtures(
         thinned = w[keep] / chance[keep, None]
         if thinned.any(0).all():
             u, w = u[keep], thinned / thinned.sum(0)
-    # what EM was not shown can't say that one more component is worth its parameters
-    seen = 1.0 / np.einsum("np,np->p", w, w)
+            # what EM was not shown can't say that one more component is worth its parameters
+            seen = 1.0 / np.einsum("np,np->p", w, w)
     nu, scale = degrees_of_freedom, 1.0
     if np.isfinite(nu):
         scale = (nu - 2) / nu
