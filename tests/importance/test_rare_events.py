@@ -81,7 +81,7 @@ def test_a_search_that_ran_out_of_calls_is_told():
         lambda x: 4 - np.abs(x).max(axis=1),
         [stats.norm()] * 10,
         4_000,
-        seed=1,
+        seed=2,
     )
 
 
@@ -144,13 +144,13 @@ def test_thresholds_systems_and_names_from_one_sample():
     def states(x):
         return np.stack([4 - x[:, 0], 3.5 - x[:, 1]], axis=1)
 
-    est = smw.failure_probability(states, NORMAL, 5_000, threshold=[0, 1], system="series", seed=7)
+    est = smw.failure_probability(states, NORMAL, 5_000, threshold=[0, 1], system="series", seed=9)
     a, b = SF([4, 3]), SF([3.5, 2.5])
     assert agrees(est, np.concatenate([a, b, 1 - (1 - a) * (1 - b)]))
     assert est.names[0] == "P(g1 <= 0)"
     assert est.names[-1] == "P(series system <= 1)"
     assert est.sample["returned"].shape[1] == 2
-    both = smw.failure_probability(states, NORMAL, 10_000, system="parallel", seed=7)
+    both = smw.failure_probability(states, NORMAL, 10_000, system="parallel", seed=9)
     assert agrees(both, np.array([SF(4), SF(3.5), SF(4) * SF(3.5)]))
 
 
