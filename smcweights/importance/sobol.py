@@ -258,11 +258,6 @@ def sobol_indices(
 
         def importance(rows: int, number: int) -> Estimate:
             """Means of the terms from one adaptive sample over the doubled law."""
-            at = None if checkpoint is None else f"{os.fspath(checkpoint)}.importance-{number}"
-            try:
-                check_checkpoint(at)
-            except OSError:
-                at = None  # lost since this run began, which says so at its end
             return adaptive_importance_sampling(
                 partial(_terms, model, vectorized, plan, centre, own=columns.own),
                 doubled_law(law),
@@ -270,7 +265,7 @@ def sobol_indices(
                 seed=generator(run.root, "importance", number),
                 executor=executor,
                 progress=progress,
-                checkpoint=at,
+                checkpoint=_beside(checkpoint, f"importance-{number}"),
             )
 
         work = _Work(
@@ -293,6 +288,16 @@ def sobol_indices(
             found, extension = extension.further(run, model, calls)
     tell("sobol_indices", found.cautions)
     return replace(found, extension=extension)
+
+
+def _beside(checkpoint: str | os.PathLike[str] | None, name: str) -> str | None:
+    """A checkpoint beside that of a run; none if its folder was lost, as the run says at its end."""
+    at = None if checkpoint is None else f"{os.fspath(checkpoint)}.{name}"
+    try:
+        check_checkpoint(at)
+    except OSError:
+        return None
+    return at
 
 
 @dataclass(frozen=True)
