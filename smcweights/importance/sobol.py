@@ -291,7 +291,7 @@ def sobol_indices(
 
 
 def _beside(checkpoint: str | os.PathLike[str] | None, name: str) -> str | None:
-    """A checkpoint beside that of a run; none if its folder was lost, as the run says at its end."""
+    """A checkpoint beside that of a run; none where its folder was lost, which the run tells."""
     at = None if checkpoint is None else f"{os.fspath(checkpoint)}.{name}"
     try:
         check_checkpoint(at)
