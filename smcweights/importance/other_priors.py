@@ -110,14 +110,18 @@ def _influences(x: np.ndarray, log_w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     w = np.exp(log_w - shift)
     size = w.mean()
     w /= size
-    mean = w @ x / len(x)
-    off = x - mean
+    off = x - x[0]  # of a constant: exactly 0
+    moved = w @ off / len(x)
+    off -= moved
     variance = w @ off**2 / len(x)
-    sd = np.sqrt(np.maximum(variance, 1e-300))
-    g = [w[:, None] - 1, w[:, None] * off, w[:, None] * (off**2 - variance) / (2 * sd)]
-    value = np.concatenate([[shift + np.log(size)], mean, sd])
+    sd = np.sqrt(variance)
+    slope = 1 / np.where(sd > 0, 2 * sd, np.inf)
+    g = [w[:, None] - 1, w[:, None] * off, w[:, None] * (off**2 - variance) * slope]
+    value = np.concatenate([[shift + np.log(size)], x[0] + moved, sd])
     influence = np.concatenate(g, axis=1)
-    return value, influence, np.minimum(effective_draws(w[:, None]), effective_draws(influence))
+    all_of_them = effective_draws(w[:, None])
+    own = np.where(influence.any(0), effective_draws(influence), all_of_them)
+    return value, influence, np.minimum(all_of_them, own)
 
 
 def _within_strata(g: np.ndarray, component: np.ndarray) -> np.ndarray:

@@ -28,13 +28,15 @@ class Centred:
 
     centre: np.ndarray  # (J,)
     scale: np.ndarray  # (J,)
+    varies: np.ndarray  # (J,), what doesn't is a constant, but for rounding
 
     @classmethod
     def by(cls, phi: np.ndarray, w: np.ndarray) -> Centred:
         """For values (n, J) with weights that sum to 1."""
         centre = w @ phi
         spread = np.sqrt(w @ (phi - centre) ** 2)
-        return cls(centre, np.where(spread > 0, spread, 1.0))
+        varies = spread > 4 * np.finfo(float).eps * np.abs(centre)
+        return cls(centre, np.where(varies, spread, 1.0), varies)
 
     def targets(self, phi: np.ndarray, d: int) -> np.ndarray:
         """1, functions, and squares of the first d: (n, 1 + J + d), squares less their guess."""
@@ -115,9 +117,10 @@ class RatioMeans:
         # of the square about the guess, which is near the mean: nothing cancels
         moved = first[:d] - centred.centre[:d]
         variance = centred.scale[:d] ** 2 * (1 + ratio[j:]) - moved**2
-        sd = np.sqrt(np.maximum(variance, 1e-300))
+        varies = centred.varies[:d]
+        sd = np.where(varies, np.sqrt(np.maximum(variance, 1e-300)), 0.0)
         slopes[1 + j :] -= 2 * moved[:, None] * slopes[1 : 1 + d]
-        slopes[1 + j :] /= 2 * sd[:, None]
+        slopes[1 + j :] /= np.where(varies, 2 * sd, np.inf)[:, None]
         covariance = slopes @ mean.covariance @ slopes.T
         value = np.concatenate([[self.log_evidence[0]], first, sd])
         return value, (covariance + covariance.T) / 2, mean.degrees_of_freedom

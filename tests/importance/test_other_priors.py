@@ -48,6 +48,22 @@ def test_evidence_means_and_spreads_under_other_priors():
     assert (np.abs(same.value - found.joint.value) < 5 * same.standard_error).all()
 
 
+def test_a_constant_among_the_inputs_has_no_error():
+    """Its standard deviation is 0, its mean itself; p is of a conjugate beta law."""
+    first, second = ({"p": stats.beta(a, 2), "k": 0.3} for a in (2, 1.5))
+    found = smw.posterior(
+        lambda t: stats.binom.logpmf(14, 20, t[:, 0]), first, 1_000, quantiles=(), seed=1
+    )
+    moved = smw.reweight(found, second)
+    for one, a in ((found.joint, 2), (moved, 1.5)):
+        assert not one.cautions
+        k = one[["k", "sd[k]"]]
+        assert np.abs(k.value - [0.3, 0.0]).max() < 1e-15 and k.standard_error.max() < 1e-15
+        known = stats.beta(14 + a, 8)
+        p = one[["p", "sd[p]"]]
+        assert (np.abs(p.value - [known.mean(), known.std()]) < 5 * p.standard_error).all()
+
+
 def test_what_no_draw_can_tell_is_refused():
     found = posterior(2, 1_000)
     with pytest.raises(smw.DegeneracyError, match="'far': got draws worth"):

@@ -46,4 +46,7 @@ def test_targets_are_centred_and_scaled():
     phi = np.array([[1e6, 2.0], [1e6 + 2, 2.0]])
     found = Centred.by(phi, np.array([0.5, 0.5]))
     assert found.centre.tolist() == [1e6 + 1, 2.0] and found.scale.tolist() == [1.0, 1.0]
+    assert found.varies.tolist() == [True, False]
+    w = np.full(3, 1 / 3)  # 0.3 comes out as 0.29999999999999993 or so
+    assert Centred.by(np.full((3, 1), 0.3), w).varies.tolist() == [False]
     assert found.targets(phi, 1).tolist() == [[1.0, -1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
