@@ -221,9 +221,15 @@ def unmasked(name: str, given: ArrayLike) -> np.ndarray:
 
 
 def array(name: str, given: ArrayLike) -> np.ndarray:
-    """What NumPy makes an array of, masks dropped, not copied."""
+    """What NumPy makes an array of, masks dropped, not copied.
+
+    A table with columns of numbers and of bools is one of floats, not of objects.
+    """
     try:
-        return np.asarray(given)
+        made = np.asarray(given)
+        kinds = {getattr(kind, "kind", "O") for kind in np.ravel(getattr(given, "dtypes", ()))}
+        mixed = made.dtype.hasobject and kinds <= set("biuf") and hasattr(given, "astype")
+        return np.asarray(given.astype(np.float64)) if mixed else made
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: got {shown(given)} ({error}); expected an array") from None
 
@@ -275,6 +281,12 @@ def told(name: str, given: ArrayLike) -> Array:
         except (TypeError, ValueError, OverflowError):
             pass
     raise TypeError(f"{name}: got {kind_of(array)}; expected real numbers")
+
+
+def values(name: str, given: ArrayLike) -> Array:
+    """As `real`, where bools are numbers, too."""
+    array = unmasked(name, given)
+    return array.astype(np.float64) if array.dtype == bool else real(name, array)
 
 
 def finite(name: str, given: ArrayLike) -> Array:

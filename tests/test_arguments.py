@@ -84,6 +84,17 @@ def test_what_hides_something_is_no_array_of_numbers():
             check.numbers("x", bad)
 
 
+def test_a_table_of_numbers_and_bools_is_one_of_floats():
+    table = pd.DataFrame({"rate": [1.5, 2.0], "broke": [True, False]})
+    gaps = pd.DataFrame({"rate": [1.5, None], "runs": [1, 2]}).convert_dtypes()
+    assert check.real("x", table).tolist() == [[1.5, 1.0], [2.0, 0.0]]
+    np.testing.assert_array_equal(check.real("x", gaps), [[1.5, 1.0], [np.nan, 2.0]])
+    np.testing.assert_array_equal(check.real("x", gaps["rate"]), [1.5, np.nan])
+    assert check.values("x", table["broke"]).tolist() == [1.0, 0.0]
+    with pytest.raises(TypeError, match="x: got "):
+        check.values("x", table.assign(site="north"))
+
+
 @pytest.mark.parametrize(
     "call",
     [

@@ -220,12 +220,6 @@ def _plan(d: int, inputs: Sequence[str] | None, order: str | Sequence[str]) -> P
     return PickFreeze(labels, np.eye(d, dtype=bool), kinds)
 
 
-def _numbers(name: str, given: ArrayLike) -> Array:
-    """Numbers and bools as floats."""
-    table = arguments.unmasked(name, given)
-    return table.astype(np.float64) if table.dtype == bool else arguments.real(name, table)
-
-
 def _ranks(points: Array, ties: np.random.Generator) -> Array:
     """Ranks (n, d) of the inputs, equal values in random order."""
     n, d = points.shape
@@ -282,7 +276,7 @@ def _tails(y: Array, outputs: Sequence[str]) -> list[Caution]:
 
 def _sample(given_x: ArrayLike, given_y: ArrayLike) -> tuple[Array, Array, bool]:
     """A given sample as float64, (n, d) and (n, K), and whether there is a single output."""
-    x, y = _numbers("x", given_x), _numbers("y", given_y)
+    x, y = arguments.values("x", given_x), arguments.values("y", given_y)
     if x.ndim != 2 or y.ndim not in (1, 2) or len(x) != len(y) or x.size == 0 or y.size == 0:
         raise ValueError(
             f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (n,) or (n, outputs)"

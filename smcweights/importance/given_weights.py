@@ -47,7 +47,7 @@ def from_weights(
     Parameters
     ----------
     values : array_like or DataFrame, shape (n,) or (n, J)
-        What means are wanted of, at each of n >= 10 draws; finite.
+        What means are wanted of, at each of n >= 10 draws; finite. Bools are 0 and 1.
     log_weights : array_like, shape (n,)
         Log of target density over density of the draws; -inf is a weight of zero. Zeros for
         draws of the target itself.
@@ -100,7 +100,7 @@ def from_weights(
     True
     """
     began = time.perf_counter()
-    table = arguments.real("values", values)
+    table = arguments.values("values", values)
     if table.ndim not in (1, 2) or len(table) < LEAST or table.size == 0:
         raise ValueError(
             f"values: got shape {table.shape}; expected (n,) or (n, J), n at least {LEAST}"
