@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .arguments import several
+from .arguments import several, shown
 from .cautions import Caution, tell
 from .estimate import Estimate
 from .provenance import HOW_FAR
@@ -236,7 +236,9 @@ def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
     both = [a, b]
     for name, one in (("a", a), ("b", b)):
         if not isinstance(one, Estimate) or one.value.size != 1:
-            raise TypeError(f"{name}: got {one!r}; expected an Estimate of one number")
+            where = ": its .log_evidence" if hasattr(one, "log_evidence") else ""
+            got = type(one).__name__ if where else shown(one)
+            raise TypeError(f"{name}: got {got}; expected an Estimate of one number{where}")
     _require_independence([(i, s) for i, e in enumerate(both) for s in _sources(e.provenance)])
     parts = np.array([one.variance.reshape(1) for one in both])
     freedom = np.array([np.reshape(one.degrees_of_freedom, 1) for one in both], dtype=np.float64)
@@ -303,7 +305,7 @@ def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:
         if seed != "null" and seed in seeds:
             raise ValueError(
                 f"estimates: items {seeds[seed]} and {i} have the same seed; they are not "
-                "independent"
+                "independent: run one with another"
             )
         seeds[seed] = i
 

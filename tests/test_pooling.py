@@ -317,3 +317,5 @@ def test_a_ratio_of_evidences_is_welchs_difference_of_means():
     for wrong in (3.0, Estimate([1.0, 2.0], np.eye(2))):
         with pytest.raises(TypeError, match=r"b: got [\s\S]*expected an Estimate of one number"):
             log_bayes_factor(one, wrong)
+    with pytest.raises(TypeError, match=r"a: got Sequences; expected .*: its \.log_evidence"):
+        log_bayes_factor(type("Sequences", (), {"log_evidence": one})(), other)

@@ -226,7 +226,7 @@ def _negatives(indices: Estimate, level: float) -> list[str]:
     _, upper = indices.interval(level)
     lines = []
     for name, value, end in zip(indices.names, indices.value, upper, strict=True):
-        if not value < 0:
+        if not value < -4 * np.finfo(float).eps:
             continue
         shown = f"{name} = {value:.2g}: "
         half = end - value

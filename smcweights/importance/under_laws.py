@@ -28,6 +28,11 @@ def several_laws(laws: object, inputs: Sequence[str]) -> dict[str, Law]:
         one = None
     if one is not None and one.dimension == dimension:
         return {"": aligned(one, inputs, "laws")}
+    if isinstance(laws, Mapping) and one is not None and set(laws) < set(inputs):
+        raise ValueError(
+            f"laws: has the inputs {', '.join(map(repr, laws))}; expected all of "
+            f"{', '.join(map(repr, inputs))}, those that stay as they were, too"
+        )
     if isinstance(laws, Mapping):
         found = {arguments.storable("laws", str(name)): law for name, law in laws.items()}
     elif isinstance(laws, list | tuple):

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,6 +57,10 @@ def test_negative_estimates_stay_and_are_explained():
     assert seen
     assert any("more calls would narrow" in text for text in seen)
     assert all("a true index is never negative" in text for text in seen)
+    names = found.indices.names
+    for value, said in ((-3e-17, False), (-3e-9, True)):  # rounding is nothing to explain
+        made = found.indices.revised(value=np.full(len(names), value))
+        assert ("never negative" in repr(replace(found, indices=made))) is said
 
 
 def test_every_part_of_two_runs_can_be_pooled():

@@ -45,6 +45,9 @@ def test_under_laws_needs_the_law_it_was_given_and_its_support():
     def square(x):
         return x[:, 0] ** 2
 
+    pair = {"a": stats.norm(), "b": stats.norm()}
+    with pytest.raises(ValueError, match="has the inputs 'b'; expected all of 'a', 'b'"):
+        smw.under_laws(square, pair, {"b": stats.norm(1)})
     with pytest.raises(ValueError, match="where the first law has no density"):
         smw.under_laws(square, stats.uniform(), [stats.norm()])
     ready = smw.under_laws(square, stats.norm(), [stats.norm(1)])
