@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -227,9 +227,9 @@ def array(name: str, given: ArrayLike) -> np.ndarray:
     """
     try:
         made = np.asarray(given)
-        kinds = {getattr(kind, "kind", "O") for kind in np.ravel(getattr(given, "dtypes", ()))}
-        mixed = made.dtype.hasobject and kinds <= set("biuf") and hasattr(given, "astype")
-        return np.asarray(given.astype(np.float64)) if mixed else made
+        dtypes = np.ravel(getattr(given, "dtypes", ())) if made.dtype.hasobject else ()
+        mixed = len(dtypes) and {getattr(kind, "kind", "O") for kind in dtypes} <= set("biuf")
+        return np.asarray(cast("pandas.DataFrame", given).astype(np.float64)) if mixed else made
     except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{name}: got {shown(given)} ({error}); expected an array") from None
 

@@ -226,7 +226,7 @@ def _negatives(indices: Estimate, level: float) -> list[str]:
     _, upper = indices.interval(level)
     lines = []
     for name, value, end in zip(indices.names, indices.value, upper, strict=True):
-        if not value < -4 * np.finfo(float).eps:
+        if not value < -1e-12:  # but for rounding
             continue
         shown = f"{name} = {value:.2g}: "
         half = end - value
