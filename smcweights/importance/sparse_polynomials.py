@@ -276,7 +276,7 @@ def _functions_of(
     # modified Gram and Schmidt, twice, without what earlier functions can do
     kept, triangle = np.empty_like(raw), np.zeros((len(raw), len(raw)))
     count, smooth_kept = 0, 0
-    for k, function in enumerate(raw):
+    for k, function in enumerate(raw[: len(raw) if ends[0] < ends[1] else 1]):  # none of a constant
         f, row = function.copy(), np.zeros(len(raw))
         row[k] = 1.0
         size = np.sqrt(weight @ f**2)

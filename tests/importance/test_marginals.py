@@ -99,6 +99,8 @@ def test_constants_do_no_harm():
     variance = 64 / 12 + 1
     error = np.abs(found.first.value - np.array([0, 64 / 12, 1]) / variance)
     assert (error <= 5 * found.first.standard_error + 1e-9).all()
+    shares = np.array([found.first.value[0], found.total.value[0]])
+    assert (np.abs(shares) < 1e-15).all()  # no error, and none of the others
     for control in (True, "polynomial"):
         mean = smw.adaptive_importance_sampling(model, law, 2_000, control_variates=control, seed=2)
         assert abs(mean.value - 12) <= 5 * mean.standard_error + 1e-9

@@ -89,6 +89,15 @@ def test_functions_of_inputs_are_orthonormal_and_stay_so_when_turned():
             np.testing.assert_allclose((table * w) @ table.T, np.eye(len(table)), atol=2e-4)
 
 
+def test_a_constant_has_no_function_but_1():
+    """Of its coordinate the model knows nothing: what was fitted to it was noise of its index."""
+    law = as_law([stats.norm(), 3.0, stats.poisson(2)])
+    u = np.random.default_rng(1).standard_normal((50, 3))
+    at = sparse_polynomials.product_basis(law).tables(u, law.to_inputs(u))
+    np.testing.assert_allclose(at[:, 0], 1.0)
+    assert not at[1, 1:].any() and at[0, 1:].any(1).all() and at[2, 1:].any()
+
+
 @pytest.mark.slow
 def test_a_product_of_a_kink_and_a_power_is_nearly_solved():
     """y = |a - 1/2| k^-0.6: indices from moments of single inputs; SALib's error is 1e-2 there."""
