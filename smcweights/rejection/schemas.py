@@ -27,6 +27,8 @@ from .vocabularies import DOUBT
 SPACE = " \t\n\r"
 SYNTAX = '{}[]:,"\\/+-.0123456789abcdefABCDEFrtulns' + SPACE  # what JSON itself tells apart
 LITERALS = ("true", "false", "null")
+CONTROLS = "".join(map(chr, range(0x20)))
+ESCAPED = '"\\/bfnrtu0123456789abcdefABCDEF'
 STARTS = {
     "object": "{",
     "array": "[",
@@ -117,10 +119,12 @@ class JSONReader:
         self._known: dict[tuple, Any] = {}
         # another one whenever a step depends on what `standing` leaves out
         self._doubt = object()
+        # the last number that ended, what follows, and whether this is in doubt
+        self._last: tuple[State | None, Sequence[State], bool] = None, (), False
 
     def __getstate__(self) -> dict[str, Any]:
         # what is known is so by addresses
-        return self.__dict__ | {"_known": {}, "_doubt": None}
+        return self.__dict__ | {"_known": {}, "_doubt": None, "_last": (None, (), False)}
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""
@@ -156,6 +160,37 @@ class JSONReader:
         after = self.further(states, character)
         return after if self._doubt is before else DOUBT
 
+    def tells(self, states: tuple[State, ...]) -> Sequence[str] | None:
+        """Groups of characters that lead on alike, as all others do; None if not to be named."""
+        each = [self._tells(state) for state in states]
+        found = [group for groups in each for group in groups or ()]
+        return None if None in each else found if len(each) == 1 else "".join(found)
+
+    def _tells(self, state: State) -> Sequence[str] | None:
+        token, expected = state.token, state.expected
+        if token[:1] == '"':
+            if len(token) > 1:
+                return ESCAPED
+            needs = state.watch[0]
+            if state.half or any(need.patterns for need in needs.each):
+                return None
+            at, text = len(state.text), state.text
+            begun = (c[at : at + 1] for c in self._choices(state) if c.startswith(text))
+            return ['"', "\\", CONTROLS, *filter(None, begun)]
+        if token[:1] in ("t", "f", "n"):
+            return "".join(LITERALS)
+        if token:
+            whole, said = self._whole(state), self._said(state.schemas)
+            free = whole is not None and 0 not in whole[1] and token.lstrip("-") != "0"
+            free = free and len(state.watch[0].each) == 1
+            free = free and not any("multipleOf" in s for s in said)
+            return ["123456789" if free else "1", *DIGITS, *",]}", SPACE]
+        if expected in ("value", "item"):
+            ways = self._split(state.schemas)
+            starts = (self._kept("starts", one, self._starts) for one in ways)
+            return ["]", SPACE, *set().union(*starts)]
+        return [*'"}:,]', SPACE]
+
     def further(self, states: tuple[State, ...], character: str) -> tuple[State, ...] | None:
         """The state after one character more."""
         if len(states) == 1:
@@ -182,7 +217,7 @@ class JSONReader:
                 return self._in_number(state, character)
             if character not in ",]}" + SPACE:
                 return ()
-            return [new for one in self._scalar(state) for new in self._after(one, character)]
+            return [new for one in self._ended(state) for new in self._after(one, character)]
         if character in self._space:
             return (state,)
         if expected == "colon":
@@ -247,7 +282,7 @@ class JSONReader:
             return place, token
         needs, states = state.watch[:2]
         if token[0] != '"':
-            return place, states, None if _any_digits(state) else token
+            return place, states, None if _any_digits(state) else self._whole(state) or token
         longest = self._all_sizes(schemas)[2]
         longest = max(longest, needs.most + 1 if needs.most < math.inf else 0)
         return place, token, half, states, min(len(text), longest), self._named_so(state)
@@ -263,15 +298,32 @@ class JSONReader:
             seen = known, len(known) < len(frame.names)
         return self._surely_around(frame.outer), seen, size, *map(id, frame.schemas)
 
+    def _whole(self, state: State) -> tuple | None:
+        """Of a whole number how long it is and where beside its ends, if that says all."""
+        token, ends = state.token, self._kept("ends", state.schemas, self._ends)
+        digits = token.lstrip("-")
+        if state.watch[2][2] > 1 or not digits.isdecimal() or len(token) >= DIGITS_SURE:
+            return None
+        longest = max(map(len, ends), default=-1) + 1
+        return min(len(digits), longest), _beside(token, ends), bool(ends) and token[0] == "-"
+
+    def _ends(self, schemas: Schemas) -> list[str]:
+        """Digits of the ends between which a number lies, before the point."""
+        ends = [s[k] for s in self._said(schemas) for k in ENDS if type(s.get(k)) in (int, float)]
+        return [str(abs(int(end))) for end in ends if abs(end) < math.inf]
+
     def _named_so(self, state: State) -> str | None:
         """The text of a string, if something that is named begins so."""
-        names: frozenset = frozenset()
+        text = state.text
+        return text if any(choice.startswith(text) for choice in self._choices(state)) else None
+
+    def _choices(self, state: State) -> Iterator[str]:
+        """What is named that a string may be."""
         if state.expected != "value":
             assert state.frame is not None
-            names = self._all_sizes(state.frame.schemas)[0]
-        choices = (choice for need in state.watch[0].each for choice in need.choices)
-        text = state.text
-        return text if any(c.startswith(text) for c in (*names, *choices)) else None
+            yield from self._all_sizes(state.frame.schemas)[0]
+        for need in state.watch[0].each:
+            yield from need.choices
 
     def _doubt_unless(self, kind: str, schemas: Schemas) -> None:
         """Doubt what a value's end depends on, unless its schemas are followed to the letter."""
@@ -280,7 +332,11 @@ class JSONReader:
 
     def _to_the_letter(self, kind: str, schemas: Schemas) -> bool:
         """Whether a value that was followed to its end satisfies the schemas."""
-        sure = SURE | {"enum", "const", "not"} if kind == "string" else SURE
+        sure, bounded = SURE, kind == "bounded"
+        if kind == "string":
+            sure = SURE | {"enum", "const", "not"}
+        elif bounded:
+            sure, kind = SURE | {*ENDS}, "number"
         # the third draft says of members whether they are required
         if not self._inner or "disallow" in self._keywords:
             return False
@@ -295,7 +351,12 @@ class JSONReader:
                 or ("$ref" in s and self._referred(s["$ref"]) is None)
                 or ("anyOf" in s and not any(a is b for a in s["anyOf"] for b in schemas))
                 or any(self._followed.search(pattern) is None for pattern in patterns)
-                or (kind == "number" and "integer" in kinds and "number" not in kinds)
+                or (
+                    kind == "number"
+                    and not bounded
+                    and "integer" in kinds
+                    and "number" not in kinds
+                )
             ):
                 return False
         return True
@@ -337,8 +398,8 @@ class JSONReader:
         if not (sized or any(s.get("type") == "integer" for s in said)):
             return ()
         # what stands before an exponent tells whether this can make it fit
-        head = re.split("[eE]", token)[0]
-        told = min(len(head), DIGITS_TOLD) if sized else 0, head[-1:] == "0", _beside(head, said)
+        head, ends = re.split("[eE]", token)[0], self._kept("ends", schemas, self._ends)
+        told = min(len(head), DIGITS_TOLD) if sized else 0, head[-1:] == "0", _beside(head, ends)
         try:
             value = json.loads(token)
         except ValueError:
@@ -366,12 +427,12 @@ class JSONReader:
 
     def _in_number(self, state: State, character: str) -> Sequence[State]:
         needs, states, bounds = state.watch
-        if character in "eE" and _any_digits(state):
-            self._doubt = object()
         token = state.token + character
         states = needs.further(token, states, character)
         if states is None or not within(token, *bounds):
             return ()
+        if character in "eE" and _any_digits(state):
+            self._doubt = object()
         return (state._replace(token=token, watch=(needs, states, bounds)),)
 
     def _quoted(self, state: State, needs: Needs) -> Sequence[State]:
@@ -446,11 +507,23 @@ class JSONReader:
                 return ()
             if state.watch and not state.watch[0].met(state.token, state.watch[1]):
                 return ()
-            if state.watch and _any_digits(state):
-                self._doubt_unless("number", state.schemas)
+            if state.watch and state.watch[2][2] <= 1:
+                kind = "number" if _any_digits(state) else "bounded"
+                self._doubt_unless(kind, state.schemas)
         elif self._named_so(state) is None:
             self._doubt_unless("string", state.schemas)
         return self._closed(state.frame, state.schemas, value)
+
+    def _ended(self, state: State) -> Sequence[State]:
+        """After a number, whichever character ends it."""
+        last = self._last
+        if last[0] is not state:
+            before = self._doubt
+            found = self._scalar(state)
+            last = self._last = state, found, self._doubt is not before
+        elif last[2]:
+            self._doubt = object()
+        return last[1]
 
     def _closed(self, frame: Frame | None, schemas: Schemas, value: object) -> Sequence[State]:
         checked = schemas if self._inner else ()
@@ -681,11 +754,10 @@ def _strings(given: object) -> list[str]:
     return [one for one in given if isinstance(one, str)] if isinstance(given, list) else []
 
 
-def _beside(number: str, said: list[dict]) -> tuple[int, ...]:
+def _beside(number: str, ends: list[str]) -> tuple[int, ...]:
     """Whether its digits before the point are below, among or above the first ones of the ends."""
     digits = number.lstrip("-").partition(".")[0]
-    ends = [s[k] for s in said for k in ENDS if type(s.get(k)) in (int, float)]
-    first = [str(abs(int(end)))[: len(digits)] for end in ends if abs(end) < math.inf]
+    first = [end[: len(digits)] for end in ends]
     return tuple((digits > one) - (digits < one) for one in first)
 
 

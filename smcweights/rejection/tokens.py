@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ FEW = 300  # branches that are followed for a mask where states don't repeat
 EXPLORED = 1500  # states, over tokens, that are all looked at beforehand
 MEMORY = 2**28  # bytes of the states after tokens that are kept
 FILLED = 2**24  # entries of a table that is filled in, from which it is begun anew
-UNKNOWN, DOUBTFUL = -2, -3
+UNKNOWN, DOUBTFUL, NEW = -2, -3, -4
 EVERY = np.zeros(0, bool)  # says of no state that it is dead
 
 
@@ -54,6 +54,10 @@ class Standing:
         said = self._said(state)
         self._met.setdefault(said, state)
         return said
+
+    def tells(self, state: Any) -> Sequence[str] | None:
+        """Groups of characters that lead on alike, as do all others; None if not to be named."""
+        return self._text.tells(self._met[state]) if hasattr(self._text, "tells") else None
 
     def start(self) -> Any:
         """That of the empty text."""
@@ -93,6 +97,7 @@ class Letters:
         self._begun: dict[bytes, tuple[int, ...]] = {}
         self._like: dict[tuple[int, tuple[int, ...]], bytes] = {}
         self._column_of: dict[str, int | None] = {}
+        self._groups: dict[tuple[str, ...], list[np.ndarray]] = {}
         # columns of characters that each column of pieces may become; None: can't be told
         self.pieces: list[tuple[int, ...] | None] = []
         column = np.zeros(tree.symbol.size, np.int32)
@@ -123,6 +128,15 @@ class Letters:
             return piece
         size = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
         return self._like.setdefault((size - len(piece), begun), piece)
+
+    def groups(self, told: tuple[str, ...]) -> list[np.ndarray]:
+        """Columns of groups of characters, those of one column left out, and all others at last."""
+        if told not in self._groups:
+            sets = [{*map(self.column_of, group)} - {None} for group in told]
+            others = {*range(self.letters)}.difference(*sets)
+            found = [*(one for one in sets if len(one) > 1), *([others] if others else [])]
+            self._groups[told] = [np.array(sorted(one)) for one in found]
+        return self._groups[told]
 
     def column_of(self, character: str) -> int | None:
         """Column of a character; None of one that no class was asked for."""
@@ -157,7 +171,7 @@ class Walker:
         self.whole: list[bool] = []
         self._number: dict[tuple[bytes, Any], int] = {}
         width = self.letters.letters + len(self.letters.pieces)
-        self.table = np.full((64, width), UNKNOWN, np.int32)
+        self.table = np.full((64, width), NEW, np.int32)
 
     def number(self, piece: bytes, state: Any) -> int:
         """Number of a text's state, or of that of a number and a piece."""
@@ -167,8 +181,7 @@ class Walker:
             self.states.append((piece, state))
             self.whole.append(not piece and bool(self.text.complete(state)))
             if n == len(self.table):
-                more = np.full(self.table.shape, UNKNOWN, np.int32)
-                self.table = np.concatenate([self.table, more])
+                self.table = np.concatenate([self.table, np.full_like(self.table, NEW)])
         return n
 
     def known(self, piece: bytes, state: Any) -> int:
@@ -183,18 +196,27 @@ class Walker:
 
         DOUBTFUL where states of this number differ in it.
         """
+        if self.table[n, column] == NEW:
+            self._open(n)
         to = int(self.table[n, column])
         if to == UNKNOWN:
-            letters = self.letters
-            if column >= letters.letters:
-                to = 0 if self._may(n, letters.pieces[column - letters.letters]) else -1
+            if column >= self.letters.letters:
+                to = 0 if self._may(n, self.letters.pieces[column - self.letters.letters]) else -1
             else:
-                after = self.text.further(self.states[n][1], letters.examples[column])
-                to = (
-                    -1 if after is None else DOUBTFUL if after is DOUBT else self.number(b"", after)
-                )
+                to = self._after(n, column)
             self.table[n, column] = to
         return to
+
+    def _open(self, n: int) -> None:
+        """What characters that a state doesn't tell apart lead to."""
+        told = self.text.tells(self.states[n][1]) if hasattr(self.text, "tells") else None
+        self.table[n] = UNKNOWN
+        for alike in () if told is None else self.letters.groups(tuple(told)):
+            self.table[n, alike] = self._after(n, int(alike[0]))
+
+    def _after(self, n: int, column: int) -> int:
+        after = self.text.further(self.states[n][1], self.letters.examples[column])
+        return -1 if after is None else DOUBTFUL if after is DOUBT else self.number(b"", after)
 
     def _may(self, n: int, begun: tuple[int, ...] | None) -> bool:
         return begun is None or any(self._to(n, column) != -1 for column in begun)

@@ -311,6 +311,14 @@ DOUBTFUL = {
     ),
     "from": ({"type": "array", "items": {"minimum": 2, "type": "integer"}}, ["[", "[1", "[2"]),
     "size": ({"type": "array"}, ["[1", "[2"]),
+    "between": (
+        {"items": {"type": ["integer", "string"], "exclusiveMinimum": -13, "maximum": 120.5}},
+        ["[1", "[2", "[3", "[10", "[120", "[-1", "[-2", "[-12", "[0", "[-0"],
+    ),
+    "parts": (
+        {"items": {"minimum": 0.2, "exclusiveMaximum": 12, "multipleOf": 0.7}},
+        ["[0", "[1", "[2", "[3", "[2.", "[3.", "[1.", "[11"],
+    ),
 }
 
 
