@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from . import kernels as kn
 from .constraints import Automaton
 from .languages import MarkovChain
 from .tokens import TokenTable
@@ -198,14 +199,12 @@ def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) 
         state, item = np.nonzero(table >= 0)
         after, mass = table[state, item], q[item]
     else:
-        # a row of many items at a time
-        edges = []
+        # a row of many items at a time; after an end it has nothing
+        found, listed, edges = np.full(states, -1.0), np.empty(states, np.int64), []
         for s in range(states):
-            row = _inner(constraint.row(s), ends)
-            some = row >= 0
-            found = np.bincount(row[some], q[some], states)
-            to = np.flatnonzero(np.bincount(row[some]))
+            to = np.sort(listed[: kn.gather(constraint.row(s), q, found, listed)])
             edges.append(np.stack([np.full(to.size, s), to, found[to]]))
+            found[to] = -1.0
         state, after, mass = np.concatenate(edges, axis=1)
     data = (
         np.append(mass, of_ends),

@@ -705,6 +705,24 @@ def staying(row, state, letters):
 
 
 @njit(cache=True, nogil=True)
+def gather(row, q, mass, states):
+    """Mass of q by the states that a row of items leads to, which are listed; their number.
+
+    Of no item is below 0, of `mass` at the beginning everything.
+    """
+    many = 0
+    for j in range(row.size):
+        to = row[j]
+        if to >= 0:
+            if mass[to] < 0.0:
+                mass[to] = 0.0
+                states[many] = to
+                many += 1
+            mass[to] += q[j]
+    return many
+
+
+@njit(cache=True, nogil=True)
 def walk(
     table, letters, alive, tree, column, bits, items, nodes, states, found, due, rest
 ):  # fmt: skip

@@ -215,3 +215,10 @@ def test_a_draw_by_a_mask_is_that_of_the_cumulated_masses(size):
                 assert (n, accepts) == ((w > 0).sum(), (known * w > 0).sum())
     nothing = kn.masked(logits, w, 0.0, log_total, np.zeros(size, np.int8), np.empty(0), 0.5)
     assert nothing == (-1, -math.inf, -math.inf, (w > 0).sum(), 0)
+
+
+def test_masses_of_a_row_are_gathered_by_state():
+    row, q = np.array([2, -1, 0, 2, 4, -1], np.int32), np.array([0.1, 9.0, 0.2, 0.3, 0.0, 9.0])
+    mass, states = np.full(5, -1.0), np.empty(5, np.int64)
+    assert states[: kn.gather(row, q, mass, states)].tolist() == [2, 0, 4]
+    assert mass.tolist() == [0.2, -1.0, 0.1 + 0.3, -1.0, 0.0]
