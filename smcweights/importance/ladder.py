@@ -161,7 +161,10 @@ class Ladder:
                 (found,) = fit_mixtures(
                     u[some], w[some, None], rng, most=most, degrees_of_freedom=nu, restarts=1
                 )
-                parts.append(_with_room(found, u, w))
+                normal = _with_room(found, u, w)
+                auto = self.family == "auto" and law.mapped
+                polar = _polar(found, u[some], w[some], rng) if auto else None
+                parts.append(polar or normal)
         wide = _elliptical(u, w, nu, (1 + 2 / np.sqrt(law.dimension)) ** 2)
         components = [c for part in parts for c in part.components]
         shares = np.concatenate([part.weights / len(parts) for part in parts])
@@ -210,6 +213,25 @@ def _with_room(found: Mixture, u: np.ndarray, w: np.ndarray) -> Mixture:
         # a component of next to no draws has no moments
         components.append(_elliptical(u, column, old.degrees_of_freedom, 1.0) if size > 2 else old)
     return Mixture(shares / shares.sum(), tuple(components))
+
+
+def _polar(
+    found: Mixture, u: np.ndarray, w: np.ndarray, rng: np.random.Generator
+) -> Mixture | None:
+    """Laws of direction and radius, where the normal ones are not worth their parameters.
+
+    Of a tail in all directions few draws give covariances that are too narrow in some of them. By
+    Akaike's criterion; not in one or two inputs, nor nearer to the centre than the input law, where
+    radii reach to 0.
+    """
+    d, w = u.shape[1], w / w.sum()
+    size = 1 / (w @ w)
+    if d < 3 or w @ (u**2).sum(1) < d:
+        return None
+    polar = fit_directional(u, w, rng, "vmfn")
+    count = len(found.components) * (d * (d + 3) / 2 + 1) - len(polar.components) * (d + 3)
+    gain = w @ (polar.log_density(u) - found.log_density(u))
+    return polar if gain + count / size > 0 else None
 
 
 def _elliptical(u: np.ndarray, w: np.ndarray, nu: float, factor: float) -> Elliptical:
