@@ -28,15 +28,15 @@ class Centred:
 
     centre: np.ndarray  # (J,)
     scale: np.ndarray  # (J,)
-    varies: np.ndarray  # (J,), what doesn't is a constant, but for rounding
+    varies: np.ndarray  # (J,)
 
     @classmethod
     def by(cls, phi: np.ndarray, w: np.ndarray) -> Centred:
         """For values (n, J) with weights that sum to 1."""
-        centre = w @ phi
+        varies = np.ptp(phi, axis=0) > 0
+        centre = np.where(varies, w @ phi, phi[0])
         spread = np.sqrt(w @ (phi - centre) ** 2)
-        varies = spread > 4 * np.finfo(float).eps * np.abs(centre)
-        return cls(centre, np.where(varies, spread, 1.0), varies)
+        return cls(centre, np.where(spread > 0, spread, 1.0), varies)
 
     def targets(self, phi: np.ndarray, d: int) -> np.ndarray:
         """1, functions, and squares of the first d: (n, 1 + J + d), squares less their guess."""
