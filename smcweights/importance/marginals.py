@@ -454,7 +454,9 @@ def univariate(distribution: object, where: str) -> Marginal:
         distribution = Integrated(distribution)
         distribution.check(where)
     if not is_univariate(distribution) or isinstance(distribution, type):
-        hint = " (it is discrete, a density is needed)" if hasattr(distribution, "pmf") else ""
+        kind = "discrete" if hasattr(distribution, "pmf") else "constant"
+        lacks = kind == "discrete" or isinstance(distribution, int | float)
+        hint = f" (it is {kind}, a density is needed)" if lacks else ""
         raise TypeError(f"{where}: got {kind_of(distribution)}{hint}; {ACCEPTED}")
     _check_parameters(distribution, where)
     with np.errstate(all="ignore"):

@@ -344,7 +344,8 @@ class PredictiveCheck(Result):
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {p:.3g}" for name, p in self.p_values.items())
-        title = f"PredictiveCheck of {len(self.pit)} times, smallest p value {self.smallest:.3g}"
+        least = f"smallest p value as of one test {self.smallest:.3g}"
+        title = f"PredictiveCheck of {len(self.pit)} times, {least}"
         return f"{title}\n  p values  {rows}\n  .pit and .residuals, .plot()"
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:

@@ -145,8 +145,9 @@ def test_discrete_laws_are_inputs():
         smw.importance_sampling(model, law, proposal, 5_000)
     with pytest.raises(TypeError, match="'n' is not frozen"):
         smw.sobol_indices(model, {"n": stats.poisson, "x": stats.norm()}, 100)
-    with pytest.raises(TypeError, match="discrete"):
-        smw.GaussianCopula([stats.poisson(2), stats.norm()], [[1, 0.5], [0.5, 1]])
+    for law, kind in ((stats.poisson(2), "discrete"), (2, "constant")):
+        with pytest.raises(TypeError, match=f"it is {kind}, a density is needed"):
+            smw.GaussianCopula([law, stats.norm()], [[1, 0.5], [0.5, 1]])
 
 
 @pytest.mark.slow
