@@ -41,7 +41,10 @@ def call_named(
         values, columns = [], Columns(None, named)
         for row in x:
             at = "the"
-            values.append(columns.aligned(_table(integrand(row.copy()), named)))
+            found = integrand(row.copy())
+            if getattr(getattr(found, "index", None), "inferred_type", None) == "string":
+                found = dict(found)  # of a Series of one input the labels are names
+            values.append(columns.aligned(_table(found, named)))
             if values[-1].shape != values[0].shape:
                 raise ModelError(
                     f"{named}: returned shape {values[-1].shape} after shape {values[0].shape}; "

@@ -192,6 +192,9 @@ def test_names_hold_with_failed_runs_more_calls_and_one_input_at_a_time(tmp_path
     assert 1.5 < more.value[mass] < 2.5 and abs(more.value[1 - mass]) < 0.5
     each = smw.adaptive_importance_sampling(one_named, NORMALS, 100, vectorized=False, seed=1)
     assert sorted(each.names) == ["mass", "stress"] and 1 < each.value[each.names.index("mass")] < 3
+    x = np.array([[1.0, 3.0], [-1.0, 3.0]])  # labels of a Series, in another order for the second
+    names, values = call_named(lambda row: pd.Series(one_named(row)), False, x)
+    assert names == ("mass", "stress") and values.tolist() == [[3.0, 3.0], [1.0, -3.0]]
     given = smw.adaptive_importance_sampling(named, NORMALS, 300, names=["a", "b"], seed=1)
     assert given.names == ("a", "b")
     whole = pd.DataFrame(unnamed(np.ones((3, 2))))
