@@ -165,8 +165,9 @@ def adaptive_importance_sampling(
     ----------
     integrand : callable
         (n, d) array of inputs -> (n,) or (n, J) array of finite numbers. With
-        ``vectorized=False``: one input of shape (d,) -> number or (J,). Columns of a DataFrame and
-        entries of a dict of arrays name the expectations, and may come in any order.
+        ``vectorized=False``: one input of shape (d,) -> number or (J,). Columns of a DataFrame,
+        entries of a dict, of one input also the labels of a Series, name the expectations, and may
+        come in any order.
     law : law
         Law of the inputs, see `smcweights.importance.laws.as_law`: frozen scipy.stats
         distributions, a list or dict of them, `GaussianCopula`, or what has ``rvs`` and ``logpdf``.
