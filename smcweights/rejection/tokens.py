@@ -312,6 +312,14 @@ class TokenTable:
         made = over(*state["_made_of"])
         self.__dict__.update(made.__dict__)
 
+    def keep(self, rows: list[np.ndarray]) -> None:
+        """Rows of the first states, where it wasn't known which ones lead to an end."""
+        after = np.full(len(self._walker.states) + 1, -1, np.int32)
+        after[: self._alive.size] = np.where(self._alive, np.arange(self._alive.size), -1)
+        for n, row in enumerate(rows):
+            row[:] = after[row]
+            self._rows[n] = row
+
     def row(self, n: int) -> np.ndarray:
         """State after each token, -1 where none may come; an end has none."""
         with self._lock:
@@ -563,18 +571,26 @@ def over(text: Text, vocabulary: Vocabulary) -> TokenTable | TokenReader | None:
 
 def sketch(text: Text, vocabulary: Vocabulary, most: int) -> TokenTable:
     """Tokens under a constraint of many states, as far as so many from the beginning go."""
-    walker = Walker(text, vocabulary)
-    return TokenTable(walker, _explored(walker, most, False), (text, vocabulary))
+    walker, rows = Walker(text, vocabulary), []  # type: ignore[var-annotated]
+    table = TokenTable(walker, _explored(walker, most, rows), (text, vocabulary))
+    table.keep(rows)
+    return table
 
 
-def _explored(walker: Walker, most: int, whole: bool = True) -> np.ndarray:
-    """Which states lead to an end: of all, given up where there are more, or of the first ones."""
+def _explored(walker: Walker, most: int, rows: list[np.ndarray] | None = None) -> np.ndarray:
+    """Which states lead to an end: of all, given up where there are more, or of the first ones.
+
+    It is of these where rows are asked for, as many as are kept.
+    """
+    whole = rows is None
     walker.number(b"", walker.text.start())
     edges, n = [np.zeros((2, 0), np.int64)], 0
     while n < (len(walker.states) if whole else min(most, len(walker.states))):
         if whole and len(walker.states) > most:
             return np.zeros(0, bool)
         row = walker.row(n)
+        if rows is not None and (n + 1) * row.nbytes <= MEMORY:
+            rows.append(row)
         to = np.flatnonzero(np.bincount(row[row >= 0]))
         edges.append(np.stack([np.full(to.size, n), to]))
         n += 1

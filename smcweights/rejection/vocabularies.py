@@ -28,7 +28,8 @@ class Text(Protocol):
     """What reads a text character by character; None where nothing valid can follow.
 
     With ``finite`` true states are hashable and repeat. ``alike(characters)`` would number the
-    characters of a str, equally those that it never tells apart.
+    characters of a str, equally those that it never tells apart; ``tells(state)`` groups of
+    characters that lead the state on alike, as all others do, or None.
     """
 
     def start(self) -> Any:
