@@ -21,7 +21,7 @@ from .laws import Law
 from .means import tail_shapes
 from .posteriors import Posterior, evidence_name
 from .stages import effective_draws
-from .under_laws import check_within, several_laws
+from .under_laws import log_density_within, several_laws
 
 METHOD = "reweighting of a posterior"
 
@@ -90,14 +90,7 @@ def _said(name: str) -> str:
 
 def _log_weights(found: Posterior, law: Law, name: str) -> np.ndarray:
     """Log weights (n,) of the draws under another prior."""
-    check_within(law, found.ranges[0], found.ranges[1], _said(name))
-    log_p = law.log_density(found.draws)
-    outside = (log_p > -np.inf) & (found.log_prior == -np.inf)
-    if outside.any():
-        raise ValueError(
-            f"{_said(name)}: has a density at {found.draws[outside][0].tolist()}, where the first "
-            "prior has none; expected a prior on the same support"
-        )
+    log_p = log_density_within(law, found.draws, found.log_prior, found.ranges, _said(name))
     there = (log_p > -np.inf) & (found.log_weight > -np.inf)
     if not there.any():
         raise DegeneracyError(f"{_said(name)}: has no density at any draw of the posterior")

@@ -33,7 +33,7 @@ from .means import Mean, Regression, corrected_mean
 from .other_priors import under_priors
 from .pairs import Pairs, doubled_law
 from .posteriors import Posterior
-from .under_laws import check_within, several_laws
+from .under_laws import check_within, log_density_within, several_laws
 from .verdict import listed
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ class Stored:
 
     def log_ratio(self, law: Law, said: str) -> np.ndarray:
         """Log f_p/h of the draws under another law, refused where it reaches farther."""
-        check_within(law, self.lower, self.upper, said)
-        log_p = law.log_density(self.x)
-        outside = (log_p > -np.inf) & (self.log_f == -np.inf)
-        if outside.any():
-            raise ValueError(
-                f"{said}: has a density at {self.x[outside][0].tolist()}, where the first law has "
-                "none; expected a law on the same support"
-            )
+        log_p = log_density_within(law, self.x, self.log_f, (self.lower, self.upper), said)
         with np.errstate(invalid="ignore"):
             return np.where(log_p > -np.inf, log_p - self.log_f + self.log_w, -np.inf)
 

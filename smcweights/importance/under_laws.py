@@ -79,6 +79,25 @@ def check_within(law: Law, lower: np.ndarray, upper: np.ndarray, said: str) -> N
         )
 
 
+def log_density_within(
+    law: Law,
+    x: np.ndarray,
+    log_f: np.ndarray,
+    ranges: Sequence[np.ndarray] | np.ndarray,
+    said: str,
+) -> np.ndarray:
+    """Log density (n,) of another law at draws x (n, d), refused where the first one has none."""
+    check_within(law, ranges[0], ranges[1], said)
+    log_p = law.log_density(x)
+    outside = (log_p > -np.inf) & (log_f == -np.inf)
+    if outside.any():
+        raise ValueError(
+            f"{said}: has a density at {x[outside][0].tolist()}, where the first law has none; "
+            "expected a law on the same support"
+        )
+    return log_p
+
+
 @dataclass(frozen=True)
 class UnderLaws:
     """An integrand times density ratios: (n, d) -> (n, J P)."""
