@@ -72,6 +72,7 @@ EXPECTED: dict[str, tuple[type, str]] = {
     "checkpoint": (str, "the name of a file"),
     "seed": (int, "a whole number from 0"),
     "precision": (dict, "a table such as {relative = 0.01}"),
+    "functions": (dict, "a table such as {power = 'beam.py:power'}"),
 }
 
 Made = TypeVar("Made")
@@ -164,7 +165,8 @@ def read(path: str | os.PathLike[str]) -> Study:
         raise StudyError(
             f"{file}: study.method: got {method!r}; expected one of {', '.join(METHODS)}"
         )
-    arguments = _arguments(file, method, study)
+    modules: dict[str, ModuleType] = {}
+    arguments = _arguments(file, method, study, modules)
     if "vectorized" in model:
         if not isinstance(model["vectorized"], bool):
             raise StudyError(
@@ -179,11 +181,13 @@ def read(path: str | os.PathLike[str]) -> Study:
         from .importance.laws import GaussianCopula
 
         law = _made(file, "copula", GaussianCopula, law, document["copula"]["correlation"])
-    function = _function(f"{file}: model.function", file, model.get("function"))
+    function = _function(f"{file}: model.function", file, model.get("function"), modules)
     return Study(file, method, function, law, arguments)
 
 
-def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]:
+def _arguments(
+    file: Path, method: str, study: dict[str, Any], modules: dict[str, ModuleType]
+) -> dict[str, Any]:
     """Keyword arguments of the method from the table [study]."""
     import smcweights
 
@@ -206,9 +210,8 @@ def _arguments(file: Path, method: str, study: dict[str, Any]) -> dict[str, Any]
         if isinstance(study.get(key), dict):
             study[key] = _law(file, f"study.{key}", study[key])
     if "functions" in study:
-        _known(file, "study.functions", study["functions"], list(study["functions"]))
         study["functions"] = {
-            name: _function(f"{file}: study.functions.{name}", file, named)
+            name: _function(f"{file}: study.functions.{name}", file, named, modules)
             for name, named in study["functions"].items()
         }
     if "checkpoint" in study:
@@ -283,7 +286,10 @@ def _marginal(file: Path, where: str, table: object) -> Any:
     return frozen
 
 
-def _function(where: str, file: Path, named: object) -> Callable[..., Any]:
+def _function(
+    where: str, file: Path, named: object, modules: dict[str, ModuleType]
+) -> Callable[..., Any]:
+    """What is named, from a file that runs once for all that is named in it (``modules``)."""
     home, _, name = named.rpartition(":") if isinstance(named, str) else ("", "", "")
     from_file = home.endswith(".py")
     if not name.isidentifier() or not (from_file or all(map(str.isidentifier, home.split(".")))):
@@ -298,7 +304,8 @@ def _function(where: str, file: Path, named: object) -> Callable[..., Any]:
     if beside not in sys.path:
         sys.path.insert(0, beside)
     try:
-        module = _executed(source) if from_file else importlib.import_module(home)
+        if home not in modules:
+            modules[home] = _executed(source) if from_file else importlib.import_module(home)
     except ModuleNotFoundError as error:
         if error.name is not None and f"{home}.".startswith(f"{error.name}."):
             raise StudyError(f"{where}: {error}") from error
@@ -307,7 +314,7 @@ def _function(where: str, file: Path, named: object) -> Callable[..., Any]:
     except Exception as error:
         error.add_note(f"while importing {home}, for {where}")
         raise
-    function = getattr(module, name, None)
+    function = getattr(modules[home], name, None)
     if not callable(function):
         raise StudyError(f"{where}: {home} has no function {name!r}")
     return function

@@ -73,6 +73,10 @@ def test_a_posterior_of_a_study(beam):
     assert joint.names == ("log evidence", "load", "sd[load]", "square")
     truth = np.array([evidence, 0.8, 0.2**0.5, 0.84])
     assert (np.abs(joint.value - truth) < 6 * joint.standard_error + 1e-9).all()
+    replaced(beam, 'square = "weighed.py:square"', "")
+    replaced(beam, "[study.functions]", "functions = 5")
+    with pytest.raises(study.StudyError, match=r"study.functions: got 5; expected a table such"):
+        study.read(beam)
     page = (beam.parent / "beam.html").read_text(encoding="utf-8")
     assert "q0.975[load]" in page and "square" in page
 
