@@ -21,7 +21,7 @@ from .laws import Law
 from .means import tail_shapes
 from .posteriors import Posterior, evidence_name
 from .stages import effective_draws
-from .under_laws import log_density_within, several_laws
+from .under_laws import called, log_density_within, names_under, several_laws
 
 METHOD = "reweighting of a posterior"
 
@@ -49,13 +49,13 @@ def under_priors(found: Posterior, laws: object, least_effective: float) -> Esti
     for name, size in zip(priors, sizes, strict=True):
         if size < least_effective:
             raise DegeneracyError(
-                f"{_said(name)}: got draws worth {size:.1f} of the posterior under this prior; "
+                f"{called(name)}: got draws worth {size:.1f} of the posterior under this prior; "
                 f"expected at least {least_effective:g}. A prior nearer to the first, or a "
                 "posterior of its own, would do"
             )
     covariance, freedom = independent_spread(_within_strata(g, found.component))
     plain = [evidence_name(False), *found.inputs, *(f"sd[{name}]" for name in found.inputs)]
-    names = [f"{base} | {name}" if name else base for name in priors for base in plain]
+    names = names_under(plain, priors)
     k_hats = np.array([pareto_k(log_w) for log_w in log_ws.values()])
     shapes = np.fmax(tail_shapes(g.T, len(value)), np.repeat(k_hats, len(plain)))
     # as `posterior` itself judges: between .5 and .7 by what the draws are worth
@@ -84,16 +84,12 @@ def under_priors(found: Posterior, laws: object, least_effective: float) -> Esti
     )
 
 
-def _said(name: str) -> str:
-    return f"laws: {name!r}" if name else "laws"
-
-
 def _log_weights(found: Posterior, law: Law, name: str) -> np.ndarray:
     """Log weights (n,) of the draws under another prior."""
-    log_p = log_density_within(law, found.draws, found.log_prior, found.ranges, _said(name))
+    log_p = log_density_within(law, found.draws, found.log_prior, found.ranges, called(name))
     there = (log_p > -np.inf) & (found.log_weight > -np.inf)
     if not there.any():
-        raise DegeneracyError(f"{_said(name)}: has no density at any draw of the posterior")
+        raise DegeneracyError(f"{called(name)}: has no density at any draw of the posterior")
     return np.where(there, found.log_weight + log_p - np.where(there, found.log_prior, 0), -np.inf)
 
 

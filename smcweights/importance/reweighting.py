@@ -33,7 +33,7 @@ from .means import Mean, Regression, corrected_mean
 from .other_priors import under_priors
 from .pairs import Pairs, doubled_law
 from .posteriors import Posterior
-from .under_laws import check_within, log_density_within, several_laws
+from .under_laws import called, check_within, log_density_within, names_under, several_laws
 from .verdict import listed
 
 if TYPE_CHECKING:
@@ -114,26 +114,17 @@ def _worth(log_ratios: dict[str, np.ndarray], least: float, what: str, remedy: s
         ess[p] = effective_sample_size(log_ratio) if (log_ratio > -np.inf).any() else 0.0
         if ess[p] < least:
             raise DegeneracyError(
-                f"{_said(name)}: got stored {what} worth {ess[p]:.1f} of this law; expected at "
+                f"{called(name)}: got stored {what} worth {ess[p]:.1f} of this law; expected at "
                 f"least {least:g}. A law nearer to the first, or {remedy}, would do"
             )
         shape[p], limit = pareto_k(log_ratio), pareto_k_threshold(len(log_ratio))
         if shape[p] > limit:
             text = (
-                f"{_said(name)}: Pareto k-hat of the weights is {shape[p]:.2f} (limit {limit:.2f}):"
-                " the standard errors can't be promised"
+                f"{called(name)}: Pareto k-hat of the weights is {shape[p]:.2f} "
+                f"(limit {limit:.2f}): the standard errors can't be promised"
             )
             cautions.append(Caution("heavy-weights", text))
     return _Worth(ess, shape, cautions)
-
-
-def _said(name: str) -> str:
-    return f"laws: {name!r}" if name else "laws"
-
-
-def _under(names: tuple[str, ...], laws: dict[str, Law]) -> list[str]:
-    """Names under each law in turn."""
-    return [f"{base} | {name}" if name else base for name in laws for base in names]
 
 
 def reweight(
@@ -204,13 +195,13 @@ def reweight(
     began = time.perf_counter()
     sample = stored(estimate)
     found = several_laws(laws, sample.inputs)
-    log_ratios = {name: sample.log_ratio(law, _said(name)) for name, law in found.items()}
+    log_ratios = {name: sample.log_ratio(law, called(name)) for name, law in found.items()}
     remedy = "a sample drawn for both (under_laws)"
     worth = _worth(log_ratios, least_effective, "draws", remedy)
     weights = np.exp(np.stack(list(log_ratios.values()), axis=1))
     _check_cover(weights, list(found))
     mean, used = _mean_under(sample, weights)
-    names, cautions, unseen = _under(estimate.names, found), worth.cautions, mean.hits == 0
+    names, cautions, unseen = names_under(estimate.names, found), worth.cautions, mean.hits == 0
     if unseen.any():
         text = f"{listed(names, unseen)}: no draw gave a value other than 0: "
         cautions = [*cautions, Caution("no-hit", text + "there is no standard error")]
@@ -249,7 +240,7 @@ def _check_cover(weights: np.ndarray, names: list[str]) -> None:
         off = abs(w.mean() - 1)
         if off > 5 * w.std() / np.sqrt(len(w)) + 1e-6 and off > 0.01:
             raise ValueError(
-                f"{_said(name)}: the stored draws cover {w.mean():.3g} of it where 1 is expected; "
+                f"{called(name)}: the stored draws cover {w.mean():.3g} of it where 1 is expected; "
                 "is it normalised, and positive only where the first law is?"
             )
 
@@ -295,7 +286,7 @@ def _sobol(found: SobolIndices, laws: object, least_effective: float) -> Estimat
             raise ValueError(
                 f"laws: {name!r}: its inputs are dependent; Sobol' indices need independent ones"
             )
-    names, count = _under(tuple(pairs.names), named), len(named)
+    names, count = names_under(tuple(pairs.names), named), len(named)
     if pairs.means is None:
         return _sobol_of_points(found, pairs, named, names, least_effective)
     doubled = {name or "law": doubled_law(law) for name, law in named.items()}
@@ -344,7 +335,7 @@ def _sobol_of_points(
     log_f = pairs.law.log_density(a) + pairs.law.log_density(b)
     log_ratios = {}
     for name, law in laws.items():
-        check_within(law, *pairs.law.ranges, _said(name))
+        check_within(law, *pairs.law.ranges, called(name))
         log_ratios[name] = law.log_density(a) + law.log_density(b) - log_f
         if pairs.weight is not None:
             log_ratios[name] += np.log(pairs.weight).ravel()

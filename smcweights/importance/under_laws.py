@@ -58,6 +58,16 @@ def several_laws(laws: object, inputs: Sequence[str]) -> dict[str, Law]:
     return made
 
 
+def called(name: str) -> str:
+    """What errors call one of `several_laws`."""
+    return f"laws: {name!r}" if name else "laws"
+
+
+def names_under(names: Sequence[str], laws: Mapping[str, Law]) -> list[str]:
+    """Names of expectations under each law in turn."""
+    return [f"{base} | {name}" if name else base for name in laws for base in names]
+
+
 def check_within(law: Law, lower: np.ndarray, upper: np.ndarray, said: str) -> None:
     """Refuse a law with mass outside the ranges (d,) of the first law's inputs."""
     if law.marginals is not None:
