@@ -512,7 +512,7 @@ def _from_folders(places: tuple[str, ...]) -> tuple[str, ...]:
     """Where packages stand that were installed from folders, as their users' own are."""
     found = []
     for said in (file for place in places for file in Path(place).glob(f"*.dist-info/{_ORIGIN}")):
-        with suppress(Exception):
+        with suppress(Exception):  # a folder half installed or written by another tool
             rows = (said.parent / "RECORD").read_text().splitlines()
             tops = {re.split("[/,]", row)[0] for row in rows} - {".."}
             if "dir_info" in json.loads(said.read_text()) and tops.isdisjoint(_KNOWN):

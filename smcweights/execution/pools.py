@@ -303,7 +303,7 @@ def _received_error(body: bytes | None, summary: str, text: str) -> BaseExceptio
 
     try:
         error = cloudpickle.loads(body or b"")
-    except Exception:
+    except Exception:  # whatever the user's own exception class raises as it is made anew
         error = RuntimeError(f"the function raised an exception that can't be sent: {summary}")
     error.add_note(f"raised in a worker:\n\n{text}")
     return error

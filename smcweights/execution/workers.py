@@ -148,6 +148,6 @@ def _sent_error(error: Exception) -> tuple[bytes | None, str, str]:
     try:
         body = cloudpickle.dumps(error)
         cloudpickle.loads(body)
-    except Exception:
+    except Exception:  # whatever the user's own exception class raises as it is pickled
         body = None
     return body, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))

@@ -72,7 +72,7 @@ def _takes_one(integrand: Integrand, row: np.ndarray) -> bool:
     """Whether a function that failed on many inputs has a number or numbers for one."""
     try:
         values = numbers_of(_table(integrand(row.copy()), "function"))
-    except Exception:
+    except Exception:  # the user's function, asked a second time: its first error is told
         return False
     return values.ndim < 2
 
