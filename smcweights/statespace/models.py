@@ -722,6 +722,9 @@ def finite_hmm(
 ) -> StateSpaceModel:
     """Hidden Markov model: states 0.0 to K - 1.0, Gaussian observations.
 
+    Probabilities are learned by rows; those that are 0 stay so. One series tells next to nothing of
+    its first state: hold ``initial_probabilities``. `score` gives the derivative by each entry.
+
     Parameters
     ----------
     initial_probabilities : array_like, shape (K,)
@@ -729,9 +732,6 @@ def finite_hmm(
         Row by row the law of the next state.
     emission_means, emission_scales : array_like, shape (K,)
         y_t given x_t = k is N(mean_k, scale_k^2).
-
-    Probabilities are learned by rows; those that are 0 stay so. One series tells next to nothing of
-    its first state: hold ``initial_probabilities``. `score` gives the derivative by each entry.
 
     Returns
     -------
