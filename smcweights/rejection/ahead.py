@@ -202,7 +202,8 @@ def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) 
         # a row of many items at a time; after an end it has nothing
         found, listed, edges = np.full(states, -1.0), np.empty(states, np.int64), []
         for s in range(states):
-            to = np.sort(listed[: kn.gather(constraint.row(s), q, found, listed)])
+            tokens, row = constraint.onward(s)
+            to = np.sort(listed[: kn.gather(row, q[tokens], found, listed)])
             edges.append(np.stack([np.full(to.size, s), to, found[to]]))
             found[to] = -1.0
         state, after, mass = np.concatenate(edges, axis=1)

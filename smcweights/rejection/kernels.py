@@ -705,6 +705,16 @@ def staying(row, state, letters):
 
 
 @njit(cache=True, nogil=True)
+def met(row, many):
+    """Which of so many states a row leads to; -1 is none."""
+    seen = np.zeros(many, np.bool_)
+    for j in range(row.size):
+        if row[j] >= 0:
+            seen[row[j]] = True
+    return seen
+
+
+@njit(cache=True, nogil=True)
 def gather(row, q, mass, states):
     """Mass of q by the states that a row of items leads to, which are listed; their number.
 

@@ -5,7 +5,8 @@ instructions: a character of a set, a split, a look ahead, a look behind, the en
 automaton is the set of places in the pattern that the text may have come to, each with its
 obligations: looks ahead that must turn out well, or must not. Looks behind are followed from
 every place of the text, and say at each what they have found; ``^``, ``$``, ``\b`` and their kin
-are looks. The sets of characters are asked of `re` itself.
+are looks. Sets of characters that aren't listed, one by one or by ranges, are asked of `re`
+itself.
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ def code_points(characters: str) -> np.ndarray:
     return np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
+def characters_of(points: np.ndarray) -> str:
+    """Characters of these numbers."""
+    return points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
 def together(classes: Iterable[np.ndarray], size: int) -> np.ndarray:
     """Classes of things that none of several classifications tells apart."""
     found = np.zeros(size, np.int64)
@@ -82,7 +88,21 @@ def together(classes: Iterable[np.ndarray], size: int) -> np.ndarray:
 @lru_cache
 def every_character() -> str:
     """All characters in the order of their code points."""
-    return "".join(map(chr, range(0x110000)))
+    return characters_of(np.arange(0x110000))
+
+
+def _listed(node: tuple[Any, Any], points: np.ndarray) -> np.ndarray | None:
+    """Which characters a set has that lists them, also by ranges; None of other sets."""
+    kind, given = str(node[0]), node[1]
+    parts = given if kind == "IN" else [(kind.removeprefix("NOT_"), given)]
+    held = np.zeros(points.size, bool)
+    for one, what in parts:
+        if str(one) not in ("LITERAL", "RANGE", "NEGATE"):
+            return None
+        if what is not None:
+            low, high = what if isinstance(what, tuple) else (what, what)
+            held |= (points >= low) & (points <= high)
+    return held ^ (str(parts[0][0]) == "NEGATE" or kind == "NOT_LITERAL")
 
 
 class Pattern:
@@ -219,14 +239,16 @@ class Pattern:
     def _set_of(self, node: tuple, flags: int) -> int:
         key = repr(node), flags & (re.IGNORECASE | re.ASCII | re.DOTALL)
         if key not in self._made:
-            state = _parser.State()
-            state.flags = flags
-            one = _parser.SubPattern(state, [node])
-            many = (_parser.MAX_REPEAT, (1, _parser.MAXREPEAT, one))
-            run = _compiler.compile(_parser.SubPattern(state, [many]), flags)
-            held = np.zeros(len(self._alphabet), bool)
-            for found in run.finditer(self._alphabet):
-                held[found.start() : found.end()] = True
+            held = None if flags & re.IGNORECASE else _listed(node, code_points(self._alphabet))
+            if held is None:
+                state = _parser.State()
+                state.flags = flags
+                one = _parser.SubPattern(state, [node])
+                many = (_parser.MAX_REPEAT, (1, _parser.MAXREPEAT, one))
+                run = _compiler.compile(_parser.SubPattern(state, [many]), flags)
+                held = np.zeros(len(self._alphabet), bool)
+                for found in run.finditer(self._alphabet):
+                    held[found.start() : found.end()] = True
             self._made[key] = len(self._held)
             self._held.append(held)
         return self._made[key]

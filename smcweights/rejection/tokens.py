@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import kernels as kn
-from .patterns import leading
+from .patterns import characters_of, leading
 from .vocabularies import DOUBT, PIECE, Text, Vocabulary, cut_up, span
 
 FEW = 300  # branches that are followed for a mask where states don't repeat
@@ -29,6 +29,7 @@ MEMORY = 2**28  # bytes of the states after tokens that are kept
 FILLED = 2**24  # entries of a table that is filled in, from which it is begun anew
 UNKNOWN, DOUBTFUL, NEW = -2, -3, -4
 EVERY = np.zeros(0, bool)  # says of no state that it is dead
+Tokens = slice | np.ndarray  # all, or some
 
 
 class Standing:
@@ -88,7 +89,7 @@ class Letters:
         if alike is not None:
             points = np.flatnonzero(np.bincount(np.concatenate([*begun, points])))
         self._points = points
-        characters = "".join(map(chr, points.tolist()))
+        characters = characters_of(points)
         numbers = np.arange(points.size) if alike is None else np.asarray(alike(characters))
         _, first, self._classes = np.unique(numbers, return_index=True, return_inverse=True)
         self.examples = [characters[i] for i in first.tolist()]
@@ -159,9 +160,13 @@ class Walker:
         tree = vocabulary.tree
         self._due = np.empty(tree.symbol.size, np.int64), np.empty(tree.symbol.size, np.int64)
         self._tree = tree.depth, tree.after, tree.first, tree.own
-        self._bits = kn.below(self.letters.column, tree.parent)
+        self._bits, self._deepest = (
+            kn.below(self.letters.column, tree.parent),
+            tree.depth.max(initial=1),
+        )
         kinds = [self.letters.like(piece) for piece in tree.pieces]
         self._pieces = sorted(set(kinds))
+        self._on: dict[bytes, tuple[np.ndarray, list[tuple], np.ndarray]] = {}
         self._kind = np.array([self._pieces.index(one) for one in kinds], np.int64)
         self.clear()
 
@@ -208,11 +213,16 @@ class Walker:
         return to
 
     def _open(self, n: int) -> None:
-        """What characters that a state doesn't tell apart lead to."""
-        told = self.text.tells(self.states[n][1]) if hasattr(self.text, "tells") else None
-        self.table[n] = UNKNOWN
-        for alike in () if told is None else self.letters.groups(tuple(told)):
-            self.table[n, alike] = self._after(n, int(alike[0]))
+        """What characters that a state doesn't tell apart lead to, and so on by those not named."""
+        for _ in range(self._deepest):
+            if n < 0 or self.table[n, 0] != NEW:
+                break
+            told = self.text.tells(self.states[n][1]) if hasattr(self.text, "tells") else None
+            self.table[n] = UNKNOWN
+            after = -1
+            for alike in () if told is None else self.letters.groups(tuple(told)):
+                after = self.table[n, alike] = self._after(n, int(alike[0]))
+            n = after
 
     def _after(self, n: int, column: int) -> int:
         after = self.text.further(self.states[n][1], self.letters.examples[column])
@@ -225,42 +235,56 @@ class Walker:
         """State after a token, -1 where it may not come."""
         piece, before = self.states[n]
         parts = cut_up(piece + token)
-        if parts is None:
-            return -1
-        n = before if piece else n
-        for character in parts[0]:
-            column = self.letters.column_of(character)
-            if column is None:
-                after = self.text.further(self.states[n][1], character)
+        return -1 if parts is None else self._along(before if piece else n, *self._way(*parts))
+
+    def _way(self, text: str, piece: bytes) -> tuple[tuple[int | str, ...], bytes]:
+        """Columns of characters, those that have none as they are, and what comes behind them."""
+        columns = ((self.letters.column_of(c), c) for c in text)
+        return tuple(c if n is None else n for n, c in columns), piece and self.letters.like(piece)
+
+    def _along(self, n: int, columns: tuple[int | str, ...], piece: bytes) -> int:
+        for column in columns:
+            if isinstance(column, str):
+                after = self.text.further(self.states[n][1], column)
                 n = -1 if after is None else self.number(b"", after)
             else:
                 n = self._to(n, column)
             if n < 0:
                 return -1
-        if not parts[1]:
+        if not piece:
             return n
-        return self.number(parts[1], n) if self._may(n, self.letters.begun(parts[1])) else -1
+        return self.number(piece, n) if self._may(n, self.letters.begun(piece)) else -1
 
-    def row(self, n: int, alive: np.ndarray = EVERY) -> np.ndarray:
-        """State after each token, -1 where none may come, or none of those that are alive."""
-        tree, tokens = self.vocabulary.tree, self.vocabulary.tokens
+    def _ways_on(self, piece: bytes) -> tuple[np.ndarray, list[tuple], np.ndarray]:
+        """Tokens that go on with a piece of a character, the ways there are, and which they go."""
+        if piece not in self._on:
+            parts = {
+                i: cut_up(piece + (self.vocabulary.tokens[i] or b""))
+                for i in self.vocabulary.tree.heads
+            }
+            each = {i: self._way(*part) for i, part in parts.items() if part is not None}
+            ways = {way: k for k, way in enumerate(dict.fromkeys(each.values()))}
+            which = [ways[way] for way in each.values()]
+            self._on[piece] = np.array([*each], np.int64), [*ways], np.array(which, np.int64)
+        return self._on[piece]
+
+    def onward(self, n: int, alive: np.ndarray = EVERY) -> tuple[Tokens, np.ndarray]:
+        """Tokens, and the state after each: -1 where none may come, or none that is alive."""
+        tree, (piece, last) = self.vocabulary.tree, self.states[n]
+        if piece:
+            tokens, ways, which = self._ways_on(piece)
+            after = np.array([self._along(last, *way) for way in ways], np.int32)[which]
+            return tokens, among(alive, after)
         row = np.full(self.vocabulary.size, -1, np.int32)
-
-        def put(i: int | np.ndarray, to: int) -> None:
-            row[i] = to if not alive.size or (0 <= to < alive.size and alive[to]) else -1
-
-        if self.states[n][0]:
-            for i in tree.heads:
-                put(i, self.read(n, tokens[i] or b""))
-            return row
         self.fill(row, np.array([-1]), np.array([n]), None, alive)
         begun = np.flatnonzero(row < -1)
         kinds = self._kind[tree.symbol[tree.leaf[begun]] - PIECE]
         kinds -= len(self._pieces) * (row[begun] + 2)
         for code in sorted(set(kinds.tolist())):
             before, kind = divmod(code, len(self._pieces))
-            put(begun[kinds == code], self.number(self._pieces[kind], before))
-        return row
+            row[begun[kinds == code]] = self.number(self._pieces[kind], before)
+        row[begun] = among(alive, row[begun])
+        return slice(None), row
 
     def fill(
         self,
@@ -276,14 +300,15 @@ class Walker:
         the node: the state after it, or -1.
         """
         while nodes.size:
+            for n in np.unique(np.maximum(states, -2 - states)).tolist():
+                self._open(n)
             many = kn.walk(
                 *(self.table, self.letters.letters, alive, self._tree, self.letters.column),
                 *(self._bits, self.vocabulary.tree.items, nodes, states, row, *self._due),
             )
             nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
             columns = self.letters.column[nodes]
-            asked = set((states * self.table.shape[1] + columns).tolist())
-            for one in sorted(asked):
+            for one in np.unique(states * self.table.shape[1] + columns).tolist():
                 self._to(*divmod(one, self.table.shape[1]))
             for k in np.flatnonzero(self.table[states, columns] == DOUBTFUL).tolist():
                 states[k] = -2 - (-1 if ask is None else ask(int(nodes[k])))
@@ -298,11 +323,11 @@ class TokenTable:
 
     initial = 0
 
-    def __init__(self, walker: Walker, alive: np.ndarray, made_of: tuple) -> None:
-        self._walker, self._alive, self._made_of = walker, alive, made_of
-        self.accepting = np.array(walker.whole[: alive.size])
+    def __init__(self, walker: Walker, explored: Explored, made_of: tuple) -> None:
+        self._walker, self._alive, self._made_of = walker, explored.alive, made_of
+        self.accepting = np.array(walker.whole[: self._alive.size])
         self.size, self.ends = walker.vocabulary.size, walker.vocabulary.end
-        self._rows: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._rows, self._held = explored.rows, explored.held
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -312,25 +337,25 @@ class TokenTable:
         made = over(*state["_made_of"])
         self.__dict__.update(made.__dict__)
 
-    def keep(self, rows: list[np.ndarray]) -> None:
-        """Rows of the first states, where it wasn't known which ones lead to an end."""
-        after = np.full(len(self._walker.states) + 1, -1, np.int32)
-        after[: self._alive.size] = np.where(self._alive, np.arange(self._alive.size), -1)
-        for n, row in enumerate(rows):
-            row[:] = after[row]
-            self._rows[n] = row
+    def onward(self, n: int) -> tuple[Tokens, np.ndarray]:
+        """Tokens, and the state after each: -1 where none may come; an end has none."""
+        with self._lock:
+            if n not in self._rows:
+                self._rows[n] = self._walker.onward(n, self._alive)
+                self._held += self._rows[n][1].nbytes
+                while self._held > MEMORY:
+                    self._held -= self._rows.popitem(last=False)[1][1].nbytes
+            self._rows.move_to_end(n)
+            return self._rows[n]
 
     def row(self, n: int) -> np.ndarray:
         """State after each token, -1 where none may come; an end has none."""
-        with self._lock:
-            row = self._rows.get(n)
-            if row is None:
-                row = self._rows[n] = self._walker.row(n, self._alive)
-                if len(self._rows) * row.nbytes > MEMORY:
-                    self._rows.popitem(last=False)
-            else:
-                self._rows.move_to_end(n)
-            return row
+        tokens, after = self.onward(n)
+        if isinstance(tokens, slice):
+            return after
+        row = np.full(self.size, -1, np.int32)
+        row[tokens] = after
+        return row
 
     def known(self, piece: bytes, state: Any) -> int:
         """Number of a text's state and a piece of a character; -1 if it isn't among these."""
@@ -563,37 +588,54 @@ def over(text: Text, vocabulary: Vocabulary) -> TokenTable | TokenReader | None:
     """The constraint on tokens that one on texts makes; None if they spell no valid text."""
     if getattr(text, "table", None) is not None:
         walker = Walker(text, vocabulary)
-        alive = _explored(walker, EXPLORED)
-        if alive.size == len(walker.states):
-            return TokenTable(walker, alive, (text, vocabulary)) if alive[0] else None
+        explored = _explored(walker, EXPLORED)
+        if explored.alive.size == len(walker.states):
+            table = TokenTable(walker, explored, (text, vocabulary))
+            return table if explored.alive[0] else None
     return TokenReader(text, vocabulary)
 
 
 def sketch(text: Text, vocabulary: Vocabulary, most: int) -> TokenTable:
     """Tokens under a constraint of many states, as far as so many from the beginning go."""
-    walker, rows = Walker(text, vocabulary), []  # type: ignore[var-annotated]
-    table = TokenTable(walker, _explored(walker, most, rows), (text, vocabulary))
-    table.keep(rows)
-    return table
+    walker = Walker(text, vocabulary)
+    return TokenTable(walker, _explored(walker, most, whole=False), (text, vocabulary))
 
 
-def _explored(walker: Walker, most: int, rows: list[np.ndarray] | None = None) -> np.ndarray:
-    """Which states lead to an end: of all, given up where there are more, or of the first ones.
+class Explored(NamedTuple):
+    """Which states lead to an end, and what follows as many as there is memory for, its bytes."""
 
-    It is of these where rows are asked for, as many as are kept.
-    """
-    whole = rows is None
+    alive: np.ndarray
+    rows: OrderedDict[int, tuple[Tokens, np.ndarray]]
+    held: int
+
+
+def _explored(walker: Walker, most: int, whole: bool = True) -> Explored:
+    """What follows all states, given up where there are more, or only the first ones."""
     walker.number(b"", walker.text.start())
-    edges, n = [np.zeros((2, 0), np.int64)], 0
-    while n < (len(walker.states) if whole else min(most, len(walker.states))):
+    rows: OrderedDict[int, tuple[Tokens, np.ndarray]] = OrderedDict()
+    leads: list[np.ndarray] = []
+    held = 0
+    while len(leads) < (len(walker.states) if whole else min(most, len(walker.states))):
         if whole and len(walker.states) > most:
-            return np.zeros(0, bool)
-        row = walker.row(n)
-        if rows is not None and (n + 1) * row.nbytes <= MEMORY:
-            rows.append(row)
-        to = np.flatnonzero(np.bincount(row[row >= 0]))
-        edges.append(np.stack([np.full(to.size, n), to]))
-        n += 1
-    before, after = np.concatenate(edges, axis=1)
-    inside = after < n
-    return leading(before[inside], after[inside], np.array(walker.whole[:n]))
+            return Explored(np.zeros(0, bool), OrderedDict(), 0)
+        tokens, after = walker.onward(len(leads))
+        if held + after.nbytes <= MEMORY:
+            rows[len(leads)] = tokens, after
+            held += after.nbytes
+        leads.append(np.flatnonzero(kn.met(after, len(walker.states))))
+    many = len(leads)
+    before, after = np.repeat(np.arange(many), [to.size for to in leads]), np.concatenate(leads)
+    inside = after < many
+    alive = leading(before[inside], after[inside], np.array(walker.whole[:many]))
+    for n in np.unique(before[among(alive, after) < 0]).tolist():
+        if n in rows:
+            rows[n][1][:] = among(alive, rows[n][1])
+    return Explored(alive, rows, held)
+
+
+def among(alive: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """The states that are alive, -1 for others."""
+    if not alive.size:
+        return states
+    kept = np.append(np.where(alive, np.arange(alive.size, dtype=np.int32), -1), np.int32(-1))
+    return kept[np.minimum(states, alive.size)]

@@ -11,6 +11,7 @@ import pytest
 
 import smcweights as smw
 from smcweights.identity import signature
+from smcweights.rejection import kernels
 from smcweights.rejection.draw import context_of, plan, run_with_kin
 from smcweights.rejection.tokens import TokenReader, TokenTable
 
@@ -117,6 +118,24 @@ def test_branches_that_change_nothing_are_found_at_once():
             stayed += after == state and len(token) > 1
             assert mask[i] == (after is not None)
         assert stayed > 50 or state == 5
+
+
+def test_a_string_of_limited_length_takes_few_walks(monkeypatch):
+    """Each character more is another state, which once took a walk of the whole tree."""
+    tokens = [*'[]",', *("a" * n for n in range(1, 31)), None]
+    schema = {"items": {"type": "string", "maxLength": 40}, "type": "array"}
+    c = C.json_schema(schema, C.vocabulary(tokens, end=len(tokens) - 1))
+    state, walks, walk = c.step(c.step(c.start(), 0), 2), [], kernels.walk
+
+    def counted(*given):
+        walks.append(1)
+        return walk(*given)
+
+    monkeypatch.setattr(kernels, "walk", counted)
+    for held in (0, 29):
+        state = c.step(state, 3 + held) if held else state
+        assert c.mask(state)[4:-1].sum() == min(30, 40 - held)
+    assert len(walks) <= 8
 
 
 class Scripted:
