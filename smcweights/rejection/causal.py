@@ -39,6 +39,10 @@ class CausalModel:
         self.memory, self.temperature = memory, temperature
         self._begin()
 
+    def __repr__(self) -> str:
+        """The kind of model."""
+        return f"huggingface({type(self.model).__name__})"
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name[0] != "_"}
 

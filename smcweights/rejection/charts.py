@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import _compat
+from .. import arguments as check
 from .patterns import Pattern, together
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Chart:
     finite = True  # columns repeat within terminals
 
     def __init__(self, text: str, alphabet: str | None, start: str) -> None:
-        parser = _read(text, start)
+        self._text, parser = text, _read(text, start)
         self._terminals: dict[str, Pattern] = {}
         for terminal in parser.terminals:
             pattern = terminal.pattern.to_regexp()
@@ -97,6 +98,10 @@ class Chart:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_known": {}}
+
+    def __repr__(self) -> str:
+        """The grammar."""
+        return f"grammar({check.shown(self._text)})"
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no terminal tells apart."""

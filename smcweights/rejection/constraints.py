@@ -89,10 +89,14 @@ class _Functions:
     step: Callable[[Any, int], Any]
     complete: Callable[[Any], bool]
     made_of: tuple  # what tells it from others
+    name: str
     size: int | None = None  # number of items, where it is known
     mask: Callable[[Any], np.ndarray | None] | None = None
     ends: tuple[int, ...] = ()
     spelled: tuple[Any, tuple[str, ...]] = (None, ())  # what reads texts, and those of the items
+
+    def __repr__(self) -> str:
+        return self.name
 
     def start(self) -> Any:
         return self.first
@@ -164,7 +168,8 @@ def predicate(
         allowed = truth(allows(prefix, item), "constraint", (prefix, item))
         return (*prefix, item) if allowed else None
 
-    return _Functions((), step, complete or (lambda prefix: True), (allows, complete))
+    name = f"predicate({getattr(allows, '__name__', type(allows).__name__)})"
+    return _Functions((), step, complete or (lambda prefix: True), (allows, complete), name)
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,13 @@ class Automaton:
     accepting: np.ndarray
     initial: int
     made_of: tuple = field(default=(), repr=False)  # what tells it from others
+
+    def __repr__(self) -> str:
+        """What it is over, and the pattern, or how many states."""
+        over = f"over {self.size:,} items"
+        if self.made_of:
+            return f"regex({check.shown(self.made_of[0])}) {over}"
+        return f"automaton of {len(self.table):,} states {over}"
 
     @property
     def size(self) -> int:
@@ -324,6 +336,7 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
         step,
         complete,
         constraints,
+        f"{'both' if every else 'either'}({', '.join(map(check.shown, constraints))})",
         size=next(iter(sizes), None),
         # automata alone are asked item by item
         mask=None if None in masks or all(isinstance(c, Automaton) for c in constraints) else mask,
@@ -517,8 +530,16 @@ def by_masks(source: Any, vocabulary: Vocabulary) -> Constraint:
         found[ends] = complete(state)
         return found
 
-    made_of = (source, vocabulary)
-    return _Functions(source.start(), step, complete, made_of, never.size, mask, vocabulary.end)
+    return _Functions(
+        source.start(),
+        step,
+        complete,
+        (source, vocabulary),
+        f"by_masks({type(source).__name__}) over {never.size:,} tokens",
+        never.size,
+        mask,
+        vocabulary.end,
+    )
 
 
 def _of_reader(reader: Text, texts: tuple[str, ...], made_of: tuple) -> Constraint:
@@ -529,8 +550,9 @@ def _of_reader(reader: Text, texts: tuple[str, ...], made_of: tuple) -> Constrai
                 break
         return state
 
-    whole, size, spells = reader.complete, len(texts), (reader, texts)
-    return _Functions(reader.start(), step, whole, made_of, size, spelled=spells)
+    name = f"{reader!r} over {len(texts):,} items"
+    first, whole, size = reader.start(), reader.complete, len(texts)
+    return _Functions(first, step, whole, made_of, name, size, spelled=(reader, texts))
 
 
 def _of_text(
@@ -542,7 +564,8 @@ def _of_text(
         longer = text + texts[item]
         return longer if reads(longer, True) else None
 
-    return _Functions("", step, lambda text: reads(text, False), made_of, len(texts))
+    name = f"smiles over {len(texts):,} items"
+    return _Functions("", step, lambda text: reads(text, False), made_of, name, len(texts))
 
 
 def smiles(items: Sequence[str]) -> Constraint:

@@ -220,7 +220,7 @@ def island(
             break
         step = _step(p, active, prefixes, size, (t, final))
         prefixes = step.prefixes
-        target, drawn = _laws(setup, prefixes, size)
+        target, drawn = laws(setup, prefixes, size)
         size = target.shape[1]
         if name == "pilot":
             law = law + np.exp(target - np.logaddexp.reduce(target, axis=1)[:, None]).sum(0)
@@ -292,7 +292,7 @@ def _step(
     return Step(active, prefixes, np.array(node), first, *at)
 
 
-def _laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
+def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits of the language, and those that items are drawn by."""
     target = _logits("language", setup.language, prefixes, setup.ends)
     if not size:

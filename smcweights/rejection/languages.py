@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,11 @@ class MarkovChain:
     log_initial: np.ndarray
     log_transition: np.ndarray
     length: int | None = None
+
+    def __repr__(self) -> str:
+        """Over how many items, and how many of them."""
+        long = "" if self.length is None else f", {self.length:,} places"
+        return f"MarkovChain over {self.log_initial.size:,} items{long}"
 
     def law(self, t: int) -> np.ndarray:
         """Probabilities of item t given the one before, shape (V, V); (1, V) of the first."""
@@ -196,8 +201,12 @@ class NGram:
     items: tuple
     order: int
     discount: float
-    windows: tuple[np.ndarray, ...] = field(repr=False)
-    counts: tuple[np.ndarray, ...] = field(repr=False)
+    windows: tuple[np.ndarray, ...]
+    counts: tuple[np.ndarray, ...]
+
+    def __repr__(self) -> str:
+        """The order, and over how many items."""
+        return f"NGram of order {self.order} over {len(self.items):,} items"
 
     @property
     def end(self) -> int:

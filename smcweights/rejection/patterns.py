@@ -21,6 +21,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
 
+from .. import arguments as check
+
 ANY = 0  # the instruction that takes every character: what has matched stays matched
 LONGEST = 20_000  # instructions
 PATIENCE = 300_000  # threads that are followed for a table
@@ -136,7 +138,7 @@ class Pattern:
             parsed = _parser.parse(pattern, flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"pattern: {error}") from error
-        self._every = alphabet is None
+        self._pattern, self._every = pattern, alphabet is None
         self._alphabet = every_character() if alphabet is None else alphabet
         self._preferred = preferred
         self._ops: list[tuple] = [("any",)]
@@ -159,6 +161,10 @@ class Pattern:
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_after", "_rows", "_whole")
         return {k: v for k, v in self.__dict__.items() if k not in kept} | {"_after": {}}
+
+    def __repr__(self) -> str:
+        """The pattern."""
+        return f"regex({check.shown(self._pattern)})"
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that are never told apart."""

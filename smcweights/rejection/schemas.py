@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _compat
+from .. import arguments as check
 from ..errors import ModelError
 from .opposites import KIND_OF, followed_not, opposites, pattern_of, refused
 from .patterns import code_points, together
@@ -125,6 +126,10 @@ class JSONReader:
     def __getstate__(self) -> dict[str, Any]:
         # what is known is so by addresses
         return self.__dict__ | {"_known": {}, "_doubt": None, "_last": (None, (), False)}
+
+    def __repr__(self) -> str:
+        """The schema."""
+        return f"json_schema({check.shown(self._root)})"
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""

@@ -31,7 +31,7 @@ from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .ahead import Ends, Finite, Guess, guess, reachable, within_outline
 from .constraints import Automaton, Constraint, ends_of, predicate, size_of, truth
 from .draw import Seed, plan
-from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island
+from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island, laws
 from .languages import Language, MarkovChain, law_of
 from .outlines import outlined
 from .tokens import TokenTable
@@ -495,10 +495,8 @@ def constrained_sequences(
         masks=masks,
         reach=None,
     )
-    if setup.finite is not None:
-        setup = replace(setup, reach=_reach(setup.finite, setup))
-    elif masks and ahead is not False and not (isinstance(ahead, str) and _led(setup)):
-        setup = _with_outline(setup)
+    laws(setup, [()], 0)  # what is wrong with a language is told before any work
+    setup = _with_reach(setup, ahead)
     law = _foreseen(ahead, setup)
     arguments = {
         **_arguments(setup),
@@ -596,8 +594,12 @@ def _arguments(setup: Setup) -> dict[str, Any]:
     }
 
 
-def _with_outline(setup: Setup) -> Setup:
-    """The setup with what leads where a constraint has no automaton, if there is any."""
+def _with_reach(setup: Setup, ahead: object) -> Setup:
+    """The setup with what can end in time, or an outline of it that leads, if there is any."""
+    if setup.finite is not None:
+        return replace(setup, reach=_reach(setup.finite, setup))
+    if not setup.masks or ahead is False or (isinstance(ahead, str) and _led(setup)):
+        return setup
     outline = outlined(setup.constraint, setup.ends)
     if outline is None:
         return setup

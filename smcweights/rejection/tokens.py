@@ -337,6 +337,10 @@ class TokenTable:
         made = over(*state["_made_of"])
         self.__dict__.update(made.__dict__)
 
+    def __repr__(self) -> str:
+        """The constraint on texts, and how many tokens."""
+        return f"{self._walker.text!r} over {self.size:,} tokens"
+
     def onward(self, n: int) -> tuple[Tokens, np.ndarray]:
         """Tokens, and the state after each: -1 where none may come; an end has none."""
         with self._lock:
@@ -427,6 +431,10 @@ class TokenReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_text"], state["_vocabulary"])  # type: ignore[misc]
+
+    def __repr__(self) -> str:
+        """The constraint on texts, and how many tokens."""
+        return f"{self._text!r} over {self.size:,} tokens"
 
     @property
     def made_of(self) -> tuple[Text, Vocabulary]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -75,12 +75,16 @@ class Vocabulary:
         Tokens that are never allowed, beside those without a text.
     """
 
-    tokens: tuple[bytes | None, ...] = field(repr=False)
+    tokens: tuple[bytes | None, ...]
     end: tuple[int, ...] = ()
     forbidden: tuple[int, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("tokens", "end", "forbidden")}
+
+    def __repr__(self) -> str:
+        """How many tokens, and which end."""
+        return f"Vocabulary of {self.size:,} tokens, end {check.shown(self.end)}"
 
     @property
     def size(self) -> int:

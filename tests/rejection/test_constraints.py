@@ -59,6 +59,33 @@ def test_constraints_are_told_apart():
     assert signature(C.regex("a", "ab")) == signature(made[0])
 
 
+def test_constraints_and_languages_show_in_a_line():
+    items = list("ab0123456789")
+    schema = {"type": "object", "required": [f"a{n}" for n in range(50)]}
+    words = C.vocabulary([*items, None], end=12)
+    long = "start: " + " | ".join(f'"a{n}"' for n in range(50))
+    shown = {
+        "regex('[ab]+') over 12 items": C.regex("[ab]+", items),
+        "regex('[ab]+') over 13 tokens": C.regex("[ab]+", words),
+        "regex('[ab]+')": C.regex("[ab]+"),
+        "grammar('start: ": C.grammar(long, items),
+        'grammar(\'start: "a0" |': C.grammar(long, words),
+        "json_schema({'type': 'object', 'required': ['a0', ": C.json_schema(schema),
+        "json_schema({'type':": C.json_schema({"type": "integer"}, items),
+        "both(regex('a') over 13 tokens, regex('.') over 13 tokens)": C.both(
+            C.regex("a", words), C.regex(".", words)
+        ),
+        "predicate(<lambda>)": C.predicate(lambda prefix, item: True),
+        "automaton of 2 states over 2 items": C.automaton([[0, 1], [1, 0]], accepting=[0]),
+        "smiles over 12 items": C.smiles(items),
+        "Vocabulary of 13 tokens, end (12,)": words,
+        "MarkovChain over 2 items": smw.languages.markov_chain([0.5, 0.5], np.eye(2)),
+        "NGram of order 2 over 3 items": smw.languages.ngram(["ab"], order=2),
+    }
+    for begun, one in shown.items():
+        assert repr(one).startswith(begun) and "\n" not in repr(one) and len(repr(one)) < 140
+
+
 def test_a_regular_expression_equals_its_automaton():
     # an even number of b, by expression and by table
     items = list("ab")

@@ -79,7 +79,7 @@ def test_intervals_cover(length, method, runs, particles):
 
 
 class Failing:
-    """A chain whose third call fails."""
+    """A chain whose 21st call fails, the first being that before any work."""
 
     def __init__(self, chain, folder):
         self.chain, self.folder = chain, folder
@@ -87,7 +87,7 @@ class Failing:
     def logits(self, prefixes):
         calls = self.folder / "calls"
         calls.write_text(calls.read_text() + "." if calls.exists() else ".")
-        if len(calls.read_text()) == 20:
+        if len(calls.read_text()) == 21:
             raise KeyboardInterrupt
         return self.chain.logits(prefixes)
 
@@ -99,7 +99,7 @@ def test_a_checkpoint_goes_on_with_the_same_numbers(tmp_path):
         smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
     out = smw.constrained_sequences(chain, MACHINE, 10, 6, **options)
     # the third island was lost half way: three of 6 calls are not repeated
-    assert len((tmp_path / "calls").read_text()) == 20 + 6 * 3
+    assert len((tmp_path / "calls").read_text()) == 21 + 1 + 6 * 3
     straight = smw.constrained_sequences(
         chain_of(5, 3), MACHINE, 10, 6, islands=6, seed=4, ahead=False
     )
@@ -166,6 +166,13 @@ def test_wrong_input_is_named():
         smw.constrained_sequences(chain, MACHINE, 0, 5)
     with pytest.raises(ValueError, match="it is over 5 items"):
         smw.constrained_sequences(chain_of(3, 1), MACHINE, 5, 5, seed=1)
+
+
+def test_a_language_of_another_size_is_refused_before_any_work(monkeypatch):
+    sums = smw.constraints.grammar('start: "1" ("+" "1")*', list("1+"))
+    monkeypatch.setattr("smcweights.rejection.sequences.outlined", None)
+    with pytest.raises(ValueError, match="the language has 3 and no end was given"):
+        smw.constrained_sequences(independent([0.3, 0.3, 0.4]), sums, 5, 5, seed=1)
 
 
 @pytest.mark.parametrize(
