@@ -36,7 +36,7 @@ ELSEWHERE = {
         for path in (ROOT / "notebooks").glob("*.ipynb")
     },
 }
-FORMULA = re.compile(r"(?<![\w\\])\$([^$\n]+)\$")
+FORMULA = re.compile(r"\$([^$\n]+)\$")
 NAME = re.compile(
     r"^ *(?P<fence>```+).*?^ *(?P=fence)$|(?<![\[`])`(?:smw\.|smcweights\.)?(?P<name>\w+)`(?!`)",
     re.DOTALL | re.MULTILINE,
@@ -73,7 +73,7 @@ def linked(text: str, own: str = "") -> str:
         name = found["name"]
         if name in (None, own) or smcweights._HOME.get(name) is None:
             return found[0]
-        return f"[`{name}`][smcweights.{name}]"
+        return f"[{found[0]}][smcweights.{name}]"
 
     return NAME.sub(link, text)
 
@@ -109,6 +109,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return linked(text)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """No dash before a description that is empty."""
+    return re.sub(r'–\s*<div class="doc-md-description">\s*</div>', "", html)
+
+
 def page_of(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, bytes]]:
     """A notebook as it is kept: Markdown, and its pictures by name."""
     pictures: dict[str, bytes] = {}
@@ -116,7 +121,8 @@ def page_of(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, bytes]]
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
-            parts.append(FORMULA.sub(lambda found: convert(found[1]), text))
+            # <math> alone would be taken for a paragraph where it begins a line
+            parts.append(FORMULA.sub(lambda found: f"<span>{convert(found[1])}</span>", text))
             continue
         parts.append(f"````python\n{text}\n````")
         for kind, data in shown(cell["outputs"]):
