@@ -20,6 +20,7 @@ from smcweights.importance.proposals import (
     kernels_of,
     log_densities,
     log_sum,
+    spread_evenly,
     within,
     working_space,
 )
@@ -211,9 +212,23 @@ def test_a_normal_law_cut_within_a_limit_is_normalised_and_stays_there():
     ratio = np.exp(wide.log_density(back) - other.log_density(back))
     assert abs(ratio.mean() - 1) < 5 * ratio.std() / np.sqrt(len(ratio))
     # what hardly ever gets there stays as it is, and half of what mostly would is kept
-    assert within(law, 20.0).reach == np.inf
+    assert within(law, 20.0).limit == np.inf
     far = within(replace(law, mean=np.array([6.0, 0.0])), 5.0)
-    assert far.reach == pytest.approx(np.sqrt(stats.chi2.ppf(0.5, 2)))
+    assert 5 < far.limit < 7 and 0.5 <= far.kept < 0.8
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_what_is_left_of_a_normal_law_cut_in_many_inputs(scale):
+    """Counted among draws; false alarm 6e-7."""
+    rng = np.random.default_rng(8)
+    a = rng.standard_normal((10, 10))
+    factor = scale * np.linalg.cholesky(a @ a.T / 10 + 0.3 * np.eye(10))
+    law = Elliptical(2 * rng.standard_normal(10), factor, limit=7.0)
+    u = replace(law, limit=np.inf).sample(rng, 100_000)
+    there = (np.abs(u) <= 7).all(1).mean()
+    assert abs(law.kept - there) < 5 * np.sqrt(there * (1 - there) / len(u))
+    even = replace(spread_evenly(10, 2.2), limit=7.0)
+    assert even.kept == pytest.approx((1 - 2 * stats.norm.sf(7 / 2.2)) ** 10, rel=1e-12)
 
 
 def test_how_far_draws_are_of_use_follows_what_was_found_there():
@@ -248,7 +263,7 @@ def test_a_law_that_differs_in_one_direction_needs_no_matrix(d):
     u = rng.standard_normal((60, d)) + 0.5
     weights = rng.random(60)
     lines = [fit_rank_one(u, w).components[0] for w in (weights, weights**3 * (u[:, 0] > 0))]
-    lines.append(replace(lines[0], reach=4.0))
+    lines.append(replace(lines[0], limit=1.5))
     whole = [replace(line, axis=None) for line in lines]
     np.testing.assert_allclose(log_densities(lines, u), log_densities(whole, u), rtol=1e-10)
     assert np.isfinite(log_densities(lines, u)[:, :2]).all()
