@@ -10,9 +10,9 @@ import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -166,6 +166,13 @@ def several(name: str, given: Iterable[Chosen], of: str, size: int | None = None
     if size not in (None, len(found)):
         raise ValueError(f"{name}: got {shown(given)}; expected {expected}")
     return found
+
+
+def in_order(name: str, given: Any, of: str) -> list[Any]:
+    """What is told by where it stands, as a list: no set or dict, nor a table, of columns."""
+    if isinstance(given, set | frozenset | Mapping) or getattr(given, "ndim", 1) != 1:
+        raise TypeError(f"{name}: got a {type(given).__name__}; expected a list of {of}")
+    return several(name, given, of)
 
 
 def names(

@@ -69,8 +69,8 @@ class Chart:
             pattern = terminal.pattern.to_regexp()
             if _looks_out(_parser.parse(pattern), 0):
                 raise ValueError(
-                    f"grammar: terminal {terminal.name} looks at what is around it; expected none "
-                    "to"
+                    f"grammar: terminal {terminal.name}, {check.shown(pattern)}, looks at what is "
+                    "around it; expected none to"
                 )
             self._terminals[terminal.name] = Pattern(pattern, alphabet, preferred=True)
         self._ignored = [name for name in parser.ignore_tokens if self._terminals[name].possible]

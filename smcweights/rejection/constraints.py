@@ -104,10 +104,11 @@ class _Functions:
 
 def _texts(items: Iterable[str]) -> tuple[str, ...]:
     """Texts of the items, checked."""
-    try:
-        texts = tuple(items)
-    except TypeError:
-        raise TypeError(f"items: got {type(items).__name__}; expected a sequence of str") from None
+    texts = tuple(
+        items
+        if isinstance(items, str)
+        else check.in_order("items", items, "texts, by their numbers")
+    )
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"items: got {text!r} as entry {i}; expected str")

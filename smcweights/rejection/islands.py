@@ -294,7 +294,7 @@ def _step(
 
 def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits of the language, and those that items are drawn by."""
-    target = _logits("language", setup.language, prefixes, setup.ends)
+    target = _logits("language", setup.language, prefixes)
     if not size:
         _check_size(setup.constraint, target.shape[1], setup.ends)
     elif target.shape[1] != size:
@@ -304,7 +304,7 @@ def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, n
         )
     if setup.proposal is None:
         return target, target
-    drawn = _logits("proposal", setup.proposal, prefixes, setup.ends)
+    drawn = _logits("proposal", setup.proposal, prefixes)
     if drawn.shape != target.shape:
         raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
     return target, drawn
@@ -312,25 +312,24 @@ def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, n
 
 def _check_size(constraint: Constraint, of_language: int, ends: Ends) -> None:
     """The end, as the last item, needs no text of its own, unless there is a vocabulary."""
-    size = size_of(constraint)
-    last = of_language - 1
-    if size in (None, of_language) or (not ends_of(constraint) and size == last and last in ends):
+    size, own, last = size_of(constraint), ends_of(constraint), of_language - 1
+    if ends and not own and max(ends) > last:
+        raise ValueError(f"end: got {max(ends)}; expected an item from 0 to {last}")
+    if size in (None, of_language) or (not own and size == last and last in ends):
         return
-    raise ValueError(
-        f"constraint: it is over {size} items; the language has {of_language}"
-        + (" and no end was given" if not ends and size == last else "")
-    )
+    hint = " and no end was given" if not ends and size == last else ""
+    if own and size is not None and size < of_language:
+        hint = f"; expected as many tokens: vocabulary(tokens + (None,) * {of_language - size})"
+    raise ValueError(f"constraint: it is over {size} items; the language has {of_language}{hint}")
 
 
-def _logits(name: str, source: Language, prefixes: list[Prefix], ends: Ends) -> np.ndarray:
+def _logits(name: str, source: Language, prefixes: list[Prefix]) -> np.ndarray:
     table = np.asarray(source.logits(prefixes))
     if table.dtype.kind not in "fiu":
         raise TypeError(f"{name}: logits are an array of {table.dtype}; expected real numbers")
     table = table.astype(np.float64, copy=False)
     if table.ndim != 2 or len(table) != len(prefixes):
         raise ModelError(f"{name}: logits have shape {table.shape}; expected ({len(prefixes)}, V)")
-    if ends and max(ends) >= table.shape[1]:
-        raise ValueError(f"end: got {max(ends)}; expected an item from 0 to {table.shape[1] - 1}")
     # NaN and +inf make the largest one of them, and -inf everywhere makes it -inf
     top = np.maximum.reduce(table, axis=1)
     if (np.abs(top) <= FAR).all():

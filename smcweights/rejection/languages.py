@@ -277,11 +277,7 @@ def ngram(sequences: Sequence[Sequence], *, order: int = 4, discount: float = 0.
     np.True_
     """
     order = check.count("order", order)
-    if isinstance(sequences, str) or not hasattr(sequences, "__len__"):
-        raise TypeError(
-            f"sequences: got {type(sequences).__name__}; expected a sequence of texts, or of "
-            "sequences of items"
-        )
+    sequences = check.in_order("sequences", sequences, "texts, or of sequences of items")
     discount = check.number("discount", discount, 0, 1)
     if not all(isinstance(s, Sequence) for s in sequences):
         raise TypeError(

@@ -147,7 +147,9 @@ class WeightedSequences(Result):
             return [items.text(s) for s in self.sequences]
         end = self.provenance["arguments"]["end"]
         # a str is a sequence of characters, as it is for the constraints
-        listed = list(items) if isinstance(items, str) else check.several("items", items, "strings")
+        listed = (
+            list(items) if isinstance(items, str) else check.in_order("items", items, "strings")
+        )
         if strange := [text for text in listed if not isinstance(text, str)]:
             raise TypeError(f"items: got {check.shown(strange[0])} among them; expected strings")
         ends = end if isinstance(end, list) else [end]
@@ -699,6 +701,11 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], ends: Ends) 
         return replace(given, table=np.pad(given.table, ((0, 0), (0, 1)), constant_values=-1))
     if callable(getattr(given, "step", None)):
         return cast(Constraint, given)
+    if callable(getattr(given, "further", None)):
+        raise TypeError(
+            f"constraint: got {check.shown(given)}, which reads texts; expected one made with the "
+            "language's items, or by over_tokens"
+        )
     if not callable(given):
         raise TypeError(
             f"constraint: got {type(given).__name__}; expected (prefix, item) -> bool or an "

@@ -139,7 +139,7 @@ def vocabulary(
     >>> words.size, words.text([0, 1, 2, 3, 4])
     (5, 'one€')
     """
-    listed = check.several("tokens", tokens, "texts")
+    listed = check.in_order("tokens", tokens, "texts, by their numbers")
     for i, token in enumerate(listed):
         if not isinstance(token, str | bytes | None):
             raise TypeError(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
 import smcweights as smw
@@ -155,6 +156,16 @@ def test_regular_expressions_over_tokens_with_a_table_and_without():
         (lambda c, of: c.regex("a", ["a"], states=0), ValueError, "states: got 0"),
         (lambda c, of: c.regex("a", [1]), TypeError, "items: got 1 as entry 0"),
         (lambda c, of: c.regex("a", []), ValueError, "items: got none"),
+        (lambda c, of: c.regex("a", {"a": 1, "b": 0}), TypeError, "items: got a dict"),
+        (lambda c, of: c.regex("a", {"a", "b"}), TypeError, "items: got a set"),
+        (lambda c, of: c.regex("a", pandas.DataFrame({"a": ["b"]})), TypeError, "got a DataFrame"),
+        (lambda c, of: of.ngram(pandas.DataFrame({"a": ["b"]})), TypeError, "got a DataFrame"),
+        (lambda c, of: c.vocabulary({"a": 1, "b": 0}), TypeError, "tokens: got a dict"),
+        (
+            lambda c, of: c.grammar("start: /a(?=b)/ /b/", ["a"]),
+            ValueError,
+            r"'a\(\?=b\)', looks at",
+        ),
         (lambda c, of: c.predicate(3), TypeError, "allows: got int"),
         (lambda c, of: c.automaton([[0.5]], [0]), TypeError, "table: expected whole numbers"),
         (lambda c, of: c.automaton([[0]], [3]), ValueError, "accepting: got 3"),
@@ -165,8 +176,8 @@ def test_regular_expressions_over_tokens_with_a_table_and_without():
             ValueError,
             r"over \[1, 2\] items",
         ),
-        (lambda c, of: of.ngram("abc"), TypeError, "sequences: got str"),
-        (lambda c, of: of.ngram(None), TypeError, "sequences: got NoneType"),
+        (lambda c, of: of.ngram("abc"), TypeError, "sequences: got '"),
+        (lambda c, of: of.ngram(None), TypeError, "sequences: got None"),
         (lambda c, of: of.ngram([["a", 1]]), TypeError, "items of one kind"),
         (lambda c, of: of.ngram(["a"], order=1.5), ValueError, "order: got 1.5"),
         (lambda c, of: of.markov_chain("a", "b"), TypeError, "initial: got 'a'"),

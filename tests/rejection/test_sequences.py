@@ -168,6 +168,9 @@ def test_wrong_input_is_named():
         smw.constrained_sequences(chain_of(3, 1), MACHINE, 5, 5, seed=1)
 
 
+TWO = smw.constraints.vocabulary(["a", None], end=1)
+
+
 def test_a_language_of_another_size_is_refused_before_any_work(monkeypatch):
     sums = smw.constraints.grammar('start: "1" ("+" "1")*', list("1+"))
     monkeypatch.setattr("smcweights.rejection.sequences.outlined", None)
@@ -189,6 +192,16 @@ def test_a_language_of_another_size_is_refused_before_any_work(monkeypatch):
             {"constraint": smw.constraints.regex("a*", ["a"])},
             ValueError,
             "the language has 2 and no end was given",
+        ),
+        (
+            {"constraint": smw.constraints.regex("a*")},
+            TypeError,
+            r"got regex\('a\*'\), which reads texts; expected one made with the language's items",
+        ),
+        (
+            {"constraint": smw.constraints.regex("a*", TWO), "language": chain_of(3, 1)},
+            ValueError,
+            r"over 2 items; the language has 3; expected as many tokens: .*\(None,\) \* 1",
         ),
         ({"end": "x"}, TypeError, "end: got 'x'"),
         ({"ess_threshold": "half"}, TypeError, "ess_threshold: got 'half'"),

@@ -294,7 +294,7 @@ def test_constraints_over_tokens_say_what_is_wrong():
         C.over_tokens(3, WORDS)
     with pytest.raises(TypeError, match="vocabulary: got list"):
         C.over_tokens(C.regex("a"), ["a"])
-    with pytest.raises(TypeError, match="constraint: got Pattern"):
+    with pytest.raises(TypeError, match="which reads texts"):
         smw.constrained_sequences(chain_over(3, 1), C.regex("a"), 5, 3)
     c = C.regex("a+", C.vocabulary(["a", None], end=1))
     with pytest.raises(ValueError, match="over 2 items; the language has 3"):
