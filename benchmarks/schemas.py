@@ -36,6 +36,8 @@ DRAFTS = {
 
 def taken(constraint, items, text):
     """Whether the text is followed to its end, and whole there."""
+    if constraint is None:
+        return False
     state = constraint.start()
     for character in text:
         state = constraint.step(state, items.index(character))
@@ -44,10 +46,20 @@ def taken(constraint, items, text):
     return constraint.complete(state)
 
 
+def made_of(schema, items):
+    """The constraint; None where no text of the items is a value, by the error that says so."""
+    import smcweights as smw
+
+    try:
+        return smw.constraints.json_schema(schema, items)
+    except ValueError as error:
+        if "no text of these items is a value of it" in str(error):
+            return None
+        raise
+
+
 def main(folder):
     import jsonschema
-
-    import smcweights as smw
 
     counts, wrong = collections.Counter(), []
     for draft, dialect in DRAFTS.items():
@@ -64,7 +76,7 @@ def main(folder):
                     for test, spelling in itertools.product(case["tests"], SPELLINGS)
                 ]
                 items = sorted(set("".join(text for _, text in spelled)))
-                made = functools.cache(lambda s=schema, i=items: smw.constraints.json_schema(s, i))
+                made = functools.cache(functools.partial(made_of, schema, items))
                 for test, text in spelled:
                     try:
                         got = taken(made(), items, text)

@@ -35,7 +35,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -269,7 +269,15 @@ def automaton(table: ArrayLike, accepting: Sequence[int], *, initial: int = 0) -
 
 
 def both(*constraints: Constraint) -> Constraint:
-    """All of several constraints; over a vocabulary their masks are taken together.
+    """All of several constraints.
+
+    Of automata, as `regex` makes, this is an automaton, unless its states are too many; over a
+    vocabulary the masks of others are taken together.
+
+    Raises
+    ------
+    ValueError
+        Of automata: no sequence satisfies all.
 
     Examples
     --------
@@ -306,6 +314,8 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
     sizes = {size for size in map(size_of, constraints) if size is not None}
     if len(sizes) > 1:
         raise ValueError(f"constraints: they are over {sorted(sizes)} items; expected one number")
+    if len(constraints) > 1 and (made := _product(constraints, every)) is not None:
+        return made
 
     def step(states: tuple, item: int) -> tuple | None:
         after = []
@@ -339,10 +349,37 @@ def _together(constraints: tuple[Constraint, ...], every: bool) -> Constraint:
         constraints,
         f"{'both' if every else 'either'}({', '.join(map(check.shown, constraints))})",
         size=next(iter(sizes), None),
-        # automata alone are asked item by item
+        # an automaton alone is asked item by item
         mask=None if None in masks or all(isinstance(c, Automaton) for c in constraints) else mask,
         ends=next(filter(None, map(ends_of, constraints)), ()),
     )
+
+
+def _product(constraints: tuple[Constraint, ...], every: bool) -> Constraint | None:
+    """One automaton, where all are and its states aren't too many."""
+    from .products import Joined, crossed
+    from .tokens import TokenTable, over
+
+    kinds, made = {type(one) for one in constraints}, cast(Any, constraints[0])
+    if kinds == {Automaton}:
+        for other in cast(tuple[Automaton, ...], constraints[1:]):
+            accepting, first = (made.accepting, other.accepting), (made.initial, other.initial)
+            pairs = crossed((made.table, other.table), accepting, first, every, LARGEST)
+            if pairs is None:
+                return None
+            made = Automaton(*pairs, 0)
+        possible = bool(cut(made.table, made.accepting)[0])
+    elif kinds == {TokenTable}:
+        texts, words = zip(*(cast(TokenTable, one).made_of for one in constraints), strict=True)
+        if any(one != words[0] for one in words):
+            raise ValueError("constraints: they are over different vocabularies; expected one")
+        made = over(Joined(texts, every), words[0])
+        possible = made is not None
+    else:
+        return None
+    if not possible:
+        raise ValueError("constraints: no sequence satisfies all of them")
+    return made
 
 
 def regex(
@@ -704,6 +741,11 @@ def json_schema(
     spacing = check.one_of("spacing", spacing, ("any", "none"))
     texts = items if items is None or isinstance(items, Vocabulary) else _texts(items)
     reader = JSONReader(schema, _alphabet(texts), formats, numbers, spacing)
+    if texts is not None and not reader.possible:
+        raise ValueError(
+            f"schema: got {check.shown(schema)}, but no text of these items is a value of it; "
+            "expected items for one"
+        )
     if not isinstance(texts, tuple):
         return _by_tokens(reader, texts, "schema")
     made_of = (json.dumps(schema, sort_keys=True), texts, formats, numbers, spacing)

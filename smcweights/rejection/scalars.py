@@ -168,8 +168,6 @@ class Numbers:
                 spell = _spelled if self._plain else _with_exponent
                 spelled = "|".join(spell(c) for c in listed if type(c) in (int, float))
                 each.append(Need((), (_choice(spelled or "(?!)", self._digits),)))
-            if not self._plain:
-                continue
             for name in ENDS:
                 # booleans in the fourth draft
                 ends[name] += [s[name]] if type(s.get(name)) in (int, float) else []
@@ -180,7 +178,10 @@ class Numbers:
         if step:
             above, below = [math.floor(x) + 1 for x in above], [math.ceil(x) - 1 for x in below]
         low, high = max([-math.inf, *least, *above]), min([math.inf, *most, *below])
-        return Needs(tuple(each), math.inf), (low, high, step)
+        if low > high or (step and _multiple(low, step) > high):
+            each.append(Need((), ()))
+        bounds = (low, high, step) if self._plain else (-math.inf, math.inf, 0)
+        return Needs(tuple(each), math.inf), bounds
 
 
 @lru_cache
@@ -216,6 +217,11 @@ def _with_exponent(number: float) -> str:
     up, down = (f"{'-' * sign}(?:{'|'.join(one)})[eE]" for one in (small, large))
     some = "0*[1-9][0-9]*"
     return rf"{plain}(?:[eE][+-]?0+)?|{up}\+?{some}|{down}-{some}"
+
+
+def _multiple(low: float, step: int) -> float:
+    """The first multiple from there on."""
+    return low if math.isinf(low) else math.ceil(Fraction(low) / step) * step
 
 
 def within(token: str, low: float, high: float, step: int) -> bool:

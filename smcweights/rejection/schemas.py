@@ -104,6 +104,7 @@ class JSONReader:
         self._validator = kind(schema, registry=REGISTRY, format_checker=checker)
         self._root = schema
         self._keywords = {*kind.VALIDATORS, "then", "else"}
+        self._spells = characters
         held = set("\\ueE" if characters is None else characters)
         if "\\" in held:
             held |= {decoded("\\" + c) or "" for c in held & set('"\\/bfnrt')}
@@ -150,6 +151,13 @@ class JSONReader:
             or bool(s.frame is None and s.token[:1] not in ("", '"') and self._scalar(s))
             for s in states
         )
+
+    @property
+    def possible(self) -> bool:
+        """Whether a value may begin, as far as its first character tells."""
+        first = self.start()
+        spelled = (c for c in "".join(STARTS.values()) if self._spells is None or c in self._spells)
+        return any(self.further(first, c) is not None for c in spelled)
 
     def outline(self, states: tuple[State, ...]) -> frozenset:
         """What of the alternatives their ends depend on: no values, and of texts what is needed."""
@@ -720,7 +728,21 @@ class JSONReader:
             found &= set("".join(STARTS[k] for k in kinds))
             if other is not None:
                 found -= {json.dumps(one)[0] for one in refused(*other)}
-        return found
+        return found.difference(*(STARTS[kind] for kind in self._empty(schemas)))
+
+    def _empty(self, schemas: Schemas) -> Iterator[str]:
+        """Kinds of values of which no one is as large, or has such members, as the schemas ask."""
+        said, whole = self._said(schemas), Frame(None, schemas, (), ())
+        for kind, what in (("string", "Length"), ("array", "Items"), ("object", "Properties")):
+            least = max((s.get(f"min{what}", 0) for s in said), default=0)
+            if least > min((s.get(f"max{what}", math.inf) for s in said), default=math.inf):
+                yield kind
+        if any(
+            False in self._all(tuple(self._of_member(whole, name)))
+            for s in said
+            for name in _strings(s.get("required"))
+        ):
+            yield "object"
 
     def _referred(self, reference: object) -> Any:
         """What a reference within the schema points to; None for others."""

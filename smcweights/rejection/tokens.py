@@ -324,17 +324,17 @@ class TokenTable:
     initial = 0
 
     def __init__(self, walker: Walker, explored: Explored, made_of: tuple) -> None:
-        self._walker, self._alive, self._made_of = walker, explored.alive, made_of
+        self._walker, self._alive, self.made_of = walker, explored.alive, made_of
         self.accepting = np.array(walker.whole[: self._alive.size])
         self.size, self.ends = walker.vocabulary.size, walker.vocabulary.end
         self._rows, self._held = explored.rows, explored.held
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_made_of": self._made_of}
+        return {"made_of": self.made_of}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        made = over(*state["_made_of"])
+        made = over(*state["made_of"])
         self.__dict__.update(made.__dict__)
 
     def __repr__(self) -> str:

@@ -54,8 +54,10 @@ def test_constraints_are_told_apart():
         C.smiles("C"),
         C.smiles("O"),
     ]
-    made += [C.grammar('start: "a"', "ab"), C.grammar('start: "b"', "ab"), C.both(*made[:2])]
-    made += [C.json_schema({"type": t}, "a") for t in ("array", "object")] + [C.both(*made[1:3])]
+    made += [C.grammar('start: "a"', "ab"), C.grammar('start: "b"', "ab"), C.either(*made[:2])]
+    made += [C.json_schema({"type": t}, "[]{}") for t in ("array", "object")] + [
+        C.either(*made[1:3])
+    ]
     assert len({signature(m) for m in made}) == len(made)
     assert signature(C.regex("a", "ab")) == signature(made[0])
 
@@ -73,7 +75,7 @@ def test_constraints_and_languages_show_in_a_line():
         'grammar(\'start: "a0" |': C.grammar(long, words),
         "json_schema({'type': 'object', 'required': ['a0', ": C.json_schema(schema),
         "json_schema({'type':": C.json_schema({"type": "integer"}, items),
-        "both(regex('a') over 13 tokens, regex('.') over 13 tokens)": C.both(
+        "both(regex('a'), regex('.')) over 13 tokens": C.both(
             C.regex("a", words), C.regex(".", words)
         ),
         "predicate(<lambda>)": C.predicate(lambda prefix, item: True),
