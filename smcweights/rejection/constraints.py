@@ -40,7 +40,6 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _compat
 from .. import arguments as check
 from ..errors import ModelError
 from .patterns import Pattern, cut
@@ -593,28 +592,16 @@ def _of_reader(reader: Text, texts: tuple[str, ...], made_of: tuple) -> Constrai
     return _Functions(first, step, whole, made_of, name, size, spelled=(reader, texts))
 
 
-def _of_text(
-    texts: tuple[str, ...], reads: Callable[[str, bool], bool], made_of: tuple
-) -> Constraint:
-    """A constraint whose state is the text, of a function that reads a part or a whole."""
-
-    def step(text: str, item: int) -> str | None:
-        longer = text + texts[item]
-        return longer if reads(longer, True) else None
-
-    name = f"smiles over {len(texts):,} items"
-    return _Functions("", step, lambda text: reads(text, False), made_of, name, len(texts))
-
-
-def smiles(items: Sequence[str]) -> Constraint:
+def smiles(items: Items = None) -> Any:
     """Molecules in SMILES notation: syntax, valences, and aromatic rings that can be kekulised.
 
     Every step reads the text from its beginning, as the package does.
 
     Parameters
     ----------
-    items : sequence of str, length V
-        Text of each item: characters, or tokens such as "Cl" and "[nH]".
+    items : sequence of str, length V, or Vocabulary, optional
+        Text of each item: characters, or tokens such as "Cl" and "[nH]". Without, a constraint on
+        texts.
 
     Examples
     --------
@@ -622,17 +609,18 @@ def smiles(items: Sequence[str]) -> Constraint:
     >>> molecules.complete("CC=O"), molecules.complete("C="), molecules.step("O=C=O", 2) is None
     (True, False, True)
     """
-    partialsmiles = _compat.optional("partialsmiles", "language", "molecules")
-    texts = _texts(items)
+    from .molecules import Molecules
 
-    def reads(text: str, partial: bool) -> bool:
-        try:
-            partialsmiles.ParseSmiles(text, partial=partial)
-        except partialsmiles.Error:
-            return False
-        return partial or bool(text)
+    texts = items if items is None or isinstance(items, Vocabulary) else _texts(items)
+    reader = Molecules()
+    if not isinstance(texts, tuple):
+        return _by_tokens(reader, texts, "smiles")
 
-    return _of_text(texts, reads, texts)
+    def step(text: str, item: int) -> str | None:
+        return reader.further(text, texts[item])
+
+    name = f"smiles over {len(texts):,} items"
+    return _Functions("", step, reader.complete, texts, name, len(texts))
 
 
 def grammar(text: str, items: Items = None, *, start: str = "start") -> Any:
