@@ -117,14 +117,17 @@ def learned(
     shift: np.ndarray,
     choices: Sequence[Choice],
     folds: int = 10,
+    chosen: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, Moments]:
     """Choice per expectation, its coefficients, and the moments of all draws.
 
-    Moments are weighted for draws of the mixture; folds of the draws are interleaved.
+    Moments are weighted for draws of the mixture; folds of the draws are interleaved. What was
+    ``chosen`` is not chosen again.
     """
     t, z, weights = ratios.controls(mixture)
+    folds = folds if chosen is None else 1
     parts = [moments(z[f::folds], t[f::folds] - shift, weights[f::folds]) for f in range(folds)]
-    chosen = select(parts, choices)
+    chosen = select(parts, choices) if chosen is None else chosen
     total = reduce(add, parts)
     b = np.zeros_like(total.zt)
     for c in np.unique(chosen):
@@ -285,6 +288,7 @@ class Adaptation:
         n, k = len(ratios.targets), ratios.size
         value = ratios.targets.mean(0)
         weights, choices = components.share, choices_of(self.controls, components, n)
+        chosen: np.ndarray | None = None
         if k > 1:
             judge = self.goal.judge(history.common)
             crude = (ratios.targets * history.values).mean(0) - value**2
@@ -296,7 +300,7 @@ class Adaptation:
                 # a component whose share vanishes would make a control without a variance
                 floor = np.maximum(floor, max(0.005, 0.1 / k))
             for _ in range(2):
-                b = learned(ratios, weights, value, choices, folds=5)[1]
+                chosen, b, _ = learned(ratios, weights, value, choices, 5, chosen)
                 weights = mixture_weights(
                     ratios.numerators[:, :k],
                     ratios.targets - ratios.numerators @ b,
@@ -308,7 +312,7 @@ class Adaptation:
                     # what adaptation spends is lost to the estimate: stay below plain Monte Carlo
                     np.maximum(0.8 * crude, 1e-12 * scale),
                 )
-        return weights, learned(ratios, weights, value, choices, folds=5)[1]
+        return weights, learned(ratios, weights, value, choices, 5, chosen)[1]
 
     def _measured(
         self,

@@ -8,6 +8,7 @@ bulk; random walks, used for nothing else, show where a mixture should reach.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,29 +132,40 @@ class Climb:
 
     def powered(self, beta: float) -> np.ndarray:
         """Weights (n,) of all draws for a power of the likelihood; they sum to 1."""
+        return self._powers()(beta)
+
+    def _powers(self) -> Callable[[float], np.ndarray]:
+        """`powered` for many powers."""
         log_l = log_likelihoods(self.history.stages)
         log_w = self.history.log_f - self.history.log_h
         there = np.isfinite(log_l) & (log_w > -np.inf)
-        log_w = log_w[there] + beta * (log_l[there] - log_l[there].max())
-        w = np.zeros(len(log_l))
-        w[there] = np.exp(log_w - log_w.max())
-        return w / w.sum()
+        log_w, log_l = log_w[there], log_l[there] - log_l[there].max()
+
+        def powered(beta: float) -> np.ndarray:
+            logs, w = log_w + beta * log_l, np.zeros(len(there))
+            w[there] = np.exp(logs - logs.max())
+            return np.asarray(w / w.sum())
+
+        return powered
 
     def _log_posterior(self) -> np.ndarray:
         return log_likelihoods(self.history.stages) + self.history.log_f
 
     def _highest(self, least: float, most: float = 1.0) -> float:
-        """The largest power up to ``most`` that leaves so many effective draws."""
+        """The largest power up to ``most`` that leaves so many effective draws, to a thousandth."""
+        powered = self._powers()
 
         def enough(beta: float) -> bool:
-            w = self.powered(beta)
+            w = powered(beta)
             return bool(w @ w <= 1 / least)
 
         if enough(most):
             return most
         low, high = 0.0, most
         # from 0 every time: a summit that was false must be left again
-        for _ in range(40):
+        for _ in range(60):
+            if high - low <= 1e-3 * high:
+                break
             middle = (low + high) / 2
             low, high = (middle, high) if enough(middle) else (low, middle)
         return low
@@ -179,9 +191,8 @@ class Climb:
         least = self.plan.dimension + 5.0
         for _ in range(SEARCHES):
             most = 1.0
-            while most < 1e9 and self._highest(least, most) == most:
+            while (beta := self._highest(least, most)) == most < 1e9:
                 most *= 4
-            beta = self._highest(least, most)
             found = self._fitted(self.powered(beta), 3, 1.0)
             densities, shares = self._mixed(found, PRIOR_ABOVE)
             self._draw("search", densities, shares, self.plan.rung // 2, beta)
@@ -219,8 +230,9 @@ class Climb:
             g = self.history.log_densities(densities) - self.history.log_h[:, None]
             ratios = Ratios((w * len(w))[:, None], np.exp(g), k)
             one, choices = np.ones(1), _choices(k, len(w))
+            chosen = None
             for _ in range(2):
-                b = learned(ratios, alpha, one, choices, folds=5)[1]
+                chosen, b, _ = learned(ratios, alpha, one, choices, 5, chosen)
                 alpha = mixture_weights(
                     ratios.numerators,
                     ratios.targets - ratios.numerators @ b,
@@ -237,7 +249,7 @@ class Climb:
                 break
             densities = tuple(g for g, kept in zip(densities, used, strict=True) if kept)
             alpha = alpha[used] / alpha[used].sum()
-        return densities, alpha, learned(ratios, alpha, one, choices, folds=5)[1]
+        return densities, alpha, learned(ratios, alpha, one, choices, 5, chosen)[1]
 
     def _variance(self, stage: Stage, b: np.ndarray) -> float:
         """Relative variance per draw of the evidence, by fresh draws with coefficients ``b``."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..regression import Choice
-from .proposals import ROWS, Elliptical, Mixture, log_densities
+from .proposals import SCRATCH, Elliptical, Mixture, log_densities
 
 FULL = 20  # inputs up to which mixed second derivatives are taken
 DRAWS = 10  # for each control
@@ -39,26 +39,38 @@ class Derivatives:
 
     def over(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
         """Derivatives over the density of the draws u (n, d), whose log is log_h: (n, all)."""
-        return np.concatenate(
-            [self._block(u[a : a + ROWS], log_h[a : a + ROWS]) for a in range(0, len(u), ROWS)]
-        )
-
-    def _block(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
-        d, (_, total) = u.shape[1], self.sizes
-        i, j = np.triu_indices(d) if d <= FULL else (np.arange(d), np.arange(d))
-        out = np.zeros((len(u), total))
-        log_g = log_densities(self.mixture.components, u)
-        for k, g in enumerate(self.mixture.components):
+        (d, total), laws = self.sizes, []
+        for g in self.mixture.components:
             assert isinstance(g, Elliptical)
             along = np.linalg.solve(g.cholesky, self.cholesky)
-            z = np.linalg.solve(g.cholesky, (u - g.mean).T)
-            q = (along.T @ z).T
-            s = along.T @ along
-            share = (self.mixture.weights[k] * np.exp(log_g[:, k] - log_h))[:, None]
-            out[:, :d] += share * q
-            out[:, d : d + len(i)] += share * (q[:, i] * q[:, j] - s[i, j])
-            out[:, -d:] += share * (q**3 - 3 * q * np.diag(s))
-        return out
+            turn = np.linalg.solve(g.cholesky.T, along).T
+            laws.append((turn, (turn @ g.mean)[:, None], along.T @ along))
+        of_seconds = _seconds(d)
+        level = np.stack([s[of_seconds] for _, _, s in laws], axis=1)
+        out, rows = np.zeros((total, len(u))), max(64, SCRATCH // total)
+        for a in range(0, len(u), rows):
+            block = out[:, a : a + rows]
+            share = np.exp(
+                log_densities(self.mixture.components, u[a : a + rows]).T - log_h[a : a + rows]
+            )
+            share *= self.mixture.weights[:, None]
+            for own, (turn, start, s) in zip(share, laws, strict=True):
+                q = turn @ u[a : a + rows].T - start
+                part = own * q
+                block[:d] += part
+                at = d
+                for i in range(d):
+                    width = d - i if d <= FULL else 1
+                    block[at : at + width] += part[i] * q[i : i + width]
+                    at += width
+                block[-d:] += part * (q * q - 3 * s.diagonal()[:, None])
+            block[d:-d] -= level @ share
+        return out.T
+
+
+def _seconds(d: int) -> tuple[np.ndarray, ...]:
+    """Rows and columns of the second derivatives that are taken."""
+    return np.triu_indices(d) if d <= FULL else np.diag_indices(d)
 
 
 def nested_choices(components: int, derivatives: Derivatives, draws: int) -> Sequence[Choice]:

@@ -24,6 +24,7 @@ FEW_INPUTS = 12  # up to here regions are fitted in all inputs
 MOST_AXES = 12  # directions to fit regions in, above
 MANY_INPUTS = 20  # above, single draws with large weights pass for regions
 FAR = 1.5  # mean square along a direction that counts then, 1 under the input law
+CLOSE = 0.001  # how well a scale is known, as a power of ten
 EM_DRAWS = 1000  # as many as EM needs to see
 
 
@@ -46,7 +47,7 @@ def _smoothed(margin: np.ndarray, weight: np.ndarray, need: float) -> tuple[floa
     # a limit state that only says whether it failed shows no way there: nothing is smoothed then
     size = np.abs(margin - centre).mean() or abs(centre) or 1.0
     low, high = -12.0, 4.0  # powers of ten of the margin's own spread
-    for _ in range(30):
+    while high - low > CLOSE:
         middle = (low + high) / 2
         if at(size * 10**middle)[0] >= need:
             high = middle

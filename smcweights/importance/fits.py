@@ -9,8 +9,9 @@ vegas), for d <= 4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +33,16 @@ from .proposals import (
 )
 
 EM_ROWS = 2000  # about as many draws as EM needs to see
+ORDERS = (2, 3, 4, 6, 8, 12, 16)  # numbers of components that are tried
 DIRECTIONAL_STEPS = 10  # of EM for directions
+Laws = Callable[[], Sequence[Component]]  # made once they are wanted
 FASTER = 3  # times what a step gains: no later one is expected to gain more
 
 
-def _shrunk_cholesky(
+def _shrunk(
     covariance: np.ndarray, size: np.ndarray, towards: np.ndarray | None = None
 ) -> np.ndarray:
-    """Cholesky factors of covariances (..., d, d) estimated from ``size`` effective draws each.
+    """Covariances (..., d, d) estimated from ``size`` effective draws each, with some caution.
 
     They are shrunk towards their diagonal by d / (d + size) and, as if d + 1 more draws had said
     so, towards a standard deviation of a half, the input law having unit scale; or ``towards``
@@ -47,11 +50,13 @@ def _shrunk_cholesky(
     """
     d = covariance.shape[-1]
     size = np.maximum(size, 1.0)[..., None, None]
-    eye = np.eye(d)
-    diagonal = np.einsum("...ii->...i", covariance)[..., None] * eye
-    c = (size * covariance + d * diagonal) / (size + d)
-    c = (size * c + (d + 1) * (eye if towards is None else towards)) / (size + d + 1)
-    return np.linalg.cholesky(c)
+    own = size / (size + d + 1)
+    c = covariance * (own * size / (size + d))
+    c += (1 - own) * (np.eye(d) if towards is None else towards)
+    c.reshape(*c.shape[:-2], -1)[..., :: d + 1] += (own * d / (size + d))[..., 0] * np.einsum(
+        "...ii->...i", covariance
+    )
+    return c
 
 
 def em(
@@ -84,12 +89,15 @@ def em(
     found = np.empty((c, p, d)), np.empty((c, p, d, d)), np.empty((c, p)), np.empty((1, p))
     for step in range(steps + 1):
         towards = np.einsum("cp,cpij->pij", shares, covariances) if alike else None
-        cholesky = _shrunk_cholesky(covariances, size * shares, towards)
-        log_det = np.log(np.einsum("cpii->cpi", cholesky)).sum(2)
-        forms = form_table(means, np.linalg.inv(cholesky)).reshape(-1, f)
-        quadratic = np.maximum(forms @ table, 0.0).reshape(*shares.shape, -1)
-        r = -0.5 * (nu + d) * np.log1p(quadratic / nu) if student else -0.5 * quadratic
-        r += (peak - log_det + np.log(shares))[..., None]
+        scale = _shrunk(covariances, size * shares, towards)
+        level = peak + np.log(shares) - 0.5 * np.linalg.slogdet(scale)[1]
+        forms = -0.5 * form_table(means, np.linalg.inv(scale))
+        if not student:
+            forms[..., 0] += level
+        r = quadratic = (forms.reshape(-1, f) @ table).reshape(*shares.shape, -1)
+        if student:
+            quadratic = np.minimum(quadratic, 0.0)
+            r = level[..., None] - 0.5 * (nu + d) * np.log1p(quadratic * (-2 / nu))
         top = r.max(0)
         r -= top
         np.exp(r, out=r)
@@ -101,20 +109,21 @@ def em(
         if not left or np.all(gain[go_on] < 1e-4):
             go_on[:] = False
         if not go_on.all():
-            parts = means, cholesky, shares, log_likelihood[None]
+            parts = means, scale, shares, log_likelihood[None]
             for whole, part in zip(found, parts, strict=True):
                 whole[:, at[~go_on]] = part[:, ~go_on]
             if not go_on.any():
                 break
             at, w, size, need = at[go_on], w[go_on], size[go_on], need[go_on]
-            r, total, quadratic = r[:, go_on], total[go_on], quadratic[:, go_on]
+            r, total = r[:, go_on], total[go_on]
+            quadratic = quadratic[:, go_on]
             means, covariances, shares = means[:, go_on], covariances[:, go_on], shares[:, go_on]
             log_likelihood = log_likelihood[go_on]
         r *= w / total
         mass = np.maximum(r.sum(2), 1e-300)
         if student:
             # a Student law is a scale mixture of normal ones: far draws count less
-            r *= (nu + d) / (nu + quadratic)
+            r *= (nu + d) / (nu - 2 * quadratic)
         sums = (r.reshape(-1, r.shape[2]) @ table.T).reshape(*shares.shape, f)
         norm = np.maximum(sums[..., :1], 1e-300)
         m = sums[..., 1 : d + 1] / norm
@@ -126,7 +135,8 @@ def em(
         covariances = np.where(alive[..., None], second, covariances)
         shares = np.maximum(mass, 1e-6)
         shares = shares / shares.sum(0)
-    return *found[:3], found[3][0]
+    means, scale, shares, likelihood = found
+    return means, np.linalg.cholesky(scale), shares, likelihood[0]
 
 
 def starts(u: np.ndarray, weights: np.ndarray, c: int, rng: np.random.Generator) -> np.ndarray:
@@ -142,6 +152,23 @@ def starts(u: np.ndarray, weights: np.ndarray, c: int, rng: np.random.Generator)
         distance[at] = 0.0
         p = weights * distance
     return u[rows]
+
+
+def _thinned(u: np.ndarray, w: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws u (n, d) that count by weights w (n, P), and their weights with sums of 1.
+
+    Of more than ``most`` draws some, the more likely the more they count.
+    """
+    share = w.mean(1)
+    rows = np.flatnonzero(share)
+    some = w[rows]
+    if len(rows) > most:
+        chance = np.minimum(share[rows] * (most / share.sum()), 1.0)
+        keep = np.flatnonzero(np.diff(np.floor(np.cumsum(chance) + 0.5), prepend=0.0))
+        thinned = some[keep] / chance[keep, None]
+        if thinned.any(0).all():
+            rows, some = rows[keep], thinned
+    return u[rows], some / some.sum(0)
 
 
 def fit_mixtures(
@@ -162,23 +189,15 @@ def fit_mixtures(
     """
     d = u.shape[1]
     w = weights / weights.sum(0)
-    seen = size = 1.0 / np.einsum("np,np->p", w, w)
+    size = 1.0 / np.einsum("np,np->p", w, w)
     mean = w.T @ u
     covariance = np.stack(
         [(u - m).T @ ((u - m) * v[:, None]) for m, v in zip(mean, w.T, strict=True)]
     )
-    there = w.any(1)
-    if not there.all():
-        u, w = u[there], w[there]
-    if len(u) > 4 * EM_ROWS:
-        # EM sees some draws, the more likely the more they count; the moments above saw them all
-        chance = np.minimum(2 * EM_ROWS * w.mean(1), 1.0)
-        keep = np.flatnonzero(np.diff(np.floor(np.cumsum(chance) + 0.5), prepend=0.0))
-        thinned = w[keep] / chance[keep, None]
-        if thinned.any(0).all():
-            u, w = u[keep], thinned / thinned.sum(0)
-            # what EM was not shown can't say that one more component is worth its parameters
-            seen = 1.0 / np.einsum("np,np->p", w, w)
+    # the moments above saw all draws; what EM was not shown can't say that one more component is
+    # worth its parameters
+    u, w = _thinned(u, w, 2 * EM_ROWS)
+    seen = 1.0 / np.einsum("np,np->p", w, w)
     nu, scale = degrees_of_freedom, 1.0
     if np.isfinite(nu):
         scale = (nu - 2) / nu
@@ -194,17 +213,14 @@ def fit_mixtures(
         steps if np.isfinite(nu) else 0,
         alike,
     )
-    best = [
-        Mixture(np.ones(1), (Elliptical(mean, factor, nu),))
-        for mean, factor in zip(m[0], chol[0], strict=True)
-    ]
+    best = [(m[:, p], chol[:, p], shares[:, p]) for p in range(len(size))]
     log_size = np.log(np.maximum(seen, 2.0))
     score = -2 * seen * fit + parameters * log_size
     orders = np.ones(len(size), dtype=np.int64)
-    for c in range(2, most + 1):
+    for c in (c for c in ORDERS if c <= most):
         # worth a try where draws suffice and one of the last two components was an improvement:
         # among several regions a second component may gain little
-        able = (seen > 2 * c * (d + 1)) & (orders >= c - 2)
+        able = (seen > 2 * c * (d + 1)) & (2 * orders + 1 >= c)
         which = np.repeat(np.flatnonzero(able), restarts)
         if len(which) == 0:
             break
@@ -225,10 +241,11 @@ def fit_mixtures(
             bic = -2 * seen[p] * fit[i] + penalty[p]
             if bic < score[p]:
                 score[p], orders[p] = bic, c
-                best[p] = Mixture(
-                    shares[:, i], tuple(Elliptical(m[k, i], chol[k, i], nu) for k in range(c))
-                )
-    return best
+                best[p] = m[:, i], chol[:, i], shares[:, i]
+    return [
+        Mixture(shares, tuple(Elliptical(*law, nu) for law in zip(m, chol, strict=True)))
+        for m, chol, shares in best
+    ]
 
 
 def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
@@ -237,7 +254,7 @@ def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
     Two numbers and a direction instead of d (d + 3) / 2 parameters: for d over about 20, in
     standard-normal space (El Masri, Morio & Simatos 2021, arXiv 2011.10428).
     """
-    return Mixture(np.ones(1), tuple(_lines(_Draws.of(u), weights[None])[0]))
+    return Mixture(np.ones(1), tuple(_lines(_Draws.of(u), weights[None])[0]()))
 
 
 class _Draws(NamedTuple):
@@ -261,7 +278,7 @@ def _directions(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(length[:, None] > 0, mean / np.maximum(length, 1e-300)[:, None], first), length
 
 
-def _lines(draws: _Draws, weights: np.ndarray) -> tuple[list[Elliptical], np.ndarray]:
+def _lines(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     """Normal laws with covariance I + (v - 1) e e' and their centres on the lines along e.
 
     By moments of the draws with weights (C, n); and their log densities there, (C, n), found
@@ -270,23 +287,30 @@ def _lines(draws: _Draws, weights: np.ndarray) -> tuple[list[Elliptical], np.nda
     d, w = draws.u.shape[1], weights / weights.sum(1, keepdims=True)
     e, _ = _directions(w @ draws.u)
     along = e @ draws.u.T
-    centre = np.einsum("cn,cn->c", w, along)
-    square = (along - centre[:, None]) ** 2
     size = 1.0 / np.einsum("cn,cn->c", w, w)
-    v = np.maximum((size * np.einsum("cn,cn->c", w, square) + 2.0) / (size + 2.0), 1e-6)
-    density = draws.square - along**2 + square / v[:, None]
-    density += (np.log(v) + d * LOG_2PI)[:, None]
-    cholesky = np.linalg.cholesky(
-        np.eye(d) + (v - 1)[:, None, None] * e[:, :, None] * e[:, None, :]
-    )
-    laws = [
+    w *= along
+    centre = w.sum(1)
+    square = np.maximum(np.einsum("cn,cn->c", w, along) - centre**2, 0.0)
+    v = np.maximum((size * square + 2.0) / (size + 2.0), 1e-6)
+    density = along * (1 - 1 / v)[:, None]
+    density += (2 * centre / v)[:, None]
+    density *= along
+    density -= draws.square
+    density -= (centre**2 / v + np.log(v) + d * LOG_2PI)[:, None]
+    density *= 0.5
+    return partial(_line_laws, centre, e, v), density
+
+
+def _line_laws(centre: np.ndarray, e: np.ndarray, v: np.ndarray) -> list[Elliptical]:
+    outer = e[:, :, None] * e[:, None, :]
+    cholesky = np.linalg.cholesky(np.eye(e.shape[1]) + (v - 1)[:, None, None] * outer)
+    return [
         Elliptical(m * axis, factor, axis=axis)
         for m, axis, factor in zip(centre, e, cholesky, strict=True)
     ]
-    return laws, -0.5 * density
 
 
-def _polars(draws: _Draws, weights: np.ndarray) -> tuple[list[Polar], np.ndarray]:
+def _polars(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     """`Polar` laws by moments of direction and radius of the draws with weights (C, n), and their
     log densities there, (C, n).
     """
@@ -303,7 +327,7 @@ def _polars(draws: _Draws, weights: np.ndarray) -> tuple[list[Polar], np.ndarray
     laws = [Polar(axis, *map(float, three)) for axis, three in zip(e, numbers, strict=True)]
     cosine, log_square = e @ draws.unit.T, np.log(np.maximum(draws.square, 1e-300))
     terms = zip(laws, cosine, strict=True)
-    return laws, np.stack([law.of(draws.square, log_square, c) for law, c in terms])
+    return lambda: laws, np.stack([law.of(draws.square, log_square, c) for law, c in terms])
 
 
 def fit_directional(
@@ -314,10 +338,10 @@ def fit_directional(
     A component more has to raise the log-likelihood by one and a half times its parameters: with
     few draws in many dimensions any direction fits those that chose it.
     """
-    u, w = u[weights > 0], weights[weights > 0] / weights.sum()
+    every, (some, column) = u, _thinned(u, weights[:, None], EM_ROWS)
+    u, w = some, column[:, 0]
     draws, size = _Draws.of(u), 1.0 / (w @ w)
     fit = _lines if family == "rank-one" else _polars
-    fitted: Sequence[Component]
     fitted, density = fit(draws, w[None])
     mass, score = np.ones(1), density[0] @ w
     for c in range(2, most + 1):
@@ -332,17 +356,26 @@ def fit_directional(
                 break
             laws, terms = fit(draws, w * member)
             terms += np.log(shares)[:, None]
-            total = log_sum(terms)
-            before, found = found, w @ total
+            top = terms.max(0)
+            member = np.exp(terms - top)
+            total = member.sum(0)
+            before, found = found, w @ (top + np.log(total))
             if not found + FASTER * (found - before) * max(left, 1) > wanted:
                 break
-            if left:
-                member = np.exp(terms - total)
+            member /= total
         else:
             mass, fitted, score = shares, laws, found
             continue
         break
-    return Mixture(mass, tuple(fitted))
+    w = weights / weights.sum()
+    if len(mass) == 1:
+        member = np.ones((1, len(w)))
+    else:
+        terms = log_densities(fitted(), every).T + np.log(mass)[:, None]
+        member = np.exp(terms - log_sum(terms))
+        mass = member @ w
+    fitted, _ = fit(_Draws.of(every), w * member)
+    return Mixture(mass, tuple(fitted()))
 
 
 def fit_kernels(

@@ -403,7 +403,7 @@ def _quadratic_forms(u: np.ndarray, group: list[Elliptical]) -> Iterator[tuple[i
             yield a, np.einsum("kdn,kdn->kn", z, z)
         return
     # one matrix product serves all components
-    table = form_table(means, inverse)
+    table = form_table(means, np.swapaxes(inverse, 1, 2) @ inverse)
     rows = max(64, SCRATCH // table.shape[1])
     for a in range(0, len(u), rows):
         yield a, np.maximum(table @ features(u[a : a + rows]), 0.0)
@@ -431,9 +431,8 @@ def product_places(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return i, j, number
 
 
-def form_table(means: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Coefficients (..., F) by which `features` give |inverse (u - mean)|^2."""
-    precision = np.swapaxes(inverse, -1, -2) @ inverse
+def form_table(means: np.ndarray, precision: np.ndarray) -> np.ndarray:
+    """Coefficients (..., F) by which `features` give (u - mean)' precision (u - mean)."""
     slope = (precision @ means[..., None])[..., 0]
     i, j, _ = product_places(means.shape[-1])
     products = precision[..., i, j] * np.where(i == j, 1.0, 2.0)
