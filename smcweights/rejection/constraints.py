@@ -137,6 +137,31 @@ def ends_of(constraint: object) -> tuple[int, ...]:
     return getattr(constraint, "ends", ())
 
 
+def ends_meant(end: int | Sequence[int] | None, constraint: object) -> tuple[int, ...]:
+    """Items that end a sequence: those given, or those of the vocabulary."""
+    if end is None:
+        return ends_of(constraint)
+    listed = end if isinstance(end, list | tuple) else [end]
+    ends = tuple(dict.fromkeys(check.count("end", one, 0) for one in listed))
+    size, own = size_of(constraint), ends_of(constraint)
+    if own and size is not None and not set(ends) <= set(own):
+        raise ValueError(f"end: got {end}; expected one of the vocabulary's, {own}")
+    return ends
+
+
+def check_size(constraint: object, of_language: int, ends: tuple[int, ...]) -> None:
+    """The end, as the last item, needs no text of its own, unless there is a vocabulary."""
+    size, own, last = size_of(constraint), ends_of(constraint), of_language - 1
+    if ends and not own and max(ends) > last:
+        raise ValueError(f"end: got {max(ends)}; expected an item from 0 to {last}")
+    if size in (None, of_language) or (not own and size == last and last in ends):
+        return
+    hint = " and no end was given" if not ends and size == last else ""
+    if own and size is not None and size < of_language:
+        hint = f"; expected as many tokens: vocabulary(tokens + (None,) * {of_language - size})"
+    raise ValueError(f"constraint: it is over {size} items; the language has {of_language}{hint}")
+
+
 def spelled(constraint: object) -> tuple[Any, tuple[str, ...]]:
     """What reads the texts that the items of a constraint spell, or None, and these."""
     return constraint.spelled if isinstance(constraint, _Functions) else (None, ())

@@ -15,7 +15,7 @@ from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
 from .ahead import Ends, Finite, Guess, chances_after, gains, log_sums
-from .constraints import Automaton, Constraint, ends_of, size_of, truth
+from .constraints import Automaton, Constraint, check_size, truth
 from .draw import FAR, Context, Plan, WeightedDraw, context_of, run, run_with_kin, wrong_with
 from .languages import Language
 from .outlines import Outlined
@@ -296,7 +296,7 @@ def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, n
     """Logits of the language, and those that items are drawn by."""
     target = _logits("language", setup.language, prefixes)
     if not size:
-        _check_size(setup.constraint, target.shape[1], setup.ends)
+        check_size(setup.constraint, target.shape[1], setup.ends)
     elif target.shape[1] != size:
         raise ModelError(
             f"language: logits of {target.shape[1]} items after {prefixes[0]}; there were {size} "
@@ -308,19 +308,6 @@ def laws(setup: Setup, prefixes: list[Prefix], size: int) -> tuple[np.ndarray, n
     if drawn.shape != target.shape:
         raise ModelError(f"proposal: logits of shape {drawn.shape}; expected {target.shape}")
     return target, drawn
-
-
-def _check_size(constraint: Constraint, of_language: int, ends: Ends) -> None:
-    """The end, as the last item, needs no text of its own, unless there is a vocabulary."""
-    size, own, last = size_of(constraint), ends_of(constraint), of_language - 1
-    if ends and not own and max(ends) > last:
-        raise ValueError(f"end: got {max(ends)}; expected an item from 0 to {last}")
-    if size in (None, of_language) or (not own and size == last and last in ends):
-        return
-    hint = " and no end was given" if not ends and size == last else ""
-    if own and size is not None and size < of_language:
-        hint = f"; expected as many tokens: vocabulary(tokens + (None,) * {of_language - size})"
-    raise ValueError(f"constraint: it is over {size} items; the language has {of_language}{hint}")
 
 
 def _logits(name: str, source: Language, prefixes: list[Prefix]) -> np.ndarray:

@@ -29,7 +29,7 @@ from ..results import Result, along, table
 from ..tables import in_words
 from ..weights import effective_sample_size, log_mean_exp, log_mean_normal
 from .ahead import Ends, Finite, Guess, guess, reachable, within_outline
-from .constraints import Automaton, Constraint, ends_of, predicate, size_of, truth
+from .constraints import Automaton, Constraint, ends_meant, predicate, truth
 from .draw import Seed, plan
 from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island, laws
 from .languages import Language, MarkovChain, law_of
@@ -477,7 +477,7 @@ def constrained_sequences(
     >>> bool(abs(out.evidence().value - 21 / 64) < 4 * out.evidence().standard_error + 1e-9)
     True
     """
-    ends = _ends(end, constraint)
+    ends = ends_meant(end, constraint)
     constraint = _of_prefixes(constraint, ends)
     masks = isinstance(method, str) and method == "auto"
     method = _method(method, constraint)
@@ -680,18 +680,6 @@ def _reach(constraint: Finite, setup: Setup) -> np.ndarray:
             "constraint is over"
         )
     return reachable(constraint, setup.length, setup.ends)
-
-
-def _ends(end: int | Sequence[int] | None, constraint: object) -> Ends:
-    """Items that end a sequence."""
-    if end is None:
-        return ends_of(constraint)
-    listed = end if isinstance(end, list | tuple) else [end]
-    ends = tuple(dict.fromkeys(check.count("end", one, 0) for one in listed))
-    size, own = size_of(constraint), ends_of(constraint)
-    if own and size is not None and not set(ends) <= set(own):
-        raise ValueError(f"end: got {end}; expected one of the vocabulary's, {own}")
-    return ends
 
 
 def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], ends: Ends) -> Constraint:
