@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import eigh
 
 from .pairs import PickFreeze
 from .sparse_polynomials import (
@@ -35,6 +35,7 @@ from .sparse_polynomials import (
     multiply_into,
     neighbours,
     products_of,
+    solved,
     times,
 )
 
@@ -219,8 +220,7 @@ class _Sums:
         """Constants and coefficients (K', k) of some outputs on the first k terms."""
         n, centre = self.y.shape[1], self.centre[:k]
         gram = self.gram[:k, :k] - n * np.outer(centre, centre)
-        gram.flat[:: k + 1] += 1e-10 * n
-        c = cho_solve(cho_factor(gram, lower=True), self.inner[:k][:, outputs]).T
+        c = solved(gram, self.inner[:k][:, outputs], n).T
         return self.mean[outputs] - c @ centre, c
 
 

@@ -97,6 +97,7 @@ HEAVY_KNOWN = 0.7  # Pareto k-hat instead of HEAVY, where polynomials explain th
 KNOWN = 0.99
 FAR_SHARE = 0.005  # share of the squares that draws beyond NEARER may have
 SOLVED = 1 - 1e-9  # and the share from which no tail is left to be unknown
+ROUNDING = 1e-12  # least error of means, in units of the output's standard deviation
 LEAST_ROWS = 120  # pairs that importance sampling needs
 
 
@@ -790,7 +791,13 @@ def _checked_widen(widen: bool | float | str) -> bool | float | str:
 def _spread_of(table: Array, **said: Any) -> Estimate:
     """Means and their covariance from independent replicates (R, K, J)."""
     r = len(table)
-    flat = table.reshape(r, -1)
-    mean = flat.mean(0)
-    factor = (flat - mean).T / math.sqrt(r * (r - 1))
+    mean = table.mean(0)
+    off = (table - mean) / math.sqrt(r * (r - 1))
+    # replicates share what rounding does to the known means of polynomials
+    sd = np.sqrt(np.maximum(mean[:, 1] - mean[:, 0] ** 2, 0.0))[:, None]
+    least = ROUNDING * np.concatenate([sd, np.repeat(sd**2, mean.shape[1] - 1, axis=1)], axis=1)
+    found = np.sqrt((off**2).sum(0))
+    turns = np.where(np.arange(r) % 2, 1, -1)[:, None, None] / math.sqrt(r)
+    off = np.where(found > 0, off / np.maximum(found, 1e-300), turns) * np.maximum(found, least)
+    mean, factor = mean.ravel(), off.reshape(r, -1).T
     return Estimate(mean, factor=factor, degrees_of_freedom=r - 1, **said)

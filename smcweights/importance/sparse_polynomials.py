@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
@@ -518,10 +519,18 @@ class _Regression:
         """Constant and coefficients."""
         k, n = self.count, len(self.y)
         centre = self.centre[:k]
-        gram = self.gram[:k, :k] - n * np.outer(centre, centre)
-        gram.flat[:: k + 1] += 1e-10 * n
-        c = np.linalg.solve(gram, self.inner[:k])
+        c = solved(self.gram[:k, :k] - n * np.outer(centre, centre), self.inner[:k], n)
         return self.mean - float(centre @ c), c
+
+
+def solved(gram: Array, inner: Array, n: int) -> Array:
+    """Coefficients (k, ...) from inner products of n rows; terms may be close to dependent."""
+    ridged = gram.copy()
+    ridged.flat[:: len(gram) + 1] += 1e-10 * n
+    factor = cho_factor(ridged, lower=True)
+    c = cho_solve(factor, inner)
+    # what the ridge took away would leave its share of the output, tails and all
+    return c + cho_solve(factor, inner - gram @ c)
 
 
 @dataclass(frozen=True)

@@ -357,3 +357,24 @@ def test_a_folder_that_is_forbidden_meanwhile_costs_no_indices(tmp_path, monkeyp
     with pytest.warns(smw.PrecisionWarning, match="k-hat"):
         whole, found = run(), run(checkpoint=tmp_path / "run.npz")
     np.testing.assert_array_equal(found.first.value, whole.first.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "law", "variances"),
+    [
+        (lambda z: z[:, 0] ** 3 + 3 * z[:, 1], [stats.norm(), stats.norm()], [15, 9]),
+        (
+            lambda x: x[:, 0] + 5 * x[:, 1],
+            [stats.lognorm(1.5), stats.norm()],
+            [stats.lognorm(1.5).var(), 25],
+        ),
+    ],
+)
+def test_what_polynomials_have_exactly_is_held_to_rounding(model, law, variances):
+    truth = np.tile(np.array(variances) / np.sum(variances), 2)
+    for seed in range(4):
+        found = smw.sobol_indices(model, law, 2_000, seed=seed).indices
+        assert (np.abs(found.value - truth) < 1e-12).all()
+        lower, upper = found.interval()
+        assert (lower < truth).all() and (truth < upper).all()
+        assert (found.standard_error < 1e-11).all()
