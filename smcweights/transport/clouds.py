@@ -18,6 +18,7 @@ Array = NDArray[Any]
 
 DIGEST_BYTES = 2**12  # larger clouds are told apart by a sample of their rows and a sum of all bits
 SOME = 2**16  # numbers that say roughly how large a cloud is
+TIED_ROWS = 200  # points that say how often coordinates are equal
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,15 @@ class Cloud:
         count = min(max(SOME // d, 50), 1000)
         some = self.points[:: max(n // count, 1)].astype(np.float64)
         return np.add.reduce(some) / len(some), float(np.vdot(some, some)) / len(some)
+
+    @property
+    def ties(self) -> float:
+        """Share of pairs of points, apart from each other, that have an equal coordinate."""
+        n = len(self.points)
+        some = np.unique(self.points[:: math.ceil(n / TIED_ROWS)], axis=0)
+        counts = [np.unique(column, return_counts=True)[1] for column in some.T]
+        equal = sum(float(c @ (c - 1)) for c in counts)
+        return equal / max(len(some) * (len(some) - 1), 1)
 
     @cached_property
     def masses(self) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,23 +87,52 @@ def slopes(pair: Pair, theta: Array, p: float) -> tuple[Array, Array, Array]:
     return out, slope_a, slope_b
 
 
-def sweep(pair: Pair) -> float:
-    """SW_2^2 in the plane by all angles at which the order of a projected cloud changes."""
+class Atoms(NamedTuple):
+    """Points (n, 2) of a cloud that differ, and their masses (n,)."""
+
+    points: Array
+    masses: Array
+
+
+def atoms_of(pair: Pair, most: float = math.inf) -> tuple[Atoms, Atoms] | None:
+    """Those of two clouds in the plane, or None where one has more than so many.
+
+    Without weights masses are whole numbers, which add up without rounding.
+    """
+    plain = pair.x.weights is None and pair.y.weights is None
+    found = []
+    for cloud, other in ((pair.x, pair.y), (pair.y, pair.x)):
+        points = np.ascontiguousarray(cloud.points, dtype=np.float64).view(np.complex128)[:, 0]
+        # large clouds without ties are told by a part of them
+        some = points[: 2 * int(most)] if len(points) > 2 * most else points
+        if len(points) > most and len(np.unique(some)) > most:
+            return None
+        differ, which = np.unique(points, return_inverse=True)
+        if len(differ) > most:
+            return None
+        each = 1.0 if pair.matched else float(len(other.points))
+        weights = np.full(len(points), each) if plain else cloud.masses
+        masses = np.bincount(which, weights=weights)
+        found.append(Atoms(differ.view(np.float64).reshape(-1, 2), masses))
+    return found[0], found[1]
+
+
+def sweep(first_atoms: Atoms, second_atoms: Atoms, p: float) -> float:
+    """SW_p^p in the plane by all angles at which the order of a projected cloud changes."""
     from . import kernels
 
-    clouds = [np.asarray(c.points, dtype=np.float64) for c in (pair.x, pair.y)]
-    n = len(clouds[0])
+    (x, w_x), (y, w_y) = first_atoms, second_atoms
+    n = len(x)
     angles, first, second, orders = [], [], [], []
-    i, j = np.triu_indices(n, 1)
-    for k, points in enumerate(clouds):
+    for shift, points in ((0, x), (n, y)):
+        i, j = np.triu_indices(len(points), 1)
         gap = points[j] - points[i]
-        differ = (gap != 0).any(axis=1)
-        angle = np.mod(np.arctan2(gap[differ, 1], gap[differ, 0]) + math.pi / 2, math.pi)
+        angle = np.mod(np.arctan2(gap[:, 1], gap[:, 0]) + math.pi / 2, math.pi)
         angles.append(angle)
-        first.append(i[differ] + k * n)
-        second.append(j[differ] + k * n)
+        first.append(i + shift)
+        second.append(j + shift)
         # the order just after angle 0
-        orders.append(np.lexsort((points[:, 1], points[:, 0])))
+        orders.append(np.lexsort((points[:, 1], points[:, 0])) + shift)
     angle = np.concatenate(angles)
     tolerance = 1e-13
     # just before pi no order matters any more; just after 0 a point far above the others has swaps
@@ -111,13 +140,14 @@ def sweep(pair: Pair) -> float:
     angle = angle[inside]
     order = np.argsort(angle)
     total = kernels.sweep_plane(
-        clouds[0],
-        clouds[1],
-        orders[0],
-        orders[1],
+        np.concatenate([x, y]),
+        np.concatenate([w_x, w_y]),
+        n,
+        np.concatenate(orders),
         angle[order],
         np.concatenate(first)[inside][order],
         np.concatenate(second)[inside][order],
         tolerance,
+        p,
     )
-    return float(total) / (math.pi * n)
+    return float(total) / (math.pi * float(w_x.sum()))

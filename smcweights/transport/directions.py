@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, real
 from ..cautions import Caution
+from .clouds import Pair
 from .sphere import projection_skewness
 
 Array = NDArray[np.float64]
@@ -35,6 +36,9 @@ LARGEST_ANGLES = 1023  # lines of one block in the plane
 FEWEST_SINGLE, FEWEST_ORTHONORMAL = 50, 52
 # by turned rules: five of three lines covered 0.92 at worst, six of them in space 0.926 for p = 3
 FEWEST_TURNED = {"angles": 18, "lebedev": 21}
+# in the plane, where points share coordinates in at least such a share of pairs: 25 directions
+# covered 0.82, 50 of them 0.88, 100 and more 0.93, for two of 140 pairs of clouds 0.90
+FEWEST_TIED, TIED = 100, 0.005
 CACHED = 2**14  # numbers that are normalised at once
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
@@ -86,8 +90,7 @@ class Directions:
         In the plane a block is one random angle, and its error a bounded function of it whose
         values crowd at its ends (near a cosine where costs are smooth, a square where they have a
         kink): few blocks look too much alike. With three degrees fewer, and an odd number of lines
-        of at least three, five of them cover 0.92 at worst, six and more 0.935; those of lattices
-        and of a few points 0.95 to 0.98 on average, but some pairs of them 0.84 to 0.92.
+        of at least three, five of them cover 0.92 at worst, six and more 0.935.
         """
         return max(blocks - 4, 2) if self.kind == "angles" else max(blocks - 1, 1)
 
@@ -225,6 +228,21 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
             "few-directions",
             f"the interval may cover less than it says: {costs.size} directions are few for skewed "
             f"costs, {enough:.0f} would do for p = {p:g}",
+        )
+    ]
+
+
+def too_few_for_ties(directions: Directions, total: int, pair: Pair) -> list[Caution]:
+    """A caution where costs in the plane have a sharp bend, at the line that points are on."""
+    if directions.kind != "angles" or total >= FEWEST_TIED:
+        return []
+    if max(pair.x.ties, pair.y.ties) < TIED:
+        return []
+    return [
+        Caution(
+            "few-directions",
+            f"the interval may cover less than it says: {total} directions are few for points "
+            f"that share their coordinates, {FEWEST_TIED} would do",
         )
     ]
 

@@ -6,6 +6,8 @@ import numba
 import numpy as np
 
 _FAST = {"reassoc", "contract", "nsz"}
+# Gauss-Legendre nodes and weights for short pieces and long ones
+_FEW, _MORE = np.polynomial.legendre.leggauss(4), np.polynomial.legendre.leggauss(8)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
@@ -367,46 +369,119 @@ def split_rows(rows, order, labels, n, p, out):
             unequal_rows(first, second, p, out[k : k + 1])
 
 
-@numba.njit(inline="always")
-def _swept(dx, dy, start, end):
-    """Integral of (theta.D)^2 over angles: two terms that can't be negative."""
-    h = end - start
-    c, s = math.cos(0.5 * (start + end)), math.sin(0.5 * (start + end))
-    along, across = dx * c + dy * s, dy * c - dx * s
-    # h - sin h
-    if h < 0.1:
-        q = h * h
-        t = q * h / 6.0 * (1.0 - q / 20.0 * (1.0 - q / 42.0 * (1.0 - q / 72.0)))
-    else:
-        t = h - math.sin(h)
-    return along * along * (h - 0.5 * t) + across * across * 0.5 * t
+@numba.njit(cache=True, nogil=True)
+def _power_of_sine(low, high, p):
+    """Integral of sin(t)^p over 0 <= low <= t <= high <= pi/2, to some twelve digits."""
+    total, least = 0.0, 1e-7 * high
+    while high > low:
+        # towards 0 in halves, which no nodes reach a singular end by
+        start = max(low, 0.5 * high, high - 1.0 / p)
+        if high < least:
+            start = low
+        nodes, weights = _MORE if 16.0 * p * (high - start) > start else _FEW
+        half, middle, found = 0.5 * (high - start), 0.5 * (high + start), 0.0
+        for k in range(nodes.size):
+            found += weights[k] * math.sin(middle + half * nodes[k]) ** p
+        total += half * found
+        high = start
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
-def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, tolerance):
-    """Integral over [0, pi) of sum_r (theta.(x_(r) - y_(r)))^2, by the angles of the swaps.
+def _swept(dx, dy, start, end, p):
+    """Integral of |theta.D|^p over angles: of terms that can't be negative."""
+    h = end - start
+    c, s = math.cos(0.5 * (start + end)), math.sin(0.5 * (start + end))
+    along, across = dx * c + dy * s, dy * c - dx * s
+    if p == 2.0:
+        # h - sin h
+        if h < 0.1:
+            q = h * h
+            t = q * h / 6.0 * (1.0 - q / 20.0 * (1.0 - q / 42.0 * (1.0 - q / 72.0)))
+        else:
+            t = h - math.sin(h)
+        return along * along * (h - 0.5 * t) + across * across * 0.5 * t
+    # |D| |sin(t)| around the angle at which the projection is 0
+    size, at = math.hypot(along, across), abs(math.atan2(along, across))
+    if size == 0.0:
+        return 0.0
+    at = min(at, math.pi - at)
+    below, above = at - 0.5 * h, at + 0.5 * h
+    if p == 1.0:
+        if below >= 0.0 and above <= math.pi:
+            return 2.0 * abs(along) * math.sin(0.5 * h)
+        return 2.0 * size * (math.sin(0.5 * below) ** 2 + math.sin(0.5 * above) ** 2)
+    total, low = 0.0, max(below, 0.0)
+    if below < 0.0:
+        total += _power_of_sine(0.0, -below, p)
+    if above > 0.5 * math.pi:
+        total += _power_of_sine(min(low, 0.5 * math.pi), 0.5 * math.pi, p)
+        total += _power_of_sine(max(math.pi - above, 0.0), 0.5 * math.pi, p)
+    else:
+        total += _power_of_sine(low, above, p)
+    return size**p * total
 
-    ``first`` and ``second`` are the points of a pair whose projections swap at that angle; pairs
-    of y have their numbers shifted by n. Angles closer than ``tolerance`` are one event. Every
-    pair of points is added up when it parts; nothing is subtracted, however far some points are.
+
+@numba.njit(cache=True, nogil=True)
+def _couple(low, high, side, n, ends, at, points, since, now, p, add, sums):
+    """Sets the angle of all that meets ranks low to high of a side, after adding it up if asked.
+
+    Along the mass on the line every pair of ranks that meet has a number of its own, the sum of
+    both; a far pair's sliver, where masses should end together, is left out.
     """
-    n = x.shape[0]
-    p0, p1 = np.empty(2 * n), np.empty(2 * n)
-    for r in range(n):
-        p0[r], p1[r], p0[n + r], p1[n + r] = x[r, 0], x[r, 1], y[r, 0], y[r, 1]
-    # rank -> point and point -> rank, both clouds in one row
-    at = np.empty(2 * n, np.int64)
-    rank = np.empty(2 * n, np.int64)
-    for r in range(n):
-        at[r] = rank_order_x[r]
-        at[n + r] = n + rank_order_y[r]
-    for r in range(2 * n):
+    close = ends[-1] * 1e-13
+    begin = ends[low - 1] if low > side * n else 0.0
+    # the rank of the other side at the first of this mass
+    first, last = (0, n - 1) if side else (n, ends.size - 1)
+    while first < last:
+        middle = (first + last) // 2
+        if ends[middle] > begin + close:
+            last = middle
+        else:
+            first = middle + 1
+    q, r = low, first
+    while q <= high:
+        own, other = ends[q], ends[r]
+        end = min(own, other)
+        k = q + r - n
+        if add and since[k] < now:
+            u, v = at[q], at[r]
+            dx, dy = points[u, 0] - points[v, 0], points[u, 1] - points[v, 1]
+            term = (end - begin) * _swept(dx, dy, since[k], now, p) - sums[1]
+            summed = sums[0] + term
+            sums[1] = (summed - sums[0]) - term
+            sums[0] = summed
+        since[k] = now
+        together = abs(own - other) <= close
+        begin = max(own, other) if together else end
+        q += together or own < other
+        r += together or other < own
+
+
+@numba.njit(cache=True, nogil=True)
+def sweep_plane(points, masses, n, order, angles, first, second, tolerance, p):
+    """Integral over [0, pi) of the cost in directions, times the sum of the masses of a cloud.
+
+    ``points`` (n + m, 2) of both clouds with their ``masses``, ``order`` those of each at angle 0.
+    ``first`` and ``second`` are a pair whose projections swap at that of ``angles``. Angles closer
+    than ``tolerance`` are one event. Every pair of points is added up when it parts; nothing is
+    subtracted, however far some points are.
+    """
+    size = points.shape[0]
+    at, rank = order.copy(), np.empty(size, np.int64)
+    # mass on the line up to each rank of its cloud
+    ends, equal = np.empty(size), True
+    for r in range(size):
         rank[at[r]] = r
-    # angle at which the points of a rank met
-    since = np.zeros(n)
+        whole = r == 0 or r == n
+        ends[r] = masses[at[r]] + (0.0 if whole else ends[r - 1])
+        equal &= whole or masses[at[r]] == masses[at[r - 1]]
+    ends[n - 1] = ends[size - 1]
+    # angle at which the points of two ranks met
+    since = np.zeros(size)
     # how far swaps reach that begin at a rank, while an angle is at work on them
-    reach = np.full(2 * n, -1, np.int64)
-    total = lost = 0.0
+    reach = np.full(size, -1, np.int64)
+    sums = np.zeros(2)
     count = angles.size
     e = 0
     while e < count:
@@ -414,7 +489,7 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
         end = e + 1
         while end < count and angles[end] - angles[end - 1] <= tolerance:
             end += 1
-        start, last = 2 * n, -1
+        start, last = size, -1
         for g in range(e, end):
             r, s = rank[first[g]], rank[second[g]]
             low, high = min(r, s), max(r, s)
@@ -434,30 +509,23 @@ def sweep_plane(x, y, rank_order_x, rank_order_y, angles, first, second, toleran
                 high = max(high, reach[start])
                 reach[start] = -1
                 start += 1
-            for r in range(low, high + 1):
-                q = r if r < n else r - n
-                if since[q] < now:
-                    u, v = at[q], at[n + q]
-                    term = _swept(p0[u] - p0[v], p1[u] - p1[v], since[q], now) - lost
-                    summed = total + term
-                    lost = (summed - total) - term
-                    total = summed
-                    since[q] = now
+            side = low >= n
+            _couple(low, high, side, n, ends, at, points, since, now, p, True, sums)
             for r in range(low + 1, high + 1):
                 point = at[r]
+                x, y = points[point, 0], points[point, 1]
                 q = r - 1
                 # of differences: far points lose what tells them apart in their projections
-                while q >= low and c * (p0[at[q]] - p0[point]) + s0 * (p1[at[q]] - p1[point]) > 0:
+                while q >= low and c * (points[at[q], 0] - x) + s0 * (points[at[q], 1] - y) > 0:
                     at[q + 1] = at[q]
                     q -= 1
                 at[q + 1] = point
             for r in range(low, high + 1):
                 rank[at[r]] = r
+            if not equal:
+                for r in range(low, high):
+                    ends[r] = masses[at[r]] + (0.0 if r == 0 or r == n else ends[r - 1])
+                _couple(low, high, side, n, ends, at, points, since, now, p, False, sums)
         e = end
-    for q in range(n):
-        u, v = at[q], at[n + q]
-        term = _swept(p0[u] - p0[v], p1[u] - p1[v], since[q], math.pi) - lost
-        summed = total + term
-        lost = (summed - total) - term
-        total = summed
-    return total
+    _couple(0, n - 1, False, n, ends, at, points, since, math.pi, p, True, sums)
+    return sums[0]

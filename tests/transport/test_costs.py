@@ -57,6 +57,50 @@ def test_in_the_plane_the_sweep_is_exact(case):
     assert estimate.value == pytest.approx(costs.mean(), rel=1e-7, abs=1e-12)
 
 
+@pytest.mark.parametrize("p", [1, 1.3, 2, 3, 7])
+@pytest.mark.parametrize("case", ["few", "sizes", "weights", "lattice", "a column of counts"])
+def test_in_the_plane_the_sweep_is_exact_for_any_power_and_masses(case, p):
+    """Angles by the thousand, between those at which the costs of pairs have a bend or a zero."""
+    rng = np.random.default_rng(6)
+    x, y, a = rng.normal(size=(5, 2)), rng.normal(size=(5, 2)) + 0.5, None
+    if case == "sizes":
+        y = rng.normal(size=(8, 2))
+    elif case == "weights":
+        a = np.r_[rng.random(4), 1e-3]
+    elif case == "lattice":
+        x, y = rng.integers(0, 3, (40, 2)), rng.integers(0, 3, (60, 2))
+    elif case == "a column of counts":
+        x[:, 0], y[:, 0] = [0, 0, 1, 1, 2], [0, 1, 1, 1, 2]
+    pool = np.unique(np.concatenate([x, y]), axis=0).astype(float)
+    gap = (pool[:, None] - pool)[np.triu_indices(len(pool), 1)]
+    bends = np.mod(np.arctan2(gap[:, 1], gap[:, 0]) + math.pi / 2, math.pi)
+    ends = np.unique(np.r_[0.0, bends, math.pi])
+    # nodes crowd at both ends, where a power that is no whole number is not smooth
+    t, w = np.polynomial.legendre.leggauss(24)
+    u = (t + 1) / 2
+    place, share = u * u * (3 - 2 * u), 3 * u * (1 - u) * w
+    angle = (ends[:-1, None] + np.diff(ends)[:, None] * place).ravel()
+    weight = (np.diff(ends)[:, None] * share).ravel() / math.pi
+    theta = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    truth = weight @ [line_cost(x @ t, y @ t, p, a) for t in theta]
+    estimate = smw.sliced_wasserstein(x, y, p=p, weights_x=a, root=False)
+    assert estimate.standard_error == 0 and estimate.diagnostics["directions"] == "exact"
+    assert estimate.value == pytest.approx(truth, rel=1e-8)
+    again = smw.sliced_wasserstein(y[::-1], x, p=p, weights_y=a, root=False)
+    assert again.value == pytest.approx(estimate.value, rel=1e-11)
+
+
+def test_copies_of_rows_are_masses_in_the_plane():
+    """A table of 60,000 answers has 25 rows that differ, and is exact at once."""
+    rng = np.random.default_rng(7)
+    x, y = rng.integers(1, 6, (30_000, 2)), rng.integers(1, 6, (20_000, 2))
+    (u, a), (v, b) = (np.unique(z, axis=0, return_counts=True) for z in (x, y))
+    found = smw.sliced_wasserstein(x, y, p=1)
+    masses = {"weights_x": a, "weights_y": b}
+    assert found.standard_error == 0
+    assert found.value == pytest.approx(smw.sliced_wasserstein(u, v, p=1, **masses).value, 1e-11)
+
+
 @pytest.mark.parametrize("far", [1e6, 1e9, 1e12, 1e16])
 def test_a_point_far_from_the_others_in_the_plane(far):
     """One pair is 1 apart, the other shared: SW_2^2 = 1/4, of squares of up to 1e32."""

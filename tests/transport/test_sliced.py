@@ -113,7 +113,8 @@ def test_coverage_of_few_turned_rules_in_the_plane(p, budget):
     x, v = mixture(10, 2, 1), np.array([1.0, 0.3])
     truth, covered = absolute_moment(2, p) * np.linalg.norm(v) ** p, 0
     for seed in range(1_000):
-        estimate = smw.sliced_wasserstein(x, x + v, budget, p=p, root=False, seed=seed)
+        keywords = {"p": p, "root": False, "directions": "rule", "seed": seed}
+        estimate = smw.sliced_wasserstein(x, x + v, budget, **keywords)
         lower, upper = estimate.interval()
         covered += lower <= truth <= upper
     assert covered >= stats.binom.ppf(1e-6, 1_000, 0.95)
@@ -343,8 +344,9 @@ def test_a_precision_is_reached_and_covers(d):
 def test_the_first_stage_keeps_to_the_most_that_is_allowed(d):
     x, y = mixture(30, d, 1), mixture(40, d, 2)
     wanted = smw.Precision(relative=1e-9, max_budget=100)
+    kind = "rule" if d == 2 else "auto"
     with pytest.warns(smw.PrecisionWarning, match="precision was not reached"):
-        found = smw.sliced_wasserstein(x, y, precision=wanted, seed=1)
+        found = smw.sliced_wasserstein(x, y, precision=wanted, directions=kind, seed=1)
     assert 50 < found.cost["evaluations"] <= 100
 
 
@@ -364,6 +366,9 @@ def test_the_same_bits_everywhere(executor):
         x, y, 400, directions="uniform", control_variates="lower", seed=1, executor=executor
     )
     assert here.value == there.value and here.standard_error == there.standard_error
+
+
+SPATIAL = {"x": np.ones((2, 3)), "y": np.ones((4, 3))}
 
 
 @pytest.mark.parametrize(
@@ -387,7 +392,7 @@ def test_the_same_bits_everywhere(executor):
         ({"budget": 0}, ValueError, "budget: got 0"),
         ({"precision": smw.Precision(1)}, ValueError, "exactly one of budget and precision"),
         ({"directions": "random"}, ValueError, "directions: got 'random'"),
-        ({"directions": "exact"}, ValueError, "'exact' serves d = 1"),
+        ({"directions": "exact", **SPATIAL}, ValueError, "'exact' serves one dimension and two"),
         ({"directions": np.ones((3, 2)), "budget": None}, ValueError, "row 0 has length"),
         ({"directions": np.eye(3), "budget": None}, ValueError, r"directions: got shape \(3, 3\)"),
         ({"control_variates": "both"}, ValueError, "control_variates: got 'both'"),
