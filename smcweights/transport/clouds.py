@@ -19,6 +19,9 @@ Array = NDArray[Any]
 DIGEST_BYTES = 2**12  # larger clouds are told apart by a sample of their rows and a sum of all bits
 SOME = 2**16  # numbers that say roughly how large a cloud is
 TIED_ROWS = 200  # points that say how often coordinates are equal
+# of neighbours in a column of few values so many are equal, and others so far apart, in standard
+# deviations of another column: steps of 0.1 are no more than rounding
+EQUAL_NEIGHBOURS, APART = 0.3, 0.25
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,22 @@ class Cloud:
         counts = [np.unique(column, return_counts=True)[1] for column in some.T]
         equal = sum(float(c @ (c - 1)) for c in counts)
         return equal / max(len(some) * (len(some) - 1), 1)
+
+    @cached_property
+    def coarse(self) -> bool:
+        """Whether a column has few values, far apart beside what other columns vary."""
+        n, d = self.points.shape
+        some = np.sort(self.points[:: math.ceil(n / TIED_ROWS)], axis=0)
+        steps = np.diff(some, axis=0)
+        tied = np.flatnonzero((steps == 0).sum(axis=0) >= max(EQUAL_NEIGHBOURS * len(steps), 1))
+        if tied.size == 0 or d == 1:
+            return False
+        spreads = some.std(axis=0)
+        for k in tied:
+            apart = steps[steps[:, k] > 0, k]
+            if apart.size and np.median(apart) >= APART * np.delete(spreads, k).max():
+                return True
+        return False
 
     @cached_property
     def masses(self) -> Array:

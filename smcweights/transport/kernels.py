@@ -1,6 +1,7 @@
 """Compiled merges of projected clouds; sorting is NumPy's, whose vectorised sort is faster."""
 
 import math
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -422,13 +423,25 @@ def _swept(dx, dy, start, end, p):
     return size**p * total
 
 
+class _Line(NamedTuple):
+    """Both clouds, projected: points, those at each rank, mass up to it, and what is added up."""
+
+    points: Any
+    at: Any
+    ends: Any
+    since: Any
+    sums: Any
+
+
 @numba.njit(cache=True, nogil=True)
-def _couple(low, high, side, n, ends, at, points, since, now, p, add, sums):
+def _couple(low, high, n, line, now, p, add):
     """Sets the angle of all that meets ranks low to high of a side, after adding it up if asked.
 
     Along the mass on the line every pair of ranks that meet has a number of its own, the sum of
     both; a far pair's sliver, where masses should end together, is left out.
     """
+    points, at, ends, since, sums = line
+    side = low >= n
     close = ends[-1] * 1e-13
     begin = ends[low - 1] if low > side * n else 0.0
     # the rank of the other side at the first of this mass
@@ -481,7 +494,8 @@ def sweep_plane(points, masses, n, order, angles, first, second, tolerance, p):
     since = np.zeros(size)
     # how far swaps reach that begin at a rank, while an angle is at work on them
     reach = np.full(size, -1, np.int64)
-    sums = np.zeros(2)
+    # the sum and what rounding lost of it
+    line = _Line(points, at, ends, since, np.zeros(2))
     count = angles.size
     e = 0
     while e < count:
@@ -509,8 +523,7 @@ def sweep_plane(points, masses, n, order, angles, first, second, tolerance, p):
                 high = max(high, reach[start])
                 reach[start] = -1
                 start += 1
-            side = low >= n
-            _couple(low, high, side, n, ends, at, points, since, now, p, True, sums)
+            _couple(low, high, n, line, now, p, True)
             for r in range(low + 1, high + 1):
                 point = at[r]
                 x, y = points[point, 0], points[point, 1]
@@ -525,7 +538,7 @@ def sweep_plane(points, masses, n, order, angles, first, second, tolerance, p):
             if not equal:
                 for r in range(low, high):
                     ends[r] = masses[at[r]] + (0.0 if r == 0 or r == n else ends[r - 1])
-                _couple(low, high, side, n, ends, at, points, since, now, p, False, sums)
+                _couple(low, high, n, line, now, p, False)
         e = end
-    _couple(0, n - 1, False, n, ends, at, points, since, math.pi, p, True, sums)
-    return sums[0]
+    _couple(0, n - 1, n, line, math.pi, p, True)
+    return line.sums[0]

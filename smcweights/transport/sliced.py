@@ -54,9 +54,11 @@ from .directions import (
     Directions,
     check_name,
     draw,
+    for_clouds,
     pilot,
     plan,
     too_few,
+    too_few_for_peaks,
     too_few_for_ties,
     wider,
 )
@@ -277,6 +279,7 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
             left = singles - table[..., 1].ravel() if whole else singles
             cautions += too_few(directions, p, left, bool(kept) and not whole)
             cautions = cautions or too_few_for_ties(directions, singles.size, pair)
+            cautions = cautions or too_few_for_peaks(directions, found.blocks, pair)
     else:
         cautions.append(SINGLE_BLOCK)
     diagnostics = {
@@ -359,7 +362,8 @@ def sliced_wasserstein(
         "exact" (on the line and in the plane), or unit vectors of shape (L, d), or (blocks, lines,
         d) where the blocks are independent. "auto": exact in the plane up to 500 points that
         differ in each cloud (2,000 for p = 2 and clouds of one size without weights), rules in two
-        and three dimensions (up to five where there are blocks enough), orthogonal blocks above.
+        and three dimensions (up to five where there are blocks enough), orthogonal blocks above,
+        and from three on for p > 1 where a column has few values, far apart.
     scale : None, "sd", "ranks" or array_like, shape (d,), default None
         What columns are divided by: their standard deviations in the pool of both clouds (constant
         columns are left out), or numbers. "ranks": values become their ranks in the pool, over its
@@ -394,7 +398,8 @@ def sliced_wasserstein(
     -----
     PrecisionWarning
         One block only: no standard error. Or the clouds can't be told apart, or directions
-        without a rule are few, or rules for points in the plane that share coordinates. Not told:
+        without a rule are few, or rules for points in the plane that share coordinates, or blocks
+        for columns of few values. Not told:
         in the plane, of a lattice with too many points to be exact, 95 % intervals of 100
         directions and more hold 90 % for one pair in a hundred, 93 to 99 % for the others.
 
@@ -508,6 +513,7 @@ def _planned(
     Coefficients that are fitted want more blocks.
     """
     d, fewest = question.pair.dimension, 5
+    directions = for_clouds(directions, (question.pair.x, question.pair.y), question.p)
     if request != "auto":
         named = with_controls(question, request, ON_THE_LINE, 1)
         if named.controls and not named.fixed:
