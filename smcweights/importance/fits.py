@@ -34,7 +34,9 @@ from .proposals import (
 
 EM_ROWS = 2000  # about as many draws as EM needs to see
 ORDERS = (2, 3, 4, 6, 8, 12, 16)  # numbers of components that are tried
+REGIONS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)  # and of regions
 DIRECTIONAL_STEPS = 10  # of EM for directions
+LINE_STARTS = 3  # of EM for every number of regions
 Laws = Callable[[], Sequence[Component]]  # made once they are wanted
 FASTER = 3  # times what a step gains: no later one is expected to gain more
 
@@ -330,6 +332,35 @@ def _polars(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     return lambda: laws, np.stack([law.of(draws.square, log_square, c) for law, c in terms])
 
 
+Fit = Callable[[_Draws, np.ndarray], tuple[Laws, np.ndarray]]
+
+
+def _em_of_directions(
+    draws: _Draws, w: np.ndarray, c: int, fit: Fit, rng: np.random.Generator, wanted: float
+) -> tuple[np.ndarray, Laws, float] | None:
+    """Shares, laws and log-likelihood of c directional laws by EM on draws with weights of sum 1.
+
+    None where a law is left with fewer than two draws or ``wanted`` is out of reach.
+    """
+    size, found = 1.0 / (w @ w), -np.inf
+    centres, _ = _directions(starts(draws.u, w, c, rng))
+    member = np.eye(c)[:, (centres @ draws.u.T).argmax(0)]
+    for left in range(DIRECTIONAL_STEPS)[::-1]:
+        shares = member @ w
+        if shares.min() * size < 2:
+            return None
+        laws, terms = fit(draws, w * member)
+        terms += np.log(shares)[:, None]
+        top = terms.max(0)
+        member = np.exp(terms - top)
+        total = member.sum(0)
+        before, found = found, float(w @ (top + np.log(total)))
+        if not found + FASTER * (found - before) * max(left, 1) > wanted:
+            return None
+        member /= total
+    return shares, laws, found
+
+
 def fit_directional(
     u: np.ndarray, weights: np.ndarray, rng: np.random.Generator, family: str, most: int = 4
 ) -> Mixture:
@@ -341,32 +372,17 @@ def fit_directional(
     every, (some, column) = u, _thinned(u, weights[:, None], EM_ROWS)
     u, w = some, column[:, 0]
     draws, size = _Draws.of(u), 1.0 / (w @ w)
-    fit = _lines if family == "rank-one" else _polars
+    fit: Fit = _lines if family == "rank-one" else _polars
     fitted, density = fit(draws, w[None])
     mass, score = np.ones(1), density[0] @ w
     for c in range(2, most + 1):
         if size < 20 * c:
             break
-        centres, _ = _directions(starts(u, w, c, rng))
-        member = np.eye(c)[:, (centres @ u.T).argmax(0)]
-        found, wanted = -np.inf, score + 1.5 * (u.shape[1] + 2) / size
-        for left in range(DIRECTIONAL_STEPS)[::-1]:
-            shares = member @ w
-            if shares.min() * size < 2:
-                break
-            laws, terms = fit(draws, w * member)
-            terms += np.log(shares)[:, None]
-            top = terms.max(0)
-            member = np.exp(terms - top)
-            total = member.sum(0)
-            before, found = found, w @ (top + np.log(total))
-            if not found + FASTER * (found - before) * max(left, 1) > wanted:
-                break
-            member /= total
-        else:
-            mass, fitted, score = shares, laws, found
-            continue
-        break
+        wanted = score + 1.5 * (u.shape[1] + 2) / size
+        found = _em_of_directions(draws, w, c, fit, rng, wanted)
+        if found is None:
+            break
+        mass, fitted, score = found
     w = weights / weights.sum()
     if len(mass) == 1:
         member = np.ones((1, len(w)))
@@ -376,6 +392,34 @@ def fit_directional(
         mass = member @ w
     fitted, _ = fit(_Draws.of(every), w * member)
     return Mixture(mass, tuple(fitted()))
+
+
+def fit_lines(
+    u: np.ndarray, weights: np.ndarray, rng: np.random.Generator, most: int = REGIONS[-1]
+) -> tuple[Mixture, float]:
+    """Rank-one normal laws for regions that weighted draws tell apart, the heaviest first, and
+    their log-likelihood per unit weight; few draws suffice for the d + 2 parameters of each.
+
+    Of the `REGIONS` up to ``most`` those are tried that the draws suffice for, until two in a row
+    were no better by Akaike's criterion.
+    """
+    u, column = _thinned(u, weights[:, None], EM_ROWS)
+    w, each = column[:, 0], u.shape[1] + 2
+    draws, size = _Draws.of(u), 1.0 / (w @ w)
+    best, reached, found, idle = np.inf, -np.inf, Mixture(np.empty(0), ()), 0
+    for c in REGIONS:
+        if c > most or (c > 1 and size < 4 * c) or idle == 2:
+            break
+        idle += 1
+        for _ in range(1 if c == 1 else LINE_STARTS):
+            wanted = (c * each - 1 - best / 2) / size
+            fitted = _em_of_directions(draws, w, c, _lines, rng, wanted)
+            if fitted is not None:
+                shares, laws, reached = fitted
+                best, idle = 2 * (c * each - 1 - size * reached), 0
+                order, made = np.argsort(-shares), laws()
+                found = Mixture(shares[order], tuple(made[k] for k in order))
+    return found, reached
 
 
 def fit_kernels(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..weights import pareto_k
-from .fits import fit_directional, fit_grid, fit_kernels, fit_mixtures
+from .fits import fit_directional, fit_grid, fit_kernels, fit_lines, fit_mixtures
 from .laws import Law, aligned, as_law
 from .proposals import (
     Component,
@@ -119,6 +119,9 @@ def _fitted(
         return [fit_kernels(u, column, narrow, wide, rng) for column in w.T]
     if family == "grid":
         return [fit_grid(u, column) for column in w.T]
+    if family == "lines":
+        most = max(1, MOST_COMPONENTS // w.shape[1])
+        return [fit_lines(u, column, rng, most)[0] for column in w.T]
     if family in ("rank-one", "vmfn"):
         return [fit_directional(u, column, rng, family) for column in w.T]
     most = 1 if family == "gaussian" else max(1, min(12, MOST_COMPONENTS // w.shape[1]))
@@ -149,8 +152,9 @@ def fit_components(
     kept as they are; ``shared`` asks for one set of them for sqrt(sum_j importance_j t_j^2).
 
     The family "auto" is Gaussian mixtures up to d = 20 (Student where the law has no map) with a
-    shared grid up to d = 4 and rank-one components beside them above 8; above 20 the rank-one and
-    the vMF-Nakagami family; and the kernels themselves, with shares learned, of a kernel density.
+    shared grid up to d = 4 and rank-one components beside them above 8, of events one for each
+    region; above 20 the rank-one and the vMF-Nakagami family; and the kernels themselves, with
+    shares learned, of a kernel density.
     """
     d = space.law.dimension
     densities: list[Any] = [space, *given]
@@ -175,7 +179,7 @@ def fit_components(
             w = np.stack([w[:, labels == c].mean(1) for c in range(labels.max() + 1)], axis=1)
         fits = list(enumerate(_fitted(space, u, w, kind, nu, rng)))
         if family == "auto" and d > 8 and space.law.mapped:
-            other = "vmfn" if d > 20 else "rank-one"
+            other = "vmfn" if d > 20 else "lines" if events else "rank-one"
             fits += list(enumerate(_fitted(space, u, w, other, nu, rng)))
         if family == "auto" and kind == "kernels":
             # what an event cuts out of kernels has a shape of its own

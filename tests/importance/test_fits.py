@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smcweights.importance.fits import fit_directional, fit_mixtures, fit_rank_one
+from smcweights.importance.fits import (
+    fit_directional,
+    fit_lines,
+    fit_mixtures,
+    fit_rank_one,
+)
 
 
 def test_em_finds_a_mixture_and_leaves_a_normal_law_alone():
@@ -61,3 +66,15 @@ def test_directional_mixtures_tell_two_sides_from_one(family):
     mixture = fit_directional(two, weights, rng, family)
     assert len(mixture.components) == 2
     assert np.sort(mixture.weights) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
+
+
+def test_lines_tell_ten_regions_of_ten_inputs_apart_by_few_draws():
+    rng = np.random.default_rng(3)
+    u, weights = rng.standard_normal((300, 10)), rng.exponential(size=300)
+    u[np.arange(300), np.arange(300) % 10] = 4 + 0.25 * rng.exponential(size=300)
+    mixture, fit = fit_lines(u, weights, rng)
+    means = np.array([c.mean for c in mixture.components])
+    cosine = means.max(1) / np.linalg.norm(means, axis=1)
+    assert set(means[cosine > 0.9].argmax(1)) == set(range(10))
+    assert fit > fit_lines(u, weights, rng, most=4)[1]
+    assert len(fit_lines(u, weights, rng, most=1)[0].components) == 1

@@ -47,7 +47,8 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
 @pytest.mark.parametrize(
     ("limit_state", "d", "truth", "error"),
     [
-        (lambda x: 5 - np.abs(x).max(axis=1), 5, -np.expm1(5 * np.log1p(-2 * SF(5))), 0.11),
+        (lambda x: 5 - np.abs(x).max(axis=1), 5, -np.expm1(5 * np.log1p(-2 * SF(5))), 0.06),
+        (lambda x: 5 - x.max(axis=1), 10, -np.expm1(10 * np.log1p(-SF(5))), 0.08),
         pytest.param(
             lambda x: np.minimum(3.5 - x.sum(axis=1) / 50**0.5, 3.8 + x.sum(axis=1) / 50**0.5),
             50,
@@ -61,7 +62,12 @@ def test_linear_limit_states_from_07_to_1e_9(beta, d, error):
             0.06,
         ),
     ],
-    ids=["ten sides", "unequal sides of fifty inputs", "three of twenty inputs"],
+    ids=[
+        "ten sides",
+        "ten of ten inputs",
+        "unequal sides of fifty inputs",
+        "three of twenty inputs",
+    ],
 )
 def test_no_region_is_lost(limit_state, d, truth, error):
     """The smallest region of each is 10 to 25 % of the probability: two errors or more."""
