@@ -174,6 +174,7 @@ class Truncated:
 
 # tails of discrete laws end here: beyond, scipy.stats counts from 1 - q
 ATOM = 1e-15
+MOST_ATOMS = 100  # values that are told one by one
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,21 @@ class Atoms:
     def logpdf(self, x: ArrayLike) -> Any:
         """Log probability, shaped like x."""
         return self.distribution.logpmf(x)
+
+    @functools.cached_property
+    def table(self) -> tuple[Array, Array] | None:
+        """The values and their probabilities, but for tails of 1e-15; None where they are many."""
+        last, found = float(self.ppf(1.0)), [float(self.ppf(0.0))]
+        while found[-1] < last and len(found) <= MOST_ATOMS:
+            following = float(self.ppf(float(self.cdf(found[-1])) + ATOM))
+            if not following > found[-1]:
+                return None
+            found.append(following)
+        values = np.array(found)
+        p = np.exp(np.asarray(self.logpdf(values), dtype=float))
+        if len(values) > MOST_ATOMS or not abs(p.sum() - 1) < 1e-9:
+            return None
+        return values, p / p.sum()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from scipy.special import erf, ndtr, ndtri
 
 from .laws import Law, as_law
 from .marginals import Atoms, Marginal
+from .normal_maps import normal_map
 from .pairs import PickFreeze
 from .polynomials import PolynomialBasis, polynomial_basis, probability_rule
 
@@ -179,6 +180,8 @@ def left_over(
 
 # functions of one input: whether of its logarithm, and the centre and spread they are scaled by
 Plain = tuple[tuple[bool, float, float], ...]
+# values of an input, the u that stands for each, and their numbers, the most likely first
+Steps = tuple[Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -189,18 +192,25 @@ class _Functions:
     where their tails are light (``plain``), powers of the standard-normal coordinate u up to u^3
     and polynomials of erf(u/2): polynomials in u of higher degree explode in the tails, where no
     draw has taught them anything. Then, for effects with kinks, ramps in the probability scale.
+    Of an input of few values (``steps``) u is that of the value's middle, so that functions follow
+    steps; of a dozen at most each is told from the others, the most likely first.
     """
 
     bounded: PolynomialBasis | None
     plain: Plain
+    steps: Steps | None
     triangle: Array  # (functions, raw functions)
     # (functions,) E[w f^4], w the weight of draws wider than the law; but for ramps the largest yet
     fourth: Array
-    weight: Array  # (nodes,) of `probability_rule`, times w
-    at_nodes: Array  # (functions, nodes) values at the nodes of `probability_rule`
+    weight: Array  # (nodes,) of `probability_rule`, or of the input's few values, times w
+    at_nodes: Array  # (functions, nodes) values there
 
     def __call__(self, u: Array, x: Array) -> Array:
-        return self.triangle @ _raw(self.bounded, self.plain, u, x)
+        return self.triangle @ self.raw(u, x)
+
+    def raw(self, u: Array, x: Array) -> Array:
+        """Functions not yet orthonormal."""
+        return _raw(self.bounded, self.plain, self.steps, u, x)
 
     def regressed(
         self, values: Array, residual: Array, w: Array | None, size: float
@@ -221,17 +231,27 @@ class _Functions:
         return used, c, residual - c @ z
 
 
-def _raw(bounded: PolynomialBasis | None, plain: Plain, u: Array, x: Array) -> Array:
+def _raw(
+    bounded: PolynomialBasis | None, plain: Plain, steps: Steps | None, u: Array, x: Array
+) -> Array:
     """Functions of one input (m, n), not yet orthonormal."""
     smooth: Sequence[Array] | Array
     if bounded is not None:
         smooth = bounded.of_input(0, u, x, HIGHEST_DEGREE)
     else:
-        legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
-        # u^3 is odd: an even one follows
-        order = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
         own = [((_log(x) if logarithm else x) - c) / s for logarithm, c, s in plain]
-        smooth = [np.ones_like(u), *own, u, u**2, u**3, *legendre[order]]
+        if steps is not None:
+            values, scores, order = steps
+            place = np.searchsorted((values[1:] + values[:-1]) / 2, x)
+            u = scores[place]
+        if steps is not None and len(order) <= HIGHEST_DEGREE + 1:
+            own += list((place == order[:, None]).astype(np.float64))
+        else:
+            legendre = np.polynomial.legendre.legvander(erf(u / 2), HIGHEST_DEGREE - 2).T
+            # u^3 is odd: an even one follows
+            turns = [k + 1 if k % 2 else k - 1 for k in range(1, HIGHEST_DEGREE - 2)]
+            own += [u, u**2, u**3, *legendre[turns]]
+        smooth = [np.ones_like(u), *own]
     found = np.empty((len(smooth) + RAMPS, len(u)))
     found[: len(smooth)] = smooth
     ramps = found[len(smooth) :]
@@ -250,20 +270,26 @@ def _functions_of(
     """All functions of an input with this law; log ``ratio`` of the density of its draws to it,
     which are wider up to ``reach``.
     """
-    v, weight = probability_rule()
-    u = np.concatenate([ndtri(v), -ndtri(v)])
-    x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
+    table = marginal.table if isinstance(marginal, Atoms) else None
+    if table is None:
+        v, weight = probability_rule()
+        u = np.concatenate([ndtri(v), -ndtri(v)])
+        x = np.concatenate([marginal.ppf(v), marginal.isf(v)]).astype(float)
+    else:
+        x, weight = table
+        u = normal_map(marginal).to_normal(x)
     damped, far = weight, x
     if ratio is not None:
         # of what is drawn: farther out there is nothing to learn from
         damped = weight * np.exp(-ratio(u)) * (np.abs(u) < reach)
-        far = np.concatenate([_with_tail(v, side) for side in np.split(x, 2)])
+        if table is None:
+            far = np.concatenate([_with_tail(v, side) for side in np.split(x, 2)])
     ends = np.array([marginal.ppf(0.0), marginal.ppf(1.0)], dtype=float)
     bounded, plain = None, []
-    if isinstance(marginal, Atoms):
+    if isinstance(marginal, Atoms) and table is None:
         # functions of u alone: the rule is exact for them, not for the input's steps
         pass
-    elif np.isfinite(ends).all():
+    elif table is None and np.isfinite(ends).all():
         bounded = polynomial_basis(as_law(marginal), HIGHEST_DEGREE)
     else:
         for logarithm in (False, True)[: 1 + int(ends[0] >= 0)]:
@@ -272,7 +298,8 @@ def _functions_of(
             # without a variance the fourth moment is NaN
             if fourth_moment <= (LIGHT_TAILS if ratio is None else WIDENED_TAILS):
                 plain.append((logarithm, centre, spread))
-    raw = _raw(bounded, tuple(plain), u, np.where(np.isfinite(far), far, x))
+    steps = None if table is None else (x, u, np.argsort(-weight, kind="stable"))
+    raw = _raw(bounded, tuple(plain), steps, u, np.where(np.isfinite(far), far, x))
     smooth = len(raw) - RAMPS
     # modified Gram and Schmidt, twice, without what earlier functions can do
     kept, triangle = np.empty_like(raw), np.zeros((len(raw), len(raw)))
@@ -286,7 +313,7 @@ def _functions_of(
             f -= inner @ kept[:count]
             row -= inner @ triangle[:count]
         left = np.sqrt(weight @ f**2)
-        if left < 1e-6 * size:
+        if not left > 1e-6 * size:
             continue
         kept[count], triangle[count] = f / left, row / left
         count += 1
@@ -294,7 +321,7 @@ def _functions_of(
     at_nodes = kept[:count]
     fourth = np.square(at_nodes**2) @ damped
     fourth[:smooth_kept] = np.maximum.accumulate(fourth[:smooth_kept])
-    return _Functions(bounded, tuple(plain), triangle[:count], fourth, damped, at_nodes)
+    return _Functions(bounded, tuple(plain), steps, triangle[:count], fourth, damped, at_nodes)
 
 
 def _with_tail(v: Array, x: Array) -> Array:
@@ -356,7 +383,7 @@ class ProductBasis:
             at = turn @ functions.triangle
             for s in range(0, n, ROWS_PER_TABLE):
                 rows = slice(s, s + ROWS_PER_TABLE)
-                raw = _raw(functions.bounded, functions.plain, u[rows, i], x[rows, i])
+                raw = functions.raw(u[rows, i], x[rows, i])
                 np.matmul(at, raw, out=found[i, :, rows])
         return found
 

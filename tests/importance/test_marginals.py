@@ -6,7 +6,7 @@ from scipy import special, stats
 
 import smcweights as smw
 from smcweights.importance.laws import as_law
-from smcweights.importance.marginals import Truncated, without_variance
+from smcweights.importance.marginals import Atoms, Truncated, without_variance
 
 
 def test_a_truncated_law_needs_a_density():
@@ -185,3 +185,16 @@ def test_laws_without_variance_are_known():
     finite = [stats.t(2.1), stats.pareto(2.1), stats.lognorm(5), stats.weibull_min(0.1)]
     for law in [*finite, stats.norm(1e6), stats.uniform(), Truncated(stats.cauchy(), -1e6, 1e9)]:
         assert not without_variance(law), law
+
+
+def test_few_values_of_a_discrete_law_are_told_with_their_probabilities():
+    uneven = stats.rv_discrete(values=([0, 2, 1_000], [0.5, 1e-6, 0.5 - 1e-6]))
+    for law, values in (
+        (stats.binom(4, 0.2, loc=3), np.arange(3, 8)),
+        (uneven, np.array([0, 2, 1_000])),
+        (stats.poisson(2), np.arange(22)),
+    ):
+        found, p = Atoms(law).table
+        np.testing.assert_array_equal(found[: len(values)], values)
+        np.testing.assert_allclose(p[: len(values)], law.pmf(values), rtol=1e-9)
+    assert Atoms(stats.poisson(1_000)).table is None
