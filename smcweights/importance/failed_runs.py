@@ -128,10 +128,22 @@ class FailedRuns:
                     f"bounds: got {len(end)} numbers; expected one, or one for each of the "
                     f"{known.shape[1]} values of a run"
                 )
-        outside = known[(known < self.ends[0]) | (known > self.ends[1])]
-        if len(outside):
-            raise ValueError(f"bounds: a run returned {outside[0]:g}, which is outside")
+        low, high = (np.broadcast_to(end, known.shape) for end in self.ends)
+        outside = (known < low) | (known > high)
+        if outside.any():
+            value, least, most = (table[outside][0] for table in (known, low, high))
+            raise ValueError(
+                f"bounds: a run returned {value:g}, which is outside [{least:g}, {most:g}]"
+            )
         return self.ends
+
+    @property
+    def meaning(self) -> str:
+        """What an answer means where many runs fail."""
+        if self.ends is None:
+            return _MEANING[self.policy]
+        low, high = (end.tolist() for end in self.ends)
+        return f"these runs count as {low} and as {high}, and the interval reaches over both"
 
 
 def checked_policy(
@@ -282,7 +294,9 @@ def reported(
     cautions = found.cautions
     if said["value"] > MANY:
         share_of_it = f"{said['value']:.2g} of the law fails [{lower:.2g}, {upper:.2g}]"
-        text = f"{share_of_it}: {_MEANING[failed.policy]}"
+        first = np.asarray(made["inputs"])[lost][:1].ravel()
+        inputs = ", ".join(f"{v:.6g}" for v in first[:6]) + (", ..." if len(first) > 6 else "")
+        text = f"{share_of_it}, the first time at input [{inputs}]: {failed.meaning}"
         cautions = (*cautions, Caution("failed-runs", text))
     return found.revised(
         names=names,
