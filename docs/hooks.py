@@ -41,6 +41,7 @@ NAME = re.compile(
     r"^ *(?P<fence>```+).*?^ *(?P=fence)$|(?<![\[`])`(?:smw\.|smcweights\.)?(?P<name>\w+)`(?!`)",
     re.DOTALL | re.MULTILINE,
 )
+WIDE = 800  # pixels of a picture whose letters can't be read on a narrow screen
 LINK = re.compile(r"(\]\()([^)#\s:]+)([)#])")
 
 
@@ -110,7 +111,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """No dash before a description that is empty."""
+    """No dash before a description that is empty; wide pictures are marked."""
+
+    def marked(found: re.Match[str]) -> str:
+        place = posixpath.join(posixpath.dirname(page.file.dest_uri), found["place"])
+        picture = files.get_file_from_path(posixpath.normpath(place))
+        assert picture is not None, place
+        # where PNG has the width
+        pixels = int.from_bytes(picture.content_bytes[16:20], "big")
+        return f'<img class="wide"{found[1]}' if pixels > WIDE else found[0]
+
+    html = re.sub(r'<img( [^>]*src="(?P<place>[^":]+\.png)")', marked, html)
     return re.sub(r'–\s*<div class="doc-md-description">\s*</div>', "", html)
 
 
