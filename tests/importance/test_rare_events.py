@@ -150,12 +150,10 @@ def test_thresholds_systems_and_names_from_one_sample():
     def states(x):
         return np.stack([4 - x[:, 0], 3.5 - x[:, 1]], axis=1)
 
-    # an event drawn for beside others is warned of in one run of three
+    est = smw.failure_probability(states, NORMAL, 5_000, threshold=[0, 1], system="series", seed=9)
+    # a corner of 8e-9 beside events of 2e-4: 11 of 40 runs are warned of heavy tails
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", smw.PrecisionWarning)
-        est = smw.failure_probability(
-            states, NORMAL, 5_000, threshold=[0, 1], system="series", seed=9
-        )
         both = smw.failure_probability(states, NORMAL, 10_000, system="parallel", seed=1)
     a, b = SF([4, 3]), SF([3.5, 2.5])
     assert agrees(est, np.concatenate([a, b, 1 - (1 - a) * (1 - b)]))
