@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .opposites import followed_not, pattern_of
-from .patterns import Pattern
+from .patterns import Pattern, characters_of, together
 
 EXPONENT = r"(?:[eE][+-]?[0-9]+)?"
 NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?"
@@ -66,6 +68,23 @@ class Needs(NamedTuple):
         )
         return moved if self._alive(text, moved) else None
 
+    def may(self, text: str, states: tuple, span: range, examples: Callable) -> bool:
+        """Whether some character, by their numbers, may come next.
+
+        ``examples(patterns)`` are those of the span that patterns tell apart.
+        """
+        at = len(text)
+        following = (
+            choice[at]
+            for need in self.each
+            for choice in need.choices
+            if len(choice) > at and choice.startswith(text)
+        )
+        found = {one for one in following if ord(one) in span}
+        if all(need.patterns for need in self.each):
+            found.update(examples(tuple(one for need in self.each for one in need.patterns)))
+        return any(self.further(text + one, states, one) is not None for one in found)
+
     def met(self, text: str, states: tuple) -> bool:
         """Whether the text is whole."""
         return all(
@@ -83,6 +102,13 @@ class Needs(NamedTuple):
             or any(choice.startswith(text) for choice in need.choices)
             for need, now in zip(self.each, states, strict=True)
         )
+
+
+def unlike(patterns: tuple[Pattern, ...], span: range) -> list[str]:
+    """A character of each class that patterns tell apart, of those of these numbers."""
+    characters = characters_of(np.arange(span.start, span.stop))
+    classes = together((one.alike(characters) + 1 for one in patterns), len(characters))
+    return [characters[i] for i in np.unique(classes, return_index=True)[1].tolist()]
 
 
 class Followed:

@@ -21,8 +21,8 @@ from .. import _compat
 from .. import arguments as check
 from ..errors import ModelError
 from .opposites import KIND_OF, followed_not, opposites, pattern_of, refused
-from .patterns import code_points, together
-from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, within
+from .patterns import Pattern, code_points, together
+from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, unlike, within
 from .vocabularies import DOUBT
 
 SPACE = " \t\n\r"
@@ -470,10 +470,36 @@ class JSONReader:
         said = character if not escape and character != "\\" else decoded(escape + character)
         if said is None:
             return ()
-        if not said:
-            return (state._replace(token=token + character),)
-        read = self._read(state._replace(token='"'), said)
-        return () if read is None else (read,)
+        if said:
+            read = self._read(state._replace(token='"'), said)
+        else:
+            read = state._replace(token=token + character)
+        return () if read is None or not self._spelled(read) else (read,)
+
+    def _spelled(self, state: State) -> bool:
+        """Whether what an escape has begun may become a character that goes on with the string."""
+        token, text, half, (needs, states) = state.token, *state[4:]
+        if len(token) == 1 and not half:
+            return True
+        if not needs.each:
+            return len(text) < needs.most
+        low, high = (int(token[3:].ljust(4, digit), 16) for digit in "0f")
+        if half:
+            whole = _halves(ord(half), ord(half), max(low, 0xDC00), min(high, 0xDFFF))
+            if self._may(needs, text, states, whole):
+                return True
+            text += half
+            states = needs.further(text, states, half)
+            if states is None or len(token) == 1:
+                return states is not None
+        whole = _halves(max(low, 0xD800), min(high, 0xDBFF), 0xDC00, 0xDFFF)
+        return any(self._may(needs, text, states, one) for one in (range(low, high + 1), whole))
+
+    def _may(self, needs: Needs, text: str, states: tuple, span: range) -> bool:
+        def examples(patterns: tuple[Pattern, ...]) -> list[str]:
+            return self._kept(f"unlike {span}", patterns, partial(unlike, span=span))
+
+        return needs.may(text, states, span, examples)
 
     def _read(self, state: State, character: str) -> State | None:
         """The string with a character more; two halves make one."""
@@ -767,6 +793,12 @@ def _any_digits(state: State) -> bool:
     above = low == -math.inf or (whole.isdecimal() and int(whole) >= low)
     short = len(token) < DIGITS_SURE and not {*token} & {*"eE"}
     return bool(above and high == math.inf and step <= 1 and short)
+
+
+def _halves(first: int, last: int, low: int, high: int) -> range:
+    """Characters of two halves, the first from one to another, the second of the last one too."""
+    start = 0x10000 + ((first - 0xD800) << 10) + low - 0xDC00
+    return range(start, 0x10001 + ((last - 0xD800) << 10) + high - 0xDC00)
 
 
 def _place(state: State) -> tuple:

@@ -278,6 +278,40 @@ def test_a_schema_is_followed_while_the_text_grows(schema, text, where):
     assert follow(C.json_schema(schema, items), items, text) == where
 
 
+NUMBER = {"pattern": r"^[0-9]{2}\Z"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "where"),
+    [
+        ({"enum": ["a€😀"]}, r'"a\u20ac\ud83d\ude00"', True),
+        ({"enum": ["a€😀"]}, r'"\u0061€😀"', True),
+        ({"enum": ["a€😀"]}, r'"a\u21', 5),
+        ({"enum": ["a€😀"]}, r'"a€\ud83e', 8),
+        ({"enum": ["a€😀"]}, r'"a€\ud83d\u0', 11),
+        ({"enum": ["a€😀"]}, r'"a€\ud83d\udd', 12),
+        ({"enum": ["a€😀"]}, r'"a€\n', 4),
+        ({"enum": ["a€\ud83d!"]}, r'"a€\ud83d\u0021"', True),
+        ({"enum": ["a€\ud83d!"]}, r'"a€\ud83d\ud', 11),
+        (NUMBER, r'"\u00312"', True),
+        (NUMBER, r'"\u004', 5),
+        (NUMBER, r'"\uff', 3),
+        (NUMBER, r'"12\u', 3),
+        ({"pattern": "^[😀-😂]$"}, r'"\ud83d\ude01"', True),
+        ({"pattern": "^[😀-😂]$"}, r'"\ud83e', 6),
+        ({"pattern": "^[😀-😂]$"}, r'"\ud83d\ude03', 12),
+        ({"maxLength": 2}, r'"ab\u', 3),
+        ({"maxLength": 2}, r'"a\ud83d\ude00"', True),
+        ({"properties": {"ta": {}}, "additionalProperties": False}, r'{"ta\u', 4),
+        ({"properties": {"ta": {}}, "additionalProperties": False}, r'{"\u00741', 8),
+    ],
+)
+def test_an_escape_is_refused_where_nothing_valid_begins_so(schema, text, where):
+    items = sorted({*text, *ITEMS, *"abcdef0123456789"})
+    found = follow(C.json_schema(schema, items), items, text)
+    assert (found, type(found)) == (where, type(where))
+
+
 @pytest.mark.parametrize(
     "schema",
     [
