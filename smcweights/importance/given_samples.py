@@ -87,7 +87,8 @@ def sobol_from_sample(
     PrecisionWarning
         Total indices were asked for: they have no standard error; or inputs are dependent, an
         output has a heavy tail (its kurtosis over 4, and the Pareto k-hat of its square over 0.2
-        by a standard error), or one of several does not vary.
+        by a standard error), one of several does not vary, or an input does not, whose indices
+        are 0 then.
 
     References
     ----------
@@ -126,6 +127,12 @@ def sobol_from_sample(
     if flat.any():
         cautions.append(constant(outputs, flat, n))
     cautions += _tails(outcomes, outputs)
+    still = (points == points[0]).all(0)
+    if still.any():
+        text = (
+            f"input {listed(plan.inputs, still)} has the same value in all rows: its indices are 0"
+        )
+        cautions.append(Caution("constant-input", text))
     undefined = np.full(d, np.nan)
     values: list[float] = []
     influence, noise = [np.empty((n, 0))], [np.empty(0)]
@@ -136,12 +143,14 @@ def sobol_from_sample(
                 if flat_k
                 else _by_ranks(points, rank, y_k, v_k)
             )
+            if not flat_k:
+                value[still] = extra[still] = of_rows[:, still] = 0.0
             values.extend(value)
             influence.append(of_rows)
             noise.append(extra)
     if "total" in plan.order:
         for y_k, flat_k in zip(outcomes.T, flat, strict=True):
-            values.extend(undefined if flat_k else _by_neighbours(rank, y_k))
+            values.extend(undefined if flat_k else np.where(still, 0.0, _by_neighbours(rank, y_k)))
         text = (
             "total indices from a given sample have no standard error: the distance between "
             "neighbours biases them by an unknown amount; calls of the model (sobol_indices) give "

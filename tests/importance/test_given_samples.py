@@ -55,6 +55,18 @@ def test_intervals_hold_under_laws_with_far_rows(law):
     assert (np.abs(np.mean(z, axis=0)) < 0.5).all(), np.mean(z, axis=0)
 
 
+def test_a_constant_input_is_named_and_has_no_part():
+    x = np.random.default_rng(5).normal(size=(300, 3))
+    x[:, 1] = 4.2
+    found = quiet(smw.sobol_from_sample, x, x[:, 0] + x[:, 2], inputs=["a", "wall", "b"], seed=1)
+    text = "input wall has the same value in all rows: its indices are 0"
+    assert ("constant-input", text) in [(c.code, c.text) for c in found.cautions]
+    assert found.first.value[1] == found.total.value[1] == found.first.standard_error[1] == 0
+    assert found.first.value[[0, 2]] == pytest.approx(0.5, abs=0.15)
+    both = quiet(smw.sobol_from_sample, x, np.stack([x[:, 0], np.ones(300)], axis=1), seed=1)
+    assert np.isnan(both.first.value[3:]).all()
+
+
 def test_what_is_linear_in_an_input_is_all_of_that_input_however_far_its_rows():
     """Products of neighbours alone find 0.73 and 0.70 of it here."""
     x = np.random.default_rng(4).standard_t(2, size=(400, 2))
@@ -63,7 +75,8 @@ def test_what_is_linear_in_an_input_is_all_of_that_input_however_far_its_rows():
         assert first.value[0] == pytest.approx(1, abs=1e-3), first
     # one value of the input, or two: no line goes through the rows of one
     x = np.stack([np.arange(400) % 2, np.full(400, 7.0), x[:, 0]], axis=1)
-    first = smw.sobol_from_sample(x, x[:, 0], order="first", seed=1).first
+    with pytest.warns(smw.PrecisionWarning, match=r"input X2 has the same value"):
+        first = smw.sobol_from_sample(x, x[:, 0], order="first", seed=1).first
     assert np.isfinite(first.standard_error).all()
     np.testing.assert_allclose(first.value, [1, 0, 0], atol=0.25)
 
