@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import log_ndtr
 
-from .fits import REGIONS, em, fit_directional, fit_lines, starts
+from .fits import REGIONS, Draws, em, fit_directional, fit_lines, starts
 from .proposals import (
     Component,
     Elliptical,
@@ -159,7 +159,7 @@ def densities_towards(
     others: tuple[Component, ...] = (*given, spread_evenly(d, width))
     shares = [0.1] + [0.1] * len(others)
     if d > FEW_INPUTS:
-        polar = fit_directional(u, w, rng, "vmfn").components
+        polar = fit_directional(Draws(u), w, rng, "vmfn").components
         others += polar
         shares += [0.2 / len(polar)] * len(polar)
     shares += [max(0.3, 1 - sum(shares)) / len(regions)] * len(regions)

@@ -10,12 +10,11 @@ vegas), for d <= 4.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import gammaln, ndtr
 
 from .proposals import (
     LOG_2PI,
@@ -86,7 +85,9 @@ def em(
     w, need = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
     number = d + 1 + product_places(d)[2]
     student = np.isfinite(nu)
-    peak = log_densities([Elliptical(np.zeros(d), np.eye(d), nu)], np.zeros((1, d))).item()
+    peak = -0.5 * d * LOG_2PI
+    if student:
+        peak = gammaln((nu + d) / 2) - gammaln(nu / 2) - 0.5 * d * np.log(nu * np.pi)
     log_likelihood, at = np.full(p, -np.inf), np.arange(p)
     found = np.empty((c, p, d)), np.empty((c, p, d, d)), np.empty((c, p)), np.empty((1, p))
     for step in range(steps + 1):
@@ -256,21 +257,24 @@ def fit_rank_one(u: np.ndarray, weights: np.ndarray) -> Mixture:
     Two numbers and a direction instead of d (d + 3) / 2 parameters: for d over about 20, in
     standard-normal space (El Masri, Morio & Simatos 2021, arXiv 2011.10428).
     """
-    return Mixture(np.ones(1), tuple(_lines(_Draws.of(u), weights[None])[0]()))
+    return Mixture(np.ones(1), tuple(_lines(Draws(u), weights[None])[0]()))
 
 
-class _Draws(NamedTuple):
-    """Draws, and what all directional laws ask of them."""
+@dataclass(frozen=True)
+class Draws:
+    """Draws u (n, d), and what all directional laws ask of them."""
 
-    u: np.ndarray  # (n, d)
-    square: np.ndarray  # (n,): squared lengths
-    unit: np.ndarray  # (n, d): directions
+    u: np.ndarray
 
-    @classmethod
-    def of(cls, u: np.ndarray) -> _Draws:
-        """What follows from the points."""
-        square = np.einsum("nd,nd->n", u, u)
-        return cls(u, square, u / np.sqrt(np.maximum(square, 1e-300))[:, None])
+    @cached_property
+    def square(self) -> np.ndarray:
+        """Squared lengths, (n,)."""
+        return np.asarray(np.einsum("nd,nd->n", self.u, self.u))
+
+    @cached_property
+    def unit(self) -> np.ndarray:
+        """Directions, (n, d)."""
+        return np.asarray(self.u / np.sqrt(np.maximum(self.square, 1e-300))[:, None])
 
 
 def _directions(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -280,7 +284,7 @@ def _directions(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(length[:, None] > 0, mean / np.maximum(length, 1e-300)[:, None], first), length
 
 
-def _lines(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
+def _lines(draws: Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     """Normal laws with covariance I + (v - 1) e e' and their centres on the lines along e.
 
     By moments of the draws with weights (C, n); and their log densities there, (C, n), found
@@ -312,7 +316,7 @@ def _line_laws(centre: np.ndarray, e: np.ndarray, v: np.ndarray) -> list[Ellipti
     ]
 
 
-def _polars(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
+def _polars(draws: Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     """`Polar` laws by moments of direction and radius of the draws with weights (C, n), and their
     log densities there, (C, n).
     """
@@ -332,11 +336,11 @@ def _polars(draws: _Draws, weights: np.ndarray) -> tuple[Laws, np.ndarray]:
     return lambda: laws, np.stack([law.of(draws.square, log_square, c) for law, c in terms])
 
 
-Fit = Callable[[_Draws, np.ndarray], tuple[Laws, np.ndarray]]
+Fit = Callable[[Draws, np.ndarray], tuple[Laws, np.ndarray]]
 
 
 def _em_of_directions(
-    draws: _Draws, w: np.ndarray, c: int, fit: Fit, rng: np.random.Generator, wanted: float
+    draws: Draws, w: np.ndarray, c: int, fit: Fit, rng: np.random.Generator, wanted: float
 ) -> tuple[np.ndarray, Laws, float] | None:
     """Shares, laws and log-likelihood of c directional laws by EM on draws with weights of sum 1.
 
@@ -362,24 +366,25 @@ def _em_of_directions(
 
 
 def fit_directional(
-    u: np.ndarray, weights: np.ndarray, rng: np.random.Generator, family: str, most: int = 4
+    draws: Draws, weights: np.ndarray, rng: np.random.Generator, family: str, most: int = 4
 ) -> Mixture:
     """A mixture of "rank-one" normal laws or of "vmfn" laws, by EM on weighted draws.
 
     A component more has to raise the log-likelihood by one and a half times its parameters: with
-    few draws in many dimensions any direction fits those that chose it.
+    few draws in many dimensions any direction fits those that chose it. Some draws tell how many
+    there are, all of them what they are.
     """
-    every, (some, column) = u, _thinned(u, weights[:, None], EM_ROWS)
-    u, w = some, column[:, 0]
-    draws, size = _Draws.of(u), 1.0 / (w @ w)
+    u, column = _thinned(draws.u, weights[:, None], EM_ROWS)
+    some, w = Draws(u), column[:, 0]
+    size = 1.0 / (w @ w)
     fit: Fit = _lines if family == "rank-one" else _polars
-    fitted, density = fit(draws, w[None])
+    fitted, density = fit(some, w[None])
     mass, score = np.ones(1), density[0] @ w
     for c in range(2, most + 1):
         if size < 20 * c:
             break
         wanted = score + 1.5 * (u.shape[1] + 2) / size
-        found = _em_of_directions(draws, w, c, fit, rng, wanted)
+        found = _em_of_directions(some, w, c, fit, rng, wanted)
         if found is None:
             break
         mass, fitted, score = found
@@ -387,10 +392,10 @@ def fit_directional(
     if len(mass) == 1:
         member = np.ones((1, len(w)))
     else:
-        terms = log_densities(fitted(), every).T + np.log(mass)[:, None]
+        terms = log_densities(fitted(), draws.u).T + np.log(mass)[:, None]
         member = np.exp(terms - log_sum(terms))
         mass = member @ w
-    fitted, _ = fit(_Draws.of(every), w * member)
+    fitted, _ = fit(draws, w * member)
     return Mixture(mass, tuple(fitted()))
 
 
@@ -405,7 +410,7 @@ def fit_lines(
     """
     u, column = _thinned(u, weights[:, None], EM_ROWS)
     w, each = column[:, 0], u.shape[1] + 2
-    draws, size = _Draws.of(u), 1.0 / (w @ w)
+    draws, size = Draws(u), 1.0 / (w @ w)
     best, reached, found, idle = np.inf, -np.inf, Mixture(np.empty(0), ()), 0
     for c in REGIONS:
         if c > most or (c > 1 and size < 4 * c) or idle == 2:

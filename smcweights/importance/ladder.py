@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..randomness import generator
-from .fits import fit_directional, fit_grid, fit_kernels, fit_mixtures
+from .fits import Draws, fit_directional, fit_grid, fit_kernels, fit_mixtures
 from .proposals import Component, Elliptical, Mixture, farthest, kernels_of, log_densities, within
 from .stages import History, Sampler, split
 
@@ -154,7 +154,7 @@ class Ladder:
             if kind == "grid":
                 parts.append(fit_grid(u, w))
             elif kind in ("rank-one", "vmfn"):
-                parts.append(fit_directional(u, w, rng, kind))
+                parts.append(fit_directional(Draws(u), w, rng, kind))
             else:
                 most = 1 if kind == "gaussian" else MOST_ORDER
                 some = slice(None, None, max(1, len(u) // EM_ROWS))
@@ -228,7 +228,7 @@ def _polar(
     size = 1 / (w @ w)
     if d < 3 or w @ (u**2).sum(1) < d:
         return None
-    polar = fit_directional(u, w, rng, "vmfn")
+    polar = fit_directional(Draws(u), w, rng, "vmfn")
     count = len(found.components) * (d * (d + 3) / 2 + 1) - len(polar.components) * (d + 3)
     gain = w @ (polar.log_density(u) - found.log_density(u))
     return polar if gain + count / size > 0 else None

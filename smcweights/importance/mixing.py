@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..weights import pareto_k
-from .fits import fit_directional, fit_grid, fit_kernels, fit_lines, fit_mixtures
+from .fits import Draws, fit_directional, fit_grid, fit_kernels, fit_lines, fit_mixtures
 from .laws import Law, aligned, as_law
 from .proposals import (
     Component,
@@ -123,7 +123,8 @@ def _fitted(
         most = max(1, MOST_COMPONENTS // w.shape[1])
         return [fit_lines(u, column, rng, most)[0] for column in w.T]
     if family in ("rank-one", "vmfn"):
-        return [fit_directional(u, column, rng, family) for column in w.T]
+        draws = Draws(u)
+        return [fit_directional(draws, column, rng, family) for column in w.T]
     most = 1 if family == "gaussian" else max(1, min(12, MOST_COMPONENTS // w.shape[1]))
     return fit_mixtures(u, w, rng, most=most, degrees_of_freedom=nu, restarts=2)
 

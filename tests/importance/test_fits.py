@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from smcweights.importance.fits import (
+    Draws,
     fit_directional,
     fit_lines,
     fit_mixtures,
@@ -62,8 +63,8 @@ def test_directional_mixtures_tell_two_sides_from_one(family):
     two = u.copy()
     two[:, 0] += np.where(np.arange(n) % 3 == 0, -4, 4)
     weights = np.ones(n)
-    assert len(fit_directional(one, weights, rng, family).components) == 1
-    mixture = fit_directional(two, weights, rng, family)
+    assert len(fit_directional(Draws(one), weights, rng, family).components) == 1
+    mixture = fit_directional(Draws(two), weights, rng, family)
     assert len(mixture.components) == 2
     assert np.sort(mixture.weights) == pytest.approx([1 / 3, 2 / 3], abs=0.02)
 
