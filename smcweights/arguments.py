@@ -257,10 +257,12 @@ def kind_of(array: np.ndarray, given: object = None) -> str:
 
     Of a table, which may be ``given``, the first of another kind, and where.
     """
-    for label in getattr(given, "columns", ()) if hasattr(given, "__array__") else ():
-        column = np.asarray(given[label])  # type: ignore[index]
-        if column.dtype.kind not in "iuf" and column.size:
-            return f"{shown(column.flat[0])} in column {label!r}"
+    # truth values beside others are seldom what is wrong
+    for numbers_too in ("iufb", "iuf"):
+        for label in getattr(given, "columns", ()) if hasattr(given, "__array__") else ():
+            column = np.asarray(given[label])  # type: ignore[index]
+            if column.dtype.kind not in numbers_too and column.size:
+                return f"{shown(column.flat[0])} in column {label!r}"
     said = KINDS.get(array.dtype.kind, "objects")
     return f"{said} (dtype {array.dtype})" if array.ndim else shown(array.item())
 

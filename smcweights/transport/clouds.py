@@ -77,20 +77,20 @@ class Cloud:
         return equal / max(len(some) * (len(some) - 1), 1)
 
     @cached_property
-    def coarse(self) -> bool:
-        """Whether a column has few values, far apart beside what other columns vary."""
+    def coarse(self) -> float:
+        """Share of columns of few values, 0 where none are far apart beside what others vary."""
         n, d = self.points.shape
         some = np.sort(self.points[:: math.ceil(n / TIED_ROWS)], axis=0)
         steps = np.diff(some, axis=0)
         tied = np.flatnonzero((steps == 0).sum(axis=0) >= max(EQUAL_NEIGHBOURS * len(steps), 1))
         if tied.size == 0 or d == 1:
-            return False
+            return 0.0
         spreads = some.std(axis=0)
         for k in tied:
             apart = steps[steps[:, k] > 0, k]
             if apart.size and np.median(apart) >= APART * np.delete(spreads, k).max():
-                return True
-        return False
+                return tied.size / d
+        return 0.0
 
     @cached_property
     def masses(self) -> Array:

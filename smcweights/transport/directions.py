@@ -254,11 +254,14 @@ def for_clouds(directions: str | ArrayLike, clouds: Sequence[Cloud], p: float) -
 
     Such a peak is at the axis of a column of few values. From three to five dimensions, p > 1,
     eight rules met it so seldom that their intervals covered 0.68 to 0.9; forty blocks show it.
+    Where all columns have few values, rules in space hold 0.91 to 0.95.
     """
     few = p > 1 and isinstance(directions, str) and directions == "auto"
-    if few and 3 <= clouds[0].points.shape[1] <= 5 and any(cloud.coarse for cloud in clouds):
-        return "orthogonal"
-    return directions
+    dimension = clouds[0].points.shape[1]
+    if not few or not 3 <= dimension <= 5:
+        return directions
+    coarse = max(cloud.coarse for cloud in clouds)
+    return directions if coarse == 0 or (coarse == 1 and dimension == 3) else "orthogonal"
 
 
 def too_few_for_peaks(directions: Directions, blocks: Array, pair: Pair) -> list[Caution]:
@@ -269,7 +272,7 @@ def too_few_for_peaks(directions: Directions, blocks: Array, pair: Pair) -> list
     count = len(blocks)
     if directions.kind != "orthogonal" or count < FEWEST_SHOWING:
         return []
-    if not (pair.x.coarse or pair.y.coarse):
+    if max(pair.x.coarse, pair.y.coarse) == 0:
         return []
     gaps = blocks - blocks.mean()
     spread = math.sqrt(float(np.mean(gaps**2)))

@@ -363,7 +363,7 @@ def sliced_wasserstein(
         d) where the blocks are independent. "auto": exact in the plane up to 500 points that
         differ in each cloud (2,000 for p = 2 and clouds of one size without weights), rules in two
         and three dimensions (up to five where there are blocks enough), orthogonal blocks above,
-        and from three on for p > 1 where a column has few values, far apart.
+        and from three on for p > 1 where some columns have few values, far apart.
     scale : None, "sd", "ranks" or array_like, shape (d,), default None
         What columns are divided by: their standard deviations in the pool of both clouds (constant
         columns are left out), or numbers. "ranks": values become their ranks in the pool, over its
@@ -400,8 +400,9 @@ def sliced_wasserstein(
         One block only: no standard error. Or the clouds can't be told apart, or directions
         without a rule are few, or rules for points in the plane that share coordinates, or blocks
         for columns of few values. Not told:
-        in the plane, of a lattice with too many points to be exact, 95 % intervals of 100
-        directions and more hold 90 % for one pair in a hundred, 93 to 99 % for the others.
+        of a lattice with too many points to be exact, 95 % intervals of 100 directions and more
+        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others; 91 to 95 % in
+        space for p > 1.
 
     References
     ----------

@@ -148,3 +148,10 @@ def test_tables_with_other_columns_are_refused():
     swapped = next(tables(broken, ["a", "b", "c"]))[["b", "c", "a"]]
     with pytest.raises(ValueError, match="y: point 2 has nan as column 'b'; expected finite"):
         smw.sliced_wasserstein(next(tables(x, ["a", "b", "c"])), swapped, 50)
+
+
+def test_what_is_no_number_beside_truth_values_is_told():
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame({"urban": [True, False], "when": pandas.Timestamp("2020-01-01")})
+    with pytest.raises(TypeError, match="in column 'when'"):
+        smw.sliced_wasserstein(table, table)

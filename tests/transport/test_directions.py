@@ -155,6 +155,8 @@ def test_blocks_are_many_and_small_where_a_column_has_few_values():
                         ((rng.normal(size=(50, 3)), rng.normal(size=(50, 3)).round(1)), 2)]
     ]  # fmt: skip
     assert kinds == ["orthogonal", "lebedev", "orthogonal", "lebedev"]
+    answers = [rng.integers(1, 6, (n, 3)) for n in (300, 400)]
+    assert smw.sliced_wasserstein(*answers, 200, seed=1).diagnostics["directions"] == "lebedev"
     matrix = smw.sliced_wasserstein_matrix([x, y], 200, seed=1)
     assert matrix.diagnostics["directions"] == "orthogonal"
 
