@@ -76,7 +76,7 @@ def from_a_sample(seed):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(1_000, 2))
     y = x[:, 0] + 0.5 * x[:, 1] ** 2
-    return smw.sobol_from_sample(x, y, seed=seed).first
+    return smw.sobol_from_sample(x, y, order="first", seed=seed).first
 
 
 def moved(seed):
@@ -302,7 +302,8 @@ def cases():
     add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
     ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
     add("constrained_sequences: a mean", ends, lambda: exact_words()[1])
-    for d, power, budget in ((2, 2, 50), (2, 1, 50), (3, 2, 50), (3, 1, 100), (10, 2, 50)):
+    # in the plane p = 2 is exact: there is no error to state
+    for d, power, budget in ((2, 1, 50), (3, 2, 50), (3, 1, 100), (10, 2, 50)):
         run = partial(sliced, d, power, budget)
         add(f"sliced_wasserstein: d={d}, p={power}, {budget}", run, partial(sliced_truth, d, power))
     for d in (1, 3, 10):
@@ -350,13 +351,16 @@ def table(kept):
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for name, row in kept["cases"].items():
         cells = dict(zip(row["levels"], row["coverage"], strict=True))
-        shares = [f"{100 * cells[own]:.1f}" if own in cells else "" for own in LEVELS]
-        shares += [f"{100 * row['least_at_95']:.1f}", f"{100 * row['warned']:.0f} %"]
-        ratio = "" if math.isnan(row["error_ratio"]) else f"{row['error_ratio']:.2f}"
-        lines.append(
-            f"| {name} | {row['runs']} | {' | '.join(shares)} | {ratio} | {row['bias_z']} |"
-        )
+        shares = [in_percent(cells.get(own, math.nan)) for own in LEVELS]
+        shares += [in_percent(row["least_at_95"]), f"{100 * row['warned']:.0f} %"]
+        shares += ["" if math.isnan(n) else f"{n:.2f}" for n in (row["error_ratio"], row["bias_z"])]
+        lines.append(f"| {name} | {row['runs']:,} | {' | '.join(shares)} |")
     return "\n".join(lines)
+
+
+def in_percent(share):
+    """A share, where any run is asked for it."""
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
 
 
 def main():
