@@ -25,7 +25,12 @@ from .proposals import Component, Elliptical, Mixture
 from .stages import History, Sampler, Stage, joined, split
 
 PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
-WIDER, GUARD = 1.2, 1.5  # components on the ladder, and the one that guards, by so much
+WIDER = 1.2  # components on the ladder, by so much
+# components that are drawn from at the first power: what is fitted to few draws is too narrow
+TAILS, ROOM = 6, 1.1  # degrees of freedom, or as many as inputs, and by how much wider
+# a shape fitted to this power of the likelihood is mixed in with this share: as far out as twice
+# the posterior's spread, and around each of its modes
+TEMPERED, GUARD = 0.25, 0.15
 LADDER, ADAPTATION = 0.7, 0.5  # shares of the budget
 SEARCH, SEARCHES = 0.12, 8  # share that the search for summits may cost, and its stages
 WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
@@ -217,15 +222,19 @@ class Climb:
     def _weighed(self, beta: float) -> tuple[tuple[Component, ...], np.ndarray, np.ndarray]:
         """Components for all draws, how much of each, and coefficients of their controls."""
         w = self.powered(beta)
-        found = self._fitted(w, MOST if beta >= 1 else RUNG_MOST, 1.0 if beta >= 1 else WIDER)
-        centre, cholesky = moments_of(self.history.u, w)
-        guard = Elliptical(centre, GUARD * cholesky)
-        wide = Mixture(np.append(0.9 * found.weights, 0.1), (*found.components, guard))
-        densities, alpha = self._mixed(wide, PRIOR)
+        most, tails = MOST if beta >= 1 else RUNG_MOST, max(TAILS, self.plan.dimension)
+        found = self._fitted(w, most, ROOM, tails)
+        guard = self._fitted(self.powered(TEMPERED * beta), RUNG_MOST, 1.0)
+        shares = np.append((1 - GUARD) * found.weights, GUARD * guard.weights)
+        densities, alpha = self._mixed(
+            Mixture(shares, (*found.components, *guard.components)), PRIOR
+        )
+        least = np.zeros(len(densities))
+        least[0] = PRIOR
+        least[1 + len(found.components) : 1 + len(shares)] = GUARD * guard.weights
         for last in (False, True):
             k = len(densities)
-            floor = np.full(k, max(0.005, 0.1 / k))
-            floor[0] = PRIOR
+            floor = np.maximum(least, max(0.005, 0.1 / k))
             floor *= min(1.0, 0.9 / floor.sum())
             g = self.history.log_densities(densities) - self.history.log_h[:, None]
             ratios = Ratios((w * len(w))[:, None], np.exp(g), k)
@@ -243,12 +252,11 @@ class Climb:
                     "max-relative",
                     np.full(1, np.inf),
                 )
-            used = alpha > 1.3 * floor
-            used[0] = True
+            used = (alpha > 1.3 * floor) | (least > 0)
             if last or used.all() or used.sum() < 2:
                 break
             densities = tuple(g for g, kept in zip(densities, used, strict=True) if kept)
-            alpha = alpha[used] / alpha[used].sum()
+            alpha, least = alpha[used] / alpha[used].sum(), least[used]
         return densities, alpha, learned(ratios, alpha, one, choices, 5, chosen)[1]
 
     def _variance(self, stage: Stage, b: np.ndarray) -> float:
@@ -262,8 +270,13 @@ class Climb:
         r -= np.repeat(np.add.reduceat(r, starts) / stage.counts, stage.counts)
         return float((r**2).mean())
 
-    def _fitted(self, weights: np.ndarray, most: int, wider: float) -> Mixture:
-        """Normal laws fitted to weighted draws, in coordinates whitened by these."""
+    def _fitted(
+        self, weights: np.ndarray, most: int, wider: float, tails: float = np.inf
+    ) -> Mixture:
+        """Normal laws fitted to weighted draws, in coordinates whitened by these.
+
+        They are made ``wider`` and given tails of so many degrees of freedom.
+        """
         keep = weights > NEGLIGIBLE * weights.max()
         u, w = self.history.u[keep], weights[keep]
         centre, cholesky = moments_of(u, w)
@@ -271,7 +284,7 @@ class Climb:
         rng = generator(self.sampler.run.root, "fit", len(self.history.stages))
         found = fit_mixtures(v, w[:, None], rng, most=most, restarts=2, alike=True)[0]
         components = tuple(
-            Elliptical(centre + cholesky @ c.mean, wider * cholesky @ c.cholesky)
+            Elliptical(centre + cholesky @ c.mean, wider * cholesky @ c.cholesky, tails)
             for c in found.components
             if isinstance(c, Elliptical)
         )

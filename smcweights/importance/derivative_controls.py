@@ -1,4 +1,4 @@
-"""Derivatives of a mixture as control variates: each of them integrates to zero.
+"""A mixture and its derivatives as control variates: they integrate to one, and to zero.
 
 For normal laws g_k of mean m_k and precision P_k, and directions e_i, the mixture q = sum a_k g_k,
 which need not be the one that draws come from, has the derivatives, but for their signs,
@@ -7,7 +7,8 @@ which need not be the one that draws come from, has the derivatives, but for the
     second   sum_k a_k g_k (q_ki q_kj - S_kij),         S_kij = e_i' P_k e_j,
     third    sum_k a_k g_k (q_ki^3 - 3 q_ki S_kii).
 
-The first are exact for the means of a normal posterior, the second for its variances.
+The mixture itself is exact for the evidence of a normal posterior, the first derivatives for its
+means, the second for its variances, however much wider the law is that draws come from.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ DRAWS = 10  # for each control
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Derivatives of a mixture of normal laws along the columns of ``cholesky`` (d, d)."""
+    """A mixture of normal laws, and derivatives along the columns of ``cholesky`` (d, d)."""
 
     mixture: Mixture
     cholesky: np.ndarray
@@ -38,7 +39,7 @@ class Derivatives:
         return d, 2 * d + (d * (d + 1) // 2 if d <= FULL else d)
 
     def over(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
-        """Derivatives over the density of the draws u (n, d), whose log is log_h: (n, all)."""
+        """Mixture and derivatives over the draws' density: (n, 1 + all) of u (n, d), log_h (n,)."""
         (d, total), laws = self.sizes, []
         for g in self.mixture.components:
             assert isinstance(g, Elliptical)
@@ -47,13 +48,15 @@ class Derivatives:
             laws.append((turn, (turn @ g.mean)[:, None], along.T @ along))
         of_seconds = _seconds(d)
         level = np.stack([s[of_seconds] for _, _, s in laws], axis=1)
-        out, rows = np.zeros((total, len(u))), max(64, SCRATCH // total)
+        whole, rows = np.zeros((1 + total, len(u))), max(64, SCRATCH // total)
+        out = whole[1:]
         for a in range(0, len(u), rows):
             block = out[:, a : a + rows]
             share = np.exp(
                 log_densities(self.mixture.components, u[a : a + rows]).T - log_h[a : a + rows]
             )
             share *= self.mixture.weights[:, None]
+            whole[0, a : a + rows] = share.sum(0)
             for own, (turn, start, s) in zip(share, laws, strict=True):
                 q = turn @ u[a : a + rows].T - start
                 part = own * q
@@ -65,7 +68,7 @@ class Derivatives:
                     at += width
                 block[-d:] += part * (q * q - 3 * s.diagonal()[:, None])
             block[d:-d] -= level @ share
-        return out.T
+        return whole.T
 
 
 def _seconds(d: int) -> tuple[np.ndarray, ...]:

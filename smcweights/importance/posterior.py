@@ -37,6 +37,9 @@ from .verdict import listed
 PER_INPUT = 50  # calls, for each input and two more, that a climb needs
 APART = 2.0  # log density by which the highest point may differ from that of the draws
 FEWEST = 5.0  # degrees of freedom
+EXACT = 1e-7  # relative error, below which it is one of rounding
+# tails that are told; lighter ones only where so few degrees of freedom say what they do
+HEAVY, DOUBTED, WIDENED = 0.7, 0.5, 10
 TRIED = 50  # inputs
 
 LogDensity = Callable[[np.ndarray], Any]
@@ -104,7 +107,7 @@ def posterior(
 ) -> Posterior:
     """Log evidence, posterior means, spreads and quantiles, each with its error.
 
-    A mixture h of the prior and of normal laws is fitted to growing powers of the likelihood, by
+    A mixture h of the prior and of elliptical laws is fitted to growing powers of the likelihood by
     draws alone; no gradient is asked for. At the end independent draws from it give
 
         Z = mean L f / h,   E[phi | y] = mean phi L f / h over Z,
@@ -412,16 +415,17 @@ def _cautions(
         say("no-evidence", "the corrected evidence is not positive. More calls would help")
     if lost:
         return told, lost
-    heavy = (mean.tail_shape > 0.5) & (freedom < 50) | (mean.tail_shape > 0.7)
+    shape = mean.tail_shape
+    heavy = (shape > HEAVY) | (shape > DOUBTED) & (freedom < WIDENED)
     if heavy.any():
         which = listed(names, heavy[order])
         say(
             "heavy-tails",
-            f"{which}: Pareto k-hat up to {mean.tail_shape[heavy].max():.2f}: the mixture misses "
+            f"{which}: Pareto k-hat up to {shape[heavy].max():.2f}: the mixture misses "
             "part of the posterior's tails and the standard error can't be promised. More calls "
             "would help",
         )
-    if effective_sample_size(log_w) < 30 or freedom[0] < FEWEST:
+    if effective_sample_size(log_w) < 30 or (freedom[0] < FEWEST and error > EXACT):
         say(
             "few-draws",
             "the final draws are worth fewer than 30 equal ones, or fewer than 5 "

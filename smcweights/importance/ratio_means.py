@@ -54,14 +54,15 @@ class RatioMeans:
         history = summit.history
         log_g = history.log_densities(summit.densities)
         w = np.exp(np.minimum(self._log_weights(history), LARGEST))
-        g = np.exp(log_g - history.log_h[:, None])
         self.derivatives = Derivatives(summit.shape, summit.cholesky)
-        extra = self.derivatives.over(history.u, history.log_h)
+        g = np.exp(log_g - history.log_h[:, None])
+        known = np.concatenate([g, self.derivatives.over(history.u, history.log_h)], axis=1)
+        k = g.shape[1] + 1  # the fitted shape is one component more, of which nothing is drawn
         targets = centred.targets(phi, d) * w[:, None]
-        ratios = Ratios(targets, np.concatenate([g, extra], axis=1), g.shape[1])
+        alpha = np.append(summit.weights, 0.0)
         shift = np.append(1.0, np.zeros(targets.shape[1] - 1))
-        choices = nested_choices(g.shape[1], self.derivatives, draws)
-        chosen, _, earlier = learned(ratios, summit.weights, shift, choices)
+        choices = nested_choices(k, self.derivatives, draws)
+        chosen, _, earlier = learned(Ratios(targets, known, k), alpha, shift, choices)
         self.regression = Regression(choices, shift, chosen, earlier)
 
     def add(self, stage: Stage, phi: np.ndarray) -> None:
@@ -73,8 +74,10 @@ class RatioMeans:
 
         def controls_at(a: int, b: int) -> np.ndarray:
             log_g, log_h = stage.log_g[a:b], stage.log_h[a:b]
-            g = np.exp(log_g - log_h[:, None]) - 1
-            return np.concatenate([g, self.derivatives.over(stage.u[a:b], log_h)], axis=1)
+            g = np.exp(log_g - log_h[:, None])
+            z = np.concatenate([g, self.derivatives.over(stage.u[a:b], log_h)], axis=1)
+            z[:, : g.shape[1] + 1] -= 1
+            return z
 
         values = self.centred.targets(phi, self.dimension)
         regression = self.regression

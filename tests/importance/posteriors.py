@@ -24,11 +24,25 @@ def regression(n, d=3, seed=0):
     return log_likelihood, prior, truth, mean, covariance
 
 
-def skewed(d=3):
-    """Gumbel likelihoods under standard-normal priors: log evidence and mean by quadrature."""
+def independent(log_one, d):
+    """Likelihoods of each input under standard-normal priors: log evidence, mean by quadrature."""
     x = np.linspace(-9, 9, 400_001)
-    law = stats.gumbel_r(1.0, 0.3)
-    log_p = law.logpdf(x) + stats.norm.logpdf(x)
+    log_p = log_one(x) + stats.norm.logpdf(x)
     log_z = logsumexp(log_p) + np.log(x[1] - x[0])
     mean = np.exp(log_p - logsumexp(log_p)) @ x
-    return lambda t: law.logpdf(t).sum(1), [stats.norm()] * d, d * log_z, np.full(d, mean)
+    return lambda t: log_one(t).sum(1), [stats.norm()] * d, d * log_z, np.full(d, mean)
+
+
+def skewed(d=3):
+    """Gumbel likelihoods."""
+    return independent(stats.gumbel_r(1.0, 0.3).logpdf, d)
+
+
+def modes(d=2):
+    """Two modes in every coordinate, of masses 1 : 2."""
+    laws = stats.norm(-1.5, 0.25), stats.norm(1.2, 0.2)
+
+    def log_one(x):
+        return np.logaddexp(laws[0].logpdf(x) - np.log(3), laws[1].logpdf(x) + np.log(2 / 3))
+
+    return independent(log_one, d)

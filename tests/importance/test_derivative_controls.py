@@ -1,4 +1,4 @@
-"""Derivatives of mixtures: means of zero by quadrature, and what they correct exactly."""
+"""Mixtures and their derivatives: integrals by quadrature, and what they correct exactly."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,15 @@ def mixture(d):
     return Mixture(np.array([0.5, 0.3, 0.2]), components)
 
 
-def test_each_integrates_to_zero():
+def test_the_mixture_integrates_to_one_and_each_derivative_to_zero():
     """By the trapezoidal rule, exact to rounding for what vanishes at the ends."""
     axis = np.linspace(-12, 12, 481)
     points = np.stack([one.ravel() for one in np.meshgrid(axis, axis)], axis=1)
     found = Derivatives(mixture(2), np.array([[0.7, 0.0], [0.2, 0.5]]))
     over = found.over(points, np.zeros(len(points))) * (axis[1] - axis[0]) ** 2
-    assert over.shape[1] == found.sizes[1] == 7
-    assert abs(over.sum(0)).max() < 1e-9 < abs(over).sum(0).min()
+    assert over.shape[1] == 1 + found.sizes[1] == 8
+    assert over[:, 0].sum() == pytest.approx(1, abs=1e-9)
+    assert abs(over[:, 1:].sum(0)).max() < 1e-9 < abs(over).sum(0).min()
 
 
 def test_the_mean_of_a_normal_law_is_a_combination_of_the_first():
@@ -36,8 +37,9 @@ def test_the_mean_of_a_normal_law_is_a_combination_of_the_first():
     log_h = wide.log_density(u)
     z = found.over(u, log_h)
     w = np.exp(law.log_density(u) - log_h)[:, None]
+    np.testing.assert_allclose(z[:, :1], w)
     for target, columns in ((u - law.mean, d), ((u - law.mean) ** 2 - 1.0, 2 * d + 10)):
-        known = np.concatenate([z[:, :columns], w], axis=1)
+        known = z[:, : 1 + columns]
         left = w * target - known @ np.linalg.lstsq(known, w * target, rcond=None)[0]
         assert abs(left).max() < 1e-10
 
@@ -46,7 +48,7 @@ def test_the_mean_of_a_normal_law_is_a_combination_of_the_first():
 def test_many_inputs_have_no_mixed_derivatives(d, total):
     found = Derivatives(mixture(d), np.eye(d))
     assert found.sizes == (d, total)
-    assert found.over(np.zeros((2, d)), np.zeros(2)).shape == (2, total)
+    assert found.over(np.zeros((2, d)), np.zeros(2)).shape == (2, 1 + total)
 
 
 def test_few_draws_allow_few_controls():
