@@ -272,9 +272,8 @@ class _Hunt:
             if not open_.any():
                 break
             t, rng = t[:, open_], self.rng("search fit", number)
-            found = fit_regions(seen.u, (t / t.sum(0)).sum(1), rng)
-            if (open_ & (scales == 0)).any():
-                self.further = found
+            # the last that were fitted: where calls end, as near to failure as the search got
+            self.further = found = fit_regions(seen.u, (t / t.sum(0)).sum(1), rng)
             if not scales[open_].any() or len(self.history) + size > most:
                 break
             if self.space.law.dimension > MANY_INPUTS and number > 1:
