@@ -69,7 +69,7 @@ Array = NDArray[Any]
 BUDGET = 200  # directions where neither budget nor precision says how many
 # points that differ, of a sweep in the plane: n (n - 1) events; other p and masses take longer, and
 # rules fail where points are few or share their coordinates
-LARGEST_SWEEP, LARGEST_OTHER = 2_000, 500
+LARGEST_SWEEP, LARGEST_OTHER = 2_000, 300
 POSITIVE = (0.0, math.inf)  # where distances are, and their intervals
 EQUAL_CLOUDS = Caution(
     "equal-clouds",
@@ -360,7 +360,7 @@ def sliced_wasserstein(
         "uniform", "orthogonal" (blocks of orthonormal directions), "sobol", "rule" (a rule on the
         sphere, turned at random: angles in the plane, Lebedev's in space, of degree 5 above),
         "exact" (on the line and in the plane), or unit vectors of shape (L, d), or (blocks, lines,
-        d) where the blocks are independent. "auto": exact in the plane up to 500 points that
+        d) where the blocks are independent. "auto": exact in the plane up to 300 points that
         differ in each cloud (2,000 for p = 2 and clouds of one size without weights), rules in two
         and three dimensions (up to five where there are blocks enough), orthogonal blocks above,
         and from three on for p > 1 where some columns have few values, far apart.
