@@ -116,7 +116,7 @@ def test_atoms_and_bounded_outputs_have_quantiles_among_their_values():
     found = smw.output_law(
         lambda x: np.floor(2 * x[:, 0]),
         [stats.norm()] * 2,
-        4_000,
+        8_000,
         quantiles=(0.01, 0.5, 0.999),
         seed=5,
     )
