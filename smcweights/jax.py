@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike as NumpyArrayLike
 
 from . import _compat
 from .arguments import count, flag, kind_of, number, same_rows, shown, unmasked
+from .randomness import Seed, jax_key, seed_sequence
 from .transport.clouds import aligned, columns_of, masses_of
 
 __all__ = ["sliced_wasserstein"]
@@ -33,6 +34,7 @@ def sliced_wasserstein(
     weights_y: ArrayLike | None = None,
     directions: str | ArrayLike = "auto",
     root: bool = True,
+    seed: Seed = None,
 ) -> Array:
     """Sliced Wasserstein distance of two clouds as a differentiable JAX function.
 
@@ -46,7 +48,7 @@ def sliced_wasserstein(
     budget : int, default 100
         Most directions; static under jit.
     key : JAX key, optional
-        From which directions are drawn; needed unless they are given.
+        From which directions are drawn; needed unless they are given, or a seed is.
     p : float, at least 1, default 2
         Static under jit.
     weights_x, weights_y : array, shapes (n,) and (m,), optional
@@ -57,6 +59,8 @@ def sliced_wasserstein(
         orthogonal blocks above), or unit vectors, whose lengths are checked outside of jit.
     root : bool, default True
         SW_p, whose derivative is 0 where it is 0; else SW_p^p.
+    seed : int, SeedSequence or Generator, optional
+        Makes a key; under jit and in every step of a loop it is the same one.
 
     Returns
     -------
@@ -96,13 +100,17 @@ def sliced_wasserstein(
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.asarray(0.0).dtype
     x, y = (v.astype(jnp.promote_types(dtype, jnp.float32)) for v in (x, y))
-    for name, given in (("budget", budget), ("p", p), ("root", root)):
+    for name, given in (("budget", budget), ("p", p), ("root", root), ("seed", seed)):
         if isinstance(given, jax.core.Tracer):
             raise TypeError(
                 f"{name}: is traced; expected a plain value, which jit has for arguments that it "
                 "doesn't take or that are in its static_argnames"
             )
     p, root, budget = number("p", p, 1, ends=True), flag("root", root), count("budget", budget)
+    if seed is not None:
+        if key is not None:
+            raise ValueError("key, seed: got both; expected one of them")
+        key = jax_key(seed_sequence(seed), "directions")
     masses = _masses(weights_x, len(x), "x", x.dtype), _masses(weights_y, len(y), "y", x.dtype)
     theta, weights = _directions(directions, x.shape[1], budget, key, x.dtype)
     # one vector taken off both clouds changes no distance and keeps digits; in units of their own
@@ -172,7 +180,8 @@ def _directions(
         return jnp.ones((1, 1), dtype), jnp.ones(1, dtype)
     if key is None:
         raise ValueError(
-            "key: got None; expected a JAX key, such as jax.random.key(1), to draw directions"
+            "key: got None; expected a JAX key, such as jax.random.key(1), to draw directions, "
+            "or a seed"
         )
     if directions in ("sobol", "exact"):
         raise ValueError(f"directions: got {directions!r}, which needs smcweights itself")

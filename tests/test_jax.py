@@ -155,6 +155,8 @@ def test_jax_computes_half_precision_in_single():
         ({"x": np.zeros((0, 3))}, ValueError, "expected at least one point"),
         ({"x": X + 1j}, TypeError, "got complex numbers"),
         ({"key": None}, ValueError, "key: got None; expected a JAX key"),
+        ({"seed": 1}, ValueError, "key, seed: got both"),
+        ({"key": None, "seed": 1.5}, TypeError, "seed: "),
     ],
 )
 def test_jax_tells_bad_arguments(change, error, said):
@@ -186,11 +188,18 @@ def test_jax_trains_a_map_on_digits():
     assert losses[-1] < losses[0] / 20
 
 
-@pytest.mark.parametrize("name", ["budget", "p", "root"])
+def test_a_seed_makes_a_key():
+    one, again, other = (
+        float(smw.jax.sliced_wasserstein(X, Y, 20, seed=seed)) for seed in (2**40, 2**40, 0)
+    )
+    assert one == again != other
+
+
+@pytest.mark.parametrize("name", ["budget", "p", "root", "seed"])
 def test_jax_tells_that_plain_values_are_traced(name):
     import jax
 
-    given = {"budget": 20, "p": 2.0, "root": True}
+    given = {"budget": 20, "p": 2.0, "root": True, "seed": 1}
 
     @jax.jit
     def found(value):

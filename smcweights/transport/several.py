@@ -217,6 +217,12 @@ def _clouds(
         )
     named = isinstance(clouds, Mapping)
     points = list(clouds.values() if isinstance(clouds, Mapping) else clouds)
+    for entry in points:
+        if isinstance(entry, tuple) and len(entry) == 2 and columns_of(entry[1], "clouds"):
+            raise TypeError(
+                "clouds: got pairs of a name and a table, as groupby makes them; expected a "
+                "mapping, such as {name: table[columns] for name, table in pairs}"
+            )
     if len(points) < 2:
         raise ValueError(f"clouds: got {len(points)}; expected at least two")
     names = [str(name) for name in (clouds if named else range(1, len(points) + 1))]

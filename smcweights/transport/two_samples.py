@@ -43,7 +43,7 @@ MIXED = 100  # times as large as another column, one is the only one that is see
 DEPENDENT = Caution(
     "dependent-rows",
     "rows depend on their neighbours, or are sorted; the test is for independent ones. "
-    "groups_x='auto' permutes blocks of them",
+    "groups_x='auto' permutes blocks of both samples",
 )
 
 
@@ -173,9 +173,9 @@ def sliced_test(
         dimension, but at least 50 and at most 200.
     permutations : int, default 999
     groups_x, groups_y : array_like of labels, shapes (n,) and (m,), or "auto", optional
-        Rows of one label are permuted as a whole; of both samples or of none. "auto": blocks of
-        ten autocorrelation times of consecutive rows, as of Markov chains, in both samples, or
-        up to twenty where six blocks are left.
+        Rows of one label are permuted as a whole; of both samples or of none. "auto", for one
+        or both: both samples in blocks of consecutive rows, as of Markov chains, ten of the
+        longer autocorrelation time long, or up to twenty where six blocks are left.
     scale
         As for `sliced_wasserstein`; the pool stays what it is when rows are permuted.
     columns : bool, default False

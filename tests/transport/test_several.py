@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas
 import pytest
 from killed import bits, killed_and_resumed
 
@@ -53,6 +54,15 @@ def test_clouds_with_names_have_weights_with_names():
             smw.sliced_wasserstein_matrix(clouds, 50, weights=weights)
     with pytest.raises(TypeError, match="clouds: got int"):
         smw.sliced_wasserstein_matrix(3)
+
+
+def test_what_groupby_makes_is_a_mapping_first():
+    frame = pandas.DataFrame(mixture(40, 2, 1), columns=["a", "b"]).assign(site=["x", "y"] * 20)
+    grouped = frame.groupby("site")
+    with pytest.raises(TypeError, match="clouds: got pairs of a name and a table, as groupby"):
+        smw.sliced_wasserstein_matrix(grouped, 50, seed=1)
+    found = smw.sliced_wasserstein_matrix({k: v[["a", "b"]] for k, v in grouped}, 50, seed=1)
+    assert found.names == ("x, y",)
 
 
 def test_a_reference_is_kept():
