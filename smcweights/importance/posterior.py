@@ -255,7 +255,8 @@ def _question(
     shares = arguments.real("quantiles", quantiles)
     if shares.ndim != 1 or not ((shares > 0) & (shares < 1)).all():
         raise ValueError(
-            f"quantiles: got {arguments.shown(quantiles)}; expected some between 0 and 1"
+            f"quantiles: got {arguments.shown(quantiles)}; expected a sequence of numbers between "
+            "0 and 1"
         )
     if len(set(shares.tolist())) < len(shares):
         raise ValueError(f"quantiles: got {arguments.shown(quantiles)}; expected different ones")

@@ -207,7 +207,12 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
     [
         ({"budget": 100}, ValueError, "budget: got 100; expected at least 250 calls for 3"),
         ({"budget": None}, ValueError, "exactly one of budget and precision"),
-        ({"quantiles": [0.0, 0.5]}, ValueError, "quantiles: .* expected some between 0 and 1"),
+        (
+            {"quantiles": [0.0, 0.5]},
+            ValueError,
+            "quantiles: .* expected a sequence of numbers between 0 and 1",
+        ),
+        ({"quantiles": 0.5}, ValueError, "quantiles: got 0.5; expected a sequence of numbers"),
         ({"quantiles": [0.5, 0.5]}, ValueError, "quantiles: .* expected different ones"),
         ({"prior": lambda t: t[:, 0]}, ValueError, "reference: got None; expected a law"),
         ({"reference": stats.norm()}, ValueError, "reference: got .*; expected None"),
