@@ -88,7 +88,8 @@ FORESEEN = 0.2  # share of the variance explained by the pilot's polynomials fro
 SCALE = 2.0  # by so much, in standard-normal space,
 HEAVY_SCALE = 3.0  # and inputs of heavy tails by so much
 MOST_WIDENED = 8  # the most of them,
-MATTERS = 0.01  # and their least total index
+MATTERS = 0.01  # and their least total index,
+HEAVY_MATTERS = 0.001  # of heavy tails, whose index few points have seen
 NEAREST, NEARER, FAR_TAIL = 5.0, 6.0, 0.7  # how far out, below TAIL and below this k-hat
 IDLE = 0.1  # share of the pairs to which the variance is due
 EXPLAINED = 0.9  # share of an output's variance from which polynomials need no rival,
@@ -97,7 +98,7 @@ HEAVY_KNOWN = 0.7  # Pareto k-hat instead of HEAVY, where polynomials explain th
 KNOWN = 0.99
 FAR_SHARE = 0.005  # share of the squares that draws beyond NEARER may have
 SOLVED = 1 - 1e-9  # and the share from which no tail is left to be unknown
-ROUNDING = 1e-12  # least error of means, in units of the output's standard deviation
+ROUNDING = 1e-11  # least error of means, in units of the output's standard deviation
 LEAST_ROWS = 120  # pairs that importance sampling needs
 
 
@@ -603,7 +604,8 @@ class _Work:
         of_input = np.where(free, totals @ plan.members, 0.0)
         chosen = np.argsort(-of_input, kind="stable")[:MOST_WIDENED]
         inputs = np.zeros(law.dimension, dtype=bool)
-        inputs[chosen[of_input[chosen] > MATTERS]] = True
+        least = np.where(heavy, HEAVY_MATTERS, MATTERS)
+        inputs[chosen[of_input[chosen] > least[chosen]]] = True
         if not inputs.any():
             return None
         share = 0.5 if inputs.sum() <= 3 else 0.25
