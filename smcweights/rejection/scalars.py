@@ -24,7 +24,7 @@ HOUR = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 TIME = rf"(?:{HOUR}:[0-5][0-9]|23:59:60)(?:\.[0-9]+)?(?:[zZ]|[+-]{HOUR})"
 OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 FORMATS = {
-    "date": DATE,
+    "date": f"(?!0000){DATE}",  # the calendar begins with year 1
     "date-time": f"{DATE}[tT]{TIME}",
     "email": r"[^@\s]+@[^@\s]+",
     "ipv4": rf"{OCTET}(?:\.{OCTET}){{3}}",

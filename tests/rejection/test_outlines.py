@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import smcweights as smw
+from smcweights.rejection.ahead import within_outline
 from smcweights.rejection.outlines import outlined
+from smcweights.rejection.scalars import FORMATS
 from smcweights.rejection.schemas import JSONReader
 
 C = smw.constraints
@@ -105,6 +107,15 @@ def test_an_outline_forgets_what_no_end_depends_on():
     both = JSONReader(closed, None)
     assert after(both, '{"a": 1, "bc": 2') == after(both, '{"a": [], "bc": 3')
     assert after(both, '{"bc": 2') != after(both, '{"bc": 22') and after(both, '{"b') is not None
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_first_text_of_a_format_is_one_that_can_end(form):
+    """The first date that is met stands for all; in year 0 it would be none."""
+    items = [*'"', *map(chr, range(ord("+"), ord("z") + 1))]
+    c = C.json_schema({"type": "string", "format": form}, items, formats=[form])
+    found = outlined(c, (len(items),))
+    assert within_outline(found.table, 60, (len(items),)) is not None
 
 
 def test_outlines_travel_and_know_what_they_have():
