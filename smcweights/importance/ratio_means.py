@@ -121,7 +121,8 @@ class RatioMeans:
         moved = first[:d] - centred.centre[:d]
         variance = centred.scale[:d] ** 2 * (1 + ratio[j:]) - moved**2
         varies = centred.varies[:d]
-        sd = np.where(varies, np.sqrt(np.maximum(variance, 1e-300)), 0.0)
+        # what the draws make negative, as those of an unfinished ladder may, is no variance
+        sd = np.where(varies, np.sqrt(np.where(variance > 0, variance, np.nan)), 0.0)
         slopes[1 + j :] -= 2 * moved[:, None] * slopes[1 : 1 + d]
         slopes[1 + j :] /= np.where(varies, 2 * sd, np.inf)[:, None]
         covariance = slopes @ mean.covariance @ slopes.T
