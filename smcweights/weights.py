@@ -359,6 +359,8 @@ def _generalised_pareto(excess: NDArray[np.float64]) -> tuple[float, float]:
     quartile = max(excess[int(m / 4 + 0.5) - 1], np.finfo(float).tiny)
     n_grid = 30 + int(math.sqrt(m))
     grid = (1 - np.sqrt(n_grid / (np.arange(n_grid) + 0.5))) / (3 * quartile) + 1 / excess[-1]
+    # at 0, where equal draws may put one, the likelihood is a limit
+    grid[grid == 0] = np.finfo(float).eps / excess[-1]
     k = np.log1p(-grid[:, None] * excess).mean(axis=1)
     log_likelihood = m * (np.log(-grid / k) - k - 1)
     theta = float(normalise(log_likelihood) @ grid)

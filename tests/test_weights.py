@@ -158,6 +158,11 @@ def test_pareto_k_of_gaussian_importance_sampling_tells_good_from_hopeless():
         assert found == pytest.approx(expected, abs=0.2) if scale > 1 else found < 0
 
 
+def test_pareto_k_of_a_tail_of_one_value():
+    """A node of the fit's grid is 0 there."""
+    assert weights.pareto_k(np.log(np.repeat([1.0, 2.0], [1120, 105]))) < 0
+
+
 def test_pareto_k_without_a_tail():
     assert weights.pareto_k(np.zeros(1000)) == -math.inf
     assert weights.pareto_k(np.full(1000, 1e-17)) == -math.inf

@@ -245,6 +245,37 @@ def sample(d, delta, n, rng):
     return rng.normal(size=(n, d)), y
 
 
+@pytest.mark.parametrize("more", [0, 1, 10])
+def test_shares_that_are_nearly_equal_have_limits_of_the_size_of_their_error(more):
+    """The square is 4 times the difference of the shares, whose error is 0.0224."""
+    x, y = np.arange(1000) % 2, np.arange(1000) < 500 + more
+    rng = np.random.default_rng(1)
+    found = quiet(rng.permutation(x), rng.permutation(y * 1.0), scale="sd", root=False, seed=1)
+    assert [caution.code for caution in found.cautions] == ["equal-laws"]
+    error = 4 * 0.0224
+    assert found.diagnostics["lower"] == 0
+    assert 1.8 * error < found.diagnostics["upper"] < 10 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("p", "n", "draw", "other", "goal"),
+    [
+        (2, 60, lambda r, n: r.integers(2, size=n), lambda r, n: r.random(n) < 0.68, 0.18),
+        (2, 4_000, lambda r, n: r.poisson(30, n), lambda r, n: r.poisson(30, n), 0.0),
+        (1, 200, lambda r, n: r.integers(2, size=n), lambda r, n: r.random(n) < 0.55, 0.05),
+    ],
+)
+def test_intervals_cover_laws_of_few_values(p, n, draw, other, goal):
+    """400 seeds, 1e-6 below 95 %."""
+    hit = 0
+    for seed in range(400):
+        rng = np.random.default_rng([8, seed])
+        said = quiet(draw(rng, n), other(rng, n) * 1.0, p=p, root=False, seed=seed).diagnostics
+        hit += said["lower"] <= goal + 1e-12 <= said["upper"]
+    assert hit >= stats.binom.ppf(1e-6, 400, 0.95)
+
+
 def test_quarters_narrow_the_interval_away_from_equality():
     """The bias in 64 dimensions is measured, not bounded; near equality it is bounded as ever."""
     for delta, narrow in ((1, True), (0, False)):
