@@ -184,6 +184,8 @@ def _show(options: argparse.Namespace) -> int:
         float_format=lambda v: f"{v:.4g}", line_width=98, max_rows=MOST_ROWS
     )
     print(*map(str.rstrip, summary.splitlines()), *_origin(provenance_of(result)), sep="\n")
+    if result.references:
+        print("", "to cite", *(f"  {source}" for source in result.references), sep="\n")
     return 0
 
 

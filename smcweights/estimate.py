@@ -24,6 +24,7 @@ from . import _compat, arguments, parts, randomness, storage, tables
 from .cautions import Caution, tell
 from .delta_method import linearised
 from .provenance import described
+from .references import bibtex
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -243,6 +244,11 @@ class Estimate:
 
             object.__setattr__(self, "_sample", xarray.Dataset(self._sample))
         return self._sample
+
+    @property
+    def bibtex(self) -> str:
+        """The `references` as entries for BibTeX."""
+        return bibtex(self.references)
 
     def extend(
         self,

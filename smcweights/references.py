@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 
 DEMANGE_CHRYST = (
     "Demange-Chryst, Bachoc & Morio (2023), Efficient estimation of multiple expectations with the "
@@ -15,8 +16,10 @@ DEMANGE_CHRYST = (
 )
 OWEN = "Owen & Zhou (2000), Safe and effective importance sampling, JASA 95"
 SALTELLI = (
-    "Sobol' (2001), Math. Comput. Simul. 55",
-    "Saltelli (2002), Comput. Phys. Commun. 145",
+    "Sobol' (2001), Global sensitivity indices for nonlinear mathematical models and their Monte "
+    "Carlo estimates, Math. Comput. Simul. 55",
+    "Saltelli (2002), Making best use of model evaluations to compute sensitivity indices, Comput. "
+    "Phys. Commun. 145",
 )
 CARDOSO = (
     "Cardoso, Janati El Idrissi, Le Corff, Moulines & Olsson (2023), State and parameter learning "
@@ -31,7 +34,10 @@ ADASMOOTH = (
     "additive smoothing: the AdaSmooth algorithm, arXiv 2108.00432"
 )
 CLOPPER = "Clopper & Pearson (1934), The use of confidence or fiducial limits, Biometrika 26"
-GORDON = "Gordon, Salmond & Smith (1993), IEE Proceedings F 140"
+GORDON = (
+    "Gordon, Salmond & Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state "
+    "estimation, IEE Proceedings F 140"
+)
 LEE = "Lee & Whiteley (2018), Variance estimation in the particle filter, Biometrika 105"
 LIPKIN = (
     "Lipkin et al. (2025), Fast controlled generation from language models with adaptive weighted "
@@ -165,3 +171,46 @@ def references_of(method: str) -> tuple[str, ...]:
             words = words.replace(f" {name} ", " ; ")
             found += SOURCES[name]
     return tuple(dict.fromkeys(found))
+
+
+SOURCE = re.compile(
+    r"(?P<author>.+?) \((?P<year>\d{4})\), (?P<title>.+?)"
+    r"(, (?P<journal>(?!arXiv )[^,]+?)( (?P<volume>\d+))?)?(, arXiv (?P<eprint>\S+))?"
+)
+
+
+def bibtex(sources: Iterable[str]) -> str:
+    """Sources as entries for BibTeX; what isn't "authors (year), title, journal" is a note.
+
+    Examples
+    --------
+    >>> print(bibtex(["Owen & Zhou (2000), Safe and effective importance sampling, JASA 95"]))
+    @article{owen2000safe,
+      author = {Owen and Zhou},
+      year = {2000},
+      title = {{Safe and effective importance sampling}},
+      journal = {JASA},
+      volume = {95},
+    }
+    """
+    return "\n\n".join(_entry(re.sub(r"[{}\\]", "", source)) for source in sources)
+
+
+def _entry(source: str) -> str:
+    found = SOURCE.fullmatch(source)
+    if found is None:
+        fields, names, kind = {"note": source}, [source], "misc"
+    else:
+        fields = {name: text for name, text in found.groupdict().items() if text}
+        names = re.split(", | & ", fields["author"].replace(" et al.", " & others"))
+        # braces keep names of several words together, and capitals as they are
+        fields["author"] = " and ".join(f"{{{name}}}" if " " in name else name for name in names)
+        fields["title"] = f"{{{fields['title']}}}"
+        kind = "article" if "journal" in fields else "misc"
+    if "eprint" in fields:
+        fields["archiveprefix"] = "arXiv"
+    word = re.sub(r"(\w*).*", r"\1", fields.get("title", "").strip("{}"))
+    key = re.sub(r"\W", "", names[0] + fields.get("year", "") + word).lower()
+    escaped = {name: re.sub("([&%#$_])", r"\\\1", text) for name, text in fields.items()}
+    lines = [f"  {name} = {{{text}}}," for name, text in escaped.items()]
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"])

@@ -278,6 +278,17 @@ def _origin(est: Estimate) -> str:
     )
 
 
+def _sources(est: Estimate) -> str:
+    """What to cite, folded away, as text and as BibTeX."""
+    if not est.references:
+        return ""
+    items = "".join(f"<li>{html.escape(source)}</li>" for source in est.references)
+    return (
+        f"<details><summary>To cite</summary><ul>{items}</ul>"
+        f"<pre>{html.escape(est.bibtex)}</pre></details>"
+    )
+
+
 def _section(section: Section) -> str:
     est = section.estimate
     parts = [f"<h2>{html.escape(section.title)}</h2>", f"<p>{html.escape(section.text)}</p>"]
@@ -301,7 +312,7 @@ def _section(section: Section) -> str:
         )
     cost = [f"{v:,.3g} {k}" if isinstance(v, float) else f"{v:,} {k}" for k, v in est.cost.items()]
     parts.append(f"<p>{html.escape('; '.join(filter(None, [est.method, ', '.join(cost)])))}</p>")
-    parts.append(_origin(est))
+    parts += [_origin(est), _sources(est)]
     return "\n".join(parts)
 
 

@@ -22,6 +22,7 @@ from .cautions import Caution
 from .estimate import Estimate
 from .packing import NATIVE, made_of
 from .packing import NOT_KEPT as NOT_KEPT
+from .references import bibtex
 
 if TYPE_CHECKING:
     import pandas
@@ -120,6 +121,11 @@ class Result:
     def references(self) -> tuple[str, ...]:
         """What to cite: the sources of all that was used."""
         return _united(est.references for est in _estimates(self).values())
+
+    @property
+    def bibtex(self) -> str:
+        """The `references` as entries for BibTeX."""
+        return bibtex(self.references)
 
     def _repr_html_(self) -> str:
         found = self.summary()

@@ -43,6 +43,7 @@ def test_run_and_show_a_study(beam, tmp_path, capsys):
     seed = est.provenance["seed"]["entropy"]
     assert re.search(rf"^seed  .* {seed}$", shown, re.M)
     assert re.search(r"^  budget .* 2000$", shown, re.M)
+    assert all(f"\n  {source}\n" in shown for source in est.references)
 
 
 def value_of(path):

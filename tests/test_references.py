@@ -1,10 +1,12 @@
 """What to cite follows from the method, and stays with the estimate."""
 
+import re
+
 import pytest
 from estimates import example
 
 import smcweights as smw
-from smcweights.references import SOURCES, references_of
+from smcweights.references import SOURCES, bibtex, references_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,42 @@ def test_sources_follow_the_method_and_survive_the_disk(tmp_path):
     both = [one.revised(cost={"evaluations": 1}, names=["a", "b", "c"]) for one in (est, own)]
     pooled = smw.combine([one.revised(provenance={"seed": i}) for i, one in enumerate(both)])
     assert set(pooled.references) == {*est.references, "A (2001)"}
+
+
+def test_every_source_is_a_whole_entry_of_bibtex():
+    listed = {source for sources in SOURCES.values() for source in sources}
+    keys = []
+    for source in listed:
+        head, *rows = bibtex([source]).splitlines()
+        kind, key = re.fullmatch(r"@(article|misc){([a-z]+\d{4}[a-z]+),", head).groups()
+        fields = dict(re.fullmatch(r"  (\w+) = {(.*)},", row).groups() for row in rows[:-1])
+        assert rows[-1] == "}" and fields.keys() >= {"author", "year", "title"}
+        assert (kind == "article") == ("journal" in fields)
+        assert fields.keys() & {"journal", "eprint"}, source
+        # all of it is there
+        words = re.compile(r"\w{3,}|\d+")
+        assert not {*words.findall(source)} - {*words.findall(" ".join(fields.values()))}
+        keys.append(key)
+    assert len({*keys}) == len(listed)
+
+
+def test_entries_for_bibtex():
+    given = ["Vehtari, De Rossi et al. (2024), A & b, c, JMLR 25, arXiv 1507.02646", "see {me}_1"]
+    assert bibtex(given).split("\n") == [
+        "@article{vehtari2024a,",
+        "  author = {Vehtari and {De Rossi} and others},",
+        "  year = {2024},",
+        "  title = {{A \\& b, c}},",
+        "  journal = {JMLR},",
+        "  volume = {25},",
+        "  eprint = {1507.02646},",
+        "  archiveprefix = {arXiv},",
+        "}",
+        "",
+        "@misc{seeme_1,",
+        "  note = {see me\\_1},",
+        "}",
+    ]
+    est = example(method="paris")
+    assert est.bibtex == bibtex(est.references)
+    assert bibtex(()) == ""

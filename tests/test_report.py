@@ -1,5 +1,6 @@
 """The page of a run: complete, self-contained, escaped, written whole or not at all."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -64,6 +65,7 @@ def test_a_page_is_well_formed_escaped_and_needs_nothing_else_with_provenance(ru
     assert not [p for p in tmp_path.iterdir() if p.name != "page.html"]
     assert "seed 1; " in page
     assert run.provenance["time"] in page
+    assert html.escape(run.bibtex) in page
     assert f"numpy {np.__version__}" in page
     assert "control variate" in page  # the diagnostics by expectation
 
