@@ -173,7 +173,8 @@ def _require_finite(what: str, content: Array, excused: NDArray[np.bool_]) -> No
     wrong = ~np.isfinite(content) & ~excused
     if wrong.any():
         where = [int(i) for i in np.argwhere(wrong)[0]]
-        raise ModelError(f"f: {what} at the estimate is not finite at index {where}")
+        at = f" at index {where}" if where else ""
+        raise ModelError(f"f: {what} at the estimate is not finite{at}")
 
 
 def _central_differences(

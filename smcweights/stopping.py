@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -168,11 +169,16 @@ class Precision:
         step = np.maximum(1e-3 * np.abs(value), 1e-12)
         with np.errstate(divide="ignore", invalid="ignore"):
             try:
-                result, slopes, _ = linearised(self.of, value, step)
-            except ModelError:
+                with _of_values(value):
+                    result, slopes, _ = linearised(self.of, value, step)
+            except (ModelError, ArithmeticError):
                 # not yet where the function is defined
                 return np.abs(value)
-            each = self.half_widths(result)[..., None] / np.abs(slopes)
+            half = self.half_widths(result)[..., None]
+            if not (half > 0).any():
+                # a share of 0, before a value has been seen
+                return np.abs(value)
+            each = np.where(slopes == 0, np.inf, half / np.abs(slopes))
         return np.asarray(each.reshape(-1, value.size).min(0))
 
     def seen(self, estimate: Estimate) -> Estimate:
@@ -181,7 +187,8 @@ class Precision:
             return estimate
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)
-            return estimate.apply(self.of)
+            with _of_values(np.asarray(estimate.value)):
+                return estimate.apply(self.of)
 
     def reached(self, estimate: Estimate) -> bool:
         """Whether all of an estimate's components are precise enough.
@@ -301,6 +308,23 @@ class _Notes(Protocol):
     """A run whose checkpoint others may look into."""
 
     def note(self, value: ArrayLike, half_widths: ArrayLike, level: float) -> None: ...
+
+
+@contextmanager
+def _of_values(value: NDArray[np.float64]) -> Iterator[None]:
+    """Errors of the function that is to be precise name it, and where it was called."""
+    try:
+        yield
+    except ModelError as error:
+        said = str(error).removeprefix("f: ")
+        raise ModelError(
+            f"precision: of: {said}; the values are {shown(value.tolist())}"
+        ) from error
+    except (IndexError, KeyError) as error:
+        raise IndexError(
+            f"precision: of: {error}; expected a function of values of shape {value.shape}, as "
+            f"{shown(value.tolist())}"
+        ) from error
 
 
 def _widths(name: str, given: ArrayLike) -> float | tuple[float, ...]:

@@ -6,6 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from smcweights.errors import ModelError
 from smcweights.estimate import Estimate
 from smcweights.stopping import (
     Budget,
@@ -275,3 +276,18 @@ def test_a_function_of_the_values_is_what_has_to_be_precise():
     assert not until_precise(rule, 100, sizes.append, standing, "draws")
     # of the sum the variance is 2/n, and its half-width 1.96 of the root
     assert 2 * (1.96 / 0.1) ** 2 <= sum(sizes) < 2.3 * (1.96 / 0.1) ** 2
+
+
+def test_a_function_is_not_judged_before_its_values_are_seen():
+    ratio = Precision(relative=0.05, of=lambda v: v[0] / v[1])
+    np.testing.assert_array_equal(ratio.allowed(np.array([0.0, 0.008])), [0.0, 0.008])
+    first = Precision(absolute=0.1, of=lambda v: v[0])
+    np.testing.assert_array_equal(first.allowed(np.array([0.0, 0.008])), [0.1, np.inf])
+
+
+def test_what_a_function_can_not_do_names_the_argument():
+    two = Estimate([1.0, 2.0], np.eye(2))
+    with pytest.raises(ModelError, match=r"precision: of: value .* not finite; .* \[1.0, 2.0\]"):
+        Precision(absolute=0.1, of=lambda v: v[0] * np.nan).reached(two)
+    with pytest.raises(IndexError, match=r"precision: of: index 3 .*shape \(2,\)"):
+        Precision(absolute=0.1, of=lambda v: v[3]).allowed(np.array([1.0, 2.0]))

@@ -211,6 +211,12 @@ def test_pareto_k_agrees_with_arviz_at_many_sizes(n, k, seed):
     assert weights.pareto_k(log_w) == pytest.approx(arviz_pareto_k(log_w), abs=1e-9)
 
 
+def test_pareto_k_of_ties_whose_grid_passes_through_the_exponential_law():
+    log_w = np.log(np.repeat([1.0, 2.0, 4.0], [64, 8, 8]))
+    assert weights.pareto_k(log_w) < 0.5
+    assert np.isfinite(weights.pareto_smoothed(log_w)).all()
+
+
 def test_pareto_k_threshold():
     assert weights.pareto_k_threshold(100) == 0.5
     assert weights.pareto_k_threshold(2200) == pytest.approx(0.7, abs=1e-3)

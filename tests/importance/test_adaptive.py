@@ -426,3 +426,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
         return bits(smw.adaptive_importance_sampling(f, law, 30_000, seed=1, **others))
 
     killed_and_resumed(call, tmp_path, 9, executor="processes:2")
+
+
+def test_a_ratio_of_events_the_first_of_which_is_not_seen_at_first():
+    asked = smw.Precision(relative=0.05, of=lambda v: v[0] / v[1])
+    tails = stats.norm.sf([4 / 2**0.5, 3 / 2**0.5])
+
+    def events(x):
+        return np.stack([x.sum(axis=1) > 4, x.sum(axis=1) > 3], axis=1)
+
+    for seed in (0, 1, 9):
+        est = smw.adaptive_importance_sampling(
+            events, [stats.norm(), stats.norm()], precision=asked, seed=seed
+        )
+        assert not est.cautions
+        ratio = est.apply(lambda v: v[0] / v[1])
+        assert ratio.relative_error < 0.03
+        assert abs(ratio.value - tails[0] / tails[1]) < 5 * ratio.standard_error
