@@ -64,19 +64,6 @@ class Problem(NamedTuple):
     threshold: float = 0.0
 
 
-MARGINALS = {
-    "normal": lambda mu, sigma: stats.norm(mu, sigma),
-    "lognormal": lambda mu, sigma: stats.lognorm(sigma, scale=np.exp(mu)),
-    "uniform": lambda a, b: stats.uniform(a, b - a),
-    "triangular": lambda a, b, c: stats.triang((c - a) / (b - a), a, b - a),
-    "gumbel": lambda mu, beta: stats.gumbel_r(mu, beta),
-    "beta": lambda p, q, a, b: stats.beta(p, q, a, b - a),
-    "exponential": lambda rate: stats.expon(scale=1 / rate),
-    "trunc-gumbel": lambda mu, beta, a, b: smw.Truncated(stats.gumbel_r(mu, beta), a, b),
-    "trunc-normal": lambda mu, sigma, a, b: smw.Truncated(stats.norm(mu, sigma), a, b),
-}
-
-
 def of_uqtestfuns(tag):
     """Functions with this tag, none without the package."""
     try:
@@ -90,9 +77,7 @@ def of_uqtestfuns(tag):
             function = make()
         except ValueError:
             function = make(input_dimension=FREE)
-        inputs = function.prob_input.marginals
-        law = {m.name: MARGINALS[m.distribution](*m.parameters) for m in inputs}
-        yield Problem(name, "uqtestfuns", function, law)
+        yield Problem(name, "uqtestfuns", function, function.prob_input)
 
 
 def of_otbenchmark(library):

@@ -323,6 +323,8 @@ def as_law(law: Any) -> Law:
           copula: drawn by inverse transform, so that the draws follow from our seeds;
         - a SALib problem: a dict with ``num_vars``, ``bounds`` and optionally ``names`` and
           ``dists``, the bounds read as SALib reads them;
+        - the ``prob_input`` of a function of UQTestFuns, its marginals whole: that package itself
+          ends them at probabilities of 1e-16;
         - a ``scipy.stats.gaussian_kde``;
         - anything else with ``rvs(size=n, random_state=rng)`` and ``logpdf(x)`` for x of shape
           (n, d): other frozen multivariate distributions, or the user's own. The log density
@@ -360,6 +362,8 @@ def as_law(law: Any) -> Law:
         return _mapped(names, marginals)
     if is_openturns(law):
         return _from_openturns(law)
+    if type(law).__module__.startswith("uqtestfuns.") and hasattr(law, "marginals"):
+        return _from_uqtestfuns(law)
     if isinstance(law, (type, np.ndarray, str)) or law is None:
         raise TypeError(f"law: got {kind_of(law)}; {ACCEPTED}")
     if _is_multivariate_normal(law):
@@ -560,4 +564,33 @@ _SALIB_MARGINALS: dict[str, Callable[..., Any]] = {
     "truncnorm": lambda stats, a, b, mean, sd: Truncated(stats.norm(mean, sd), a, b),
     "lognorm": lambda stats, mean, sd: stats.lognorm(sd, scale=np.exp(mean)),
     "weibull": lambda stats, shape, scale, at=0.0: stats.weibull_min(shape, at, scale),
+}
+
+
+def _from_uqtestfuns(inputs: Any) -> Law:
+    from scipy import stats
+
+    names = checked_names(marginal.name for marginal in inputs.marginals)
+    marginals = []
+    for name, given in zip(names, inputs.marginals, strict=True):
+        if given.distribution not in _UQTESTFUNS_MARGINALS:
+            raise ValueError(
+                f"prob_input: input {name!r} has the distribution {given.distribution!r}, expected "
+                f"one of {', '.join(_UQTESTFUNS_MARGINALS)}"
+            )
+        numbers = map(float, given.parameters)
+        marginals.append(_UQTESTFUNS_MARGINALS[given.distribution](stats, *numbers))
+    return _mapped(names, tuple(univariate(m, "prob_input") for m in marginals))
+
+
+_UQTESTFUNS_MARGINALS: dict[str, Callable[..., Any]] = {
+    "uniform": lambda stats, lower, upper: stats.uniform(lower, upper - lower),
+    "normal": lambda stats, mean, sd: stats.norm(mean, sd),
+    "lognormal": lambda stats, mean, sd: stats.lognorm(sd, scale=np.exp(mean)),
+    "triangular": lambda stats, a, b, mode: stats.triang((mode - a) / (b - a), a, b - a),
+    "beta": lambda stats, p, q, a, b: stats.beta(p, q, a, b - a),
+    "exponential": lambda stats, rate: stats.expon(scale=1 / rate),
+    "gumbel": lambda stats, at, scale: stats.gumbel_r(at, scale),
+    "trunc-gumbel": lambda stats, at, scale, a, b: Truncated(stats.gumbel_r(at, scale), a, b),
+    "trunc-normal": lambda stats, mean, sd, a, b: Truncated(stats.norm(mean, sd), a, b),
 }

@@ -36,6 +36,7 @@ ACCEPTED = """expected a law, which is one of
   them, scipy.stats.rv_histogram or a one-dimensional gaussian_kde, for inputs known by data,
   an OpenTURNS distribution,
   a SALib problem: a dict with num_vars, names, bounds and, if not all uniform, dists,
+  the prob_input of a function of UQTestFuns,
   any object with rvs(size=n, random_state=rng) and logpdf(x)"""
 
 

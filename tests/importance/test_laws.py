@@ -179,6 +179,30 @@ def test_salib_problems_are_read_as_salib_reads_them():
     np.testing.assert_allclose(law.to_inputs(special.ndtri(p)), expected, rtol=1e-9)
 
 
+def test_inputs_of_uqtestfuns_have_its_quantiles():
+    uqtestfuns = pytest.importorskip("uqtestfuns")
+    given = {
+        "uniform": [-1, 3],
+        "normal": [2, 0.5],
+        "lognormal": [0.3, 0.8],
+        "triangular": [1, 4, 1.5],
+        "beta": [2, 3, -1, 5],
+        "exponential": [0.4],
+        "gumbel": [1, 2],
+        "trunc-gumbel": [1, 2, 0, 9],
+        "trunc-normal": [1, 2, 0, 9],
+    }
+    marginals = [uqtestfuns.Marginal(k, np.array(v, float), name=k) for k, v in given.items()]
+    law = as_law(uqtestfuns.ProbInput(marginals))
+    assert law.names == tuple(given) and law.independent
+    p = np.random.default_rng(11).random((200, len(given)))
+    expected = np.transpose([m.icdf(column) for m, column in zip(marginals, p.T, strict=True)])
+    np.testing.assert_allclose(law.to_inputs(special.ndtri(p)), expected, rtol=1e-9)
+    other = uqtestfuns.ProbInput([uqtestfuns.Marginal("logitnormal", [0.0, 1.0], name="a")])
+    with pytest.raises(ValueError, match=r"input 'a' has the distribution 'logitnormal', expected"):
+        as_law(other)
+
+
 def test_a_salib_problem_without_dists_is_uniform():
     pytest.importorskip("SALib")
     from SALib.util import scale_samples
