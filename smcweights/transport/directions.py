@@ -86,14 +86,21 @@ class Directions:
         """Number of directions."""
         return self.blocks * self.lines
 
-    def degrees_of_freedom(self, blocks: int) -> int:
+    def degrees_of_freedom(self, blocks: int, p: float = 2) -> int:
         """Of Student's interval over so many blocks, at least 1.
 
         In the plane a block is one random angle, and its error a bounded function of it whose
         values crowd at its ends (near a cosine where costs are smooth, a square where they have a
         kink): few blocks look too much alike. With three degrees fewer, and an odd number of lines
         of at least three, five of them cover 0.92 at worst, six and more 0.935.
+
+        What a rule of degree 5 leaves of the kink that costs have below p = 2 has a skewness of
+        about -1.4: 6 to 12 blocks covered 0.90 to 0.92, and cover 0.94 to 0.97 with half as many
+        degrees of freedom, which costs a sixth of the width where orthogonal blocks would double
+        it.
         """
+        if self.kind == "degree 5" and p < 2:
+            return max(blocks // 2 - 1, min(blocks - 1, 2), 1)
         return max(blocks - 4, 2) if self.kind == "angles" else max(blocks - 1, 1)
 
     @property

@@ -177,7 +177,7 @@ def sliced_gradient(
     arguments = {"budget": budget, "p": p, "control_variates": control_variates, "root": root}
     source = provenance("sliced_gradient", seeds, arguments, data=pair.fingerprint())
     cost = {"evaluations": rule.total, "seconds": time.perf_counter() - began}
-    question, freedom = Question(pair, p, root), rule.degrees_of_freedom(blocks)
+    question, freedom = Question(pair, p, root), rule.degrees_of_freedom(blocks, p)
     if pair.dimension == 1:
         distance = exact_estimate(question, power, cost, source)
     else:

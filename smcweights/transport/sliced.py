@@ -295,7 +295,7 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
         "gain_over_independent_directions": gain,
         "quadrature_error": found.error,
     }
-    freedom = float(directions.degrees_of_freedom(count - found.fitted))
+    freedom = float(directions.degrees_of_freedom(count - found.fitted, p))
     return MeanCost(
         question,
         power,

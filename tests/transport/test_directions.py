@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import smcweights as smw
+from smcweights.transport.clouds import pair_of
 from smcweights.transport.directions import (
     LEBEDEV,
     Directions,
@@ -19,6 +20,7 @@ from smcweights.transport.directions import (
     too_few,
     wider,
 )
+from smcweights.transport.sliced import Question, along
 
 RULES = [
     *(Directions("lebedev", 3, 2, lines) for lines in list(LEBEDEV)[:8]),
@@ -94,6 +96,26 @@ def test_intervals_of_few_rules_in_the_plane_cover(budget):
         error = drawn.std(axis=1, ddof=1) / math.sqrt(rule.blocks)
         covered = np.abs(drawn.mean(axis=1) - means.mean()) <= quantile * error + 1e-12
         assert covered.mean() > 0.915, (p, covered.mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "p", "budget"), [(4, 1, 100), (4, 1.5, 200), (5, 1, 200)])
+def test_rules_of_degree_five_cover_below_two(d, p, budget):
+    """3,000 draws of blocks of a shifted cloud: 0.9 with one degree less than there are blocks."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(100, d)), rng.normal(size=(130, d)) + 3 * np.eye(d)[0]
+    rule, pair = plan("auto", d, budget), pair_of(x, y, p=p)
+    assert rule.kind == "degree 5"
+    costs = along(Question(pair, p), draw(rule, 2_000, rng).reshape(-1, d))[:, 0]
+    blocks = costs.reshape(2_000, rule.lines) @ rule.weights
+    found = blocks[rng.integers(2_000, size=(3_000, rule.blocks))]
+    error = found.std(axis=1, ddof=1) / math.sqrt(rule.blocks)
+    gap = abs(found.mean(axis=1) - blocks.mean()) / error
+    covered, before = (
+        (gap <= stats.t.ppf(0.975, freedom)).mean()
+        for freedom in (rule.degrees_of_freedom(rule.blocks, p), rule.blocks - 1)
+    )
+    assert before < 0.93 <= covered <= 0.98
 
 
 def test_few_turned_rules_are_told():
