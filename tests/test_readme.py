@@ -75,11 +75,6 @@ def test_every_snippet_runs_and_prints_what_is_written(title, tmp_path, monkeypa
     assert len(rows("\n".join(re.findall(r"^# .*$", python, re.M)))) == len(checked)
 
 
-def test_every_public_function_is_named():
-    known = [name for name in smw.__all__ if name.islower() and callable(getattr(smw, name))]
-    assert not [name for name in known if f"`{name}`" not in README]
-
-
 def test_the_first_example_prints_what_is_written(capsys):
     code, said = (text for _, text in SECTIONS["A first example"][:2])
     run(code, {}, [])
