@@ -354,16 +354,16 @@ def slopes(a, b, order_a, order_b, weights_a, weights_b, p, out, slope_a, slope_
 def split_rows(rows, order, labels, n, p, out):
     """W between the points of a pool with label 1 (n of them) and the others, by sorted rows."""
     size = rows.shape[1]
-    first, second = np.empty((1, n)), np.empty((1, size - n))
+    # with a place more, which is never read: half the branches would be guessed wrong
+    of_first, of_second = np.empty(n + 1), np.empty(size - n + 1)
+    first, second = of_first[:n].reshape(1, n), of_second[: size - n].reshape(1, size - n)
     for k in range(rows.shape[0]):
         i, j = 0, 0
         for r in range(size):
-            if labels[order[k, r]]:
-                first[0, i] = rows[k, r]
-                i += 1
-            else:
-                second[0, j] = rows[k, r]
-                j += 1
+            chosen = np.int64(labels[order[k, r]])
+            of_first[i] = of_second[j] = rows[k, r]
+            i += chosen
+            j += 1 - chosen
         if 2 * n == size:
             equal_rows(first, second, p, out[k : k + 1])
         else:
