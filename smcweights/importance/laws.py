@@ -28,12 +28,14 @@ from .marginals import (
     checked_names,
     default_names,
     describe_marginal,
+    is_discrete,
     is_kernel_density,
     is_univariate,
     kind_of,
     named_marginals,
     support,
     univariate,
+    with_atoms,
 )
 from .normal_maps import NormalMap, normal_map
 from .openturns_laws import OpenTURNSJoint, is_openturns, openturns_joint
@@ -291,7 +293,7 @@ def perturbed(law: Law, name: str, shift: float = 0.0, scale: float = 1.0) -> La
         n: Perturbed(m, shift, scale) if n == name else m
         for n, m in zip(law.names, law.marginals, strict=True)
     }
-    names, marginals = named_marginals(moved, "law")
+    names, marginals = named_marginals(moved, "law", atoms=True)
     return _mapped(names, marginals, law.correlation)
 
 
@@ -314,7 +316,7 @@ def as_law(law: Any) -> Law:
           numerically, which has to give 1. A number, or a law without
           spread, is a constant input; frozen discrete `scipy.stats` distributions are drawn
           through their inverse distribution function;
-        - one univariate distribution: a single input, X1;
+        - one univariate distribution, discrete or not: a single input, X1;
         - `GaussianCopula`: dependent inputs;
         - a frozen ``scipy.stats.multivariate_normal``, mapped by its Cholesky factor;
         - an OpenTURNS distribution. Independent or normal copula: mapped, and the usual marginals
@@ -364,13 +366,15 @@ def as_law(law: Any) -> Law:
         return _from_openturns(law)
     if type(law).__module__.startswith("uqtestfuns.") and hasattr(law, "marginals"):
         return _from_uqtestfuns(law)
-    if isinstance(law, (type, np.ndarray, str)) or law is None:
+    if isinstance(law, (type, np.ndarray, str, int, float)) or law is None:
         raise TypeError(f"law: got {kind_of(law)}; {ACCEPTED}")
     if _is_multivariate_normal(law):
         return _from_multivariate_normal(law)
     if is_kernel_density(law) and law.d > 1:
         check_points(law, "law")
         law = _KernelDensity(law)
+    if is_discrete(law) and (one := with_atoms(law, "law")):
+        return _mapped(("X1",), (one,))
     if is_univariate(law) or not (hasattr(law, "rvs") and hasattr(law, "logpdf")):
         return _mapped(("X1",), (univariate(law, "law"),))
     return _from_draws_and_density(law)

@@ -19,6 +19,7 @@ from scipy.special import ndtr, ndtri
 from .. import arguments
 from ..identity import installed_class, signature
 from ..provenance import digest
+from .counted_laws import ATOM, counted
 from .integrated_laws import Integrated
 from .openturns_laws import is_openturns, openturns_marginal
 
@@ -173,8 +174,6 @@ class Truncated:
         return self.ppf(np.random.default_rng(random_state).random(size))
 
 
-# tails of discrete laws end here: beyond, scipy.stats counts from 1 - q
-ATOM = 1e-15
 MOST_ATOMS = 100  # values that are told one by one
 
 
@@ -188,6 +187,26 @@ class Atoms:
 
     distribution: Any
 
+    @functools.cached_property
+    def _counted(self) -> Any:
+        return counted(self.distribution, "law")
+
+    def check(self, where: str) -> None:
+        """Refuse a law without quantiles, or with more values than can be counted."""
+        vars(self)["_counted"] = counted(self.distribution, where)
+        try:
+            middle = self._counted.ppf([0.1, 0.9])
+        except TypeError as error:
+            raise TypeError(
+                f"{where} is not frozen: call the distribution with its parameters first ({error})"
+            ) from error
+        middle = arguments.told(f"{where}: ppf", middle)
+        if middle.shape != (2,) or not np.isfinite(middle).all():
+            raise ValueError(
+                f"{where} has quantiles {middle} at 0.1 and 0.9, expected two numbers: are its "
+                "parameters valid?"
+            )
+
     def support(self) -> tuple[float, float]:
         """Least and largest value."""
         lower, upper = self.distribution.support()
@@ -195,19 +214,19 @@ class Atoms:
 
     def ppf(self, q: ArrayLike) -> Any:
         """Quantile function, shaped like q."""
-        return self.distribution.ppf(np.clip(q, ATOM, 1 - ATOM))
+        return self._counted.ppf(np.clip(q, ATOM, 1 - ATOM))
 
     def isf(self, q: ArrayLike) -> Any:
         """Inverse survival function, shaped like q."""
-        return self.distribution.ppf(1 - np.clip(q, ATOM, 1 - ATOM))
+        return self._counted.ppf(1 - np.clip(q, ATOM, 1 - ATOM))
 
     def cdf(self, x: ArrayLike) -> Any:
         """Distribution function, shaped like x."""
-        return self.distribution.cdf(x)
+        return self._counted.cdf(x)
 
     def sf(self, x: ArrayLike) -> Any:
         """Survival function, shaped like x."""
-        return self.distribution.sf(x)
+        return self._counted.sf(x)
 
     def logpdf(self, x: ArrayLike) -> Any:
         """Log probability, shaped like x."""
@@ -396,13 +415,13 @@ def named_marginals(
     else:
         names = default_names(d)
     return names, tuple(
-        (_with_atoms(m, f"{where}: input {name!r}") if atoms else None)
+        (with_atoms(m, f"{where}: input {name!r}") if atoms else None)
         or univariate(m, f"{where}: input {name!r}")
         for name, m in zip(names, marginals, strict=True)
     )
 
 
-def _with_atoms(law: Any, where: str) -> Marginal | None:
+def with_atoms(law: Any, where: str) -> Marginal | None:
     """A constant or a discrete distribution, or None where it is neither."""
     if isinstance(law, Atoms):
         return law
@@ -423,18 +442,18 @@ def _with_atoms(law: Any, where: str) -> Marginal | None:
 
         value = arguments.number(where, value)
         return Atoms(stats.rv_discrete(values=([value], [1.0])))
-    if not all(hasattr(law, name) for name in ("logpmf", "ppf", "cdf", "sf", "support")):
+    if not is_discrete(law):
         return None
-    try:
-        middle = law.ppf([0.1, 0.9])
-    except TypeError as error:
-        raise TypeError(
-            f"{where} is not frozen: call the distribution with its parameters first ({error})"
-        ) from error
-    middle = arguments.told(f"{where}: ppf", middle)
-    if middle.shape != (2,) or not np.isfinite(middle).all():
-        raise ValueError(f"{where} has quantiles {middle} at 0.1 and 0.9, expected two numbers")
-    return Atoms(law)
+    discrete = Atoms(_NewStyle(law) if hasattr(law, "icdf") else law)
+    discrete.check(where)
+    return discrete
+
+
+def is_discrete(law: object) -> bool:
+    """Whether it has the methods of one discrete input's law."""
+    if any(kind.__name__ == "DiscreteDistribution" for kind in type(law).__mro__):
+        return True  # of the new style, where continuous ones have a logpmf, too
+    return all(hasattr(law, name) for name in ("logpmf", "ppf", "cdf", "sf", "support"))
 
 
 def checked_names(names: Iterable[object]) -> tuple[str, ...]:
@@ -465,16 +484,23 @@ def univariate(distribution: object, where: str) -> Marginal:
     if is_kernel_density(distribution) and getattr(distribution, "d", 0) == 1:
         check_points(distribution, where)
         distribution = Kernels1(distribution)
+    if isinstance(distribution, bool | np.bool_):
+        raise TypeError(f"{where}: got {distribution}; expected a law, or 1 or 0 for a constant")
+    if isinstance(distribution, int | float | Atoms) or is_discrete(distribution):
+        number = isinstance(distribution, int | float)
+        kind = "constant" if number else "discrete"
+        raise TypeError(
+            f"{where}: got {kind_of(distribution)} (it is {kind}, a density is needed); constant "
+            "and discrete laws are taken in a list or dict of independent inputs, and cut ones are "
+            "scipy.stats.rv_discrete(values=(numbers, probabilities))"
+        )
     if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
         distribution = _NewStyle(distribution)
     if not isinstance(distribution, type) and _is_drawn(distribution, where):
         distribution = Integrated(distribution)
         distribution.check(where)
     if not is_univariate(distribution) or isinstance(distribution, type):
-        kind = "discrete" if hasattr(distribution, "pmf") else "constant"
-        lacks = kind == "discrete" or isinstance(distribution, int | float)
-        hint = f" (it is {kind}, a density is needed)" if lacks else ""
-        raise TypeError(f"{where}: got {kind_of(distribution)}{hint}; {ACCEPTED}")
+        raise TypeError(f"{where}: got {kind_of(distribution)}; {ACCEPTED}")
     _check_parameters(distribution, where)
     with np.errstate(all="ignore"):
         return _checked(distribution, where)
@@ -488,7 +514,9 @@ def _check_parameters(law: Any, where: str) -> None:
     names = [*re.findall(r"\w+", getattr(dist, "shapes", None) or ""), "loc", "scale"]
     given = dict(zip(names, getattr(law, "args", ()), strict=False))
     for name, value in (given | getattr(law, "kwds", {})).items():
-        arguments.numbers(f"{where}: {name}", value)
+        numbers = arguments.numbers(f"{where}: {name}", value)
+        if name == "scale" and numbers.ndim == 0 and not numbers >= 0:
+            raise ValueError(f"{where}: scale: got {numbers:g}; expected a number above 0")
 
 
 def _checked(distribution: Marginal, where: str) -> Marginal:
@@ -592,6 +620,9 @@ class _NewStyle:
 
     def logpdf(self, x: ArrayLike) -> Any:
         return self.distribution.logpdf(x)
+
+    def logpmf(self, x: ArrayLike) -> Any:
+        return self.distribution.logpmf(x)
 
 
 def scipy_parameters(marginal: Any) -> tuple[str, tuple[float, ...], float, float] | None:

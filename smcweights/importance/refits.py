@@ -286,9 +286,15 @@ def law_known(said: Any) -> Law:
     from scipy import stats
 
     marginals = said.get("marginals") if isinstance(said, Mapping) else None
-    if not marginals or any("scale" not in m for m in marginals):
+    if not marginals:
         raise ValueError(
             "estimate: was made under a law whose families are not known by name; expected laws="
+        )
+    unknown = [name for name, m in zip(said["names"], marginals, strict=True) if "scale" not in m]
+    if unknown:
+        raise ValueError(
+            f"estimate: the law of {', '.join(map(repr, unknown))} is discrete or constant, which "
+            "is not refitted, or not known by name; expected laws="
         )
     made = {
         name: getattr(stats, m["distribution"])(*m["shapes"], loc=m["loc"], scale=m["scale"])

@@ -497,6 +497,12 @@ def perturbation_study(
     chosen = reference.names if inputs is None else tuple(several("inputs", inputs, "names"))
     for name in chosen or (None,):
         one_of("inputs", name, reference.names)
+    if fixed := [name for name in chosen if name in reference.atoms]:
+        rest = [name for name in reference.names if name not in reference.atoms]
+        raise ValueError(
+            f"inputs: {', '.join(map(repr, fixed))}: discrete or constant, which no shift or scale "
+            f"moves; expected inputs={rest}, and reweight with laws of your own for the others"
+        )
     laws = {}
     for name in chosen:
         for g in grid:

@@ -242,11 +242,10 @@ def test_bad_salib_problems(change, message):
         3.0,
         np.zeros((2, 2)),
         lambda n: n,
-        stats.poisson(3.0),
+        stats.multinomial(3, [0.2, 0.8]),
         stats.rv_continuous,
         [stats.norm(), "normal"],
         [stats.norm(), stats.multivariate_normal([0.0, 0.0])],
-        stats.binom(3, 0.5),
     ],
 )
 def test_mistakes_are_told_what_is_accepted(mistake):
@@ -289,7 +288,8 @@ def test_other_mistakes_say_what_is_wrong():
         ({1: stats.norm()}, TypeError, "non-empty strings"),
         ([stats.norm(), stats.gamma], TypeError, "X2.*not frozen"),
         ([stats.norm([0.0, 1.0])], ValueError, r"array of \(2,\) distributions"),
-        ([stats.norm(0.0, -1.0)], ValueError, "quantiles"),
+        ([stats.norm(0.0, -1.0)], ValueError, "scale: got -1; expected"),
+        ([stats.gamma(-1.0)], ValueError, "quantiles.*are its parameters valid"),
         (stats.multivariate_normal([0, 0], [[1, 1], [1, 1]], allow_singular=True), ValueError, "s"),
         (stats.dirichlet([1.0, 2.0, 3.0]), ValueError, "own draws"),
     ]:

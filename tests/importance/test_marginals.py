@@ -198,3 +198,35 @@ def test_few_values_of_a_discrete_law_are_told_with_their_probabilities():
         np.testing.assert_array_equal(found[: len(values)], values)
         np.testing.assert_allclose(p[: len(values)], law.pmf(values), rtol=1e-9)
     assert Atoms(stats.poisson(1_000)).table is None
+
+
+def test_one_discrete_law_is_an_input_and_so_is_one_of_the_new_style():
+    for law, mean in ((stats.bernoulli(0.3), 0.3), (stats.Binomial(n=5, p=0.3), 1.5)):
+        for given in (law, [law]):
+            found = smw.adaptive_importance_sampling(lambda x: x[:, 0], given, 1_000, seed=1)
+            assert abs(found.value - mean) < 5 * found.standard_error
+
+
+def test_what_a_law_can_not_be_is_said_by_name():
+    density = "discrete, a density is needed.*list or dict of independent inputs"
+    for discrete in (stats.bernoulli(0.3), stats.Binomial(n=5, p=0.3)):
+        with pytest.raises(TypeError, match=f"'X1': got a .*{density}"):
+            smw.GaussianCopula([discrete, stats.norm()], [[1, 0.5], [0.5, 1]])
+        with pytest.raises(TypeError, match=f"Truncated: .*{density}"):
+            smw.Truncated(discrete, 0, 5)
+    for given in (True, np.True_):
+        with pytest.raises(TypeError, match="'b': got True; expected a law, or 1 or 0"):
+            as_law({"b": given, "x": stats.norm()})
+    with pytest.raises(ValueError, match="'X1': scale: got -1; expected a number above 0"):
+        as_law([stats.norm(0, -1)])
+
+
+def test_inputs_beside_a_discrete_one_are_perturbed_and_it_is_named():
+    law = {"k": stats.poisson(3), "x": stats.norm()}
+    found = smw.adaptive_importance_sampling(lambda x: x.sum(axis=1), law, 1_000, seed=1)
+    study = smw.perturbation_study(found, law, shifts=[0.0, 0.5], inputs=["x"])
+    assert (np.abs(study.estimate.value - [3, 3.5]) < 5 * study.estimate.standard_error).all()
+    with pytest.raises(ValueError, match=r"inputs: 'k': discrete .* inputs=\['x'\]"):
+        smw.perturbation_study(found, law, shifts=[0.0])
+    with pytest.raises(ValueError, match="the law of 'k' is discrete or constant"):
+        smw.input_uncertainty(found, {"k": np.arange(10)})
