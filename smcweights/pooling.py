@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -83,6 +83,10 @@ def combine(estimates: Sequence[Run]) -> Run:
     """
     if isinstance(estimates, Estimate):
         raise TypeError("estimates: got one Estimate; expected a list of independent runs")
+    if isinstance(estimates, Mapping):
+        raise TypeError(
+            "estimates: got a dict; expected a list of independent runs, as list(runs.values())"
+        )
     runs: list[Any] = several("estimates", estimates, "independent runs")
     if runs and hasattr(runs[0], "pooled") and {type(run) for run in runs} == {type(runs[0])}:
         return cast(Run, type(runs[0]).pooled(runs))

@@ -319,3 +319,8 @@ def test_a_ratio_of_evidences_is_welchs_difference_of_means():
             log_bayes_factor(one, wrong)
     with pytest.raises(TypeError, match=r"a: got Sequences; expected .*: its \.log_evidence"):
         log_bayes_factor(type("Sequences", (), {"log_evidence": one})(), other)
+
+
+def test_a_dict_of_runs_is_told_how_to_become_a_list():
+    with pytest.raises(TypeError, match=r"got a dict; expected a list .* list\(runs.values\(\)\)"):
+        combine({"a": Estimate(1.0, 0.1)})

@@ -395,6 +395,12 @@ def prepared(
     columns: Columns | None = None,
 ) -> Adaptation:
     """What stages are drawn with; laws that aren't normalised are refused."""
+    least, most = law.ranges
+    if (least == most).all():
+        raise ValueError(
+            f"law: all inputs are constant: got {least.tolist()}; expected one that varies, as "
+            "nothing is left to estimate (a call of the function there is exact)"
+        )
     check_normalised(law, run.root, "law", remedy)
     for g in start:
         check_normalised(g, run.root, "proposal", "expected a normalised one")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 SETTLED = 0.01  # half-width at which an index near zero is as good as zero
+NOTHING = 1e-12  # an index and an error that are 0 but for rounding
 
 
 @dataclass(frozen=True)
@@ -372,13 +373,18 @@ def from_means(
     bent = {c.text.partition(": the function")[0] for c in found.cautions if c.code == "curvature"}
     if not bent:
         return found
+    # what is 0 but for rounding bends as rounding does
+    size = np.fmax(np.abs(np.atleast_1d(found.value)), np.atleast_1d(found.standard_error))
+    bent -= {name for name, one in zip(names, size, strict=True) if one < NOTHING}
+    told = [caution for caution in found.cautions if caution.code != "curvature"]
+    if not bent:
+        return retold(found, told)
     which = np.array([name in bent for name in names])
     text = (
         f"{few}: of {len(names)} indices {len(bent)}, the largest {found.value[which].max():.2g}, "
         f"bend within one standard error ({listed(names, which)}), and their intervals are not to "
         "be trusted; four times as many calls, or groups of inputs (groups=), would help"
     )
-    told = [caution for caution in found.cautions if caution.code != "curvature"]
     return retold(found, [*told, Caution("few-calls", text)])
 
 

@@ -159,6 +159,12 @@ class Law:
         return [name for name, law in named if isinstance(law, Atoms)]
 
     @property
+    def few_valued(self) -> bool:
+        """Whether the inputs have few values each, and their law a table."""
+        laws = self.marginals or ()
+        return bool(laws) and all(isinstance(m, Atoms) and m.table is not None for m in laws)
+
+    @property
     def kernels(self) -> tuple[Array, Array, Array] | None:
         """Points (m, d), covariance (d, d) and weights (m,) of a kernel density's normal laws."""
         source = self._source.law if isinstance(self._source, _DrawsAndDensity) else None

@@ -168,13 +168,14 @@ class OutputLaw(Result):
         -------
         Estimate
             Of shape () or (T,); intervals are straight on the scale of the log of the smaller
-            side. Beyond reach the value is NaN, and the interval says what is known.
+            side. Beyond reach the value is NaN, the interval says what is known, and a caution
+            how far the draws reach.
         """
-        return self._probability(t, output, above=False)
+        return self._told("cdf", self._probability(t, output, above=False))
 
     def exceedance(self, t: ArrayLike, output: str | int = 0) -> Estimate:
         """P(output > t); as `cdf`."""
-        return self._probability(t, output, above=True)
+        return self._told("exceedance", self._probability(t, output, above=True))
 
     def quantile(self, p: ArrayLike) -> Estimate:
         """Quantiles at p of every output.
@@ -182,7 +183,8 @@ class OutputLaw(Result):
         Parameters
         ----------
         p : float or array_like, shape (P,)
-            Between 0 and 1. Beyond `reach` the value is NaN and the interval has one end.
+            Between 0 and 1. Beyond `reach` the value is NaN, the interval has one end, and a
+            caution says so.
 
         Returns
         -------
@@ -191,7 +193,7 @@ class OutputLaw(Result):
         """
         at = _probabilities("p", p)
         scalar = np.ndim(p) == 0 and len(self.outputs) == 1
-        return _quantiles(self, at, scalar)
+        return self._told("quantile", _quantiles(self, at, scalar))
 
     def band(
         self, t: ArrayLike, level: float | None = None, output: str | int = 0
@@ -294,6 +296,22 @@ class OutputLaw(Result):
         level = self.level if level is None else arguments.level(level)
         curve = self.curves[k]
         return (curve, *curve.band(width(self.maxima[k], level)))
+
+    def _told(self, what: str, found: Estimate) -> Estimate:
+        """With a caution where the draws don't reach."""
+        lost = np.isnan(np.atleast_1d(found.value))
+        if not lost.any():
+            return found
+        below, above = (np.max(end) for end in self.reach)
+        known = "the interval says what is known" if what != "quantile" else "an end is open"
+        text = (
+            f"{listed(found.names, lost)}: beyond what the draws reach, tail probabilities of "
+            f"{below:.1g} below and {above:.1g} above; {known}. More calls, or an output_law of "
+            "which tails= reaches as far, would help"
+        )
+        cautions = [Caution("beyond-reach", text)]
+        tell(f"OutputLaw.{what}", cautions)
+        return found.revised(cautions=(*found.cautions, *cautions))
 
     def _probability(self, t: ArrayLike, output: str | int, above: bool) -> Estimate:
         at, k = arguments.finite("t", t), position(self.outputs, output, "output")
@@ -495,6 +513,8 @@ class _Asked:
             none = isinstance(given, tuple | list) and not given
             empty = none and name != "quantiles"
             p = np.empty(0) if empty else _probabilities(name, given)
+            if not p.size and not empty:
+                raise ValueError(f"{name}: got none; expected one probability or more")
             outside = (p < ends[0] * (1 - 1e-6)) | (1 - p < ends[1] * (1 - 1e-6))
             if outside.any():
                 raise ValueError(
@@ -885,8 +905,8 @@ def output_law(
     >>> import smcweights as smw
     >>> from scipy import stats
     >>> found = smw.output_law(lambda x: x.sum(axis=1), [stats.norm()] * 3, 3_000, seed=1)
-    >>> lower, upper = found.quantile(1 - 1e-5).interval()
-    >>> bool(lower < 3**0.5 * stats.norm.isf(1e-5) < upper)
+    >>> lower, upper = found.quantile(0.999).interval()
+    >>> bool(lower < 3**0.5 * stats.norm.isf(0.001) < upper)
     True
     """
     arguments.function("model", model, "of an array of shape (n, d)")

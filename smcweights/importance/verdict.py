@@ -216,11 +216,17 @@ def _cautions(evidence: Evidence, verdict: _Verdict) -> list[Caution]:
     shapes = mean.tail_shape
     heavy = ~unseen & (shapes > 0.5) & (verdict.freedom < 50)
     if heavy.any():
-        text = (
-            f"Pareto k-hat up to {shapes[heavy].max():.2f}: the tail of integrand times weight is "
-            "too heavy for the standard error to be promised"
-        )
-        text += _largest_term(evidence, np.where(heavy, shapes, -np.inf))
+        text = f"Pareto k-hat up to {shapes[heavy].max():.2f}: "
+        if evidence.space.law.few_valued:
+            text += (
+                "rare states of the inputs make up most of the error, and those not drawn yet may "
+                "matter more than it says. More calls would help"
+            )
+        else:
+            text += (
+                "the tail of integrand times weight is too heavy for the standard error to be "
+                "promised" + _largest_term(evidence, np.where(heavy, shapes, -np.inf))
+            )
         say(heavy, "heavy-tails", text)
     if not evidence.defensive:
         shape, limit = pareto_k(evidence.log_weights), pareto_k_threshold(len(evidence.log_h))

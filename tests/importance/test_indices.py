@@ -10,7 +10,8 @@ from scipy import stats
 from sequential import repeated
 
 import smcweights as smw
-from smcweights import problems
+from smcweights import Estimate, problems
+from smcweights.importance.indices import from_means
 
 from .cases import NORMAL, quiet
 
@@ -193,3 +194,14 @@ def test_aggregated_indices_share_out_the_sum_of_all_variances():
     part = noisy.aggregated[3:]
     np.testing.assert_allclose(part.value, by_hand.value, rtol=1e-9)
     np.testing.assert_allclose(part.covariance, by_hand.covariance, rtol=1e-5, atol=1e-12)
+
+
+def test_an_index_of_rounding_alone_is_not_told_to_bend():
+    """Shares of a variance known to a half bend, which matters of those that are not nothing."""
+    defined = np.zeros(3, bool)
+    for share, told in ((0.5, ["few-calls"]), (0.0, [])):
+        means = Estimate([1e-17, share, 1.0], np.diag(np.square([1e-19, 1e-19, 0.5])))
+        names = ["first a", "first b"]
+        found = from_means(means, defined, lambda v: v[:2] / v[2], names, "few")
+        assert [caution.code for caution in found.cautions] == told
+        assert not any("first a" in caution.text for caution in found.cautions)

@@ -230,3 +230,9 @@ def test_inputs_beside_a_discrete_one_are_perturbed_and_it_is_named():
         smw.perturbation_study(found, law, shifts=[0.0])
     with pytest.raises(ValueError, match="the law of 'k' is discrete or constant"):
         smw.input_uncertainty(found, {"k": np.arange(10)})
+
+
+def test_a_law_of_constants_alone_is_refused():
+    for method in (smw.adaptive_importance_sampling, smw.failure_probability, smw.output_law):
+        with pytest.raises(ValueError, match=r"all inputs are constant: got \[1.0, 2.0\]"):
+            method(lambda x: x.sum(axis=1), {"a": 1.0, "b": stats.norm(2, 0)}, 2_000, seed=1)

@@ -81,7 +81,13 @@ def test_what_is_beyond_reach_has_one_end_and_says_what_would_do():
     lower, upper = found.quantiles.interval()
     assert np.isnan(found.quantiles.value[1]) and upper[1] == np.inf
     assert lower[1] < LOGNORMAL.isf(1e-9)
-    far = found.exceedance(1e30)
+    with pytest.warns(smw.PrecisionWarning, match=r"P\(Y > 1e\+30\): beyond .*\[beyond-reach\]"):
+        far = found.exceedance(1e30)
+    assert far.cautions[-1].code == "beyond-reach"
+    with pytest.warns(smw.PrecisionWarning, match=r"OutputLaw.quantile: q\(1e-06\): beyond"):
+        assert np.isnan(found.quantile([0.5, 1e-6]).value).tolist() == [False, True]
+    with pytest.raises(ValueError, match="quantiles: got none; expected one probability or more"):
+        smw.output_law(lognormal, NORMAL, 2_000, quantiles=[])
     assert np.isnan(far.value) and far.interval()[0] == 0 and 0 < far.interval()[1] < 1e-2
     a, b = found.band([-1.0, 1e30])
     assert a[0] == 0 and 0 < b[0] < 0.02 and b[1] == 1 and 0.99 < a[1] < 1
