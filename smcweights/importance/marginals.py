@@ -490,9 +490,10 @@ def univariate(distribution: object, where: str) -> Marginal:
         number = isinstance(distribution, int | float)
         kind = "constant" if number else "discrete"
         raise TypeError(
-            f"{where}: got {kind_of(distribution)} (it is {kind}, a density is needed); constant "
-            "and discrete laws are taken in a list or dict of independent inputs, and cut ones are "
-            "scipy.stats.rv_discrete(values=(numbers, probabilities))"
+            f"{where}: got {kind_of(distribution)} (it is {kind}, a density is needed); expected "
+            "a continuous law: constant and discrete ones are taken in a list or dict of "
+            "independent inputs, and cut ones are scipy.stats.rv_discrete(values=(numbers, "
+            "probabilities))"
         )
     if hasattr(distribution, "icdf") and hasattr(distribution, "iccdf"):
         distribution = _NewStyle(distribution)
