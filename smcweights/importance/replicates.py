@@ -2,10 +2,6 @@
 
 The spread of the scramblings is the standard error. A sparse polynomial learned for each fold of
 them from the others takes away what it explains, whose part in every mean is known exactly.
-
-The variance of a heavy output sits where few points are: a per cent of that of exp(x), x standard
-normal, lies beyond x = 4, which 1 in 30,000 draws exceeds, and no spread tells of what none has
-seen. `Widening` draws such inputs wider than their laws, and weighs the terms.
 """
 
 from __future__ import annotations
@@ -16,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from ..errors import DegeneracyError, ModelError
 from ..execution import Run
@@ -35,6 +31,7 @@ from .sparse_polynomials import (
     Weigh,
     fit_sparse,
 )
+from .widening import Widening
 
 Array = np.ndarray
 REPLICATES = 16  # at least; intervals are Student's with one degree of freedom less
@@ -63,72 +60,6 @@ def outputs_of(
     if failures.tolerated:
         y = table.reshape(y.shape)
     return columns.own_with(np.moveaxis(y.reshape(*x.shape[:2], *y.shape[1:]), 0, 1))
-
-
-@dataclass(frozen=True)
-class Widening:
-    """Inputs drawn from q = (1 - share) N(0, 1) + share N(0, scale^2) in standard-normal space.
-
-    The wide part is cut at ``reaches``; at 7 terms of any input of use have ended. The first
-    ``plain`` of ``size`` points were drawn from the law; all count under the mixture of both kinds,
-    by weights of at most size / plain (the balance heuristic, Veach & Guibas 1995).
-    """
-
-    scales: Array  # (d,): of the inputs drawn wider, 0 of others
-    reaches: Array  # (d,)
-    share: float
-    plain: int
-    size: int
-
-    @property
-    def inputs(self) -> Array:
-        """Which are drawn wider: (d,)."""
-        return self.scales > 0
-
-    def drawn(self, z: Array) -> Array:
-        """Draws (..., n, d) of points ``plain`` to ``size`` from standard normals z."""
-        u = z.copy()
-        for i in np.flatnonzero(self.inputs).tolist():
-            depth = np.linspace(-2 * self.reaches[i], 0.0, 4_001)  # with a node at the end
-            table = ndtri(self._probability(depth, i))
-            side = -np.abs(z[..., i])
-            found = np.interp(side, table, depth)
-            for _ in range(2):
-                # Newton's step; beyond the wide part's end the table is exact
-                density = np.exp(-0.5 * found**2 + self.log_ratio(found, i))
-                density /= math.sqrt(2 * math.pi)
-                missed = self._probability(found, i) - ndtr(side)
-                found = np.minimum(found - missed / density, 0.0)
-            u[..., i] = np.where(z[..., i] < 0, found, -found)
-        return u
-
-    def _probability(self, u: Array, i: int) -> Array:
-        """Distribution function of q at u <= 0, of input i."""
-        scale, reach = self.scales[i], self.reaches[i]
-        wide = np.maximum(ndtr(u / scale) - ndtr(-reach / scale), 0.0) / self._kept(i)
-        return (1 - self.share) * ndtr(u) + self.share * wide
-
-    def log_ratio(self, u: Array, i: int) -> Array:
-        """Log of q over the standard-normal density, of input i."""
-        scale, reach = self.scales[i], self.reaches[i]
-        wide = np.exp(0.5 * (1 - scale**-2) * np.minimum(u * u, reach**2)) * (np.abs(u) < reach)
-        return np.log(1 - self.share + self.share / (scale * self._kept(i)) * wide)
-
-    def _kept(self, i: int) -> float:
-        """Share of the wide part that is not cut off."""
-        return 1 - 2 * float(ndtr(-self.reaches[i] / self.scales[i]))
-
-    def log_ratios(self, u: Array) -> Array:
-        """Log of the density drawn from over that of the law, input by input: like u (..., d)."""
-        found = np.zeros(u.shape)
-        for i in np.flatnonzero(self.inputs).tolist():
-            found[..., i] = self.log_ratio(u[..., i], i)
-        return found
-
-    def weight(self, log_ratio: Array) -> Array:
-        """Weights of draws with this log ratio, summed over their coordinates."""
-        plain = self.plain / self.size
-        return 1 / (plain + (1 - plain) * np.exp(log_ratio))
 
 
 @dataclass(frozen=True)

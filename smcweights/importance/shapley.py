@@ -13,7 +13,8 @@ all others as in U, for every j: with Y_j the output there, Y_0 that of U,
 
 has the increment of c as its mean. The terms of a draw sum to (Y_0 - Y_d)^2 / 2. Draws are
 independent: the covariance of the effects is that of a mean. For independent inputs these are
-pick-freeze terms.
+pick-freeze terms. Discrete inputs with rare values take these more often, and the terms are weighed
+(`widening`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ from .integrand import Columns, Integrand, call_named, checked_first, checked_ta
 from .laws import Law, as_law
 from .pairs import Groups, grouped, output_names
 from .verdict import listed
+from .widening import flattened, hardly_drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,6 +54,7 @@ Array = np.ndarray
 METHOD = "Shapley effects"
 LEAST = 50  # draws for a covariance to speak of
 FIRST = 200  # draws of the first stage towards a precision
+PLAIN = 0.25  # share of draws of the law where rare values of inputs are drawn more often
 HEAVY = 0.5  # Pareto k-hat of the terms above which no interval is promised
 
 
@@ -160,7 +163,8 @@ def shapley_effects(
     Warns
     -----
     PrecisionWarning
-        The precision was not reached, the output has too heavy a tail, or an output did not vary.
+        The precision was not reached, the output has too heavy a tail, an output did not vary, or a
+        discrete input's rare value was hardly drawn.
 
     References
     ----------
@@ -249,8 +253,10 @@ class _Walk:
     columns: Columns
 
     def __post_init__(self) -> None:
-        self.terms: list[Array] = []  # (n, K, G) of stages,
-        self.outputs: list[Array] = []  # (n, 2, K) at U and V
+        self.terms: list[Array] = []  # (n, K, G) of stages, weighted,
+        self.outputs: list[Array] = []  # (n, 2, K) at U and V,
+        self.weights: list[Array] = []  # (n,)
+        self.widened = flattened(self.law)
         self.scalar = True
 
     @property
@@ -264,7 +270,13 @@ class _Walk:
         rng = generator(self.run.root, "walk", number)
         correlation = self.law.correlation
         factor = np.linalg.cholesky(np.eye(d) if correlation is None else correlation)
-        u, v = rng.standard_normal((2, size, d)) @ factor.T
+        z, weight = rng.standard_normal((2, size, d)), np.ones(size)
+        if self.widened is not None:
+            # the first of a stage are draws of the law
+            widening = replace(self.widened, plain=math.ceil(PLAIN * size), size=size)
+            z[:, widening.plain :] = widening.drawn(z[:, widening.plain :])
+            weight = widening.weight(widening.log_ratios(z).sum((0, 2)))
+        u, v = z @ factor.T
         order = rng.permuted(np.tile(np.arange(g), (size, 1)), axis=1)
         x = self._path(u, v, order)
         whitened = np.linalg.solve(factor, x.reshape(-1, d).T).T
@@ -287,7 +299,8 @@ class _Walk:
         steps = (y[0] - (y[1:] + y[:-1]) / 2) * (y[:-1] - y[1:])
         terms = np.empty((size, y.shape[2], g))
         np.put_along_axis(terms, order[:, None, :], np.moveaxis(steps, 0, 2), axis=2)
-        self.terms.append(terms)
+        self.terms.append(terms * weight[:, None, None])
+        self.weights.append(weight)
         self.outputs.append(np.stack([y[0], y[-1]], axis=1))
 
     def _path(self, u: Array, v: Array, order: Array) -> Array:
@@ -326,9 +339,12 @@ def _effects(
     """The effects from all draws so far."""
     (inputs, outputs), n = named, walk.draws
     terms, values = np.concatenate(walk.terms), np.concatenate(walk.outputs)
+    weight = np.concatenate(walk.weights)[:, None]
     k, g = terms.shape[1:]
     calls = n * (g + 1)
-    each = np.concatenate([values.mean(1), terms.reshape(n, -1)], axis=1)
+    mean_output = weight.T @ values.mean(1) / weight.sum()
+    linear = mean_output + weight * (values.mean(1) - mean_output)
+    each = np.concatenate([linear, terms.reshape(n, -1)], axis=1)
     centre = each.mean(0)
     total = centre[k:].reshape(k, g).sum(1)
     flat = ~(total > 1e-13 * np.maximum((values**2).mean((0, 1)), 1e-300))
@@ -378,8 +394,9 @@ def _root(centred: Array, n: int) -> Array:
 def _cautions(
     terms: Array, outputs: tuple[str, ...], flat: Array, walk: _Walk, calls: int
 ) -> list[Caution]:
-    """What can't be promised: of outputs that don't vary, and of heavy tails."""
-    found = []
+    """What can't be promised: of outputs that don't vary, of rare values, and of heavy tails."""
+    plain = walk.draws if walk.widened is None else PLAIN * walk.draws
+    found = hardly_drawn(walk.law, 2 * plain, 2 * (walk.draws - plain), walk.widened)
     if flat.any():
         text = f"output {listed(outputs, flat)}: did not vary in {calls:,} calls: NaN for its "
         found.append(Caution("constant-output", text + "effects, which are 0/0"))

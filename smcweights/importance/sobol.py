@@ -61,7 +61,6 @@ from .replicates import (
     REPLICATES,
     Replicates,
     SobolPoints,
-    Widening,
     corrected_means,
     joined,
     outputs_of,
@@ -75,6 +74,7 @@ from .sparse_polynomials import (
     product_basis,
 )
 from .verdict import listed
+from .widening import Widening, hardly_drawn, rare_values, share_of
 
 Array = np.ndarray
 Result = TypeVar("Result")
@@ -154,7 +154,10 @@ def sobol_indices(
         fifth of their variance, the inputs that matter, at most 8, by a half for up to three of
         them and a quarter for more; else those with a kurtosis over 4, unless outputs are bounded
         or take few values; up to 5 or 6 standard deviations, which 6e-7 and 2e-9 of a law exceed,
-        unless the tail of outputs or inputs is heavy. False, and other inputs: draws of the law.
+        unless the tail of outputs or inputs is heavy. Inputs of at most 13 values, some of them
+        rare, take those more often: a share of their draws come by the fourth root of their
+        probabilities; unbounded inputs beside them are widened then whether they seem to matter or
+        not, which rare values may hide. False, and other inputs: draws of the law.
     failed : {"raise", "exclude"}
         What to do with a run that gave NaN or an infinite value: end everything, or leave it out.
         Then every term's mean is that of the pairs whose runs worked: indices of the law given that
@@ -548,7 +551,10 @@ class _Work:
         if replicates.widening is not None:
             marked = zip(pairs.law.names, replicates.widening.inputs, strict=True)
             extra["widened"] = [name for name, wide in marked if wide]
-        told += self.tails(explained)
+        wide = replicates.widening
+        first = 2 * r * (replicates.size if wide is None else wide.plain)
+        later = 2 * r * replicates.size - first
+        told += [*self.tails(explained), *hardly_drawn(pairs.law, first, later, wide)]
         said = self.said(method, calls, replicates=r, points=replicates.size, **extra)
         means = _spread_of(table, cautions=told, **said)
         kept = replace(
@@ -585,13 +591,33 @@ class _Work:
 
     def widened(self) -> Widening | None:
         """Which inputs are drawn wider than their laws from here on, by the points there are."""
-        replicates, plan, law = self.replicates, self.pairs.plan, self.pairs.law
-        free = ~np.isfinite(law.ranges).all(0)
-        if self.widen is False or not free.any():
+        replicates, law = self.replicates, self.pairs.law
+        if self.widen is False:
             return None
+        values = rare_values(law)
+        rare = np.array([v is not None for v in values])
+        free = ~np.isfinite(law.ranges).all(0) & ~rare
+        inputs, heavy, reach = self.far_inputs(free, bool(rare.any()))
+        if not (inputs | rare).any():
+            return None
+        share = share_of(int((inputs | rare).sum()))
+        if isinstance(self.widen, float):
+            share = self.widen
+        scales = np.where(inputs, np.where(heavy, HEAVY_SCALE, SCALE), 0.0)
+        reaches = np.where((self.widen == "auto") & ~heavy, reach, FARTHEST)
+        reaches = np.where(rare, math.inf, reaches)
+        return Widening(scales, reaches, share, replicates.size, replicates.size, values)
+
+    def far_inputs(self, free: Array, hidden: bool) -> tuple[Array, Array, float]:
+        """Which of these unbounded inputs are drawn farther out, (d,), which have heavy tails, and
+        how far out the others go; what matters may be ``hidden`` by rare values of others.
+        """
+        replicates, plan, law = self.replicates, self.pairs.plan, self.pairs.law
+        if not free.any():
+            return free, free, FARTHEST
         tail = replicates.tail(self.pairs.centre)
         heavy = free & np.array([not kurtosis(m) <= LIGHT_TAILS for m in law.marginals or ()])
-        if self.widen == "auto":
+        if self.widen == "auto" and not hidden:
             many = not replicates.coarse.all()
             if not tail > TAIL and not (many and self.foreseen()):
                 # so few outputs may not show a tail that the law is known to have
@@ -605,17 +631,11 @@ class _Work:
         chosen = np.argsort(-of_input, kind="stable")[:MOST_WIDENED]
         inputs = np.zeros(law.dimension, dtype=bool)
         least = np.where(heavy, HEAVY_MATTERS, MATTERS)
-        inputs[chosen[of_input[chosen] > least[chosen]]] = True
-        if not inputs.any():
-            return None
-        share = 0.5 if inputs.sum() <= 3 else 0.25
-        if isinstance(self.widen, float):
-            share = self.widen
-        scales = np.where(inputs, np.where(heavy, HEAVY_SCALE, SCALE), 0.0)
+        inputs[chosen[(of_input[chosen] > least[chosen]) | hidden]] = True
+        inputs &= free
         # no farther than the tail of the outputs, or of an input, asks for: models may break
         reach = NEAREST if -math.inf < tail <= TAIL else NEARER if tail < FAR_TAIL else FARTHEST
-        reaches = np.where((self.widen == "auto") & ~heavy, reach, FARTHEST)
-        return Widening(scales, reaches, share, replicates.size, replicates.size)
+        return inputs, heavy, reach
 
     def foreseen(self) -> bool:
         """Whether polynomials explain much of most outputs already: far out they need teaching."""
@@ -727,7 +747,8 @@ class _Work:
                 return False
             more = 2 * self.replicates.size
             room = min(size / 2 if size else 8, most / (2 * self.replicates.count * per))
-            if more > room or not (varied & ~self.replicates.coarse).any():
+            seen = self.widening is None or self.replicates.size > self.widening.plain
+            if more > room or (seen and not (varied & ~self.replicates.coarse).any()):
                 break
             self.extend(more)
         if few[hopeless].all() and most - self.replicates.calls >= LEAST_ROWS * per:

@@ -444,8 +444,10 @@ def _towards(effect: Array, turn: Array) -> Array:
 
 
 class _Widening(Protocol):
-    """Inputs drawn wider than their laws, as `replicates.Widening` says."""
+    """Inputs drawn wider than their laws, as `widening.Widening` says."""
 
+    @property
+    def inputs(self) -> Array: ...
     @property
     def scales(self) -> Array: ...
     @property
@@ -456,12 +458,12 @@ class _Widening(Protocol):
 def product_basis(law: Law, widening: _Widening | None = None) -> ProductBasis:
     """Orthonormal functions of each input of a law, see `_Functions`."""
     marginals = law.marginals or ()
-    made: dict[tuple[int, float, float], _Functions] = {}
+    made: dict[tuple[int, bool, float, float], _Functions] = {}
     functions = []
     for i, m in enumerate(marginals):
-        wide = widening if widening is not None and widening.scales[i] else None
+        wide = widening if widening is not None and widening.inputs[i] else None
         reach = float(wide.reaches[i]) if wide else math.inf
-        key = id(m), float(wide.scales[i]) if wide else 0.0, reach
+        key = id(m), wide is not None, float(wide.scales[i]) if wide else 0.0, reach
         if key not in made:
             made[key] = _functions_of(m, partial(wide.log_ratio, i=i) if wide else None, reach)
         functions.append(made[key])

@@ -5,11 +5,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 from sequential import settled
 
 import smcweights as smw
-from smcweights.importance.replicates import Widening
 
 from .cases import NORMAL, UNIT, covered, exponential, lower_bound
 
@@ -20,32 +19,6 @@ def test_heavy_tails_are_said_where_draws_are_not_widened():
         model = partial(exponential, scale=1.5)
         smw.sobol_indices(model, [stats.norm()] * 3, 2_000, method="surrogate", widen=False, seed=1)
     assert any("heavy tail" in str(w.message) for w in told)
-
-
-@pytest.mark.parametrize("scale", [2.0, 3.0])
-def test_wide_draws_follow_their_law_and_weights_give_means_under_the_input_s(scale):
-    share, plain = 0.3, 0.25
-    widening = Widening(np.array([scale, 0.0]), np.array([7.0, 7.0]), share, 4, 16)
-    z = np.linspace(-8, 8, 401)
-    u = widening.drawn(np.stack([z, z], axis=1))
-    np.testing.assert_array_equal(u[:, 1], z)
-    assert np.abs(u[100:300, 0]).max() < 7
-    wide = stats.truncnorm(-7 / scale, 7 / scale, scale=scale)
-    for side, tail in ((z < 0, "cdf"), (z > 0, "sf")):
-        normal, other = (getattr(law, tail)(u[side, 0]) for law in (stats.norm, wide))
-        expected = getattr(stats.norm, tail)(z[side])
-        np.testing.assert_allclose(
-            (1 - share) * normal + share * other, expected, rtol=1e-8, atol=1e-14
-        )
-
-    def term(x):
-        f, q = stats.norm.pdf(x), (1 - share) * stats.norm.pdf(x) + share * wide.pdf(x)
-        ratio = widening.log_ratios(np.array([[x, 0.0]]))[0]
-        np.testing.assert_allclose(ratio, [np.log(q / f), 0])
-        return x**4 * (plain * f + (1 - plain) * q) * widening.weight(ratio.sum())
-
-    found = integrate.quad(term, -12, 12, points=[-7, 0, 7], limit=200)[0]
-    assert found == pytest.approx(3, abs=1e-6)
 
 
 @pytest.mark.slow
