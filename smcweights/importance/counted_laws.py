@@ -97,7 +97,15 @@ def counted(law: Any, where: str) -> Any:
     if dist.name == "zipf":
         (exponent,), loc, _ = dist._parse_args(*law.args, **law.kwds)
         p = law.pmf(np.arange(least, least + FIRST))
-        return Counted(law, least, np.cumsum(p), float(exponent), float(loc))
+        zipf = Counted(law, least, np.cumsum(p), float(exponent), float(loc))
+        with np.errstate(all="ignore"):
+            ended = np.isfinite(zipf.ppf(1 - ATOM))
+        if not ended:
+            raise ValueError(
+                f"{where}: the quantile at 1 - {ATOM:g} of this zipf law is no number any more; "
+                f"expected a larger exponent than {exponent:g}"
+            )
+        return zipf
     size = FIRST
     while True:
         p = law.pmf(least + np.arange(min(size, last - least + 1)))

@@ -59,3 +59,5 @@ def test_tails_that_can_not_be_counted_are_refused():
         smw.adaptive_importance_sampling(
             lambda x: x[:, 0], {"n": stats.betanbinom(3, 2, 1)}, 1_000, seed=1
         )
+    with pytest.raises(ValueError, match="'n': the quantile at 1 - 1e-15 of this zipf law is no"):
+        smw.adaptive_importance_sampling(lambda x: x[:, 0], {"n": stats.zipf(1.01)}, 1_000, seed=1)
