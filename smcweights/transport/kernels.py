@@ -360,7 +360,7 @@ def split_rows(rows, order, labels, n, p, out):
     for k in range(rows.shape[0]):
         i, j = 0, 0
         for r in range(size):
-            chosen = np.int64(labels[order[k, r]])
+            chosen = int(labels[order[k, r]])
             of_first[i] = of_second[j] = rows[k, r]
             i += chosen
             j += 1 - chosen
