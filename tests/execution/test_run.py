@@ -194,7 +194,9 @@ def test_an_exception_surfaces_with_its_batch_and_keeps_what_is_done(executor, t
     if executor is not None and executor.startswith("processes"):
         assert any("raised in a worker" in note for note in caught.value.__notes__)
     entries = saved(path)
-    assert {("one", i) for i in range(3)} | {("two", i) for i in range(7)} <= entries
+    assert {("one", i) for i in range(3)} <= entries
+    # the other worker may have taken a batch and not begun it yet
+    assert len({("two", i) for i in range(7)} - entries) <= (executor is not None)
     assert ("two", 7) not in entries
     assert [float(r) for r in run_with(())] == list(range(20))
 

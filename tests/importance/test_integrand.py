@@ -66,7 +66,7 @@ def test_small_differences_of_large_numbers_keep_their_error(run):
         (lambda x: np.full(len(x), "high"), "returned texts; expected real numbers"),
         (lambda x: x[:, 0].astype(str), "returned texts"),
         (lambda x: np.array(["1.5"] * len(x), dtype=object), "returned texts"),
-        (lambda x: np.full(len(x), np.timedelta64(1)), "returned durations"),
+        (lambda x: np.full(len(x), np.timedelta64(1, "s")), "returned durations"),
         (lambda x: (x[:, 0], x[:, 0] ** 2), r"joined by np\.stack"),
     ],
     ids=["masked", "text", "numbers in texts", "objects", "durations", "tuple"],
