@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments as check
+from .tables import number_format
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
+FINE = 1e-4  # relative error below which a per cent of the value says nothing
 SMALL: dict[str, Any] = {"fontsize": 8, "color": "#333333"}
 
 
@@ -144,6 +146,10 @@ def _interval(value: float, lower: float, upper: float) -> str:
         return f"{in_short(value)}, error unknown"
     if value == 0 == lower:
         return f"below {in_short(upper)}"
+    if 0 < half < FINE * abs(value):
+        # a log evidence, say: three digits would hide what is known
+        digits = number_format(value, half)
+        return f"{digits(value)} ± {digits(half)}"
     share = f"{in_short(100 * half / abs(value))} %" if half < abs(value) else in_short(half)
     return f"{in_short(value)} ± {share}"
 

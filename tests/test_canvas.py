@@ -35,6 +35,11 @@ def test_intervals_are_where_the_estimate_says():
         estimate(est, truth=[1, 2, 3])
 
 
+def test_an_error_far_below_its_value_is_said_in_the_same_units():
+    est = smw.Estimate([-566.5865, 2.0], np.diag([0.0032**2, 0.1**2]))
+    assert notes_of(estimate(est)) == ["-566.5865 ± 0.0063", "2 ± 9.8 %"]
+
+
 def test_a_truth_of_zero_is_compared_in_standard_errors():
     est = smw.Estimate([0.1, -2.0], np.diag([0.01, 4.0]))
     ax = estimate(est, truth=[0.0, 1.0])
