@@ -4,9 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
-from test_readme import BLOCK, check_same, rows, run
+from test_readme import BLOCK, check_blocks
 
 import smcweights as smw
 
@@ -37,20 +36,7 @@ SLOW = ("guides/statespace.md",)
 @pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
 def test_code_on_pages_runs_and_prints_what_is_written(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    names, checked = {"__name__": page}, []
-    for language, text in PAGES[page]:
-        if language == "python":
-            capsys.readouterr()
-            run(text, names, checked)
-        elif not language:
-            printed = capsys.readouterr().out
-            if rows(text):
-                check_same(text, printed)
-            else:
-                assert text == printed
-    plt.close("all")
-    python = "".join(text for language, text in PAGES[page] if language == "python")
-    assert len(rows("\n".join(re.findall(r"^# .*$", python, re.M)))) == len(checked)
+    check_blocks(page, PAGES[page], capsys)
 
 
 def test_every_public_name_is_in_the_reference_once():

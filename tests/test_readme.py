@@ -52,14 +52,10 @@ def run(code, names, printed):
             printed.append(below)
 
 
-@pytest.mark.parametrize(
-    "title", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in SECTIONS]
-)
-@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
-def test_every_snippet_runs_and_prints_what_is_written(title, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    names, checked = {"__name__": "README"}, []
-    for language, text in SECTIONS[title]:
+def check_blocks(name, blocks, capsys):
+    """Run the snippets one after another; after each comes what it prints, or nothing."""
+    names, checked = {"__name__": name}, []
+    for language, text in blocks:
         if language == "python":
             capsys.readouterr()
             run(text, names, checked)
@@ -71,8 +67,17 @@ def test_every_snippet_runs_and_prints_what_is_written(title, tmp_path, monkeypa
                 assert text == printed
     plt.close("all")
     # comments with a result are all of them looked at
-    python = "".join(text for language, text in SECTIONS[title] if language == "python")
+    python = "".join(text for language, text in blocks if language == "python")
     assert len(rows("\n".join(re.findall(r"^# .*$", python, re.M)))) == len(checked)
+
+
+@pytest.mark.parametrize(
+    "title", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in SECTIONS]
+)
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_every_snippet_runs_and_prints_what_is_written(title, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    check_blocks("README", SECTIONS[title], capsys)
 
 
 def test_the_first_example_prints_what_is_written(capsys):
