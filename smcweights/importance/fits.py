@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.special import gammaln, ndtr
+from scipy.special import ndtr
 
 from .proposals import (
     LOG_2PI,
@@ -27,6 +27,7 @@ from .proposals import (
     features,
     form_table,
     log_densities,
+    log_peak,
     log_sum,
     product_places,
 )
@@ -85,9 +86,7 @@ def em(
     w, need = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
     number = d + 1 + product_places(d)[2]
     student = np.isfinite(nu)
-    peak = -0.5 * d * LOG_2PI
-    if student:
-        peak = gammaln((nu + d) / 2) - gammaln(nu / 2) - 0.5 * d * np.log(nu * np.pi)
+    peak = log_peak(d, nu)
     log_likelihood, at = np.full(p, -np.inf), np.arange(p)
     found = np.empty((c, p, d)), np.empty((c, p, d, d)), np.empty((c, p)), np.empty((1, p))
     for step in range(steps + 1):

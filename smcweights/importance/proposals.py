@@ -306,6 +306,15 @@ class Grid:
         return total
 
 
+def log_peak(d: int, degrees_of_freedom: np.ndarray | float) -> np.ndarray:
+    """Log density at its centre of a Student law of unit scale in d dimensions, or a normal one."""
+    nu = np.asarray(degrees_of_freedom, dtype=float)
+    student = np.isfinite(nu)
+    s = np.where(student, nu, 1.0)
+    peak = gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi)
+    return np.where(student, peak, -0.5 * d * LOG_2PI)
+
+
 def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     """Log densities of all components at the rows of u: (n, d) -> (n, K).
 
@@ -351,8 +360,7 @@ def _elliptical_densities(
     nu = np.array([c.degrees_of_freedom for c in group])
     student = np.isfinite(nu)
     s = nu[student]
-    constant = np.full(len(nu), -0.5 * d * LOG_2PI)
-    constant[student] = gammaln((s + d) / 2) - gammaln(s / 2) - 0.5 * d * np.log(s * np.pi)
+    constant = log_peak(d, nu)
     constant -= np.log(np.einsum("kii->ki", cholesky)).sum(1)
     constant -= np.log([c.kept for c in group])
     limit = np.array([[c.limit] for c in group])

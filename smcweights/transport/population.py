@@ -295,12 +295,13 @@ def sliced_two_sample(
     mean = mean_of_blocks(question, rule, table)
     plain = float(np.einsum("bl,l->", table[..., 0], rule.weights)) / rule.blocks
     laws = _laws(mean, plain, left_out, np.sum([part[3] for part in found], axis=0))
-    near = laws.interval()[0] == 0 < laws.interval()[1]
+    ends = laws.interval()
+    near = ends[0] == 0 < ends[1]
     cautions += [*_tails(pair, left_out, near), *(() if pair.dimension == 1 else mean.cautions)]
     if near:
         cautions.append(EQUAL_LAWS)
     tell("sliced_two_sample", cautions)
-    lower, upper = (question.value(end) for end in laws.interval())
+    lower, upper = (question.value(end) for end in ends)
     variance = laws.sampling[0] + laws.directions[0]
     return Estimate(
         question.value(laws.power),

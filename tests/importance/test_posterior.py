@@ -249,6 +249,19 @@ def test_what_is_wrong_is_refused(change, error, message):
         smw.posterior(**right | change)
 
 
+def held(log_likelihood, prior, budget, seeds, truth):
+    """By seed, which intervals hold the truth, and whether nothing is said of the log evidence."""
+    hits, quiet = [], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        for seed in range(seeds):
+            found = smw.posterior(log_likelihood, prior, budget, quantiles=(), seed=seed)
+            lower, upper = found.joint[: len(truth)].interval()
+            hits.append((lower <= truth) & (truth <= upper))
+            quiet.append(not any("log evidence" in c.text for c in found.cautions))
+    return np.array(hits), np.array(quiet)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("case", "budget"), [("regression", 2_500), ("skewed", 1_500)])
 def test_intervals_cover_120_seeds(case, budget):
@@ -256,13 +269,7 @@ def test_intervals_cover_120_seeds(case, budget):
     log_likelihood, prior, log_evidence, mean = {
         "regression": regression(50), "skewed": skewed()
     }[case][:4]  # fmt: skip
-    hits, truth = [], np.append(log_evidence, mean)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        for seed in range(120):
-            found = smw.posterior(log_likelihood, prior, budget, quantiles=(), seed=seed)
-            lower, upper = found.joint[: len(truth)].interval()
-            hits.append((lower <= truth) & (truth <= upper))
+    hits, _ = held(log_likelihood, prior, budget, 120, np.append(log_evidence, mean))
     share, least = np.mean(hits, axis=0), stats.binom.ppf(1e-6, 120, 0.95) / 120
     assert (share >= least).all(), share
 
@@ -276,15 +283,7 @@ def test_tails_and_modes_that_few_calls_show_are_covered(case, budget, most):
     more often with heavy tails, .10 and .43 of them.
     """
     log_likelihood, prior, log_evidence, mean = case()
-    hits, quiet, truth = [], [], np.append(log_evidence, mean)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", smw.PrecisionWarning)
-        for seed in range(80):
-            found = smw.posterior(log_likelihood, prior, budget, quantiles=(), seed=seed)
-            lower, upper = found.joint[: len(truth)].interval()
-            hits.append((lower <= truth) & (truth <= upper))
-            quiet.append(not any("log evidence" in c.text for c in found.cautions))
-    hits, quiet = np.array(hits), np.array(quiet)
+    hits, quiet = held(log_likelihood, prior, budget, 80, np.append(log_evidence, mean))
     assert (~quiet).mean() <= most
     least = stats.binom.ppf(1e-6, quiet.sum(), 0.95) / quiet.sum()
     assert (hits[quiet].mean(0) >= least).all()
