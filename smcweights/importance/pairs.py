@@ -76,6 +76,14 @@ class PickFreeze:
         shared = [(first + other) / 2, (first**2 + other**2) / 2, first * other]
         return np.stack([*shared, *closed, *total, *crossed], axis=-1)
 
+    def term_names(self, outputs: Sequence[str]) -> list[str] | None:
+        """What to call the terms (K * J,); None where that would be too long."""
+        kinds = ORDERS if self.both else ("first", "total")
+        shared = ["mean", "mean square", "mean product of pairs"]
+        of_one = shared + [f"{kind} {n}" for kind in kinds for n in self.names(kind, ["one"])]
+        said = [f"{o}: {n}" if len(outputs) > 1 else n for o in outputs for n in of_one]
+        return said if max(map(len, said)) <= arguments.LONGEST_NAME else None
+
     def indices(self, means: Array, outputs: int) -> Array:
         """All indices from the means (outputs * J,), kind by kind, output by output."""
         g = len(self.inputs)

@@ -267,6 +267,7 @@ def sobol_indices(
                 partial(_terms, model, vectorized, plan, centre, own=columns.own),
                 doubled_law(law),
                 rows,
+                names=plan.term_names(outputs),
                 seed=generator(run.root, "importance", number),
                 executor=executor,
                 progress=progress,

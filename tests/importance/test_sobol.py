@@ -391,3 +391,23 @@ def test_a_heavy_input_of_small_index_is_drawn_wider():
     for seed in (8, 12):
         lower, upper = smw.sobol_indices(model, law, 10_000, seed=seed).indices.interval()
         assert (lower < truth).all() and (truth < upper).all()
+
+
+def test_cautions_of_importance_sampling_name_indices():
+    law = {name: stats.norm() for name in ("load", "wind")}
+
+    def model(x):
+        return np.stack([np.maximum(x.sum(1) - 6.0, 0.0), x[:, 0]], axis=1)
+
+    def told(outputs):
+        def run(x):
+            return model(x)[:, outputs]
+
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            smw.sobol_indices(run, law, 500, method="importance", order="total", seed=1)
+        return " ".join(str(w.message) for w in seen)
+
+    assert "sobol_indices: mean product of pairs, first load, first wind: no draw" in told(0)
+    assert "Y1: mean product of pairs, Y1: first load" in told([0, 1])
+    assert "E1" not in told(0) + told([0, 1])
