@@ -10,6 +10,7 @@ quadratures, Kalman filters and enumerations. Results go to results/honesty.json
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import platform
@@ -111,6 +112,80 @@ def pooled(seed):
 
 
 @cache
+def regression():
+    """Design, response and exact law of a conjugate regression: log evidence, mean, covariance."""
+    rng = np.random.default_rng(6)
+    x = np.column_stack([np.ones(30), rng.normal(size=(30, 2))])
+    y = x @ [0.5, -1.0, 0.2] + 0.5 * rng.normal(size=30)
+    return x, y
+
+
+def exact_regression(columns):
+    x, y = regression()
+    x = x[:, :columns]
+    evidence = stats.multivariate_normal(np.zeros(30), x @ x.T + 0.25 * np.eye(30)).logpdf(y)
+    covariance = np.linalg.inv(np.eye(columns) + x.T @ x / 0.25)
+    return evidence, covariance @ x.T @ y / 0.25, np.sqrt(np.diag(covariance))
+
+
+def conjugate(seed, columns=3, budget=3_000):
+    x, y = regression()
+
+    def log_likelihood(theta):
+        return stats.norm.logpdf(y, theta @ x[:, :columns].T, 0.5).sum(axis=1)
+
+    names = ["a", "b", "c"][:columns]
+    return smw.posterior(log_likelihood, {n: stats.norm() for n in names}, budget, seed=seed)
+
+
+def exact_quantiles():
+    _, mean, sd = exact_regression(3)
+    return (stats.norm.ppf([[0.025], [0.5], [0.975]]) * sd + mean).ravel()
+
+
+def bayes_factor(seed):
+    with_c, without = conjugate(seed), conjugate(10_000 + seed, columns=2)
+    return smw.log_bayes_factor(with_c.log_evidence, without.log_evidence)
+
+
+def exact_bayes_factor():
+    return exact_regression(3)[0] - exact_regression(2)[0]
+
+
+def nested_sampling(seed):
+    """Log evidence by dynesty and its error, at some 3,000 likelihood calls."""
+    from dynesty import NestedSampler
+
+    x, y = regression()
+    run = NestedSampler(
+        lambda theta: stats.norm.logpdf(y, x @ theta, 0.5).sum(),
+        stats.norm.ppf, 3, nlive=100, rstate=np.random.default_rng(seed),
+    )  # fmt: skip
+    run.run_nested(print_progress=False)
+    return run.results.logz[-1], run.results.logzerr[-1]
+
+
+SHARES = (0.001, 0.05, 0.5, 0.95, 0.999)
+
+
+def law_of_sum(seed):
+    law = [stats.expon()] * 3
+    return smw.output_law(lambda x: x.sum(axis=1), law, 3_000, quantiles=SHARES, seed=seed)
+
+
+def effects_of_sum(seed):
+    return smw.shapley_effects(lognormal_sum, NORMALS, 2_000, seed=seed).effects
+
+
+def unknown_law(seed):
+    """A probability where the law was fitted to 50 data, with the error of these."""
+    data = {"load": np.random.default_rng(seed).normal(size=50)}
+    law = {"load": stats.norm(*stats.norm.fit(data["load"]))}
+    est = smw.failure_probability(lambda x: 2 - x[:, 0], law, 1_000, seed=seed)
+    return smw.input_uncertainty(est, data, seed=seed).total
+
+
+@cache
 def series():
     model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
     _, y = model.simulate(50, seed=11)
@@ -166,6 +241,63 @@ def quantiles_ahead(seed):
     return smw.forecast(model, y, 1, 2_000, levels=[0.05, 0.5, 0.95], seed=seed).state_quantiles
 
 
+@cache
+def exact_quantiles_ahead():
+    ahead = smw.kalman_forecast(*series(), 1)
+    return stats.norm.ppf([0.05, 0.5, 0.95], ahead.means[0], ahead.covariances[0] ** 0.5)
+
+
+@cache
+def coefficients():
+    """A grid of the transition's coefficient, and the exact log likelihood there."""
+    y, grid = series()[1], np.linspace(0.4, 0.999, 1_200)
+    models = (smw.models.linear_gaussian(a, 1.0, 1.0, 1.0, 0.0, 1 / 0.19) for a in grid)
+    return grid, np.array([float(smw.kalman_filter(m, y).log_likelihood) for m in models])
+
+
+FREE = ["transition_matrix"]
+
+
+def metropolis(seed):
+    model, y = series()
+    flat = lambda theta: 0.0 if 0.4 < theta[0] < 0.999 else -math.inf  # noqa: E731
+    draws = smw.particle_marginal_metropolis_hastings(
+        model, y, flat, 60, 600, free=FREE, keep_states=None, seed=seed
+    )
+    return smw.posterior_means(draws)
+
+
+def exact_coefficient():
+    grid, log_l = coefficients()
+    w = np.exp(log_l - log_l.max())
+    return float(w @ grid / w.sum())
+
+
+def gibbs(seed):
+    return smw.posterior_means(smw.particle_gibbs(*series(), 30, 400, seed=seed))[10:40]
+
+
+def maximiser(seed):
+    model, y = series()
+    found = smw.maximum_likelihood(model, y, None, 40, 60, free=FREE, information=False, seed=seed)
+    return found.maximiser
+
+
+def parabola():
+    """Highest point of the log likelihood and the information, of the model as it stands."""
+    grid, log_l = coefficients()
+    i = int(np.argmax(log_l))
+    curve = np.polynomial.Polynomial.fit(grid[i - 40 : i + 41], log_l[i - 40 : i + 41], 6)
+    slope = curve.deriv()
+    at = [r.real for r in slope.roots() if abs(r.imag) < 1e-9 and abs(r.real - grid[i]) < 0.01]
+    return at[0], -float(slope.deriv()(0.9))
+
+
+def information(seed):
+    model, y = series()
+    return smw.observed_information(model, y, None, 40, 60, free=FREE, seed=seed)
+
+
 LOGITS = np.random.default_rng(3).normal(size=2_000) * 2
 
 
@@ -216,8 +348,12 @@ def clouds(d, n=60):
 
 @cache
 def sliced_truth(d, p):
-    x, y = clouds(d)
-    rng = np.random.default_rng(5)
+    return plain_mean(*clouds(d), p)
+
+
+def plain_mean(x, y, p):
+    """Over 400,000 directions."""
+    rng, d = np.random.default_rng(5), x.shape[1]
     total, n = 0.0, 400_000
     for _ in range(20):
         theta = rng.normal(size=(n // 20, d))
@@ -229,6 +365,27 @@ def sliced_truth(d, p):
 
 def sliced(d, p, budget, seed):
     return smw.sliced_wasserstein(*clouds(d), budget, p=p, root=False, seed=seed)
+
+
+@cache
+def three_clouds():
+    x, y = clouds(10)
+    return {"a": x, "b": y, "c": 0.5 * (x + y)}
+
+
+def distances(seed):
+    return smw.sliced_wasserstein_matrix(three_clouds(), 50, root=False, seed=seed)
+
+
+def from_a_reference(seed):
+    x, y = clouds(10)
+    return smw.SlicedReference(y, 50, seed=seed).distance(x, root=False)
+
+
+@cache
+def exact_distances():
+    a, b, c = three_clouds().values()
+    return [plain_mean(*pair, 2) for pair in ((a, b), (a, c), (b, c))]
 
 
 def population(d, seed):
@@ -307,6 +464,15 @@ def cases():
     add("sobol_indices: exp(a) + b, 2,000", first_of_sum, FIRST_OF_SUM)
     first = [1 / 1.5, 0.5 / 1.5]
     add("sobol_from_sample: 1,000 rows", from_a_sample, first)
+    add("posterior: log evidence", lambda s: conjugate(s).log_evidence, _part_of_regression(0))
+    add("posterior: means", lambda s: conjugate(s).joint[1:4], _part_of_regression(1))
+    add("posterior: standard deviations", lambda s: conjugate(s).joint[4:7], _part_of_regression(2))
+    add("posterior: quantiles", lambda s: conjugate(s).quantiles, exact_quantiles)
+    add("log_bayes_factor", bayes_factor, exact_bayes_factor)
+    quantiles = stats.gamma.ppf(SHARES, 3)
+    add("output_law: five quantiles", lambda s: law_of_sum(s).quantiles, quantiles)
+    add("shapley_effects: exp(a) + b, 2,000", effects_of_sum, FIRST_OF_SUM)
+    add("input_uncertainty: law of 50 data", unknown_law, stats.norm.sf(2.0))
     model_z = lambda: float(kalman()[0].log_likelihood)  # noqa: E731
     add("particle_filter: log likelihood of 8", partial(log_z, 8), model_z)
     add("log_likelihood: one run", single, model_z)
@@ -314,6 +480,11 @@ def cases():
     for method in ("paris", "parisian", "unbiased"):
         add(f"smoothing: {method}", partial(smoothed, method), total)
     add("score", score_of, exact_score)
+    add("observed_information", information, lambda: parabola()[1])
+    add("maximum_likelihood", maximiser, lambda: parabola()[0])
+    add("particle marginal Metropolis-Hastings", metropolis, exact_coefficient)
+    add("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
+    add("forecast: quantiles of the state", quantiles_ahead, exact_quantiles_ahead)
     add("constraint_probability", probability, _share_allowed, 1_000)
     add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
     ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
@@ -324,11 +495,19 @@ def cases():
         add(f"sliced_wasserstein: d={d}, p={power}, {budget}", run, partial(sliced_truth, d, power))
     for d in (1, 3, 10):
         add(f"sliced_two_sample: d={d}", partial(population, d), 1 / d)
+    add("sliced_wasserstein_matrix: d=10, 50", distances, exact_distances)
+    add("SlicedReference: d=10, 50", from_a_reference, partial(sliced_truth, 10, 2))
     add("SALib: exp(a) + b, 2,048", salib_first, FIRST_OF_SUM)
     add("OpenTURNS: exp(a) + b, 2,048", openturns_first, FIRST_OF_SUM, levels=(0.95,))
     add("OpenTURNS: subset sampling, 10 inputs", openturns_failure, stats.norm.sf(3.5))
+    if importlib.util.find_spec("dynesty"):
+        add("dynesty: log evidence", nested_sampling, _part_of_regression(0))
     add("SciPy: bootstrap of a lognormal mean", scipy_bootstrap, math.exp(0.5), levels=(0.95,))
     return both
+
+
+def _part_of_regression(k):
+    return lambda: exact_regression(3)[k]
 
 
 def _share_allowed():
