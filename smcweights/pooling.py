@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,11 @@ from .cautions import Caution, tell
 from .estimate import Estimate
 from .provenance import HOW_FAR
 
+if TYPE_CHECKING:
+    from .results import Result
+
 Array = NDArray[np.float64]
+UNNORMALISED = "log integral"  # in place of a log evidence, where a prior lacks its constant
 
 # arguments that say how far or where to run, and nothing of what is asked
 CODE = r"(?<=\S) [0-9a-f]{12}(?=\"| \()"  # digest of a signature
@@ -203,15 +207,15 @@ def _welch_test(values: Array, variances: Array, freedom: Array) -> Array:
     return fdtrc(n - 1, denominator, ratio)
 
 
-def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
+def log_bayes_factor(a: Estimate | Result, b: Estimate | Result) -> Estimate:
     """Log of the ratio of two evidences, from independent estimates of their logarithms.
 
     The variances add up; degrees of freedom are Welch and Satterthwaite's.
 
     Parameters
     ----------
-    a, b : Estimate
-        Of one log evidence each, with different seeds.
+    a, b : Estimate, Posterior, WeightedSequences or FilterResult
+        Of one log evidence each, or results that have one; with different seeds.
 
     Returns
     -------
@@ -221,9 +225,10 @@ def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
     Raises
     ------
     TypeError
-        One is no Estimate of one number.
+        One is no Estimate of one number, nor a result that has a log evidence.
     ValueError
-        They have a seed in common, and are not independent.
+        They have a seed in common, and are not independent; or one is a log integral, the prior
+        of which is known up to a constant only.
 
     References
     ----------
@@ -237,17 +242,12 @@ def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
     >>> float(ratio.value), round(float(ratio.degrees_of_freedom), 2)
     (2.0, 11.84)
     """
-    both = [a, b]
-    for name, one in (("a", a), ("b", b)):
-        if not isinstance(one, Estimate) or one.value.size != 1:
-            where = ": its .log_evidence" if hasattr(one, "log_evidence") else ""
-            got = type(one).__name__ if where else shown(one)
-            raise TypeError(f"{name}: got {got}; expected an Estimate of one number{where}")
+    both = [_evidence("a", a), _evidence("b", b)]
     _require_independence([(i, s) for i, e in enumerate(both) for s in _sources(e.provenance)])
     parts = np.array([one.variance.reshape(1) for one in both])
     freedom = np.array([np.reshape(one.degrees_of_freedom, 1) for one in both], dtype=np.float64)
     return Estimate(
-        float(a.value.item() - b.value.item()),
+        float(both[0].value.item() - both[1].value.item()),
         float(parts.sum()),
         names=["log Bayes factor"],
         method="log Bayes factor",
@@ -257,6 +257,23 @@ def log_bayes_factor(a: Estimate, b: Estimate) -> Estimate:
         provenance={"combined": [one.provenance for one in both]},
         references=dict.fromkeys(source for one in both for source in one.references),
     )
+
+
+def _evidence(name: str, given: object) -> Estimate:
+    """The log evidence that was given, or that of a result."""
+    parts = [getattr(given, part, None) for part in ("log_evidence", "log_likelihood")]
+    found = next((part for part in parts if isinstance(part, Estimate)), given)
+    if not isinstance(found, Estimate) or found.value.size != 1:
+        raise TypeError(
+            f"{name}: got {shown(given)}; expected an Estimate of one number, or a result with a "
+            "log evidence"
+        )
+    if found.names == (UNNORMALISED,):
+        raise ValueError(
+            f"{name}: got a {UNNORMALISED}, its prior is known up to a constant only; expected a "
+            "log evidence"
+        )
+    return found
 
 
 def _check_runs(runs: list[Estimate]) -> None:

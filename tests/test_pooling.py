@@ -317,8 +317,19 @@ def test_a_ratio_of_evidences_is_welchs_difference_of_means():
     for wrong in (3.0, Estimate([1.0, 2.0], np.eye(2))):
         with pytest.raises(TypeError, match=r"b: got [\s\S]*expected an Estimate of one number"):
             log_bayes_factor(one, wrong)
-    with pytest.raises(TypeError, match=r"a: got Sequences; expected .*: its \.log_evidence"):
-        log_bayes_factor(type("Sequences", (), {"log_evidence": one})(), other)
+    integral = one.revised(names=["log integral"])
+    with pytest.raises(ValueError, match="b: got a log integral, its prior is known up to a"):
+        log_bayes_factor(one, integral)
+
+
+@pytest.mark.parametrize("part", ["log_evidence", "log_likelihood"])
+def test_results_are_taken_by_their_evidence(part):
+    one = Estimate(-10.0, 0.04, provenance={"seed": 1})
+    result = type("Result", (), {part: Estimate(-12.0, 0.01, provenance={"seed": 2})})()
+    assert float(log_bayes_factor(one, result)) == 2.0
+    dead = type("Result", (), {part: None})()
+    with pytest.raises(TypeError, match=r"a: got [\s\S]*or a result with a log evidence"):
+        log_bayes_factor(dead, one)
 
 
 def test_a_dict_of_runs_is_told_how_to_become_a_list():

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..randomness import generator
 from ..regression import Choice, Moments, moments
-from .integrand import Integrand, checked_table
+from .integrand import Integrand, values_at
 from .laws import Law
 from .mixing import Components
 from .polynomials import PolynomialBasis, polynomial_basis
@@ -59,8 +59,7 @@ def _polynomials(
 
 
 def _surrogate(function: Integrand, u: np.ndarray, x: np.ndarray) -> np.ndarray:
-    values = np.asarray(function(x), dtype=np.float64)
-    return checked_table(values, x, "control_variates: the surrogate")
+    return values_at(function, x, "control_variates: the surrogate")
 
 
 @dataclass(frozen=True)

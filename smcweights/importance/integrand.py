@@ -15,6 +15,11 @@ from ..errors import ModelError
 
 LARGEST = 1e150  # sizes whose squares are still numbers
 LABELLED = "returned rows labelled"
+# what to do with a function of one input vector; some functions are given all inputs at all times
+ALONE = "pass vectorized=False"
+AT_ONCE = "write it for all rows, x[:, 0] for x[0]"
+# of arrays where numbers were meant, in NumPy's words
+MEANT_NUMBERS = ("converted to Python scalars", "truth value of an array")
 
 Integrand = Callable[[np.ndarray], Any]
 Named = tuple[tuple[str, ...], np.ndarray]  # names of columns, and what stands in them
@@ -27,9 +32,19 @@ def call_integrand(
     return numbers_of(call_named(integrand, vectorized, x, named))
 
 
+def values_at(function: Integrand, x: np.ndarray, named: str) -> np.ndarray:
+    """Values (n, J) of a function that is given all inputs at once at all times."""
+    values = numbers_of(call_named(function, True, x, named, AT_ONCE))
+    return checked_table(values, x, named, advice=AT_ONCE)
+
+
 @np.errstate(invalid="ignore")  # a NaN that matters is refused with its input
 def call_named(
-    integrand: Integrand, vectorized: bool, x: np.ndarray, named: str = "integrand"
+    integrand: Integrand,
+    vectorized: bool,
+    x: np.ndarray,
+    named: str = "integrand",
+    advice: str = ALONE,
 ) -> np.ndarray | Named:
     """As `call_integrand`, with the names of columns if it returns a DataFrame or a dict."""
     at = "a batch that begins with"
@@ -53,19 +68,36 @@ def call_named(
         return columns.own_with(np.array(values))
     except Exception as error:
         wrong = vectorized and isinstance(error, TypeError | ValueError | IndexError)
+        for_numbers = any(words in str(error) for words in MEANT_NUMBERS)
         # rows in another order are for no lack of vectorized=False
         if wrong and LABELLED not in str(error):
             if _takes_one(integrand, row):
                 raise ModelError(
                     f"{named}: failed on inputs of shape {x.shape} and takes one input vector, "
-                    f"shape {row.shape}: pass vectorized=False ({error})"
+                    f"shape {row.shape}: {advice} ({error})"
+                ) from error
+            if for_numbers:
+                raise ModelError(
+                    f"{named}: failed on inputs of shape {x.shape}, a row for each input vector "
+                    f"({error}): {_for_arrays(advice)}"
                 ) from error
             error.add_note(
                 f"smcweights: the {named} is called with one array of shape {x.shape}, a row for "
-                "each input vector; with vectorized=False, with one such vector at a time"
+                f"each input vector: {_for_arrays(advice)}"
             )
+        elif for_numbers and not vectorized:
+            raise ModelError(
+                f"{named}: failed on the input {row.tolist()}, an array of shape {row.shape} "
+                f"({error}): x[0] is its first number"
+            ) from error
         error.add_note(f"smcweights: the {named} failed at {at} input {np.asarray(row).tolist()}")
         raise
+
+
+def _for_arrays(advice: str) -> str:
+    """What to do with a function of numbers."""
+    own = f"; or write it for one input vector x and {ALONE}" if advice == ALONE else ""
+    return f"write it for arrays, np.log for math.log and x[:, 0] for x[0]{own}"
 
 
 def _takes_one(integrand: Integrand, row: np.ndarray) -> bool:
@@ -178,7 +210,11 @@ def _real(values: ArrayLike, named: str) -> np.ndarray:
 
 
 def checked_table(
-    values: np.ndarray, x: np.ndarray, named: str = "integrand", tolerant: bool = False
+    values: np.ndarray,
+    x: np.ndarray,
+    named: str = "integrand",
+    tolerant: bool = False,
+    advice: str = ALONE,
 ) -> np.ndarray:
     """Integrand values as (n, J), or what is wrong with them, with the input concerned.
 
@@ -190,8 +226,7 @@ def checked_table(
     if values.ndim not in (1, 2) or len(values) != len(x) or values.size == 0:
         raise ModelError(
             f"{named}: returned shape {values.shape} for inputs of shape {x.shape}; expected "
-            f"({len(x)},) or ({len(x)}, J); for a function of one input vector pass "
-            "vectorized=False"
+            f"({len(x)},) or ({len(x)}, J); for a function of one input vector {advice}"
             + ("; J arrays are joined by np.stack(..., axis=1)" if values.ndim == 2 else "")
         )
     table = values.reshape(len(x), -1)

@@ -24,7 +24,7 @@ from ..stopping import Budget, Precision, Standing, check_least, stopping_rule, 
 from ..weights import effective_sample_size, largest_weight
 from .adaptation import quantile
 from .climb import Climb, Plan, Summit, log_likelihoods
-from .integrand import Columns, call_integrand, checked_table
+from .integrand import Columns, values_at
 from .laws import Law, as_law
 from .log_scale import ROUGH, call_log_integrand
 from .means import FOLDS
@@ -78,8 +78,7 @@ class _Question:
         for name, function in self.functions.items():
             said = f"functions: {name!r}"
             with returning(said):
-                values = call_integrand(function, True, x[there], said)
-            found = checked_table(values, x[there], said)
+                found = values_at(function, x[there], said)
             whole = np.zeros((len(x), found.shape[1]))
             whole[there] = found
             columns.append(whole)

@@ -12,7 +12,7 @@ from .. import _compat, arguments
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..parts import LEVELS
-from ..pooling import check_independence, log_bayes_factor
+from ..pooling import UNNORMALISED, check_independence, log_bayes_factor
 from ..randomness import Seed, generator, seed_sequence
 from ..resampling import resample
 from ..results import Result, along
@@ -30,7 +30,7 @@ DISAGREE = 3.0  # standard errors between two runs
 
 def evidence_name(unnormalised: bool) -> str:
     """What is estimated: with a prior up to a constant it is no evidence."""
-    return "log integral" if unnormalised else "log evidence"
+    return UNNORMALISED if unnormalised else "log evidence"
 
 
 def quantile_names(shares: Sequence[float], inputs: Sequence[str]) -> list[str]:
@@ -121,13 +121,7 @@ class Posterior(Result):
         Estimate
         """
         arguments.instance("other", other, Posterior)
-        for one in (self, other):
-            if one.joint.names[0] != evidence_name(False):
-                raise ValueError(
-                    "other: the prior of one of the two is known up to a constant only; expected "
-                    "two log evidences"
-                )
-        return log_bayes_factor(self.log_evidence, other.log_evidence)
+        return log_bayes_factor(self, other)
 
     def draw(self, n: int, *, seed: Seed = None) -> np.ndarray:
         """Draws of equal weight, (n, d), resampled systematically from the weighted ones.

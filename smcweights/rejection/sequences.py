@@ -237,9 +237,7 @@ class WeightedSequences(Result):
         for name, one in (("log_ratio", self), ("other", other)):
             if one.log_evidence is None:
                 raise ValueError(f"{name}: there is no evidence, the status is {one.status!r}")
-        return log_bayes_factor(
-            cast(Estimate, self.log_evidence), cast(Estimate, other.log_evidence)
-        )
+        return log_bayes_factor(self, other)
 
     def _alive(self, asked: str) -> np.ndarray:
         if self.status == "dead":

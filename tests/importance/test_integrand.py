@@ -1,5 +1,7 @@
 """The user's function: what it may return, and units that make no difference."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from scipy import stats
 
 import smcweights as smw
 from smcweights.errors import ModelError
-from smcweights.importance.integrand import Columns, call_integrand, call_named
+from smcweights.importance.integrand import Columns, call_integrand, call_named, values_at
 
 from .cases import NORMAL, coverage, lower_bound, square
 
@@ -116,6 +118,30 @@ def test_a_function_of_one_input_is_told_of_vectorized(function):
     with pytest.raises(ModelError, match="vectorized=False"):
         call_integrand(function, True, x)
     assert len(call_integrand(function, False, x)) == 20
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: math.log(x[:, 0]), lambda x: 1.0 if x[:, 0] > 0 else 0.0],
+    ids=["math", "if"],
+)
+def test_a_function_of_numbers_is_told_to_be_one_of_arrays(function):
+    x = np.ones((20, 2))
+    with pytest.raises(ModelError, match=r"x\[:, 0\] for x\[0\]; or .* vectorized=False"):
+        call_integrand(function, True, x)
+    with pytest.raises(ModelError, match=r"array of shape \(2,\).*x\[0\] is its first number"):
+        call_integrand(lambda x: math.log(x), False, x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: float(x[0] * x[1]), lambda x: math.log(x[:, 0]), lambda x: x.sum()],
+    ids=["one", "math", "sum"],
+)
+def test_a_function_of_all_inputs_is_not_told_of_vectorized(function):
+    with pytest.raises(ModelError, match=r"x\[:, 0\] for x\[0\]") as caught:
+        values_at(function, np.ones((20, 2)), "functions: 'odds'")
+    assert "vectorized" not in str(caught.value)
 
 
 def test_a_function_of_several_arguments_is_told_how_it_is_called():
