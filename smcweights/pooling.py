@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,30 @@ from .cautions import Caution, tell
 from .estimate import Estimate
 from .provenance import HOW_FAR
 
-if TYPE_CHECKING:
-    from .results import Result
-
 Array = NDArray[np.float64]
 UNNORMALISED = "log integral"  # in place of a log evidence, where a prior lacks its constant
 
 # arguments that say how far or where to run, and nothing of what is asked
 CODE = r"(?<=\S) [0-9a-f]{12}(?=\"| \()"  # digest of a signature
+
+
+class HasEvidence(Protocol):
+    """A result that has a log evidence, or is None where it has none."""
+
+    @property
+    def log_evidence(self) -> Estimate | None:
+        """Of the model."""
+
+
+class HasLikelihood(Protocol):
+    """A result of a filter: its log likelihood is a log evidence."""
+
+    @property
+    def log_likelihood(self) -> Estimate:
+        """Of the model."""
+
+
+Evidence = Estimate | HasEvidence | HasLikelihood
 
 
 class Pooled(Protocol):
@@ -135,7 +151,7 @@ def combine(estimates: Sequence[Run]) -> Run:
         **_pooled_spread(runs, share, unseen),
         names=names,
         method=first.method,
-        degrees_of_freedom=_pooled_freedom(parts, freedom).reshape(shape),
+        degrees_of_freedom=pooled_freedom(parts, freedom).reshape(shape),
         trials=trials if none_hit.any() else None,
         diagnostics={"runs": len(runs), "run_weights": share, "heterogeneity": heterogeneity},
         cautions=[*dict.fromkeys(c for run in runs for c in run.cautions), *found],
@@ -171,7 +187,7 @@ def _pooled_spread(runs: list[Estimate], share: Array, unseen: Array) -> dict[st
     return {"covariance": whole}
 
 
-def _pooled_freedom(parts: Array, freedom: Array) -> Array:
+def pooled_freedom(parts: Array, freedom: Array) -> Array:
     """Welch's and Satterthwaite's degrees of freedom of a sum of variances, (R, J) each."""
     total = parts.sum(axis=0)
     fractions = np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
@@ -207,7 +223,7 @@ def _welch_test(values: Array, variances: Array, freedom: Array) -> Array:
     return fdtrc(n - 1, denominator, ratio)
 
 
-def log_bayes_factor(a: Estimate | Result, b: Estimate | Result) -> Estimate:
+def log_bayes_factor(a: Evidence, b: Evidence) -> Estimate:
     """Log of the ratio of two evidences, from independent estimates of their logarithms.
 
     The variances add up; degrees of freedom are Welch and Satterthwaite's.
@@ -251,7 +267,7 @@ def log_bayes_factor(a: Estimate | Result, b: Estimate | Result) -> Estimate:
         float(parts.sum()),
         names=["log Bayes factor"],
         method="log Bayes factor",
-        degrees_of_freedom=float(_pooled_freedom(parts, freedom)[0]),
+        degrees_of_freedom=float(pooled_freedom(parts, freedom)[0]),
         cautions=dict.fromkeys(caution for one in both for caution in one.cautions),
         cost=_total_cost(both),
         provenance={"combined": [one.provenance for one in both]},

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from .. import _compat, arguments
-from ..cautions import Caution, tell
+from ..cautions import Caution
 from ..estimate import Estimate
 from ..parts import LEVELS
-from ..pooling import UNNORMALISED, check_independence, log_bayes_factor
+from ..pooling import UNNORMALISED, log_bayes_factor
 from ..randomness import Seed, generator, seed_sequence
 from ..resampling import resample
 from ..results import Result, along
-from ..weights import effective_sample_size, log_sum_exp, normalise
+from ..weights import effective_sample_size, normalise
+from .posterior_pooling import pooled_joint
 from .ratio_means import quantile_limits
 from .verdict import listed
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 METHOD = "posterior"
-DISAGREE = 3.0  # standard errors between two runs
 
 
 def evidence_name(unnormalised: bool) -> str:
@@ -235,62 +235,17 @@ class Posterior(Result):
     def pooled(cls, runs: Sequence[Self]) -> Self:
         """Independent runs as one, see `smcweights.combine`.
 
-        Evidences are averaged in proportion to the final draws, expectations with the evidence.
+        Evidences are averaged in proportion to the final draws, expectations with the evidence;
+        runs that ended before the posterior was reached are left out where others did reach it.
         """
-        first = runs[0]
-        for i, run in enumerate(runs):
-            if run.joint.names != first.joint.names:
-                raise ValueError(
-                    f"estimates: item {i} has {run.joint.names}; expected {first.joint.names}"
-                )
-        check_independence([run.joint for run in runs])
-        n = np.array([len(run.log_weight) for run in runs], dtype=np.float64)
-        logs = np.array([run.joint.value[0] for run in runs]) + np.log(n / n.sum())
-        b = normalise(logs)
-        d, table = len(first.inputs), np.array([run.joint.value for run in runs])
-        value = b @ table
-        value[0] = log_sum_exp(logs)
-        spread = slice(1 + d, 1 + 2 * d)
-        square = table[:, spread] ** 2 + (table[:, 1 : 1 + d] - value[1 : 1 + d]) ** 2
-        value[spread] = np.sqrt(b @ square)
-        covariance = np.zeros((len(value),) * 2)
-        for share, run, row in zip(b, runs, table, strict=True):
-            # the share of a run is as uncertain as its evidence
-            slopes = np.eye(len(value))
-            slopes[1:, 0] = row[1:] - value[1:]
-            covariance += share**2 * slopes @ run.joint.covariance @ slopes.T
-        cautions = [*dict.fromkeys(c for run in runs for c in run.cautions)]
-        errors = np.array([run.joint.standard_error[0] for run in runs])
-        gap = table[:, None, 0] - table[None, :, 0]
-        z = np.abs(gap) / np.maximum(np.hypot(errors[:, None], errors), 1e-300)
-        if (z > DISAGREE).any():
-            text = (
-                f"the log evidences of the runs differ by up to {np.abs(gap).max():.3g}, more than "
-                "3 standard errors: some runs missed part of the posterior"
-            )
-            new = Caution("contradiction", text)
-            tell("combine", [new])
-            cautions.append(new)
-        joint = Estimate(
-            value,
-            covariance,
-            names=first.joint.names,
-            method=METHOD,
-            degrees_of_freedom=np.min([run.joint.degrees_of_freedom for run in runs], axis=0),
-            cautions=cautions,
-            diagnostics={"runs": len(runs), "run_weights": b},
-            cost={
-                "evaluations": sum(run.joint.cost["evaluations"] for run in runs),
-                "seconds": sum(run.joint.cost["seconds"] for run in runs),
-            },
-            provenance={"combined": [run.joint.provenance for run in runs]},
-        )
+        kept, joint = pooled_joint(runs)
+        first, counted = runs[0], [runs[i] for i in kept]
 
         def whole(name: str) -> np.ndarray:
-            return np.concatenate([getattr(run, name) for run in runs])
+            return np.concatenate([getattr(run, name) for run in counted])
 
         quantiles = [] if first.quantiles is None else first.quantiles.names
-        shares = [float(q[1 : q.index("[")]) for q in quantiles[:: max(d, 1)]]
+        shares = [float(q[1 : q.index("[")]) for q in quantiles[:: max(len(first.inputs), 1)]]
         parts: dict[str, Any] = {
             k: whole(k) for k in ("draws", "log_weight", "log_likelihood", "log_prior", "component")
         }
@@ -299,8 +254,8 @@ class Posterior(Result):
             joint=joint,
             quantiles=None,
             **parts,
-            cautions=tuple(cautions),
-            diagnostics={"runs": len(runs), "run_weights": b},
+            cautions=joint.cautions,
+            diagnostics=dict(joint.diagnostics),
         )
         return made.with_quantiles(shares)
 

@@ -1,7 +1,5 @@
 """What a posterior can do once it is there: draws, comparison, pooling, files, ArviZ."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -16,26 +14,6 @@ from .posteriors import regression
 def runs():
     log_likelihood, prior, *_ = regression(50)
     return [smw.posterior(log_likelihood, prior, 2_000, seed=seed) for seed in (1, 2)]
-
-
-@pytest.mark.slow
-def test_two_runs_are_pooled_by_their_evidence(runs):
-    _, _, log_evidence, mean, covariance = regression(50)
-    both = smw.combine(runs)
-    truth = np.concatenate([[log_evidence], mean, np.sqrt(np.diag(covariance))])
-    assert (abs(both.joint.value - truth) < 5 * both.joint.standard_error).all()
-    assert both.log_evidence.standard_error < min(r.log_evidence.standard_error for r in runs) * 1.1
-    assert len(both.draws) == sum(len(run.draws) for run in runs)
-    assert both.quantiles.names == runs[0].quantiles.names
-    with pytest.raises(ValueError, match="same seed"):
-        smw.combine([runs[0], runs[0]])
-
-
-def test_runs_that_contradict_one_another_say_so(runs):
-    joint = runs[1].joint
-    moved = joint.revised(value=joint.value + np.append(1.0, np.zeros(6)))
-    with pytest.warns(smw.PrecisionWarning, match="missed part of the posterior"):
-        smw.combine([runs[0], dataclasses.replace(runs[1], joint=moved)])
 
 
 def test_models_are_compared_by_their_evidence(runs):
