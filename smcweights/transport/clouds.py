@@ -77,20 +77,22 @@ class Cloud:
         return equal / max(len(some) * (len(some) - 1), 1)
 
     @cached_property
-    def coarse(self) -> float:
-        """Share of columns of few values, 0 where none are far apart beside what others vary."""
+    def coarse(self) -> frozenset[int]:
+        """Columns of few values that are far apart beside what others vary."""
         n, d = self.points.shape
         some = np.sort(self.points[:: math.ceil(n / TIED_ROWS)], axis=0)
         steps = np.diff(some, axis=0)
         tied = np.flatnonzero((steps == 0).sum(axis=0) >= max(EQUAL_NEIGHBOURS * len(steps), 1))
         if tied.size == 0 or d == 1:
-            return 0.0
+            return frozenset()
         spreads = some.std(axis=0)
-        for k in tied:
+
+        def far(k: np.intp) -> bool:
             apart = steps[steps[:, k] > 0, k]
-            if apart.size and np.median(apart) >= APART * np.delete(spreads, k).max():
-                return tied.size / d
-        return 0.0
+            most = np.delete(spreads, k).max()
+            return apart.size > 0 and bool(np.median(apart) >= APART * most)
+
+        return frozenset(int(k) for k in tied if far(k))
 
     @cached_property
     def masses(self) -> Array:

@@ -251,9 +251,10 @@ def by_default(pair: Pair, p: float, directions: Directions, total: int) -> list
     """The control that is worth its time for `total` directions, by sizes alone.
 
     "tangent" is constant on whole blocks. Rules in two and three dimensions leave nothing to
-    correct, and directions that are given have a mean of their own.
+    correct, strata do; directions that are given have a mean of their own.
     """
-    if directions.kind == "given" or pair.dimension < 4:
+    smooth = pair.dimension < 4 and directions.kind != "strata"
+    if directions.kind == "given" or smooth:
         return []
     weighted = pair.x.weights is not None or pair.y.weights is not None
     name = worth_most(pair.dimension, pair.points, total, weighted)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ FEWEST_TURNED = {"angles": 18, "lebedev": 21}
 # covered 0.82, 50 of them 0.88, 100 and more 0.93, for two of 140 pairs of clouds 0.90
 FEWEST_TIED, TIED = 100, 0.005
 CACHED = 2**14  # numbers that are normalised at once
+FEWEST_STRATA, FEWEST_RINGS = 8, 8  # blocks, and strata in each; of fewer the cap has none
 FEWEST_SHOWING = 20  # blocks whose skewness is more than chance
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
@@ -57,11 +58,13 @@ class Directions:
     Attributes
     ----------
     kind : str
-        "uniform", "orthogonal", "sobol", "angles", "lebedev", "degree 5" or "given".
+        "uniform", "orthogonal", "sobol", "angles", "lebedev", "degree 5", "strata" or "given".
     dimension, blocks, lines : int
         Dimension of the space, number of blocks and directions in each.
     given : ndarray, shape (blocks, lines, dimension), or None
         The user's directions.
+    axis : int
+        Column whose axis strata lie around.
     """
 
     kind: str
@@ -69,6 +72,7 @@ class Directions:
     blocks: int
     lines: int
     given: Array | None = None
+    axis: int = 0
 
     @property
     def degree(self) -> int:
@@ -106,6 +110,8 @@ class Directions:
     @property
     def weights(self) -> Array:
         """Weights of the directions of a block, shape (lines,), of sum 1."""
+        if self.kind == "strata":
+            return np.diff(_strata(self.dimension, self.lines))
         rule = self.turned_rule
         return np.full(self.lines, 1 / self.lines) if rule is None else rule[1]
 
@@ -130,7 +136,12 @@ ON_THE_LINE = Directions("uniform", 1, 1, 1, np.ones((1, 1, 1)))
 
 
 def plan(
-    directions: str | ArrayLike, dimension: int, budget: int | None = None, *, fewest: int = 5
+    directions: str | ArrayLike,
+    dimension: int,
+    budget: int | None = None,
+    *,
+    fewest: int = 5,
+    peaks: Collection[int] = (),
 ) -> Directions:
     """Blocks for a budget: a rule that depends on the arguments only.
 
@@ -144,6 +155,8 @@ def plan(
         Most directions; of drawn ones only.
     fewest : int, default 5
         Blocks that are wanted at least, for the standard error; 1 for as few as possible.
+    peaks : set of int, optional
+        Columns at whose axes costs have a narrow peak, which "auto" looks after.
 
     Raises
     ------
@@ -171,6 +184,13 @@ def plan(
     budget = count("budget", budget)
     if d == 1:
         return ON_THE_LINE
+    if directions == "auto" and peaks:
+        if len(peaks) == 1 and budget >= FEWEST_STRATA:
+            lines = max(
+                budget // max(FEWEST_STRATA, fewest), min(FEWEST_RINGS, budget // fewest), 1
+            )
+            return Directions("strata", d, budget // lines, lines, axis=min(peaks))
+        directions = "orthogonal"
     if directions in ("auto", "rule") and d == 2:
         # six where five would have few degrees of freedom; fewer than 18 lines are no six rules
         blocks = _blocks_of(budget, fewest) + (fewest == 5 and 18 <= budget < 200)
@@ -256,19 +276,18 @@ def too_few_for_ties(directions: Directions, total: int, pair: Pair) -> list[Cau
     ]
 
 
-def for_clouds(directions: str | ArrayLike, clouds: Sequence[Cloud], p: float) -> str | ArrayLike:
-    """Many small blocks instead of few rules where costs have a narrow peak.
+def peaks_of(directions: str | ArrayLike, clouds: Sequence[Cloud], p: float) -> frozenset[int]:
+    """Columns of few values, at whose axes costs have a narrow peak that rules seldom meet.
 
-    Such a peak is at the axis of a column of few values. From three to five dimensions, p > 1,
-    eight rules met it so seldom that their intervals covered 0.68 to 0.9; forty blocks show it.
-    Where all columns have few values, rules in space hold 0.91 to 0.95.
+    From three to five dimensions, p > 1: eight rules, or fifty orthonormal blocks, covered 0.68 to
+    0.93 there. Where all columns have few values, rules in space hold 0.91 to 0.95.
     """
-    few = p > 1 and isinstance(directions, str) and directions == "auto"
     dimension = clouds[0].points.shape[1]
-    if not few or not 3 <= dimension <= 5:
-        return directions
-    coarse = max(cloud.coarse for cloud in clouds)
-    return directions if coarse == 0 or (coarse == 1 and dimension == 3) else "orthogonal"
+    auto = isinstance(directions, str) and directions == "auto"
+    if not auto or p == 1 or not 3 <= dimension <= 5:
+        return frozenset()
+    found = frozenset[int]().union(*(cloud.coarse for cloud in clouds))
+    return frozenset() if len(found) == dimension == 3 else found
 
 
 def too_few_for_peaks(directions: Directions, blocks: Array, pair: Pair) -> list[Caution]:
@@ -279,7 +298,7 @@ def too_few_for_peaks(directions: Directions, blocks: Array, pair: Pair) -> list
     count = len(blocks)
     if directions.kind != "orthogonal" or count < FEWEST_SHOWING:
         return []
-    if max(pair.x.coarse, pair.y.coarse) == 0:
+    if not (pair.x.coarse or pair.y.coarse):
         return []
     gaps = blocks - blocks.mean()
     spread = math.sqrt(float(np.mean(gaps**2)))
@@ -335,6 +354,8 @@ def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int 
     if current.kind == "angles":
         angle = (rng.random((blocks, 1)) + np.arange(lines)) * (math.pi / lines)
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    if current.kind == "strata":
+        return _around(current.axis, _strata(d, lines), blocks, d, rng)
     if current.kind == "sobol":
         return np.stack([_sobol(lines, d, rng) for _ in range(blocks)])
     rule = current.turned_rule
@@ -361,8 +382,10 @@ def _blocks_of(budget: int, fewest: int) -> int:
     return fewest if fewest < 5 else max(5 if budget < 200 else 8, fewest)
 
 
-def pilot(directions: str, d: int, most: int) -> Directions:
+def pilot(directions: str, d: int, most: int, peaks: Collection[int] = ()) -> Directions:
     """The first blocks of a run by precision, of at most so many directions."""
+    if directions == "auto" and peaks:
+        return plan(directions, d, min(most, 12 * FEWEST_STRATA), peaks=peaks)
     first = _pilot(directions, d)
     return first if first.total <= most else plan(directions, d, most)
 
@@ -411,6 +434,37 @@ def _sobol(lines: int, d: int, rng: np.random.Generator) -> Array:
     z = ndtri(np.clip(u, 2.0**-40, 1 - 2.0**-40))
     length = np.linalg.norm(z, axis=-1, keepdims=True)
     return z / length
+
+
+def _around(axis: int, shares: Array, blocks: int, d: int, rng: np.random.Generator) -> Array:
+    """One unit vector (blocks, S, d) in each ring around an axis."""
+    from scipy.special import betaincinv
+
+    rings = len(shares) - 1
+    share = shares[:-1] + np.diff(shares) * rng.random((blocks, rings))
+    squared = betaincinv((d - 1) / 2, 0.5, share)  # of the sine of the angle to the axis
+    z = rng.standard_normal((blocks, rings, d))
+    z[..., axis] = 0.0
+    z *= np.sqrt(squared / np.add.reduce(z * z, axis=-1))[..., None]
+    z[..., axis] = np.sqrt(1 - squared)
+    return z
+
+
+@functools.cache
+def _strata(d: int, rings: int) -> Array:
+    """Shares (rings + 1,) of the sphere up to each ring around an axis, from 0 at the axis to 1.
+
+    Half of the rings are of equal share, half of equal width, so that some lie on the cap where
+    points with few values along the axis are told apart, which is a hundredth of the sphere.
+    """
+    from scipy.special import betainc
+
+    angle = np.linspace(0, math.pi / 2, 10_001)
+    share = betainc((d - 1) / 2, 0.5, np.sin(angle) ** 2)
+    ends = np.interp(np.linspace(0, 1, rings + 1), (share + 2 / math.pi * angle) / 2, angle)
+    found = betainc((d - 1) / 2, 0.5, np.sin(ends) ** 2)
+    found[0], found[-1] = 0.0, 1.0
+    return found
 
 
 @functools.cache

@@ -34,7 +34,7 @@ from .clouds import (
 )
 from .control_variates import Request, asked_for
 from .costs import chunk_rows, row_costs, sorted_rows
-from .directions import Directions, draw, for_clouds, plan
+from .directions import Directions, draw, peaks_of, plan
 from .sliced import (
     EQUAL_CLOUDS,
     POSITIVE,
@@ -150,7 +150,7 @@ def sliced_wasserstein_matrix(
     names, found, units = _clouds(clouds, weights, p, scale)
     pairs = [(i, j) for i in range(len(found)) for j in range(i + 1, len(found))]
     d, itemsize = found[0].points.shape[1], found[0].points.dtype.itemsize
-    current = plan(for_clouds(directions, found, p), d, budget)
+    current = plan(directions, d, budget, peaks=peaks_of(directions, found, p))
     questions = [
         with_controls(
             Question(Pair(found[i], found[j], units), p, root),
@@ -332,8 +332,8 @@ class SlicedReference:
         self.dimension = given.points.shape[1]
         with open_run(abs, executor=executor):
             self._seed, self._executor = seed_sequence(seed), executor
-        wanted = for_clouds(directions, [self.cloud], self.p)
-        self.plan = plan(wanted, self.dimension, budget)
+        peaks = peaks_of(directions, [self.cloud], self.p)
+        self.plan = plan(directions, self.dimension, budget, peaks=peaks)
 
     def __repr__(self) -> str:
         n, rule = len(self.cloud.points), self.plan

@@ -54,7 +54,7 @@ from .directions import (
     Directions,
     check_name,
     draw,
-    for_clouds,
+    peaks_of,
     pilot,
     plan,
     too_few,
@@ -352,18 +352,19 @@ def sliced_wasserstein(
         fitted Gaussians), "polynomial" and "tangent" (the same made a polynomial of the variances,
         or linear), "power", "point_mass", ("harmonics", degree), (function, mean) with a function
         of directions (L, d) -> (L,) or (L, k). At most one function per eight blocks is used;
-        coefficients come from the other blocks. "auto": in four dimensions and more the first of
-        "gaussian", "polynomial" and "tangent" whose mean costs little beside the distance, with
-        coefficients that follow from p and the size of the costs; none below, and none for given
-        directions, whose mean is not that over the sphere.
+        coefficients come from the other blocks. "auto": in four dimensions and more, and with
+        strata, the first of "gaussian", "polynomial" and "tangent" whose mean costs little beside
+        the distance, with coefficients that follow from p and the size of the costs; none
+        elsewhere, and none for given directions, whose mean is not that over the sphere.
     directions : str or array_like, default "auto"
         "uniform", "orthogonal" (blocks of orthonormal directions), "sobol", "rule" (a rule on the
         sphere, turned at random: angles in the plane, Lebedev's in space, of degree 5 above),
         "exact" (on the line and in the plane), or unit vectors of shape (L, d), or (blocks, lines,
         d) where the blocks are independent. "auto": exact in the plane up to 300 points that
         differ in each cloud (2,000 for p = 2 and clouds of one size without weights), rules in two
-        and three dimensions (up to five where there are blocks enough), orthogonal blocks above,
-        and from three on for p > 1 where some columns have few values, far apart.
+        and three dimensions (up to five where there are blocks enough), orthogonal blocks above.
+        From three to five, p > 1, where one column has few values, far apart: rings around its
+        axis, one direction in each ("strata"); orthogonal blocks where several have.
     scale : None, "sd", "ranks" or array_like, shape (d,), default None
         What columns are divided by: their standard deviations in the pool of both clouds (constant
         columns are left out), or numbers. "ranks": values become their ranks in the pool, over its
@@ -514,7 +515,7 @@ def _planned(
     Coefficients that are fitted want more blocks.
     """
     d, fewest = question.pair.dimension, 5
-    directions = for_clouds(directions, (question.pair.x, question.pair.y), question.p)
+    peaks = peaks_of(directions, (question.pair.x, question.pair.y), question.p)
     if request != "auto":
         named = with_controls(question, request, ON_THE_LINE, 1)
         if named.controls and not named.fixed:
@@ -522,9 +523,9 @@ def _planned(
     if isinstance(directions, str):
         rule = stopping_rule(BUDGET if budget is None and precision is None else budget, precision)
         if isinstance(rule, Precision):
-            first = pilot(directions, d, rule.most)
+            first = pilot(directions, d, rule.most, peaks)
             return with_controls(question, request, first, 4 * first.total), rule, first
-        first = plan(directions, d, rule.total, fewest=fewest)
+        first = plan(directions, d, rule.total, fewest=fewest, peaks=peaks)
         return with_controls(question, request, first, first.total), rule, first
     if precision is not None:
         raise ValueError("precision: goes with directions drawn here, not with given ones")
