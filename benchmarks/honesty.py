@@ -270,7 +270,7 @@ def metropolis(seed):
 def exact_coefficient():
     grid, log_l = coefficients()
     w = np.exp(log_l - log_l.max())
-    return float(w @ grid / w.sum())
+    return [w @ grid / w.sum()]
 
 
 def gibbs(seed):
@@ -480,8 +480,8 @@ def cases():
     for method in ("paris", "parisian", "unbiased"):
         add(f"smoothing: {method}", partial(smoothed, method), total)
     add("score", score_of, exact_score)
-    add("observed_information", information, lambda: parabola()[1])
-    add("maximum_likelihood", maximiser, lambda: parabola()[0])
+    add("observed_information", information, lambda: [parabola()[1]])
+    add("maximum_likelihood", maximiser, lambda: [parabola()[0]])
     add("particle marginal Metropolis-Hastings", metropolis, exact_coefficient)
     add("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
     add("forecast: quantiles of the state", quantiles_ahead, exact_quantiles_ahead)

@@ -13,8 +13,9 @@ all others as in U, for every j: with Y_j the output there, Y_0 that of U,
 
 has the increment of c as its mean. The terms of a draw sum to (Y_0 - Y_d)^2 / 2. Draws are
 independent: the covariance of the effects is that of a mean. For independent inputs these are
-pick-freeze terms. Discrete inputs with rare values take these more often, and the terms are weighed
-(`widening`).
+pick-freeze terms. Discrete inputs with rare values take these more often, unbounded inputs far out
+in which the first draws have their largest terms are drawn wider, as are those of heavy tails, and
+the terms are weighed (`widening`).
 """
 
 from __future__ import annotations
@@ -44,8 +45,19 @@ from ..weights import pareto_k
 from .integrand import Columns, Integrand, call_named, checked_first, checked_table
 from .laws import Law, as_law
 from .pairs import Groups, grouped, output_names
+from .proposals import FARTHEST
 from .verdict import listed
-from .widening import flattened, hardly_drawn
+from .widening import (
+    HEAVY_SCALE,
+    MOST_WIDENED,
+    SCALE,
+    TAIL,
+    Widening,
+    flattened,
+    hardly_drawn,
+    heavy_tailed,
+    share_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +67,7 @@ METHOD = "Shapley effects"
 LEAST = 50  # draws for a covariance to speak of
 FIRST = 200  # draws of the first stage towards a precision
 PLAIN = 0.25  # share of draws of the law where rare values of inputs are drawn more often
+EXCESS = 0.3  # of a score's second moment where the terms are, from which its input is widened
 HEAVY = 0.5  # Pareto k-hat of the terms above which no interval is promised
 
 
@@ -265,7 +278,41 @@ class _Walk:
         return sum(map(len, self.terms))
 
     def stage(self, size: int) -> None:
-        """So many more draws, of scores with the law's correlation."""
+        """So many more draws; the first of all tell what is to be drawn wider."""
+        if not self.terms and size >= 2 * LEAST:
+            pilot = max(LEAST, size // 8)
+            self._draw(pilot)
+            self.widened = self._wider()
+            size -= pilot
+        self._draw(size)
+
+    def _wider(self) -> Widening | None:
+        """The widening of rare values, and of unbounded inputs far out in which terms are large."""
+        law, found = self.law, self.widened
+        free = ~np.isfinite(law.ranges).all(0)
+        if found is not None:
+            free &= ~found.inputs
+        heavy = free & heavy_tailed(law)
+        sizes = np.abs(self.terms[0]).sum(2)
+        sizes = sizes[:, sizes.any(0)]
+        if not _worst_tail(sizes) > TAIL:
+            free = heavy
+        # what the terms make of the scores' second moments, 1 without them
+        moments = (sizes / sizes.sum(0)).T @ (self.scores**2).mean(0)
+        excess = np.where(free, moments.max(0, initial=0.0) - 1, -math.inf)
+        chosen = np.argsort(-excess, kind="stable")[:MOST_WIDENED]
+        chosen = chosen[excess[chosen] > np.where(heavy[chosen], 0.0, EXCESS)]
+        if not len(chosen):
+            return found
+        scales = np.zeros(law.dimension)
+        scales[chosen] = np.where(heavy[chosen], HEAVY_SCALE, SCALE)
+        values = () if found is None else found.values
+        count = len(chosen) + sum(v is not None for v in values)
+        reaches = np.full(law.dimension, FARTHEST)
+        return Widening(scales, reaches, share_of(count), 0, 0, values)
+
+    def _draw(self, size: int) -> None:
+        """So many draws, of scores with the law's correlation."""
         number, (g, d) = len(self.terms) + 1, self.members.shape
         rng = generator(self.run.root, "walk", number)
         correlation = self.law.correlation
@@ -276,6 +323,8 @@ class _Walk:
             widening = replace(self.widened, plain=math.ceil(PLAIN * size), size=size)
             z[:, widening.plain :] = widening.drawn(z[:, widening.plain :])
             weight = widening.weight(widening.log_ratios(z).sum((0, 2)))
+        if not self.terms:
+            self.scores = z
         u, v = z @ factor.T
         order = rng.permuted(np.tile(np.arange(g), (size, 1)), axis=1)
         x = self._path(u, v, order)
@@ -391,6 +440,12 @@ def _root(centred: Array, n: int) -> Array:
     return upper.T / math.sqrt(n * (n - 1))
 
 
+def _worst_tail(sizes: Array) -> float:
+    """Largest Pareto k-hat of columns (n, K)."""
+    shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in sizes.T]
+    return max((shape for shape in shapes if np.isfinite(shape)), default=-math.inf)
+
+
 def _cautions(
     terms: Array, outputs: tuple[str, ...], flat: Array, walk: _Walk, calls: int
 ) -> list[Caution]:
@@ -403,8 +458,7 @@ def _cautions(
     if np.isfinite(walk.law.ranges).all():
         return found
     sizes = np.abs(terms).sum(2)[:, ~flat]
-    shapes = [pareto_k(np.log(np.maximum(column, 1e-300))) for column in sizes.T]
-    worst = max((shape for shape in shapes if np.isfinite(shape)), default=-math.inf)
+    worst = _worst_tail(sizes)
     if worst > HEAVY:
         text = (
             f"the squared output has a heavy tail, Pareto k-hat {worst:.2f}: draws that have not "

@@ -67,14 +67,22 @@ from .replicates import (
     sobol_points,
 )
 from .sparse_polynomials import (
-    LIGHT_TAILS,
     ProductBasis,
     SparsePolynomial,
-    kurtosis,
     product_basis,
 )
 from .verdict import listed
-from .widening import Widening, hardly_drawn, rare_values, share_of
+from .widening import (
+    HEAVY_SCALE,
+    MOST_WIDENED,
+    SCALE,
+    TAIL,
+    Widening,
+    hardly_drawn,
+    heavy_tailed,
+    rare_values,
+    share_of,
+)
 
 Array = np.ndarray
 Result = TypeVar("Result")
@@ -82,13 +90,9 @@ TITLE = "Sobol' indices"
 METHODS = ("auto", "qmc", "surrogate", "importance")
 CONCENTRATED = 30.0  # E[t^2]/E[|t|]^2 from which importance sampling is given a try
 FEW_PAIRS = 60.0  # below, and with most pairs idle, spreads of scramblings are not to be trusted
-TAIL = 0.2  # Pareto k-hat of the pilot's squared outputs from which inputs are widened,
-END = -0.4  # and that below which the output is taken to be bounded, whatever its inputs' tails,
-FORESEEN = 0.2  # share of the variance explained by the pilot's polynomials from which they are,
-SCALE = 2.0  # by so much, in standard-normal space,
-HEAVY_SCALE = 3.0  # and inputs of heavy tails by so much
-MOST_WIDENED = 8  # the most of them,
-MATTERS = 0.01  # and their least total index,
+END = -0.4  # k-hat below which the output is taken to be bounded, whatever its inputs' tails
+FORESEEN = 0.2  # share of the variance explained by the pilot's polynomials from which tails matter
+MATTERS = 0.01  # least total index of inputs that are widened,
 HEAVY_MATTERS = 0.001  # of heavy tails, whose index few points have seen
 NEAREST, NEARER, FAR_TAIL = 5.0, 6.0, 0.7  # how far out, below TAIL and below this k-hat
 IDLE = 0.1  # share of the pairs to which the variance is due
@@ -617,7 +621,7 @@ class _Work:
         if not free.any():
             return free, free, FARTHEST
         tail = replicates.tail(self.pairs.centre)
-        heavy = free & np.array([not kurtosis(m) <= LIGHT_TAILS for m in law.marginals or ()])
+        heavy = free & heavy_tailed(law)
         if self.widen == "auto" and not hidden:
             many = not replicates.coarse.all()
             if not tail > TAIL and not (many and self.foreseen()):

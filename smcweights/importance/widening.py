@@ -18,12 +18,17 @@ from scipy.special import ndtr, ndtri
 from ..cautions import Caution
 from .laws import Law
 from .marginals import Atoms, Marginal
+from .sparse_polynomials import LIGHT_TAILS, kurtosis
 
 Array = np.ndarray
 MOST_VALUES = 13  # of an input whose values are told apart,
 LEAST_MASS = 1e-9  # but for those rarer than this, as unlikely as 6 standard deviations
 RARE = 0.25  # times what every value would have if all were as likely
 FLATNESS = 0.25  # power of their probabilities that rare values are drawn by
+TAIL = 0.2  # Pareto k-hat of the pilot's squared outputs from which unbounded inputs are widened,
+SCALE = 2.0  # by so much, in standard-normal space,
+HEAVY_SCALE = 3.0  # and inputs of heavy tails by so much,
+MOST_WIDENED = 8  # the most of them
 FEW_DRAWS = 10.0  # of a value, from which its part of the variance may be told,
 TOLD_MASS = 1e-4  # and the least probability that is asked about
 
@@ -65,6 +70,13 @@ def rare_values(law: Law) -> tuple[Values | None, ...]:
     """Of the inputs that have rare values; None of others."""
     found = [values_of(m) for m in law.marginals or ()]
     return tuple(v if v is not None and v.rarest < RARE else None for v in found)
+
+
+def heavy_tailed(law: Law) -> Array:
+    """Which inputs have a kurtosis over `LIGHT_TAILS`, (d,)."""
+    if law.marginals is None:
+        return np.zeros(law.dimension, dtype=bool)
+    return np.array([not kurtosis(m) <= LIGHT_TAILS for m in law.marginals])
 
 
 def share_of(count: int) -> float:
