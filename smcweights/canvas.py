@@ -5,7 +5,6 @@ matplotlib is imported on use. Nothing here knows a method: what is drawn comes 
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
 FINE = 1e-4  # relative error below which a per cent of the value says nothing
+MOST_UNLIKE = 100  # relative errors on one axis: the smallest is still seen
 SMALL: dict[str, Any] = {"fontsize": 8, "color": "#333333"}
 
 
@@ -116,14 +116,28 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def fitting(name: str, most: int = 36) -> str:
+    """A name that leaves room for a figure; of a long one both ends, which tell it from others.
+
+    Examples
+    --------
+    >>> fitting("P(overflow of the dyke at the second station > 0.4)")
+    'P(overflow of the d … station > 0.4)'
+    """
+    words = " ".join(name.split())
+    if len(words) <= most:
+        return words
+    head = 3 * (most - 3) // 5
+    return f"{words[:head].rstrip()} … {words[head + 3 - most :].lstrip()}"
+
+
 def label_rows(ax: Axes, names: Sequence[str], notes: Sequence[str] = ()) -> None:
     """One row per name, the first on top, with notes in a column on the right."""
     ax.set_ylim(len(names) - 0.4, -0.6)
     if len(names) > MOST_NAMED:
         ax.set_ylabel("component, in the order of the names")
         return
-    labels = [literal(textwrap.shorten(name, 40, placeholder=" ...")) for name in names]
-    ax.set_yticks(range(len(names)), labels)
+    ax.set_yticks(range(len(names)), [literal(fitting(name)) for name in names])
     place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "annotation_clip": False}
     for i, note in enumerate(notes):
         ax.annotate(literal(note), (1.02, i), va="center", **place, **SMALL)
@@ -175,7 +189,8 @@ def estimate(
         Of any method.
     truth : array_like, shape (J,), optional
         Deviations are then shown as a share of it, so that expectations of any size fit one axis;
-        where some truth is 0, as a multiple of the standard error.
+        where some truth is 0, or some share far smaller than another, as a multiple of the
+        standard error.
     ax : matplotlib axes, optional
     level : float, default 0.95
         Nominal coverage of the intervals.
@@ -208,15 +223,16 @@ def estimate(
     if exact is not None:
         exact = exact.reshape(-1)
         error = np.atleast_1d(est.standard_error)
-        zero = bool((exact == 0).any())
-        size = np.where(error > 0, error, 1.0) if zero else np.abs(exact)
-        value, lower, upper = ((part - exact) / size for part in (value, lower, upper))
-        ax.axvline(0.0, color=GREY, lw=1)
-        if zero:
+        if _unlike(error, exact):
+            size = np.where(error > 0, error, 1.0)
             ax.set_xlabel(f"deviation from the truth in standard errors, {what}")
         else:
+            size = np.abs(exact)
             ax.set_xlabel(f"relative deviation from the truth, {what}")
             ax.xaxis.set_major_formatter(lambda x, _: f"{100 * x:.3g} %")
+            ax.locator_params(axis="x", nbins=5)
+        value, lower, upper = ((part - exact) / size for part in (value, lower, upper))
+        ax.axvline(0.0, color=GREY, lw=1)
     else:
         spread = np.ptp(np.log10(np.abs(value[value != 0]))) if (value != 0).any() else 0.0
         if (lower > 0).all() and spread > 1.5:
@@ -226,6 +242,14 @@ def estimate(
     ax.plot(value, at, "o", color=BLUE, ms=5)
     label_rows(ax, est.names, notes)
     return ax
+
+
+def _unlike(error: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether errors relative to the truth would not be seen on one axis."""
+    if (exact == 0).any():
+        return True
+    share = error[error > 0] / np.abs(exact[error > 0])
+    return bool(len(share)) and bool(share.max() > MOST_UNLIKE * share.min())
 
 
 def _times(given: ArrayLike) -> np.ndarray:

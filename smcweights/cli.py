@@ -63,6 +63,27 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _saying_what_compiles(step: str) -> Iterator[None]:
+    """Say on stderr that a step begins, and that kernels are compiled when they are."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        said = False
+
+        def on_start(self, event: event.Event) -> None:
+            if not self.said:
+                print(f"{step}: compiling kernels, kept for later runs ...", file=sys.stderr)
+            self.said = True
+
+        def on_end(self, event: event.Event) -> None:
+            pass
+
+    print(f"{step} ...", file=sys.stderr)
+    with event.install_listener("numba:compile", Listener()):
+        yield
+
+
 def _folder(path: str | Path) -> Path:
     """The folder for results, made and tried before anything is computed."""
     folder = Path(path)
@@ -82,8 +103,9 @@ def _demo(options: argparse.Namespace) -> int:
     out = _folder(options.out)
     began = time.perf_counter()
     sections = []
-    for stem, demonstration in DEMONSTRATIONS.items():
-        section = demonstration(options.seed, options.progress)
+    for i, (stem, demonstration) in enumerate(DEMONSTRATIONS.items(), 1):
+        with _saying_what_compiles(f"{i} of {len(DEMONSTRATIONS)}, {stem}"):
+            section = demonstration(options.seed, options.progress)
         est = section.estimate
         print(section.title, textwrap.fill(section.text, 96), sep="\n\n", end="\n\n")
         print(*_aligned(*report.table(est, section.truth, section.monte_carlo)), sep="\n")
@@ -95,6 +117,7 @@ def _demo(options: argparse.Namespace) -> int:
         )
         est.save(out / f"{stem}.nc")
         sections.append(section)
+    print("drawing the page ...", file=sys.stderr)
     report.write(out / "demo.html", "smcweights: demonstration", sections)
     for name in ("demo.html", *(f"{stem}.nc" for stem in DEMONSTRATIONS)):
         print(f"written: {out / name}")

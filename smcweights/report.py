@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import bidirectional
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import storage
-from .canvas import height, in_short
+from .canvas import BLUE, FINE, GREY, ORANGE, height, in_short
 from .estimate import Estimate
 
 MOST_ROWS = 200  # of a table on the page; the saved result has them all
+WIDTH = 4.8  # inches of a figure: letters of 9 points can be read on a telephone
+INK = "#1b1b1b"  # what becomes the colour of the text
+# colours of figures that follow the page's light or dark scheme
+SCHEME = {INK: "ink", "#333333": "ink", "#000000": "ink", BLUE: "blue", ORANGE: "orange"}
+SCHEME |= {GREY: "grey", "#ffffff": "paper"}
+DRAWN: dict[Any, Any] = {
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+    "font.size": 9,
+    "axes.titlesize": 9,
+    # letters stay letters: the browser has the fonts, and knows what is written from the right
+    "svg.fonttype": "none",
+    "svg.hashsalt": "smcweights",
+    "date.converter": "concise",
+}
+RIGHT = {"R", "AL", "AN", "RLE", "RLO", "RLI"}  # directions of letters that begin on the right
+
+Figure = tuple[str, Callable[[Any], Any]]
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfb; --line: #d8d8d2;
-  --note: #fff3d6 }
+  --note: #fff3d6; --blue: #0072b2; --orange: #d55e00; --grey: #666666 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e6e1; --paper: #191a1b; --line: #44464a;
-  --note: #453a1d } }
+  --note: #453a1d; --blue: #56b4e9; --orange: #f0884a; --grey: #a5a5a5 } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
@@ -36,11 +56,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap }
 th:first-child, td:first-child { text-align: left }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
+td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem }
+@media (max-width: 45em) { table { font-size: .85rem } th, td { padding: .3rem .45rem } }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr));
   gap: 1.5rem; align-items: start; margin: 1.5rem 0 }
 figure { margin: 0 }
-figure img { width: 100%; background: white; border-radius: 4px }
+figure svg { width: 100%; height: auto; overflow: visible }
 figcaption { font-size: .85rem }
+p, li, h1, h2 { overflow-wrap: anywhere }
 .warning { background: var(--note); padding: .6rem 1rem; border-radius: 4px; margin: 1rem 0 }
 pre { overflow-x: auto; font-size: .8rem; border: 1px solid var(--line); padding: .8rem }
 """
@@ -59,6 +82,8 @@ class Section:
         Goes into the table and the figure of intervals.
     monte_carlo : Estimate, optional
         Plain Monte Carlo of the same expectations, for the table.
+    figures : sequence of (str, callable)
+        Captions, and what draws each into the matplotlib axes it is given; they come first.
     """
 
     title: str
@@ -66,6 +91,7 @@ class Section:
     estimate: Estimate
     truth: ArrayLike | None = None
     monte_carlo: Estimate | None = None
+    figures: Sequence[Figure] = ()
 
 
 def table(
@@ -115,10 +141,7 @@ def table(
         inside = (lower <= exact) & (exact <= upper)
         columns["truth"] = list(map(_number, exact, digits + 1))
         columns["in"] = ["yes" if hit else "no" for hit in inside]
-    columns["error"] = [
-        f"{in_short(float(f'{100 * e:.{1 + (e >= 0.01)}g}'))} %" if np.isfinite(e) else "-"
-        for e in error
-    ]
+    columns["error"] = list(map(_error, est.names, np.atleast_1d(est.standard_error), error))
     if monte_carlo is not None:
         plain = _fitting(monte_carlo.value, "monte_carlo", len(value))
         below, above = (np.atleast_1d(end) for end in monte_carlo.interval())
@@ -136,6 +159,15 @@ def table(
     return list(columns), [list(row) for row in zip(*columns.values(), strict=True)]
 
 
+def _error(name: str, error: float, relative: float) -> str:
+    """In per cent of the value, but for logarithms and values that are known far better."""
+    if not np.isfinite(relative):
+        return "-"
+    if name.startswith("log ") or 0 < relative < FINE:
+        return in_short(float(f"{error:.2g}"))
+    return f"{in_short(float(f'{100 * relative:.{1 + (relative >= 0.01)}g}'))} %"
+
+
 def _number(value: float, digits: int) -> str:
     if value == 0:
         return "0"
@@ -151,51 +183,79 @@ def _fitting(values: ArrayLike, name: str, count: int) -> np.ndarray:
     return array
 
 
-def figures(est: Estimate, truth: ArrayLike | None = None) -> list[tuple[str, bytes]]:
-    """(caption, PNG) of every figure of `smcweights.plots` the estimate has the numbers for.
+def figures(est: Estimate, truth: ArrayLike | None = None) -> list[Figure]:
+    """Every figure of `smcweights.plots` that the estimate has the numbers for.
+
+    A single number has no figure of itself: it would be a dot on a line.
 
     Examples
     --------
-    >>> [caption for caption, image in figures(Estimate(1.0, 0.01))]
+    >>> [caption for caption, draw in figures(Estimate([1.0, 2.0], [[0.01, 0], [0, 0.02]]))]
     ['Estimates']
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from . import plots
 
-    known, rows = est.diagnostics, len(est)
+    known = est.diagnostics
     # a method without adaptation says so by an empty list of stages; a posterior's gain nothing
-    gained = any("criterion" in stage for stage in known.get("stages", ()))
+    gained = sum("criterion" in stage for stage in known.get("stages", ())) > 1
     shown = {key for key in known if key != "stages" or gained}
     if est.sample is None:
         shown.discard("pareto_k_weights")
-    wanted: list[tuple[str, Callable[[Any], Any], int]] = [
-        ("Estimates", lambda ax: plots.estimate(est, truth, ax), rows)
-    ]
-    for key, caption, draw, size in (
-        ("gain_over_monte_carlo", "Gain over plain Monte Carlo", plots.gains, rows),
-        ("control_variance_reduction", "What the control variates took away", plots.controls, rows),
-        ("stages", "What each stage of adaptation gained", plots.stages, 6),
-        (
-            "components",
-            "Where the draws came from",
-            plots.mixture,
-            len(known.get("components", ())),
-        ),
-        ("pareto_k_weights", "Weights of the final draws", plots.weights, 6),
+    wanted: list[Figure] = []
+    if len(est) > 1:
+        wanted.append(("Estimates", lambda ax: plots.estimate(est, truth, ax)))
+    else:
+        shown -= {"gain_over_monte_carlo", "control_variance_reduction"}
+    for key, caption, draw in (
+        ("gain_over_monte_carlo", "Gain over plain Monte Carlo", plots.gains),
+        ("control_variance_reduction", "What the control variates took away", plots.controls),
+        ("stages", "What each stage of adaptation gained", plots.stages),
+        ("components", "Where the draws came from", plots.mixture),
+        ("pareto_k_weights", "Weights of the final draws", plots.weights),
     ):
         if key in shown:
-            wanted.append((caption, partial(draw, est), size))
-    drawn = []
-    for caption, into, size in wanted:
-        figure = Figure(figsize=(6.4, height(size)), layout="constrained", dpi=130)
-        FigureCanvasAgg(figure)
-        into(figure.add_subplot())
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        drawn.append((caption, buffer.getvalue()))
-    return drawn
+            wanted.append((caption, partial(draw, est)))
+    return wanted
+
+
+def as_svg(draw: Callable[[Any], Any]) -> str:
+    """A figure for a page: letters are text, colours follow the page's scheme.
+
+    Examples
+    --------
+    >>> as_svg(lambda ax: ax.plot([1, 2]))[:5]
+    '<svg '
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import FixedLocator
+
+    with rc_context(DRAWN), warnings.catch_warnings():
+        # letters that matplotlib's font lacks are drawn by the browser
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure = Canvas(figsize=(WIDTH, height(6)), layout="constrained", dpi=144)
+        FigureCanvasSVG(figure)
+        draw(ax := figure.add_subplot())
+        if isinstance(ax.yaxis.get_major_locator(), FixedLocator):
+            figure.set_figheight(height(len(ax.get_yticks())))
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg ") :], flags=re.DOTALL)
+    # to a hundredth of a point
+    text = re.sub(r' (d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
+    # what no figure refers to, and the next one would have again
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)
+
+    def schemed(found: re.Match[str]) -> str:
+        return re.sub(
+            r"#[0-9a-f]{6}\b",
+            lambda colour: f"var(--{SCHEME[colour[0]]})" if colour[0] in SCHEME else colour[0],
+            found[0],
+        )
+
+    return re.sub(r'style="[^"]*"', schemed, text)
 
 
 def in_words(est: Estimate) -> list[str]:
@@ -225,7 +285,8 @@ def in_words(est: Estimate) -> list[str]:
     if known.get("stages"):
         calls = sum(stage["draws"] for stage in known["stages"])
         why = f"; it ended because {known['stopped']}" if "stopped" in known else ""
-        said.append(f"Adaptation took {len(known['stages'])} stages and {calls:,} calls{why}.")
+        stages = "a stage" if len(known["stages"]) == 1 else f"{len(known['stages'])} stages"
+        said.append(f"Adaptation took {stages} and {calls:,} calls{why}.")
     if "largest_weight" in known:
         said.append(
             f"The weights of the final draws are worth {known['effective_sample_size']:,.0f} draws "
@@ -242,7 +303,9 @@ def in_words(est: Estimate) -> list[str]:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        name, *numbers = map(html.escape, cells)
+        rest = "".join(f"<{tag}>{number}</{tag}>" for number in numbers)
+        return f"<tr><{tag}><bdi>{name}</bdi></{tag}>{rest}</tr>"
 
     body = "".join(line(row, "td") for row in rows[:MOST_ROWS])
     if len(rows) > MOST_ROWS:
@@ -289,21 +352,36 @@ def _sources(est: Estimate) -> str:
     )
 
 
+def _prose(est: Estimate) -> Callable[[str], str]:
+    """Escaped text in which names that are written from the right turn nothing else around."""
+    turned = [n for n in est.names if RIGHT & set(map(bidirectional, n))]
+    pattern = "|".join(map(re.escape, sorted(turned, key=len, reverse=True)))
+
+    def prose(text: str) -> str:
+        parts = re.split(f"({pattern})", text) if pattern else [text]
+        # those that were found stand between the others
+        return "".join(
+            f"<bdi>{html.escape(part)}</bdi>" if k % 2 else html.escape(part)
+            for k, part in enumerate(parts)
+        )
+
+    return prose
+
+
 def _section(section: Section) -> str:
-    est = section.estimate
-    parts = [f"<h2>{html.escape(section.title)}</h2>", f"<p>{html.escape(section.text)}</p>"]
+    est, said = section.estimate, _prose(section.estimate)
+    parts = [f"<h2>{said(section.title)}</h2>", f"<p>{said(section.text)}</p>"]
     for text in est.diagnostics.get("warnings", ()):
-        parts.append(f'<div class="warning"><b>Not promised.</b> {html.escape(text)}</div>')
+        parts.append(f'<div class="warning"><b>Not promised.</b> {said(text)}</div>')
     parts.append(_table(*table(est, section.truth, section.monte_carlo)))
-    parts.append("".join(f"<li>{html.escape(text)}</li>" for text in in_words(est)))
+    parts.append("".join(f"<li>{said(text)}</li>" for text in in_words(est)))
     if parts[-1]:
         parts[-1] = f"<ul>{parts[-1]}</ul>"
     parts.append('<div class="figures">')
-    for caption, image in figures(est, section.truth):
-        data = base64.b64encode(image).decode()
+    for caption, draw in (*section.figures, *figures(est, section.truth)):
         parts.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{caption}</figcaption></figure>"
+            f'<figure role="img" aria-label="{html.escape(caption)}">{as_svg(draw)}'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
     parts.append("</div>")
     if est.columns:

@@ -80,6 +80,15 @@ def test_names_with_dollars_and_great_length_are_drawn():
     estimate(est).figure.canvas.draw()
 
 
+def test_errors_of_other_sizes_are_compared_in_standard_errors():
+    est = smw.Estimate([-633.0, 2.0], np.diag([1e-8, 1e-2]))
+    ax = estimate(est, truth=[-633.0001, 2.1])
+    np.testing.assert_allclose(rows_of(ax).mean(1), [1.0, -1.0], rtol=1e-6)
+    assert "standard errors" in ax.get_xlabel()
+    alike = smw.Estimate([10.0, 2.0], np.diag([1e-4, 1e-2]))
+    assert "relative" in estimate(alike, truth=[10.0, 2.1]).get_xlabel()
+
+
 def test_bands_follow_the_intervals_and_refuse_scalars_and_other_times():
     est = smw.Estimate([1.0, 3.0], np.diag([0.01, 0.04]))
     band = bands(est, times=[10, 20], level=0.9).collections[0].get_paths()[0].vertices

@@ -34,7 +34,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
-        self.sources += [v for k, v in attrs if k in ("src", "href")]
+        self.sources += [v for k, v in attrs if k in ("src", "xlink:href")]
         if tag not in ("meta", "img"):
             self.open.append(tag)
 
@@ -56,10 +56,10 @@ def test_a_page_is_well_formed_escaped_and_needs_nothing_else_with_provenance(ru
         report.Section("bare", "", bare),
     )
     tags = Tags(page)
-    assert tags.seen.count("figure") == len(report.figures(run)) + len(report.figures(bare)) == 7
+    assert tags.seen.count("figure") == len(report.figures(run)) + len(report.figures(bare)) == 6
     assert {"script", "link", "b", "i", "tail"} & set(tags.seen) == {"b"}  # of the warning
-    assert all(source.startswith("data:image/png;base64,") for source in tags.sources)
-    assert "url(" not in page
+    assert tags.sources and all(source.startswith("#") for source in tags.sources)
+    assert all(place.startswith("#") for place in re.findall(r"url\((.*?)\)", page))
     for text in ("&lt;tail&gt; &amp; more", "text &lt;b&gt;", "k-hat &lt;0.9&gt;", "A &amp; B"):
         assert text in page
     assert not [p for p in tmp_path.iterdir() if p.name != "page.html"]
@@ -139,3 +139,45 @@ def test_a_page_that_cant_be_written_leaves_the_old_one(tmp_path, monkeypatch):
         report.write(path, "t", [])
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_of_any_length_and_script_are_isolated_and_drawn(tmp_path):
+    names = ["long" * 30, "עלות, ש״ח", "収率", "a " * 40 + "b"]
+    est = smw.Estimate(
+        np.ones(4), np.eye(4), names=names, cautions=[Caution("few", f"{names[1]} (5), {names[2]}")]
+    )
+    page = page_of(tmp_path / "page.html", report.Section("names", "", est))
+    Tags(page)
+    assert f"<td><bdi>{names[0]}</bdi></td>" in page
+    # in sentences only what is written from the right needs it
+    assert f"<bdi>{names[1]}</bdi> (5), {names[2]}" in page
+    (figure,) = re.findall("<svg.*?</svg>", page, re.DOTALL)
+    drawn = re.findall(r"<text[^>]*>(.*?)</text>", figure)
+    assert {names[1], names[2]} < {*drawn}
+    assert max(map(len, drawn)) <= 36
+
+
+def test_figures_follow_the_scheme_of_the_page_and_a_single_number_has_none(run):
+    captions = [caption for caption, _ in report.figures(run["mean"])]
+    assert not {"Estimates", "Gain over plain Monte Carlo"} & {*captions}
+    assert report.figures(smw.Estimate(1.0, 0.01)) == []
+    drawn = report.as_svg(lambda ax: ax.plot([1, 2], "o", color="#0072b2", label="#0072b2"))
+    assert "var(--blue)" in drawn and "var(--ink)" in drawn
+    # but for the black of letters, which a page replaces
+    assert not re.search(r"#0072b2|#1b1b1b", drawn)
+    assert " id=" not in re.sub(r" id=.[mp][0-9a-f]+.", "", drawn)
+
+
+@pytest.mark.parametrize(
+    "name, value, error, said",
+    [
+        ("mean", 4.0, 0.02, "0.5 %"),
+        ("mean", 918.84, 0.3, "0.03 %"),
+        ("mean", 1094.7, 0.0075, "0.0075"),  # not 0.0007 %
+        ("log evidence", -633.0, 0.11, "0.11"),  # no share of it means anything
+        ("mean", 0.0, 0.1, "-"),
+    ],
+)
+def test_errors_are_a_share_or_in_the_units_of_the_value(name, value, error, said):
+    est = smw.Estimate([value], [[error**2]], names=[name])
+    assert report.table(est)[1][0][-1] == said

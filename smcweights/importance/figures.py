@@ -124,11 +124,12 @@ def stages(est: Estimate, ax: Axes | None = None) -> Axes:
         edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
         ax.plot(used[~seen], np.ones((~seen).sum()), "^", color=ORANGE, **edge)
         ax.annotate(
-            "an expectation hardly seen yet",
+            "an expectation\nhardly seen yet",
             (used[~seen][0], 1),
-            (0, -14),
+            (0, -6),
             xycoords=edge["transform"],
             textcoords="offset points",
+            va="top",
             fontsize=8,
             color=ORANGE,
         )
@@ -397,7 +398,8 @@ def failures(est: Estimate, ax: Axes | None = None, *, event: int = 0) -> Axes:
     some = slice(None, None, max(1, len(x) // 4000))
     for chosen, colour, label in ((~failed, GREY, "safe"), (failed, ORANGE, "failure")):
         part = x[chosen][some]
-        ax.plot(part[:, i], part[:, k], ".", ms=3, color=colour, alpha=0.5, label=label)
+        style: dict[str, Any] = {"ms": 3, "color": colour, "alpha": 0.5, "rasterized": True}
+        ax.plot(part[:, i], part[:, k], ".", label=label, **style)
     point = est.diagnostics["design_points"][event]
     ax.plot(point[i], point[k], "*", ms=12, color=BLUE, label="design point")
     ax.set_xlabel(literal(f"{names[i]} (importance {factors[event][i]:.2f})"))
