@@ -12,7 +12,9 @@ Every function takes an `Estimate` and returns matplotlib axes; pass ``ax`` to d
 `levels`    how a failure probability was approached, and `failures` its draws
 `sobol`     bars of Sobol' indices
 `sobol_series`  the same of a series of outputs, along time
-`marginals` posteriors of all parameters (takes a Posterior)
+`pareto`    tails of what each mean is taken of, and how many draws it is worth
+`marginals` posteriors of all parameters, `corner` those of all pairs, and `ladder` the way from the
+            prior (take a Posterior)
 `law`       distribution function with its band, and `tail` one end (take an OutputLaw)
 `uncertainty`  what computing and data add to an error (takes an InputUncertainty)
 `perturbation`  expectations as the law of an input moves (takes a perturbation study)
@@ -54,6 +56,7 @@ from .importance.figures import (
     gains,
     levels,
     mixture,
+    pareto,
     perturbation,
     sobol,
     sobol_series,
@@ -61,7 +64,7 @@ from .importance.figures import (
     weights,
 )
 from .importance.law_figures import law, tail, uncertainty
-from .importance.posterior_figures import marginals
+from .importance.posterior_figures import corner, ladder, marginals
 from .randomness import Seed
 from .rejection.figures import sequences, weighted
 from .statespace import figures as searches
@@ -79,6 +82,7 @@ __all__ = [
     "bands",
     "columns",
     "controls",
+    "corner",
     "coverage",
     "estimate",
     "failures",
@@ -90,11 +94,13 @@ __all__ = [
     "gradient",
     "increments",
     "iterates",
+    "ladder",
     "law",
     "levels",
     "loadings",
     "marginals",
     "mixture",
+    "pareto",
     "permuted",
     "perturbation",
     "predicted",

@@ -598,15 +598,21 @@ DOORS = {
     **{
         f"plots.{name}": SHOWN
         for name in (
-            "bands", "controls", "estimate", "failures", "gains", "levels", "mixture", "stages",
-            "weights",
+            "bands", "controls", "estimate", "failures", "gains", "levels", "mixture", "pareto",
+            "stages", "weights",
         )
     },
-    "plots.marginals": {
-        "result": types.SimpleNamespace(
-            joint=smw.Estimate([0.0, 1.0, 1.0], np.eye(3)), inputs=["a"], draws=ONES[:, None],
-            log_weight=ONES,
-        ),
+    **{
+        f"plots.{name}": {
+            "result": types.SimpleNamespace(
+                joint=smw.Estimate([0.0, 1.0, 1.0], np.eye(3)), inputs=["a"], draws=ONES[:, None],
+                log_weight=ONES,
+                diagnostics={
+                    "stages": [{"kind": "prior", "draws": 9, "beta": 0.0, "components": 1}]
+                },
+            ),
+        }
+        for name in ("corner", "ladder", "marginals")
     },
     "plots.columns": {"test": TESTED},
     "plots.coverage": {"found": smw.calibrate(lambda seed: (0.0, 1.0), 0.0, 2)},

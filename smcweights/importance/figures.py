@@ -38,6 +38,7 @@ __all__ = [
     "gains",
     "levels",
     "mixture",
+    "pareto",
     "perturbation",
     "sobol",
     "sobol_series",
@@ -94,6 +95,10 @@ def stages(est: Estimate, ax: Axes | None = None) -> Axes:
     rows = diagnostic(est, "stages", "stages")
     if not rows:
         raise ValueError("plots.stages: the estimate was made without adaptation")
+    if "criterion" not in rows[0]:
+        raise ValueError(
+            "plots.stages: the estimate is of a posterior, whose stages plots.ladder draws"
+        )
     ax = open_axes(ax)
     used = np.cumsum([row["draws"] for row in rows])
     criterion = np.array([row["criterion"] for row in rows], dtype=float)
@@ -168,6 +173,39 @@ def weights(est: Estimate, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("draws")
     tail = "weights bounded" if shape == -np.inf else f"k-hat {shape:.2f}"
     ax.set_title(f"{len(log_w):,} draws, worth {size:,.0f} of the input law; {tail}", fontsize=9)
+    return ax
+
+
+def pareto(est: Estimate, ax: Axes | None = None) -> Axes:
+    """Pareto k-hat of what each mean is taken of, with the draws that its mean is worth.
+
+    The error of a mean rests on the fourth moments of its terms, of which tails above 1/4 have
+    none: up to 0.5 it can be trusted where draws are many, above 0.7 it can't be promised.
+
+    Examples
+    --------
+    >>> from smcweights import Estimate
+    >>> known = {"pareto_k": [0.3], "effective_draws": [800.0]}
+    >>> pareto(Estimate(1.0, 0.01, diagnostics=known)).get_xlabel()
+    'Pareto k-hat'
+    """
+    shape = np.asarray(diagnostic(est, "pareto", "pareto_k"), dtype=float).reshape(-1)
+    worth = np.asarray(diagnostic(est, "pareto", "effective_draws"), dtype=float).reshape(-1)
+    ax = open_axes(ax, len(shape))
+    at, known = np.arange(len(shape)), np.isfinite(shape)
+    for limit in (0.5, 0.7):
+        ax.axvline(limit, color=GREY, lw=1, ls=":" if limit < 0.7 else "-")
+    for bad, color in ((False, BLUE), (True, ORANGE)):
+        here = known & ((shape > 0.7) == bad)
+        ax.plot(shape[here], at[here], "o", color=color, ms=5)
+    notes = [
+        f"{size:,.0f} draws" if np.isfinite(size) and k > -np.inf else f"bounded, {size:,.0f} draws"
+        for k, size in zip(shape, worth, strict=True)
+    ]
+    label_rows(ax, est.names, notes)
+    low, high = min(0.0, shape[known].min(initial=0.0)), max(1.0, shape[known].max(initial=1.0))
+    ax.set_xlim(low - 0.05, high + 0.05)
+    ax.set_xlabel("Pareto k-hat")
     return ax
 
 

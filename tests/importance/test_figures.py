@@ -179,3 +179,20 @@ def test_indices_of_a_series_along_time():
         plots.sobol_series(found, t=[0.0, 1.0])
     with pytest.raises(ValueError, match="no first indices"):
         plots.sobol_series(found, kind="first")
+
+
+def test_tails_are_shown_beside_what_can_be_promised():
+    known = {"pareto_k": [0.3, 0.9, -np.inf], "effective_draws": [800.0, 40.0, 1_000.0]}
+    est = smw.Estimate(np.ones(3), np.eye(3), names=["a", "b", "c"], diagnostics=known)
+    ax = smw.plots.pareto(est)
+    notes = [text.get_text() for text in ax.texts]
+    assert notes == ["800 draws", "40 draws", "bounded, 1,000 draws"]
+    good, bad = (line.get_xydata().tolist() for line in ax.lines[2:])
+    assert good == [[0.3, 0.0]]
+    assert bad == [[0.9, 1.0]]
+
+
+def test_stages_of_a_posterior_are_drawn_elsewhere():
+    est = smw.Estimate(1.0, 0.01, diagnostics={"stages": [{"draws": 9, "beta": 0.0}]})
+    with pytest.raises(ValueError, match=r"plots\.ladder"):
+        smw.plots.stages(est)
