@@ -112,7 +112,8 @@ def ladder(result: _Posterior, ax: Axes | None = None) -> Axes:
     power = np.array([row["beta"] for row in rows], dtype=float)
     kinds = np.array([str(row["kind"]) for row in rows])
     low, high = power[power > 0].min(initial=1.0), power.max(initial=1.0)
-    at = np.where(power > 0, power, low / 10)  # that of the prior is 0
+    wide = high > 20 * low
+    at = np.where(power > 0, power, low / 10 if wide else 0.0)
     ax.axhline(1.0, color=canvas.GREY, lw=1)
     ax.plot(used, at, color=canvas.GREY, lw=1, alpha=0.5)
     for kind, mark, color in (
@@ -125,13 +126,14 @@ def ladder(result: _Posterior, ax: Axes | None = None) -> Axes:
         if here.any():
             ax.plot(used[here], at[here], mark, color=color, ms=5, label=KINDS[kind])
     for x, y, row in zip(used, at, rows, strict=True):
-        place = {"textcoords": "offset points", "ha": "center"}
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}
         ax.annotate(str(row["components"]), (x, y), (0, 7), **place, **canvas.SMALL)
-    ax.set_yscale("log")
-    ax.minorticks_off()
-    decades = np.arange(np.ceil(np.log10(low) - 1e-9), np.floor(np.log10(high) + 1e-9) + 1)
-    ticks = 10.0 ** decades[:: max(len(decades) // 6, 1)]
-    ax.set_yticks([low / 10, *ticks], ["0", *map(canvas.in_short, ticks)])
+    if wide:
+        ax.set_yscale("log")
+        ax.minorticks_off()
+        decades = np.arange(np.ceil(np.log10(low) - 1e-9), np.floor(np.log10(high) + 1e-9) + 1)
+        ticks = 10.0 ** decades[:: max(len(decades) // 6, 1)]
+        ax.set_yticks([low / 10, *ticks], ["0", *map(canvas.in_short, ticks)])
     ax.margins(0.05, 0.15)
     ax.set_xlabel("calls of the likelihood by stages")
     ax.set_ylabel("power of the likelihood\n(small numbers: components)")
