@@ -81,10 +81,11 @@ def call_named(
                     f"{named}: failed on inputs of shape {x.shape}, a row for each input vector "
                     f"({error}): {_for_arrays(advice)}"
                 ) from error
-            error.add_note(
-                f"smcweights: the {named} is called with one array of shape {x.shape}, a row for "
-                f"each input vector: {_for_arrays(advice)}"
-            )
+            if not isinstance(error, ModelError):  # which says what to do
+                error.add_note(
+                    f"smcweights: the {named} is called with one array of shape {x.shape}, a row "
+                    f"for each input vector: {_for_arrays(advice)}"
+                )
         elif for_numbers and not vectorized:
             raise ModelError(
                 f"{named}: failed on the input {row.tolist()}, an array of shape {row.shape} "

@@ -15,7 +15,7 @@ from ..cautions import Caution
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..stopping import Precision
-from .integrand import Integrand, call_integrand
+from .integrand import ALONE, Integrand, call_integrand
 
 MOVED = 5.0  # by so much a level rises at the least
 LARGEST = 300.0  # log of the largest value, in units of exp(level)
@@ -45,6 +45,30 @@ def call_log_integrand(
     return (found[:, 0], found[:, 1]) if signed else found
 
 
+def call_log_density(
+    function: Integrand, vectorized: bool, x: np.ndarray, named: str
+) -> np.ndarray:
+    """Logs at the rows of x, shape (n,), of a function that is nowhere negative."""
+
+    def logs_of(x: np.ndarray) -> Any:
+        found = function(x)
+        if isinstance(found, tuple):
+            raise ModelError(f"{named}: returned a tuple; expected logs, as an array")
+        if getattr(found, "dtype", np.dtype(type(found))).kind == "b":
+            raise ModelError(
+                f"{named}: returned True and False; expected logs, np.where(..., 0.0, -np.inf)"
+            )
+        return found
+
+    found = call_integrand(logs_of, vectorized, x, named)
+    if found.shape not in ((len(x),), (len(x), 1)):
+        raise ModelError(
+            f"{named}: returned shape {found.shape} for inputs of shape {x.shape}; expected "
+            f"({len(x)},) logs; for a function of one input vector {ALONE}"
+        )
+    return log_table(found, x, named)[:, 0]
+
+
 def first_of(block: Any) -> np.ndarray:
     """The logs of a block."""
     return block[0] if isinstance(block, tuple) else block
@@ -57,7 +81,7 @@ def log_table(block: Any, x: np.ndarray, named: str = "integrand") -> np.ndarray
         raise ModelError(
             f"{named}: returned shape {logs.shape} for inputs of shape {x.shape}; expected "
             f"({len(x)},) or ({len(x)}, J) logs, or a tuple of them and their signs; for a "
-            "function of one input vector pass vectorized=False"
+            f"function of one input vector {ALONE}"
         )
     table = logs.reshape(len(x), -1)
     bad = np.argwhere(np.isnan(table) | (table == np.inf))

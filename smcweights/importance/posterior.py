@@ -15,7 +15,7 @@ from scipy.special import gammaincinv
 
 from .. import arguments
 from ..cautions import Caution, tell
-from ..errors import ModelError, returning
+from ..errors import returning
 from ..estimate import Estimate
 from ..execution import Run, open_run
 from ..provenance import provenance
@@ -26,9 +26,9 @@ from .adaptation import quantile
 from .climb import Climb, Plan, Summit, log_likelihoods
 from .integrand import Columns, values_at
 from .laws import Law, as_law
-from .log_scale import ROUGH, call_log_integrand
+from .log_scale import ROUGH, call_log_density
 from .means import FOLDS
-from .posteriors import METHOD, Posterior, evidence_name
+from .posteriors import METHOD, Posterior, checked_shares, evidence_name
 from .proposals import check_normalised, working_space
 from .ratio_means import Centred, RatioMeans, used_controls
 from .stages import Sampler, Stage, joined, split
@@ -57,19 +57,12 @@ class _Question:
     quantiles: tuple[float, ...]
     vectorized: bool
 
-    def call(self, x: np.ndarray) -> Any:
+    def call(self, x: np.ndarray) -> np.ndarray:
         """Log of likelihood times prior over the law at the rows of x, (n,)."""
-        named = "log_likelihood"
-        log_l = call_log_integrand(self.log_likelihood, self.vectorized, x, named)
-        if self.log_prior is None or not isinstance(log_l, np.ndarray) or log_l.ndim != 1:
+        log_l = call_log_density(self.log_likelihood, self.vectorized, x, "log_likelihood")
+        if self.log_prior is None:
             return log_l
-        log_p = call_log_integrand(self.log_prior, self.vectorized, x, "prior")
-        if np.shape(log_p) != (len(x),) or np.isnan(log_p).any() or (log_p == np.inf).any():
-            raise ModelError(
-                f"prior: the log density returned shape {np.shape(log_p)} for {len(x)} inputs, or "
-                f"NaN or +inf, in a batch that begins with {x[0].tolist()}; expected ({len(x)},) "
-                "finite numbers or -inf"
-            )
+        log_p = call_log_density(self.log_prior, self.vectorized, x, "prior")
         return log_l + log_p - self.law.log_density(x)
 
     def values(self, x: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -251,21 +244,13 @@ def _question(
         if name in (listed_names or law.names):
             raise ValueError(f"functions: {name!r} is an input; expected other names")
         arguments.function(f"functions: {name!r}", function, "of an array of parameters")
-    shares = arguments.real("quantiles", quantiles)
-    if shares.ndim != 1 or not ((shares > 0) & (shares < 1)).all():
-        raise ValueError(
-            f"quantiles: got {arguments.shown(quantiles)}; expected a sequence of numbers between "
-            "0 and 1"
-        )
-    if len(set(shares.tolist())) < len(shares):
-        raise ValueError(f"quantiles: got {arguments.shown(quantiles)}; expected different ones")
     return _Question(
         log_likelihood,
         prior if unnormalised else None,  # type: ignore[arg-type]
         law,
         listed_names or law.names,
         functions or {},
-        tuple(shares.tolist()),
+        checked_shares("quantiles", quantiles),
         vectorized,
     )
 
@@ -288,14 +273,10 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
     check_normalised(law, run.root, "prior", "a log density up to a constant goes with reference")
     space = working_space(law, generator(run.root, "scale"))
 
-    def check(count: int, scalar: bool) -> None:
-        if count != 1:
-            raise ModelError(f"log_likelihood: returned {count} values per input; expected one")
-
     d = law.dimension
     most = rule.most if isinstance(rule, Budget) else min(rule.most, 1_000 * (d + 2))
     columns = Columns(None, "log_likelihood")
-    sampler = Sampler(run, space, question.vectorized, check, log=True, columns=columns)
+    sampler = Sampler(run, space, question.vectorized, _of_one, log=True, columns=columns)
     climb = Climb(sampler, Plan(most, d, summit))
     end = climb.ascend()
     w = climb.powered(end.beta)
@@ -319,6 +300,10 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
 
     cautions = until_precise(rule, left, stage, standing, "calls", run)
     return _Sampled(end, rounds, means, names, cautions, climb.used + means.mean.n)
+
+
+def _of_one(count: int, scalar: bool) -> None:
+    """A likelihood has one value at each input, as `call_log_density` has seen to."""
 
 
 def _answer(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import _compat, arguments
 from ..cautions import Caution
@@ -36,6 +37,18 @@ def evidence_name(unnormalised: bool) -> str:
 def quantile_names(shares: Sequence[float], inputs: Sequence[str]) -> list[str]:
     """q0.5[a], q0.5[b], ..."""
     return [f"q{share:g}[{name}]" for share in shares for name in inputs]
+
+
+def checked_shares(name: str, given: ArrayLike) -> tuple[float, ...]:
+    """Shares of quantiles, different numbers between 0 and 1."""
+    shares = arguments.real(name, given)
+    if shares.ndim != 1 or not ((shares > 0) & (shares < 1)).all():
+        raise ValueError(
+            f"{name}: got {arguments.shown(given)}; expected a sequence of numbers between 0 and 1"
+        )
+    if len(set(shares.tolist())) < len(shares):
+        raise ValueError(f"{name}: got {arguments.shown(given)}; expected different ones")
+    return tuple(shares.tolist())
 
 
 @dataclass(frozen=True)
@@ -185,10 +198,16 @@ class Posterior(Result):
         Returns
         -------
         Posterior
+
+        Raises
+        ------
+        TypeError, ValueError
+            Some are no numbers between 0 and 1, or the same.
         """
         from scipy.special import ndtri, stdtrit
 
-        if not len(shares):
+        shares = checked_shares("shares", shares)
+        if not shares:
             return replace(self, quantiles=None)
         w = normalise(self.log_weight)
         size = effective_sample_size(self.log_weight)

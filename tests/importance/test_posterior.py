@@ -97,6 +97,48 @@ def test_a_prior_without_its_constant_wants_a_reference():
         found.compare(found)
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)], ids=["(n,)", "(n, 1)"])
+def test_a_prior_without_its_constant_counts_whatever_the_shape(shape):
+    """N(1, 1) from one observation of N(theta, 1) under N(2, 1), with a factor 7."""
+
+    def log_prior(t):
+        return (stats.norm(2, 1).logpdf(t[:, 0]) + np.log(7)).reshape(shape)
+
+    def log_likelihood(t):
+        return stats.norm(t[:, 0], 1).logpdf(0.0).reshape(shape)
+
+    found = smw.posterior(
+        log_likelihood, log_prior, 1_000, reference={"a": stats.norm(0, 2)}, seed=4
+    )
+    truth = stats.norm(2, 2**0.5).logpdf(0.0) + np.log(7)
+    assert abs(float(found.log_evidence) - truth) < 5 * found.log_evidence.standard_error < 0.05
+    assert abs(float(found.expectations["a"]) - 1) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda t: (t[:, 0], -np.ones(len(t))), "returned a tuple; expected logs"),
+        (lambda t: t[:, 0] > 1, "returned True and False; expected logs"),
+        (lambda t: t[:, [0, 0]], r"returned shape \(16, 2\) .* expected \(16,\) logs"),
+        (lambda t: t.sum(), r"returned shape \(\) .* pass vectorized=False"),
+    ],
+    ids=["tuple", "bools", "columns", "sum"],
+)
+def test_what_is_no_log_likelihood_is_refused(wrong, said):
+    with pytest.raises(smw.ModelError, match=f"log_likelihood: {said}"):
+        smw.posterior(wrong, {"a": stats.norm()}, 1_000, seed=1)
+    with pytest.raises(smw.ModelError, match=f"prior: {said}"):
+        smw.posterior(
+            lambda t: -(t[:, 0] ** 2), wrong, 1_000, reference={"a": stats.norm()}, seed=1
+        )
+
+
+def test_one_truth_value_is_no_log_likelihood():
+    with pytest.raises(smw.ModelError, match="True and False"):
+        smw.posterior(lambda t: bool(t[0] > 0), {"a": stats.norm()}, 500, vectorized=False, seed=1)
+
+
 @pytest.mark.slow
 def test_a_law_of_draws_and_density_alone():
     log_likelihood, _, log_evidence, mean, _ = regression(50, d=2)
@@ -229,7 +271,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
             smw.ModelError,
             "log_likelihood: log value 1 is nan at input",
         ),
-        ({"log_likelihood": lambda t: t}, smw.ModelError, "log_likelihood: returned 3 values"),
+        (
+            {"log_likelihood": lambda t: t},
+            smw.ModelError,
+            r"log_likelihood: returned shape \(16, 3\)",
+        ),
         (
             {"log_likelihood": lambda t: np.full(len(t), -np.inf)},
             smw.DegeneracyError,

@@ -32,6 +32,12 @@ def test_models_are_compared_by_their_evidence(runs):
         runs[0].compare(runs[0])
 
 
+@pytest.mark.parametrize("shares", [[1.5], "a", 0.5, [0.1, 0.1]])
+def test_shares_of_quantiles_are_checked(runs, shares):
+    with pytest.raises((TypeError, ValueError), match="shares: "):
+        runs[0].with_quantiles(shares)
+
+
 def test_resampled_draws_follow_the_posterior(runs):
     _, _, _, mean, covariance = regression(50)
     drawn = runs[0].draw(1_000, seed=4)
