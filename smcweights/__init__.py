@@ -17,6 +17,7 @@ _HOME = {
     "calibrate": "calibration",
     "combine": "pooling",
     "log_bayes_factor": "pooling",
+    "model_probabilities": "model_comparison",
     "Precision": "stopping",
     "PrecisionWarning": "errors",
     "ModelError": "errors",

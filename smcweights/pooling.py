@@ -156,7 +156,7 @@ def combine(estimates: Sequence[Run]) -> Run:
         diagnostics={"runs": len(runs), "run_weights": share, "heterogeneity": heterogeneity},
         cautions=[*dict.fromkeys(c for run in runs for c in run.cautions), *found],
         columns=["heterogeneity"],
-        cost=_total_cost(runs),
+        cost=total_cost(runs),
         provenance={"combined": [run.provenance for run in runs]},
         references=dict.fromkeys(source for run in runs for source in run.references),
         bounds=_common_bounds(runs),
@@ -195,7 +195,8 @@ def pooled_freedom(parts: Array, freedom: Array) -> Array:
     return np.divide(1.0, scatter, out=np.full_like(scatter, math.inf), where=scatter > 0)
 
 
-def _total_cost(runs: list[Estimate]) -> dict[str, Any]:
+def total_cost(runs: list[Estimate]) -> dict[str, Any]:
+    """Costs of all runs, each kind added up."""
     cost: dict[str, Any] = {}
     for run in runs:
         for key, amount in run.cost.items():
@@ -258,8 +259,8 @@ def log_bayes_factor(a: Evidence, b: Evidence) -> Estimate:
     >>> float(ratio.value), round(float(ratio.degrees_of_freedom), 2)
     (2.0, 11.84)
     """
-    both = [_evidence("a", a), _evidence("b", b)]
-    _require_independence([(i, s) for i, e in enumerate(both) for s in _sources(e.provenance)])
+    both = [evidence_of("a", a), evidence_of("b", b)]
+    require_independence([(i, s) for i, e in enumerate(both) for s in single_runs(e.provenance)])
     parts = np.array([one.variance.reshape(1) for one in both])
     freedom = np.array([np.reshape(one.degrees_of_freedom, 1) for one in both], dtype=np.float64)
     return Estimate(
@@ -269,13 +270,13 @@ def log_bayes_factor(a: Evidence, b: Evidence) -> Estimate:
         method="log Bayes factor",
         degrees_of_freedom=float(pooled_freedom(parts, freedom)[0]),
         cautions=dict.fromkeys(caution for one in both for caution in one.cautions),
-        cost=_total_cost(both),
+        cost=total_cost(both),
         provenance={"combined": [one.provenance for one in both]},
         references=dict.fromkeys(source for one in both for source in one.references),
     )
 
 
-def _evidence(name: str, given: object) -> Estimate:
+def evidence_of(name: str, given: object) -> Estimate:
     """The log evidence that was given, or that of a result."""
     parts = [getattr(given, part, None) for part in ("log_evidence", "log_likelihood")]
     found = next((part for part in parts if isinstance(part, Estimate)), given)
@@ -314,8 +315,8 @@ def _check_runs(runs: list[Estimate]) -> None:
 
 def check_independence(runs: Sequence[Estimate]) -> None:
     """Refuse runs that are one and the same, have a seed in common, or different questions."""
-    sources = [(i, source) for i, run in enumerate(runs) for source in _sources(run.provenance)]
-    _require_independence(sources)
+    sources = [(i, source) for i, run in enumerate(runs) for source in single_runs(run.provenance)]
+    require_independence(sources)
     _require_one_question(sources)
     for i, run in enumerate(runs):
         for j, earlier in enumerate(runs[:i]):
@@ -328,13 +329,13 @@ def check_independence(runs: Sequence[Estimate]) -> None:
 def _same_draws(one: Estimate, other: Estimate) -> bool:
     """Whether runs rest on the same draws, as far as their provenance says."""
     first, second = (
-        {digest for source in _sources(run.provenance) for digest in source.get("draws", ())}
+        {digest for source in single_runs(run.provenance) for digest in source.get("draws", ())}
         for run in (one, other)
     )
     return not first.isdisjoint(second)
 
 
-def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:
+def require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:
     """Refuse runs with a seed in common; the number is the item's."""
     seeds: dict[str, int] = {}
     for i, source in sources:
@@ -347,12 +348,12 @@ def _require_independence(sources: list[tuple[int, dict[str, Any]]]) -> None:
         seeds[seed] = i
 
 
-def _sources(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def single_runs(provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The provenance of every single run behind an estimate, with all that was applied to it."""
     if "combined" not in provenance:
         yield provenance
     for inner in provenance.get("combined", ()):
-        for source in _sources(inner):
+        for source in single_runs(inner):
             after = source.get("applied", []) + provenance.get("applied", [])
             yield source | {"applied": after}
 

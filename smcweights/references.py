@@ -56,6 +56,7 @@ SOURCES = {
         "Papaioannou, Geyer & Straub (2019), Improved cross entropy-based importance sampling, "
         "Reliab. Eng. Syst. Saf. 191",
     ),
+    "model probabilities": ("Kass & Raftery (1995), Bayes factors, JASA 90",),
     "importance resampling": (
         "Xie, Santurkar, Ma & Liang (2023), Data selection for language models via importance "
         "resampling, arXiv 2302.03169",

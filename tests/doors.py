@@ -488,6 +488,7 @@ DOORS = {
         "budget": 10, "seed": 1,
     },
     "log_bayes_factor": {"a": LOG, "b": LOG},
+    "model_probabilities": {"models": {"a": LOG, "b": LOG}},
     "max_sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein": CLOUDS | {"budget": 10},
     "sliced_wasserstein_gaussian": {
