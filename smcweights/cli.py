@@ -63,27 +63,6 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _saying_what_compiles(step: str) -> Iterator[None]:
-    """Say on stderr that a step begins, and that kernels are compiled when they are."""
-    from numba.core import event
-
-    class Listener(event.Listener):
-        said = False
-
-        def on_start(self, event: event.Event) -> None:
-            if not self.said:
-                print(f"{step}: compiling kernels, kept for later runs ...", file=sys.stderr)
-            self.said = True
-
-        def on_end(self, event: event.Event) -> None:
-            pass
-
-    print(f"{step} ...", file=sys.stderr)
-    with event.install_listener("numba:compile", Listener()):
-        yield
-
-
 def _folder(path: str | Path) -> Path:
     """The folder for results, made and tried before anything is computed."""
     folder = Path(path)
@@ -104,8 +83,8 @@ def _demo(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     sections = []
     for i, (stem, demonstration) in enumerate(DEMONSTRATIONS.items(), 1):
-        with _saying_what_compiles(f"{i} of {len(DEMONSTRATIONS)}, {stem}"):
-            section = demonstration(options.seed, options.progress)
+        print(f"{i} of {len(DEMONSTRATIONS)}, {stem} ...", file=sys.stderr)
+        section = demonstration(options.seed, options.progress)
         est = section.estimate
         print(section.title, textwrap.fill(section.text, 96), sep="\n\n", end="\n\n")
         print(*_aligned(*report.table(est, section.truth, section.monte_carlo)), sep="\n")

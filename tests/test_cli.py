@@ -137,19 +137,6 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert page.count("<svg ") >= 15
 
 
-def test_compiling_is_said_once_and_only_where_it_happens(capsys):
-    from numba import njit
-
-    with cli._saying_what_compiles("step"):
-        pass
-    assert capsys.readouterr().err == "step ...\n"
-    with cli._saying_what_compiles("step"):
-        assert njit(lambda a: a + 1)(njit(lambda: 2)()) == 3
-    assert capsys.readouterr().err.splitlines()[1:] == [
-        "step: compiling kernels, kept for later runs ..."
-    ]
-
-
 def test_show_looks_into_a_checkpoint_while_the_run_goes_on(tmp_path, capsys):
     path = tmp_path / "run.npz"
     with open_run(np.sin, checkpoint=path, seed=7, arguments={"budget": 40}) as run:
