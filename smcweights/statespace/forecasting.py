@@ -144,7 +144,7 @@ def forecast(
         raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
     series = checked_series(model, y, n_particles, theta)
     series.model.check_inputs(len(series.rows), horizon)
-    series.functions(backward=False)
+    _try_seen(series)
     root = seed_sequence(seed)
     job: Callable[..., tuple[Array, Array]] = partial(_ahead, series, horizon, describe(root))
     jobs: list[tuple[Any, ...]] = [(r,) for r in range(repeats)]
@@ -152,6 +152,7 @@ def forecast(
         thetas, states = _drawn(series.model, draws)
         job = partial(_ahead_of_draws, series, horizon, describe(root))
         jobs = [(c, own, None if states is None else states[c]) for c, own in enumerate(thetas)]
+    series.functions(backward=False)
     told = (root, executor, progress, None)
     runs = side_by_side(job, jobs, "forecast", "filters", *told, {})
     x, seen = (np.array(part) for part in zip(*runs, strict=True))
@@ -222,7 +223,7 @@ def _ahead(series: Series, horizon: int, root: dict[str, Any], r: int) -> tuple[
     cloud = Cloud(series, rng, backward=False)
     cloud.advance(series.rows)
     chosen = np.empty(series.n, dtype=np.int32)
-    kernels.resample(rng, kernels.SYSTEMATIC, cloud.weights, chosen)
+    kernels.ready(kernels.resample_systematic)(rng, cloud.weights, chosen)
     x = cloud.particles.x[(cloud.t - 1) % 2][chosen]
     return _gone_on(series, rng, x, horizon, series.model.theta.copy())
 
@@ -259,13 +260,35 @@ def _seen(series: Series, rng: np.random.Generator, x: Array, t: int, theta: Arr
     """An observation (n, p) of each state."""
     see, scalar = series.model.plain("observation_sample"), series.model.state_dim is None
     found = [see(rng, float(a[0]) if scalar else a, t, theta) for a in x]
-    array = np.array(found, dtype=np.float64).reshape(len(x), -1)
+    try:
+        array = np.array(found, dtype=np.float64).reshape(len(x), -1)
+        wrong = np.flatnonzero(np.isnan(array).any(axis=1))
+    except (TypeError, ValueError):
+        wrong = np.array([0])
+    if wrong.size:
+        raise ModelError(
+            f"observation_sample: returned {found[wrong[0]]!r} at time {t}; expected numbers, as "
+            "many as y has"
+        )
     if array.shape[1] != series.rows.shape[1]:
         raise ModelError(
             f"observation_sample: returned {array.shape[1]} numbers; expected "
             f"{series.rows.shape[1]}, as y has"
         )
     return array
+
+
+def _try_seen(series: Series) -> None:
+    """One observation, before anything is compiled: what is wrong with it needn't wait for that."""
+    model, rng, theta = series.model, np.random.default_rng(0), series.model.theta.copy()
+    if model.observation_sample is None:
+        return
+    try:
+        x = model.plain("initial_sample")(rng, theta)
+    except Exception:
+        # only numba can draw it
+        return
+    _seen(series, rng, np.reshape(x, (1, -1)), 0, theta)
 
 
 def _drawn(model: StateSpaceModel, draws: Any) -> tuple[Array, Array | None]:
@@ -417,6 +440,7 @@ def predictive_check(
         raise ValueError(
             f"y: too few observations; expected more than {LAGS + 1} of each component"
         )
+    _try_seen(series)
     if series.n < LEAST:
         text = (
             f"with {series.n} particles the tests may reject more often than their level says; "

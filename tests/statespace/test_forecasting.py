@@ -1,5 +1,6 @@
 """Forecasts and predictive checks against Kalman's laws, which are exact."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import poisson
 
 import smcweights as smw
+from smcweights.statespace.series import Series
 
 from .test_filtering import LINEAR, PLANE
 from .test_series import DRIVEN, ROWS
@@ -159,3 +161,23 @@ def test_tests_of_residuals_have_their_level_300_series():
         _, y = loud.simulate(200, seed=seed)
         wrong += smw.predictive_check(LINEAR, y, 500, seed=seed).smallest < 0.05
     assert wrong >= 16
+
+
+@pytest.mark.parametrize(
+    "sampler, told",
+    [
+        (lambda rng, x, t, theta: np.array([x, x]), "returned 2 numbers; expected 1"),
+        (lambda rng, x, t, theta: None, "returned None at time 0"),
+        (lambda rng, x, t, theta: np.nan, "returned nan at time 0"),
+        (lambda rng, x, t, theta: "rain", "returned 'rain' at time 0"),
+    ],
+)
+def test_what_is_wrong_with_observations_is_told_before_anything_is_compiled(
+    sampler, told, monkeypatch
+):
+    monkeypatch.setattr(Series, "functions", lambda self, **_: pytest.fail("compiled"))
+    model = dataclasses.replace(LINEAR, observation_sample=sampler, exact=None)
+    with pytest.raises(smw.ModelError, match=told):
+        smw.forecast(model, Y, 2, 50)
+    with pytest.raises(smw.ModelError, match=told):
+        smw.predictive_check(model, Y, 500)
