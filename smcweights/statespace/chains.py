@@ -72,8 +72,9 @@ def sweep(
         np.empty(sweeps),
     )
     kernels.ready(kernels.gibbs_sweeps)(
-        *cloud.loops, cloud.rng, cloud.told(rows, own), cloud.particles, way, left, cloud.report
-    )
+        *cloud.loops, cloud.resample, cloud.rng, cloud.told(rows, own), cloud.particles, way, left,
+        cloud.report,
+    )  # fmt: skip
     status, model = cloud.report.status, cloud.model
     if status[0] == kernels.PATH_IMPOSSIBLE and not np.array_equal(cloud.theta, model.theta):
         names = model.theta_names or [f"theta[{k}]" for k in range(len(cloud.theta))]

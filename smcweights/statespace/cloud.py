@@ -45,6 +45,7 @@ class Cloud:
         backward: bool = True,
     ) -> None:
         from . import kernels
+        from .keeping import quickly_found
 
         n, dim = series.n, series.model.dim
         f = series.functions(backward=backward)
@@ -55,7 +56,10 @@ class Cloud:
         self.rng, self.threshold, self.moments = rng, series.threshold, moments
         self.model, self.packed = series.model, series.model.packed()
         self.options = np.zeros(10, dtype=np.int64)
-        self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
+        scheme = kernels.SCHEMES.index(series.scheme)
+        self.options[kernels.SCHEME] = scheme
+        draw = kernels.ready(kernels.RESAMPLE[scheme])
+        self.resample = quickly_found(draw, kernels.RESAMPLE_SIGNATURE)
         self.options[kernels.DRAWS] = draws
         self.options[kernels.FEWEST] = fewest
         self.options[kernels.METHOD] = method
@@ -105,7 +109,7 @@ class Cloud:
         record = kernels.Record(moments, np.full(n_steps, np.nan), np.empty(n_steps))
         self.options[kernels.FIRST] = self.options[kernels.OFFSET] = self.t
         self.options[kernels.END] = self.t + n_steps
-        run = (self.rng, self.told(y), self.particles, record)
+        run = (self.resample, self.rng, self.told(y), self.particles, record)
         status = self.report.status
         if self.linearised:
             told = (*self.loops[:2], *self.linearised, *run)

@@ -48,6 +48,8 @@ COVARIANCE_SIGNATURE = _i(_i, _vector, _matrix)
 ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
 # previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
 ADD_SIGNATURE = _i(_matrix, _i, _matrix, _i, _matrix, _i, _i, _vector, _matrix, _i)
+# weights, ancestors: one scheme of resampling, so that no filter waits for the others
+RESAMPLE_SIGNATURE = _i(_rng, _vector, _index)
 
 SCHEMES = ("multinomial", "stratified", "systematic", "residual")
 MULTINOMIAL, STRATIFIED, SYSTEMATIC, RESIDUAL = range(4)
@@ -62,10 +64,11 @@ FAMILIES, NOISE, SQUARES, OLDER, YOUNGER, OLDER_DRAWN, YOUNGER_DRAWN, LAGS, BLOC
 
 # of linearised proposals: Newton's steps at most, the longest and the shortest of them in standard
 # deviations of the prediction, the steps of differences, the share of draws from the transition,
-# how many particles the pilot takes at most, what it must gain, and how many pilots there are where
-# effective sizes are too small to be compared
+# how many particles the pilot takes at most, what it must gain, how many pilots there are where
+# effective sizes are too small to be compared, and the weight of those who foresee an observation
+# when nobody does
 NEWTON_STEPS, LONGEST, CLOSE, STEP, DEFENSIVE = 6, 3.0, 1e-2, 1e-3, 0.1
-MOST_PICKS, GAIN, PILOTS, NOISY = 200, 1.5, 6, 10.0
+MOST_PICKS, GAIN, PILOTS, NOISY, NOBODY = 200, 1.5, 6, 10.0, 1e-200
 
 
 # Groups of arrays; every kernel unpacks them on its first lines: to look into a group within a loop
@@ -188,6 +191,7 @@ _linearised = (
     *_functions[:2], _functions[3], types.FunctionType(SIGHT_SIGNATURE),
     types.FunctionType(MEAN_SIGNATURE), types.FunctionType(COVARIANCE_SIGNATURE),
 )  # fmt: skip
+_resample = types.FunctionType(RESAMPLE_SIGNATURE)
 _told = types.NamedTuple((_matrix, _vector, _whole, _f, _matrix), Told)
 _particles = types.NamedTuple(
     (_cube, _matrix, _indices, _indices, _cube, _indices, _matrix, _index), Particles
@@ -331,9 +335,9 @@ def total_of(a):
 
 
 @njit(cache=True, nogil=True)
-def draw_multinomial(rng, cumulative, first, out):
-    """Sorted independent draws into out[first:]."""
-    n = out.size - first
+def draw_sorted(rng, cumulative, out):
+    """Sorted independent draws."""
+    n = out.size
     if n == 0:
         return
     total = 0.0
@@ -348,44 +352,21 @@ def draw_multinomial(rng, cumulative, first, out):
         u = gaps[k] * scale
         while prev < last and cumulative[prev] <= u:
             prev += 1
-        out[first + k] = prev
+        out[k] = prev
 
 
-@njit(cache=True, nogil=True)
-def resample(rng, scheme, weights, out):
-    """Ancestors of out.size particles, in increasing order but for residual resampling."""
+@declared(RESAMPLE_SIGNATURE)
+def resample_multinomial(rng, weights, out):
+    """Ancestors of out.size particles, independent, in increasing order."""
+    draw_sorted(rng, np.cumsum(weights), out)
+    return FINE
+
+
+@declared(RESAMPLE_SIGNATURE)
+def resample_stratified(rng, weights, out):
+    """One ancestor from each of out.size strata, in increasing order."""
     n, size = out.size, weights.size
-    if scheme == MULTINOMIAL:
-        draw_multinomial(rng, np.cumsum(weights), 0, out)
-        return
-    if scheme == RESIDUAL:
-        total = weights.sum()
-        rest = np.empty(size)
-        first = 0
-        for prev in range(size):
-            share = n * weights[prev] / total
-            copies = min(int(share), n - first)
-            rest[prev] = share - int(share)
-            for _ in range(copies):
-                out[first] = prev
-                first += 1
-        draw_multinomial(rng, np.cumsum(rest), first, out)
-        return
     scale = n / total_of(weights)
-    if scheme == SYSTEMATIC:
-        # where the teeth of each begin; the last to begin at a tooth is the one that has it
-        u, reached = rng.random(), 0.0
-        for k in range(n):
-            out[k] = 0
-        for prev in range(size):
-            share = weights[prev] * scale
-            tooth = np.int64(math.ceil(reached - u))
-            if share > 0.0 and tooth < n:
-                out[tooth] = prev
-            reached += share
-        for k in range(1, n):
-            out[k] = max(out[k], out[k - 1])
-        return
     prev, reached = 0, weights[0] * scale
     for k in range(n):
         u = k + rng.random()
@@ -393,6 +374,48 @@ def resample(rng, scheme, weights, out):
             prev += 1
             reached += weights[prev] * scale
         out[k] = prev
+    return FINE
+
+
+@declared(RESAMPLE_SIGNATURE)
+def resample_systematic(rng, weights, out):
+    """Ancestors at the teeth of one comb, in increasing order."""
+    n = out.size
+    scale = n / total_of(weights)
+    # where the teeth of each begin; the last to begin at a tooth is the one that has it
+    u, reached = rng.random(), 0.0
+    for k in range(n):
+        out[k] = 0
+    for prev in range(weights.size):
+        share = weights[prev] * scale
+        tooth = np.int64(math.ceil(reached - u))
+        if share > 0.0 and tooth < n:
+            out[tooth] = prev
+        reached += share
+    for k in range(1, n):
+        out[k] = max(out[k], out[k - 1])
+    return FINE
+
+
+@declared(RESAMPLE_SIGNATURE)
+def resample_residual(rng, weights, out):
+    """As many copies of each as are due to it, the rest independent."""
+    n, size = out.size, weights.size
+    total = weights.sum()
+    rest = np.empty(size)
+    first = 0
+    for prev in range(size):
+        share = n * weights[prev] / total
+        copies = min(int(share), n - first)
+        rest[prev] = share - int(share)
+        for _ in range(copies):
+            out[first] = prev
+            first += 1
+    draw_sorted(rng, np.cumsum(rest), out[first:])
+    return FINE
+
+
+RESAMPLE = (resample_multinomial, resample_stratified, resample_systematic, resample_residual)
 
 
 @njit(cache=True, nogil=True)
@@ -403,7 +426,7 @@ def resample_around(rng, scheme, weights, slot, frozen, out):
     total = cumulative[-1]
     if scheme == MULTINOMIAL:
         others = np.empty(n - 1, dtype=np.int32)
-        draw_multinomial(rng, cumulative, 0, others)
+        draw_sorted(rng, cumulative, others)
         for k in range(n - 1):
             out[k if k < slot else k + 1] = others[k]
         out[slot] = frozen
@@ -822,8 +845,8 @@ def few_left(fewest, weights, ancestors, carried, shares):
     return few
 
 
-@declared(_i(*_functions[:2], _rng, _told, _particles, _record, _whole))
-def filter_forward(start, move, rng, told, particles, record, status):
+@declared(_i(*_functions[:2], _resample, _rng, _told, _particles, _record, _whole))
+def filter_forward(start, move, resample, rng, told, particles, record, status):
     """Particle filter from time options[FIRST] to below options[END], and nothing else."""
     y, theta, options, threshold, _ = told
     x, log_w, ancestors, _, _, roots, noise, _ = particles
@@ -842,7 +865,7 @@ def filter_forward(start, move, rng, told, particles, record, status):
                 squares = squares_of(weights)
             drawn = threshold * n * squares > 1.0 - 1e-9
             if drawn:
-                resample(rng, options[SCHEME], weights, ancestors[now])
+                resample(rng, weights, ancestors[now])
                 restart(-math.log(n), log_w[now], ancestors[now], roots, noise)
             else:
                 keep(log_w[before], log_w[now], ancestors[now])
@@ -1137,7 +1160,7 @@ def linearise(laws, rng, now, guide, ahead):
     size = max(2, min(n // 5, MOST_PICKS))
     chosen = np.empty(size, dtype=np.int32)
     x, plain = np.empty((size, d)), np.zeros(size)
-    resample(rng, SYSTEMATIC, weights, chosen)
+    resample_systematic(rng, weights, chosen)
     laws.move(rng, x_prev, chosen, x, y, row, t, plain, -1, theta)
     mode, steps, slope = np.empty(d), np.empty(d), np.empty(d)
     precision, covariance, bend = np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
@@ -1172,15 +1195,17 @@ def linearise(laws, rng, now, guide, ahead):
         return False
     for i in range(n):
         total += weights[i] * math.exp(ahead[i] - highest)
+    if total < NOBODY:
+        return False
     for i in range(n):
         share = math.exp(ahead[i] - highest) / total
         ahead[i] = math.log((1.0 - DEFENSIVE) * share + DEFENSIVE)
     return worth_it(laws, rng, now, guide, ahead, chosen, plain)
 
 
-@declared(_i(*_linearised, _rng, _told, _particles, _record, _report))
+@declared(_i(*_linearised, _resample, _rng, _told, _particles, _record, _report))
 def filter_linearised(
-    start, move, pair, sight, mean, covariance, rng, told, particles, record, report
+    start, move, pair, sight, mean, covariance, resample, rng, told, particles, record, report
 ):
     """Particle filter whose proposals make themselves; tally[0] counts the times that had some."""
     y, theta, options, threshold, _ = told
@@ -1214,7 +1239,7 @@ def filter_linearised(
                 squares = squares_of(weights)
             drawn = threshold * n * squares > 1.0 - 1e-9
             if drawn:
-                resample(rng, options[SCHEME], weights, ancestors[now])
+                resample(rng, weights, ancestors[now])
                 restart(log_stage - math.log(n), log_w[now], ancestors[now], roots, noise)
                 if guided:
                     for i in range(n):
@@ -1233,10 +1258,11 @@ def filter_linearised(
     return FINE
 
 
-@declared(_i(*_functions, _rng, _told, _particles, _record, _report))
+@declared(_i(*_functions, _resample, _rng, _told, _particles, _record, _report))
 def advance(
-    start, move, look, pair, bound, reject, add_first, add, rng, told, particles, record, report
-):
+    start, move, look, pair, bound, reject, add_first, add, resample, rng, told, particles, record,
+    report,
+):  # fmt: skip
     """Particle filter that may look ahead, follow a path, or carry smoothed sums.
 
     With options[DRAWS] > 0 every particle carries its smoothed sums `tau` by that many backward
@@ -1289,7 +1315,7 @@ def advance(
                 if slot >= 0:
                     resample_around(rng, options[SCHEME], weights, slot, frozen, ancestors[now])
                 else:
-                    resample(rng, options[SCHEME], weights, ancestors[now])
+                    resample(rng, weights, ancestors[now])
                 restart(log_stage - math.log(n), log_w[now], ancestors[now], roots, noise)
                 if options[LOOKAHEAD]:
                     for i in range(n):
@@ -1411,10 +1437,10 @@ def backward_draws(pair, bound, reject, rng, method, cap, step, picks, report):
     return draw_backward(rng, Backward(pair, bound, reject, method, cap), step, picks, report)
 
 
-@declared(_i(*_functions, _rng, _told, _particles, _i, _sweeps, _report))
+@declared(_i(*_functions, _resample, _rng, _told, _particles, _i, _sweeps, _report))
 def gibbs_sweeps(
-    start, move, look, pair, bound, reject, add_first, add, rng, told, particles, way, sweeps,
-    report,
+    start, move, look, pair, bound, reject, add_first, add, resample, rng, told, particles, way,
+    sweeps, report,
 ):  # fmt: skip
     """Sweeps of the conditional filter, each from the path that the last one left.
 
@@ -1431,8 +1457,8 @@ def gibbs_sweeps(
     chosen = np.empty((n_steps, 1), dtype=np.int32)
     for sweep in range(means.shape[0]):
         code = advance(
-            start, move, look, pair, bound, reject, add_first, add, rng, told, particles, record,
-            report,
+            start, move, look, pair, bound, reject, add_first, add, resample, rng, told, particles,
+            record, report,
         )  # fmt: skip
         if code != FINE:
             return code

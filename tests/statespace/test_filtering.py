@@ -447,7 +447,7 @@ def test_systematic_resampling_takes_every_tooth_from_its_owner():
             weights[rng.integers(size)] += 1e-3
             seed = int(rng.integers(1 << 30))
             out = np.empty(n, dtype=np.int32)
-            kernels.resample(np.random.default_rng(seed), kernels.SYSTEMATIC, weights, out)
+            kernels.ready(kernels.resample_systematic)(np.random.default_rng(seed), weights, out)
             teeth = (np.arange(n) + np.random.default_rng(seed).random()) / n
             owners = np.searchsorted(np.cumsum(weights) / weights.sum(), teeth, side="right")
             np.testing.assert_array_equal(out, owners)
@@ -578,3 +578,14 @@ def test_repeats_stand_side_by_side_in_moments_and_particles():
     paths = smw.backward_simulation(three, 500, seed=2)
     z = (paths.mean(axis=0) - smw.kalman_smoother(LINEAR, Y[:6]).means) / paths.std(axis=0)
     assert np.abs(z).max() < 0.35  # 500 paths, and 1,200 particles whose error they share
+
+
+@pytest.mark.slow
+def test_linearised_proposals_survive_a_lookahead_at_particles_without_weight():
+    """Here the particles that foresee an observation have weights that are 0 in floats."""
+    model = smw.models.bearings_only(bearing_scale=0.002)
+    y = model.simulate(40, seed=1)[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        found = smw.log_likelihood(model, y, 500, proposal="linearised", seed=18)
+    assert np.isfinite(found.value)

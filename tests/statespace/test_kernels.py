@@ -73,7 +73,7 @@ def test_the_compiled_twin_draws_the_same(scheme):
     a, b = np.random.default_rng(5), np.random.default_rng(5)
     for _ in range(20):
         out = np.empty(37, dtype=np.int32)
-        kernels.resample(b, CODES[scheme], weights, out)
+        kernels.ready(kernels.RESAMPLE[CODES[scheme]])(b, weights, out)
         np.testing.assert_array_equal(resample(weights, 37, scheme=scheme, seed=a), out)
     if scheme in CONDITIONAL_SCHEMES:
         kernels.resample_around(b, CODES[scheme], weights, 4, 9, out)
