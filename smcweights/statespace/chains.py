@@ -26,7 +26,7 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, check_least, until_precise
 from .cloud import Cloud, raise_status
-from .series import Series
+from .series import Series, place_in
 
 Array = NDArray[np.float64]
 Summand = Callable[..., ArrayLike]
@@ -72,9 +72,9 @@ def sweep(
         np.empty(sweeps),
     )
     kernels.ready(kernels.gibbs_sweeps)(
-        *cloud.loops, cloud.resample, cloud.rng, cloud.told(rows, own), cloud.particles, way, left,
-        cloud.report,
-    )  # fmt: skip
+        *(*cloud.loops, cloud.resample, cloud.rng, cloud.told(rows, own)),
+        *(cloud.particles, way, left, cloud.report),
+    )
     status, model = cloud.report.status, cloud.model
     if status[0] == kernels.PATH_IMPOSSIBLE and not np.array_equal(cloud.theta, model.theta):
         names = model.theta_names or [f"theta[{k}]" for k in range(len(cloud.theta))]
@@ -235,16 +235,20 @@ def estimate_from_chains(means: Array, scalar: bool = False, **fields: Any) -> E
     return Estimate(value, factor=factor, **fields)
 
 
-def verdict(chains: Chains, drop: int, series: Series) -> tuple[dict[str, Any], list[Caution]]:
-    """What chains looked like, and what speaks against their interval."""
+def verdict(chains: Chains, drop: int, *panel: Series) -> tuple[dict[str, Any], list[Caution]]:
+    """What chains looked like, and what speaks against their interval.
+
+    Those along several series have the times of one behind those of the other.
+    """
     found, cautions = mixing(chains.sweeps)
     found |= {"burn_in": drop, "sweeps": chains.done, "smallest_ess": chains.smallest}
     found |= {"update_rate": chains.update_rate, "chain_means": chains.means}
-    found["paths"] = series.shaped(chains.paths)
+    found["paths"] = panel[0].shaped(chains.paths)
     rate = chains.move_rate
     if rate.min() < RARE:
+        place = place_in(int(rate.argmin()), [len(one.rows) for one in panel])
         text = (
-            f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: the chains "
+            f"x at {place} changes in {rate.min():.1%} of the sweeps: the chains "
             "hardly move there; use a proposal, or more particles"
         )
         cautions.append(Caution("stuck-chains", text))

@@ -158,17 +158,21 @@ def checked_series(
 
 
 def checked_panel(
-    model: StateSpaceModel, y: ArrayLike | Sequence[ArrayLike], n_particles: int, *told: Any
+    model: StateSpaceModel,
+    y: ArrayLike | Sequence[ArrayLike],
+    n_particles: int,
+    *told: Any,
+    filters: bool = True,
 ) -> list[Series]:
     """The series of a list of arrays, with inputs of their own, or the only one."""
     instance("model", model, StateSpaceModel)
     if not is_panel(y):
-        return [checked_series(model, cast(ArrayLike, y), n_particles, *told, filters=True)]
+        return [checked_series(model, cast(ArrayLike, y), n_particles, *told, filters=filters)]
     panel, several = cast(Sequence[ArrayLike], y), []
     for s, one in enumerate(panel):
         with naming(s):
             own = model.of_series(s, len(panel))
-            several.append(checked_series(own, one, n_particles, *told, filters=True))
+            several.append(checked_series(own, one, n_particles, *told, filters=filters))
     return several
 
 
@@ -181,6 +185,22 @@ def naming(s: int | None) -> Iterator[None]:
         if s is None:
             raise
         raise type(error)(f"series {s}: {error}") from error
+
+
+def model_of(panel: Sequence[Series]) -> StateSpaceModel:
+    """The model of all series, with the inputs of each."""
+    model = panel[0].model
+    if len(panel) == 1 or model.input_dim is None:
+        return model
+    return replace(model, inputs=tuple(one.model.inputs for one in panel))
+
+
+def place_in(k: int, lengths: Sequence[int]) -> str:
+    """Where the time is that is number k when series of these lengths follow each other."""
+    ends = np.cumsum(lengths)
+    s = int(np.searchsorted(ends, k, side="right"))
+    own = f"time {k - int(ends[s]) + lengths[s]}"
+    return own if len(lengths) == 1 else f"{own} of series {s}"
 
 
 def check_smooth(model: StateSpaceModel) -> None:

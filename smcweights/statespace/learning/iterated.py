@@ -29,7 +29,7 @@ from .. import loops
 from ..chains import made_by
 from ..cloud import Cloud
 from ..compilation import jitted, without_inputs
-from ..series import Series
+from ..series import Series, model_of
 from .ascent import Fit, How
 from .parameters import Free, first_steps
 from .surface import MOST_CUBIC, POINTS_PER_TERM, Design, Summit, climbed
@@ -137,16 +137,16 @@ def swarm_move(
 
 
 class Simulated(NamedTuple):
-    """A series, and the parameters that are searched for along it."""
+    """Series that share parameters, and those that are searched for along them."""
 
-    series: Series
+    panel: tuple[Series, ...]
     free: Free
 
-    def cloud(self, rng: np.random.Generator, size: int) -> Cloud:
+    def cloud(self, series: Series, rng: np.random.Generator, size: int) -> Cloud:
         """Particles that carry so many unconstrained numbers behind their states."""
         from .. import kernels
 
-        s = replace(self.series, proposal=None)
+        s = replace(series, proposal=None)
         m, scalar = without_inputs(s.model, None)[0], s.model.state_dim is None
         frame = (
             float_of_row if scalar else head_of_row,
@@ -165,45 +165,52 @@ class Simulated(NamedTuple):
         cloud.particles = cloud.particles._replace(x=np.zeros((2, s.n, m.dim + size)))
         return cloud
 
-    def told(self, shakes: Array) -> Array:
+    def told(self, series: Series, shakes: Array) -> Array:
         """What a swarm's loops are told in the place of theta."""
-        theta, free = self.series.model.packed(), self.free
+        theta, free = series.model.packed(), self.free
         codes = [CODES[kind] for kind in free.transforms]
-        head = [self.series.model.dim, len(theta), len(codes)]
+        head = [series.model.dim, len(theta), len(codes)]
         return np.concatenate([head, theta, codes, free.places, shakes]).astype(np.float64)
 
 
 def _swarm(p: Simulated, root: dict[str, Any], chain: int, u: Array, shakes: Array) -> Array:
-    """Means (passes, m) of the parameters of one swarm after each pass."""
+    """Means (passes, m) of the parameters of one swarm after each pass, along series in turn."""
     rng = generator(seed_sequence(root), "swarm", chain)
-    cloud, dim, n = p.cloud(rng, len(u)), p.series.model.dim, p.series.n
-    swarm, means = np.tile(u, (n, 1)), np.empty((PASSES, len(u)))
+    clouds, dim = [p.cloud(one, rng, len(u)) for one in p.panel], p.panel[0].model.dim
+    swarm, means = np.tile(u, (p.panel[0].n, 1)), np.empty((PASSES, len(u)))
     for lap in range(PASSES):
-        cloud.t, cloud.packed = 0, p.told(shakes * 0.5 ** (lap / PASSES))
-        cloud.particles.x[0, :, dim:] = swarm
-        cloud.advance(p.series.rows)
-        last = cloud.particles.x[(len(p.series.rows) - 1) % 2, :, dim:]
-        swarm = last[resample(cloud.weights, seed=rng)]
+        for one, cloud in zip(p.panel, clouds, strict=True):
+            cloud.t, cloud.packed = 0, p.told(one, shakes * 0.5 ** (lap / PASSES))
+            cloud.particles.x[0, :, dim:] = swarm
+            cloud.advance(one.rows)
+            last = cloud.particles.x[(len(one.rows) - 1) % 2, :, dim:]
+            swarm = last[resample(cloud.weights, seed=rng)]
         means[lap] = swarm.mean(axis=0)
     return means
 
 
 def _heights(p: Simulated, root: dict[str, Any], lap: int, block: int, points: Array) -> Array:
-    """Log likelihoods (n,), by a filter at each point."""
+    """Log likelihoods (n,), by a filter of every series at each point."""
     rng = generator(seed_sequence(root), "surface", lap, block)
-    heights = np.full(len(points), -np.inf)
-    cloud = Cloud(p.series, rng, depth=len(p.series.rows), backward=False)
-    for i, u in enumerate(points):
-        cloud.t, cloud.theta = 0, p.series.model.theta
-        cloud.theta[list(p.free.places)] = p.free.values(u)
-        if not np.isfinite(cloud.theta).all():
-            continue
-        try:
-            log_z = float(cloud.advance(p.series.rows)[2].sum())
-        except DegeneracyError:
-            continue
-        heights[i] = log_z + variance_by_lags(cloud.particles.log_w, cloud.particles.ancestors) / 2
+    heights = np.zeros(len(points))
+    for one in p.panel:
+        cloud = Cloud(one, rng, depth=len(one.rows), backward=False)
+        for i in np.flatnonzero(heights > -np.inf):
+            cloud.t, cloud.theta = 0, one.model.theta
+            cloud.theta[list(p.free.places)] = p.free.values(points[i])
+            heights[i] += _height(cloud, one.rows)
     return heights
+
+
+def _height(cloud: Cloud, rows: Array) -> float:
+    """Log likelihood at the cloud's parameters, -inf where there is none."""
+    if not np.isfinite(cloud.theta).all():
+        return -math.inf
+    try:
+        log_z = float(cloud.advance(rows)[2].sum())
+    except DegeneracyError:
+        return -math.inf
+    return log_z + variance_by_lags(cloud.particles.log_w, cloud.particles.ancestors) / 2
 
 
 def variance_by_lags(log_w: Array, ancestors: NDArray[np.int32]) -> float:
@@ -240,50 +247,60 @@ def variance_by_lags(log_w: Array, ancestors: NDArray[np.int32]) -> float:
 
 def fitted_by_simulation(p: Simulated, starts: Array, points: int | None, how: How) -> Fit:
     """What `maximum_likelihood` returns by iterated filtering; nothing is told."""
-    began, (series, free) = time.perf_counter(), p
+    began, (panel, free) = time.perf_counter(), p
+    series, rows = panel[0], np.concatenate([one.rows for one in panel])
     u0 = np.array([free.numbers(start) for start in starts])
     m, n = u0.shape[1], series.n
     if m > MOST_FREE:
         raise ValueError(f"free: got {m}; expected at most {MOST_FREE} with iterated filtering")
-    series.functions(backward=False)
+    for one in panel:
+        one.functions(backward=False)
     n_terms = math.comb(m + (3 if m <= MOST_CUBIC else 2), m)
     least = POINTS_PER_TERM * n_terms
     points = max(POINTS, 5 * n_terms) if points is None else count("budget", points, least)
     shakes = SHAKE * first_steps(u0[0], free)
-    chains = len(starts)
+    chains, lengths = len(starts), [len(one.rows) for one in panel]
+    several = {"model": model_of(panel), "lengths": lengths} if len(panel) > 1 else {}
     arguments = series.arguments(
-        search="iterated_filtering", points=points, theta0=u0, free=free.names, passes=PASSES
+        **several,
+        search="iterated_filtering",
+        points=points,
+        theta0=u0,
+        free=free.names,
+        passes=PASSES,
     )
     with open_run(
         partial(_job, p),
         executor=how.executor,
         progress=how.progress,
         checkpoint=how.checkpoint,
-        arguments={**arguments, "y": series.rows},
+        arguments={**arguments, "y": rows},
         seed=how.seed,
-        total=chains * PASSES + 3 * points,
+        total=len(panel) * (chains * PASSES + 3 * points),
         unit="filters",
         description=METHOD,
     ) as run:
         root = describe(run.root)
         jobs = [("swarm", root, c, 0, np.array([u, shakes])) for c, u in enumerate(u0)]
-        ways = np.array(run.map("swarms", jobs, [PASSES] * chains))
+        ways = np.array(run.map("swarms", jobs, [len(panel) * PASSES] * chains))
         done = [0]
 
         def heights(lap: int, at: Array) -> Array:
             blocks = np.array_split(at, range(BLOCK, len(at), BLOCK))
             jobs = [("surface", root, lap, b, block) for b, block in enumerate(blocks)]
             done[0] += len(at)
-            return np.concatenate(run.map(f"surface {lap}", jobs, [len(b) for b in blocks]))
+            return np.concatenate(
+                run.map(f"surface {lap}", jobs, [len(panel) * len(b) for b in blocks])
+            )
 
         ends = ways[:, -1]
         spread = np.maximum(ends.std(axis=0), 5 * shakes)
         start, rng = Design(ends.mean(axis=0), np.diag(spread)), generator(run.root, "design")
         labels = [free.names[k] for k in free.moving]
         summit, _ = climbed(heights, start, points, labels, rng)
-        evaluations = (chains * PASSES + done[0]) * n * len(series.rows)
+        evaluations = (chains * PASSES + done[0]) * n * len(rows)
         cost = {"evaluations": evaluations, "points": done[0]}
-        source = made_by(METHOD, run.root, arguments, series.rows, began, cost)
+        source = made_by(METHOD, run.root, arguments, rows, began, cost)
     return _fit(p, ways, summit, source)
 
 
@@ -344,6 +361,6 @@ def _fit(p: Simulated, ways: Array, summit: Summit, source: dict[str, Any]) -> F
         **errors,
         "warnings": [caution.text for caution in cautions],
     }
-    model = free.of(p.series.model, here.values)
+    model = free.of(model_of(p.panel), here.values)
     iterates = free.values(ways)
     return Fit(theta, maximiser, model, iterates, None, None, free.transforms, diagnostics)

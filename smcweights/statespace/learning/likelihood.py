@@ -23,7 +23,7 @@ from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
 from ..model import Proposal, StateSpaceModel
-from ..series import checked_series
+from ..series import checked_panel, place_in
 from .ascent import (
     Climber,
     Fit,
@@ -45,8 +45,8 @@ from .parameters import free_parameters, starting_points
 from .scores import (
     Asked,
     Densities,
+    PanelChain,
     Plan,
-    ScoreChain,
     ScoredSeries,
     pooled_information,
     scored_series,
@@ -59,7 +59,7 @@ FAR = 0.5  # standard errors of the data, beyond which a search has not arrived
 
 def maximum_likelihood(
     model: StateSpaceModel,
-    y: ArrayLike,
+    y: ArrayLike | Sequence[ArrayLike],
     theta0: ArrayLike | None,
     n_particles: int,
     budget: int | None = None,
@@ -106,7 +106,9 @@ def maximum_likelihood(
     model : StateSpaceModel
         Parameters with a transform are searched where they are unconstrained, rows of
         probabilities as a whole; of these those that are 0 stay so.
-    y : array_like, shape (T,) or (T, p)
+    y : array_like, shape (T,) or (T, p), or list of arrays
+        A list holds independent series that share the parameters, as for `score`. The noise of a
+        surface is that of the sum: more series need more particles.
     theta0 : array_like, shape (k,) or (chains, k), or None
         Where all chains start, or each; None for the model's own parameters. Parameters that are
         not free stay as they are there.
@@ -184,8 +186,8 @@ def maximum_likelihood(
             if value is not None:
                 raise ValueError(f"{name}: got {value!r}; expected None with {method!r}")
         told = (starts[0], resampling, ess_threshold, proposal)
-        series = checked_series(model, y, n_particles, *told)
-        sought = Simulated(series, free_parameters(series.model, free, searched=True))
+        panel = tuple(checked_panel(model, y, n_particles, *told, filters=False))
+        sought = Simulated(panel, free_parameters(panel[0].model, free, searched=True))
         fit = fitted_by_simulation(sought, starts, budget, how)
         tell("maximum_likelihood", fit.theta.cautions)
         return fit
@@ -201,14 +203,14 @@ def maximum_likelihood(
         precision=precision,
         optimiser=optimiser,
     )
-    climb, given = partial(_ascent, p, optimiser), {**arguments, "y": p.series.rows}
+    climb, given = partial(_ascent, p, optimiser), {**arguments, "y": p.rows}
     with open_search(climb, chains * rule[1], how, "maximum_likelihood", given) as run:
         search, _ = searched(run, rule, [p.free.numbers(start) for start in starts], p.free)
         known = _known(p, search, run, information, how)
     root = run.root
     sweeps = chains * (search.done + known.sweeps)
-    cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "iterations": search.done}
-    source = made_by("maximum_likelihood", root, arguments, p.series.rows, began, cost)
+    cost = {"evaluations": sweeps * p.series.n * sum(p.lengths), "iterations": search.done}
+    source = made_by("maximum_likelihood", root, arguments, p.rows, began, cost)
     fit = _fit(p, search, known, source)
     tell("maximum_likelihood", fit.theta.cautions)
     return fit
@@ -217,21 +219,21 @@ def maximum_likelihood(
 def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Steps, tuple[()]]:
     """Iterations of one chain: a sweep, and a step along its score."""
     with _compat.enable_x64():
-        own = ScoreChain(p, job.generator("ascent"), job.state.held)
+        own = PanelChain(p, job.generator("ascent"), job.state.held)
         free = list(p.free.places)
         at = np.ix_(free, free)
         u, climber = np.array(job.state.u), Climber(optimiser, job.state)
         iterates, slopes = np.empty((2, job.iterations, len(u)))
         for i in range(job.iterations):
             here = p.free.at(u)
-            theta = own.cloud.theta[free] = here.values
-            if not np.isfinite(theta).all():
+            own.move(here.values)
+            if not np.isfinite(here.values).all():
                 raise DegeneracyError(
-                    f"iteration {job.begin + i}: parameters {theta}; the search diverged, start "
-                    "closer to the maximum or hold some parameters fixed"
+                    f"iteration {job.begin + i}: parameters {here.values}; the search diverged, "
+                    "start closer to the maximum or hold some parameters fixed"
                 )
             if own.path is None:
-                own.paths()
+                own.begin()
             if climber.looks_at(job.begin + i):
                 mean, outer, hessian = own.curvature()
                 g, complete = here.gradient(mean[free]), -here.outer(hessian[at])
@@ -287,9 +289,9 @@ def _known(
     rate = np.asarray(found.diagnostics["update_rate"])
     if rate.min() < RARE:
         text = (
-            f"x at time {int(rate.argmin())} changes in {rate.min():.1%} of the sweeps: gradients "
-            "along chains that hardly move vanish away from the maximum, too; use a proposal, or "
-            "more particles"
+            f"x at {place_in(int(rate.argmin()), p.lengths)} changes in {rate.min():.1%} of the "
+            "sweeps: gradients along chains that hardly move vanish away from the maximum, too; "
+            "use a proposal, or more particles"
         )
         cautions.append(Caution("stuck-chains", text))
     lowest = float(np.linalg.eigvalsh(matrix)[0])
@@ -349,7 +351,7 @@ def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) 
     return Fit(
         theta,
         maximiser,
-        p.at(maximiser.value).series.model,
+        p.at(maximiser.value).model,
         p.free.values(search.u),
         mean_gradient(search, p.free, source),
         known.information,

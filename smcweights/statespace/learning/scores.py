@@ -49,7 +49,7 @@ from ..chains import (
 from ..cloud import Cloud
 from ..compilation import compiled_path_density
 from ..model import Proposal, StateSpaceModel
-from ..series import Series, checked_series
+from ..series import Series, checked_panel, model_of, naming
 from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters
@@ -77,7 +77,8 @@ class ScoredSeries:
     """A series, and how scores of its free parameters are found along it.
 
     By so many paths drawn back from each filter, in this way, and by densities in JAX where the
-    model's own can't be traced.
+    model's own can't be traced. Others are more series of the same parameters, whose scores add up;
+    their times follow each other where all are in one array.
     """
 
     series: Series
@@ -85,6 +86,32 @@ class ScoredSeries:
     n_paths: int
     backward: str
     densities: Densities | None
+    others: tuple[Series, ...] = ()
+
+    @property
+    def panel(self) -> tuple[Series, ...]:
+        """All series."""
+        return self.series, *self.others
+
+    @property
+    def each(self) -> list[ScoredSeries]:
+        """Every series by itself."""
+        return [replace(self, series=one, others=()) for one in self.panel]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Times of every series."""
+        return [len(one.rows) for one in self.panel]
+
+    @property
+    def rows(self) -> Array:
+        """Observations of all series."""
+        return np.concatenate([one.rows for one in self.panel])
+
+    @property
+    def model(self) -> StateSpaceModel:
+        """With the inputs of all series."""
+        return model_of(self.panel)
 
     @property
     def method(self) -> int:
@@ -93,8 +120,8 @@ class ScoredSeries:
 
     def at(self, values: Array) -> ScoredSeries:
         """The same with these values of the free parameters."""
-        model = self.free.of(self.series.model, values)
-        return replace(self, series=replace(self.series, model=model))
+        first, *others = (replace(one, model=self.free.of(one.model, values)) for one in self.panel)
+        return replace(self, series=first, others=tuple(others))
 
     def check(self) -> None:
         """Compare the model's densities with its samplers, once for every theta."""
@@ -104,12 +131,14 @@ class ScoredSeries:
     def arguments(self, **more: object) -> dict[str, Any]:
         """What provenance says of it."""
         own = {"n_paths": self.n_paths, "free": self.free.names, "backward": self.backward}
+        if self.others:
+            own |= {"model": self.model, "lengths": self.lengths}
         return self.series.arguments(**own, densities=self.densities or {}, **more)
 
 
 def scored_series(
     model: StateSpaceModel,
-    y: ArrayLike,
+    y: ArrayLike | Sequence[ArrayLike],
     theta: ArrayLike | None,
     n_particles: int,
     asked: Asked,
@@ -117,7 +146,7 @@ def scored_series(
 ) -> ScoredSeries:
     """Arguments of a score, checked, with what is compiled and compared once."""
     told = (theta, asked.resampling, asked.ess_threshold, asked.proposal, CONDITIONAL_SCHEMES)
-    series = checked_series(model, y, n_particles, *told)
+    series, *others = checked_panel(model, y, n_particles, *told, filters=False)
     backward_method(series.model, asked.backward)
     free = free_parameters(series.model, asked.free, searched=searched)
     n_paths = (
@@ -126,11 +155,21 @@ def scored_series(
         else count("n_paths", asked.n_paths, each=12 * len(series.rows))
     )
     check_densities(asked.densities)
-    scored = ScoredSeries(series, free, n_paths, asked.backward, asked.densities)
-    _check_whole_rows(series)
-    series.functions()
+    way = (free, n_paths, asked.backward, asked.densities)
+    scored = ScoredSeries(series, *way, tuple(others))
+    for s, one in enumerate(scored.panel):
+        with naming(s if others else None):
+            _check_whole_rows(one)
+        one.functions()
     scored.check()
     return scored
+
+
+def starting_paths(p: ScoredSeries, given: ArrayLike | None, chains: int) -> Array | None:
+    """Where every chain starts, if that is given."""
+    if given is not None and p.others:
+        raise ValueError(f"initial_path: got {shown(given)}; expected None with several series")
+    return initial_paths(p.series, given, chains)
 
 
 def check_densities(given: Densities | None) -> None:
@@ -210,22 +249,83 @@ class ScoreChain:
         return mean
 
 
+class PanelChain:
+    """Chains along one series or several, whose scores add up; their paths follow each other."""
+
+    def __init__(self, scored: ScoredSeries, rng: np.random.Generator, path: Array | None) -> None:
+        several = scored.each
+        held = [None] * len(several) if path is None else split(path, scored)
+        self.chains = [ScoreChain(s, rng, own) for s, own in zip(several, held, strict=True)]
+        self.places = list(scored.free.places)
+
+    @property
+    def path(self) -> Array | None:
+        """Where the chains are, shape (T, d) of the times of all series."""
+        paths = [chain.path for chain in self.chains if chain.path is not None]
+        return np.concatenate(paths) if paths else None
+
+    @property
+    def changes(self) -> Array:
+        """Of every time the sweeps that changed its state."""
+        return np.concatenate([chain.changes for chain in self.chains])
+
+    @property
+    def smallest(self) -> float:
+        """The smallest effective sample size so far."""
+        return min(chain.smallest for chain in self.chains)
+
+    def begin(self) -> None:
+        """First paths, of filters that follow none."""
+        for chain in self.chains:
+            chain.paths()
+
+    def forget(self) -> None:
+        """Make the next sweep one of filters that follow no path."""
+        for chain in self.chains:
+            chain.path = None
+
+    def move(self, values: Array) -> None:
+        """Other values of the free parameters."""
+        for chain in self.chains:
+            chain.cloud.theta[self.places] = values
+
+    def score(self) -> Array:
+        """One sweep of every series: the sum of their mean scores, by all parameters."""
+        return np.asarray(np.sum([chain.score() for chain in self.chains], axis=0))
+
+    def curvature(self) -> tuple[Array, Array, Array]:
+        """The same with the mean outer product of the sum, and mean second derivatives."""
+        means, outers, seconds = zip(*(chain.curvature() for chain in self.chains), strict=True)
+        mean = np.sum(means, axis=0)
+        # paths of different series are independent given the parameters
+        across = np.outer(mean, mean) - np.sum([np.outer(m, m) for m in means], axis=0)
+        return mean, np.sum(outers, axis=0) + across, np.sum(seconds, axis=0)
+
+
+def split(paths: Array, scored: ScoredSeries) -> list[Array]:
+    """Paths (..., T, d) of the times of all series, by series."""
+    return np.split(paths, np.cumsum(scored.lengths)[:-1], axis=-2)
+
+
 def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None) -> list[Caution]:
     """What speaks against the scores (chains, k) of a series, from paths (chains, T, d) drawn.
 
     Fisher's identity fails where a parameter moves the support of a density, which no path that
     is possible tells; its score is then often the same along all of them.
     """
-    model, free, rows = p.series.model, p.free, p.series.rows
-    density = compiled_path_density(model, p.series.vector)
+    theta, free = p.series.model.theta, p.free
+    along = [
+        (compiled_path_density(one.model, one.vector), np.ascontiguousarray(own), one.rows)
+        for one, own in zip(p.panel, split(paths, p), strict=True)
+    ]
     moving = []
     for i, k in enumerate(free.moving):
         ends, scaled = [], free.transforms[k] == "identity"
         for sign in (-1, 1):
-            u = free.numbers(model.theta)
+            u = free.numbers(theta)
             u[i] += sign * NUDGE * (abs(u[i]) or 1.0 if scaled else 1.0)
             other = p.at(free.values(u)).series.model.theta.copy()
-            ends += [density(path, rows, other) for path in paths]
+            ends += [density(x, y, other) for density, paths, y in along for x in paths]
         if -np.inf in ends:
             moving.append(free.names[k])
     cautions = []
@@ -250,7 +350,7 @@ def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None)
 
 def score(
     model: StateSpaceModel,
-    y: ArrayLike,
+    y: ArrayLike | Sequence[ArrayLike],
     theta: ArrayLike | None,
     n_particles: int,
     budget: int | None = None,
@@ -280,8 +380,9 @@ def score(
     model : StateSpaceModel
         Its densities are traced by JAX with jax.numpy in place of numpy, and compared with the
         compiled ones on first use.
-    y : array_like, shape (T,) or (T, p)
-        Observations; a row of NaNs is missing.
+    y : array_like, shape (T,) or (T, p), or list of arrays
+        Observations; a row of NaNs is missing. A list holds independent series that share the
+        parameters: their scores add up, and JAX compiles anew for each length.
     theta : array_like, shape (k,), or None
         Where; None for the model's own parameters.
     n_particles : int, at least 2
@@ -295,7 +396,9 @@ def score(
         bias of order T/N no budget removes.
     n_paths : int, optional
         Paths drawn back from each filter, default `n_particles`.
-    precision, burn_in, chains, initial_path, resampling, ess_threshold, backward, proposal, seed, \
+    initial_path : array_like, optional
+        As for `parisian_particle_gibbs`; of several series none.
+    precision, burn_in, chains, resampling, ess_threshold, backward, proposal, seed, \
 executor, progress, checkpoint
         As for `parisian_particle_gibbs`.
     densities : mapping of str to callable, optional
@@ -308,7 +411,8 @@ executor, progress, checkpoint
     -------
     Estimate
         Of shape (k,), with respect to theta itself (no transform). Diagnostics as for
-        `parisian_particle_gibbs`.
+        `parisian_particle_gibbs`; of several series `update_rate` and `paths` have the times of one
+        behind those of the other.
 
     Raises
     ------
@@ -346,7 +450,7 @@ executor, progress, checkpoint
         budget = DEFAULT_SWEEPS
     chains, rule = count("chains", chains, 2), stopping_rule(budget, precision)
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
-    paths = initial_paths(p.series, initial_path, chains)
+    paths = starting_paths(p, initial_path, chains)
     plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
     known = {"method": method, "budget": budget, "burn_in": burn_in, "precision": precision}
     found, _, shown = swept(p, method, plan, "score", began, known)
@@ -382,7 +486,7 @@ def swept(
         executor=plan.executor,
         progress=plan.progress,
         checkpoint=plan.checkpoint,
-        arguments={**arguments, "y": p.series.rows},
+        arguments={**arguments, "y": p.rows},
         seed=plan.seed,
         total=plan.chains * first_stage(plan.rule, plan.drop),
         unit="sweeps",
@@ -391,11 +495,11 @@ def swept(
     ) as run:
         name = method if plan.part_of else "stage"
         found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, name)
-    diagnostics, cautions = verdict(found, plan.drop, p.series)
+    diagnostics, cautions = verdict(found, plan.drop, *p.panel)
     cautions += support_cautions(p, found.paths, found.means)
     sweeps = plan.chains * found.done
-    cost = {"evaluations": sweeps * p.series.n * len(p.series.rows), "sweeps": found.done}
-    source = made_by(method, run.root, arguments, p.series.rows, began, cost)
+    cost = {"evaluations": sweeps * p.series.n * sum(p.lengths), "sweeps": found.done}
+    source = made_by(method, run.root, arguments, p.rows, began, cost)
     return found, curved, {"diagnostics": diagnostics, "cautions": cautions, **source}
 
 
@@ -410,14 +514,14 @@ def _chain(p: ScoredSeries, wanted: str, job: Job) -> tuple[Stretch, Curved]:
     """Scores of one chain; wanted is "ppg", "curvature" as well, or "paris": filters alone."""
     size, places = p.series.model.theta.size, list(p.free.places)
     with _compat.enable_x64():
-        own = ScoreChain(p, job.generator("score"), job.path)
+        own = PanelChain(p, job.generator("score"), job.path)
         if job.path is None and wanted != "paris":
-            own.paths()
+            own.begin()
         scores = np.empty((job.sweeps, len(places)))
         outer, second = np.zeros((2, size, size))
         for s in range(job.sweeps):
             if wanted == "paris":
-                own.path = None
+                own.forget()
             if wanted == "curvature":
                 mean, a, b = own.curvature()
                 if s >= job.skip:
@@ -437,7 +541,7 @@ def _chain(p: ScoredSeries, wanted: str, job: Job) -> tuple[Stretch, Curved]:
 
 def observed_information(
     model: StateSpaceModel,
-    y: ArrayLike,
+    y: ArrayLike | Sequence[ArrayLike],
     theta: ArrayLike | None,
     n_particles: int,
     budget: int = 4 * DEFAULT_SWEEPS,
@@ -501,7 +605,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     p = scored_series(model, y, theta, n_particles, asked)
     chains, rule = count("chains", chains, 2), Budget(budget)
     drop = sweeps_dropped(burn_in, rule)
-    paths = initial_paths(p.series, initial_path, chains)
+    paths = starting_paths(p, initial_path, chains)
     est = pooled_information(
         p, Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
     )

@@ -51,7 +51,7 @@ def test_particles_carry_these_parameters():
     free = Free(tuple(range(6)), tuple("abcdef"), kinds)
     theta = np.array([-0.3, 2.0, 0.2, -0.7, 0.4, 0.6])
     series = Series(GOMPERTZ, np.zeros((2, 1)), False, 2)
-    told = iterated.Simulated(series, free).told(np.zeros(5))
+    told = iterated.Simulated((series,), free).told(series, np.zeros(5))
     told = np.concatenate([[1, 6], told[2:3], np.zeros(6), told[6:]])
     row, found = np.concatenate([[9.0], free.numbers(theta)])[None], np.zeros(6)
     iterated.put_parameters(row, 0, told, found)

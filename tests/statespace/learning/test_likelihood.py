@@ -202,6 +202,53 @@ def test_the_nile_series_is_learned_from_far_away():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("method", ["score", "iterated_filtering"])
+def test_series_that_share_parameters_are_learned_together(method):
+    """Six short series, of which none tells much; the exact maximum is that of Kalman's filters."""
+    panel = [LINEAR.simulate(50 if s else 49, seed=s)[1] for s in range(6)]
+    free = [1, 3]
+
+    def likelihood(u):
+        theta = LINEAR.theta.copy()
+        theta[free] = np.exp(u)
+        return sum(smw.kalman_filter(LINEAR.with_theta(theta), y).log_likelihood for y in panel)
+
+    exact = minimize(lambda u: -likelihood(u), [0.0, 0.0], tol=1e-6)
+    bend, step = np.empty((2, 2)), 0.02 * np.eye(2)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        up, down = exact.x + step[i], exact.x - step[i]
+        rise = likelihood(up + step[j]) - likelihood(up - step[j])
+        bend[i, j] = (rise - likelihood(down + step[j]) + likelihood(down - step[j])) / 0.04**2
+    error = np.exp(exact.x) * np.sqrt(np.linalg.inv(-bend).diagonal())
+    # the noise of a surface's heights is that of the sum
+    n, budget = {"score": (60, 150), "iterated_filtering": (600, 100)}[method]
+    fit = smw.maximum_likelihood(LINEAR, panel, None, n, budget, method=method, free=free, seed=1)
+    assert agrees(fit.maximiser, np.exp(exact.x))
+    assert (fit.diagnostics["monte_carlo_error"] < 0.4 * error).all()
+    # Louis' identity at these sizes is known to some 15 % in the worse direction
+    np.testing.assert_allclose(fit.diagnostics["statistical_error"], error, rtol=0.5)
+
+
+@pytest.mark.slow
+def test_inputs_of_every_series_stay_with_the_model_that_is_learned():
+    model = smw.StateSpaceModel(
+        lambda rng, u, theta: rng.standard_normal(), lambda x, u, theta: -0.5 * x * x,
+        lambda rng, x, u, t, theta: 0.5 * x + theta[0] * u[0] + rng.standard_normal(),
+        lambda x_prev, x, u, t, theta: -0.5 * (x - 0.5 * x_prev - theta[0] * u[0]) ** 2,
+        lambda y, x, u, t, theta: -0.5 * (y - x) ** 2,
+        theta=[0.0], input_dim=1,
+    )  # fmt: skip
+    inputs = [np.cos(np.arange(20.0)), np.sin(np.arange(25.0))]
+    panel = [4.0 * u for u in inputs]
+    common = {"budget": 60, "chains": 2, "seed": 1, "method": "iterated_filtering"}
+    fit = smw.maximum_likelihood(model.with_inputs(inputs), panel, [3.0], 500, **common)
+    for own, u in zip(fit.model.inputs, inputs, strict=True):
+        np.testing.assert_array_equal(own[:, 0], u)
+    assert 2.0 < fit.maximiser.value[0] < 6.0
+    assert np.isfinite(smw.log_likelihood(fit.model, panel, 50, seed=1).value)
+
+
+@pytest.mark.slow
 def test_a_search_looks_at_the_density_where_it_ended():
     # variance and standard deviation are the same at 1, where this one starts
     wrong = smw.StateSpaceModel(

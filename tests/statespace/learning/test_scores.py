@@ -44,6 +44,37 @@ def test_score_agrees_with_the_kalman_filter(resampling):
 
 
 @pytest.mark.slow
+def test_scores_and_information_of_series_add_up():
+    """Of three series, one of another length and one all but unseen."""
+    blank = np.full(50, np.nan)
+    blank[20] = 0.5
+    panel = [Y, LINEAR.simulate(30, seed=3)[1], blank]
+    exact = [derivatives(scalar_likelihood, THETA, y) for y in panel]
+    slope, second = (sum(part) for part in zip(*exact, strict=True))
+    est = smw.score(LINEAR, panel, THETA, 40, 100, seed=1)
+    assert agrees(est, slope)
+    assert 4 * est.standard_error[0] < abs(slope - exact[0][0])[0]
+    assert est.diagnostics["update_rate"].shape == (130,)
+    assert est.diagnostics["paths"].shape == (8, 130)
+    free = [0, 1, 3]
+    found = smw.observed_information(LINEAR, panel, THETA, 40, 300, free=free, seed=1)
+    assert agrees(found, -second[np.ix_(free, free)][np.tril_indices(3)])
+    there = smw.score(LINEAR, panel, THETA, 40, 100, seed=1, executor="threads")
+    np.testing.assert_array_equal(there.value, est.value)
+
+
+def test_a_panel_of_one_is_its_series_and_what_is_wrong_is_named():
+    alone, one = (
+        smw.score(LINEAR, y, THETA, 40, 20, chains=2, seed=1) for y in (Y, [Y])
+    )  # fmt: skip
+    np.testing.assert_array_equal(alone.value, one.value)
+    with pytest.raises(ValueError, match=r"initial_path: .*; expected None with several series"):
+        smw.score(LINEAR, [Y, Y], THETA, 40, 20, initial_path=np.zeros(50))
+    with pytest.raises(ValueError, match=r"series 1: y: inf at index \[2\]"):
+        smw.score(LINEAR, [Y, np.array([0.0, 1.0, np.inf])], THETA, 40, 20)
+
+
+@pytest.mark.slow
 def test_independent_filters_are_biased_where_chains_are_not():
     free = ["transition_matrix", "transition_covariance", "observation_covariance"]
     truth = slopes()[0][[0, 1, 3]]
