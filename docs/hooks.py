@@ -166,6 +166,6 @@ def bibliography() -> str:
             methods.setdefault(source, []).append(method)
     lines = []
     for source, of in sorted(methods.items()):
-        linked = re.sub(r"arXiv (\d{4}\.\d{5})", r"[arXiv \1](https://arxiv.org/abs/\1)", source)
+        linked = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", source)
         lines.append(f"- {linked}. *{', '.join(of)}*")
     return "\n".join(lines)

@@ -89,7 +89,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(section.title, textwrap.fill(section.text, 96), sep="\n\n", end="\n\n")
         print(*_aligned(*report.table(est, section.truth, section.monte_carlo)), sep="\n")
         cost = est.cost
-        stages = f" in {cost['stages']} stages" if "stages" in cost else ""
+        stages = f" in {cost['stages']} stages" if cost.get("stages", 1) > 1 else ""
         print(
             f"\n{cost['evaluations']:,} evaluations{stages}, "
             f"{cost['seconds']:.1f} s, seed {options.seed}\n"

@@ -58,7 +58,7 @@ th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align:
 th:first-child, td:first-child { text-align: left }
 td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem }
 @media (max-width: 45em) { table { font-size: .85rem } th, td { padding: .3rem .45rem } }
-.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr));
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
   gap: 1.5rem; align-items: start; margin: 1.5rem 0 }
 figure { margin: 0 }
 figure svg { width: 100%; height: auto; overflow: visible }
@@ -317,7 +317,7 @@ def _details(est: Estimate) -> str:
     """The columns the estimate itself wants shown."""
     columns = {name: np.atleast_1d(est.diagnostics[name]) for name in est.columns}
     rows = [
-        [name, *(c if isinstance(c, str) else f"{c:.4g}" for c in cells)]
+        [name, *(c if isinstance(c, str) else in_short(c) for c in cells)]
         for name, *cells in zip(est.names, *columns.values(), strict=True)
     ]
     return _table(["", *(name.replace("_", " ") for name in columns)], rows)
@@ -388,7 +388,10 @@ def _section(section: Section) -> str:
         parts.append(
             f"<details><summary>Diagnostics by expectation</summary>{_details(est)}</details>"
         )
-    cost = [f"{v:,.3g} {k}" if isinstance(v, float) else f"{v:,} {k}" for k, v in est.cost.items()]
+    cost = [
+        f"{v:,.3g} {k}" if isinstance(v, float) else f"{v:,} {k.removesuffix('s') if v == 1 else k}"
+        for k, v in est.cost.items()
+    ]
     parts.append(f"<p>{html.escape('; '.join(filter(None, [est.method, ', '.join(cost)])))}</p>")
     parts += [_origin(est), _sources(est)]
     return "\n".join(parts)

@@ -135,6 +135,10 @@ def test_demo_prints_truth_and_writes_page_and_results(tmp_path, capsys):
     assert "seed 3" in text
     page = (tmp_path / "d" / "demo.html").read_text()
     assert page.count("<svg ") >= 15
+    # the site shows one that is kept
+    kept = (Path(__file__).parents[1] / "docs" / "demo.html").read_text(encoding="utf-8")
+    for what in ("<h2>.*?</h2>", "<figcaption>.*?</figcaption>"):
+        assert re.findall(what, kept) == re.findall(what, page)
 
 
 def test_show_looks_into_a_checkpoint_while_the_run_goes_on(tmp_path, capsys):
