@@ -80,8 +80,10 @@ class Chart:
             rules, (name for name, pattern in self._terminals.items() if pattern.possible)
         )
         if start not in productive:
+            of = "all characters" if alphabet is None else "these items"
             raise ValueError(
-                "grammar: got items of which no text is one of it; expected items for one"
+                f"grammar: no text of {of} is one of it; expected some, and rules that come to an "
+                "end"
             )
         self._next: list[str | None] = [start, None]  # what is due at each place of the rules
         self._of = ["", ""]  # whose rule it is

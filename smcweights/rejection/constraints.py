@@ -723,7 +723,7 @@ def json_schema(
         By default ``format`` says nothing, as the standard has it.
     numbers : {"any", "plain"}, default "any"
         "plain": without an exponent, and values of an enumeration as they are spelled. So it is
-        where the items have no e.
+        where the items have no e. Numbers too large for a float, as 1e400, are refused.
     spacing : {"any", "none"}, default "any"
         Whether blanks may stand between the parts of a value.
 
@@ -732,7 +732,8 @@ def json_schema(
     jsonschema.SchemaError
         The schema is none.
     ValueError
-        A reference leads nowhere, a pattern is none, or another argument is wrong.
+        A reference leads nowhere or in a circle, a pattern is none, the schema isn't JSON, or
+        another argument is wrong.
 
     Examples
     --------
@@ -748,6 +749,10 @@ def json_schema(
 
     if not isinstance(schema, bool | dict):
         raise TypeError(f"schema: got {type(schema).__name__}; expected a dict or a bool")
+    try:
+        written = json.dumps(schema, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"schema: expected what JSON can say; {error}") from None
     listed = check.several("formats", formats, "names")
     formats = tuple(check.one_of("formats", one, tuple(FORMATS)) for one in listed)
     numbers = check.one_of("numbers", numbers, ("any", "plain"))
@@ -761,5 +766,5 @@ def json_schema(
         )
     if not isinstance(texts, tuple):
         return _by_tokens(reader, texts, "schema")
-    made_of = (json.dumps(schema, sort_keys=True), texts, formats, numbers, spacing)
+    made_of = (written, texts, formats, numbers, spacing)
     return _of_reader(reader, texts, made_of)

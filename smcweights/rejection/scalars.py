@@ -216,7 +216,8 @@ def _choice(pattern: str, digits: str) -> Pattern:
 
 
 def _spelled(number: float) -> str:
-    whole, _, part = format(Decimal(repr(number)), "f").partition(".")
+    # -0.0 is 0
+    whole, _, part = format(Decimal(repr(number or 0)), "f").partition(".")
     part = part.rstrip("0")
     sign = "-?" if number == 0 else ""
     return sign + re.escape(whole) + (rf"\.{part}0*" if part else r"(?:\.0+)?")

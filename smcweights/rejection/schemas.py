@@ -8,6 +8,7 @@ the schemas that hold. The schema itself stays, and is checked in full where the
 
 from __future__ import annotations
 
+import graphlib
 import json
 import math
 import re
@@ -50,6 +51,8 @@ FREE = 2  # nested frames
 TOLD = 64  # members, or characters, up to which outlines count
 DIGITS_TOLD = 8  # characters of a number
 DIGITS_SURE = 150  # characters of a number that is surely finite without an exponent
+# what says more of the same value
+SAME = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 MOST = 64  # alternatives that a value splits into; beyond, it is checked where it ends
 Schema = dict[str, Any] | bool
 Schemas = tuple[Any, ...]
@@ -840,15 +843,21 @@ def _check_references(schema: Schema, kind: Any, registry: Any) -> None:
     specification = specification_with(kind.META_SCHEMA.get("$schema", ""))
     resource = specification.create_resource(schema)
     resolver = registry.resolver_with_root(resource)
-    pending = [(resource, resolver)]
+    pending, alone = [(resource, resolver)], "unevaluatedItems" not in kind.VALIDATORS
+    leads: dict[int, list[int]] = {}  # from schemas to those of the same value, by address
+    named: dict[int, str] = {}
     while pending:
         resource, resolver = pending.pop()
         resolver = resolver.in_subresource(resource)
         said = resource.contents if isinstance(resource.contents, dict) else {}
+        leads[id(said)] = [] if alone and "$ref" in said else _of_same_value(said)
         for key in ("$ref", "$dynamicRef", "$recursiveRef"):
             if key in kind.VALIDATORS and isinstance(said.get(key), str):
                 try:
-                    resolver.lookup(said[key])
+                    found = resolver.lookup(said[key]).contents
+                    if key == "$ref":
+                        leads[id(said)].append(id(found))
+                        named[id(said)] = said[key]
                 except referencing.exceptions.Unresolvable as error:
                     raise ValueError(
                         f"schema: the reference {said[key]!r} leads nowhere; expected one within "
@@ -860,3 +869,23 @@ def _check_references(schema: Schema, kind: Any, registry: Any) -> None:
             except re.error as error:
                 raise ValueError(f"schema: {pattern!r} is no pattern of Python: {error}") from error
         pending += [(sub, resolver) for sub in resource.subresources()]
+    try:
+        graphlib.TopologicalSorter(leads).prepare()
+    except graphlib.CycleError as error:
+        name = next(named[one] for one in error.args[1] if one in named)
+        raise ValueError(
+            f"schema: the reference {name!r} leads in a circle back to the same value; expected "
+            "it to lead further inside"
+        ) from None
+
+
+def _of_same_value(said: dict) -> list[int]:
+    """Addresses of the schemas inside that say more of the same value."""
+    found: list[object] = []
+    for key in SAME:
+        inner = said.get(key)
+        if key.startswith("dependen"):
+            found += inner.values() if isinstance(inner, dict) else []
+        else:
+            found += inner if isinstance(inner, list) else [inner]
+    return [id(one) for one in found if isinstance(one, dict)]

@@ -205,8 +205,14 @@ def test_branches_side_by_side_lead_the_particles():
             {"$schema": f"{DRAFT_4}#", "patternProperties": {r"\p{L}": {}}},
             "is no pattern of Python",
         ),
+        ({"$ref": "#"}, "'#' leads in a circle"),
+        (
+            {"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+            "'#/[$]defs/a' leads in a circle",
+        ),
+        ({"dependentSchemas": {"a": {"not": {"$ref": "#"}}}}, "leads in a circle"),
     ],
-    ids=range(4),
+    ids=range(7),
 )
 def test_what_leads_nowhere_is_refused_and_nothing_fetched(schema, said, monkeypatch):
     import urllib.request
@@ -222,6 +228,27 @@ def test_references_that_lead_somewhere_are_taken():
     named = C.json_schema({"$ref": "#name", "$defs": data["$defs"]}, ITEMS)
     assert follow(named, ITEMS, "null") is True and follow(named, ITEMS, "1") is not True
     C.json_schema({"$ref": "https://json-schema.org/draft/2020-12/schema"}, ITEMS)
+    # a reference beside others, and what a reference of old stands for alone, are no circles
+    C.json_schema({"properties": {"a": {"$ref": "#"}}, "$defs": {"b": {"$ref": "#"}}}, ITEMS)
+    old = {"$ref": "#/definitions/a", "allOf": [{"$ref": "#"}], "definitions": {"a": {}}}
+    C.json_schema({"$schema": f"{DRAFT_4}#", **old}, ITEMS)
+
+
+@pytest.mark.parametrize("value", [np.int64(3), {1, 2}, math.nan, math.inf], ids=repr)
+def test_a_schema_that_is_no_json_is_refused(value):
+    with pytest.raises(ValueError, match="schema: expected what JSON can say"):
+        C.json_schema({"const": value}, ITEMS)
+
+
+@pytest.mark.parametrize("numbers", ["any", "plain"])
+def test_minus_zero_is_zero(numbers):
+    c = C.json_schema({"const": -0.0}, list("-01.e"), numbers=numbers)
+    assert [follow(c, list("-01.e"), text) is True for text in ("0", "-0", "0.0", "1")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 @pytest.mark.slow
