@@ -104,7 +104,8 @@ class Particles:
     over: np.ndarray
     log_w: np.ndarray
     guess: np.ndarray  # what the guide said last
-    chance: np.ndarray  # what an outline said last, in logs
+    # what an outline said last, in logs; by a table, that of the whole beginning with it
+    chance: np.ndarray
     ancestors: np.ndarray
 
     def chosen(self, which: np.ndarray) -> Particles:
@@ -201,13 +202,14 @@ def island(
 ) -> dict[str, np.ndarray]:
     """Sequences of an island, their log weights and log mean, and the traces of the run.
 
-    A "pilot" also sums up the laws of the next item after all prefixes that it met.
+    A "pilot" also sums up the laws of the next item after all prefixes that it met. "unseen" is the
+    log of what the chances foresee of sequences of an automaton that leave those drawn.
     """
     rng = generator(root, name, number)
     n, length = setup.n, setup.length
     p, log_block = _begun(setup), 0.0 if chances is None else chances.log_start
     p.chance[:] = log_block
-    law = np.zeros(1)
+    law, unseen = np.zeros(1), -math.inf
     trace: dict[str, np.ndarray] = {name: np.zeros(length, kind) for name, kind in TRACES.items()}
     trace["deaths"] = np.zeros((length, 4), np.int64)
     prefixes: list[Prefix] = [()]
@@ -224,9 +226,10 @@ def island(
         size = target.shape[1]
         if name == "pilot":
             law = law + np.exp(target - np.logaddexp.reduce(target, axis=1)[:, None]).sum(0)
-        items, log_steps, spread, why, trace["evaluations"][t] = _draw(
+        items, log_steps, spread, why, trace["evaluations"][t], left = _draw(
             setup, rng, p, step, drawn, chances
         )
+        unseen = np.logaddexp(unseen, left)
         if setup.weighted:
             before = p.log_w[active]
             p.log_w[active] += log_steps
@@ -261,6 +264,7 @@ def island(
         "sequences": p.sequences,
         "ancestors": p.ancestors,
         "law": law,
+        "unseen": np.array(unseen),
         **trace,
     }
 
@@ -335,8 +339,8 @@ def _draw(
     step: Step,
     logits: np.ndarray,
     chances: Guess | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """Items (-1: none was found), log weights and their relative variances, reasons, calls."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, float]:
+    """Items (-1: none), log weights and their relative variances, reasons, calls, what is left."""
     size = step.active.size
     why = np.full(size, NO_MASS)
     if setup.table is not None:
@@ -345,9 +349,11 @@ def _draw(
         if chances is not None:
             last = np.array([prefix[-1] if prefix else 0 for prefix in step.prefixes])
             gain = gains(setup.table, chances, states, last, step.t, setup.ends)
-        items, log_steps = _by_table(rng, allowed, gain, logits, step.node)
+        items, log_steps, log_items, log_left = _by_table(rng, allowed, gain, logits, step.node)
+        left = float(np.logaddexp.reduce(p.chance[step.first] + log_left))
+        p.chance[step.active] += log_items
         p.states[step.active] = setup.table.after(p.states[step.active], items)
-        return items, log_steps, np.zeros(size), why, len(step.first)
+        return items, log_steps, np.zeros(size), why, len(step.first), left
     after = None
     if chances is not None:
         after = _after(setup, chances, p.chosen(np.array(step.first)), logits, step.t)
@@ -370,7 +376,8 @@ def _draw(
         else:
             why[i] = _reason(logits[m], nodes[m])
     # some methods can't tell the variance
-    return items, log_steps, np.nan_to_num(spread), why, sum(node.calls for node in nodes)
+    calls = sum(node.calls for node in nodes)
+    return items, log_steps, np.nan_to_num(spread), why, calls, -math.inf
 
 
 def _after(setup: Setup, chances: Guess, p: Particles, logits: np.ndarray, t: int) -> np.ndarray:
@@ -457,8 +464,12 @@ def _by_table(
     gain: np.ndarray | None,
     logits: np.ndarray,
     node: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Items (-1: none is allowed) and log weights of all particles, by the masks of the states."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Items (-1: none is allowed) and log weights of all particles, by the masks of the states.
+
+    Of items and, for each prefix, of what is left beside those drawn, also the log probability
+    times the gain, if there is any.
+    """
     top = np.maximum.reduce(logits, axis=1)[:, None]
     w = np.exp(logits - top)
     total = np.add.reduce(w, axis=1)
@@ -483,7 +494,15 @@ def _by_table(
         # a sum rounded up must not point behind the last item allowed
         last = size - 1 - (w > 0)[:, ::-1].argmax(axis=1)
         items = np.where(inside[node] > 0, np.minimum(items, last[node]), -1)
-    return items, log_steps
+    if gain is None:
+        return items, log_steps, np.zeros(items.size), np.full(inside.size, -np.inf)
+    drawn = np.zeros(inside.size)
+    some = np.unique((node * size + items)[items >= 0])
+    np.add.at(drawn, some // size, w.ravel()[some])
+    scale = high - top[:, 0] - np.log(total)
+    with np.errstate(divide="ignore"):
+        log_items = np.log(np.where(items >= 0, w[node, items], 0.0)) + scale[node]
+        return items, log_steps, log_items, np.log(np.maximum(inside - drawn, 0.0)) + scale
 
 
 def _correct(

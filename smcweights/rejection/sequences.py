@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 NAME = "constrained sequences"
 ENOUGH = 30  # islands, by their weights, whose mean is normal
+HITS = 3.0  # equal islands that are enough where what was foreseen is found
+TIMES = 5.0  # what is foreseen beside what is found matters, or is of no matter when so much less
 NORMAL = 0.75  # standard deviation up to which logs of a few islands are taken for normal
 UNSEEN = 3.0  # events that may be missing by chance: exp(-3) is 5 %
 GIVEN = ("language", "constraint", "proposal", "potential", "twist")
@@ -551,7 +553,8 @@ def constrained_sequences(
         tell(NAME, [_no_survivor(traces["deaths"].sum(0), setup)])
     if out.status != "ok":
         return out
-    log_evidence = _log_evidence(out, setup, np.array([float(f["log_z"]) for f in found]))
+    foreseen = bool(pilots) and chances is not None and setup.table is not None
+    log_evidence = _log_evidence(out, setup, found, foreseen and potential is None)
     tell(NAME, log_evidence.cautions)
     return replace(out, log_evidence=log_evidence)
 
@@ -713,28 +716,38 @@ def _of_prefixes(given: Constraint | Callable[[Prefix, int], bool], ends: Ends) 
     return predicate(allows, complete)
 
 
-def _log_evidence(out: WeightedSequences, setup: Setup, log_z: np.ndarray) -> Estimate:
+def _log_evidence(
+    out: WeightedSequences, setup: Setup, found: list[dict[str, np.ndarray]], foreseen: bool
+) -> Estimate:
     """Log of the mean of the islands.
 
     Their scatter can't show what the draws' own spread tells where rare draws would carry it; nor
-    can it show what befalls 3 of all particles.
+    can it show what befalls 3 of all particles. Where a few islands find sequences that carry all,
+    and the others none, as many do as a Poisson variable says, of which the error is right even
+    where it is small. What may be wrong is that there is more to find: few are enough where little
+    of what a pilot foresees was left aside, and any number isn't where much was.
     """
+    log_z, unseen = (np.array([float(f[key]) for f in found]) for key in ("log_z", "unseen"))
     k = log_z.size
     z = np.exp(log_z - log_z.max())
     mean = z.mean()
     own = out.traces["relative_variance"].sum(1)
     drawn = float((z**2 @ np.maximum(own, 0.0)) / z.sum() ** 2)
     few = z.sum() ** 2 < ENOUGH * (z**2).sum()
-    cautions: list[Caution] = []
-    if few and (z > 0).all() and log_z.std(ddof=1) <= NORMAL:
+    normal = few and (z > 0).all() and log_z.std(ddof=1) <= NORMAL
+    if normal:
         value, error = log_mean_normal(log_z)
     else:
         value = float(log_z.max() + math.log(mean))
         error = math.sqrt(z.var(ddof=1) / k) / mean
-        cautions += _few_islands(z, 0.9)
+    log_beside = float(np.logaddexp.reduce(unseen)) - math.log(k) - value
+    beside = math.exp(min(log_beside, LARGEST)) if foreseen else math.nan
+    little = beside * TIMES <= 1
+    cautions = [] if normal else _few_islands(z, HITS / k if little else 0.9)
+    cautions += _foreseen_beside(beside)
     error = math.sqrt(max(error**2, drawn) + UNSEEN / out.log_weights.size**2)
     cautions += _far_proposal(out.traces, error)
-    cautions += [] if cautions else _few_particles(out.traces["ess"] / out.n_particles)
+    cautions += [] if cautions or little else _few_particles(out.traces["ess"] / out.n_particles)
     # a probability, but for noise in the weights of a proposal
     most = 0.0 if setup.potential is None and value <= 0 else math.inf
     return Estimate(
@@ -746,6 +759,7 @@ def _log_evidence(out: WeightedSequences, setup: Setup, log_z: np.ndarray) -> Es
         diagnostics={
             "log_evidence_of_islands": np.where(np.isfinite(log_z), log_z, np.nan),
             "islands_dead": int(np.count_nonzero(log_z == -np.inf)),
+            **({"foreseen_beside": beside} if foreseen else {}),
             "effective_sample_size": effective_sample_size(out.log_weights),
         },
         cautions=cautions,
@@ -761,6 +775,17 @@ def _few_islands(z: np.ndarray, share: float) -> list[Caution]:
         return []
     text = f"{z.size} islands are worth {worth:.1f} equal ones; more particles would help"
     return [Caution("few-islands", text)]
+
+
+def _foreseen_beside(times: float) -> list[Caution]:
+    """Whether sequences that left those of the particles may carry more than all that was found."""
+    if not times >= TIMES:
+        return []
+    text = (
+        f"sequences that no particle took were foreseen to carry {times:.2g} times what was found: "
+        "the interval may be too low; more particles, or a nearer law ahead, would help"
+    )
+    return [Caution("unseen", text)]
 
 
 def _few_particles(ess: np.ndarray) -> list[Caution]:

@@ -141,6 +141,71 @@ def test_a_pilot_is_counted_and_the_same_everywhere():
     assert one.log_weights.std() < by_hand.log_weights.std()
 
 
+def test_what_no_particle_took_is_what_is_left_of_all_sequences():
+    """A pilot finds the law of a coin that isn't known to be one, so that nothing is guessed."""
+    law = np.log([0.7, 0.3])
+
+    class Coin:
+        def logits(self, prefixes):
+            return np.tile(law, (len(prefixes), 1))
+
+    out = smw.constrained_sequences(Coin(), counting(3), 4, 6, islands=4, seed=1)
+    every = {s for s in itertools.product((0, 1), repeat=6) if sum(s) >= 3}
+    left = [
+        sum(math.exp(law[list(s)].sum()) for s in every.difference(out.sequences[i : i + 4]))
+        for i in range(0, 16, 4)
+    ]
+    beside = out.log_evidence.diagnostics["foreseen_beside"]
+    assert beside == pytest.approx(np.mean(left) / out.evidence().value, rel=1e-9)
+    only = smw.constrained_sequences(Coin(), counting(6), 4, 6, islands=4, seed=1).log_evidence
+    assert only.diagnostics["foreseen_beside"] < 1e-12
+
+
+class Pairs:
+    """A law of the next token for each pair of the last two."""
+
+    def __init__(self, seed):
+        rng = np.random.default_rng(seed)
+        self.law = rng.dirichlet([6.0, 0.3, 0.5, 0.5, 0.2, 1.0], (6, 6))
+
+    def logits(self, prefixes):
+        return np.log(np.stack([self.law[(5, 5, *p)[-2:]] for p in prefixes]))
+
+    def of_ones(self, left, last=(5, 5)):
+        """Probability of so many ones, of tokens of one or two, and the end."""
+        law = self.law[last]
+        steps = [(i, n) for i, n in ((1, 1), (4, 2)) if n <= left]
+        after = sum(law[i] * self.of_ones(left - n, (last[1], i)) for i, n in steps)
+        return after + (law[5] if left == 0 else 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [4, 104])
+def test_few_islands_are_enough_where_nothing_else_was_foreseen(seed):
+    """At 1e-11 a third of the islands find what carries all, and the error says so.
+
+    Of 300 runs 20 % warned, and 98 % held; before, all warned. In the other language the branch
+    that carries all is often missed by all islands, and one in five such runs said nothing.
+    """
+    language, held, warned = Pairs(seed), [], []
+    tokens = smw.constraints.vocabulary(["0", "1", "01", "10", "11", None], end=5)
+    ones = smw.constraints.regex("1{9}", tokens)
+    for number in range(30):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = smw.constrained_sequences(
+                language, ones, 50, 10, seed=number, progress=False
+            ).log_evidence
+        lower, upper = out.interval()
+        held.append(lower <= math.log(language.of_ones(9)) <= upper)
+        warned.append(bool(out.cautions))
+    held, warned = np.array(held), np.array(warned)
+    if seed == 4:
+        assert held.sum() >= 24 and warned.sum() <= 16
+    else:
+        assert held.sum() <= 25 and warned[~held].mean() >= 0.7
+
+
 @pytest.mark.slow
 def test_intervals_too_low_are_said_whatever_lies_ahead():
     """Of 8 that 50 particles give by a predicate none held at 1e-8, and one in six said nothing."""
