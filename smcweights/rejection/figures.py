@@ -99,8 +99,11 @@ def sequences(out: _Traced, ax: Axes | None = None) -> Axes:
     >>> sequences(out).get_xlabel()
     'item'
     """
+    from matplotlib.ticker import MaxNLocator
+
     check.instance("out", out, _Traced, "a WeightedSequences")
     ax = open_axes(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     at = np.arange(1, out.traces["ess"].shape[1] + 1)
     ess = 100 * out.traces["ess"] / out.n_particles
     ax.plot(at, ess.T, color=BLUE, lw=0.7, alpha=0.4)

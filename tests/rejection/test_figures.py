@@ -16,4 +16,6 @@ def test_shares_of_the_particles_are_drawn_item_by_item():
     np.testing.assert_array_equal(mean, [75.0, 37.5])
     np.testing.assert_array_equal(living, [100.0, 62.5])
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), [1, 2])
+    # there is no item 1.25
+    assert all(tick == round(tick) for tick in ax.get_xticks())
     plt.close("all")
