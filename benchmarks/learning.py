@@ -463,7 +463,7 @@ def epidemic():
     return model, model.simulate(60, seed=3)[1], ["beta", "rho"]
 
 
-def top_of_quartic(model, y, free, centre, spread, points):
+def top_of_quartic(model, y, n, free, centre, spread, points):
     """Maximiser by log theta, its error, and the error of the data, of normal points around one."""
     from scipy.optimize import minimize
 
@@ -474,7 +474,7 @@ def top_of_quartic(model, y, free, centre, spread, points):
     for i, one in enumerate(z):
         theta = model.theta.copy()
         theta[places] = np.exp(centre + spread * one)
-        heights[i] = smw.log_likelihood(model, y, 1_000, theta=theta, seed=i).value
+        heights[i] = smw.log_likelihood(model, y, n, theta=theta, seed=i).value
     terms = [t for d in range(5) for t in itertools.combinations_with_replacement(
         range(len(free)), d)]  # fmt: skip
 
@@ -501,8 +501,8 @@ def surface(arguments):
     """Maxima by iterated filtering from starts around the parameters that simulated the series."""
     import smcweights as smw
 
-    runs, points, found = (2, 300, {}) if arguments.quick else (30, 1_500, {})
-    for make in (ricker, epidemic):
+    runs, points, found = (2, 300, {}) if arguments.quick else (20, 1_500, {})
+    for make, n in ((ricker, 300), (epidemic, 100)):
         model, y, free = make()
         places = [model.theta_names.index(name) for name in free]
         fits, rng = [], np.random.default_rng(2)
@@ -510,18 +510,19 @@ def surface(arguments):
             starts = np.tile(model.theta, (4, 1))
             starts[:, places] *= np.exp(0.2 * rng.standard_normal((4, len(places))))
             fits.append(smw.maximum_likelihood(
-                model, y, starts, 300, method="iterated_filtering", free=free, seed=seed
+                model, y, starts, n, method="iterated_filtering", free=free, seed=seed
             ))  # fmt: skip
         values = np.log([fit.maximiser.value for fit in fits])
         ends = np.log([fit.interval(error="monte carlo") for fit in fits])
         told = [np.exp(-values[i]) * fit.diagnostics["statistical_error"]
                 for i, fit in enumerate(fits)]  # fmt: skip
         centre, spread = np.median(values, axis=0), np.median(told, axis=0)
-        top, error, data = top_of_quartic(model, y, free, centre, spread, points)
+        top, error, data = top_of_quartic(model, y, 3 * n, free, centre, spread, points)
         inside = (ends[:, 0] <= top) & (top <= ends[:, 1])
         half = (ends[:, 1] - ends[:, 0]) / 2 / data
         table = {
-            "runs": runs, "parameters": free, "bias": ((values.mean(axis=0) - top) / data).tolist(),
+            "runs": runs, "particles": n, "parameters": free,
+            "bias": ((values.mean(axis=0) - top) / data).tolist(),
             "rms": (np.sqrt(((values - top) ** 2).mean(axis=0)) / data).tolist(),
             "half width": half.mean(axis=0).tolist(), "coverage": inside.mean(axis=0).tolist(),
             "stated to real error of the data": (np.median(told, axis=0) / data).tolist(),

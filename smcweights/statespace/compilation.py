@@ -20,7 +20,16 @@ from ..errors import ModelError
 from ..identity import identity, known_by, reached
 from . import loops
 from .functionals import Functional
-from .model import Proposal, StateSpaceModel, check_function, functions_of, needed, python_of
+from .model import (
+    ARGUMENTS,
+    Proposal,
+    StateSpaceModel,
+    check_function,
+    functions_of,
+    needed,
+    python_of,
+    taken,
+)
 from .trial import tried
 
 Array = NDArray[np.float64]
@@ -62,6 +71,7 @@ _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
 _TAKING: dict[Any, Any] = {}
+_SEEING: dict[Any, Any] = {}
 _FROZEN: dict[Any, str] = {}  # identities that users' compiled functions were compiled with
 _PACKAGE = __name__.split(".")[0] + "."
 
@@ -184,20 +194,55 @@ def without_inputs(
     """The same functions, which find their argument u behind the parameters in theta."""
     if model.input_dim is None:
         return model, proposal
-    from . import kernels
-
-    found = {}
-    for name, (function, arguments) in functions_of(model, proposal).items():
-        place = (model.theta.size, model.input_dim, arguments.index("u"), "t" in arguments)
-        key = (known_by(function), place)
-        with _LOCK:
-            if key not in _TAKING:
-                _TAKING[key] = loops.taking_inputs(kernels.vector_part, _callee(function), *place)
-            found[name] = _TAKING[key]
+    found = {
+        name: _taking(model, function, arguments)
+        for name, (function, arguments) in functions_of(model, proposal).items()
+    }
     parts = {name.split(".")[1]: f for name, f in found.items() if "." in name}
     own = {name: f for name, f in found.items() if "." not in name}
     bare = replace(model, observation_sample=None, input_dim=None, inputs=None, **own)
     return bare, Proposal(**parts) if parts else None
+
+
+def _taking(
+    model: StateSpaceModel, function: Callable[..., Any], arguments: tuple[str, ...]
+) -> Any:
+    """A function that finds its argument u behind the parameters in theta."""
+    from . import kernels
+
+    place = (model.theta.size, model.input_dim, arguments.index("u"), "t" in arguments)
+    key = (known_by(function), place)
+    with _LOCK:
+        if key not in _TAKING:
+            _TAKING[key] = loops.taking_inputs(kernels.vector_part, _callee(function), *place)
+        return _TAKING[key]
+
+
+def compiled_observations(model: StateSpaceModel, y_vector: bool) -> Any:
+    """(rng, states (n, d), t, theta and inputs, y (n, p)): an observation of each state.
+
+    None where only Python can draw them.
+    """
+    from . import kernels
+
+    function: Any = model.observation_sample
+    if not isinstance(python_of(function), FunctionType):
+        return None
+    key = (known_by(function), model.state_dim, model.input_dim, model.theta.size, y_vector)
+    with _LOCK:
+        if key not in _SEEING:
+            state = loops.scalar_row if model.state_dim is None else kernels.vector_row
+            put = loops.put_vector if y_vector else loops.put_scalar
+            try:
+                if model.input_dim is not None:
+                    arguments = taken(ARGUMENTS["observation_sample"][0], model.input_dim)
+                    function = _taking(model, function, arguments)
+                told = (loops.observations_of, (state, put), (function,), kernels.SEE_SIGNATURE)
+                _SEEING[key] = jitted(*told)
+            except Exception:
+                # of numba's many: it works as it is
+                _SEEING[key] = None
+        return _SEEING[key]
 
 
 def check_functional(functional: Any, initial_functional: Any) -> None:

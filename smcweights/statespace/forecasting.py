@@ -21,9 +21,10 @@ from ..provenance import provenance
 from ..randomness import Seed, describe, generator, seed_sequence
 from ..results import Result, along, table
 from .cloud import Cloud
-from .compilation import Compiled
+from .compilation import Compiled, compiled_observations
 from .model import StateSpaceModel
 from .series import Series, checked_series, side_by_side
+from .trial import check_time, tried
 
 if TYPE_CHECKING:
     import pandas
@@ -144,7 +145,7 @@ def forecast(
         raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
     series = checked_series(model, y, n_particles, theta)
     series.model.check_inputs(len(series.rows), horizon)
-    _try_seen(series)
+    _try_ahead(series, len(series.rows) + horizon - 1)
     root = seed_sequence(seed)
     job: Callable[..., tuple[Array, Array]] = partial(_ahead, series, horizon, describe(root))
     jobs: list[tuple[Any, ...]] = [(r,) for r in range(repeats)]
@@ -233,6 +234,7 @@ def _gone_on(
 ) -> tuple[Array, Array]:
     """States (n, H, d) and observations (n, H, p) after states of the last time."""
     functions, packed = series.functions(backward=False), series.model.packed(theta)
+    see = compiled_observations(series.model, series.vector)
     n, p = len(x), series.rows.shape[1]
     states, seen = np.empty((n, horizon, x.shape[1])), np.zeros((n, horizon, p))
     for h in range(horizon):
@@ -240,7 +242,7 @@ def _gone_on(
         x = _moved(functions, rng, x, np.full((1, p), np.nan), t, packed)
         states[:, h] = x
         if series.model.observation_sample is not None:
-            seen[:, h] = _seen(series, rng, x, t, theta)
+            seen[:, h] = _seen(series, rng, x, t, theta, see)
     return states, seen
 
 
@@ -256,15 +258,19 @@ def _moved(
     return new
 
 
-def _seen(series: Series, rng: np.random.Generator, x: Array, t: int, theta: Array) -> Array:
-    """An observation (n, p) of each state."""
-    see, scalar = series.model.plain("observation_sample"), series.model.state_dim is None
-    found = [see(rng, float(a[0]) if scalar else a, t, theta) for a in x]
-    try:
-        array = np.array(found, dtype=np.float64).reshape(len(x), -1)
-        wrong = np.flatnonzero(np.isnan(array).any(axis=1))
-    except (TypeError, ValueError):
-        wrong = np.array([0])
+def _seen(
+    series: Series, rng: np.random.Generator, x: Array, t: int, theta: Array, see: Any = None
+) -> Array:
+    """An observation (n, p) of each state, by a compiled loop where there is one."""
+    model, array = series.model, np.empty((len(x), series.rows.shape[1]))
+    if see is not None:
+        see(rng, np.ascontiguousarray(x), t, model.packed(theta), array)
+        found: Any = array
+    else:
+        plain, scalar = model.plain("observation_sample"), model.state_dim is None
+        found = [plain(rng, float(a[0]) if scalar else a, t, theta) for a in x]
+        array = _numbers(found)
+    wrong = np.flatnonzero(np.isnan(array).any(axis=1))
     if wrong.size:
         raise ModelError(
             f"observation_sample: returned {found[wrong[0]]!r} at time {t}; expected numbers, as "
@@ -278,9 +284,21 @@ def _seen(series: Series, rng: np.random.Generator, x: Array, t: int, theta: Arr
     return array
 
 
-def _try_seen(series: Series) -> None:
-    """One observation, before anything is compiled: what is wrong with it needn't wait for that."""
+def _numbers(found: list[Any]) -> Array:
+    """What a sampler returned, a row for each call; NaN for what is no number."""
+    try:
+        return np.array(found, dtype=np.float64).reshape(len(found), -1)
+    except (TypeError, ValueError):
+        return np.full((len(found), 1), np.nan)
+
+
+def _try_ahead(series: Series, last: int) -> None:
+    """Call functions at the last time, and observe, before anything is compiled.
+
+    Compiled code reads beyond arrays that end before; a wrong observation needn't wait for it.
+    """
     model, rng, theta = series.model, np.random.default_rng(0), series.model.theta.copy()
+    check_time(model, np.full((1, series.rows.shape[1]), np.nan), series.vector, last, {})
     if model.observation_sample is None:
         return
     try:
@@ -288,7 +306,10 @@ def _try_seen(series: Series) -> None:
     except Exception:
         # only numba can draw it
         return
-    _seen(series, rng, np.reshape(x, (1, -1)), 0, theta)
+    for t in sorted({0, last}):
+        u = () if model.inputs is None else (model.inputs[t - model.first_input],)
+        tried("observation_sample", model.observation_sample, rng, x, *u, t, theta)
+        _seen(series, rng, np.reshape(x, (1, -1)), t, theta)
 
 
 def _drawn(model: StateSpaceModel, draws: Any) -> tuple[Array, Array | None]:
@@ -440,7 +461,7 @@ def predictive_check(
         raise ValueError(
             f"y: too few observations; expected more than {LAGS + 1} of each component"
         )
-    _try_seen(series)
+    _try_ahead(series, len(series.rows) - 1)
     if series.n < LEAST:
         text = (
             f"with {series.n} particles the tests may reject more often than their level says; "
@@ -463,6 +484,7 @@ def _predicted(series: Series, rng: np.random.Generator) -> Array:
     """Of each observation the share of predicted draws below it."""
     cloud, functions = Cloud(series, rng, backward=False), series.functions(backward=False)
     theta, found = series.model.theta.copy(), np.full_like(series.rows, np.nan)
+    see = compiled_observations(series.model, series.vector)
     for t, row in enumerate(series.rows):
         seen = ~np.isnan(row)
         if seen.any():
@@ -474,7 +496,7 @@ def _predicted(series: Series, rng: np.random.Generator) -> Array:
             else:
                 x, w = cloud.particles.x[(t - 1) % 2], cloud.weights
                 x = _moved(functions, rng, x, blank, t, cloud.packed)
-            draws = _seen(series, rng, x, t, theta)[:, seen]
+            draws = _seen(series, rng, x, t, theta, see)[:, seen]
             below, equal = w @ (draws < row[seen]), w @ (draws == row[seen])
             # one more among the draws, as the observation is: uniform where all weigh the same
             own = (w**2).sum()

@@ -48,6 +48,8 @@ COVARIANCE_SIGNATURE = _i(_i, _vector, _matrix)
 ADD_FIRST_SIGNATURE = _i(_matrix, _i, _matrix, _i, _vector, _matrix, _i)
 # previous states, prev, states, i, observations, row, t, theta, sums to add to, their row
 ADD_SIGNATURE = _i(_matrix, _i, _matrix, _i, _matrix, _i, _i, _vector, _matrix, _i)
+# states, t, theta, observations
+SEE_SIGNATURE = _i(_rng, _matrix, _i, _vector, _matrix)
 # weights, ancestors: one scheme of resampling, so that no filter waits for the others
 RESAMPLE_SIGNATURE = _i(_rng, _vector, _index)
 

@@ -121,6 +121,17 @@ def bootstrap_move_in_place(state, put, observation, observed, transition_into, 
     return move
 
 
+def observations_of(state, put, observation_sample):
+    """An observation of every state."""
+
+    def see(rng, x, t, theta, y):
+        for i in range(x.shape[0]):
+            put(y, i, observation_sample(rng, state(x, i), t, theta))
+        return 0
+
+    return see
+
+
 def guided_start(
     state, put, observation, observed, sample, logpdf, initial_logpdf, observation_logpdf
 ):

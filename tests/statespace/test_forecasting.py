@@ -10,6 +10,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import poisson
 
 import smcweights as smw
+from smcweights.statespace import forecasting
+from smcweights.statespace.compilation import compiled_observations
 from smcweights.statespace.series import Series
 
 from .test_filtering import LINEAR, PLANE
@@ -181,3 +183,49 @@ def test_what_is_wrong_with_observations_is_told_before_anything_is_compiled(
         smw.forecast(model, Y, 2, 50)
     with pytest.raises(smw.ModelError, match=told):
         smw.predictive_check(model, Y, 500)
+
+
+def test_compiled_observations_are_those_of_python():
+    model = DRIVEN.with_inputs(ROWS)
+    series = Series(model, np.zeros((12, 1)), False, 5)
+    x, theta = np.linspace(-1.0, 1.0, 5)[:, None], model.theta.copy()
+    see = compiled_observations(model, False)
+    assert see is not None
+    for t in (0, 11):
+        own, other = (
+            forecasting._seen(series, np.random.default_rng(1), x, t, theta, way)
+            for way in (see, None)
+        )
+        np.testing.assert_array_equal(own, other)
+
+
+def test_observations_that_numba_cannot_draw_are_drawn_by_python():
+    class Sampler:
+        def __call__(self, rng, x, t, theta):
+            return x + rng.standard_normal()
+
+    def by_text(rng, x, t, theta):
+        return float(f"{x + rng.standard_normal():.17g}")
+
+    for sampler in (Sampler(), by_text):
+        model = dataclasses.replace(LINEAR, observation_sample=sampler, exact=None)
+        assert compiled_observations(model, False) is None
+        ahead = smw.forecast(model, Y, 2, 200, seed=1).observation_means
+        same = smw.forecast(LINEAR, Y, 2, 200, seed=1).observation_means
+        assert abs(ahead.value[0] - same.value[0]) < 8 * same.standard_error[0]
+
+
+KNOWN = np.ones(25)
+
+
+@pytest.mark.parametrize("where", ["transition_sample", "observation_sample"])
+def test_what_ends_before_the_forecast_is_told(where):
+    functions = {
+        "transition_sample": lambda rng, x, t, theta: x + KNOWN[t] * rng.standard_normal(),
+        "observation_sample": lambda rng, x, t, theta: x + KNOWN[t] * rng.standard_normal(),
+    }
+    changes = {where: functions[where], "in_place": None, "exact": None}
+    model = dataclasses.replace(LINEAR, **changes)
+    with pytest.raises(smw.ModelError, match=f"{where}: IndexError .index 26 is out of bounds"):
+        smw.forecast(model, Y, 2, 50, seed=1)
+    assert smw.forecast(LINEAR, Y, 2, 50, seed=1).state_means.value.shape == (2,)
