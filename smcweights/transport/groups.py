@@ -22,11 +22,18 @@ def labels_of(name: str, groups: ArrayLike | None, size: int) -> Array | str | N
     expected = f"expected one label per row, ({size},), or 'auto'"
     try:
         labels = unmasked(name, groups)
-        numbers = np.unique(labels, return_inverse=True)[1]
+        # rows whose label is missing would be one group
+        missing = np.flatnonzero([one is None or one != one for one in labels.ravel().tolist()])
+        numbers = None if missing.size else np.unique(labels, return_inverse=True)[1]
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: {expected} ({error})") from None
     if labels.shape != (size,):
         raise ValueError(f"{name}: got shape {labels.shape}; {expected}")
+    if numbers is None:
+        raise ValueError(
+            f"{name}: {missing.size} of {size} rows have no label, row {missing[0]} the first; "
+            f"{expected}"
+        )
     return numbers
 
 

@@ -58,6 +58,13 @@ def test_labels_are_numbered():
     assert labels_of("groups_x", ["b", "a", "b"], 3).tolist() == [1, 0, 1]
     with pytest.raises(ValueError, match=r"groups_x: got shape \(2,\)"):
         labels_of("groups_x", [1, 2], 3)
-    for wrong in ([[1], [1, 2]], [1, "a", None], np.ma.masked_less([1, 2, 3], 2)):
+    for wrong in ([[1], [1, 2]], [1, "a", 2], np.ma.masked_less([1, 2, 3], 2)):
         with pytest.raises(TypeError, match="groups_x: expected one label per row"):
             labels_of("groups_x", np.array(wrong, object) if "a" in wrong else wrong, 3)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_rows_without_a_label_are_told(missing):
+    for labels in ([1, 2, missing, 2], np.array(["a", "b", missing, "b"], dtype=object)):
+        with pytest.raises(ValueError, match="groups_y: 1 of 4 rows have no label, row 2 the"):
+            labels_of("groups_y", labels, 4)
