@@ -69,7 +69,7 @@ def _by_left(constraint: Finite, length: int, ends: Ends) -> tuple[list[np.ndarr
     """Whether states lead to a whole, by the number of places left, and where they lead."""
     accepting = constraint.accepting
     # the last column stands for an end
-    leads = _matrix(constraint, ends, np.ones(constraint.size), accepting * float(bool(ends)))
+    leads = matrix(constraint, ends, np.ones(constraint.size), accepting * float(bool(ends)))
     by_left = [np.zeros(accepting.size, bool) if ends else accepting]
     while len(by_left) <= length:
         by_left.append(leads @ np.append(by_left[-1], True) > 0)
@@ -102,23 +102,23 @@ def guess(
         if isinstance(law, MarkovChain):
             table = _inner(constraint.rows(np.arange(states)), ends)
         else:
-            q = _floored(law, least)
+            q = floored(law, least)
             # one state more, after the end, so that something follows every state
-            leads = _matrix(constraint, ends, q, np.full(states, q[last].sum()) * accepting)
+            leads = matrix(constraint, ends, q, np.full(states, q[last].sum()) * accepting)
             log_leads, row = np.log(leads.data), np.repeat(np.arange(states), np.diff(leads.indptr))
         for t in range(len(reach) - 2, -1, -1):
             if isinstance(law, MarkovChain):
                 value = np.where(table >= 0, log_h[t + 1][table, np.arange(size)], -np.inf)
                 value[:, last] = log_ends[:, None]
-                top = _finite(value.max(1))
-                found = np.exp(value - top[:, None]) @ _floored(law.law(t), least).T
+                top = finite(value.max(1))
+                found = np.exp(value - top[:, None]) @ floored(law.law(t), least).T
             else:
                 each = log_leads + np.append(log_h[t + 1], 0.0)[leads.indices]
-                top = _finite(np.maximum.reduceat(each, leads.indptr[:-1]))
+                top = finite(np.maximum.reduceat(each, leads.indptr[:-1]))
                 found = np.add.reduceat(np.exp(each - top[row]), leads.indptr[:-1])[:, None]
             log_h[t] = np.log(found) + top[:, None]
             lost = reach[t][:, None] & (log_h[t] == -np.inf)
-            log_h[t][lost] = _finite(log_h[t]).min() - FAR
+            log_h[t][lost] = finite(log_h[t]).min() - FAR
     return Guess(float(log_h[0, constraint.initial, 0]), log_h)
 
 
@@ -143,39 +143,42 @@ def chances_after(
     constraint: Finite,
     chances: Guess,
     states: np.ndarray,
-    whole: np.ndarray,
-    now: np.ndarray,
-    logits: np.ndarray,
+    items: int,
     t: int,
-    ends: Ends,
 ) -> np.ndarray:
     """Logs of the chances after every item, by an outline, for prefixes of t items.
 
-    Items that the outline knows nothing of, or sees no chance for, get a small share of the mass
-    together, so that a wrong guess loses nothing, and no more than the chances `now`. State -1 is
-    one that the outline doesn't know; ends come where the prefix is whole.
+    State -1 is one that the outline doesn't know.
     """
-    last_place = t + 2 == len(chances.log_h)
-    if last_place and not ends:
-        return np.zeros(logits.shape)
-    items = np.arange(logits.shape[1]) if chances.log_h.shape[2] > 1 else 0
-    out, known = np.full(logits.shape, -np.inf), np.flatnonzero(states >= 0)
+    item = np.arange(items) if chances.log_h.shape[2] > 1 else 0
+    out, known = np.full((states.size, items), -np.inf), np.flatnonzero(states >= 0)
     if known.size:
         after = constraint.rows(states[known])
-        out[known] = np.where(after >= 0, chances.log_h[t + 1][after, items], -np.inf)
+        out[known] = np.where(after >= 0, chances.log_h[t + 1][after, item], -np.inf)
+    return out
+
+
+def with_lost(
+    out: np.ndarray, whole: np.ndarray, now: np.ndarray, logits: np.ndarray, ends: Ends
+) -> np.ndarray:
+    """Chances after every item, those included of which an outline knows nothing, or sees none.
+
+    These get a small share of the mass together, so that a wrong guess loses nothing, and no more
+    than the chances `now`. Ends come where the prefix is whole.
+    """
     last = list(ends)
     out[:, last] = np.where(whole, 0.0, -np.inf)[:, None]
     lost = out == -np.inf
     lost[:, last] = False
     mass, of_lost = log_sums(logits + out), log_sums(np.where(lost, logits, -np.inf))
-    level = np.where(mass > -np.inf, np.log(LOST) + mass - _finite(of_lost), now)
+    level = np.where(mass > -np.inf, np.log(LOST) + mass - finite(of_lost), now)
     level = np.minimum(level, now)
     return np.where(lost, level[:, None], out)
 
 
 def log_sums(log_x: np.ndarray) -> np.ndarray:
     """Logs of the sums of the rows, -inf where there is nothing."""
-    top = _finite(log_x.max(-1))
+    top = finite(log_x.max(-1))
     x = np.subtract(log_x, top[..., None])
     np.exp(x, out=x)
     with np.errstate(divide="ignore"):
@@ -191,7 +194,7 @@ def _inner(table: np.ndarray, ends: Ends) -> np.ndarray:
     return table
 
 
-def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) -> csr_array:
+def matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) -> csr_array:
     """The mass of q that leads from one state to another, and in a last column to the end."""
     states = len(constraint.accepting)
     if isinstance(constraint, Automaton):
@@ -217,10 +220,12 @@ def _matrix(constraint: Finite, ends: Ends, q: np.ndarray, of_ends: np.ndarray) 
     return csr_array(data, shape=(states, states + 1))
 
 
-def _floored(law: np.ndarray, least: float) -> np.ndarray:
+def floored(law: np.ndarray, least: float) -> np.ndarray:
+    """A law that never says an item is less likely than the least."""
     law = np.maximum(law, least)
     return law / law.sum(-1, keepdims=True)
 
 
-def _finite(log_x: np.ndarray) -> np.ndarray:
+def finite(log_x: np.ndarray) -> np.ndarray:
+    """Logs, 0 instead of -inf."""
     return np.where(log_x > -np.inf, log_x, 0.0)

@@ -14,10 +14,11 @@ from ..randomness import generator
 from ..resampling import resample
 from ..weights import log_mean_exp, normalise
 from . import kernels as kn
-from .ahead import Ends, Finite, Guess, chances_after, gains, log_sums
+from .ahead import Ends, Finite, Guess, chances_after, gains, log_sums, with_lost
 from .constraints import Automaton, Constraint, check_size, truth
 from .draw import FAR, Context, Plan, WeightedDraw, context_of, run, run_with_kin, wrong_with
 from .languages import Language
+from .objects import Ahead
 from .outlines import Outlined
 from .tokens import TokenReader, TokenTable
 
@@ -198,7 +199,7 @@ def island(
     root: np.random.SeedSequence,
     name: str,
     number: int,
-    chances: Guess | None = None,
+    chances: Guess | Ahead | None = None,
 ) -> dict[str, np.ndarray]:
     """Sequences of an island, their log weights and log mean, and the traces of the run.
 
@@ -338,7 +339,7 @@ def _draw(
     p: Particles,
     step: Step,
     logits: np.ndarray,
-    chances: Guess | None,
+    chances: Guess | Ahead | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int, float]:
     """Items (-1: none), log weights and their relative variances, reasons, calls, what is left."""
     size = step.active.size
@@ -346,7 +347,7 @@ def _draw(
     if setup.table is not None:
         states = p.states[step.first]
         allowed, gain = setup.allowed(states, step.t), None
-        if chances is not None:
+        if isinstance(chances, Guess):
             last = np.array([prefix[-1] if prefix else 0 for prefix in step.prefixes])
             gain = gains(setup.table, chances, states, last, step.t, setup.ends)
         items, log_steps, log_items, log_left = _by_table(rng, allowed, gain, logits, step.node)
@@ -380,13 +381,25 @@ def _draw(
     return items, log_steps, np.nan_to_num(spread), why, calls, -math.inf
 
 
-def _after(setup: Setup, chances: Guess, p: Particles, logits: np.ndarray, t: int) -> np.ndarray:
+def _after(
+    setup: Setup, chances: Guess | Ahead, p: Particles, logits: np.ndarray, t: int
+) -> np.ndarray:
     """Logs of the chances after every item, by the outline of the constraint."""
-    c, outline = setup.constraint, setup.outline
+    c, outline, states = setup.constraint, setup.outline, list(p.states)
     assert outline is not None
-    numbers = outline.numbers(list(p.states), isinstance(c, TokenReader))
-    whole = np.array([bool(c.complete(state)) for state in p.states])
-    return chances_after(outline.table, chances, numbers, whole, p.chance, logits, t, setup.ends)
+    if t == setup.length - 1 and not setup.ends:
+        return np.zeros(logits.shape)
+    of_tokens = isinstance(c, TokenReader)
+    numbers = outline.numbers(states, of_tokens)
+    whole = np.array([bool(c.complete(state)) for state in states])
+    if isinstance(chances, Ahead):
+        out = np.full(logits.shape, -np.inf)
+        for m in np.flatnonzero(numbers >= 0).tolist():
+            by_state = chances.after(numbers[m], outline.names(states[m], of_tokens), t)
+            out[m] = by_state[outline.table.row(numbers[m])]
+    else:
+        out = chances_after(outline.table, chances, numbers, logits.shape[1], t)
+    return with_lost(out, whole, p.chance, logits, setup.ends)
 
 
 def _reason(logits: np.ndarray, node: Node) -> int:

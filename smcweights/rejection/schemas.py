@@ -85,6 +85,16 @@ class State(NamedTuple):
     watch: tuple = ()  # what is needed of a scalar, and how far it is
 
 
+class Naming(NamedTuple):
+    """Where a text stands in an open object that requires names."""
+
+    place: tuple  # what tells the object
+    required: tuple[str, ...]
+    said: tuple[str, ...]  # names that are whole
+    valued: bool  # whether the value of the last one is still to come, or to end
+    ended: bool  # whether it has just ended
+
+
 class JSONReader:
     """Steps from state to state, a tuple of alternatives; None where no valid text goes through."""
 
@@ -126,6 +136,7 @@ class JSONReader:
         self._doubt = object()
         # the last number that ended, what follows, and whether this is in doubt
         self._last: tuple[State | None, Sequence[State], bool] = None, (), False
+        self._forgets = False
 
     def __getstate__(self) -> dict[str, Any]:
         # what is known is so by addresses
@@ -134,6 +145,39 @@ class JSONReader:
     def __repr__(self) -> str:
         """The schema."""
         return f"json_schema({check.shown(self._root)})"
+
+    def forgetful(self) -> JSONReader:
+        """A reader of more texts and fewer states: objects forget what they hold.
+
+        Of required names it asks only that an object isn't empty; values that hold others, and
+        formats, are not checked where they end. It takes the states of this one, too.
+        """
+        new = object.__new__(JSONReader)
+        new.__dict__.update(self.__dict__, _doubt=object(), _forgets=True)
+        new._validator = self._validator.evolve(format_checker=None)
+        return new
+
+    def named(self, states: tuple[State, ...]) -> list[Naming]:
+        """The open objects that require names, the outermost first."""
+        found: list[Naming] = []
+        chains = [[*_frames(state.frame)] for state in states]
+        for depth, frame in enumerate(chains[0]):
+            among = [chain[depth] for chain in chains]
+            first, *others = (self._required(one.schemas) for one in among)
+            required = tuple(name for name in first if all(name in other for other in others))
+            if frame.names is None or not required:
+                continue
+            inner = depth < len(chains[0]) - 1
+            place = frozenset(self._around(one._replace(names=(), values=())) for one in among)
+            valued = inner or _valued(states[0])
+            ended = not inner and states[0].expected == "next"
+            found.append(Naming((depth, place), required, frame.names, valued, ended))
+        return found
+
+    def _required(self, schemas: Schemas) -> tuple[str, ...]:
+        said = self._said(schemas)
+        names = (name for s in said for name in _strings(s.get("required")))
+        return self._kept("required", schemas, lambda _: tuple(dict.fromkeys(names)))
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""
@@ -164,7 +208,7 @@ class JSONReader:
 
     def outline(self, states: tuple[State, ...]) -> frozenset:
         """What of the alternatives their ends depend on: no values, and of texts what is needed."""
-        return frozenset(map(self._sketch, states))
+        return frozenset(map(self._sketch, map(_forgotten, states) if self._forgets else states))
 
     def standing(self, states: tuple[State, ...]) -> frozenset:
         """What of the alternatives tells how the text may go on, but for what is doubtful."""
@@ -216,6 +260,8 @@ class JSONReader:
         if len(found) > 1:
             # the text is the same; so are frames whose surroundings are
             found = list({_place(one): one for one in found}.values())
+        if self._forgets:
+            found = list(map(_forgotten, found))
         return tuple(found) or None
 
     def _after(self, state: State, character: str) -> Sequence[State]:
@@ -250,6 +296,8 @@ class JSONReader:
             return self._another(frame)
         end = "]" if frame.names is None else "}"
         if character == end and expected in ("next", "item", "member"):
+            if self._forgets and expected == "member" and self._required(frame.schemas):
+                return ()
             value: Any = list(frame.values)
             if frame.names is not None:
                 value = dict(zip(frame.names, frame.values, strict=True))
@@ -580,7 +628,11 @@ class JSONReader:
     def _accepts(self, schema: Schema, value: object) -> bool:
         if schema is True or schema == {}:
             return True
-        checker = self._kept("checker", (schema,), lambda s: self._validator.evolve(schema=s[0]))
+        if self._forgets and isinstance(value, dict | list):
+            least = max((s.get("minItems", 0) for s in self._said((schema,))), default=0)
+            return isinstance(value, dict) or len(value) >= least
+        what = "checker of a sketch" if self._forgets else "checker"
+        checker = self._kept(what, (schema,), lambda s: self._validator.evolve(schema=s[0]))
         try:
             return bool(checker.is_valid(value))
         except RecursionError:
@@ -802,6 +854,34 @@ def _halves(first: int, last: int, low: int, high: int) -> range:
     """Characters of two halves, the first from one to another, the second of the last one too."""
     start = 0x10000 + ((first - 0xD800) << 10) + low - 0xDC00
     return range(start, 0x10001 + ((last - 0xD800) << 10) + high - 0xDC00)
+
+
+def _frames(frame: Frame | None) -> list[Frame]:
+    """A frame and all around it, the outermost first."""
+    return [] if frame is None else [*_frames(frame.outer), frame]
+
+
+def _valued(state: State) -> bool:
+    """Whether the last name of the object around still waits for the end of its value."""
+    return state.expected not in ("name", "member", "next")
+
+
+def _forgotten(state: State) -> State:
+    """The state without what objects hold, but for the names of values that aren't whole."""
+    frame = _without_members(state.frame, _valued(state))
+    return state if frame is state.frame else state._replace(frame=frame)
+
+
+def _without_members(frame: Frame | None, valued: bool) -> Frame | None:
+    if frame is None:
+        return None
+    outer = _without_members(frame.outer, True)
+    if frame.names is not None:
+        names = frame.names[-1:] if valued else ()
+        if outer is frame.outer and len(names) == len(frame.names) and not frame.values:
+            return frame
+        return Frame(outer, frame.schemas, names, ())
+    return frame if outer is frame.outer else frame._replace(outer=outer)
 
 
 def _place(state: State) -> tuple:

@@ -33,6 +33,7 @@ from .constraints import Automaton, Constraint, ends_meant, predicate, truth
 from .draw import Seed, plan
 from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island, laws
 from .languages import Language, MarkovChain, law_of
+from .objects import Ahead, weigh
 from .outlines import outlined
 from .tokens import TokenTable
 from .vocabularies import Vocabulary
@@ -607,6 +608,9 @@ def _with_reach(setup: Setup, ahead: object) -> Setup:
     if outline is None:
         return setup
     reach = within_outline(outline.table, setup.length, setup.ends)
+    if reach is None:
+        # which names were said may have made too many states
+        outline = outlined(setup.constraint, setup.ends, forgets=True) or outline
     return replace(setup, outline=outline, reach=reach)
 
 
@@ -624,7 +628,8 @@ def _foreseen(ahead: object, setup: Setup) -> np.ndarray | MarkovChain | None:
         check.one_of("ahead", ahead, ("auto",))
         if table is None or _led(setup):
             return None
-        if not isinstance(setup.language, MarkovChain):
+        forgets = setup.outline is not None and setup.outline.forgets
+        if forgets or not isinstance(setup.language, MarkovChain):
             return np.empty(0)
         # where sizes differ, the run says so
         same = setup.language.log_initial.size == table.size
@@ -646,8 +651,11 @@ def _unknown(law: np.ndarray | MarkovChain | None) -> bool:
     return isinstance(law, np.ndarray) and not law.size
 
 
-def _chances(setup: Setup, law: np.ndarray | MarkovChain | None) -> Guess | None:
-    table = setup.table if setup.outline is None else setup.outline.table
+def _chances(setup: Setup, law: np.ndarray | MarkovChain | None) -> Guess | Ahead | None:
+    outline = setup.outline
+    if outline is not None and outline.forgets and law is not None:
+        return weigh(outline, law, setup.length, setup.ends)
+    table = setup.table if outline is None else outline.table
     if law is None or table is None or setup.reach is None:
         return None
     return guess(table, law, setup.reach, setup.ends, law is setup.language)

@@ -60,6 +60,10 @@ class Standing:
         """Groups of characters that lead on alike, as do all others; None if not to be named."""
         return self._text.tells(self._met[state]) if hasattr(self._text, "tells") else None
 
+    def met(self, said: Any) -> Any:
+        """The first state of which this is said."""
+        return self._met[said]
+
     def start(self) -> Any:
         """That of the empty text."""
         return self.of(self._text.start())
@@ -360,6 +364,16 @@ class TokenTable:
         row = np.full(self.size, -1, np.int32)
         row[tokens] = after
         return row
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens."""
+        return self._walker.vocabulary
+
+    def said(self, n: int) -> Any:
+        """A text's state of a number, without the piece of a character that may have begun."""
+        piece, state = self._walker.states[n]
+        return self._walker.states[state][1] if piece else state
 
     def known(self, piece: bytes, state: Any) -> int:
         """Number of a text's state and a piece of a character; -1 if it isn't among these."""
