@@ -463,7 +463,7 @@ def constrained_sequences(
     -----
     PrecisionWarning
         Every particle died (it says where most did, and why), or few islands carry the weight, or
-        few particles on the way.
+        few particles on the way, or much was foreseen of sequences that no particle took.
 
     References
     ----------
