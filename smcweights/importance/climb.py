@@ -25,13 +25,16 @@ from .proposals import Component, Elliptical, Mixture
 from .stages import History, Sampler, Stage, joined, split
 
 PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
-WIDER = 1.2  # components on the ladder, by so much
+# components on the ladder, by so much up to so many inputs: of many inputs a little wider is a lot
+# larger
+WIDER, WIDER_UP_TO = 1.2, 4
 # components that are drawn from at the first power: what is fitted to few draws is too narrow
-TAILS, ROOM = 6, 1.1  # degrees of freedom, or as many as inputs, and by how much wider
+TAILS, ROOM, ROOM_UP_TO = 6, 1.1, 10  # degrees of freedom, or as many as inputs; how much wider
 # a shape fitted to this power of the likelihood is mixed in with this share: as far out as twice
 # the posterior's spread, and around each of its modes
 TEMPERED, GUARD = 0.25, 0.15
-LADDER, ADAPTATION = 0.7, 0.5  # shares of the budget
+LADDER = 0.7  # share of the budget
+SETTLE = 0.5  # share of what the ladder left, for stages at the first power
 SEARCH, SEARCHES = 0.12, 8  # share that the search for summits may cost, and its stages
 WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
 MOST, RUNG_MOST = 16, 6  # components at the first power, and below
@@ -62,6 +65,16 @@ class Plan:
     def stage(self) -> int:
         """Draws in a stage at the first power."""
         return max(min(self.most // 20, 5_000), 20 * (self.dimension + 2))
+
+    @property
+    def wider(self) -> float:
+        """Scale of components on the ladder."""
+        return 1 + (WIDER - 1) * min(1.0, (WIDER_UP_TO / self.dimension) ** 0.5)
+
+    @property
+    def room(self) -> float:
+        """Scale of components at the first power."""
+        return 1 + (ROOM - 1) * min(1.0, (ROOM_UP_TO / self.dimension) ** 0.5)
 
     @property
     def least(self) -> float:
@@ -188,7 +201,7 @@ class Climb:
                 rng = generator(self.sampler.run.root, "walkers", self.kicked)
                 self._kick(rng.choice(len(weights), WALKERS, p=weights))
                 reached = reached[-1:]
-            found = self._fitted(weights, RUNG_MOST, WIDER)
+            found = self._fitted(weights, RUNG_MOST, plan.wider)
             self._draw("ladder", *self._mixed(found, PRIOR), plan.rung, beta)
 
     def _search(self) -> None:
@@ -207,7 +220,9 @@ class Climb:
         plan = self.plan
         densities, alpha, b = self._weighed(beta)
         best, idle = (densities, alpha, np.inf), 0
-        while beta >= 1 and idle < 2 and self.used + plan.stage <= ADAPTATION * plan.most:
+        # a long ladder must not leave a mixture that was fitted to the few draws of its last rung
+        most = self.used + SETTLE * (plan.most - self.used)
+        while beta >= 1 and idle < 2 and self.used + plan.stage <= most:
             before = best[2] / max(plan.most - self.used, 1)
             stage = self._draw("stage", densities, alpha, plan.stage, beta)
             variance = self._variance(stage, b)
@@ -223,7 +238,7 @@ class Climb:
         """Components for all draws, how much of each, and coefficients of their controls."""
         w = self.powered(beta)
         most, tails = MOST if beta >= 1 else RUNG_MOST, max(TAILS, self.plan.dimension)
-        found = self._fitted(w, most, ROOM, tails)
+        found = self._fitted(w, most, self.plan.room, tails)
         guard = self._fitted(self.powered(TEMPERED * beta), RUNG_MOST, 1.0)
         shares = np.append((1 - GUARD) * found.weights, GUARD * guard.weights)
         densities, alpha = self._mixed(

@@ -97,6 +97,20 @@ def test_a_prior_without_its_constant_wants_a_reference():
         found.compare(found)
 
 
+def test_a_long_ladder_is_followed_by_stages_for_the_mixture():
+    """Of ten coefficients: the mixture of the ladder's last rung would leave an error of .0065."""
+    log_likelihood, prior, log_evidence, *_ = regression(200, d=10)
+    found = smw.posterior(log_likelihood, prior, 4_000, seed=6)
+    draws = {"prior": 0, "ladder": 0, "stage": 0}
+    for stage in found.diagnostics["stages"]:
+        draws[stage["kind"]] += stage["draws"]
+    left = 4_000 - draws["prior"] - draws["ladder"]
+    assert left < 2_100
+    assert 0.2 * left < draws["stage"] <= 0.5 * left
+    error = found.log_evidence.standard_error
+    assert abs(float(found.log_evidence) - log_evidence) < 5 * error < 5 * 0.004
+
+
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)], ids=["(n,)", "(n, 1)"])
 def test_a_prior_without_its_constant_counts_whatever_the_shape(shape):
     """N(1, 1) from one observation of N(theta, 1) under N(2, 1), with a factor 7."""
