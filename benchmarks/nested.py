@@ -156,6 +156,7 @@ def rms(values):
 def readme(kept):
     """The table of all targets: error, the stated one and calls of each method."""
     methods = [OURS, *PEERS]
+    kept = {name: of for name, of in kept.items() if len(of) > 1}
     lines = ["| target | " + " | ".join(methods) + " |", "|---|" + "---:|" * len(methods)]
     for name, of in kept.items():
         cells = [
