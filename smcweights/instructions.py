@@ -368,7 +368,9 @@ def _followed(target: list[dis.Instruction], known: Mapping[str, Any]) -> tuple[
 
 def _names(step: dis.Instruction) -> bool:
     """Whether an instruction loads what a name stands for."""
-    return step.opname.startswith("LOAD_") and step.opname not in ("LOAD_CONST", *_ATTRIBUTES)
+    # small integers, and what an assertion raises, are loaded in ways of their own
+    named = step.opname.startswith("LOAD_") and isinstance(step.argval, str)
+    return named and step.opname not in ("LOAD_CONST", *_ATTRIBUTES)
 
 
 def _subscript(step: dis.Instruction) -> bool:

@@ -26,6 +26,12 @@ helper = types.ModuleType("helper_of_names")
 sys.modules["helper_of_names"] = helper
 
 
+def asserts(x):
+    assert x[0] > 1, "of 3.14: small integers have no name"
+    with np.errstate(all="ignore"):
+        return x[1]
+
+
 def imported_here(x):
     from importlib import import_module
 
@@ -219,6 +225,7 @@ OUTSIDE = [
     (lambda x: pd.options.display.precision + x.values.open, {"options"}),
     (reads_by_imports, {"File", "ZipFile"}),
     (lambda x: x.load() + x.open + np.sin(x.read_csv), set()),
+    (asserts, set()),
 ]
 
 
