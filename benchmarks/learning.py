@@ -22,7 +22,7 @@ speed
 surface
     Nominal 95 % intervals of the maximum by iterated filtering, of a Ricker map with Poisson counts
     (Wood 2010) and of an epidemic (SEIR): bias and error in errors of the data. The maximum is that
-    of a polynomial of the fourth degree, fitted to 1,500 log likelihoods of more particles.
+    of a polynomial of the fourth degree, fitted to 1,000 log likelihoods of more particles.
 
 Figures are kept in ``benchmarks/results/learning-*.json``. One BLAS thread.
 """
@@ -501,7 +501,7 @@ def surface(arguments):
     """Maxima by iterated filtering from starts around the parameters that simulated the series."""
     import smcweights as smw
 
-    runs, points, found = (2, 300, {}) if arguments.quick else (20, 1_500, {})
+    runs, points, found = (2, 300, {}) if arguments.quick else (12, 1_000, {})
     for make, n in ((ricker, 300), (epidemic, 100)):
         model, y, free = make()
         places = [model.theta_names.index(name) for name in free]
@@ -535,6 +535,26 @@ def surface(arguments):
     return found
 
 
+def tables():
+    """What was kept of surfaces, as it stands in the documentation."""
+    heads = [
+        "maximum by iterated filtering",
+        "runs",
+        "bias",
+        "error",
+        "half width",
+        "held",
+        "warned",
+    ]
+    print("| " + " | ".join(heads) + " |\n|---|" + "---:|" * (len(heads) - 1))
+    for name, row in json.loads((RESULTS / "learning-surface.json").read_text()).items():
+        for k, parameter in enumerate(row["parameters"] if isinstance(row, dict) else ()):
+            numbers = [f"{row[what][k]:.2f}" for what in ("bias", "rms", "half width")]
+            shares = [f"{100 * share:.0f} %" for share in (row["coverage"][k], row["warned"])]
+            cells = [f"{name}: {parameter}", str(row["runs"]), *numbers, *shares]
+            print("| " + " | ".join(cells) + " |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     tasks = {
@@ -545,12 +565,15 @@ def main():
         "speed": speed,
         "surface": surface,
     }
-    parser.add_argument("what", choices=[*tasks, "all", "peer"])
+    parser.add_argument("what", choices=[*tasks, "all", "peer", "tables"])
     parser.add_argument("--particles", help="interpreter that has particles 0.4")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     if arguments.what == "peer":
         speed_of_particles(arguments.quick)
+        return
+    if arguments.what == "tables":
+        tables()
         return
     warnings.simplefilter("ignore")
     for name, task in tasks.items():

@@ -8,6 +8,9 @@ speed
     Nanoseconds of processor time per particle and step, best of five; beside `particles` 0.4 when
     ``--particles`` names an interpreter that has it (its NumPy is older than ours, so that it runs
     in a process of its own). First-call time of a ready model in a second process.
+bare
+    Processor time of filters over that of a loop written out in numba for this one model, which
+    draws the same numbers: medians of 25 turns, taken in turn.
 bias
     Bias of PaRIS and of every sweep of PPG after it; bias and root mean square error of roll-outs
     that move the same number of particles.
@@ -176,6 +179,91 @@ def speed(arguments):
         print(f"{name:36s}{value:8.0f} ns{beside}")
     print(f"ready model in a new process, compiled code on disk: {second:.2f} s")
     return {"ours": ours, "particles": peers, "second process": second}
+
+
+def loop_written_out(rng, y, n, a, s, b):
+    """Log likelihood of stochastic volatility by a bootstrap filter, and nothing else."""
+    x, new, w, ancestors = np.empty(n), np.empty(n), np.empty(n), np.empty(n, dtype=np.int64)
+    log_w, total = np.full(n, -math.log(n)), 0.0
+    for i in range(n):
+        x[i] = s / math.sqrt(1 - a * a) * rng.standard_normal()
+    for t in range(y.size):
+        if t > 0:
+            squares = 0.0
+            for i in range(n):
+                squares += w[i] * w[i]
+            drawn = 0.5 * n * squares > 1 - 1e-9
+            if drawn:
+                u, k, reached = rng.random(), 0, w[0] * n
+                for i in range(n):
+                    while reached <= i + u and k < n - 1:
+                        k += 1
+                        reached += w[k] * n
+                    ancestors[i], log_w[i] = k, -math.log(n)
+            for i in range(n):
+                new[i] = a * x[ancestors[i] if drawn else i] + s * rng.standard_normal()
+            x, new = new, x
+        top, sum_w = -np.inf, 0.0
+        for i in range(n):
+            log_w[i] -= 0.5 * (math.log(2 * math.pi * b * b) + x[i] + y[t] ** 2 * math.exp(-x[i]))
+            top = max(top, log_w[i])
+        for i in range(n):
+            w[i] = math.exp(log_w[i] - top)
+            sum_w += w[i]
+        step = top + math.log(sum_w)
+        total += step
+        for i in range(n):
+            w[i] /= sum_w
+            log_w[i] -= step
+    return total
+
+
+def bare(arguments):
+    """The cost of a filter for any model, of its error and of moments, over that of a bare loop."""
+    import numba
+
+    import smcweights as smw
+    from smcweights.statespace.cloud import Cloud
+    from smcweights.statespace.series import Series
+
+    written = numba.njit(nogil=True, error_model="numpy")(loop_written_out)
+    ready = smw.models.stochastic_volatility(0.95, 0.25, 1.0)
+    own = smw.StateSpaceModel(
+        lambda rng, theta: theta[1] / np.sqrt(1 - theta[0] ** 2) * rng.standard_normal(), None,
+        lambda rng, x, t, theta: theta[0] * x + theta[1] * rng.standard_normal(), None,
+        lambda y, x, t, theta: -0.5 * (math.log(2 * math.pi) + x + y**2 * np.exp(-x)),
+        theta=[0.95, 0.25],
+    )  # fmt: skip
+    found = {}
+    for n, n_steps in SIZES.items():
+        y = ready.simulate(n_steps, seed=1)[1]
+
+        def filtered(model, n=n, y=y, **more):
+            given = Series(model, y[:, None].copy(), False, n)
+            cloud = Cloud(given, np.random.default_rng(1), backward=False, **more)
+            return cloud.advance(given.rows)[2].sum()
+
+        calls = {
+            "written out": lambda n=n, y=y: written(
+                np.random.default_rng(1), y, n, 0.95, 0.25, 1.0
+            ),
+            "ready model": lambda f=filtered: f(ready),
+            "own model": lambda f=filtered: f(own),
+            "with error and moments": lambda f=filtered: f(ready, roots=True, moments=True),
+        }  # fmt: skip
+        values = [call() for call in calls.values()]
+        assert np.allclose(values, values[0], rtol=1e-6), values
+        times = []
+        for _ in range(5 if arguments.quick else 25):
+            marks = [time.process_time()]
+            for call in calls.values():
+                call()
+                marks.append(time.process_time())
+            times.append(np.diff(marks))
+        ratios = np.median(np.array(times) / np.array(times)[:, :1], axis=0).round(2).tolist()
+        found[n] = dict(zip(calls, ratios, strict=True))
+        print(n, found[n], flush=True)
+    return {"over the loop written out": found}
 
 
 def products(model, y):
@@ -376,8 +464,7 @@ def long(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    tasks = {"speed": speed, "bias": bias, "coverage": coverage, "likelihood": likelihood,
-             "long": long}  # fmt: skip
+    tasks = {task.__name__: task for task in (speed, bare, bias, coverage, likelihood, long)}
     parser.add_argument("what", choices=[*tasks, "all", "peer"])
     parser.add_argument("--particles", help="interpreter that has particles 0.4")
     parser.add_argument("--quick", action="store_true")

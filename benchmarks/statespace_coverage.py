@@ -2,8 +2,8 @@
 
     python benchmarks/statespace_coverage.py WHAT [--repeats N]
 
-WHAT is one of those below, or all. Truths are Kalman's; posterior means stand in
-``benchmarks/learning.py posterior``.
+WHAT is one of those below, all, or tables: what was kept, in Markdown. Truths are Kalman's;
+posterior means stand in ``benchmarks/learning.py posterior``.
 
 likelihood
     Nominal 95 % intervals of the log likelihood from ONE filter of T = 100, 1,000 and 10,000.
@@ -215,11 +215,55 @@ RUNS = {f.__name__: (f, n) for f, n in (
 )}  # fmt: skip
 
 
+def markdown(heads, rows):
+    """A table, its first column to the left."""
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def tables():
+    """What was kept, as it stands in the documentation."""
+    kept = {name: json.loads((RESULTS / f"statespace_coverage-{name}.json").read_text())
+            for name in ("likelihood", "panel", "forecast", "level", "proposals")}  # fmt: skip
+    named = {
+        "likelihood": "log likelihood by one filter, T = {T:,}, N = {N:,}",
+        "panel": "log likelihood of {series} series, N = {N:,}",
+        "forecast": "forecast, eight filters of N = {N:,}",
+    }
+    covers = []
+    for name, words in named.items():
+        for row in kept[name]["rows"]:
+            parts = row.get("of", [""])
+            for part, share in zip(parts, row["coverage"], strict=True):
+                label = words.format(**row) + f": {part}" * bool(part)
+                cells = (f"{kept[name]['repeats']:,}", f"{100 * share:.1f} %")
+                covers.append((label, *cells, f"{100 * row['warned']:.0f} %"))
+    levels = []
+    for row in kept["level"]["rows"]:
+        law = row["data from"]
+        if isinstance(law, dict):
+            law = ", ".join(f"{k} = {v:g}" for k, v in law.items())
+        shares = [f"{100 * row[k]:.1f} %" for k in ("correlation", "spread", "law")]
+        levels.append((law, f"{row['N']:,}", f"{row['runs']:,}", *shares))
+    gains = [
+        (row["model"], *(f"{row[k]:.2g}" for k in ("variance", "gain", "seconds", "net", "guided")))
+        for row in kept["proposals"]["rows"]
+    ]
+    print(markdown(("nominal 95 % intervals", "runs", "held", "warned"), covers))
+    heads = ("data from", "particles", "series", "correlation", "spread", "law")
+    print("\n" + markdown(heads, levels))
+    heads = ("model", "variance of log Z", "its gain", "times the time", "net", "guided times")
+    print("\n" + markdown(heads, gains))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=[*RUNS, "all"])
+    parser.add_argument("what", choices=[*RUNS, "all", "tables"])
     parser.add_argument("--repeats", type=int)
     given = parser.parse_args()
+    if given.what == "tables":
+        tables()
+        return
     for name in RUNS if given.what == "all" else [given.what]:
         function, repeats = RUNS[name]
         repeats = given.repeats or repeats

@@ -506,6 +506,11 @@ def observations(y: ArrayLike) -> Array:
 
     What is masked in a masked array was not seen.
     """
+    several = cast(Sequence[ArrayLike], y)
+    if is_panel(y) and len({np.shape(one) for one in several}) > 1:
+        raise TypeError(
+            f"y: got a list of {len(several)} series; expected one, of shape (T,) or (T, p)"
+        )
     given: Any = y if np.ma.isMaskedArray(y) else array("y", y)
     if given.dtype.kind not in "iuf":
         raise TypeError(f"y: got {kind_of(given, y)}; expected real numbers, NaN where missing")

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import numpy as np
 import pytest
 
 import smcweights as smw
@@ -70,3 +71,10 @@ def test_a_model_says_what_it_is():
     assert "2 inputs at each time, none given yet" in repr(driven)
     assert "given for 3 times" in repr(driven.with_inputs([[0.0, 1.0]] * 3))
     assert "without initial_logpdf, transition_logpdf" in repr(driven)
+
+
+def test_several_series_are_no_array():
+    series = [np.zeros(3), np.zeros(5)]
+    for function in (smw.kalman_filter, lambda *given: smw.particle_filter(*given, 10)):
+        with pytest.raises(TypeError, match=r"y: got a list of 2 series; expected one"):
+            function(smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0), series)
