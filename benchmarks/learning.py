@@ -22,7 +22,7 @@ speed
 surface
     Nominal 95 % intervals of the maximum by iterated filtering, of a Ricker map with Poisson counts
     (Wood 2010) and of an epidemic (SEIR): bias and error in errors of the data. The maximum is that
-    of a polynomial of the fourth degree, fitted to 1,000 log likelihoods of more particles.
+    of a polynomial of the fourth degree, fitted to 800 log likelihoods of more particles.
 
 Figures are kept in ``benchmarks/results/learning-*.json``. One BLAS thread.
 """
@@ -463,7 +463,7 @@ def epidemic():
     return model, model.simulate(60, seed=3)[1], ["beta", "rho"]
 
 
-def top_of_quartic(model, y, n, free, centre, spread, points):
+def top_of_quartic(model, y, n, free, centre, root, points):
     """Maximiser by log theta, its error, and the error of the data, of normal points around one."""
     from scipy.optimize import minimize
 
@@ -473,8 +473,9 @@ def top_of_quartic(model, y, n, free, centre, spread, points):
     z, heights = np.random.default_rng(0).standard_normal((points, len(free))), np.empty(points)
     for i, one in enumerate(z):
         theta = model.theta.copy()
-        theta[places] = np.exp(centre + spread * one)
+        theta[places] = np.exp(centre + root @ one)
         heights[i] = smw.log_likelihood(model, y, n, theta=theta, seed=i).value
+    z, heights = z[heights > heights.max() - 12], heights[heights > heights.max() - 12]
     terms = [t for d in range(5) for t in itertools.combinations_with_replacement(
         range(len(free)), d)]  # fmt: skip
 
@@ -483,7 +484,11 @@ def top_of_quartic(model, y, n, free, centre, spread, points):
 
     def top(heights):
         weights = np.linalg.lstsq(features(z), heights, rcond=None)[0]
-        found = minimize(lambda a: -features(a[None])[0] @ weights, np.zeros(len(free)))
+        # a polynomial has no say far from the points
+        found = minimize(
+            lambda a: -features(a[None])[0] @ weights, np.zeros(len(free)),
+            bounds=len(free) * [(-2, 2)],
+        )  # fmt: skip
         return found.x, features(z) @ weights, weights
 
     best, fitted, weights = top(heights)
@@ -492,16 +497,16 @@ def top_of_quartic(model, y, n, free, centre, spread, points):
         ends = [best + a * step[i] + b * step[j] for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
         bend[i, j] = np.array([1, -1, -1, 1]) @ features(np.array(ends)) @ weights / 4e-6
     noise, rng = heights - fitted, np.random.default_rng(1)
-    again = [top(fitted + rng.choice(noise, points))[0] for _ in range(40)]
-    data = spread * np.sqrt(np.linalg.inv(-bend).diagonal())
-    return centre + spread * best, spread * np.std(again, axis=0), data
+    again = [root @ top(fitted + rng.choice(noise, len(noise)))[0] for _ in range(40)]
+    data = np.sqrt((root @ np.linalg.inv(-bend) @ root.T).diagonal())
+    return centre + root @ best, np.std(again, axis=0), data
 
 
 def surface(arguments):
     """Maxima by iterated filtering from starts around the parameters that simulated the series."""
     import smcweights as smw
 
-    runs, points, found = (2, 300, {}) if arguments.quick else (12, 1_000, {})
+    runs, points, found = (2, 300, {}) if arguments.quick else (10, 800, {})
     for make, n in ((ricker, 300), (epidemic, 100)):
         model, y, free = make()
         places = [model.theta_names.index(name) for name in free]
@@ -516,8 +521,10 @@ def surface(arguments):
         ends = np.log([fit.interval(error="monte carlo") for fit in fits])
         told = [np.exp(-values[i]) * fit.diagnostics["statistical_error"]
                 for i, fit in enumerate(fits)]  # fmt: skip
-        centre, spread = np.median(values, axis=0), np.median(told, axis=0)
-        top, error, data = top_of_quartic(model, y, 3 * n, free, centre, spread, points)
+        centre, first = np.median(values, axis=0), fits[0].theta
+        of_data = first.covariance - fits[0].maximiser.covariance
+        root = 0.7 * np.linalg.cholesky(of_data / np.outer(first.value, first.value))
+        top, error, data = top_of_quartic(model, y, 3 * n, free, centre, root, points)
         inside = (ends[:, 0] <= top) & (top <= ends[:, 1])
         half = (ends[:, 1] - ends[:, 0]) / 2 / data
         table = {
