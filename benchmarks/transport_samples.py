@@ -30,7 +30,7 @@ from scipy.spatial.distance import cdist
 
 import smcweights as smw
 from smcweights.transport.clouds import pair_of
-from smcweights.transport.directions import draw, plan
+from smcweights.transport.directions import draw, peaks_of, plan
 from smcweights.transport.sliced import Question, along, mean_of_blocks, with_controls
 from smcweights.transport.sphere import absolute_moment
 
@@ -276,13 +276,15 @@ def variance_of(x, y, budget, directions="auto", control_variates="auto"):
 
 
 def flat(d, n):
-    """Two clouds that few directions tell apart, and two mixtures."""
+    """Two clouds that few directions tell apart, two mixtures, and two with a column of counts."""
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.5, rng.normal(size=(n, d))
     y[:, 0] *= 3
     centres = 2 * rng.normal(size=(2, 4, d))
     one, other = (c[rng.integers(4, size=n)] + 0.5 * rng.normal(size=(n, d)) for c in centres)
-    return {"flat": (x, y), "mixtures": (one, other)}
+    counted = [np.column_stack([rng.poisson(mean, 300), rng.normal(size=(300, d - 1))])
+               for mean in (1.0, 1.3)]  # fmt: skip
+    return {"flat": (x, y), "mixtures": (one, other), "counts": counted}
 
 
 COVER = [
@@ -292,6 +294,7 @@ COVER = [
     for p, budget in itertools.product((1.0, 2.0, 3.0), (12, 18, 25, 50, 100, 400))
     if (d, p) != (2, 2)  # exact
 ]
+COVER += list(itertools.product((3, 4, 5), ("counts",), (2.0, 3.0), (12, 18, 25, 50, 100, 400)))
 
 
 def cover(repeats):
@@ -312,8 +315,9 @@ def cover(repeats):
 def covered_clouds(repeats, d, kind, p, budget):
     """A row of the table: shares of intervals that hold the distance, and of those told."""
     x, y = flat(d, 60 if d < 300 else 40)[kind]
-    rule = plan("auto", d, budget)
-    question = with_controls(Question(pair_of(x, y, p=p), p), "auto", rule, rule.total)
+    pair = pair_of(x, y, p=p)
+    rule = plan("auto", d, budget, peaks=peaks_of("auto", (pair.x, pair.y), p))
+    question = with_controls(Question(pair, p), "auto", rule, rule.total)
     rng = np.random.default_rng(1)
     count = max(40_000 // rule.lines, 40 * rule.blocks)
     theta = draw(rule, count, rng).reshape(-1, d)
