@@ -548,7 +548,7 @@ def tables():
         "maximum by iterated filtering",
         "runs",
         "bias",
-        "error",
+        "rms error",
         "half width",
         "held",
         "warned",

@@ -224,7 +224,7 @@ def markdown(heads, rows):
 def tables():
     """What was kept, as it stands in the documentation."""
     kept = {name: json.loads((RESULTS / f"statespace_coverage-{name}.json").read_text())
-            for name in ("likelihood", "panel", "forecast", "proposals")}  # fmt: skip
+            for name in ("likelihood", "panel", "forecast", "level", "proposals")}  # fmt: skip
     named = {
         "likelihood": "log likelihood by one filter, T = {T:,}, N = {N:,}",
         "panel": "log likelihood of {series} series, N = {N:,}",
@@ -238,11 +238,20 @@ def tables():
                 label = words.format(**row) + f": {part}" * bool(part)
                 cells = (f"{kept[name]['repeats']:,}", f"{100 * share:.1f} %")
                 covers.append((label, *cells, f"{100 * row['warned']:.0f} %"))
+    levels = []
+    for row in kept["level"]["rows"]:
+        law = row["data from"]
+        if isinstance(law, dict):
+            law = ", ".join(f"{k} = {v:g}" for k, v in law.items())
+        shares = [f"{100 * row[k]:.1f} %" for k in ("correlation", "spread", "law")]
+        levels.append((law, f"{row['N']:,}", f"{row['runs']:,}", *shares))
     gains = [
         (row["model"], *(f"{row[k]:.2g}" for k in ("variance", "gain", "seconds", "net", "guided")))
         for row in kept["proposals"]["rows"]
     ]
     print(markdown(("nominal 95 % intervals", "runs", "held", "warned"), covers))
+    heads = ("data from", "particles", "series", "correlation", "spread", "law")
+    print("\n" + markdown(heads, levels))
     heads = ("model", "variance of log Z", "its gain", "times the time", "net", "guided times")
     print("\n" + markdown(heads, gains))
 
