@@ -262,7 +262,7 @@ def metropolis(seed):
     model, y = series()
     flat = lambda theta: 0.0 if 0.4 < theta[0] < 0.999 else -math.inf  # noqa: E731
     draws = smw.particle_marginal_metropolis_hastings(
-        model, y, flat, 60, 600, free=FREE, keep_states=None, seed=seed
+        model, y, flat, 60, 1_500, free=FREE, keep_states=None, seed=seed
     )
     return smw.posterior_means(draws)
 
@@ -482,7 +482,7 @@ def cases():
     add("score", score_of, exact_score)
     add("observed_information", information, lambda: [parabola()[1]])
     add("maximum_likelihood", maximiser, lambda: [parabola()[0]])
-    add("particle marginal Metropolis-Hastings", metropolis, exact_coefficient)
+    add("particle marginal Metropolis-Hastings", metropolis, exact_coefficient, 100)
     add("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
     add("forecast: quantiles of the state", quantiles_ahead, exact_quantiles_ahead)
     add("constraint_probability", probability, _share_allowed, 1_000)
@@ -501,7 +501,7 @@ def cases():
     add("OpenTURNS: exp(a) + b, 2,048", openturns_first, FIRST_OF_SUM, levels=(0.95,))
     add("OpenTURNS: subset sampling, 10 inputs", openturns_failure, stats.norm.sf(3.5))
     if importlib.util.find_spec("dynesty"):
-        add("dynesty: log evidence", nested_sampling, _part_of_regression(0))
+        add("dynesty: log evidence", nested_sampling, _part_of_regression(0), 100)
     add("SciPy: bootstrap of a lognormal mean", scipy_bootstrap, math.exp(0.5), levels=(0.95,))
     return both
 
