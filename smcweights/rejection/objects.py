@@ -129,25 +129,33 @@ def bounds(log_h: np.ndarray, left: int) -> np.ndarray:
 def weigh(
     outline: Outlined, law: np.ndarray | MarkovChain, length: int, ends: Ends
 ) -> Ahead | None:
-    """The chances by a law of the tokens; None where the outline knows of no way to the end."""
+    """The chances by a law of the tokens; None where the outline knows of no way to the end.
+
+    Nor where alternatives require different names: all but some orders would be taken for unlikely.
+    """
+    objects = _objects(outline)
+    if objects is None:
+        return None
     q = law.law(1).mean(0) if isinstance(law, MarkovChain) else law
     q = floored(q, 1e-12 / q.size) * ~outline.reopens
     accepting = outline.table.accepting
     leads = matrix(outline.table, ends, q, accepting * (q[list(ends)].sum() if ends else 1.0))
-    weights = _System(_objects(outline), leads, bool(ends)).solved(length + ROUNDS)
+    weights = _System(objects, leads, bool(ends)).solved(length + ROUNDS)
     start = bounds(weights.ahead((), np.array([outline.table.initial]), []), length)
     return Ahead(float(start[0]), weights, leads, length) if start[0] > -np.inf else None
 
 
-def _objects(outline: Outlined) -> Objects:
-    """Where the states are, by the first text of each."""
+def _objects(outline: Outlined) -> Objects | None:
+    """Where the states are, by the first text of each; None if that is in doubt."""
     number: dict[Any, int] = {}
     names: list[tuple[str, ...]] = []
     stacks: list[Stack] = []
     ended: dict[int, int] = {}
     for s in range(len(outline.table.accepting)):
-        stack = []
-        for one in outline.named(s):
+        stack, found = [], outline.named(s)
+        if found is None:
+            return None
+        for one in found:
             k = number.setdefault((one.place, one.required), len(names))
             if k == len(names):
                 names.append(one.required)

@@ -43,15 +43,14 @@ class Outlined:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(*state["_made_of"])  # type: ignore[misc]
 
-    def named(self, n: int) -> list[Naming]:
-        """The open objects that require names, in the first text of a number."""
+    def named(self, n: int) -> list[Naming] | None:
+        """The open objects that require names, in the first text of a number; None if in doubt."""
         return self._text.named(self._outlines.met(self.table.said(n)))
 
     def names(self, state: Any, of_tokens: bool) -> list[frozenset[str]]:
         """Names in these objects, by a state of the constraint."""
-        return [
-            frozenset(one.said) for one in self._text.named(state.state if of_tokens else state)
-        ]
+        found = self._text.named(state.state if of_tokens else state)
+        return [frozenset(one.said) for one in found or ()]
 
     @cached_property
     def reopens(self) -> np.ndarray:

@@ -157,14 +157,18 @@ class JSONReader:
         new._validator = self._validator.evolve(format_checker=None)
         return new
 
-    def named(self, states: tuple[State, ...]) -> list[Naming]:
-        """The open objects that require names, the outermost first."""
+    def named(self, states: tuple[State, ...]) -> list[Naming] | None:
+        """The open objects that require names, the outermost first.
+
+        None where alternatives require different ones.
+        """
         found: list[Naming] = []
         chains = [[*_frames(state.frame)] for state in states]
         for depth, frame in enumerate(chains[0]):
             among = [chain[depth] for chain in chains]
-            first, *others = (self._required(one.schemas) for one in among)
-            required = tuple(name for name in first if all(name in other for other in others))
+            required, *others = (self._required(one.schemas) for one in among)
+            if any({*required} != {*other} for other in others):
+                return None
             if frame.names is None or not required:
                 continue
             inner = depth < len(chains[0]) - 1

@@ -101,6 +101,19 @@ def test_objects_that_require_nothing_and_rows_of_none_have_weights_too():
     weigh(outlined(c, one.end, forgets=True), np.full(4, 0.25), 40, one.end)
 
 
+def test_alternatives_that_require_different_names_have_no_weights():
+    """What one of them requires would lead away from what another does, and nothing would tell."""
+    words = C.vocabulary(CHARACTERS, end=len(CHARACTERS) - 1)
+    law = np.full(len(CHARACTERS), 1 / len(CHARACTERS))
+    one, same, other = (
+        closed(list(names), **{name: {"const": 1} for name in names})
+        for names in ("ab", "ba", "ac")
+    )
+    for pair, led in (([one, same], True), ([one, other], False)):
+        c = C.json_schema({"anyOf": pair}, words)
+        assert (weigh(outlined(c, words.end, True), law, 40, words.end) is not None) == led
+
+
 def test_outlines_that_forget_travel():
     words = C.vocabulary(CHARACTERS, end=len(CHARACTERS) - 1)
     c = C.json_schema(NESTED, words)
