@@ -66,7 +66,8 @@ _MOVING = (
     type(os.environ),
 )
 _BARS = ("tqdm.", "rich.progress")  # of progress, which keep the time
-_OF_CLASSES = ("__dict__", "__weakref__", "_abc_impl")
+# annotations are functions from 3.14 on
+_OF_CLASSES = ("__dict__", "__weakref__", "_abc_impl", "__annotate__", "__annotate_func__")
 # by which a class says what tells its objects apart, without what they keep for speed
 _PICKLING = ("__getstate__", "__reduce__", "__reduce_ex__")
 
@@ -444,12 +445,13 @@ class _Reader:
             yield re.sub(ADDRESS, "", text)
             return
         for base in type(thing).__mro__:
-            for method in (part for value in vars(base).values() for part in _functions(value)):
+            own = [value for key, value in vars(base).items() if key not in _OF_CLASSES]
+            for method in (part for value in own for part in _functions(value)):
                 if isinstance(method, FunctionType) and not _installed(method.__code__.co_filename):
                     self.functions.append((method, thing))
         state = object.__getstate__(thing)
-        own = [getattr(type(thing), name) is not getattr(object, name) for name in _PICKLING]
-        if (_of_library(thing) and (state is None or any(own))) or isinstance(thing, _C_DATA):
+        altered = [getattr(type(thing), k) is not getattr(object, k) for k in _PICKLING]
+        if (_of_library(thing) and (state is None or any(altered))) or isinstance(thing, _C_DATA):
             try:
                 reduce = copyreg.dispatch_table.get(type(thing))
                 reduced: Any = reduce(thing) if reduce else thing.__reduce_ex__(4)
