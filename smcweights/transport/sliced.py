@@ -402,7 +402,7 @@ def sliced_wasserstein(
         without a rule are few, or rules for points in the plane that share coordinates, or blocks
         for columns of few values. Not told:
         of a lattice with too many points to be exact, 95 % intervals of 100 directions and more
-        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others; 91 to 95 % in
+        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others; 87 to 95 % in
         space for p > 1.
 
     References
