@@ -395,8 +395,8 @@ def _after(
     if isinstance(chances, Ahead):
         out = np.full(logits.shape, -np.inf)
         for m in np.flatnonzero(numbers >= 0).tolist():
-            by_state = chances.after(numbers[m], outline.names(states[m], of_tokens), t)
-            out[m] = by_state[outline.table.row(numbers[m])]
+            said, row = outline.names(states[m], of_tokens), outline.table.row(numbers[m])
+            out[m] = chances.after(numbers[m], said, t, row, outline.reopens)
     else:
         out = chances_after(outline.table, chances, numbers, logits.shape[1], t)
     return with_lost(out, whole, p.chance, logits, setup.ends)

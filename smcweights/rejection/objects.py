@@ -100,11 +100,22 @@ class Ahead(NamedTuple):
     leads: csr_array
     length: int
 
-    def after(self, state: int, said: list[frozenset[str]], t: int) -> np.ndarray:
-        """Logs of the chances after a token, t having come before, by the state it leads to.
+    def after(
+        self, state: int, said: list[frozenset[str]], t: int, row: np.ndarray, reopens: np.ndarray
+    ) -> np.ndarray:
+        """Logs of the chances after every token, t having come before, by the states that follow.
 
-        The last entry, of no state, is -inf; ``said`` are the names that objects around have.
+        ``said`` are the names that the objects around have; tokens that end one and begin another
+        have a new one instead of it.
         """
+        found = self._by_state(state, said, len(said), t)[row]
+        again = np.flatnonzero(reopens & (row >= 0))
+        if again.size and said:
+            found[again] = self._by_state(state, said, len(said) - 1, t)[row[again]]
+        return found
+
+    def _by_state(self, state: int, said: list[frozenset[str]], kept: int, t: int) -> np.ndarray:
+        """By the state that follows, -inf for none; of the objects around some are kept."""
         weights, left = self.weights, self.length - t - 1
         stacks, names = weights.objects.stacks, weights.objects.names
         size = len(stacks)
@@ -115,9 +126,9 @@ class Ahead(NamedTuple):
         for s in to.tolist():
             groups.setdefault(stacks[s], []).append(s)
         for stack, listed in groups.items():
-            ended = list(zip(stacks[state], said, strict=False))[len(stack) :]
+            ended = list(zip(stacks[state], said, strict=False))[min(len(stack), kept) :]
             if all(seen.issuperset(names[number]) for (number, _), seen in ended):
-                found[listed] = bounds(weights.ahead(stack, np.array(listed), said), left)
+                found[listed] = bounds(weights.ahead(stack, np.array(listed), said[:kept]), left)
         return found
 
 

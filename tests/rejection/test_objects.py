@@ -181,6 +181,27 @@ def test_the_evidence_and_that_of_each_order_of_names_have_no_bias(monkeypatch):
     assert abs(whole.mean() - 1) < 5 * whole.std(ddof=1) / math.sqrt(len(found)) < 0.2
 
 
+def test_a_token_that_ends_an_object_and_begins_another_one_is_led_to(monkeypatch):
+    """Nearly all of the evidence is by that token. Where time is long nothing is rough: equal."""
+    monkeypatch.setattr(outlines, "STATES", 3)
+    tokens, length = [*'{}[]":,ab12', "},{", '"a":1', None], 44
+    two = {"type": "array", "items": closed(["a", "b"], a={"const": 1}, b={"const": 2})}
+    words, total = C.vocabulary(tokens, end=len(tokens) - 1), 0.0
+    c = C.json_schema(two | {"minItems": 2, "maxItems": 2}, words, spacing="none")
+    for pair in itertools.product(list(objects(a=["1"], b=["2"])), repeat=2):
+        text = f"[{','.join(pair)}]"
+        f = np.zeros((len(text) + 1, length))  # by characters and tokens
+        f[0, 0] = 1.0
+        for at, token in itertools.product(range(len(text)), tokens[:-1]):
+            if text.startswith(token, at):
+                f[at + len(token), 1:] += f[at, :-1] / len(tokens)
+        total += f[-1].sum() / len(tokens)
+    each = np.full(len(tokens), 1 / len(tokens))
+    flat = smw.languages.markov_chain(each, np.tile(each, (len(tokens), 1)))
+    out = smw.constrained_sequences(flat, c, 4, length, islands=4, seed=1)
+    assert out.log_evidence.value == pytest.approx(math.log(total), abs=1e-6)
+
+
 KINDS = [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}, {"enum": ["red", "blue"]}]
 KINDS += [{"type": "number"}, {"type": "string", "format": "date"}]
 TWELVE = {f"{letter}-name": KINDS[k % 6] for k, letter in enumerate("abcdefghij")}
