@@ -17,9 +17,8 @@ from ..estimate import Estimate
 from ..pooling import check_independence, pooled_freedom
 from ..weights import log_sum_exp, normalise
 
-CHANCE = (
-    0.0027  # that any two runs seem to contradict each other, 3 standard errors of a normal law
-)
+# that any two runs seem to contradict each other: 3 standard errors of a normal law
+CHANCE = 0.0027
 UNEVEN = 2.0  # by so much the pooled error exceeds that of the best run alone
 
 
