@@ -206,7 +206,7 @@ KIND = {
     "optimiser "
     "parameters estimate estimates filter_result distribution language marginals fit ax "
     "groups clouds found est result found out test indices study key exact "
-    "source tokenizer vocabulary",
+    "source tokenizer vocabulary models",
     "mapping": "schema diagnostics cost provenance",
     "text": "start code pattern text",
 }
@@ -259,6 +259,7 @@ ELSEWHERE = {
     ("an_estimate.apply", "f"): "map",
     ("a_growing_estimate.extend", "model"): "function",
     ("constraints.grammar", "start"): "text",
+    ("model_probabilities", "prior"): "thing",
     ("sliced_gradient_flow", "trace"): "none",
     ("weights.pareto_k_threshold", "n"): "number",
     ("kalman_score", "model"): "thing",

@@ -165,8 +165,8 @@ def corner(result: _Posterior, parameters: Sequence[str | int] | None = None) ->
     """
     arguments.instance("result", result, _Posterior, "a Posterior")
     names = [str(name) for name in result.inputs]
-    wanted = names if parameters is None else arguments.several("parameters", parameters, "names")
-    rows = [canvas.position(names, one) for one in wanted]
+    wanted = names if parameters is None else arguments.in_order("parameters", parameters, "names")
+    rows = [canvas.position(names, one, "parameters") for one in wanted]
     if not 0 < len(rows) <= MOST_PAIRED:
         raise ValueError(
             f"parameters: got {len(rows)}; expected 1 to {MOST_PAIRED}, more are no figure"

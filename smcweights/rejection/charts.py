@@ -82,8 +82,8 @@ class Chart:
         if start not in productive:
             of = "all characters" if alphabet is None else "these items"
             raise ValueError(
-                f"grammar: no text of {of} is one of it; expected some, and rules that come to an "
-                "end"
+                f"grammar: got {check.shown(text)}, but no text of {of} is one of it; expected "
+                "some, and rules that come to an end"
             )
         self._next: list[str | None] = [start, None]  # what is due at each place of the rules
         self._of = ["", ""]  # whose rule it is

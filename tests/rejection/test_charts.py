@@ -99,7 +99,7 @@ def test_terminals_that_look_out_or_may_be_empty_are_refused(terminal):
 
 
 def test_grammars_without_texts_and_wrong_ones_are_refused():
-    with pytest.raises(ValueError, match="grammar: no text of these items is one"):
+    with pytest.raises(ValueError, match=r"grammar: got .*no text of these items is one"):
         Chart('start: "a" start', "a", "start")
     with pytest.raises(ValueError, match="grammar: "):
         Chart("start: missing", "a", "start")
