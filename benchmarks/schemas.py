@@ -93,6 +93,8 @@ def main(folder):
                         counts[f"{part}, wrong"] += 1
                         where = f"{path.relative_to(folder)}: {case['description']}"
                         wrong.append(f"{where}, {test['description']}: {text} taken {got}")
+    if not counts:
+        raise SystemExit(f"{folder}: holds none of {', '.join(DRAFTS)}; expected the suite's tests")
     print("\n".join(wrong))
     for name, count in sorted(counts.items()):
         print(f"{name:40s} {count:,}")
