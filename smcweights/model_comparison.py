@@ -14,11 +14,11 @@ from .estimate import Estimate
 from .parts import LEVELS
 from .pooling import (
     Evidence,
+    behind,
     evidence_of,
     pooled_freedom,
     require_independence,
     single_runs,
-    total_cost,
 )
 from .weights import log_sum_exp
 
@@ -121,9 +121,7 @@ def model_probabilities(
         },
         columns=["log_evidence", "log_evidence_error", "log_bayes_factor"],
         cautions=[*cautions, *found],
-        cost=total_cost(runs),
-        provenance={"combined": [run.provenance for run in runs]},
-        references=dict.fromkeys(source for run in runs for source in run.references),
+        **behind(runs),
     )
 
 

@@ -156,9 +156,7 @@ def combine(estimates: Sequence[Run]) -> Run:
         diagnostics={"runs": len(runs), "run_weights": share, "heterogeneity": heterogeneity},
         cautions=[*dict.fromkeys(c for run in runs for c in run.cautions), *found],
         columns=["heterogeneity"],
-        cost=total_cost(runs),
-        provenance={"combined": [run.provenance for run in runs]},
-        references=dict.fromkeys(source for run in runs for source in run.references),
+        **behind(runs),
         bounds=_common_bounds(runs),
     )
     return cast(Run, pooled)
@@ -195,7 +193,16 @@ def pooled_freedom(parts: Array, freedom: Array) -> Array:
     return np.divide(1.0, scatter, out=np.full_like(scatter, math.inf), where=scatter > 0)
 
 
-def total_cost(runs: list[Estimate]) -> dict[str, Any]:
+def behind(runs: Sequence[Estimate]) -> dict[str, Any]:
+    """What an estimate that rests on several says of them: cost, provenance and references."""
+    return {
+        "cost": total_cost(runs),
+        "provenance": {"combined": [run.provenance for run in runs]},
+        "references": dict.fromkeys(source for run in runs for source in run.references),
+    }
+
+
+def total_cost(runs: Sequence[Estimate]) -> dict[str, Any]:
     """Costs of all runs, each kind added up."""
     cost: dict[str, Any] = {}
     for run in runs:
@@ -270,9 +277,7 @@ def log_bayes_factor(a: Evidence, b: Evidence) -> Estimate:
         method="log Bayes factor",
         degrees_of_freedom=float(pooled_freedom(parts, freedom)[0]),
         cautions=dict.fromkeys(caution for one in both for caution in one.cautions),
-        cost=total_cost(both),
-        provenance={"combined": [one.provenance for one in both]},
-        references=dict.fromkeys(source for one in both for source in one.references),
+        **behind(both),
     )
 
 

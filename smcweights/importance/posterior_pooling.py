@@ -14,7 +14,7 @@ from scipy.special import stdtr
 
 from ..cautions import Caution, tell
 from ..estimate import Estimate
-from ..pooling import check_independence, pooled_freedom
+from ..pooling import check_independence, pooled_freedom, total_cost
 from ..weights import log_sum_exp, normalise
 
 # that any two runs seem to contradict each other: 3 standard errors of a normal law
@@ -74,10 +74,7 @@ def pooled_joint(runs: Sequence[_Posterior]) -> tuple[list[int], Estimate]:
         degrees_of_freedom=pooled_freedom(own, freedom),
         cautions=[*told, *found],
         diagnostics={"runs": len(kept), "run_weights": share},
-        cost={
-            "evaluations": sum(run.joint.cost["evaluations"] for run in runs),
-            "seconds": sum(run.joint.cost["seconds"] for run in runs),
-        },
+        cost=total_cost([run.joint for run in runs]),
         provenance={"combined": [joint.provenance for joint in joints]},
     )
 

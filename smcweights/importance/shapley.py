@@ -48,14 +48,13 @@ from .pairs import Groups, grouped, output_names
 from .proposals import FARTHEST
 from .verdict import listed
 from .widening import (
-    HEAVY_SCALE,
-    MOST_WIDENED,
-    SCALE,
     TAIL,
     Widening,
     flattened,
+    foremost,
     hardly_drawn,
     heavy_tailed,
+    scales_of,
     share_of,
 )
 
@@ -300,16 +299,13 @@ class _Walk:
         # what the terms make of the scores' second moments, 1 without them
         moments = (sizes / sizes.sum(0)).T @ (self.scores**2).mean(0)
         excess = np.where(free, moments.max(0, initial=0.0) - 1, -math.inf)
-        chosen = np.argsort(-excess, kind="stable")[:MOST_WIDENED]
-        chosen = chosen[excess[chosen] > np.where(heavy[chosen], 0.0, EXCESS)]
-        if not len(chosen):
+        wide = foremost(excess, np.where(heavy, 0.0, EXCESS))
+        if not wide.any():
             return found
-        scales = np.zeros(law.dimension)
-        scales[chosen] = np.where(heavy[chosen], HEAVY_SCALE, SCALE)
         values = () if found is None else found.values
-        count = len(chosen) + sum(v is not None for v in values)
+        count = int(wide.sum()) + sum(v is not None for v in values)
         reaches = np.full(law.dimension, FARTHEST)
-        return Widening(scales, reaches, share_of(count), 0, 0, values)
+        return Widening(scales_of(wide, heavy), reaches, share_of(count), 0, 0, values)
 
     def _draw(self, size: int) -> None:
         """So many draws, of scores with the law's correlation."""

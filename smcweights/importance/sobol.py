@@ -73,14 +73,13 @@ from .sparse_polynomials import (
 )
 from .verdict import listed
 from .widening import (
-    HEAVY_SCALE,
-    MOST_WIDENED,
-    SCALE,
     TAIL,
     Widening,
+    foremost,
     hardly_drawn,
     heavy_tailed,
     rare_values,
+    scales_of,
     share_of,
 )
 
@@ -608,7 +607,7 @@ class _Work:
         share = share_of(int((inputs | rare).sum()))
         if isinstance(self.widen, float):
             share = self.widen
-        scales = np.where(inputs, np.where(heavy, HEAVY_SCALE, SCALE), 0.0)
+        scales = scales_of(inputs, heavy)
         reaches = np.where((self.widen == "auto") & ~heavy, reach, FARTHEST)
         reaches = np.where(rare, math.inf, reaches)
         return Widening(scales, reaches, share, replicates.size, replicates.size, values)
@@ -633,11 +632,8 @@ class _Work:
         variance = table[:, 1] - table[:, 0] ** 2
         totals = (table[:, 3 + g : 3 + 2 * g] / variance[:, None]).max(0, initial=0.0)
         of_input = np.where(free, totals @ plan.members, 0.0)
-        chosen = np.argsort(-of_input, kind="stable")[:MOST_WIDENED]
-        inputs = np.zeros(law.dimension, dtype=bool)
-        least = np.where(heavy, HEAVY_MATTERS, MATTERS)
-        inputs[chosen[(of_input[chosen] > least[chosen]) | hidden]] = True
-        inputs &= free
+        least = -math.inf if hidden else np.where(heavy, HEAVY_MATTERS, MATTERS)
+        inputs = free & foremost(of_input, least)
         # no farther than the tail of the outputs, or of an input, asks for: models may break
         reach = NEAREST if -math.inf < tail <= TAIL else NEARER if tail < FAR_TAIL else FARTHEST
         return inputs, heavy, reach

@@ -79,6 +79,18 @@ def heavy_tailed(law: Law) -> Array:
     return np.array([not kurtosis(m) <= LIGHT_TAILS for m in law.marginals])
 
 
+def foremost(importance: Array, least: Array | float) -> Array:
+    """Which inputs are among the `MOST_WIDENED` of most importance, above the least: (d,)."""
+    found = np.zeros(len(importance), dtype=bool)
+    found[np.argsort(-importance, kind="stable")[:MOST_WIDENED]] = True
+    return found & (importance > least)
+
+
+def scales_of(inputs: Array, heavy: Array) -> Array:
+    """How much wider these inputs are drawn, of which some have heavy tails; 0 for others: (d,)."""
+    return np.where(inputs, np.where(heavy, HEAVY_SCALE, SCALE), 0.0)
+
+
 def share_of(count: int) -> float:
     """Share of the wider law, of so many inputs: the law's own keeps a seventh or so in all."""
     return 0.5 if count <= 3 else min(0.25, 2 / count)
