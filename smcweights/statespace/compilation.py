@@ -71,7 +71,7 @@ _REGISTERED: set[Any] = set()
 _COMPILED: dict[Any, Any] = {}
 _CALLEES: dict[Any, Any] = {}
 _TAKING: dict[Any, Any] = {}
-_SEEING: dict[Any, Any] = {}
+_UNSEEN: set[Any] = set()  # observations that only Python can draw
 _FROZEN: dict[Any, str] = {}  # identities that users' compiled functions were compiled with
 _PACKAGE = __name__.split(".")[0] + "."
 
@@ -229,20 +229,20 @@ def compiled_observations(model: StateSpaceModel, y_vector: bool) -> Any:
     if not isinstance(python_of(function), FunctionType):
         return None
     key = (known_by(function), model.state_dim, model.input_dim, model.theta.size, y_vector)
+    state = loops.scalar_row if model.state_dim is None else kernels.vector_row
+    put = loops.put_vector if y_vector else loops.put_scalar
     with _LOCK:
-        if key not in _SEEING:
-            state = loops.scalar_row if model.state_dim is None else kernels.vector_row
-            put = loops.put_vector if y_vector else loops.put_scalar
-            try:
-                if model.input_dim is not None:
-                    arguments = taken(ARGUMENTS["observation_sample"][0], model.input_dim)
-                    function = _taking(model, function, arguments)
-                told = (loops.observations_of, (state, put), (function,), kernels.SEE_SIGNATURE)
-                _SEEING[key] = jitted(*told)
-            except Exception:
-                # of numba's many: it works as it is
-                _SEEING[key] = None
-        return _SEEING[key]
+        if key in _UNSEEN:
+            return None
+        try:
+            if model.input_dim is not None:
+                arguments = taken(ARGUMENTS["observation_sample"][0], model.input_dim)
+                function = _taking(model, function, arguments)
+            return jitted(loops.observations_of, (state, put), (function,), kernels.SEE_SIGNATURE)
+        except Exception:
+            # of numba's many: it works as it is
+            _UNSEEN.add(key)
+            return None
 
 
 def check_functional(functional: Any, initial_functional: Any) -> None:
