@@ -1,6 +1,6 @@
 """Whether stated errors hold: every estimator that states one, where the truth is known.
 
-    python benchmarks/honesty.py [--only WORD] [--seeds N] [--workers N] [--readme]
+    python benchmarks/honesty.py [--only WORD ...] [--seeds N] [--workers N] [--readme]
 
 Each case runs an estimator with many seeds through `smcweights.calibrate`: coverage of 50, 80, 95
 and 99 % intervals of the runs that did not warn, the share that warned, real over stated error,
@@ -577,7 +577,9 @@ def in_percent(share):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="cases whose name contains one of these"
+    )
     parser.add_argument("--seeds", type=int, help="runs of each case")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--readme", action="store_true", help="print the table that was kept")
@@ -588,7 +590,7 @@ def main():
         print(short(kept) if options.short else table(kept))
         return
     for name, (run, truth, seeds, levels) in cases().items():
-        if options.only in name:
+        if any(word in name for word in options.only):
             row = measure(name, run, truth, options.seeds or seeds, levels, options.workers)
             kept["cases"][name] = row
             kept |= {"version": smw.__version__, "machine": platform.processor()}

@@ -289,13 +289,14 @@ def series(arguments):
         # a negative density would let the population explode
         "nutria": lambda th: -0.5 * (th[3] ** 2 + th[4] ** 2) / 0.01 if th[1] > 0 else -np.inf,
     }
-    found = {}
-    for name, model, y, free in (
+    tasks = (
         ("nile", level, volume, [1, 3]),
         ("inflation", volatility, change, None),
         ("euro in dollars", rates, returns, None),
         ("nutria", logistic, population, [0, 1, 3, 4]),
-    ):
+    )
+    found = {}
+    for name, model, y, free in tasks[:1] if arguments.quick else tasks:
         began = time.perf_counter()
         fit = smw.maximum_likelihood(model, y, None, 100, iterations, free=free, seed=1,
                                      executor="threads")  # fmt: skip
