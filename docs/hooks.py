@@ -41,6 +41,7 @@ NAME = re.compile(
     r"^ *(?P<fence>```+).*?^ *(?P=fence)$|(?<![\[`])`(?:smw\.|smcweights\.)?(?P<name>\w+)`(?!`)",
     re.DOTALL | re.MULTILINE,
 )
+CODE_IN_TABLE = re.compile(r"(?<=<code>)\w+(?=</code>)(?=(?:(?!<td).)*</td>)")
 WIDE = 800  # pixels of a picture whose letters can't be read on a narrow screen
 LINK = re.compile(r"(\]\()([^)#\s:]+)([)#])")
 
@@ -111,7 +112,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """No dash before a description that is empty; wide pictures are marked."""
+    """No dash before an empty description, wide pictures marked, names in tables can be broken."""
 
     def marked(found: re.Match[str]) -> str:
         place = posixpath.join(posixpath.dirname(page.file.dest_uri), found["place"])
@@ -121,6 +122,7 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
         pixels = int.from_bytes(picture.content_bytes[16:20], "big")
         return f'<img class="wide"{found[1]}' if pixels > WIDE else found[0]
 
+    html = CODE_IN_TABLE.sub(lambda name: name[0].replace("_", "_<wbr>"), html)
     html = re.sub(r'<img( [^>]*src="(?P<place>[^":]+\.png)")', marked, html)
     return re.sub(r'–\s*<div class="doc-md-description">\s*</div>', "", html)
 
