@@ -11,14 +11,16 @@ that may be empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from re import _parser
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from .. import _compat
 from .. import arguments as check
+from .least import Measure
 from .patterns import Pattern, together
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Chart:
     def __init__(self, text: str, alphabet: str | None, start: str) -> None:
         self._text, parser = text, _read(text, start)
         self._terminals: dict[str, Pattern] = {}
+        self._due: dict[str, str | int] = {}  # what terminals are, or how long at least
         for terminal in parser.terminals:
             pattern = terminal.pattern.to_regexp()
             if _looks_out(_parser.parse(pattern), 0):
@@ -73,6 +76,8 @@ class Chart:
                     "around it; expected none to"
                 )
             self._terminals[terminal.name] = Pattern(pattern, alphabet, preferred=True)
+            fixed = terminal.pattern.type == "str" and not terminal.pattern.flags
+            self._due[terminal.name] = terminal.pattern.value if fixed else _shortest(pattern)
         self._ignored = [name for name in parser.ignore_tokens if self._terminals[name].possible]
         rules = [(r.origin.name, [s.name for s in r.expansion]) for r in parser.rules]
         nullable = _fulfilled(rules, ())
@@ -117,6 +122,23 @@ class Chart:
     def complete(self, column: Column) -> bool:
         """Whether the text is one of the grammar."""
         return column.whole
+
+    def fewest(self, measure: Measure) -> float:
+        """A bound from below on the measure of a text, from that of its terminals."""
+        least = {name: measure(one) for name, one in self._due.items()}
+        before: dict[str, float] = {}
+        while before != least:
+            before = least.copy()
+            for name, places in self._rules.items():
+                ways = (sum(before.get(s, math.inf) for s in self._symbols(p)) for p in places)
+                least[name] = min(ways)
+        return least[cast(str, self._next[0])]
+
+    def _symbols(self, place: int) -> Iterator[str]:
+        """What is due from a place of a rule on."""
+        while (symbol := self._next[place]) is not None:
+            yield symbol
+            place += 1
 
     def outline(self, column: Column) -> tuple:
         """What of a column its ends depend on: what is under way, and the nearest rules around."""
@@ -219,6 +241,10 @@ def _fulfilled(rules: list[tuple[str, list[str]]], given: Iterable[str]) -> set[
         before = len(found)
         found.update(name for name, symbols in rules if found.issuperset(symbols))
     return found
+
+
+def _shortest(pattern: str) -> int:
+    return int(_parser.parse(pattern).getwidth()[0])
 
 
 def _looks_out(nodes: Iterable[tuple], before: int) -> bool:

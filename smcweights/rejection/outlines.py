@@ -69,20 +69,24 @@ def outlined(
     constraint: Constraint, ends: tuple[int, ...], forgets: bool = False
 ) -> Outlined | None:
     """Outlines of a constraint over items of which some end a sequence; None where it has none."""
-    if isinstance(constraint, TokenReader):
-        text, vocabulary = constraint.made_of
-    else:
-        text, texts = spelled(constraint)
-        try:
-            tokens = [one.encode() for one in texts]
-        except UnicodeEncodeError:
-            return None
-        # the end, as the last item, has no text
-        last = (None,) * (ends == (len(tokens),))
-        vocabulary = Vocabulary((*tokens, *last), ends)
+    text, vocabulary = read_by(constraint, ends)
     if not hasattr(text, "forgetful" if forgets else "outline"):
         return None
     return _outlined(cast(Hashable, text), vocabulary, forgets)
+
+
+def read_by(constraint: Constraint, ends: tuple[int, ...]) -> tuple[Any, Vocabulary]:
+    """What reads the texts of the items, None where nothing does, and these as a vocabulary."""
+    if isinstance(constraint, TokenReader):
+        return constraint.made_of
+    text, texts = spelled(constraint)
+    try:
+        tokens = [one.encode() for one in texts]
+    except UnicodeEncodeError:
+        return None, Vocabulary(())
+    # the end, as the last item, has no text
+    last = (None,) * (ends == (len(tokens),))
+    return text, Vocabulary((*tokens, *last), ends)
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .least import Measure
 from .opposites import followed_not, pattern_of
 from .patterns import Pattern, characters_of, together
 
@@ -300,3 +302,20 @@ def decoded(escape: str) -> str | None:
     if escape[2:].strip("0123456789abcdefABCDEF"):
         return None
     return chr(int(escape[2:], 16)) if len(escape) == 6 else ""
+
+
+def fewest_spelled(measure: Measure, text: str) -> float:
+    """A bound from below on the measure of a string in quotes: plain, or up to its first escape."""
+    found, plain = math.inf, '"'
+    for k, c in enumerate(text):
+        behind = measure(len(text) - k)
+        found = min(found, measure(plain) + min(map(measure, _escapes(c))) + behind)
+        plain += json.dumps(c, ensure_ascii=False)[1:-1]
+    return min(found, measure(plain + '"'))
+
+
+def _escapes(character: str) -> Iterator[str]:
+    yield from ("\\" + k for k in '"\\/bfnrt' if decoded("\\" + k) == character)
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    cases = itertools.product(*({d, d.upper()} for d in units))
+    yield from ("".join("\\u" + "".join(d[k : k + 4]) for k in range(0, len(d), 4)) for d in cases)

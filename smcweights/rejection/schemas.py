@@ -12,7 +12,7 @@ import graphlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,9 +21,10 @@ import numpy as np
 from .. import _compat
 from .. import arguments as check
 from ..errors import ModelError
+from .least import Measure
 from .opposites import KIND_OF, followed_not, opposites, pattern_of, refused
 from .patterns import Pattern, code_points, together
-from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, unlike, within
+from .scalars import DIGITS, ENDS, Followed, Needs, Numbers, decoded, fewest_spelled, unlike, within
 from .vocabularies import DOUBT
 
 SPACE = " \t\n\r"
@@ -182,6 +183,56 @@ class JSONReader:
         said = self._said(schemas)
         names = (name for s in said for name in _strings(s.get("required")))
         return self._kept("required", schemas, lambda _: tuple(dict.fromkeys(names)))
+
+    def fewest(self, measure: Measure) -> float:
+        """A bound from below on the measure of a text, from that of what is due in any."""
+        least: dict[tuple, float] = {}
+        due: dict[tuple, Schemas] = {}
+
+        def of(schemas: Schemas) -> float:
+            key = tuple(map(id, self._all(schemas)))
+            due.setdefault(key, schemas)
+            return least.get(key, math.inf)
+
+        # those of values within themselves come down to what they are
+        before, root = None, (self._root,)
+        of(root)
+        while least != before:
+            before = least.copy()
+            for key, schemas in list(due.items()):
+                least[key] = min(self._fewest_of(one, measure, of) for one in self._split(schemas))
+        return of(root)
+
+    def _fewest_of(
+        self, schemas: Schemas, measure: Measure, of: Callable[[Schemas], float]
+    ) -> float:
+        """That of a value, by its kind, from those of what is inside."""
+        starts, said = self._kept("starts", schemas, self._starts), self._said(schemas)
+        each = [measure(word) for word in LITERALS if word[0] in starts]
+        if not starts.isdisjoint(STARTS["number"]):
+            each.append(measure(1))
+        if '"' in starts:
+            each.append(self._fewest_of_string(schemas, measure))
+        if "[" in starts:
+            size = min(max((s.get("minItems", 0) for s in said), default=0), TOLD)
+            frames = (Frame(None, schemas, None, (None,) * k) for k in range(size))
+            signs = measure(1) * (2 + max(size - 1, 0))
+            each.append(signs + sum(of(self._of_item(frame)) for frame in frames))
+        if "{" in starts:
+            whole, names = Frame(None, schemas, (), ()), self._required(schemas)
+            signs = measure(1) * (2 + max(2 * len(names) - 1, 0))
+            values = (of(tuple(self._of_member(whole, name))) for name in names)
+            each.append(signs + sum(map(partial(fewest_spelled, measure), names)) + sum(values))
+        return min(each, default=math.inf)
+
+    def _fewest_of_string(self, schemas: Schemas, measure: Measure) -> float:
+        said, needs = self._said(schemas), self._kept("string", schemas, self._of_string)
+        each = [measure(2 + max((s.get("minLength", 0) for s in said), default=0))]
+        for need in needs.each:
+            if not need.patterns:
+                spelled = map(partial(fewest_spelled, measure), need.choices)
+                each.append(min(spelled, default=math.inf))
+        return max(each)
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""

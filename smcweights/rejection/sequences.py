@@ -33,8 +33,9 @@ from .constraints import Automaton, Constraint, ends_meant, predicate, truth
 from .draw import Seed, plan
 from .islands import NO_MASS, NOT_WHOLE, NOTHING_ALLOWED, TRACES, Prefix, Setup, island, laws
 from .languages import Language, MarkovChain, law_of
+from .least import fewest_items
 from .objects import Ahead, weigh
-from .outlines import outlined
+from .outlines import outlined, read_by
 from .tokens import TokenTable
 from .vocabularies import Vocabulary
 
@@ -457,7 +458,8 @@ def constrained_sequences(
     ModelError
         The language or constraint returned something wrong.
     ValueError, TypeError
-        An argument is wrong, or no sequence of this length satisfies the automaton.
+        An argument is wrong, or no sequence of this length is valid, as far as that can be told:
+        by automata always, by grammars and JSON where what is due takes more items.
 
     Warns
     -----
@@ -602,6 +604,7 @@ def _with_reach(setup: Setup, ahead: object) -> Setup:
     """The setup with what can end in time, or an outline of it that leads, if there is any."""
     if setup.finite is not None:
         return replace(setup, reach=_reach(setup.finite, setup))
+    _check_room(setup)
     if not setup.masks or ahead is False or (isinstance(ahead, str) and _led(setup)):
         return setup
     outline = outlined(setup.constraint, setup.ends)
@@ -612,6 +615,19 @@ def _with_reach(setup: Setup, ahead: object) -> Setup:
         # which names were said may have made too many states
         outline = outlined(setup.constraint, setup.ends, forgets=True) or outline
     return replace(setup, outline=outline, reach=reach)
+
+
+def _check_room(setup: Setup) -> None:
+    """Refuse a length in which no valid text ends, where that can be proven."""
+    least = fewest_items(*read_by(setup.constraint, setup.ends), setup.length)
+    least += bool(setup.ends)
+    if least == math.inf:
+        raise ValueError("constraint: these items can't spell a valid text")
+    if least > setup.length:
+        included = ", the end included" if setup.ends else ""
+        raise ValueError(
+            f"max_length: {setup.length}; a valid sequence has at least {least:.0f} items{included}"
+        )
 
 
 def _led(setup: Setup) -> bool:
