@@ -57,7 +57,7 @@ def batches(n: int, *, vectorized: bool = True) -> list[tuple[int, int]]:
     Returns
     -------
     list of (int, int)
-        Starts and ends: about n/32 rows each, at least 16 (or 1), at most 8192. They depend on
+        Starts and ends: about n/32 rows each, at least 64 (or 1), at most 8192. They depend on
         the arguments only, because the same row in a batch of another size may differ in its last
         bits.
 
@@ -68,13 +68,13 @@ def batches(n: int, *, vectorized: bool = True) -> list[tuple[int, int]]:
 
     Examples
     --------
-    >>> batches(40)
-    [(0, 16), (16, 32), (32, 40)]
+    >>> batches(150)
+    [(0, 64), (64, 128), (128, 150)]
     """
     n = operator.index(n)
     if n < 0:
         raise ValueError(f"n: got {n}; expected a number of rows from 0")
-    size = min(max(math.ceil(n / 32), 16 if vectorized else 1), 8192)
+    size = min(max(math.ceil(n / 32), 64 if vectorized else 1), 8192)
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..randomness import generator
 from ..regression import Choice
 from .adaptation import learned
 from .control_variates import Ratios
-from .fits import fit_mixtures
+from .fits import THINNED, Weighed, fit_mixtures, thinned, weighed
 from .mixing import mixture_weights
 from .proposals import Component, Elliptical, Mixture
 from .stages import History, Sampler, Stage, joined, split
@@ -108,6 +108,15 @@ class Summit:
     stages: list[dict[str, Any]]
 
 
+class _Weighed(NamedTuple):
+    """A mixture to draw from, coefficients of its controls, and the shape it was made of."""
+
+    densities: tuple[Component, ...]
+    weights: np.ndarray
+    coefficients: np.ndarray
+    shape: Mixture
+
+
 @dataclass
 class Climb:
     """A climb under way: all draws so far, and what random walks found."""
@@ -138,14 +147,20 @@ class Climb:
             self._search()
             self._kick(np.argsort(-self._log_posterior())[:WALKERS])
             beta = self._ladder()
-        densities, alpha = self._settled(beta)
-        weights = self.powered(beta)
-        centre, cholesky = moments_of(self.history.u, weights)
-        shape = self._fitted(weights, MOST, 1.0)
+        best, shape = self._settled(beta)
+        centre, cholesky = moments_of(self.history.u, self.powered(beta))
         log_w = log_likelihoods(self.history.stages) + self.history.log_f - self.history.log_h
         log_scale = float(np.logaddexp.reduce(log_w) - np.log(len(log_w)))
         return Summit(
-            densities, alpha, shape, beta, centre, cholesky, log_scale, self.history, self.told
+            best.densities,
+            best.weights,
+            shape,
+            beta,
+            centre,
+            cholesky,
+            log_scale,
+            self.history,
+            self.told,
         )
 
     def powered(self, beta: float) -> np.ndarray:
@@ -201,7 +216,7 @@ class Climb:
                 rng = generator(self.sampler.run.root, "walkers", self.kicked)
                 self._kick(rng.choice(len(weights), WALKERS, p=weights))
                 reached = reached[-1:]
-            found = self._fitted(weights, RUNG_MOST, plan.wider)
+            found = _widened(self._shape(weights, RUNG_MOST), plan.wider)
             self._draw("ladder", *self._mixed(found, PRIOR), plan.rung, beta)
 
     def _search(self) -> None:
@@ -211,35 +226,36 @@ class Climb:
             most = 1.0
             while (beta := self._highest(least, most)) == most < 1e9:
                 most *= 4
-            found = self._fitted(self.powered(beta), 3, 1.0)
+            found = self._shape(self.powered(beta), 3)
             densities, shares = self._mixed(found, PRIOR_ABOVE)
             self._draw("search", densities, shares, self.plan.rung // 2, beta)
 
-    def _settled(self, beta: float) -> tuple[tuple[Component, ...], np.ndarray]:
-        """The best mixture measured at the power reached, by stages that pay for themselves."""
-        plan = self.plan
-        densities, alpha, b = self._weighed(beta)
-        best, idle = (densities, alpha, np.inf), 0
+    def _settled(self, beta: float) -> tuple[_Weighed, Mixture]:
+        """The best mixture measured at the power reached, by stages that pay for themselves, and
+        the shape fitted to all draws.
+        """
+        plan, now = self.plan, self._weighed(beta)
+        best, least, idle = now, np.inf, 0
         # a long ladder must not leave a mixture that was fitted to the few draws of its last rung
         most = self.used + SETTLE * (plan.most - self.used)
         while beta >= 1 and idle < 2 and self.used + plan.stage <= most:
-            before = best[2] / max(plan.most - self.used, 1)
-            stage = self._draw("stage", densities, alpha, plan.stage, beta)
-            variance = self._variance(stage, b)
+            before = least / max(plan.most - self.used, 1)
+            stage = self._draw("stage", now.densities, now.weights, plan.stage, beta)
+            variance = self._variance(stage, now.coefficients)
             self.told[-1]["variance"] = variance
-            if variance <= best[2]:
-                best = (densities, alpha, variance)
+            if variance <= least:
+                best, least = now, variance
             worth = variance / max(plan.most - self.used, 1) <= GAIN * before
             idle = 0 if worth else idle + 1
-            densities, alpha, b = self._weighed(beta)
-        return (densities, alpha) if not np.isfinite(best[2]) else best[:2]
+            now = self._weighed(beta)
+        return best if np.isfinite(least) else now, now.shape
 
-    def _weighed(self, beta: float) -> tuple[tuple[Component, ...], np.ndarray, np.ndarray]:
+    def _weighed(self, beta: float) -> _Weighed:
         """Components for all draws, how much of each, and coefficients of their controls."""
         w = self.powered(beta)
-        most, tails = MOST if beta >= 1 else RUNG_MOST, max(TAILS, self.plan.dimension)
-        found = self._fitted(w, most, self.plan.room, tails)
-        guard = self._fitted(self.powered(TEMPERED * beta), RUNG_MOST, 1.0)
+        shape = self._shape(w, MOST if beta >= 1 else RUNG_MOST)
+        found = _widened(shape, self.plan.room, max(TAILS, self.plan.dimension))
+        guard = self._shape(self.powered(TEMPERED * beta), RUNG_MOST)
         shares = np.append((1 - GUARD) * found.weights, GUARD * guard.weights)
         densities, alpha = self._mixed(
             Mixture(shares, (*found.components, *guard.components)), PRIOR
@@ -272,7 +288,7 @@ class Climb:
                 break
             densities = tuple(g for g, kept in zip(densities, used, strict=True) if kept)
             alpha, least = alpha[used] / alpha[used].sum(), least[used]
-        return densities, alpha, learned(ratios, alpha, one, choices, 5, chosen)[1]
+        return _Weighed(densities, alpha, learned(ratios, alpha, one, choices, 5, chosen)[1], shape)
 
     def _variance(self, stage: Stage, b: np.ndarray) -> float:
         """Relative variance per draw of the evidence, by fresh draws with coefficients ``b``."""
@@ -285,25 +301,11 @@ class Climb:
         r -= np.repeat(np.add.reduceat(r, starts) / stage.counts, stage.counts)
         return float((r**2).mean())
 
-    def _fitted(
-        self, weights: np.ndarray, most: int, wider: float, tails: float = np.inf
-    ) -> Mixture:
-        """Normal laws fitted to weighted draws, in coordinates whitened by these.
-
-        They are made ``wider`` and given tails of so many degrees of freedom.
-        """
+    def _shape(self, weights: np.ndarray, most: int) -> Mixture:
+        """Normal laws fitted to all draws with these weights."""
         keep = weights > NEGLIGIBLE * weights.max()
-        u, w = self.history.u[keep], weights[keep]
-        centre, cholesky = moments_of(u, w)
-        v = np.linalg.solve(cholesky, (u - centre).T).T
         rng = generator(self.sampler.run.root, "fit", len(self.history.stages))
-        found = fit_mixtures(v, w[:, None], rng, most=most, restarts=2, alike=True)[0]
-        components = tuple(
-            Elliptical(centre + cholesky @ c.mean, wider * cholesky @ c.cholesky, tails)
-            for c in found.components
-            if isinstance(c, Elliptical)
-        )
-        return Mixture(found.weights, components)
+        return normal_laws(self.history.u[keep], weights[keep], rng, most)
 
     def _mixed(self, found: Mixture, prior: float) -> tuple[tuple[Component, ...], np.ndarray]:
         """The prior, a fitted mixture, and what random walks found."""
@@ -363,14 +365,7 @@ class Climb:
                 states.append(u)
         self.kicked, self.walked = number + 1, self.walked + WALKERS * STEPS
         places = np.concatenate(states)
-        centre, cholesky = moments_of(places, np.full(len(places), 1 / len(places)))
-        v = np.linalg.solve(cholesky, (places - centre).T).T
-        fit = fit_mixtures(v, np.ones((len(v), 1)), rng, most=3, restarts=2, alike=True)[0]
-        self.kicks += [
-            Elliptical(centre + cholesky @ c.mean, cholesky @ c.cholesky)
-            for c in fit.components
-            if isinstance(c, Elliptical)
-        ]
+        self.kicks += normal_laws(places, np.ones(len(places)), rng, 3).components
         self.kicks = self.kicks[-KEPT:]
 
 
@@ -380,20 +375,49 @@ def log_likelihoods(stages: list[Stage]) -> np.ndarray:
     return np.where(np.isnan(log_l), -np.inf, log_l)
 
 
+def _widened(found: Mixture, wider: float, tails: float = np.inf) -> Mixture:
+    """Its elliptical laws wider, with tails of so many degrees of freedom."""
+    laws = (c for c in found.components if isinstance(c, Elliptical))
+    return Mixture(
+        found.weights, tuple(Elliptical(c.mean, wider * c.cholesky, tails) for c in laws)
+    )
+
+
 def moments_of(u: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a Cholesky factor (d, d) of the covariance of u with weights that sum to 1.
+    """Mean (d,) and a Cholesky factor (d, d) of the covariance of u with weights w (n,).
 
     The covariance of few effective draws is drawn towards its diagonal.
     """
-    w = w / w.sum()
-    d, size = u.shape[1], 1 / (w @ w)
-    centre = w @ u
-    covariance = (u - centre).T @ ((u - centre) * w[:, None])
+    found = weighed(u, w[:, None] / w.sum())
+    return found.mean[0], _factor(found)
+
+
+def _factor(found: Weighed) -> np.ndarray:
+    """A Cholesky factor (d, d) of one covariance, that of few draws drawn to its diagonal."""
+    size, covariance = found.size[0], found.covariance[0]
+    d = len(covariance)
     diagonal = np.maximum(np.diag(covariance), 1e-24)
     mixed = (size * covariance + d * np.diag(diagonal)) / (size + d)
     scale = np.sqrt(diagonal)
     unit = mixed / np.outer(scale, scale) + 1e-10 * np.eye(d)
-    return centre, scale[:, None] * np.linalg.cholesky(unit)
+    return np.asarray(scale[:, None] * np.linalg.cholesky(unit))
+
+
+def normal_laws(u: np.ndarray, w: np.ndarray, rng: np.random.Generator, most: int) -> Mixture:
+    """Up to ``most`` normal laws fitted to draws u (n, d), whitened by their weights w (n,)."""
+    found = weighed(u, w[:, None] / w.sum())
+    cholesky = _factor(found)
+    inverse = np.linalg.inv(cholesky)
+    known = Weighed(found.size, np.zeros_like(found.mean), inverse @ found.covariance @ inverse.T)
+    some, weights = thinned(u, w[:, None], THINNED)
+    v = (some - found.mean) @ inverse.T
+    fit = fit_mixtures(v, weights, rng, most=most, restarts=2, alike=True, known=known)[0]
+    components = tuple(
+        Elliptical(found.mean[0] + cholesky @ c.mean, cholesky @ c.cholesky)
+        for c in fit.components
+        if isinstance(c, Elliptical)
+    )
+    return Mixture(fit.weights, components)
 
 
 def _choices(k: int, draws: int) -> list[Choice]:

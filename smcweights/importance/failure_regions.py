@@ -15,6 +15,7 @@ from .proposals import (
     Elliptical,
     WorkingSpace,
     farthest,
+    features,
     log_densities,
     spread_evenly,
     within,
@@ -87,6 +88,7 @@ def fit_regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple
     a, w = a[some], times / EM_DRAWS
     mean = w @ a
     covariance = (a - mean).T @ ((a - mean) * w[:, None])
+    table = features(a)
     best, found, idle = np.inf, list[tuple[np.ndarray, np.ndarray]](), 0
     if q > FEWER_INPUTS:
         lines, fit_of_lines = fit_lines(a, w, rng)
@@ -100,7 +102,7 @@ def fit_regions(u: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> tuple
         free = q * (q + 1) / 2 * size / (size + c * (2 * q + 1))
         penalty = c * (q + 1 + free) - 1
         means, cholesky, shares, fit = em(
-            a,
+            table,
             np.repeat(w[:, None], tries, axis=1),
             np.full(tries, size),
             np.stack([starts(a, w, c, rng) for _ in range(tries)], axis=1),

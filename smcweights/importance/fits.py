@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
@@ -33,12 +34,40 @@ from .proposals import (
 )
 
 EM_ROWS = 2000  # about as many draws as EM needs to see
+THINNED = 2 * EM_ROWS  # and is shown where shapes count
 ORDERS = (2, 3, 4, 6, 8, 12, 16)  # numbers of components that are tried
 REGIONS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)  # and of regions
 DIRECTIONAL_STEPS = 10  # of EM for directions
 LINE_STARTS = 3  # of EM for every number of regions
 Laws = Callable[[], Sequence[Component]]  # made once they are wanted
 FASTER = 3  # times what a step gains: no later one is expected to gain more
+
+
+class Weighed(NamedTuple):
+    """Moments of draws by P columns of weights: effective draws (P,), means (P, d), covariances."""
+
+    size: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
+def weighed(u: np.ndarray, w: np.ndarray) -> Weighed:
+    """Moments of draws u (n, d) with weights w (n, P) that sum to 1."""
+    mean = w.T @ u
+    covariance = np.empty((len(mean), u.shape[1], u.shape[1]))
+    for m, column, found in zip(mean, w.T, covariance, strict=True):
+        about = u - m
+        np.matmul(about.T, about * column[:, None], out=found)
+    return Weighed(1.0 / np.einsum("np,np->p", w, w), mean, covariance)
+
+
+def _normal_fit(seen: Weighed, mean: np.ndarray, cholesky: np.ndarray) -> np.ndarray:
+    """Mean log densities (P,) of normal laws at draws that have these moments."""
+    off = seen.mean - mean
+    square = seen.covariance + off[:, :, None] * off[:, None, :]
+    forms = np.trace(np.linalg.solve(cholesky @ np.swapaxes(cholesky, 1, 2), square), 0, 1, 2)
+    log_volume = np.log(np.einsum("pii->pi", cholesky)).sum(1)
+    return np.asarray(log_peak(mean.shape[1], np.inf) - log_volume - 0.5 * forms)
 
 
 def _shrunk(
@@ -62,7 +91,7 @@ def _shrunk(
 
 
 def em(
-    u: np.ndarray,
+    table: np.ndarray,
     weights: np.ndarray,
     size: np.ndarray,
     means: np.ndarray,
@@ -73,16 +102,14 @@ def em(
     alike: bool = False,
     wanted: np.ndarray | float = -np.inf,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """EM for P problems of C components at once on shared draws u (n, d).
+    """EM for P problems of C components at once on shared draws, by their `features` (F, n).
 
     weights (n, P) sum to 1 in each column; means (C, P, d), covariances (C, P, d, d), shares
     (C, P). Returns means, Cholesky factors, shares and the log-likelihoods (P,) per unit weight.
     ``alike`` says that components are more like one another than like the input law. A fit below
     the log-likelihoods ``wanted`` (P,) is of no use: what won't get there is left as it is.
     """
-    d = u.shape[1]
-    c, p = shares.shape
-    table, f = features(u), 1 + d + d * (d + 1) // 2
+    (c, p), d, f = shares.shape, means.shape[-1], len(table)
     w, need = np.ascontiguousarray(weights.T), np.broadcast_to(wanted, p)
     number = d + 1 + product_places(d)[2]
     student = np.isfinite(nu)
@@ -156,7 +183,7 @@ def starts(u: np.ndarray, weights: np.ndarray, c: int, rng: np.random.Generator)
     return u[rows]
 
 
-def _thinned(u: np.ndarray, w: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def thinned(u: np.ndarray, w: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Draws u (n, d) that count by weights w (n, P), and their weights with sums of 1.
 
     Of more than ``most`` draws some, the more likely the more they count.
@@ -183,38 +210,35 @@ def fit_mixtures(
     restarts: int = 3,
     steps: int = 15,
     alike: bool = False,
+    known: Weighed | None = None,
 ) -> list[Mixture]:
     """One mixture of elliptical laws for every column of weights, by weighted EM.
 
     u are draws (n, d), weights (n, P) non-negative, with a positive sum per target; the Bayesian
-    information criterion chooses among orders up to ``most``, with several EM starts each.
+    information criterion chooses among orders up to ``most``, with several EM starts each. What is
+    ``known`` of more draws than these counts for a law alone.
     """
     d = u.shape[1]
     w = weights / weights.sum(0)
-    size = 1.0 / np.einsum("np,np->p", w, w)
-    mean = w.T @ u
-    covariance = np.stack(
-        [(u - m).T @ ((u - m) * v[:, None]) for m, v in zip(mean, w.T, strict=True)]
-    )
+    size, mean, covariance = weighed(u, w) if known is None else known
     # the moments above saw all draws; what EM was not shown can't say that one more component is
     # worth its parameters
-    u, w = _thinned(u, w, 2 * EM_ROWS)
+    u, w = thinned(u, w, THINNED)
     seen = 1.0 / np.einsum("np,np->p", w, w)
     nu, scale = degrees_of_freedom, 1.0
     if np.isfinite(nu):
         scale = (nu - 2) / nu
     parameters = d + d * (d + 1) / 2
-    m, chol, shares, fit = em(
-        u,
-        w,
-        seen if np.isfinite(nu) else size,
-        mean[None],
-        scale * covariance[None],
-        np.ones((1, len(size))),
-        nu,
-        steps if np.isfinite(nu) else 0,
-        alike,
-    )
+    table = features(u) if most > 1 or np.isfinite(nu) else np.empty((0, 0))
+    one = np.ones((1, len(size)))
+    if np.isfinite(nu):
+        m, chol, shares, fit = em(
+            table, w, seen, mean[None], scale * covariance[None], one, nu, steps, alike
+        )
+    else:
+        scales = _shrunk(covariance, size, covariance if alike else None)
+        m, chol, shares = mean[None], np.linalg.cholesky(scales)[None], one
+        fit = _normal_fit(weighed(u, w), mean, chol[0])
     best = [(m[:, p], chol[:, p], shares[:, p]) for p in range(len(size))]
     log_size = np.log(np.maximum(seen, 2.0))
     score = -2 * seen * fit + parameters * log_size
@@ -228,7 +252,7 @@ def fit_mixtures(
             break
         penalty = (c * parameters + c - 1) * log_size
         m, chol, shares, fit = em(
-            u,
+            table,
             w[:, which],
             seen[which],
             np.stack([starts(u, w[:, p], c, rng) for p in which], axis=1),
@@ -373,7 +397,7 @@ def fit_directional(
     few draws in many dimensions any direction fits those that chose it. Some draws tell how many
     there are, all of them what they are.
     """
-    u, column = _thinned(draws.u, weights[:, None], EM_ROWS)
+    u, column = thinned(draws.u, weights[:, None], EM_ROWS)
     some, w = Draws(u), column[:, 0]
     size = 1.0 / (w @ w)
     fit: Fit = _lines if family == "rank-one" else _polars
@@ -407,7 +431,7 @@ def fit_lines(
     Of the `REGIONS` up to ``most`` those are tried that the draws suffice for, until two in a row
     were no better by Akaike's criterion.
     """
-    u, column = _thinned(u, weights[:, None], EM_ROWS)
+    u, column = thinned(u, weights[:, None], EM_ROWS)
     w, each = column[:, 0], u.shape[1] + 2
     draws, size = Draws(u), 1.0 / (w @ w)
     best, reached, found, idle = np.inf, -np.inf, Mixture(np.empty(0), ()), 0

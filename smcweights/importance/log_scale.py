@@ -84,23 +84,23 @@ def log_table(block: Any, x: np.ndarray, named: str = "integrand") -> np.ndarray
             f"function of one input vector {ALONE}"
         )
     table = logs.reshape(len(x), -1)
-    bad = np.argwhere(np.isnan(table) | (table == np.inf))
-    if len(bad):
-        i, j = bad[0]
+    if not (table < np.inf).all():
+        i, j = np.argwhere(~(table < np.inf))[0]
         raise ModelError(
             f"{named}: log value {j + 1} is {table[i, j]} at input {x[i].tolist()}; expected a "
             "finite number or -inf"
         )
-    signs = np.ones(table.shape)
+    both = np.ones((len(x), 2 * table.shape[1]))
+    both[:, : table.shape[1]] = table
     if isinstance(block, tuple):
-        signs = block[1].reshape(table.shape)
+        signs = both[:, table.shape[1] :] = block[1].reshape(table.shape)
         if not np.isin(signs, (-1.0, 0.0, 1.0)).all():
             i, j = np.argwhere(~np.isin(signs, (-1.0, 0.0, 1.0)))[0]
             raise ModelError(
                 f"{named}: sign {j + 1} is {signs[i, j]} at input {x[i].tolist()}; expected -1, 0 "
                 "or 1"
             )
-    return np.concatenate([table, signs], axis=1)
+    return both
 
 
 def risen(level: np.ndarray | None, raw: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from concurrent.futures import (
     ProcessPoolExecutor,
 )
@@ -43,15 +44,17 @@ def logging_square(path):
     return function
 
 
-BUFFER = np.empty(3)
+OWN = threading.local()  # memory of a thread
 
 
 def awkward(x):
     """Overwrites its input, returns one buffer every time, a strided view and a transposed one."""
     x *= 1.1
-    BUFFER[:] = x.sum(0)[:3]
+    if not hasattr(OWN, "buffer"):
+        OWN.buffer = np.empty(3)
+    OWN.buffer[:] = x.sum(0)[:3]
     y = np.exp(x @ x.T)
-    return {"buffer": BUFFER, "view": y[:, ::2], "pair": (y.T, x.std(axis=1))}
+    return {"buffer": OWN.buffer, "view": y[:, ::2], "pair": (y.T, x.std(axis=1))}
 
 
 EXECUTORS = [None, "threads:1", "threads:2", "processes:2"]

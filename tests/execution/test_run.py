@@ -40,9 +40,9 @@ def test_batches_cover_all_rows_once_within_their_sizes(n, vectorized):
     sizes = {end - start for start, end in ranges[:-1]}
     assert len(sizes) <= 1
     for size in sizes:
-        assert (16 if vectorized else 1) <= size <= 8192
+        assert (64 if vectorized else 1) <= size <= 8192
         assert size == 8192 or size >= n / 32
-        assert size <= max(n / 32 + 1, 16 if vectorized else 1)
+        assert size <= max(n / 32 + 1, 64 if vectorized else 1)
 
 
 def test_batches_refuse_what_is_no_number_of_rows():

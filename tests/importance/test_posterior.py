@@ -134,7 +134,7 @@ def test_a_prior_without_its_constant_counts_whatever_the_shape(shape):
     [
         (lambda t: (t[:, 0], -np.ones(len(t))), "returned a tuple; expected logs"),
         (lambda t: t[:, 0] > 1, "returned True and False; expected logs"),
-        (lambda t: t[:, [0, 0]], r"returned shape \(16, 2\) .* expected \(16,\) logs"),
+        (lambda t: t[:, [0, 0]], r"returned shape \(64, 2\) .* expected \(64,\) logs"),
         (lambda t: t.sum(), r"returned shape \(\) .* pass vectorized=False"),
     ],
     ids=["tuple", "bools", "columns", "sum"],
@@ -288,7 +288,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
         (
             {"log_likelihood": lambda t: t},
             smw.ModelError,
-            r"log_likelihood: returned shape \(16, 3\)",
+            r"log_likelihood: returned shape \(64, 3\)",
         ),
         (
             {"log_likelihood": lambda t: np.full(len(t), -np.inf)},

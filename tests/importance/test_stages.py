@@ -63,14 +63,14 @@ def test_densities_that_are_known_are_not_asked_again():
 
 def test_values_that_outgrow_their_units_change_those_of_all_stages():
     def growing(x):
-        size = 1.0 if len(calls) < 4 else 1e60
+        size = 1.0 if len(calls) < 1 else 1e60
         calls.append(len(x))
         return size * (1 + x[:, :1])
 
     calls = []
     history, *_ = drawn(growing)
     assert (history.units.unit > 1e50).all()
-    assert len(calls) > 4
+    assert len(calls) > 1
     first, second = history.stages
     np.testing.assert_array_equal(history.units.original(first.values)[:64], 1 + first.x[:64, :1])
     np.testing.assert_allclose(history.units.original(second.values), 1e60 * (1 + second.x[:, :1]))
