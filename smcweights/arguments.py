@@ -106,15 +106,15 @@ def number(
     infinite: bool = False,
 ) -> float:
     """A finite real number between two ends, which count where ``ends`` says so; or `infinite`."""
-    expected = _between(low, high, ends)
-    kind = array(name, given)  # type: ignore[arg-type]
-    if isinstance(given, bool | np.bool_) or kind.ndim or kind.dtype.kind not in "iuf":
-        raise TypeError(f"{name}: got {shown(given)}; {expected}")
+    if type(given) not in (float, int):
+        kind = array(name, given)  # type: ignore[arg-type]
+        if isinstance(given, bool | np.bool_) or kind.ndim or kind.dtype.kind not in "iuf":
+            raise TypeError(f"{name}: got {shown(given)}; {_between(low, high, ends)}")
     value = float(given)  # type: ignore[arg-type]
     if infinite and math.isinf(value):
         return value
     if not (math.isfinite(value) and (low <= value <= high if ends else low < value < high)):
-        raise ValueError(f"{name}: got {given!r}; {expected}")
+        raise ValueError(f"{name}: got {given!r}; {_between(low, high, ends)}")
     return value
 
 
@@ -269,6 +269,8 @@ def kind_of(array: np.ndarray, given: object = None) -> str:
 
 def real(name: str, given: ArrayLike, of: str = "") -> Array:
     """A copy of `numbers` as array of floats."""
+    if type(given) is float:  # the most frequent of all
+        return np.array(given)
     return np.array(numbers(name, given, of), dtype=np.float64)
 
 

@@ -154,21 +154,23 @@ def digest(data: object) -> str:
     total = hashlib.sha256()
 
     def add(name: str, part: Any) -> None:
-        if isinstance(part, Mapping):
-            for key, inner in part.items():
-                add(f"{name}.{key}", inner)
-        elif isinstance(part, list | tuple) and any(isinstance(p, np.ndarray) for p in part):
-            for i, inner in enumerate(part):
-                add(f"{name}.{i}", inner)
+        if not isinstance(part, np.ndarray):
+            if isinstance(part, Mapping):
+                for key, inner in part.items():
+                    add(f"{name}.{key}", inner)
+                return
+            if isinstance(part, list | tuple) and any(isinstance(p, np.ndarray) for p in part):
+                for i, inner in enumerate(part):
+                    add(f"{name}.{i}", inner)
+                return
+        array = np.asarray(part)
+        if array.dtype.kind in "OUSTmM":
+            text = json.dumps([str(entry) for entry in array.ravel().tolist()])
+            total.update(f"{name} text {array.shape} {text}".encode())
         else:
-            array = np.asarray(part)
-            if array.dtype.kind in "OUSTmM":
-                text = json.dumps([str(entry) for entry in array.ravel().tolist()])
-                total.update(f"{name} text {array.shape} {text}".encode())
-            else:
-                little = array.dtype.newbyteorder("<")
-                total.update(f"{name} {little.str} {array.shape}".encode())
-                total.update(np.ascontiguousarray(array, dtype=little).data)
+            little = array.dtype.newbyteorder("<")
+            total.update(f"{name} {little.str} {array.shape}".encode())
+            total.update(np.ascontiguousarray(array, dtype=little).data)
 
     add("", data)
     return total.hexdigest()

@@ -13,6 +13,7 @@ calls, so that results would depend on what ran before.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import operator
 from collections.abc import Mapping
@@ -155,12 +156,18 @@ def _at(root: np.random.SeedSequence, name: str, index: tuple[int, ...]) -> np.r
     if not isinstance(name, str):
         raise TypeError(f"name: got {type(name).__name__}; expected a string")
     # every entry fills one 32-bit word, so that no two addresses are spelled alike
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    words = tuple(int.from_bytes(digest[i : i + 4], "little") for i in (0, 4))
-    places = tuple(_whole(i, "index", 2**32) for i in index)
+    places = [_whole(i, "index", 2**32) for i in index]
     return np.random.SeedSequence(
-        root.entropy, spawn_key=(*root.spawn_key, *words, *places), pool_size=root.pool_size
+        root.entropy,
+        spawn_key=(*root.spawn_key, *_words(name), *places),
+        pool_size=root.pool_size,
     )
+
+
+@functools.lru_cache(256)  # names are few
+def _words(name: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
 def _whole(value: object, name: str, end: int | None = None) -> int:

@@ -235,20 +235,13 @@ PLAIN = {bool, int, float, str, type(None)}  # what copies itself
 
 def plain(given: object, where: str) -> Any:
     """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
-    if type(given) in PLAIN:
+    kind = type(given)
+    if kind in PLAIN:
         return given
-    if isinstance(given, np.bool_):
-        return bool(given)
-    if isinstance(given, int | np.integer):
-        return int(given)
-    if isinstance(given, float | np.floating):
-        return float(given)
-    if isinstance(given, str):
-        return str(given)
-    if isinstance(given, dict | Mapping):  # the first of which is told at once
-        strange = [key for key in given if not isinstance(key, str) or key == "$array"]
-        if strange:
-            raise TypeError(f"{where}: key {strange[0]!r}; expected str (and not '$array')")
+    if kind is dict or isinstance(given, Mapping):
+        for key in given:
+            if not isinstance(key, str) or key == "$array":
+                raise TypeError(f"{where}: key {key!r}; expected str (and not '$array')")
         return {
             str(key): inner if type(inner) in PLAIN else plain(inner, f"{where}[{key!r}]")
             for key, inner in given.items()
@@ -258,6 +251,14 @@ def plain(given: object, where: str) -> Any:
             inner if type(inner) in PLAIN else plain(inner, f"{where}[{i}]")
             for i, inner in enumerate(given)
         ]
+    if isinstance(given, np.bool_):
+        return bool(given)
+    if isinstance(given, int | np.integer):
+        return int(given)
+    if isinstance(given, float | np.floating):
+        return float(given)
+    if isinstance(given, str):
+        return str(given)
     if hasattr(given, "__array__"):
         array = np.asarray(given)
         if array.dtype.kind in "US":

@@ -33,7 +33,7 @@ from ..provenance import fingerprint
 from .checkpoint import Ledger, kept_budget, kept_root
 from .pools import Pool
 from .progress import Bar, progress_bar
-from .workers import Job, Outcome
+from .workers import Job, Outcome, attempt
 
 MOST_DEATHS = 3  # of workers at a batch that ran alone
 MEMORY = (
@@ -197,6 +197,24 @@ def open_run(
         run.release()
 
 
+def check_open(pool: Pool[Any]) -> None:
+    """Raise where a pool has ended: one started now would be closed by nobody."""
+    if pool.closed:
+        raise RuntimeError("the run is closed; take its results inside the with block")
+
+
+def checked(job: Job) -> Job:
+    """A job, which is a tuple."""
+    if not isinstance(job, tuple):
+        raise TypeError(f"jobs: got {type(job).__name__}; expected tuples")
+    return job
+
+
+def place(stage: str, number: int) -> str:
+    """Where an exception came from."""
+    return f"in stage {stage!r}, batch {number + 1}"
+
+
 def _written(ledger: Ledger | None) -> str:
     """Why a ledger couldn't be written, if so."""
     if ledger is None:
@@ -266,7 +284,25 @@ class Run(Generic[Result]):
         RuntimeError
             The run is closed.
         """
-        return list(self.stream(stage, jobs, sizes, kept))
+        if self._pool.kind != "in place" or self._ledger is not None or self._bar is not None:
+            return list(self.stream(stage, jobs, sizes, kept))
+        self._enter(stage)
+        sized = zip(jobs, repeat(1)) if sizes is None else zip(jobs, sizes, strict=True)
+        return [self._at_once(job, stage, number) for number, (job, _) in enumerate(sized)]
+
+    def _enter(self, stage: str) -> None:
+        if stage in self._stages:
+            raise ValueError(f"stage {stage!r} has been run already; every stage needs its name")
+        self._stages.add(stage)
+
+    def _at_once(self, job: Job, stage: str, number: int) -> Result:
+        """A result where nothing is kept, shown or in flight."""
+        check_open(self._pool)
+        status, result, _ = attempt(self._pool.function, checked(job), self._pool.named)
+        if status == "failed":
+            result.add_note(place(stage, number))
+            raise result
+        return result
 
     def recall(self, name: str) -> Any:
         """What `remember` put into the checkpoint under this name; None if nothing did."""
@@ -346,9 +382,7 @@ class Run(Generic[Result]):
         Exception
             As for `map`.
         """
-        if stage in self._stages:
-            raise ValueError(f"stage {stage!r} has been run already; every stage needs its name")
-        self._stages.add(stage)
+        self._enter(stage)
         if self._bar is not None:
             title = f"{self._description}, {stage}" if self._description else stage
             self._bar.set_description_str(title, refresh=False)
@@ -386,9 +420,7 @@ class _Stage(Generic[Result]):
         """Results in the order of the jobs; what was finished is kept, however this ends."""
         try:
             while True:
-                if self.pool.closed:
-                    # a pool started now would be closed by nobody
-                    raise RuntimeError("the run is closed; take its results inside the with block")
+                check_open(self.pool)
                 self.begin()
                 if self.head in self.ready:
                     size, result = self.sizes.pop(self.head), self.ready.pop(self.head)
@@ -440,13 +472,11 @@ class _Stage(Generic[Result]):
             return
         number, self.taken = self.taken, self.taken + 1
         job, self.sizes[number] = found
-        if not isinstance(job, tuple):
-            raise TypeError(f"jobs: got {type(job).__name__}; expected tuples")
-        digest = "" if self.ledger is None else fingerprint(job)
+        digest = "" if self.ledger is None else fingerprint(checked(job))
         if self.ledger is not None and self.ledger.holds(self.name, number, digest):
             self.ready[number] = self.ledger.result(self.name, number)
         else:
-            self.inputs[number] = (job, digest)
+            self.inputs[number] = (checked(job), digest)
             self.submit(number)
 
     def submit(self, number: int, whole: bool = False) -> None:
@@ -475,11 +505,11 @@ class _Stage(Generic[Result]):
                 else:
                     raise BrokenExecutor(self.advice()) from error
             except BaseException as error:
-                error.add_note(self.place(number))
+                error.add_note(place(self.name, number))
                 raise
             else:
                 if status == "failed":
-                    result.add_note(self.place(number))
+                    result.add_note(place(self.name, number))
                     raise result
                 if status == "done":
                     self.keep(number, result)
@@ -512,9 +542,6 @@ class _Stage(Generic[Result]):
                 status, result, _ = self.pool.outcome(future)
                 if status == "done":
                     self.keep(number, result)
-
-    def place(self, number: int) -> str:
-        return f"in stage {self.name!r}, batch {number + 1}"
 
     def advice(self) -> str:
         """How to go on after the user's executor broke."""

@@ -18,6 +18,12 @@ Array = NDArray[Any]
 
 DIGEST_BYTES = 2**12  # larger clouds are told apart by a sample of their rows and a sum of all bits
 SOME = 2**16  # numbers that say roughly how large a cloud is
+# integers as long as floats are, and the largest of them: all bits but that of the sign
+BITS = {
+    np.dtype(real): (whole, whole(np.iinfo(whole).max))
+    for real, whole in ((np.float32, np.int32), (np.float64, np.int64))
+}
+EPS = {np.dtype(f): float(np.finfo(f).eps) for f in (np.float32, np.float64)}
 TIED_ROWS = 200  # points that say how often coordinates are equal
 # of neighbours in a column of few values so many are equal, and others so far apart, in standard
 # deviations of another column: steps of 0.1 are no more than rounding
@@ -184,8 +190,7 @@ class Pair:
         delta^p.
         """
         gap = max(cost, 0.0) ** (1 / p)
-        eps = float(np.finfo(self.x.points.dtype).eps)
-        delta = 8 * eps * max(math.sqrt(self.scale), gap)
+        delta = 8 * EPS[self.x.points.dtype] * max(math.sqrt(self.scale), gap)
         return float(delta**p + p * delta * gap ** (p - 1))
 
     def spectra(self) -> tuple[Array, Array]:
@@ -289,7 +294,8 @@ def as_cloud(
             + (f", which {wrong} of {len(found)} points don't have" if wrong > 1 else "")
         )
     a = None if weights is None else masses_of(weights, len(found), name)
-    same_rows(f"weights_{name}", weights, name, points)
+    if weights is not None:
+        same_rows(f"weights_{name}", weights, name, points)
     if a is not None and not a.all():
         found, a = found[a > 0], a[a > 0]
         size, _, sums = _scan(found)
@@ -324,10 +330,9 @@ def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
     """Largest size of a coordinate (infinity for NaN, too), a sum that tells clouds apart, sums."""
     from . import kernels
 
-    integer = np.int64 if points.dtype == np.float64 else np.int32
-    most = integer(np.iinfo(integer).max)
+    integer, most = BITS[points.dtype]
     bits, mark, sums, squares = kernels.scan(points, points.view(integer), most)
-    size = float(np.array(bits, dtype=integer).view(points.dtype))
+    size = float(integer(bits).view(points.dtype))
     return (math.inf if math.isnan(size) else size), int(mark), (sums, squares)
 
 
@@ -392,7 +397,7 @@ def clouds_of(
             )
     units = scaled_by(scale, found, like)
     found = [measured(cloud, units) for cloud in found]
-    dtype = np.result_type(*(cloud.points.dtype for cloud in found))
+    dtype = max((cloud.points.dtype for cloud in found), key=lambda kind: kind.itemsize)
     centre = centre_of(found)
     return [moved(cloud, dtype, centre) for cloud in found], units
 

@@ -499,6 +499,8 @@ def with_controls(
     default = isinstance(request, str) and request == "auto"
     pair, p = question.pair, question.p
     controls = by_default(pair, p, directions, total) if default else build(request, pair, p)
+    if not controls:
+        return question
     named = len(controls) == 1 and controls[0].of_parts is not None
     return replace(question, controls=tuple(controls), fixed=named and (default or p == 2))
 
