@@ -58,6 +58,9 @@ def tell(method: str, cautions: Iterable[Caution], told: set[str] | None = None)
     >>> str(seen[0].message)
     'demo: 2 batches; 8 or so would do [few-batches]'
     """
+    cautions = tuple(cautions)
+    if not cautions:
+        return
     level, frame = 1, sys._getframe()
     # a context manager of the package is entered by contextlib
     within = (_PACKAGE, contextlib.__file__)

@@ -191,10 +191,10 @@ class Estimate:
             if extension is None
             else arguments.function("extension", extension),
         }
-        for name, content in checked.items():
+        for content in checked.values():
             if isinstance(content, np.ndarray):
                 content.flags.writeable = False
-            object.__setattr__(self, name, content)
+        self.__dict__.update(checked)  # at once, past what freezes them
         if np.isnan(v).any() and not np.isnan(self.variance[np.isnan(v)]).all():
             arguments.finite("value", value)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 import json
 import re
@@ -100,9 +101,11 @@ def described(value: object) -> Any:
     >>> described([1, np.float64(2.5), len, np.zeros(2)])
     [1, 2.5, 'builtins.len', {'shape': [2], 'sha256': 'a2af59...'}]
     """
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, np.generic):
         return described(value.item()) if value.dtype.kind in "biufSU" else str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, int | float | str):
         return value
     if not isinstance(value, type) and not installed_class(type(value)):
         return signature(value)
@@ -168,12 +171,19 @@ def digest(data: object) -> str:
             text = json.dumps([str(entry) for entry in array.ravel().tolist()])
             total.update(f"{name} text {array.shape} {text}".encode())
         else:
-            little = array.dtype.newbyteorder("<")
-            total.update(f"{name} {little.str} {array.shape}".encode())
+            little, text = _little(array.dtype)
+            total.update(f"{name} {text} {array.shape}".encode())
             total.update(np.ascontiguousarray(array, dtype=little).data)
 
     add("", data)
     return total.hexdigest()
+
+
+@functools.lru_cache(64)
+def _little(dtype: np.dtype) -> tuple[np.dtype, str]:
+    """The same numbers with their lowest byte first, and its name."""
+    little = dtype.newbyteorder("<")
+    return little, little.str
 
 
 def fingerprint(job: object) -> str:

@@ -238,6 +238,11 @@ def plain(given: object, where: str) -> Any:
     kind = type(given)
     if kind in PLAIN:
         return given
+    if isinstance(given, (list, tuple)):
+        return [
+            inner if type(inner) in PLAIN else plain(inner, f"{where}[{i}]")
+            for i, inner in enumerate(given)
+        ]
     if kind is dict or isinstance(given, Mapping):
         for key in given:
             if not isinstance(key, str) or key == "$array":
@@ -246,11 +251,6 @@ def plain(given: object, where: str) -> Any:
             str(key): inner if type(inner) in PLAIN else plain(inner, f"{where}[{key!r}]")
             for key, inner in given.items()
         }
-    if isinstance(given, list | tuple):
-        return [
-            inner if type(inner) in PLAIN else plain(inner, f"{where}[{i}]")
-            for i, inner in enumerate(given)
-        ]
     if isinstance(given, np.bool_):
         return bool(given)
     if isinstance(given, int | np.integer):

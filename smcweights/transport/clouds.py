@@ -328,10 +328,10 @@ def _numbers(name: str, given: ArrayLike, shape: str) -> Array:
 
 def _scan(points: Array) -> tuple[float, int, tuple[Array, float]]:
     """Largest size of a coordinate (infinity for NaN, too), a sum that tells clouds apart, sums."""
-    from . import kernels
+    from .kernels import scan
 
     integer, most = BITS[points.dtype]
-    bits, mark, sums, squares = kernels.scan(points, points.view(integer), most)
+    bits, mark, sums, squares = scan(points, points.view(integer), most)
     size = float(integer(bits).view(points.dtype))
     return (math.inf if math.isnan(size) else size), int(mark), (sums, squares)
 

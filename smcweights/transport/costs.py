@@ -59,16 +59,16 @@ def row_costs(
 
     Rows of unweighted clouds have to be sorted; the orders of others may be known.
     """
-    from . import kernels
+    from .kernels import equal_rows, unequal_rows, weighted_rows
 
     out = np.empty(len(rows_x))
     if x.weights is not None or y.weights is not None:
         first, second = orders or (rows_x.argsort(axis=1), rows_y.argsort(axis=1))
-        kernels.weighted_rows(rows_x, rows_y, first, second, x.masses, y.masses, p, out)
+        weighted_rows(rows_x, rows_y, first, second, x.masses, y.masses, p, out)
     elif rows_x.shape[1] == rows_y.shape[1]:
-        kernels.equal_rows(rows_x, rows_y, p, out)
+        equal_rows(rows_x, rows_y, p, out)
     else:
-        kernels.unequal_rows(rows_x, rows_y, p, out)
+        unequal_rows(rows_x, rows_y, p, out)
     return out
 
 
