@@ -28,7 +28,7 @@ from .verdict import listed
 
 Array = np.ndarray
 LARGEST = 1e70  # size of outputs whose fourth powers are numbers
-LIGHT = 0.2  # Pareto k-hat of the squared output up to which intervals hold
+LIGHT = 0.5  # Pareto k-hat of the squared output up to which its variance is finite
 KURTOSIS = 4.0  # of outputs up to which they do, whatever k-hat
 WINDOW = 21  # rows, sorted by an input, that a line is drawn through
 
@@ -48,11 +48,13 @@ def sobol_from_sample(
     mean. Half the mean square of their difference, less that of a line through the rows around, is
     what input i leaves of the variance: S_i = 1 - E[Var(Y | X_i)] / Var(Y). Without the line the
     far rows of a normal or heavier input make S_i too small, by half its standard error and more.
-    The standard error has a central limit theorem to rest on. Total by nearest neighbours in all
-    other inputs, each moved to the exact place by a polynomial fitted to the sample: half the mean
-    squared difference that is left is the part of input i. What distance remains between neighbours
-    is a bias that the sample doesn't tell, so TOTAL INDICES HAVE NO STANDARD ERROR here, and a
-    warning says so.
+    The standard error has a central limit theorem to rest on; what each row does to the index is
+    told by leaving it out, and where few rows matter most (far ones, in a small sample) the degrees
+    of freedom of Student's law are few: 2 n / (kurtosis - 1) of what the rows do. Total by nearest
+    neighbours in all other inputs, each moved to the exact place by a polynomial fitted to the
+    sample: half the mean squared difference that is left is the part of input i. What distance
+    remains between neighbours is a bias that the sample doesn't tell, so TOTAL INDICES HAVE NO
+    STANDARD ERROR here, and a warning says so.
 
     Parameters
     ----------
@@ -86,9 +88,8 @@ def sobol_from_sample(
     -----
     PrecisionWarning
         Total indices were asked for: they have no standard error; or inputs are dependent, an
-        output has a heavy tail (its kurtosis over 4, and the Pareto k-hat of its square over 0.2
-        by a standard error), one of several does not vary, or an input does not, whose indices
-        are 0 then.
+        output has a heavy tail (its kurtosis over 4, and the Pareto k-hat of its square over 0.5),
+        one of several does not vary, or an input does not, whose indices are 0 then.
 
     References
     ----------
@@ -157,11 +158,7 @@ def sobol_from_sample(
             "intervals"
         )
         cautions.append(Caution("total-without-error", text))
-    covariance = np.full((len(values),) * 2, np.nan)
-    table = np.hstack(influence)
-    j = table.shape[1]
-    if j:
-        covariance[:j, :j] = np.atleast_2d(np.cov(table.T)) / n + np.diag(np.concatenate(noise)) / n
+    errors = _errors(np.hstack(influence), np.concatenate(noise), len(values))
     method = "Sobol' indices from a given sample"
     said: dict[str, Any] = {
         "method": method,
@@ -169,7 +166,7 @@ def sobol_from_sample(
         "provenance": provenance(method, root, {"order": plan.order}) | drawn(points, outcomes),
     }
     indices = plan.joint_names(outputs)
-    joint = Estimate(values, covariance, names=indices, cautions=cautions, **said)
+    joint = Estimate(values, **errors, names=indices, cautions=cautions, **said)
 
     def plain(value: Array, terms: Array, name: str) -> Estimate:
         spread = np.atleast_2d(np.cov(terms.T)) / n
@@ -268,10 +265,8 @@ def _tails(y: Array, outputs: Sequence[str]) -> list[Caution]:
     ]
     # infinite: too few values to fit a tail to
     found = np.array([k if np.isfinite(k) else -np.inf for k in shapes])
-    # a standard error of k-hat above, so that small samples of light outputs are not suspected
-    heavy = found > LIGHT + min(len(y) / 5, 3 * len(y) ** 0.5) ** -0.5
     # a tail that matters shows there; k-hat of few rows suspects bounded outputs as well
-    heavy &= (y**4).mean(0) > KURTOSIS * (y**2).mean(0) ** 2
+    heavy = (found > LIGHT) & ((y**4).mean(0) > KURTOSIS * (y**2).mean(0) ** 2)
     if not heavy.any():
         return []
     text = (
@@ -320,7 +315,8 @@ def _by_ranks(points: Array, rank: Array, y: Array, variance: float) -> tuple[Ar
 
     With s^2 the conditional variance and m the line through the rows around, n times the variance
     of the mean half square is Var((y - m)^2) + E[s^4]: the rows' part, and noise that inputs don't
-    share. Squares are divided by what lines through noise alone leave of them.
+    share. Squares are divided by what lines through noise alone leave of them, and influences by
+    the share of the variance that the other rows have: what leaving each out would change.
     """
     n, d = rank.shape
     value, noise = np.empty(d), np.empty(d)
@@ -336,9 +332,31 @@ def _by_ranks(points: Array, rank: Array, y: Array, variance: float) -> tuple[Ar
         gap = np.diff(x)
         halves = (np.diff(z) - slope[:-1] * gap) ** 2 / (2 - gap**2 * inverse[:-1])
         value[i] = 1 - halves.mean() / variance
-        influence[at, i] = (z**2 - rest - value[i] * z**2) / variance
+        influence[at, i] = (z**2 - rest - value[i] * z**2) / (variance - z**2 / n)
         noise[i] = (halves[:-2] * halves[2:]).mean() / variance**2
     return value, influence, noise
+
+
+def _errors(influence: Array, noise: Array, count: int) -> dict[str, Array]:
+    """Covariance and degrees of freedom of values, the first of which have influences (n, J)."""
+    n, j = influence.shape
+    covariance, freedom = np.full((count, count), np.nan), np.full(count, np.inf)
+    if j:
+        covariance[:j, :j] = np.atleast_2d(np.cov(influence.T)) / n + np.diag(noise) / n
+        freedom[:j] = _freedom(influence)
+    return {"covariance": covariance, "degrees_of_freedom": freedom}
+
+
+def _freedom(influence: Array) -> Array:
+    """Degrees of freedom (J,) of the variances of columns (n, J), by their fourth moments."""
+    squares = (influence - influence.mean(0)) ** 2
+    known = squares.max(0) > 0
+    scaled = squares / np.where(known, squares.max(0), 1.0)
+    spread = scaled.var(0)
+    freedom = np.full(known.shape, np.inf)
+    known &= spread > 0
+    freedom[known] = 2 * len(squares) * scaled.mean(0)[known] ** 2 / spread[known]
+    return freedom
 
 
 def _centred(x: Array) -> Array:

@@ -412,6 +412,6 @@ def parts_of(joint: Estimate, plan: PickFreeze, outputs: tuple[str, ...]) -> dic
     start = 0
     for kind in plan.order:
         own = plan.names(kind, outputs)
-        found[kind] = joint.apply(np.eye(len(joint))[start : start + len(own)], names=own)
+        found[kind] = joint[start : start + len(own)].revised(names=own)
         start += len(own)
     return found
