@@ -683,25 +683,53 @@ def masked(logits, w, top, log_total, known, values, u):
 
 @njit(cache=True, nogil=True)
 def below(column, parent):
-    """Columns of every node and all below it, as bits; a column has that of its rest by 64."""
-    bits = np.empty(column.size, np.uint64)
+    """Columns of every node and all below it, as bits, and how many nodes deep these go.
+
+    A column has the bit of its rest by 64.
+    """
+    bits, deep = np.empty(column.size, np.uint64), np.ones(column.size, np.int64)
     one = np.uint64(1)
     for i in range(column.size):
         bits[i] = one << np.uint64(column[i] % 64)
     for i in range(column.size - 1, -1, -1):
         if parent[i] >= 0:
             bits[parent[i]] |= bits[i]
-    return bits
+            deep[parent[i]] = max(deep[parent[i]], deep[i] + 1)
+    return bits, deep
 
 
 @njit(cache=True, nogil=True)
-def staying(row, state, letters):
-    """Columns that lead from a state to itself, as bits; others of the same bit do, too."""
-    bits = ~np.uint64(0)
+def usual(row, letters):
+    """State that most columns of a row lead to, and these as bits; others of the same bit do, too.
+
+    That is -1 where no column leads on; of pieces of characters none counts.
+    """
+    to, votes, bits = -1, 0, ~np.uint64(0)
+    for c in range(letters):
+        if row[c] >= 0:
+            if votes == 0:
+                to = row[c]
+            votes += 1 if row[c] == to else -1
     for c in range(row.size):
-        if c >= letters or row[c] != state:
+        if c >= letters or row[c] != to:
             bits &= ~(np.uint64(1) << np.uint64(c % 64))
-    return bits
+    return to, bits
+
+
+@njit(cache=True, nogil=True)
+def room(table, letters, ways, bits, state, most):
+    """Steps, at most so many, that the usual columns of a state lead on in the usual way.
+
+    What is usual goes into `ways` and `bits`, -2 in `ways` where it isn't known yet.
+    """
+    steps, first = 0, state
+    while True:
+        if ways[state] == -2:
+            ways[state], bits[state] = usual(table[state], letters)
+        if steps == most or ways[state] < 0 or bits[first] & ~bits[state] != 0:
+            return steps
+        state = ways[state]
+        steps += 1
 
 
 @njit(cache=True, nogil=True)
@@ -734,7 +762,7 @@ def gather(row, q, mass, states):
 
 @njit(cache=True, nogil=True)
 def walk(
-    table, letters, alive, tree, column, bits, items, nodes, states, found, due, rest
+    table, letters, alive, tree, column, below, items, nodes, states, found, due, rest
 ):  # fmt: skip
     """States after all tokens of a tree below some nodes, from the states before these.
 
@@ -742,13 +770,14 @@ def walk(
     `letters` on are pieces of characters: what they lead to is -2 minus the state before. What the
     table doesn't say, below -1, goes into `due` and `rest`, nodes and the states before them, and
     is left; the number of these. States that aren't alive,
-    where it says so of any, are not found. A branch all of whose columns lead from a state to
-    itself is not gone through.
+    where it says so of any, are not found. A branch all of whose columns lead on in the usual way,
+    to its last token, is not gone through.
     """
-    depth, after, first, own = tree
-    stack = np.empty(due.size + 1, np.int64)
-    stays, asked = np.empty(table.shape[0], np.uint64), np.zeros(table.shape[0], np.bool_)
-    many = 0
+    depth, after, first, own, levels = tree
+    bits, deep, deepest = below
+    stack, line = np.empty(due.size + 1, np.int64), np.empty(deepest, np.int64)
+    ways, usually = np.full(table.shape[0], -2, np.int64), np.empty(table.shape[0], np.uint64)
+    rooms, many = np.full(table.shape[0], -1, np.int64), 0
     for k in range(nodes.size):
         i, end = nodes[k], depth.size
         if i >= 0:
@@ -760,14 +789,16 @@ def walk(
             to = -2 - before
             if before >= 0:
                 to = table[before, column[i]]
-            if to == before:
-                if not asked[before]:
-                    stays[before] = staying(table[before], before, letters)
-                    asked[before] = True
-                if bits[i] & ~stays[before] == 0:
-                    if alive.size == 0 or (before < alive.size and alive[before]):
-                        for j in range(first[i], first[after[i]]):
-                            found[items[j]] = before
+                if rooms[before] < 0:
+                    rooms[before] = room(table, letters, ways, usually, before, deepest)
+                if deep[i] <= rooms[before] and bits[i] & ~usually[before] == 0:
+                    for d in range(deep[i]):
+                        before = ways[before]
+                        line[d] = before
+                        if alive.size and not (before < alive.size and alive[before]):
+                            line[d] = -1
+                    for j in range(first[i], first[after[i]]):
+                        found[items[j]] = line[levels[j] - depth[i]]
                     i = after[i]
                     continue
             if to < 0:

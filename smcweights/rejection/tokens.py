@@ -163,11 +163,10 @@ class Walker:
         self.letters = Letters(text, vocabulary)
         tree = vocabulary.tree
         self._due = np.empty(tree.symbol.size, np.int64), np.empty(tree.symbol.size, np.int64)
-        self._tree = tree.depth, tree.after, tree.first, tree.own
-        self._bits, self._deepest = (
-            kn.below(self.letters.column, tree.parent),
-            tree.depth.max(initial=1),
-        )
+        levels = tree.depth[tree.leaf[tree.items]]
+        self._tree = tree.depth, tree.after, tree.first, tree.own, levels
+        self._deepest = int(tree.depth.max(initial=1))
+        self._below = *kn.below(self.letters.column, tree.parent), self._deepest
         kinds = [self.letters.like(piece) for piece in tree.pieces]
         self._pieces = sorted(set(kinds))
         self._on: dict[bytes, tuple[np.ndarray, list[tuple], np.ndarray]] = {}
@@ -308,7 +307,7 @@ class Walker:
                 self._open(n)
             many = kn.walk(
                 *(self.table, self.letters.letters, alive, self._tree, self.letters.column),
-                *(self._bits, self.vocabulary.tree.items, nodes, states, row, *self._due),
+                *(self._below, self.vocabulary.tree.items, nodes, states, row, *self._due),
             )
             nodes, states = self._due[0][:many].copy(), self._due[1][:many].copy()
             columns = self.letters.column[nodes]

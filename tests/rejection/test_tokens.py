@@ -13,7 +13,7 @@ import smcweights as smw
 from smcweights.identity import signature
 from smcweights.rejection import kernels
 from smcweights.rejection.draw import context_of, plan, run_with_kin
-from smcweights.rejection.tokens import TokenReader, TokenTable
+from smcweights.rejection.tokens import TokenReader, TokenTable, Walker
 
 C = smw.constraints
 BYTES = [bytes([b]) for b in (0xC3, 0xA9, 0xA8, 0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0x80)]
@@ -102,22 +102,33 @@ class Loops:
         return state == 5
 
 
-def test_branches_that_change_nothing_are_found_at_once():
+class Counts(Loops):
+    """States that most characters lead on from to the next one, and the last one nowhere."""
+
+    to = np.where(Loops.to == np.arange(6)[:, None], [[1], [2], [3], [4], [5], [-1]], Loops.to)
+
+
+@pytest.mark.parametrize("text", [Loops(), Counts()], ids=["loops", "counts"])
+def test_branches_that_lead_on_as_usual_are_found_at_once(text):
     """More columns than bits, and a piece of a character below some nodes."""
-    rng, letters, text = np.random.default_rng(6), Loops.letters, Loops()
+    rng, letters = np.random.default_rng(6), Loops.letters
     tokens = ["".join(rng.choice(letters[:40], n)) for n in rng.integers(1, 9, 400)]
     tokens += [token + letters[70] for token in tokens[::7]]
     tokens += [token.encode() + "é".encode()[:1] for token in tokens[::50]]
-    c = C.over_tokens(text, C.vocabulary([*tokens, *letters, None], end=len(tokens) + 100))
+    words = C.vocabulary([*tokens, *letters, None], end=len(tokens) + 100)
+    c, walker = C.over_tokens(text, words), Walker(text, words)
+    usual = 0
+    for n in range(6):
+        walker.number(b"", n)
     for state in range(6):
-        mask, stayed = c.mask(c.start()._replace(state=state)), 0
+        mask, after = c.mask(c.start()._replace(state=state)), walker.onward(state)[1]
         for i, token in enumerate(tokens):
-            after = state if isinstance(token, str) else None
-            for character in token if after is not None else ():
-                after = None if after is None else text.further(after, character)
-            stayed += after == state and len(token) > 1
-            assert mask[i] == (after is not None)
-        assert stayed > 50 or state == 5
+            now = state if isinstance(token, str) else None
+            for character in token if now is not None else ():
+                now = None if now is None else text.further(now, character)
+            usual += now is not None and len(token) > 1
+            assert mask[i] == (now is not None) and after[i] == (-1 if now is None else now)
+    assert usual > 300
 
 
 def test_a_string_of_limited_length_takes_few_walks(monkeypatch):
