@@ -235,15 +235,14 @@ PLAIN = {bool, int, float, str, type(None)}  # what copies itself
 
 def plain(given: object, where: str) -> Any:
     """A copy in plain Python types and read-only arrays of numbers, or TypeError with the place."""
-    kind = type(given)
-    if kind in PLAIN:
+    if type(given) in PLAIN:
         return given
     if isinstance(given, (list, tuple)):
         return [
             inner if type(inner) in PLAIN else plain(inner, f"{where}[{i}]")
             for i, inner in enumerate(given)
         ]
-    if kind is dict or isinstance(given, Mapping):
+    if isinstance(given, (dict, Mapping)):  # the first of which is told at once
         for key in given:
             if not isinstance(key, str) or key == "$array":
                 raise TypeError(f"{where}: key {key!r}; expected str (and not '$array')")
