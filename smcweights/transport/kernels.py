@@ -204,9 +204,11 @@ def _halved(row, order, quarter, first, second):
 
 @numba.njit(cache=True, nogil=True)
 def jackknife_rows(
-    a, b, order_a, order_b, weights, quarters_a, quarters_b, start, each, p, found_a, found_b
+    a, b, order_a, order_b, weights, quarters_a, quarters_b, start, lines, each, p, found_a, found_b
 ):
     """W of sorted rows without each point, added up, and the mean W between halves and quarters.
+
+    Rows of even and of odd blocks of ``lines`` rows are added up apart, (2, n) and (2, m).
 
     ``each`` splits are tried per row, of those in ``quarters_a`` (S, n) and ``quarters_b`` by
     turns; quarters 0 and 1 are one half. ``start`` is the number of the first row. The mean between
@@ -218,8 +220,9 @@ def jackknife_rows(
     parts_a, parts_b = np.empty((4, n)), np.empty((4, m))
     sizes_a, sizes_b = np.empty(4, np.int64), np.empty(4, np.int64)
     for k in range(a.shape[0]):
-        _without_each(a[k], b[k], order_a[k], weights[k], p, found_a, a1, a2)
-        _without_each(b[k], a[k], order_b[k], weights[k], p, found_b, a1, a2)
+        odd = (start + k) // lines % 2
+        _without_each(a[k], b[k], order_a[k], weights[k], p, found_a[odd], a1, a2)
+        _without_each(b[k], a[k], order_b[k], weights[k], p, found_b[odd], a1, a2)
         for e in range(each):
             s = ((start + k) * each + e) % quarters_a.shape[0]
             i = _halved(a[k], order_a[k], quarters_a[s], a1, a2)
@@ -264,16 +267,17 @@ def _without_groups(a, masses_a, groups, b, masses_b, weight, p, found):
 
 @numba.njit(cache=True, nogil=True)
 def grouped_rows(
-    a, b, masses_a, masses_b, groups_a, groups_b, weights, quarters_a, quarters_b, start, each, p,
-    found_a, found_b,
+    a, b, masses_a, masses_b, groups_a, groups_b, weights, quarters_a, quarters_b, start, lines,
+    each, p, found_a, found_b,
 ):  # fmt: skip
     """`jackknife_rows` of points with masses and groups, whole groups at a time."""
     n, m, halved, quartered = a.shape[1], b.shape[1], 0.0, 0.0
     first, shares_a, second, shares_b = np.empty(n), np.empty(n), np.empty(m), np.empty(m)
     for k in range(a.shape[0]):
         x, y, w_x, w_y, g_x, g_y = a[k], b[k], masses_a[k], masses_b[k], groups_a[k], groups_b[k]
-        _without_groups(x, w_x, g_x, y, w_y, weights[k], p, found_a)
-        _without_groups(y, w_y, g_y, x, w_x, weights[k], p, found_b)
+        odd = (start + k) // lines % 2
+        _without_groups(x, w_x, g_x, y, w_y, weights[k], p, found_a[odd])
+        _without_groups(y, w_y, g_y, x, w_x, weights[k], p, found_b[odd])
         for e in range(4 * each):
             s = ((start + k) * each + e // 4) % quarters_a.shape[0]
             low, high = 2 * (e % 2), 2 * (e % 4 // 2)
