@@ -337,7 +337,7 @@ def _by_ranks(points: Array, rank: Array, y: Array, variance: float) -> tuple[Ar
     return value, influence, noise
 
 
-def _errors(influence: Array, noise: Array, count: int) -> dict[str, Array]:
+def _errors(influence: Array, noise: Array, count: int) -> dict[str, Any]:
     """Covariance and degrees of freedom of values, the first of which have influences (n, J)."""
     n, j = influence.shape
     covariance, freedom = np.full((count, count), np.nan), np.full(count, np.inf)
