@@ -113,10 +113,17 @@ class Calibration(Result):
 
     @property
     def error_ratio(self) -> Array:
-        """Root mean square of value - truth over that of the stated standard errors, shape (J,)."""
-        real = np.square(self.values - self.truth).mean(axis=0)
+        """Root mean square of value - truth over that of the stated standard errors, shape (J,).
+
+        Over the runs that state one.
+        """
+        known = np.isfinite(self.standard_errors)
+        real, stated = (
+            np.square(np.where(known, part, 0.0)).sum(axis=0)
+            for part in (self.values - self.truth, self.standard_errors)
+        )
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(real / np.square(self.standard_errors).mean(axis=0))
+            return np.sqrt(real / stated)
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -240,7 +247,8 @@ def calibrate(
         Takes a seed (an int) and returns an `Estimate`; or any object with ``value`` and a method
         ``interval(level)``; or ``(value, standard_error)``, whose intervals are normal; or
         ``(value, lower, upper)``, an interval at the one level of ``levels``. Values may be
-        arrays. A run whose ``cautions`` are not empty has warned, and is not asked to cover.
+        arrays. A run whose ``cautions`` are not empty has warned, and is not asked to cover; pairs
+        and triples have none, whatever warnings were raised on the way.
     truth : array_like
         What is estimated, known from elsewhere; shaped like the value.
     seeds : int from 2, or sequence of different int, default 200
@@ -262,7 +270,8 @@ def calibrate(
     ValueError
         An argument is wrong, or a value is shaped unlike the truth.
     ModelError
-        A value is NaN or infinite.
+        A value is NaN or infinite, a standard error is negative, an interval ends before it begins,
+        or one of them is shaped unlike its value.
 
     References
     ----------
@@ -362,6 +371,7 @@ def _judged(
         )
     if not np.isfinite(value).all():
         raise ModelError(f"run: got {value} with seed {seed}; expected finite values")
+    _check_errors(value, stated, ends, seed)
     slack = ROUNDING * np.abs(truth)
     covered = [(low - slack <= truth) & (truth <= high + slack) for low, high in ends]
     return {
@@ -373,6 +383,26 @@ def _judged(
     }
 
 
+def _check_errors(value: Array, stated: Array, ends: list[Any], seed: int) -> None:
+    """Refuse what can't be the error of a value; NaN is one that is not known."""
+    given = [("a standard error", stated)]
+    given += [("an end of an interval", np.asarray(end)) for both in ends for end in both]
+    for what, part in given:
+        if part.shape not in ((), value.shape):
+            raise ModelError(
+                f"run: got {what} of shape {part.shape} with seed {seed}; expected {value.shape} "
+                "of its value"
+            )
+    if (stated < 0).any():
+        raise ModelError(f"run: got a standard error {stated} with seed {seed}; expected none < 0")
+    for low, high in ends:
+        if np.any(np.asarray(low) > high):
+            raise ModelError(
+                f"run: got an interval from {low} to {high} with seed {seed}; expected the lower "
+                "end first"
+            )
+
+
 def _answer(found: Any, levels: list[float], seed: int) -> tuple[Array, Array, list[Any]]:
     """Value, standard error (NaN if unknown), and the ends of the intervals at all levels."""
     from scipy.special import ndtri
@@ -380,11 +410,12 @@ def _answer(found: Any, levels: list[float], seed: int) -> tuple[Array, Array, l
     if hasattr(found, "value") and callable(getattr(found, "interval", None)):
         error = check.real("run", getattr(found, "standard_error", np.nan))
         return check.real("run", found.value), error, [found.interval(own) for own in levels]
-    if isinstance(found, tuple) and len(found) == 2:
+    # not what is only built like a tuple, a test's statistic and p value say
+    if type(found) is tuple and len(found) == 2:
         value, error = (check.real("run", part) for part in found)
         halves = [ndtri((1 + own) / 2) * error for own in levels]
         return value, error, [(value - half, value + half) for half in halves]
-    if isinstance(found, tuple) and len(found) == 3:
+    if type(found) is tuple and len(found) == 3:
         if len(levels) > 1:
             raise ValueError(
                 f"levels: got {levels}, and one interval from run; expected the level it has"

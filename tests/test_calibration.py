@@ -78,6 +78,16 @@ def test_bounds_bias_and_error_ratio_are_those_of_the_runs():
     np.testing.assert_allclose(found.error_ratio, np.sqrt(real / stated))
 
 
+def test_a_run_without_an_error_is_left_out_of_the_ratio_and_covers_nothing():
+    def sometimes(seed):
+        run = pair(seed)
+        return run.value, run.standard_error if seed else np.full(2, np.nan)
+
+    found, others = (smw.calibrate(sometimes, [1.0, -1.0], range(k, 30)) for k in (0, 1))
+    np.testing.assert_allclose(found.error_ratio, others.error_ratio)
+    assert not found.covered[0].any()
+
+
 def test_runs_that_warn_are_not_asked_to_cover():
     def often_wrong(seed):
         wrong = seed % 3 == 0
@@ -134,6 +144,22 @@ def test_intervals_alone_and_exact_answers():
         ({"run": 3}, TypeError, "run: got int; expected a function of a seed"),
         ({"run": lambda s: "five"}, TypeError, "run: got 'five' with seed 0; expected an Estimate"),
         ({"run": lambda s: (np.nan, 1.0)}, smw.ModelError, "run: got nan with seed 0"),
+        (
+            {"run": lambda s: (3.0, -0.1)},
+            smw.ModelError,
+            "run: got a standard error -0.1 with seed 0",
+        ),
+        (
+            {"run": lambda s: (3.0, (2.9, 3.1))},
+            smw.ModelError,
+            r"error of shape \(2,\) with seed 0",
+        ),
+        ({"run": lambda s: stats.ttest_1samp([2, 3, 4], 0)}, TypeError, "run: got TtestResult"),
+        (
+            {"run": lambda s: (3.0, 3.1, 2.9), "levels": [0.9]},
+            smw.ModelError,
+            "run: got an interval from 3.1 to 2.9 with seed 0; expected the lower end first",
+        ),
         ({"truth": [1.0, 2.0]}, ValueError, r"truth: got shape \(2,\); expected \(\)"),
         ({"truth": np.nan}, ValueError, "truth: "),
         ({"truth": []}, ValueError, "truth: got no number"),
