@@ -19,10 +19,10 @@ from ..randomness import generator
 from ..regression import Choice
 from .adaptation import learned
 from .control_variates import Ratios
-from .fits import THINNED, Weighed, fit_mixtures, thinned, weighed
 from .mixing import mixture_weights
 from .proposals import Component, Elliptical, Mixture
 from .stages import History, Sampler, Stage, joined, split
+from .whitened_fits import moments_of, normal_laws
 
 PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
 # components on the ladder, by so much up to so many inputs: of many inputs a little wider is a lot
@@ -38,6 +38,7 @@ SETTLE = 0.5  # share of what the ladder left, for stages at the first power
 SEARCH, SEARCHES = 0.12, 8  # share that the search for summits may cost, and its stages
 WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
 MOST, RUNG_MOST = 16, 6  # components at the first power, and below
+SEARCHED = 1.5  # times as many draws as at the last search are worth another
 GAIN = 0.9  # of a stage that is worth another
 NEGLIGIBLE = 1e-12  # weight, relative to the largest
 
@@ -127,6 +128,8 @@ class Climb:
     kicks: list[Component] = field(default_factory=list)
     kicked: int = 0
     walked: int = 0  # calls of random walks
+    # fits by name, and how many draws there were when their number of laws was searched for
+    fits: dict[str, tuple[int, Mixture | None]] = field(default_factory=dict)
     told: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -253,9 +256,9 @@ class Climb:
     def _weighed(self, beta: float) -> _Weighed:
         """Components for all draws, how much of each, and coefficients of their controls."""
         w = self.powered(beta)
-        shape = self._shape(w, MOST if beta >= 1 else RUNG_MOST)
+        shape = self._shape(w, MOST if beta >= 1 else RUNG_MOST, "shape")
         found = _widened(shape, self.plan.room, max(TAILS, self.plan.dimension))
-        guard = self._shape(self.powered(TEMPERED * beta), RUNG_MOST)
+        guard = self._shape(self.powered(TEMPERED * beta), RUNG_MOST, "guard")
         shares = np.append((1 - GUARD) * found.weights, GUARD * guard.weights)
         densities, alpha = self._mixed(
             Mixture(shares, (*found.components, *guard.components)), PRIOR
@@ -301,11 +304,21 @@ class Climb:
         r -= np.repeat(np.add.reduceat(r, starts) / stage.counts, stage.counts)
         return float((r**2).mean())
 
-    def _shape(self, weights: np.ndarray, most: int) -> Mixture:
-        """Normal laws fitted to all draws with these weights."""
+    def _shape(self, weights: np.ndarray, most: int, kept: str = "") -> Mixture:
+        """Normal laws fitted to all draws with these weights.
+
+        From what is ``kept`` under a name on, until there are many more draws than when it was
+        searched for.
+        """
         keep = weights > NEGLIGIBLE * weights.max()
         rng = generator(self.sampler.run.root, "fit", len(self.history.stages))
-        return normal_laws(self.history.u[keep], weights[keep], rng, most)
+        n, (searched, start) = len(self.history), self.fits.get(kept, (0, None))
+        if n > SEARCHED * searched:
+            start = None
+        found = normal_laws(self.history.u[keep], weights[keep], rng, most, start)
+        if kept:
+            self.fits[kept] = (searched if start else n, found)
+        return found
 
     def _mixed(self, found: Mixture, prior: float) -> tuple[tuple[Component, ...], np.ndarray]:
         """The prior, a fitted mixture, and what random walks found."""
@@ -381,43 +394,6 @@ def _widened(found: Mixture, wider: float, tails: float = np.inf) -> Mixture:
     return Mixture(
         found.weights, tuple(Elliptical(c.mean, wider * c.cholesky, tails) for c in laws)
     )
-
-
-def moments_of(u: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) and a Cholesky factor (d, d) of the covariance of u with weights w (n,).
-
-    The covariance of few effective draws is drawn towards its diagonal.
-    """
-    found = weighed(u, w[:, None] / w.sum())
-    return found.mean[0], _factor(found)
-
-
-def _factor(found: Weighed) -> np.ndarray:
-    """A Cholesky factor (d, d) of one covariance, that of few draws drawn to its diagonal."""
-    size, covariance = found.size[0], found.covariance[0]
-    d = len(covariance)
-    diagonal = np.maximum(np.diag(covariance), 1e-24)
-    mixed = (size * covariance + d * np.diag(diagonal)) / (size + d)
-    scale = np.sqrt(diagonal)
-    unit = mixed / np.outer(scale, scale) + 1e-10 * np.eye(d)
-    return np.asarray(scale[:, None] * np.linalg.cholesky(unit))
-
-
-def normal_laws(u: np.ndarray, w: np.ndarray, rng: np.random.Generator, most: int) -> Mixture:
-    """Up to ``most`` normal laws fitted to draws u (n, d), whitened by their weights w (n,)."""
-    found = weighed(u, w[:, None] / w.sum())
-    cholesky = _factor(found)
-    inverse = np.linalg.inv(cholesky)
-    known = Weighed(found.size, np.zeros_like(found.mean), inverse @ found.covariance @ inverse.T)
-    some, weights = thinned(u, w[:, None], THINNED)
-    v = (some - found.mean) @ inverse.T
-    fit = fit_mixtures(v, weights, rng, most=most, restarts=2, alike=True, known=known)[0]
-    components = tuple(
-        Elliptical(found.mean[0] + cholesky @ c.mean, cholesky @ c.cholesky)
-        for c in fit.components
-        if isinstance(c, Elliptical)
-    )
-    return Mixture(fit.weights, components)
 
 
 def _choices(k: int, draws: int) -> list[Choice]:

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from smcweights.execution import open_run
-from smcweights.importance.climb import Climb, Plan, moments_of
+from smcweights.importance.climb import Climb, Plan
 from smcweights.importance.laws import as_law
 from smcweights.importance.log_scale import call_log_integrand
 from smcweights.importance.proposals import WorkingSpace
@@ -19,13 +19,6 @@ def test_sizes_leave_room_for_the_end(d, most):
     assert plan.first + plan.rung < 0.7 * plan.most
     assert 20 <= plan.least <= plan.rung
     assert not plan.searched or 4 * plan.rung + 984 <= 0.12 * plan.most
-
-
-def test_moments_of_few_draws_are_a_covariance():
-    u = np.random.default_rng(1).standard_normal((4, 7)) * np.logspace(-8, 8, 7)
-    centre, cholesky = moments_of(u, np.full(4, 0.25))
-    np.testing.assert_allclose(centre, u.mean(0))
-    assert np.isfinite(np.linalg.inv(cholesky)).all()
 
 
 @pytest.mark.slow
