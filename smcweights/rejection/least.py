@@ -20,13 +20,15 @@ Measure = Callable[[str | int], float]
 def fewest_items(text: Any, vocabulary: Vocabulary, most: int) -> float:
     """Items that a text takes at least, without an end; 0 where any text may have as many.
 
-    Infinite where the tokens can't spell what is due.
+    Infinite where the tokens can't spell what is due, or no text is valid.
     """
     if not hasattr(text, "fewest") or text.complete(text.start()):
         return 0.0
     characters = text.fewest(lambda one: one if isinstance(one, int) else len(one))
     if characters <= most:
         return 0.0
+    if characters == math.inf:
+        return math.inf
     pieces = Pieces(vocabulary)
     return max(1 + text.fewest(pieces.cuts), math.ceil(characters / pieces.longest))
 

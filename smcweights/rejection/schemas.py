@@ -207,14 +207,14 @@ class JSONReader:
         self, schemas: Schemas, measure: Measure, of: Callable[[Schemas], float]
     ) -> float:
         """That of a value, by its kind, from those of what is inside."""
-        starts, said = self._kept("starts", schemas, self._starts), self._said(schemas)
+        starts = self._kept("starts", schemas, self._starts)
         each = [measure(word) for word in LITERALS if word[0] in starts]
         if not starts.isdisjoint(STARTS["number"]):
             each.append(measure(1))
         if '"' in starts:
             each.append(self._fewest_of_string(schemas, measure))
         if "[" in starts:
-            size = min(max((s.get("minItems", 0) for s in said), default=0), TOLD)
+            size = min(self._least("minItems", schemas), TOLD)
             frames = (Frame(None, schemas, None, (None,) * k) for k in range(size))
             signs = measure(1) * (2 + max(size - 1, 0))
             each.append(signs + sum(of(self._of_item(frame)) for frame in frames))
@@ -226,13 +226,17 @@ class JSONReader:
         return min(each, default=math.inf)
 
     def _fewest_of_string(self, schemas: Schemas, measure: Measure) -> float:
-        said, needs = self._said(schemas), self._kept("string", schemas, self._of_string)
-        each = [measure(2 + max((s.get("minLength", 0) for s in said), default=0))]
+        needs = self._kept("string", schemas, self._of_string)
+        each = [measure(2 + self._least("minLength", schemas))]
         for need in needs.each:
             if not need.patterns:
                 spelled = map(partial(fewest_spelled, measure), need.choices)
                 each.append(min(spelled, default=math.inf))
         return max(each)
+
+    def _least(self, name: str, schemas: Schemas) -> int:
+        """The largest of a keyword's numbers, which JSON may write as 2.0."""
+        return int(max((s.get(name, 0) for s in self._said(schemas)), default=0))
 
     def alike(self, characters: str) -> np.ndarray:
         """Numbers of characters, equal for those that no text of the schema tells apart."""

@@ -179,7 +179,7 @@ class Walker:
         self.whole: list[bool] = []
         self._number: dict[tuple[bytes, Any], int] = {}
         width = self.letters.letters + len(self.letters.pieces)
-        self.table = np.full((64, width), NEW, np.int32)
+        self.table = np.full((64, max(width, 1)), NEW, np.int32)
 
     def number(self, piece: bytes, state: Any) -> int:
         """Number of a text's state, or of that of a number and a piece."""
@@ -302,7 +302,7 @@ class Walker:
         After one with a piece it is -2 minus the state before. What is doubtful is asked for, by
         the node: the state after it, or -1.
         """
-        while nodes.size:
+        while nodes.size and self._due[0].size:
             for n in np.unique(np.maximum(states, -2 - states)).tolist():
                 self._open(n)
             many = kn.walk(

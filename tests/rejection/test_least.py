@@ -93,6 +93,11 @@ def test_it_is_exact_by_characters_and_near_by_pieces():
     assert fewest_items(c, C.vocabulary([*'{}":,name1']), 0) == math.inf  # no g
 
 
+def test_numbers_of_a_schema_may_be_written_with_a_point():
+    for schema in ({"type": "array", "minItems": 2.0}, {"type": "string", "minLength": 3.0}):
+        assert fewest_items(C.json_schema(schema), C.vocabulary(CHARACTERS), 0) == 5
+
+
 def test_cuts_within_a_string_wherever_it_stands():
     pieces = Pieces(C.vocabulary(['x"n', "am", "a", "m", 'e"y', "z" * 4]))
     assert pieces.cuts('"name"') == 2 and pieces.cuts("nam") == 1
@@ -100,16 +105,20 @@ def test_cuts_within_a_string_wherever_it_stands():
     assert pieces.cuts(9) == 2
 
 
+def flat(size):
+    law = np.full(size, 1 / size)
+    return smw.languages.markov_chain(law, np.tile(law, (size, 1)))
+
+
 def test_too_small_a_length_is_told_before_the_run():
-    flat = smw.languages.markov_chain(np.full(96, 1 / 96), np.full((96, 96), 1 / 96))
     words = C.vocabulary([*CHARACTERS, None], end=95)
-    for made, items in ((words, 96), (CHARACTERS, 96)):
+    for made in (words, CHARACTERS):
         c = C.json_schema({"type": "object", "required": ["name"]}, made)
         with pytest.raises(ValueError, match="max_length: 9; a valid sequence has at least 11 it"):
-            smw.constrained_sequences(flat, c, 5, 9, end=items - 1, seed=1)
-    c = C.json_schema(
-        {"type": "object", "required": ["né"]}, C.vocabulary([*'{}":n1', None], end=6)
-    )
-    law = smw.languages.markov_chain(np.full(7, 1 / 7), np.full((7, 7), 1 / 7))
-    with pytest.raises(ValueError, match="these items can't spell a valid text"):
-        smw.constrained_sequences(law, c, 5, 6, seed=1)
+            smw.constrained_sequences(flat(96), c, 5, 9, end=95, seed=1)
+    within = {"$defs": {"a": LIST | {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}
+    named = {"type": "object", "required": ["né"]}
+    for schema, spelled in ((within, "[],"), (named, '{}":n1')):
+        c = C.json_schema(schema, [*spelled])
+        with pytest.raises(ValueError, match="these items can't spell a valid text"):
+            smw.constrained_sequences(flat(len(spelled) + 1), c, 5, 6, end=len(spelled), seed=1)

@@ -131,6 +131,13 @@ def test_branches_that_lead_on_as_usual_are_found_at_once(text):
     assert usual > 300
 
 
+def test_tokens_that_are_never_text_spell_nothing():
+    words = C.vocabulary([b"\xff\xfe", None], end=1)
+    with pytest.raises(ValueError, match="no text of these items matches it"):
+        C.regex("a", words)
+    assert C.regex("a*", words).mask(0).tolist() == [False, True]
+
+
 def test_a_string_of_limited_length_takes_few_walks(monkeypatch):
     """Each character more is another state, which once took a walk of the whole tree."""
     tokens = [*'[]",', *("a" * n for n in range(1, 31)), None]
