@@ -12,9 +12,6 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
     import xarray
 
@@ -85,36 +82,6 @@ def optional(name: str, extra: str, what: str) -> ModuleType:
             raise
         text = f'{what} need package {name}: pip install "smcweights[{extra}]"'
         raise ModuleNotFoundError(text, name=name) from None
-
-
-def chain_diagnostics(
-    draws: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Effective sample size and R-hat of every component of Markov chains, as ArviZ has them.
-
-    Parameters
-    ----------
-    draws : ndarray, shape (chains, n, J)
-
-    Returns
-    -------
-    effective_sample_size, r_hat : ndarray, shape (J,)
-
-    Examples
-    --------
-    >>> ess, r_hat = chain_diagnostics(np.random.default_rng(1).standard_normal((4, 100, 2)))
-    >>> bool((r_hat < 1.1).all())
-    True
-    """
-    if _arviz_is_1():
-        # the array layer alone: no plotting, half a second instead of two
-        stats = importlib.import_module("arviz_stats.base").array_stats
-        axes = {"chain_axis": 0, "draw_axis": 1}
-        return stats.ess(draws, **axes), stats.rhat(draws, **axes)
-    import xarray
-
-    data = xarray.Dataset({"h": (("chain", "draw", "j"), draws)})
-    return arviz().ess(data)["h"].values, arviz().rhat(data)["h"].values
 
 
 def inference_data(groups: Mapping[str, xarray.Dataset]) -> Any:

@@ -57,17 +57,6 @@ def test_inference_data_is_what_the_installed_arviz_works_with():
     assert float(_compat.arviz().summary(made)["mean"].iloc[0]) == pytest.approx(5, abs=0.3)
 
 
-def test_chain_diagnostics_are_arvizs():
-    rng = np.random.default_rng(2)
-    draws = np.cumsum(rng.standard_normal((4, 50, 3)), axis=1) * [0.0, 1.0, 2.0]
-    draws[..., 0] = rng.standard_normal((4, 50))
-    ess, r_hat = _compat.chain_diagnostics(draws)
-    data = xarray.Dataset({"h": (("chain", "draw", "j"), draws)})
-    np.testing.assert_array_equal(ess, _compat.arviz().ess(data)["h"])
-    np.testing.assert_array_equal(r_hat, _compat.arviz().rhat(data)["h"])
-    assert ess[0] > 100 > ess[1] and r_hat[0] < 1.05 < r_hat[1]
-
-
 def test_enable_x64_holds_inside_only():
     import jax.numpy as jnp
 

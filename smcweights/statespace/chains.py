@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _compat
 from ..arguments import count, finite
 from ..cautions import Caution
 from ..errors import ModelError
@@ -26,6 +25,7 @@ from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, check_least, until_precise
 from .cloud import Cloud, raise_status
+from .mixing import mixing
 from .series import Series, place_in
 
 Array = NDArray[np.float64]
@@ -267,39 +267,3 @@ def made_by(
     spent = {**cost, "seconds": time.perf_counter() - began}
     source = provenance(method, root, arguments, rows)
     return {"method": method, "cost": spent, "provenance": source}
-
-
-def mixing(sweeps: Array) -> tuple[dict[str, Any], list[Caution]]:
-    """R-hat, effective number of sweeps, and whether the chains are too short or drift."""
-    chains, kept, j = sweeps.shape
-    if kept < 10:
-        text = f"only {kept} sweeps kept: too few to see whether the chains mix"
-        return {"kept": kept}, [Caution("few-sweeps", text)]
-    from scipy.special import stdtrit
-
-    cautions: list[Caution] = []
-    # constant sums, such as a term that is known, have no autocorrelation
-    moving = sweeps.std(axis=(0, 1)) > 1e-12 * np.abs(sweeps).max(axis=(0, 1), initial=1e-300)
-    ess, r_hat = np.full(j, float(chains * kept)), np.ones(j)
-    if moving.any():
-        ess[moving], r_hat[moving] = _compat.chain_diagnostics(sweeps[..., moving])
-    autocorrelation = chains * kept / ess
-    found = {"kept": kept, "r_hat": r_hat, "chain_ess": ess}
-    found["autocorrelation_time"] = autocorrelation
-    worst = float(autocorrelation.max())
-    if kept < 10 * worst:
-        text = (
-            f"chains of {kept} sweeps are shorter than 10 autocorrelation times of {worst:.3g}; "
-            "use a larger budget, or more particles"
-        )
-        cautions.append(Caution("short-chains", text))
-    third = max(kept // 3, 1)
-    drift = sweeps[:, :third].mean(axis=1) - sweeps[:, -third:].mean(axis=1)
-    spread = drift.std(axis=0, ddof=1) / math.sqrt(chains)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(spread > 0, np.abs(drift.mean(axis=0)) / spread, 0.0)
-    # one false alarm in ten thousand runs
-    if t.max() > stdtrit(chains - 1, 1 - 0.5e-4 / j):
-        text = "the chains still drift; use a longer burn_in, or more particles"
-        cautions.append(Caution("drift", text))
-    return found, cautions

@@ -15,7 +15,8 @@ from ..cautions import Caution, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..randomness import seed_sequence
-from .chains import estimate_from_chains, made_by, mixing
+from .chains import estimate_from_chains, made_by
+from .mixing import mixing
 from .model import StateSpaceModel
 
 if TYPE_CHECKING:

@@ -29,13 +29,13 @@ from .chains import (
     first_stage,
     initial_paths,
     made_by,
-    mixing,
     run_chains,
     sweep,
     sweeps_dropped,
     verdict,
 )
 from .functionals import Functional
+from .mixing import mixing
 from .model import Proposal, StateSpaceModel
 from .series import Series, checked_series
 from .smoothing import Sums, functional_error
