@@ -18,14 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, finite
 from ..cautions import Caution
-from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import Run
 from ..provenance import provenance
 from ..randomness import describe, generator, seed_sequence
 from ..stopping import Budget, Precision, Standing, check_least, until_precise
-from .cloud import Cloud, raise_status
+from .cloud import Cloud
 from .mixing import mixing
+from .rounding import large_at
 from .series import Series, place_in
 
 Array = NDArray[np.float64]
@@ -75,16 +75,7 @@ def sweep(
         *(*cloud.loops, cloud.resample, cloud.rng, cloud.told(rows, own)),
         *(cloud.particles, way, left, cloud.report),
     )
-    status, model = cloud.report.status, cloud.model
-    if status[0] == kernels.PATH_IMPOSSIBLE and not np.array_equal(cloud.theta, model.theta):
-        names = model.theta_names or [f"theta[{k}]" for k in range(len(cloud.theta))]
-        shown = ", ".join(f"{n} = {v:.6g}" for n, v in zip(names, cloud.theta, strict=True))
-        raise ModelError(
-            f"theta: with {shown} the path of a chain has become impossible at time {status[1]}; "
-            "parameters that move the support of a density can't be learned along paths: use "
-            "particle_marginal_metropolis_hastings"
-        )
-    raise_status(status, rows, cloud.particles.x)
+    cloud.check(rows)
     changes, moves = left.changes
     return Sweeps(left.means, own, left.paths, changes, moves, left.ess, left.log_z)
 
@@ -252,6 +243,9 @@ def verdict(chains: Chains, drop: int, *panel: Series) -> tuple[dict[str, Any], 
             "hardly move there; use a proposal, or more particles"
         )
         cautions.append(Caution("stuck-chains", text))
+    at = np.cumsum([0, *(len(one.rows) for one in panel)])
+    for one, first, end in zip(panel, at[:-1], at[1:], strict=True):
+        cautions += large_at(one, chains.paths[0, first:end])
     return found, cautions + chains.cautions
 
 

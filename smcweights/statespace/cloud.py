@@ -45,21 +45,18 @@ class Cloud:
         backward: bool = True,
     ) -> None:
         from . import kernels
-        from .keeping import quickly_found
 
         n, dim = series.n, series.model.dim
         f = series.functions(backward=backward)
         add_first, add, size = (sums or (f.add_first, f.add, 0))[:3]
         self.loops = (f.start, f.move, f.look, f.pair, f.bound, f.reject, add_first, add)
-        self.alone = not backward and not f.lookahead
+        self.alone = draws == 0 and not f.lookahead
         self.linearised = f.linearised
         self.rng, self.threshold, self.moments = rng, series.threshold, moments
         self.model, self.packed = series.model, series.model.packed()
         self.options = np.zeros(10, dtype=np.int64)
-        scheme = kernels.SCHEMES.index(series.scheme)
-        self.options[kernels.SCHEME] = scheme
-        draw = kernels.ready(kernels.RESAMPLE[scheme])
-        self.resample = quickly_found(draw, kernels.RESAMPLE_SIGNATURE)
+        self.options[kernels.SCHEME] = kernels.SCHEMES.index(series.scheme)
+        self.resample = self._resampler(kernels.RESAMPLE)
         self.options[kernels.DRAWS] = draws
         self.options[kernels.FEWEST] = fewest
         self.options[kernels.METHOD] = method
@@ -100,6 +97,14 @@ class Cloud:
         held = np.empty((0, self.particles.x.shape[2])) if path is None else path
         return kernels.Told(y, self.packed, self.options, self.threshold, held)
 
+    def _resampler(self, schemes: tuple[Any, ...]) -> Any:
+        """The kernel of our scheme."""
+        from . import kernels
+        from .keeping import quickly_found
+
+        draw = kernels.ready(schemes[self.options[kernels.SCHEME]])
+        return quickly_found(draw, kernels.RESAMPLE_SIGNATURE)
+
     def advance(self, y: Array) -> tuple[Array, Array, Array]:
         """Moments (T, 2d), effective sample sizes (T,) and log likelihood increments (T,)."""
         from . import kernels
@@ -110,14 +115,12 @@ class Cloud:
         self.options[kernels.FIRST] = self.options[kernels.OFFSET] = self.t
         self.options[kernels.END] = self.t + n_steps
         run = (self.resample, self.rng, self.told(y), self.particles, record)
-        status = self.report.status
         if self.linearised:
             told = (*self.loops[:2], *self.linearised, *run)
             kernels.ready(kernels.filter_linearised)(*told, self.report)
-        elif self.alone:
-            kernels.ready(kernels.filter_forward)(*self.loops[:2], *run, status)
         else:
-            kernels.ready(kernels.advance)(*self.loops, *run, self.report)
+            self._run(run)
+        status = self.report.status
         if status[0]:
             padded = np.concatenate([np.full((self.t, y.shape[1]), np.nan), y])
             before = np.concatenate([np.full(self.t, np.nan), record.ess])
@@ -126,6 +129,46 @@ class Cloud:
             raise_status(status, padded, self.particles.x, before)
         self.t += n_steps
         return moments, record.ess, record.increments
+
+    def _run(self, run: tuple[Any, ...]) -> None:
+        """The smallest kernel that does it: what the others can do takes long to compile."""
+        from . import kernels
+
+        if self.alone:
+            kernels.ready(kernels.filter_forward)(*self.loops[:2], *run, self.report.status)
+        else:
+            kernels.ready(kernels.advance)(*self.loops, *run, self.report)
+
+    def conditional(self, y: Array, path: Array | None) -> Array:
+        """Effective sample sizes (T,) of one filter of all times, which may follow a path (T, d).
+
+        All times are kept, for `draw_paths`.
+        """
+        from . import kernels
+
+        record = kernels.Record(np.empty((0, 0)), np.empty(len(y)), np.empty(len(y)))
+        self.options[kernels.FROZEN] = -1 if path is None else 0
+        self.options[kernels.FIRST], self.options[kernels.END] = 0, len(y)
+        around = path is not None and self.alone
+        draw = self._resampler(kernels.AROUND) if around else self.resample
+        self._run((draw, self.rng, self.told(y, path), self.particles, record))
+        self.check(y)
+        return record.ess
+
+    def check(self, y: Array) -> None:
+        """Whether the last run along observations y (T, p), that of a path it may be, was fine."""
+        from . import kernels
+
+        status, model = self.report.status, self.model
+        if status[0] == kernels.PATH_IMPOSSIBLE and not np.array_equal(self.theta, model.theta):
+            names = model.theta_names or [f"theta[{k}]" for k in range(len(self.theta))]
+            shown = ", ".join(f"{n} = {v:.6g}" for n, v in zip(names, self.theta, strict=True))
+            raise ModelError(
+                f"theta: with {shown} the path of a chain has become impossible at time "
+                f"{status[1]}; parameters that move the support of a density can't be learned "
+                "along paths: use particle_marginal_metropolis_hastings"
+            )
+        raise_status(status, y, self.particles.x)
 
     def draw_ancestors(self, y: Array, draws: int, method: int) -> NDArray[np.int32]:
         """Backward draws (N, draws) of the last time, as PaRIS makes them; y (T, p) for errors."""
@@ -189,6 +232,13 @@ class Cloud:
     def weights(self) -> Array:
         """Normalised weights of the last time."""
         return np.exp(self.particles.log_w[(self.t - 1) % len(self.particles.log_w)])
+
+    def heaviest(self) -> tuple[Array, Array]:
+        """State (d,) of the particle that weighs most, and before it that of its ancestor."""
+        x, log_w, ancestors = self.particles[:3]
+        now, before = (self.t - 1) % len(x), (self.t - 2) % len(x)
+        i = int(log_w[now].argmax())
+        return x[before, ancestors[now, i]].copy(), x[now, i].copy()
 
     @property
     def sums(self) -> Array:

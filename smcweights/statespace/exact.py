@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, instance
+from ..cautions import Caution, tell
 from ..errors import DegeneracyError
 from ..weights import log_sum_exp
 from .exact_laws import FiniteSmoothing, GaussianFiltering, GaussianForecast, GaussianSmoothing
@@ -27,6 +28,7 @@ AGREES = 1e-8  # of the size of a known observation, for rounding
 ROUNDING = 1e-14  # of the largest variance so far: what is left of it may be nothing
 TOLD = 1e-10  # smallest eigenvalue of a correlation matrix whose inverse is trusted
 KALMAN = "models.linear_gaussian, models.structural or models.autoregression"
+LOST = 1e-4  # of the standard deviation of an observation that its rounding may be
 STEP = 1e-20  # of the imaginary parts by which a score is found
 
 
@@ -81,6 +83,7 @@ class _Pass(NamedTuple):
     log_likelihood: Any
     told: tuple[Numbers, Numbers]
     diffuse: Numbers
+    cautions: list[Caution]
 
 
 def _forward(system: LinearSystem, rows: Array, diffuse: Numbers | None = None) -> _Pass:
@@ -92,6 +95,7 @@ def _forward(system: LinearSystem, rows: Array, diffuse: Numbers | None = None) 
     state, cov = flat @ diffuse, system.p
     state[:, 0] += system.m
     known, total, noise, steps = np.zeros((state.shape[1],) * 2, kind), np.zeros((), kind), 0.0, []
+    lost = [0.0]
     for t, row in enumerate(rows):
         now = system.at(t)
         if t:
@@ -103,6 +107,7 @@ def _forward(system: LinearSystem, rows: Array, diffuse: Numbers | None = None) 
         error = -h @ state
         error[:, 0] += row[seen] - now.e[seen]
         spread, turn = h @ cov @ h.T + r, np.eye(len(h))
+        lost.append(_lost(row[seen], spread.real.diagonal()))
         w, u = np.linalg.eigh(spread.real)
         fixed = w <= max(
             KNOWN * w.max(initial=0.0), noise * (h.real**2).sum(axis=1).max(initial=0.0)
@@ -128,14 +133,29 @@ def _forward(system: LinearSystem, rows: Array, diffuse: Numbers | None = None) 
         known = known + error.T @ inverse @ error
         total = total - 0.5 * (_log_det(spread) + len(spread) * math.log(2 * math.pi))
         steps.append(_Step(*before, pull, weight, rest, state, cov, known))
-    told = _law(known)
+    told, cautions = _law(known), list[Caution]()
+    if max(lost) > LOST:
+        t = int(np.argmax(lost)) - 1
+        text = (
+            f"at time {t} the rounding of y = {rows[t]} is {lost[t + 1]:.2g} standard deviations "
+            "of its prediction, which is lost in it; model differences, ratios or logarithms, or "
+            "fewer times"
+        )
+        cautions.append(Caution("rounding", text))
     if told is None:
         raise DegeneracyError(
             f"y: the {len(rows)} observations don't tell the diffuse initial state; expected more "
             "of them, or an initial_covariance"
         )
     total = total - 0.5 * (known[0, 0] + told[0] @ known[1:, 0]) + 0.5 * _log_det(told[1])
-    return _Pass(steps, total, told, diffuse)
+    return _Pass(steps, total, told, diffuse, cautions)
+
+
+def _lost(seen: Array, variances: Array) -> float:
+    """Largest rounding of observations, in standard deviations of their prediction."""
+    known = variances > KNOWN * variances.max(initial=0.0)
+    sizes = np.spacing(np.abs(seen[known])) / np.sqrt(variances[known])
+    return float(sizes.max(initial=0.0))
 
 
 def _solved(exact: Numbers) -> tuple[Numbers, Any]:
@@ -220,6 +240,11 @@ def kalman_filter(model: StateSpaceModel, y: ArrayLike) -> GaussianFiltering:
     de Jong (1991), The diffuse Kalman filter, Annals of Statistics 19; Durbin & Koopman (2012),
     Time series analysis by state space methods.
 
+    Warns
+    -----
+    PrecisionWarning
+        Observations are so large that their rounding is not small beside their noise.
+
     Examples
     --------
     >>> from smcweights import models
@@ -229,6 +254,7 @@ def kalman_filter(model: StateSpaceModel, y: ArrayLike) -> GaussianFiltering:
     """
     system, rows = _linear(model, y)
     done = _forward(system, rows)
+    tell("kalman_filter", done.cautions)
     parts = _predicted(done), [_moments(*step[-3:]) for step in done.steps]
     (before, spread), (means, covariances) = (
         _shaped(model, *map(np.array, zip(*part, strict=True))) for part in parts
@@ -273,6 +299,7 @@ def kalman_smoother(model: StateSpaceModel, y: ArrayLike) -> GaussianSmoothing:
     """
     system, rows = _linear(model, y)
     done = _forward(system, rows)
+    tell("kalman_smoother", done.cautions)
     log_likelihood = float(done.log_likelihood)
     if done.diffuse.shape[1] < done.steps[0].means.shape[1]:
         # with what became known of the initial state on the way
@@ -331,7 +358,9 @@ def kalman_forecast(model: StateSpaceModel, y: ArrayLike, horizon: int) -> Gauss
     """
     horizon = count("horizon", horizon)
     system, rows = _linear(model, y, horizon)
-    states = _predicted(_forward(system, rows))[-horizon:]
+    done = _forward(system, rows)
+    tell("kalman_forecast", done.cautions)
+    states = _predicted(done)[-horizon:]
     seen = []
     for t, (mean, covariance) in enumerate(states, len(rows) - horizon):
         now = system.at(t)
@@ -384,7 +413,9 @@ def kalman_score(model: StateSpaceModel, y: ArrayLike) -> Array:
         theta = model.theta.astype(complex)
         theta[k] += 1j * STEP
         system = LinearSystem(*_system(model, "linear_gaussian", KALMAN, theta))
-        found[k] = _forward(system, rows).log_likelihood.imag / STEP
+        done = _forward(system, rows)
+        found[k] = done.log_likelihood.imag / STEP
+        tell("kalman_score", done.cautions if k == 0 else ())
     return found
 
 

@@ -34,6 +34,7 @@ from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled
 from .model import Proposal, StateSpaceModel, is_panel
+from .rounding import lost_in_rounding
 from .series import (
     Series,
     arrived,
@@ -288,6 +289,7 @@ def _filtered(series: Series, store: bool, root: dict[str, Any], r: int) -> dict
         "log_z": increments.sum(),
         "noise": cloud.noise(),
         "guided": cloud.guided,
+        "last": cloud.heaviest(),
     }
     if store:
         x, log_w, ancestors = cloud.particles[:3]
@@ -507,7 +509,7 @@ def _likelihood(
     with naming(s if panel else None):
         _, ess, increments = cloud.advance(several[s].rows)
     found = {"log_z": increments.sum(), "noise": cloud.noise(), "ess": ess}
-    return {**found, "guided": cloud.guided}
+    return {**found, "guided": cloud.guided, "last": cloud.heaviest()}
 
 
 def _pooled(runs: list[dict[str, Any]], series: Series) -> Likelihood:
@@ -521,7 +523,8 @@ def _pooled(runs: list[dict[str, Any]], series: Series) -> Likelihood:
     found.diagnostics["smallest_ess"] = float(ess.min())
     if series.linearised:
         found.diagnostics["guided_share"] = float(np.mean([run["guided"] for run in runs]))
-    return found._replace(cautions=small_samples(ess) + found.cautions)
+    large = lost_in_rounding(series, len(series.rows) - 1, *runs[0]["last"])
+    return found._replace(cautions=small_samples(ess) + large + found.cautions)
 
 
 class OnlineFilter:

@@ -449,6 +449,30 @@ def resample_around(rng, scheme, weights, slot, frozen, out):
         out[i] = find(cumulative, (tooth - math.floor(tooth)) * total)
 
 
+@declared(RESAMPLE_SIGNATURE)
+def around_multinomial(rng, weights, out):
+    """Ancestors, of which the first is the first: `resample_multinomial` given that."""
+    resample_around(rng, MULTINOMIAL, weights, 0, 0, out)
+    return FINE
+
+
+@declared(RESAMPLE_SIGNATURE)
+def around_stratified(rng, weights, out):
+    """The same of `resample_stratified`."""
+    resample_around(rng, STRATIFIED, weights, 0, 0, out)
+    return FINE
+
+
+@declared(RESAMPLE_SIGNATURE)
+def around_systematic(rng, weights, out):
+    """The same of `resample_systematic`."""
+    resample_around(rng, SYSTEMATIC, weights, 0, 0, out)
+    return FINE
+
+
+AROUND = (around_multinomial, around_stratified, around_systematic)
+
+
 @njit(cache=True, nogil=True)
 def fill_alias(weights, table, stack):
     """Alias table: draw prev uniformly, keep it with table[prev, 0], else take table[prev, 1].
@@ -849,17 +873,23 @@ def few_left(fewest, weights, ancestors, carried, shares):
 
 @declared(_i(*_functions[:2], _resample, _rng, _told, _particles, _record, _whole))
 def filter_forward(start, move, resample, rng, told, particles, record, status):
-    """Particle filter from time options[FIRST] to below options[END], and nothing else."""
-    y, theta, options, threshold, _ = told
+    """Particle filter from time options[FIRST] to below options[END], and nothing else.
+
+    Slot options[FROZEN] follows the path, where that is 0 and `resample` is one of `AROUND`.
+    """
+    y, theta, options, threshold, path = told
     x, log_w, ancestors, _, _, roots, noise, _ = particles
-    n, depth = x.shape[1], x.shape[0]
+    n, depth, slot = x.shape[1], x.shape[0], options[FROZEN]
     weights, shares, squares = np.empty(n), np.empty(n), 0.0
     for t in range(options[FIRST], options[END]):
         row, now, before = t - options[OFFSET], t % depth, (t - 1) % depth
         drawn = False
+        if slot >= 0:
+            for j in range(x.shape[2]):
+                x[now, slot, j] = path[t, j]
         if t == 0:
             begin(log_w[0], ancestors[0], roots, noise)
-            start(rng, x[0], y, row, log_w[0], -1, theta)
+            start(rng, x[0], y, row, log_w[0], slot, theta)
         else:
             if t == options[FIRST]:
                 for i in range(n):
@@ -871,8 +901,8 @@ def filter_forward(start, move, resample, rng, told, particles, record, status):
                 restart(-math.log(n), log_w[now], ancestors[now], roots, noise)
             else:
                 keep(log_w[before], log_w[now], ancestors[now])
-            move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], -1, theta)
-        code, squares = settle(particles, record, weights, t, row, -1, status)
+            move(rng, x[before], ancestors[now], x[now], y, row, t, log_w[now], slot, theta)
+        code, squares = settle(particles, record, weights, t, row, slot, status)
         if code != FINE:
             return code
         if drawn:

@@ -278,8 +278,9 @@ def _known(
     moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
     guess, unknown = direction(moments, True)[0], np.full(2 * here.values.shape, np.nan)
     paths = np.array([state.held for state in search.states])
+    cautions = support_cautions(at, paths)
     if not wanted:
-        return Known(guess, unknown, support_cautions(at, paths))
+        return Known(guess, unknown, cautions)
     rule = Budget(max(100, search.done // 4))
     source = generator(run.root, "information")
     told = (how.executor, how.progress, None, run)

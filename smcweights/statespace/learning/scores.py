@@ -42,7 +42,6 @@ from ..chains import (
     initial_paths,
     made_by,
     run_chains,
-    sweep,
     sweeps_dropped,
     verdict,
 )
@@ -53,11 +52,11 @@ from ..series import Series, checked_panel, model_of, naming
 from ..smoothing import backward_method
 from .differentiation import check_laws, gradients
 from .parameters import Free, free_parameters
+from .supports import moved_supports
 
 Array = NDArray[np.float64]
 Densities = Mapping[str, Callable[..., Any]]
 DEFAULT_SWEEPS = 100
-NUDGE = 0.05  # of an unconstrained parameter, to see whether a path stays possible
 
 
 class Asked(NamedTuple):
@@ -213,10 +212,8 @@ class ScoreChain:
 
     def paths(self) -> Array:
         """Paths (T, K, d) drawn back from a conditional filter; one of them is the next."""
-        from .. import kernels
-
         rows, cloud, method = self.scored.series.rows, self.cloud, self.scored.method
-        found = sweep(cloud, rows, self.path, 1, kernels.BY_ANCESTORS)
+        ess = cloud.conditional(rows, self.path)
         chosen = cloud.draw_paths(rows, self.scored.n_paths, method)
         x = np.take_along_axis(cloud.particles.x, chosen[:, :, None].astype(np.int64), axis=1)
         if self.path is not None:
@@ -224,7 +221,7 @@ class ScoreChain:
             # where the state is known
             self.changes += chosen[:, 0] != 0
         self.path = x[:, 0].copy()
-        self.smallest = min(self.smallest, float(found.ess.min()))
+        self.smallest = min(self.smallest, float(ess.min()))
         return x
 
     def score(self) -> Array:
@@ -310,35 +307,33 @@ def split(paths: Array, scored: ScoredSeries) -> list[Array]:
 def support_cautions(p: ScoredSeries, paths: Array, scores: Array | None = None) -> list[Caution]:
     """What speaks against the scores (chains, k) of a series, from paths (chains, T, d) drawn.
 
-    Fisher's identity fails where a parameter moves the support of a density, which no path that
-    is possible tells; its score is then often the same along all of them.
+    Fisher's identity fails where a parameter moves the support of a density, which is refused; its
+    score is often the same along all paths.
     """
-    theta, free = p.series.model.theta, p.free
     along = [
-        (compiled_path_density(one.model, one.vector), np.ascontiguousarray(own), one.rows)
+        partial(compiled_path_density(one.model, one.vector), np.ascontiguousarray(x), one.rows)
         for one, own in zip(p.panel, split(paths, p), strict=True)
+        for x in own
     ]
-    moving = []
-    for i, k in enumerate(free.moving):
-        ends, scaled = [], free.transforms[k] == "identity"
-        for sign in (-1, 1):
-            u = free.numbers(theta)
-            u[i] += sign * NUDGE * (abs(u[i]) or 1.0 if scaled else 1.0)
-            other = p.at(free.values(u)).series.model.theta.copy()
-            ends += [density(x, y, other) for density, paths, y in along for x in paths]
-        if -np.inf in ends:
-            moving.append(free.names[k])
+    surely, moving = moved_supports(p.free, p.series.model.theta, along)
+    if surely:
+        raise ModelError(
+            f"theta: {', '.join(surely)} moves the support of a density: paths become impossible "
+            "at places of their own, where the density is not zero, so that Fisher's identity "
+            "fails and the score is wrong; use particle_marginal_metropolis_hastings, or "
+            "maximum_likelihood(..., method='iterated_filtering')"
+        )
     cautions = []
     if moving:
         text = (
-            f"small changes of {', '.join(moving)} make paths impossible: where a parameter moves "
-            "the support of a density its score is wrong, and no error shows it; use "
-            "particle_marginal_metropolis_hastings"
+            f"small changes of {', '.join(moving)} make paths impossible: is it the edge of its "
+            "range, or of the support of a density? There the score is wrong or varies much more "
+            "than is seen; use particle_marginal_metropolis_hastings"
         )
         cautions.append(Caution("moving-support", text))
     if scores is not None:
         flat = np.ptp(scores, axis=0) <= 1e-12 * np.abs(scores).max(axis=0)
-        names = [n for n, same in zip(free.names, flat, strict=True) if same and n not in moving]
+        names = [n for n, same in zip(p.free.names, flat, strict=True) if same and n not in moving]
         if names:
             text = (
                 f"the score by {', '.join(names)} is the same in all chains: an error of zero is "
@@ -418,13 +413,14 @@ executor, progress, checkpoint
     ------
     TypeError, ValueError, ModelError, DegeneracyError
         As for `parisian_particle_gibbs`; ModelError also for densities that JAX can't trace, or
-        that differ between JAX and numba (the message names function and point).
+        that differ between JAX and numba (the message names function and point), and where a
+        parameter moves the support of a density, so that Fisher's identity fails.
 
     Warns
     -----
     PrecisionWarning
-        As for `parisian_particle_gibbs`; always for "paris". A parameter seems to move the support
-        of a density, where Fisher's identity fails, or its score has an error of exactly zero.
+        As for `parisian_particle_gibbs`; always for "paris". A parameter may move the support of a
+        density, or its score has an error of exactly zero.
 
     References
     ----------

@@ -1,5 +1,7 @@
 """Scores and information agree with automatic differentiation of exact likelihoods."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numba
@@ -357,35 +359,65 @@ def test_a_row_of_which_a_part_is_missing_is_named():
         smw.score(THREE, y, None, 10, 10, seed=1)
 
 
-def rounded(theta):
-    """Observations are uniform within theta[0] of the state; theta[1] plays no part."""
+def uniform(y, x, t, theta):
+    return np.where(np.abs(y - x) > theta[0], -np.inf, -np.log(2 * theta[0]))
+
+
+def triangular(y, x, t, theta):
+    inside = np.abs(y - x) < theta[0]
+    left = np.where(inside, theta[0] - np.abs(y - x), 1.0)
+    return np.where(inside, np.log(left) - 2 * np.log(theta[0]), -np.inf)
+
+
+def within(theta, density):
+    """Observations are within theta[0] of the state; theta[1] plays no part."""
     return walk(
         transition_sample=lambda rng, x_prev, t, theta: x_prev + rng.standard_normal(),
         transition_logpdf=lambda x_prev, x, t, theta: (
             -0.5 * ((x - x_prev) ** 2 + np.log(2 * np.pi))
         ),
-        observation_logpdf=lambda y, x, t, theta: np.where(
-            np.abs(y - x) > theta[0], -np.inf, -np.log(2 * theta[0])
-        ),
+        observation_logpdf=density,
         theta=theta, theta_names=["width", "idle"], transforms=["log", "identity"],
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_scores_without_error_are_told_by_name_where_the_support_moves():
+def test_parameters_that_move_a_support_are_refused_by_name():
     """The score by the width is -T/width along every path: the likelihood isn't so steep."""
-    model, y = rounded([1.5, 1.0]), np.linspace(-2.0, 2.0, 12)
+    model, y = within([1.5, 1.0], uniform), np.linspace(-2.0, 2.0, 12)
     common = {"chains": 2, "seed": 1}
-    with pytest.warns(smw.PrecisionWarning) as told:
-        est = smw.score(model, y, None, 30, 20, **common)
-    found = {caution.code: caution.text for caution in est.cautions}
-    assert est.value[0] == pytest.approx(-12 / 1.5, rel=1e-12) and est.standard_error[0] < 1e-9
-    assert "of width make" in found["moving-support"] and "by idle is" in found["zero-error"]
-    assert any("[moving-support]" in str(w.message) for w in told)
+    for find in (smw.score, smw.observed_information):
+        with pytest.raises(smw.ModelError, match=r"^theta: width moves the support of a density"):
+            find(model, y, None, 30, 20, **common)
+    with pytest.warns(smw.PrecisionWarning, match=r"by idle is the same .* \[zero-error\]"):
+        smw.score(model, y, None, 30, 20, free=["idle"], **common)
     with pytest.raises(smw.ModelError, match=r"^theta: with width = .* path of a chain"):
         smw.maximum_likelihood(model, y, None, 30, 20, free=["width"], **common)
     with pytest.raises(ValueError, match=r"^initial_path: impossible at time 0"):
         smw.score(model, y, None, 30, 20, initial_path=y + 9.0, **common)
+
+
+@pytest.mark.slow
+def test_a_density_that_falls_to_zero_at_its_end_has_a_score():
+    """That of a grid: what ends at zero moves no probability when it moves."""
+    model, y = within([2.5, 1.0], triangular), np.linspace(-2.0, 2.0, 12)
+    grid = np.linspace(-9.0, 9.0, 3_601)
+
+    def log_likelihood(width):
+        weights = np.exp(-0.5 * grid**2) / math.sqrt(2 * np.pi) * (grid[1] - grid[0])
+        step = np.exp(-0.5 * (grid[:, None] - grid) ** 2) / math.sqrt(2 * np.pi)
+        total = 0.0
+        for t, seen in enumerate(y):
+            if t:
+                weights = step @ weights * (grid[1] - grid[0])
+            weights = weights * np.maximum(width - np.abs(seen - grid), 0.0) / width**2
+            total += math.log(weights.sum())
+            weights /= weights.sum()
+        return total
+
+    est = smw.score(model, y, None, 100, 200, free=["width"], seed=1)
+    exact = (log_likelihood(2.51) - log_likelihood(2.49)) / 0.02
+    assert abs(est.value[0] - exact) < 5 * est.standard_error[0] < 0.5
 
 
 def scored(**others):
