@@ -20,9 +20,9 @@ from ..regression import Choice
 from .adaptation import learned
 from .control_variates import Ratios
 from .mixing import mixture_weights
-from .proposals import Component, Elliptical, Mixture
+from .proposals import Component, Elliptical, Mixture, straightened
 from .stages import History, Sampler, Stage, joined, split
-from .whitened_fits import moments_of, normal_laws
+from .whitened_fits import bent, moments_of, normal_laws, skewed_laws
 
 PRIOR, PRIOR_ABOVE = 0.05, 0.02  # share of the prior; beyond the first power
 # components on the ladder, by so much up to so many inputs: of many inputs a little wider is a lot
@@ -94,8 +94,8 @@ class Summit:
     """Where a climb ended: the mixture to draw from, and what is known before that.
 
     ``shape`` is fitted to the posterior by all draws, ``beta`` the power reached; ``centre`` (d,)
-    and ``cholesky`` (d, d) are mean and covariance of the posterior, ``log_scale`` the log evidence
-    by all draws so far.
+    is the posterior's mean, ``cholesky`` (d, d) its covariance in the coordinates of the shape,
+    ``log_scale`` the log evidence by all draws so far.
     """
 
     densities: tuple[Component, ...]
@@ -151,7 +151,11 @@ class Climb:
             self._kick(np.argsort(-self._log_posterior())[:WALKERS])
             beta = self._ladder()
         best, shape = self._settled(beta)
-        centre, cholesky = moments_of(self.history.u, self.powered(beta))
+        w = self.powered(beta)
+        centre, cholesky = moments_of(self.history.u, w)
+        _, bend = straightened(shape)
+        if bend is not None:
+            _, cholesky = moments_of(bend(self.history.u)[0], w)
         log_w = log_likelihoods(self.history.stages) + self.history.log_f - self.history.log_h
         log_scale = float(np.logaddexp.reduce(log_w) - np.log(len(log_w)))
         return Summit(
@@ -256,7 +260,7 @@ class Climb:
     def _weighed(self, beta: float) -> _Weighed:
         """Components for all draws, how much of each, and coefficients of their controls."""
         w = self.powered(beta)
-        shape = self._shape(w, MOST if beta >= 1 else RUNG_MOST, "shape")
+        shape = self._shape(w, MOST if beta >= 1 else RUNG_MOST, "shape", skewed=True)
         found = _widened(shape, self.plan.room, max(TAILS, self.plan.dimension))
         guard = self._shape(self.powered(TEMPERED * beta), RUNG_MOST, "guard")
         shares = np.append((1 - GUARD) * found.weights, GUARD * guard.weights)
@@ -304,8 +308,10 @@ class Climb:
         r -= np.repeat(np.add.reduceat(r, starts) / stage.counts, stage.counts)
         return float((r**2).mean())
 
-    def _shape(self, weights: np.ndarray, most: int, kept: str = "") -> Mixture:
-        """Normal laws fitted to all draws with these weights.
+    def _shape(
+        self, weights: np.ndarray, most: int, kept: str = "", skewed: bool = False
+    ) -> Mixture:
+        """Normal laws, or bent ones, fitted to all draws with these weights.
 
         From what is ``kept`` under a name on, until there are many more draws than when it was
         searched for.
@@ -315,7 +321,8 @@ class Climb:
         n, (searched, start) = len(self.history), self.fits.get(kept, (0, None))
         if n > SEARCHED * searched:
             start = None
-        found = normal_laws(self.history.u[keep], weights[keep], rng, most, start)
+        fitted = skewed_laws if skewed else normal_laws
+        found = fitted(self.history.u[keep], weights[keep], rng, most, start)
         if kept:
             self.fits[kept] = (searched if start else n, found)
         return found
@@ -390,10 +397,10 @@ def log_likelihoods(stages: list[Stage]) -> np.ndarray:
 
 def _widened(found: Mixture, wider: float, tails: float = np.inf) -> Mixture:
     """Its elliptical laws wider, with tails of so many degrees of freedom."""
-    laws = (c for c in found.components if isinstance(c, Elliptical))
-    return Mixture(
-        found.weights, tuple(Elliptical(c.mean, wider * c.cholesky, tails) for c in laws)
-    )
+    straight, bend = straightened(found)
+    laws = (c for c in straight.components if isinstance(c, Elliptical))
+    wide = (Elliptical(c.mean, wider * c.cholesky, tails) for c in laws)
+    return bent(Mixture(found.weights, tuple(wide)), bend)
 
 
 def _choices(k: int, draws: int) -> list[Choice]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..regression import Choice
-from .proposals import SCRATCH, Elliptical, Mixture, log_densities
+from .proposals import SCRATCH, Elliptical, Mixture, log_densities, straightened
 
 FULL = 20  # inputs up to which mixed second derivatives are taken
 DRAWS = 10  # for each control
@@ -27,7 +27,10 @@ DRAWS = 10  # for each control
 
 @dataclass(frozen=True)
 class Derivatives:
-    """A mixture of normal laws, and derivatives along the columns of ``cholesky`` (d, d)."""
+    """A mixture of normal laws, and derivatives along the columns of ``cholesky`` (d, d).
+
+    Both in bent coordinates where the laws are bent ones.
+    """
 
     mixture: Mixture
     cholesky: np.ndarray
@@ -41,7 +44,12 @@ class Derivatives:
     def over(self, u: np.ndarray, log_h: np.ndarray) -> np.ndarray:
         """Mixture and derivatives over the draws' density: (n, 1 + all) of u (n, d), log_h (n,)."""
         (d, total), laws = self.sizes, []
-        for g in self.mixture.components:
+        # what integrates to zero over bent coordinates does so over the points
+        mixture, bend = straightened(self.mixture)
+        if bend is not None:
+            u, log_slope = bend(u)
+            log_h = log_h - log_slope
+        for g in mixture.components:
             assert isinstance(g, Elliptical)
             along = np.linalg.solve(g.cholesky, self.cholesky)
             turn = np.linalg.solve(g.cholesky.T, along).T
@@ -53,9 +61,9 @@ class Derivatives:
         for a in range(0, len(u), rows):
             block = out[:, a : a + rows]
             share = np.exp(
-                log_densities(self.mixture.components, u[a : a + rows]).T - log_h[a : a + rows]
+                log_densities(mixture.components, u[a : a + rows]).T - log_h[a : a + rows]
             )
-            share *= self.mixture.weights[:, None]
+            share *= mixture.weights[:, None]
             whole[0, a : a + rows] = share.sum(0)
             for own, (turn, start, s) in zip(share, laws, strict=True):
                 q = turn @ u[a : a + rows].T - start

@@ -99,8 +99,9 @@ def posterior(
 ) -> Posterior:
     """Log evidence, posterior means, spreads and quantiles, each with its error.
 
-    A mixture h of the prior and of elliptical laws is fitted to growing powers of the likelihood by
-    draws alone; no gradient is asked for. At the end independent draws from it give
+    A mixture h of the prior and of elliptical laws, skewed ones where many draws say so, is fitted
+    to growing powers of the likelihood by draws alone; no gradient is asked for. At the end
+    independent draws from it give
 
         Z = mean L f / h,   E[phi | y] = mean phi L f / h over Z,
 
@@ -161,8 +162,8 @@ def posterior(
     References
     ----------
     Cornuet, Marin, Mira & Robert (2012), Adaptive multiple importance sampling, Scand. J. Stat. 39;
-    Owen & Zhou (2000), Safe and effective importance sampling, JASA 95; Woodruff (1952), JASA 47,
-    for quantiles.
+    Owen & Zhou (2000), Safe and effective importance sampling, JASA 95; Jones & Pewsey (2009),
+    Sinh-arcsinh distributions, Biometrika 96; Woodruff (1952), JASA 47, for quantiles.
 
     Examples
     --------

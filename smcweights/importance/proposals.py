@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import gammaln, ive, ndtr, ndtri
 
 from ..randomness import generator
+from .bends import Bend
 from .laws import Law
 from .marginals import Atoms
 
@@ -71,6 +72,22 @@ class Elliptical:
         while len(far := np.flatnonzero((np.abs(u) > self.limit).any(1))):
             u[far] = self.mean + rng.standard_normal((len(far), u.shape[1])) @ self.cholesky.T
         return u
+
+    def log_density(self, u: np.ndarray) -> np.ndarray:
+        """Log density at the rows of u, shape (n,)."""
+        return log_densities([self], u)[:, 0]
+
+
+@dataclass(frozen=True)
+class Bent:
+    """An elliptical law of bent coordinates: a skewed one."""
+
+    law: Elliptical
+    bend: Bend
+
+    def sample(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        """Draws, shape (n, d)."""
+        return self.bend.back(self.law.sample(rng, n))
 
     def log_density(self, u: np.ndarray) -> np.ndarray:
         """Log density at the rows of u, shape (n,)."""
@@ -334,8 +351,13 @@ def log_densities(components: Sequence[Component], u: np.ndarray) -> np.ndarray:
     kernels = {k: c for k, c in known if c is not None}
     if kernels:
         out[list(kernels)] = _log_kernel_densities(list(kernels.values()), u).T
+    bent = [(k, c) for k, c in enumerate(components) if isinstance(c, Bent)]
+    for bend in {id(c.bend): c.bend for _, c in bent}.values():
+        y, log_slope = bend(u)
+        own = [(k, c.law) for k, c in bent if c.bend is bend]
+        out[[k for k, _ in own]] = log_densities([law for _, law in own], y).T + log_slope
     for k, c in enumerate(components):
-        if not isinstance(c, Elliptical) and k not in kernels:
+        if not isinstance(c, Elliptical | Bent) and k not in kernels:
             out[k] = c.log_density(u)
     lines = [(k, c) for k, c in elliptical if c.axis is not None and d > MOST_FEATURES]
     others = [(k, c) for k, c in elliptical if c.axis is None or d <= MOST_FEATURES]
@@ -465,6 +487,14 @@ class Mixture:
             c.sample(rng, int(m)) for c, m in zip(self.components, counts, strict=True) if m > 0
         ]
         return np.concatenate(draws)
+
+
+def straightened(laws: Mixture) -> tuple[Mixture, Bend | None]:
+    """Laws before they were bent, and the bend that they share, if they were."""
+    bent = [c for c in laws.components if isinstance(c, Bent)]
+    if not bent:
+        return laws, None
+    return Mixture(laws.weights, tuple(c.law for c in bent)), bent[0].bend
 
 
 def log_mixture(log_g: np.ndarray, weights: np.ndarray) -> np.ndarray:

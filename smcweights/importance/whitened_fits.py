@@ -1,4 +1,4 @@
-"""Normal laws fitted to draws in coordinates that are whitened by these.
+"""Normal laws, and skewed ones, fitted to draws in coordinates that are whitened by these.
 
 What is fitted to a posterior a thousand times narrower than its prior, or to a correlated one,
 is fitted as well as to any other.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .bends import Bend, bend_of
 from .fits import THINNED, Weighed, em, fit_mixtures, thinned, weighed
-from .proposals import Elliptical, Mixture, features
+from .proposals import Bent, Elliptical, Mixture, features, straightened
 
 MORE = 10  # steps of EM from a fit to fewer draws
 
@@ -58,6 +59,39 @@ def normal_laws(
         orders = most if start is None else 1
         (fit,) = fit_mixtures(v, weights, rng, most=orders, restarts=2, alike=True, known=known)
     return _placed(fit, centre, cholesky)
+
+
+def skewed_laws(
+    u: np.ndarray,
+    w: np.ndarray,
+    rng: np.random.Generator,
+    most: int,
+    start: Mixture | None = None,
+) -> Mixture:
+    """As `normal_laws`; or laws of bent coordinates, where a bend is worth its parameters."""
+    if start is not None:
+        straight, bend = straightened(start)
+        y = u if bend is None else bend(u)[0]
+        return bent(normal_laws(y, w, rng, most, straight), bend)
+    plain = normal_laws(u, w, rng, most)
+    some, column = thinned(u, w[:, None], THINNED)
+    weights = column[:, 0]
+    bend = bend_of(some, weights, *moments_of(u, w))
+    if bend is None:
+        return plain
+    skewed = bent(normal_laws(bend(u)[0], w, rng, most), bend)
+    size, own = 1 / (weights @ weights), 1 + u.shape[1] * (u.shape[1] + 3) / 2
+    parameters = own * (len(skewed.components) - len(plain.components)) + bend.parameters
+    gain = weights @ (skewed.log_density(some) - plain.log_density(some))
+    return skewed if size * gain > 0.5 * parameters * np.log(size) else plain
+
+
+def bent(laws: Mixture, bend: Bend | None) -> Mixture:
+    """The same laws of bent coordinates."""
+    if bend is None:
+        return laws
+    elliptical = (c for c in laws.components if isinstance(c, Elliptical))
+    return Mixture(laws.weights, tuple(Bent(c, bend) for c in elliptical))
 
 
 def _placed(laws: Mixture, centre: np.ndarray, factor: np.ndarray) -> Mixture:
