@@ -110,6 +110,7 @@ class JSONReader:
         jsonschema = _compat.optional("jsonschema", "language", "JSON schemas")
         from jsonschema_specifications import REGISTRY
 
+        self._made_of = schema, characters, tuple(formats), numbers, spacing
         kind = jsonschema.validators.validator_for(schema)
         kind.check_schema(schema)
         _check_references(schema, kind, REGISTRY)
@@ -139,9 +140,14 @@ class JSONReader:
         self._last: tuple[State | None, Sequence[State], bool] = None, (), False
         self._forgets = False
 
-    def __getstate__(self) -> dict[str, Any]:
-        # what is known is so by addresses
-        return self.__dict__ | {"_known": {}, "_doubt": None, "_last": (None, (), False)}
+    def __getstate__(self) -> tuple:
+        return self._made_of, self._forgets
+
+    def __setstate__(self, state: tuple) -> None:
+        made_of, forgets = state
+        self.__init__(*made_of)  # type: ignore[misc]
+        if forgets:
+            self.__dict__.update(self.forgetful().__dict__)
 
     def __repr__(self) -> str:
         """The schema."""
