@@ -7,8 +7,8 @@ in MaskBench; or lists of these, as in the JSON Schema Test Suite. Different one
 random, those that have tests and none of them valid left out. The language is a Zipf law of the
 tokens, shifted by the last one, which knows nothing of JSON; the vocabulary 150 characters and
 pieces of JSON, or that of `benchmarks/tokens.py`. Counted are schemas by what happened: completed,
-dead (every particle died), refused when made; texts, and those that package jsonschema refuses.
-Kept in results/drawn_schemas.json.
+dead (every particle died), told before the run that no text is so short, refused when made; texts,
+and those that package jsonschema refuses. Kept in results/drawn_schemas.json.
 """
 
 from __future__ import annotations
@@ -55,9 +55,12 @@ def drawn(schema, words, places):
     except (ValueError, TypeError, jsonschema.SchemaError) as error:
         return f"refused: {type(error).__name__}", [], 0
     language = Shifted(words.size)
-    out = smw.constrained_sequences(
-        language, constraint, 10, places, islands=4, seed=1, progress=False
-    )
+    try:
+        out = smw.constrained_sequences(
+            language, constraint, 10, places, islands=4, seed=1, progress=False
+        )
+    except ValueError as error:
+        return f"told before: {str(error).partition(':')[0]}", [], 0
     validator = jsonschema.validators.validator_for(schema)(schema)
     texts = [t for t, w in zip(out.texts(words), out.log_weights, strict=True) if w > -np.inf]
     wrong = sum(not validator.is_valid(json.loads(text)) for text in texts)
