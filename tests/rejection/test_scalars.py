@@ -1,5 +1,6 @@
 """What schemas say about strings and numbers while they grow."""
 
+import datetime
 import itertools
 import json
 import re
@@ -8,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 import smcweights as smw
-from smcweights.rejection.scalars import decoded, within
+from smcweights.rejection.scalars import FORMATS, decoded, within
 
 from .texts import follow, words
 
@@ -129,3 +130,20 @@ def test_formats_are_enforced_on_request(form, valid, wrong):
         asked = C.json_schema(schema, items, formats=[form])
         assert (follow(asked, items, f'"{text}"') is True) == taken
         assert follow(C.json_schema(schema, items), items, f'"{text}"') is True
+
+
+def test_only_days_of_the_calendar_are_begun():
+    """The pattern takes what is a day, so that no beginning of one leads nowhere."""
+    years = (0, 1, 4, 96, 100, 400, 1900, 2000, 2023, 2024, 2096, 2100, 9999)
+    for year, month, day in itertools.product(years, range(14), range(33)):
+        try:
+            is_one = bool(datetime.date(year, month, day))
+        except ValueError:
+            is_one = False
+        text = f"{year:04d}-{month:02d}-{day:02d}"
+        assert bool(re.fullmatch(FORMATS["date"], text)) == is_one
+        if year:
+            assert bool(re.fullmatch(FORMATS["date-time"], f"{text}T00:00:00Z")) == is_one
+    items = [*'"-0123456789']
+    c = C.json_schema({"format": "date"}, items, formats=["date"])
+    assert follow(c, items, '"2023-02-29"') == len('"2023-02-2')
