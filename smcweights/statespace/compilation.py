@@ -466,7 +466,7 @@ def _explained(
             if y_vector and "y" in arguments:
                 expected += (
                     "; y_t is an array, since y has shape (T, p): a model whose observations are "
-                    "floats takes y of shape (T,)"
+                    "floats takes y of shape (T,), such as a column frame['name'] of a DataFrame"
                 )
             return ModelError(f"{name}: returns {returned}; expected {expected}")
     return ModelError(f"numba can't compile the model{_reason(error)}")

@@ -105,7 +105,7 @@ def posterior_means(draws: Any, function: Callable[[Array], ArrayLike] | None = 
     (('a',), array([7.]), True)
     """
     began = time.perf_counter()
-    posterior = _posterior(draws)
+    posterior = posterior_of(draws)
     if function is None:
         names, values, scalar = *_everything(posterior), False
     else:
@@ -134,7 +134,7 @@ def posterior_means(draws: Any, function: Callable[[Array], ArrayLike] | None = 
     )
 
 
-def _posterior(draws: Any) -> xarray.Dataset:
+def posterior_of(draws: Any) -> xarray.Dataset:
     """The dataset of draws, checked."""
     import xarray
 

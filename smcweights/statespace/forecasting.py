@@ -22,6 +22,7 @@ from ..randomness import Seed, describe, generator, seed_sequence
 from ..results import Result, along, table
 from .cloud import Cloud
 from .compilation import Compiled, compiled_observations
+from .draws import PAIR, STATES, parameter_names, posterior_of
 from .model import StateSpaceModel
 from .series import Series, checked_series, side_by_side
 from .trial import check_time, tried
@@ -36,6 +37,12 @@ LAGS = 10  # over which residuals are looked at for correlation
 LONG = 500  # times from which that has its limiting law; before, that of
 REFERENCE = 2_000_000  # numbers in random series, or of a gamma law beyond the last
 FEW = 10  # of them
+# of parameters, by their transforms
+RANGES = {
+    "log": (0.0, math.inf),
+    "atanh": (-1.0, 1.0),
+    **dict.fromkeys(("logit", "simplex", "rest"), (0.0, 1.0)),
+}
 LEAST = 500  # particles with which the tests have their level
 
 
@@ -106,10 +113,11 @@ def forecast(
     n_particles : int
     theta : array_like, optional
         Parameters other than the model's own.
-    draws : ArviZ object, optional
+    draws : ArviZ object or dict of xarray.Dataset, optional
         What `particle_marginal_metropolis_hastings` or `particle_gibbs` returned for y: the
-        forecast is that under their parameters, at most 1,000 of them. Kept states are gone on
-        from; without them each draw takes a filter.
+        forecast is that under their parameters, at most 1,000 of them. Parameters are taken by
+        name, those that weren't drawn are the model's own, other variables play no part. Kept
+        states are gone on from; without them each draw takes a filter.
     levels : sequence of float
         Of the quantiles, between 0 and 1.
     repeats : int, default 8
@@ -127,7 +135,8 @@ def forecast(
     Raises
     ------
     TypeError, ValueError, ModelError, DegeneracyError
-        As for `particle_filter`; also draws of other parameters, or of one chain.
+        As for `particle_filter`; also draws of other parameters, of one chain, outside
+        of what a transform allows, or of states at other times than those of y.
 
     Examples
     --------
@@ -150,7 +159,7 @@ def forecast(
     job: Callable[..., tuple[Array, Array]] = partial(_ahead, series, horizon, describe(root))
     jobs: list[tuple[Any, ...]] = [(r,) for r in range(repeats)]
     if draws is not None:
-        thetas, states = _drawn(series.model, draws)
+        thetas, states = _drawn(series, draws)
         job = partial(_ahead_of_draws, series, horizon, describe(root))
         jobs = [(c, own, None if states is None else states[c]) for c, own in enumerate(thetas)]
     series.functions(backward=False)
@@ -312,32 +321,57 @@ def _try_ahead(series: Series, last: int) -> None:
         _seen(series, rng, np.reshape(x, (1, -1)), t, theta)
 
 
-def _drawn(model: StateSpaceModel, draws: Any) -> tuple[Array, Array | None]:
+def _drawn(series: Series, draws: Any) -> tuple[Array, Array | None]:
     """Parameters (chains, n, k) of an ArviZ object, thinned, and the last states kept of them."""
-    try:
-        group = draws["posterior"]
-        chains, length = (group.sizes[name] for name in ("chain", "draw"))
-    except (TypeError, LookupError, AttributeError, ValueError):
-        raise TypeError(
-            f"draws: got {type(draws).__name__}; expected what "
-            "particle_marginal_metropolis_hastings or particle_gibbs returned"
-        ) from None
-    if chains < 2:
-        raise ValueError("draws: of one chain; expected two at least, whose spread tells the error")
-    step = -(-chains * length // MOST_DRAWS)
-    kept = slice(step - 1, None, step)
-    labels = model.theta_names or [f"theta[{k}]" for k in range(model.theta.size)]
-    named = {k: group[name].values[:, kept] for k, name in enumerate(labels) if name in group}
-    theta = np.tile(model.theta, (chains, len(range(length)[kept]), 1))
-    for k, values in named.items():
-        theta[..., k] = values
+    model, group = series.model, posterior_of(draws)
+    step = -(-group.sizes["chain"] * group.sizes["draw"] // MOST_DRAWS)
+    group = group.isel(draw=slice(step - 1, None, step)).transpose(*PAIR, ...)
+    names = parameter_names(model)
+    known = [k for k, name in enumerate(names) if name in group]
+    others = sorted(set(map(str, group.data_vars)) - {*names, *STATES})
+    if not known and (others or not set(STATES) & set(group.data_vars)):
+        raise ValueError(f"draws: of {others}; expected parameters of the model, some of {names}")
+    shape = (group.sizes["chain"], group.sizes["draw"])
+    theta = np.tile(model.theta, (*shape, 1))
+    for k in known:
+        theta[..., k] = _of_shape(names[k], group[names[k]], shape)
+    _check_range(model, names, theta, known)
     if "x_last" in group and "series" not in group["x_last"].dims:
-        states = group["x_last"].values[:, kept]
-    elif "x" in group:
-        states = group["x"].values[:, kept, -1]
-    else:
+        return theta, _states(group["x_last"], shape, model.dim)
+    if "x" not in group:
         return theta, None
-    return theta, states.reshape(*theta.shape[:2], -1)
+    times = group["x"].sizes.get("time")
+    if times != len(series.rows):
+        raise ValueError(f"draws: x of {times} times; expected {len(series.rows)}, as y has")
+    return theta, _states(group["x"].isel(time=-1), shape, model.dim)
+
+
+def _of_shape(name: str, variable: xarray.DataArray, shape: tuple[int, ...]) -> Array:
+    """Numbers that are as many as these."""
+    if variable.shape != shape or not np.isfinite(variable.values).all():
+        raise ValueError(
+            f"draws: {name} has shape {variable.shape}; expected finite numbers of shape {shape}, "
+            "by chain and draw"
+        )
+    return np.asarray(variable.values, dtype=np.float64)
+
+
+def _states(variable: xarray.DataArray, shape: tuple[int, int], dim: int) -> Array:
+    """The last states (chains, n, d)."""
+    wanted = shape if variable.ndim == 2 and dim == 1 else (*shape, dim)
+    return _of_shape("x at the last time", variable, wanted).reshape(*shape, dim)
+
+
+def _check_range(model: StateSpaceModel, names: list[str], theta: Array, known: list[int]) -> None:
+    """Whether parameters are where their transforms let them be: samplers don't look."""
+    for k in known:
+        low, high = RANGES.get((model.transforms or {k: ""})[k], (-math.inf, math.inf))
+        wrong = theta[..., k][(theta[..., k] < low) | (theta[..., k] > high)]
+        if wrong.size:
+            raise ValueError(
+                f"draws: {names[k]} = {wrong[0]:.6g}; expected {low:g} to {high:g}, as its "
+                f"transform {model.transforms[k]!r} has it"
+            )
 
 
 def _ahead_of_draws(

@@ -74,7 +74,10 @@ def _try_all(
         values = [own[argument] for argument in arguments]
         if name.endswith("sample"):
             return tried_sampler(model, name, function, *values, t=t)
-        return tried(name, function, *values)
+        found = tried(name, function, *values)
+        if name.endswith(("logpdf", "bound", "lookahead")):
+            _check_number(name, found, np.ndim(y) == 1 and "y" in arguments)
+        return found
 
     again = copy.deepcopy(rng)
     own["x"] = call("transition_sample" if t else "initial_sample")
@@ -107,6 +110,19 @@ def _try_all(
     if t:
         call("proposal.log_lookahead")
     return x
+
+
+def _check_number(name: str, found: Any, of_array: bool) -> None:
+    """Whether a density returned a number; None is what only numba can find."""
+    if found is None or np.ndim(found) == 0:
+        return
+    hint = (
+        "; y_t is an array, since y has shape (T, p): a model whose observations are floats takes "
+        "y of shape (T,), such as a column frame['name'] of a DataFrame"
+    )
+    raise ModelError(
+        f"{name}: returned shape {np.shape(found)}; expected a float{hint if of_array else ''}"
+    )
 
 
 def _known(model: StateSpaceModel, t: int, **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import poisson
 
 import smcweights as smw
+from smcweights import _compat
 from smcweights.statespace import forecasting
 from smcweights.statespace.compilation import compiled_observations
 from smcweights.statespace.series import Series
@@ -76,13 +78,76 @@ def test_draws_of_parameters_go_on_from_their_states(name):
     if name == "x_last":
         content[name] = (("chain", "draw"), last)
     if name == "x":
-        path = np.stack([np.zeros_like(last), last], axis=-1)
+        path = np.concatenate([np.zeros((*last.shape, len(Y) - 1)), last[..., None]], axis=-1)
         content[name] = (("chain", "draw", "time"), path)
     draws = {"posterior": xarray.Dataset(content)}
     found = smw.forecast(LINEAR, Y, 2, 50, draws=draws, seed=2)
     truth = np.mean([laws[a].means[-1] * a for a in values.ravel()])
     assert abs(found.state_means.value[0] - truth) < 8 * found.state_means.standard_error[0]
     assert found.state_means.standard_error[0] < 0.2
+
+
+DRAWN = {
+    name: (("chain", "draw"), value + 0.1 * np.random.default_rng(k).random((3, 40)))
+    for k, (name, value) in enumerate([("transition_matrix", 0.8), ("x_last", 1.0)])
+}
+FORECAST = partial(smw.forecast, LINEAR, Y, 2, 50, seed=1)
+
+
+@pytest.mark.parametrize("form", ["tree", "dataset", "transposed", "more", "other order"])
+def test_draws_are_taken_by_name_whatever_else_there_is(form):
+    own = xarray.Dataset(DRAWN)
+    given = {
+        "tree": _compat.inference_data({"posterior": own, "sample_stats": own}),
+        "dataset": own,
+        "transposed": {"posterior": own.transpose("draw", "chain")},
+        "more": {"posterior": own.assign(half_life=own["transition_matrix"] * 2)},
+        "other order": {"posterior": own[["x_last", "transition_matrix"]]},
+    }[form]
+    expected = FORECAST(draws={"posterior": own}).state_means
+    found = FORECAST(draws=given).state_means
+    np.testing.assert_array_equal(found.value, expected.value)
+    np.testing.assert_array_equal(found.standard_error, expected.standard_error)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"phi": 0.5}, r"draws: of \['phi'\]; expected parameters of the model, some of \['trans"),
+        ({"transition_covariance": -0.5}, "transition_covariance = -0.5; expected 0 to inf, as"),
+        ({"transition_matrix": np.nan}, r"transition_matrix has shape \(3, 40\); expected finite"),
+        ({"x": np.zeros(7)}, f"draws: x of 7 times; expected {len(Y)}, as y has"),
+        ({"x_last": np.zeros(2)}, r"x at the last time has shape \(3, 40, 2\); expected"),
+    ],
+)
+def test_draws_of_something_else_are_refused(content, message):
+    own = {}
+    for name, value in content.items():
+        dims = ("chain", "draw", "time")[: 2 + np.ndim(value)]
+        own[name] = (dims, np.broadcast_to(value, (3, 40, *np.shape(value))))
+    with pytest.raises(ValueError, match=message):
+        FORECAST(draws={"posterior": xarray.Dataset(own)})
+
+
+@pytest.mark.slow
+def test_intervals_under_draws_hold_their_mixture_100_runs():
+    """Of two values of a parameter; 600 intervals, within 4.5 binomial errors of 600 / 3."""
+    rng, held = np.random.default_rng(3), []
+    models = [LINEAR.with_theta([a, *LINEAR.theta[1:]]) for a in (0.3, 0.9)]
+    last = [smw.kalman_filter(model, Y) for model in models]
+    means, spreads = np.array([(law.means[-1], law.covariances[-1] ** 0.5) for law in last]).T
+    ahead = [smw.kalman_forecast(m, Y, 3) for m in models]
+    truth = np.mean([[law.means, law.observation_means] for law in ahead], axis=0)
+    for seed in range(100):
+        which = rng.integers(2, size=(8, 50))
+        content = {"transition_matrix": np.array([0.3, 0.9])[which]}
+        content["x_last"] = means[which] + spreads[which] * rng.standard_normal(which.shape)
+        draws = xarray.Dataset({k: (("chain", "draw"), v) for k, v in content.items()})
+        found = smw.forecast(LINEAR, Y, 3, 50, draws=draws, seed=seed)
+        for est, exact in zip((found.state_means, found.observation_means), truth, strict=True):
+            lower, upper = est.interval()
+            held.append((lower <= exact) & (exact <= upper))
+    assert abs(np.mean(held) - 0.95) < 4.5 * np.sqrt(0.95 * 0.05 / 200)
 
 
 @pytest.mark.slow

@@ -4,9 +4,11 @@ import math
 
 import numba
 import numpy as np
+import pandas
 import pytest
 
 import smcweights as smw
+from smcweights.statespace import compilation
 from smcweights.statespace.trial import check_functions, check_time, tell_of_misses
 
 from .test_model import LOG_ROOT, walk
@@ -270,3 +272,18 @@ def test_a_model_is_tried_again_once_what_it_reads_has_changed(monkeypatch):
     monkeypatch.setitem(SEASON, "costs", np.zeros(2))
     with pytest.raises(smw.ModelError, match="observation_logpdf: IndexError"):
         check_functions(model, np.zeros((3, 1)), False)
+
+
+@pytest.mark.parametrize("call", ["particle_filter", "score"])
+def test_one_column_for_a_model_of_floats_is_told_at_the_door(call, monkeypatch):
+    """Before anything is compiled."""
+
+    def compiled(*args, **kwargs):
+        raise AssertionError("something was compiled")
+
+    monkeypatch.setattr(compilation, "jitted", compiled)
+    frame = pandas.DataFrame({"level": np.arange(5.0)})
+    more = [None] if call == "score" else []
+    message = r"^observation_logpdf: returned shape \(1,\); .* a column frame\['name'\]"
+    with pytest.raises(smw.ModelError, match=message):
+        getattr(smw, call)(smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0), frame, *more, 20)
