@@ -47,6 +47,8 @@ TURNED_SKEWED = 17  # directions of rules in space over skewness^2: of 192 in 4 
 FEWEST_TIED, TIED = 100, 0.005
 CACHED = 2**14  # numbers that are normalised at once
 FEWEST_STRATA, FEWEST_RINGS = 8, 8  # blocks, and strata in each; of fewer the cap has none
+FEWEST_SEVERAL = 120  # directions in strata around several axes; 48 and 96 covered 0.89 to 0.96
+FEWEST_LATTICE = 28  # rules in space where all columns have few values; eight covered 0.81 to 0.95
 FEWEST_SHOWING = 20  # blocks whose skewness is more than chance
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
@@ -68,8 +70,8 @@ class Directions:
         Dimension of the space, number of blocks and directions in each.
     given : ndarray, shape (blocks, lines, dimension), or None
         The user's directions.
-    axis : int
-        Column whose axis strata lie around.
+    axes : tuple of int
+        Columns whose axes, or what these span, strata lie around.
     """
 
     kind: str
@@ -77,7 +79,7 @@ class Directions:
     blocks: int
     lines: int
     given: Array | None = None
-    axis: int = 0
+    axes: tuple[int, ...] = ()
 
     @property
     def degree(self) -> int:
@@ -116,7 +118,7 @@ class Directions:
     def weights(self) -> Array:
         """Weights of the directions of a block, shape (lines,), of sum 1."""
         if self.kind == "strata":
-            return np.diff(_strata(self.dimension, self.lines))
+            return np.diff(_strata(self.dimension, len(self.axes), self.lines))
         rule = self.turned_rule
         return np.full(self.lines, 1 / self.lines) if rule is None else rule[1]
 
@@ -190,12 +192,16 @@ def plan(
     if d == 1:
         return ON_THE_LINE
     if directions == "auto" and peaks:
-        if len(peaks) == 1 and budget >= FEWEST_STRATA:
+        if len(peaks) == d == 3:
+            directions, fewest = "rule", max(fewest, FEWEST_LATTICE)
+        elif budget >= FEWEST_STRATA:
             lines = max(
                 budget // max(FEWEST_STRATA, fewest), min(FEWEST_RINGS, budget // fewest), 1
             )
-            return Directions("strata", d, budget // lines, lines, axis=min(peaks))
-        directions = "orthogonal"
+            axes = tuple(sorted(peaks))[: d - 1]
+            return Directions("strata", d, budget // lines, lines, axes=axes)
+        else:
+            directions = "orthogonal"
     if directions in ("auto", "rule") and d == 2:
         # six where five would have few degrees of freedom; fewer than 18 lines are no six rules
         blocks = _blocks_of(budget, fewest) + (fewest == 5 and 18 <= budget < 200)
@@ -236,7 +242,8 @@ def too_few(directions: Directions, p: float, costs: Array, fitted: bool = False
     than a block too few is what budgets lose to whole blocks. Of turned rules six do in the plane,
     and seven in space, where a high power needs more of them.
     """
-    wanted = FEWEST_TURNED.get(directions.kind, 0)
+    several = len(directions.axes) > 1
+    wanted = FEWEST_SEVERAL if several else FEWEST_TURNED.get(directions.kind, 0)
     if costs.size < wanted:
         return [
             Caution(
@@ -288,14 +295,14 @@ def peaks_of(directions: str | ArrayLike, clouds: Sequence[Cloud], p: float) -> 
     """Columns of few values, at whose axes costs have a narrow peak that rules seldom meet.
 
     From three to five dimensions, p > 1: eight rules, or fifty orthonormal blocks, covered 0.68 to
-    0.93 there. Where all columns have few values, rules in space hold 0.87 to 0.95.
+    0.93 there.
     """
     dimension = clouds[0].points.shape[1]
     auto = isinstance(directions, str) and directions == "auto"
     if not auto or p == 1 or not 3 <= dimension <= 5:
         return frozenset()
     found = frozenset[int]().union(*(cloud.coarse for cloud in clouds))
-    return frozenset() if len(found) == dimension == 3 else found
+    return found
 
 
 def too_few_for_peaks(directions: Directions, blocks: Array, pair: Pair) -> list[Caution]:
@@ -331,6 +338,8 @@ def wider(current: Directions) -> Directions | None:
     >>> wider(pilot("rule", 3, 1000)).lines
     85
     """
+    if current.blocks > 8:
+        return None  # so many are there for a reason
     if current.kind == "angles" and 4 * current.lines < LARGEST_ANGLES:
         return Directions("angles", 2, 8, 4 * current.lines + 1)
     if current.kind == "lebedev":
@@ -363,7 +372,7 @@ def draw(current: Directions, blocks: int, rng: np.random.Generator, first: int 
         angle = (rng.random((blocks, 1)) + np.arange(lines)) * (math.pi / lines)
         return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     if current.kind == "strata":
-        return _around(current.axis, _strata(d, lines), blocks, d, rng)
+        return _around(current.axes, _strata(d, len(current.axes), lines), blocks, d, rng)
     if current.kind == "sobol":
         return np.stack([_sobol(lines, d, rng) for _ in range(blocks)])
     rule = current.turned_rule
@@ -393,7 +402,8 @@ def _blocks_of(budget: int, fewest: int) -> int:
 def pilot(directions: str, d: int, most: int, peaks: Collection[int] = ()) -> Directions:
     """The first blocks of a run by precision, of at most so many directions."""
     if directions == "auto" and peaks:
-        return plan(directions, d, min(most, 12 * FEWEST_STRATA), peaks=peaks)
+        enough = 12 * FEWEST_STRATA if len(peaks) == 1 else 7 * FEWEST_LATTICE
+        return plan(directions, d, min(most, enough), peaks=peaks)
     first = _pilot(directions, d)
     return first if first.total <= most else plan(directions, d, most)
 
@@ -444,33 +454,46 @@ def _sobol(lines: int, d: int, rng: np.random.Generator) -> Array:
     return z / length
 
 
-def _around(axis: int, shares: Array, blocks: int, d: int, rng: np.random.Generator) -> Array:
-    """One unit vector (blocks, S, d) in each ring around an axis."""
+def _around(
+    axes: tuple[int, ...], shares: Array, blocks: int, d: int, rng: np.random.Generator
+) -> Array:
+    """One unit vector (blocks, S, d) in each ring around what some axes span.
+
+    In a plane that they span, or that is orthogonal to them, angles go on by the golden section
+    from ring to ring, which is even over rings and angles; intervals of one column of few values
+    of three are half as wide.
+    """
     from scipy.special import betaincinv
 
-    rings = len(shares) - 1
+    rings, k = len(shares) - 1, len(axes)
     share = shares[:-1] + np.diff(shares) * rng.random((blocks, rings))
-    squared = betaincinv((d - 1) / 2, 0.5, share)  # of the sine of the angle to the axis
+    squared = betaincinv((d - k) / 2, k / 2, share)  # of the sine of the angle to the axes
     z = rng.standard_normal((blocks, rings, d))
-    z[..., axis] = 0.0
-    z *= np.sqrt(squared / np.add.reduce(z * z, axis=-1))[..., None]
-    z[..., axis] = np.sqrt(1 - squared)
+    rest = tuple(column for column in range(d) if column not in axes)
+    if 2 in (k, d - k):
+        # opposite directions are the same, and the sign of what is not in the plane is random
+        golden = (math.sqrt(5) - 1) / 2
+        angle = math.pi * ((golden * np.arange(rings) + rng.random((blocks, 1))) % 1)
+        z[..., axes if k == 2 else rest] = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    for columns, size in ((axes, 1 - squared), (rest, squared)):
+        part = z[..., columns]
+        z[..., columns] = part * np.sqrt(size / np.add.reduce(part * part, axis=-1))[..., None]
     return z
 
 
 @functools.cache
-def _strata(d: int, rings: int) -> Array:
-    """Shares (rings + 1,) of the sphere up to each ring around an axis, from 0 at the axis to 1.
+def _strata(d: int, k: int, rings: int) -> Array:
+    """Shares (rings + 1,) of the sphere up to each ring around k axes, from 0 at these to 1.
 
     Half of the rings are of equal share, half of equal width, so that some lie on the cap where
-    points with few values along the axis are told apart, which is a hundredth of the sphere.
+    points with few values along an axis are told apart, which is a hundredth of the sphere.
     """
     from scipy.special import betainc
 
     angle = np.linspace(0, math.pi / 2, 10_001)
-    share = betainc((d - 1) / 2, 0.5, np.sin(angle) ** 2)
+    share = betainc((d - k) / 2, k / 2, np.sin(angle) ** 2)
     ends = np.interp(np.linspace(0, 1, rings + 1), (share + 2 / math.pi * angle) / 2, angle)
-    found = betainc((d - 1) / 2, 0.5, np.sin(ends) ** 2)
+    found = betainc((d - k) / 2, k / 2, np.sin(ends) ** 2)
     found[0], found[-1] = 0.0, 1.0
     return found
 
