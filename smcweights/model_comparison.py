@@ -90,7 +90,7 @@ def model_probabilities(
     # the odds of each against all others: nothing cancels where one is next to certain
     off = ~np.eye(len(p), dtype=bool)
     others = np.array([log_sum_exp(logs[row]) for row in off])
-    shares = np.where(off, np.exp(logs - others[:, None]), 1.0)
+    shares = np.exp(np.where(off, logs - others[:, None], 0.0))
     parts = (shares**2 * variance).T
     error, odds_freedom = np.sqrt(parts.sum(0)), pooled_freedom(parts, freedom[:, None])
     half = stdtrit(odds_freedom, 0.5 + np.array(LEVELS)[:, None] / 2) * error

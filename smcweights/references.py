@@ -65,6 +65,7 @@ SOURCES = {
         "Cornuet, Marin, Mira & Robert (2012), Adaptive multiple importance sampling, Scandinavian "
         "Journal of Statistics 39",
         OWEN,
+        "Jones & Pewsey (2009), Sinh-arcsinh distributions, Biometrika 96",
         "Woodruff (1952), Confidence intervals for medians and other position measures, JASA 47",
     ),
     "weighted draws": (

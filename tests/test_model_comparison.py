@@ -44,6 +44,11 @@ def test_one_that_is_all_but_certain_keeps_the_error_of_the_others():
     np.testing.assert_allclose(upper[1] / found.value[1], np.exp(1.96 * 0.1 * 2**0.5), rtol=1e-3)
 
 
+def test_one_that_is_out_of_the_question_is_no_overflow():
+    found = model_probabilities({"a": evidence(0.0), "b": evidence(-5_000.0)})
+    np.testing.assert_array_equal(found.value, [1.0, 0.0])
+
+
 @pytest.mark.slow
 def test_intervals_cover_1000_sets_sees_shortfall_of_3_points():
     """Binomial bounds at 95 %, false alarm 1e-6 for each of the three models."""

@@ -22,6 +22,7 @@ from .verdict import listed
 
 LEAST = 10  # draws
 HEAVY = 0.5  # k-hat from which intervals have covered less than they say
+ALONE = 1.5  # effective draws: below, one is nearly all there is
 LARGEST = 300.0  # log of a mean weight whose square is a number
 METHOD = "weighted draws"
 
@@ -82,8 +83,8 @@ def from_weights(
     Warns
     -----
     PrecisionWarning
-        k-hat of the weights or of the influence is above 0.5; few draws count; chains are short;
-        or weights were smoothed.
+        k-hat of the weights or of the influence is above 0.5; few draws count, without a standard
+        error where one is nearly all there is; chains are short; or weights were smoothed.
 
     References
     ----------
@@ -134,11 +135,16 @@ def from_weights(
     exact = np.abs(g).max(0) <= rounding * max(1.0, np.abs(w).max() / w.mean())
     g[:, exact] = 0.0
     covariance, freedom, spread = _spread(g, rows)
+    ess = effective_sample_size(log_w)
+    if normalise and ess < ALONE:
+        # a draw that is all there is agrees with itself
+        lost = np.ptp(table, axis=0) > 0
+        covariance[lost] = covariance[:, lost] = np.nan
     shapes = np.fmax(tail_shapes(t.T[:TAILS], j), tail_shapes(g.T[:TAILS], j))
     effective = effective_draws(t)
     effective = np.where(exact, effective, np.minimum(effective, effective_draws(g)))
     diagnostics = {
-        "effective_sample_size": effective_sample_size(log_w),
+        "effective_sample_size": ess,
         "perplexity": perplexity(log_w),
         "largest_weight": largest_weight(log_w),
         "pareto_k_weights": pareto_k(log_w) if np.ptp(log_w) > 0 else -math.inf,

@@ -41,6 +41,7 @@ EXACT = 1e-7  # relative error, below which it is one of rounding
 # tails that are told; lighter ones only where so few degrees of freedom say what they do
 HEAVY, DOUBTED, WIDENED = 0.7, 0.5, 10
 TRIED = 50  # inputs
+PACE = 3.5  # by which a stage of the ladder raises the power where nothing is known
 
 LogDensity = Callable[[np.ndarray], Any]
 
@@ -385,8 +386,8 @@ def _cautions(
     _, error, _ = found.means.log_evidence
     if end.beta < 1:
         lost = True
-        left = math.ceil(-math.log(max(end.beta, 1e-300)) / math.log(3.5))
-        wanted = found.calls + left * Plan(found.calls, d, False).rung
+        left = math.ceil(-math.log(max(end.beta, 1e-300)) / math.log(_pace(end)))
+        wanted = found.calls + left * Plan(4 * found.calls, d, False).rung
         say(
             "unfinished-ladder",
             f"the budget ended at the power {end.beta:.3g} of the likelihood, so that there are no "
@@ -430,6 +431,13 @@ def _cautions(
             "such a posterior better",
         )
     return told, lost
+
+
+def _pace(end: Summit) -> float:
+    """By how much a stage of the ladder raised the power of the likelihood."""
+    powers = [s["beta"] for s in end.stages if s["kind"] == "ladder"]
+    rise = (end.beta / powers[0]) ** (1 / len(powers)) if powers and powers[0] > 0 else PACE
+    return float(np.clip(rise, 1.1, PACE))
 
 
 def _apart(found: _Sampled, freedom: float) -> str:

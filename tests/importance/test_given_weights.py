@@ -93,6 +93,18 @@ def test_heavy_weights_say_so_from_a_half_on():
     assert found.diagnostics["pareto_k_weights"] > 0.5
 
 
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+@pytest.mark.parametrize("others", [-np.inf, -40.0])
+def test_a_draw_that_is_all_there_is_has_no_error(others):
+    x = np.random.default_rng(5).standard_normal(200)
+    log_w = np.full(200, others)
+    log_w[3] = 0.0
+    found = smw.from_weights(np.stack([x, np.ones(200)], axis=1), log_w)
+    assert "few-draws" in [caution.code for caution in found.cautions]
+    np.testing.assert_allclose(found.value, [x[3], 1.0])
+    assert np.isnan(found.standard_error[0]) and found.standard_error[1] < 1e-15
+
+
 def test_equal_weights_are_no_tail():
     x = np.random.default_rng(5).standard_normal(200)
     found = smw.from_weights(x, np.full(200, -1e5))

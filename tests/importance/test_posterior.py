@@ -1,5 +1,6 @@
 """`posterior` against conjugate models, quadrature, shifts and kills, and what it refuses."""
 
+import re
 import warnings
 
 import numpy as np
@@ -205,6 +206,22 @@ def test_too_small_a_budget_has_no_errors_and_says_what_would_do():
         found = smw.posterior(log_likelihood, prior, 450, seed=8)
     assert np.isnan(found.joint.standard_error).all()
     assert np.isnan(found.quantiles.standard_error).all()
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_calls_that_would_do_do_for_a_peak_far_from_the_prior():
+    """Thirty standard deviations from it and a hundred times narrower, where a ladder is slow."""
+
+    def log_likelihood(t):
+        return stats.norm(30.0, 0.01).logpdf(t[:, 0])
+
+    short = smw.posterior(log_likelihood, [stats.norm()], 7_050, quantiles=(), seed=1)
+    wanted = re.search("about ([0-9,]+) calls would do", short.cautions[0].text).group(1)
+    budget = int(wanted.replace(",", ""))
+    assert 20_000 < budget < 60_000
+    found = smw.posterior(log_likelihood, [stats.norm()], budget, quantiles=(), seed=2)
+    truth = stats.norm(0, np.hypot(1, 0.01)).logpdf(30)
+    assert abs(float(found.log_evidence) - truth) < 5 * found.log_evidence.standard_error < 0.01
 
 
 @pytest.mark.slow
