@@ -3,12 +3,13 @@
     python benchmarks/nested.py [--seeds 20] [--only TEXT] [--nested PYTHON [--peer-seeds 5]]
     python benchmarks/nested.py --readme
 
-The targets of ``evidence.py`` at its budgets. dynesty, UltraNest and nautilus run in an interpreter
-of their own, which ``--nested`` names; without it what was kept of them stays. None of them takes a
-number of calls as it is: trial runs with another seed choose the live points for which a run ends
-near ours, but at least 25 and 4 (d + 1), with fewer of which they get stuck (UltraNest in one pass,
-nautilus with half of the calls for its exploration, and stopped at all of them, one network). All
-else is their default.
+The targets of ``evidence.py`` at its budgets. dynesty, UltraNest, nautilus and pocoMC run in an
+interpreter of their own, which ``--nested`` names; without it what was kept of them stays. None of
+them takes a number of calls as it is: trial runs with another seed choose the live points (pocoMC's
+effective particles) for which a run ends near ours, but at least 25 and 4 (d + 1), with fewer of
+which they get stuck (UltraNest in one pass, nautilus with half of the calls for its exploration,
+and stopped at all of them, one network; pocoMC with a quarter for its evidence). All else is their
+default.
 
 Errors are root mean squares over seeds, the stated ones as well: nautilus states none, its 1 /
 sqrt(effective sample size) stands there. Own time is the processor's outside the likelihood and
@@ -116,7 +117,20 @@ def nautilus(likelihood, seed, live, most=None):
     return float(sampler.log_z), 1 / np.sqrt(float(sampler.n_eff)), False
 
 
-PEERS = {"dynesty": dynesty, "ultranest": ultranest, "nautilus": nautilus}
+def pocomc(likelihood, seed, live):
+    import pocomc
+
+    # a quarter of the calls for the evidence, by draws from the flow
+    sampler = pocomc.Sampler(
+        pocomc.Prior(likelihood.target.prior), likelihood, vectorize=True, random_state=seed,
+        n_effective=live, n_active=live // 2,
+    )  # fmt: skip
+    sampler.run(n_total=0, n_evidence=likelihood.target.budget // 4, progress=False)
+    log_z, stated = sampler.evidence()
+    return float(log_z), float(stated), False
+
+
+PEERS = {"dynesty": dynesty, "ultranest": ultranest, "nautilus": nautilus, "pocomc": pocomc}
 
 
 def live_points(target, run):
@@ -179,7 +193,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--peer-seeds", type=int, default=5)
     parser.add_argument("--only", default="", help="targets whose name contains this")
-    parser.add_argument("--nested", help="interpreter that has dynesty, ultranest and nautilus")
+    parser.add_argument("--nested", help="interpreter that has the peers")
+    parser.add_argument("--peer", choices=PEERS, help="this one of them alone")
     parser.add_argument("--readme", action="store_true", help="print what was kept")
     parser.add_argument("--method", help="one method on one target, as JSON: what --nested runs")
     options = parser.parse_args()
@@ -194,7 +209,7 @@ def main():
     for name in (one for one in TARGETS if options.only in one):
         row = kept.setdefault(name, {})
         row[OURS] = runs_of(name, OURS, options.seeds)
-        for method in PEERS if options.nested else []:
+        for method in ([options.peer] if options.peer else PEERS) if options.nested else []:
             words = ["--method", method, "--only", name, "--seeds", str(options.peer_seeds)]
             command = [options.nested, __file__, *words]
             try:
