@@ -17,7 +17,8 @@ panel
 adaptive
     Variance and processor time of PaRIS by `backward_ess`, over those with draws at every time.
 proposals
-    Variance of log Z and processor time of ``proposal="linearised"`` beside the bootstrap filter.
+    Variance of log Z and processor time of ``proposal="linearised"``, and of a proposal written by
+    hand for the model, beside the bootstrap filter.
 
 Figures are kept in ``benchmarks/results/statespace_coverage-*.json``. One thread. The binomial
 standard error of 95 % is 1.0 points in 500 runs; ``warned`` is the share with a PrecisionWarning.
@@ -35,6 +36,7 @@ from pathlib import Path
 # read when NumPy is imported
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+import numba
 import numpy as np
 from scipy.special import ndtri
 
@@ -181,6 +183,89 @@ def simulated(model, n_steps):
     return model, model.simulate(n_steps, seed=1)[1]
 
 
+@numba.njit
+def log_normal(error, variance):
+    return -0.5 * (error**2 / variance + math.log(2 * math.pi * variance))
+
+
+def around(law):
+    """A proposal N(mean, variance) by `law` (x_prev, y, theta), of a float."""
+
+    def sample(rng, x_prev, y, t, theta):
+        mean, variance = law(x_prev, y, theta)
+        return mean + math.sqrt(variance) * rng.standard_normal()
+
+    def logpdf(x_prev, x, y, t, theta):
+        mean, variance = law(x_prev, y, theta)
+        return log_normal(x - mean, variance)
+
+    return {"sample": sample, "logpdf": logpdf}
+
+
+@numba.njit
+def by_log_count(x_prev, y, theta):
+    """As if log y were normal around 5 + x with variance 1 / y."""
+    seen = max(y, 0.5)
+    precision = 1 / 0.1 + seen
+    return (0.9 * x_prev / 0.1 + seen * (math.log(seen) - 5.0)) / precision, 1 / precision
+
+
+@numba.njit
+def by_sum(x_prev, y, theta):
+    """The law given the observation, of unit variances."""
+    return (0.9 * x_prev + y) / 2, 0.5
+
+
+@numba.njit
+def by_slope(x_prev, y, theta):
+    """With the density of the observation linear around the mean (Pitt and Shephard)."""
+    mean, variance = theta[0] * x_prev, theta[1] ** 2
+    return mean + variance / 2 * ((y / theta[2]) ** 2 * math.exp(-mean) - 1), variance
+
+
+def by_ring(model):
+    """The law given the observation of a ring's components, with its look ahead."""
+    ahead = numba.njit(model.transition_mean)
+
+    def sample(rng, x_prev, y, t, theta):
+        q, r = theta[2] ** 2, theta[3] ** 2
+        x = ahead(x_prev, t, theta)
+        for j in range(x.size):
+            mean = (x[j] * r + y[j] * q) / (q + r)
+            x[j] = mean + math.sqrt(q * r / (q + r)) * rng.standard_normal()
+        return x
+
+    def logpdf(x_prev, x, y, t, theta):
+        q, r = theta[2] ** 2, theta[3] ** 2
+        total, mean = 0.0, ahead(x_prev, t, theta)
+        for j in range(x.size):
+            total += log_normal(x[j] - (mean[j] * r + y[j] * q) / (q + r), q * r / (q + r))
+        return total
+
+    def look(x_prev, y, t, theta):
+        total, mean = 0.0, ahead(x_prev, t, theta)
+        for j in range(mean.size):
+            total += log_normal(y[j] - mean[j], theta[2] ** 2 + theta[3] ** 2)
+        return total
+
+    return smw.Proposal(sample, logpdf, log_lookahead=look)
+
+
+def written(name, model):
+    """A proposal as somebody who knows the model would write it; None where there is no simple one.
+
+    Of bearings: what is seen of a place that moves without noise of its own is a curve.
+    """
+    if name.startswith("counts"):
+        return smw.Proposal(**around(by_log_count))
+    if name.startswith("one"):
+        look = lambda x_prev, y, t, theta: log_normal(y - 0.9 * x_prev, 2.0)  # noqa: E731
+        return smw.Proposal(**around(by_sum), log_lookahead=look)
+    if name.startswith("stochastic"):
+        return smw.Proposal(**around(by_slope))
+    return by_ring(model) if name.startswith("Lorenz") else None
+
+
 def proposals(repeats):
     rows = []
     for name, (model, y) in {
@@ -193,19 +278,26 @@ def proposals(repeats):
         "bearings, sd .002": simulated(smw.models.bearings_only(bearing_scale=0.002), 40),
     }.items():
         found, shares = {}, []
-        for proposal in (None, "linearised"):
+        ways = {"bootstrap": None, "linearised": "linearised", "by hand": written(name, model)}
+        if ways["by hand"] is None:
+            del ways["by hand"]
+        for way, proposal in ways.items():
 
             def run(seed, model=model, y=y, proposal=proposal, shares=shares):
                 est = smw.log_likelihood(model, y, 500, proposal=proposal, seed=seed)
-                shares.append(est.diagnostics.get("guided_share", 0.0))
+                if proposal == "linearised":
+                    shares.append(est.diagnostics["guided_share"])
                 return est.diagnostics["log_z"]
 
-            found[proposal] = timed(run, repeats)
-        (before, seconds), (after, longer) = found.values()
-        gain, cost = before / after, longer / seconds
-        row = {"variance": before, "gain": gain, "seconds": cost, "net": gain / cost}
+            found[way] = timed(run, repeats)
+        before, seconds = found.pop("bootstrap")
+        row = {"variance": before}
+        for way, (after, longer) in found.items():
+            gain, cost = before / after, longer / seconds
+            of = {"gain": gain, "seconds": cost, "net": gain / cost}
+            row |= {k if way == "linearised" else f"{k} {way}": v for k, v in of.items()}
         rows.append({"model": name, **{k: float(f"{v:.3g}") for k, v in row.items()}})
-        rows[-1]["guided"] = round(float(np.mean(shares[repeats + 1 :])), 2)
+        rows[-1]["guided"] = round(float(np.mean(shares)), 2)
     return rows
 
 
@@ -245,14 +337,17 @@ def tables():
             law = ", ".join(f"{k} = {v:g}" for k, v in law.items())
         shares = [f"{100 * row[k]:.1f} %" for k in ("correlation", "spread", "law")]
         levels.append((law, f"{row['N']:,}", f"{row['runs']:,}", *shares))
+    columns = ("variance", "gain", "seconds", "net", "guided")
+    columns += ("gain by hand", "seconds by hand", "net by hand")
     gains = [
-        (row["model"], *(f"{row[k]:.2g}" for k in ("variance", "gain", "seconds", "net", "guided")))
+        (row["model"], *(f"{row[k]:.2g}" if k in row else "" for k in columns))
         for row in kept["proposals"]["rows"]
     ]
     print(markdown(("nominal 95 % intervals", "runs", "held", "warned"), covers))
     heads = ("data from", "particles", "series", "correlation", "spread", "law")
     print("\n" + markdown(heads, levels))
     heads = ("model", "variance of log Z", "its gain", "times the time", "net", "guided times")
+    heads += ("by hand: gain", "times the time", "net")
     print("\n" + markdown(heads, gains))
 
 

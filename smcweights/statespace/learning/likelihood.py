@@ -23,7 +23,7 @@ from ...randomness import Seed, generator
 from ...stopping import Budget, Precision
 from ..chains import RARE, made_by
 from ..model import Proposal, StateSpaceModel
-from ..series import checked_panel, place_in
+from ..series import Series, checked_panel, place_in
 from .ascent import (
     Climber,
     Fit,
@@ -187,12 +187,14 @@ def maximum_likelihood(
                 raise ValueError(f"{name}: got {value!r}; expected None with {method!r}")
         told = (starts[0], resampling, ess_threshold, proposal)
         panel = tuple(checked_panel(model, y, n_particles, *told, filters=False))
+        _check_seen(panel)
         sought = Simulated(panel, free_parameters(panel[0].model, free, searched=True))
         fit = fitted_by_simulation(sought, starts, budget, how)
         tell("maximum_likelihood", fit.theta.cautions)
         return fit
     asked = Asked(free, n_paths, resampling, ess_threshold, backward, densities, proposal)
     p = scored_series(model, y, starts[0], n_particles, asked, searched=True)
+    _check_seen(p.panel)
     check_optimiser(optimiser)
     information = flag("information", information)
     rule = search_rule(budget, precision)
@@ -214,6 +216,12 @@ def maximum_likelihood(
     fit = _fit(p, search, known, source)
     tell("maximum_likelihood", fit.theta.cautions)
     return fit
+
+
+def _check_seen(panel: Sequence[Series]) -> None:
+    """Refuse to learn from nothing."""
+    if all(np.isnan(one.rows).all() for one in panel):
+        raise ValueError("y: all observations are missing; expected some to learn from")
 
 
 def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Steps, tuple[()]]:

@@ -402,3 +402,10 @@ def test_the_information_of_a_search_is_in_its_checkpoint(tmp_path, monkeypatch)
     for fit in (kept, again, lost):
         np.testing.assert_array_equal(fit.theta.covariance, plain.theta.covariance)
         np.testing.assert_array_equal(fit.information.value, plain.information.value)
+
+
+@pytest.mark.parametrize("method", ["score", "iterated_filtering"])
+def test_nothing_is_learned_from_nothing(method):
+    y = [np.full(5, np.nan), np.full(3, np.nan)]
+    with pytest.raises(ValueError, match=r"^y: all observations are missing"):
+        smw.maximum_likelihood(LINEAR, y, None, 20, 20, free=[0], method=method, seed=1)
