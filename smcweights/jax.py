@@ -52,8 +52,8 @@ def sliced_wasserstein(
     p : float, at least 1, default 2
         Static under jit.
     weights_x, weights_y : array, shapes (n,) and (m,), optional
-        Of the points, non-negative, which is checked outside of jit; normalised to sum 1. There is
-        no derivative by them.
+        Of the points, non-negative, which is checked outside of jit, where others give NaN;
+        normalised to sum 1. There is no derivative by them.
     directions : str or array of shape (L, d), default "auto"
         "uniform", "orthogonal", "rule" or "auto" (turned rules in two and three dimensions,
         orthogonal blocks above), or unit vectors, whose lengths are checked outside of jit.
@@ -66,7 +66,7 @@ def sliced_wasserstein(
     -------
     array, shape ()
         Unbiased for ``root=False``, where float32 holds powers from 1e-38 to 1e38 only. First
-        derivatives by x and y; 0 by the weights.
+        derivatives by x and y, in reverse mode; 0 by the weights.
 
     Raises
     ------
@@ -90,8 +90,7 @@ def sliced_wasserstein(
     same_rows("weights_y", weights_y, "y", y)
     columns = columns_of(x, "x")
     x, y = _points("x", x), _points("y", aligned(y, columns_of(y, "y"), columns))
-    if x.ndim == 1 and y.ndim == 1:
-        x, y = x[:, None], y[:, None]
+    x, y = (v[:, None] if v.ndim == 1 else v for v in (x, y))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (m, d)")
     if x.size == 0 or y.size == 0:
@@ -158,7 +157,10 @@ def _masses(given: ArrayLike | None, count: int, name: str, dtype: DTypeLike) ->
     if isinstance(given, jax.core.Tracer):
         if given.shape != (count,):
             raise ValueError(f"weights_{name}: got shape {given.shape}; expected ({count},)")
-        return jax.lax.stop_gradient(given.astype(dtype) / given.sum(dtype=dtype))
+        w = jax.lax.stop_gradient(given.astype(dtype))
+        total = w.sum()
+        known = (w >= 0).all() & (total > 0) & jnp.isfinite(total)
+        return jnp.where(known, w / total, jnp.nan)
     return jnp.asarray(masses_of(given, count, name), dtype)
 
 
@@ -299,6 +301,10 @@ def _on_host(
         masses_a, masses_b = (side.reshape(-1, side.shape[-1]) for side in sides)
         for k in range(len(masses_a)):
             at = slice(k * each, (k + 1) * each)
+            if np.isnan(masses_a[k]).any() or np.isnan(masses_b[k]).any():
+                # wrong under jit; a merge of such masses would not end
+                out[at] = slope_a[at] = slope_b[at] = np.nan
+                continue
             kernels.slopes(
                 rows_a[at],
                 rows_b[at],

@@ -263,3 +263,29 @@ def test_jax_tells_wrong_weights():
         jax.jit(lambda w: smw.jax.sliced_wasserstein(X, Y, directions=np.eye(3), weights_x=w))(
             np.ones(3)
         )
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros(20), np.full(20, np.nan), -np.ones(20), 1e38 * np.ones(20)]
+)
+def test_jax_has_no_number_for_weights_that_are_wrong_under_jit(wrong):
+    """A merge of masses that are no numbers would never end."""
+    found = weighted()(wrong)
+    assert np.isnan(found[0]) and np.isnan(found[1]).all()
+    assert np.isfinite(weighted()(np.full(20, 1e36))[0])
+
+
+@functools.cache
+def weighted():
+    """Value and gradient by the points, with traced weights."""
+    import jax
+
+    def loss(x, w):
+        return smw.jax.sliced_wasserstein(x, Y, directions=np.eye(3), weights_x=w)
+
+    return jax.jit(lambda w: jax.value_and_grad(loss)(X, w))
+
+
+def test_jax_takes_vectors_for_clouds_on_the_line():
+    one = smw.jax.sliced_wasserstein(X[:, 0], Y[:, :1])
+    assert float(one) == pytest.approx(smw.sliced_wasserstein(X[:, 0], Y[:, 0]).value, rel=1e-6)
