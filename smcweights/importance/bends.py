@@ -13,6 +13,7 @@ import numpy as np
 POINTS = 128  # quantiles that stand for the draws along a coordinate
 SEEN = 40  # effective draws, for each input and four more, that tell a bend
 WORTH = 2  # log likelihood of a coordinate's bend, in logs of the effective draws
+SKEWED, LIGHT = 1.5, 0.3  # skewness and log tail beyond those of laws that end nowhere
 # of place, log spread, skewness and log weight of tails
 BOUNDS = [(-3.0, 3.0), (-2.0, 2.0), (-2.0, 2.0), (-0.7, 0.7)]
 
@@ -64,7 +65,9 @@ def bend_of(u: np.ndarray, w: np.ndarray, centre: np.ndarray, cholesky: np.ndarr
         at = np.searchsorted(np.cumsum(w[rows]), shares)
         points = v[rows[np.minimum(at, len(rows) - 1)], i]
         found, fit = _fitted(points)
-        if size * (0.5 + np.log(points.std()) - fit) > WORTH * np.log(size):
+        # where draws end at a place, a bent law would be thin just there
+        ends = abs(found[2]) > SKEWED or found[3] > LIGHT
+        if not ends and size * (0.5 + np.log(points.std()) - fit) > WORTH * np.log(size):
             shape[:, i] = found
     return Bend(centre, cholesky, shape) if shape.any() else None
 

@@ -91,6 +91,26 @@ def test_skewed_draws_are_straightened_and_fitted_by_one_law():
     assert straightened(more)[1] is bend and len(straight.components) == 1
 
 
+@pytest.mark.parametrize(
+    ("law", "bent"),
+    [
+        (stats.gumbel_r(), True),
+        (stats.gamma(3), True),
+        (stats.lognorm(0.5), True),
+        (stats.t(4), True),
+        (stats.halfnorm(), False),
+        (stats.uniform(), False),
+        (stats.expon(), False),
+        (stats.truncnorm(-1, 5), False),
+    ],
+    ids=["gumbel", "gamma", "lognormal", "student", "half", "uniform", "exponential", "cut"],
+)
+def test_what_is_skewed_is_bent_and_what_is_cut_is_not(law, bent):
+    u = law.rvs((4_000, 1), random_state=7)
+    w = np.full(4_000, 1 / 4_000)
+    assert (bend_of(u, w, *moments_of(u, w)) is not None) == bent
+
+
 def test_few_draws_are_not_bent():
     rng = np.random.default_rng(6)
     u = rng.gumbel(size=(200, 2))
