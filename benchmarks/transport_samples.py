@@ -276,7 +276,7 @@ def variance_of(x, y, budget, directions="auto", control_variates="auto"):
 
 
 def flat(d, n):
-    """Two clouds that few directions tell apart, two mixtures, and two with a column of counts."""
+    """Clouds that few directions tell apart, mixtures, one, two and all columns of counts."""
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(n, d)) * np.arange(1, d + 1) ** -0.5, rng.normal(size=(n, d))
     y[:, 0] *= 3
@@ -284,7 +284,11 @@ def flat(d, n):
     one, other = (c[rng.integers(4, size=n)] + 0.5 * rng.normal(size=(n, d)) for c in centres)
     counted = [np.column_stack([rng.poisson(mean, 300), rng.normal(size=(300, d - 1))])
                for mean in (1.0, 1.3)]  # fmt: skip
-    return {"flat": (x, y), "mixtures": (one, other), "counts": counted}
+    twice = [np.column_stack([rng.poisson(mean, (300, 2)), rng.normal(size=(300, d - 2))])
+             for mean in (1.0, 1.3)]  # fmt: skip
+    lattice = [rng.poisson(mean, (1_000, d)).astype(float) for mean in (1.5, 1.8)]
+    columns = {"counts": counted, "two counts": twice, "lattice": lattice}
+    return {"flat": (x, y), "mixtures": (one, other), **columns}
 
 
 COVER = [
@@ -295,6 +299,9 @@ COVER = [
     if (d, p) != (2, 2)  # exact
 ]
 COVER += list(itertools.product((3, 4, 5), ("counts",), (2.0, 3.0), (12, 18, 25, 50, 100, 400)))
+COVER += list(
+    itertools.product((3, 4, 5), ("two counts", "lattice"), (2.0, 3.0), (50, 100, 200, 400))
+)
 
 
 def cover(repeats):

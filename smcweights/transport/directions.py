@@ -48,7 +48,6 @@ FEWEST_TIED, TIED = 100, 0.005
 CACHED = 2**14  # numbers that are normalised at once
 FEWEST_STRATA, FEWEST_RINGS = 8, 8  # blocks, and strata in each; of fewer the cap has none
 FEWEST_SEVERAL = 120  # directions in strata around several axes; 48 and 96 covered 0.89 to 0.96
-FEWEST_LATTICE = 28  # rules in space where all columns have few values; eight covered 0.81 to 0.95
 FEWEST_SHOWING = 20  # blocks whose skewness is more than chance
 SEEN_SKEWNESS = 2  # true skewness over what a sample shows of it, at most
 SINGLE_BLOCK = Caution(
@@ -192,16 +191,13 @@ def plan(
     if d == 1:
         return ON_THE_LINE
     if directions == "auto" and peaks:
-        if len(peaks) == d == 3:
-            directions, fewest = "rule", max(fewest, FEWEST_LATTICE)
-        elif budget >= FEWEST_STRATA:
+        if budget >= FEWEST_STRATA:
             lines = max(
                 budget // max(FEWEST_STRATA, fewest), min(FEWEST_RINGS, budget // fewest), 1
             )
             axes = tuple(sorted(peaks))[: d - 1]
             return Directions("strata", d, budget // lines, lines, axes=axes)
-        else:
-            directions = "orthogonal"
+        directions = "orthogonal"
     if directions in ("auto", "rule") and d == 2:
         # six where five would have few degrees of freedom; fewer than 18 lines are no six rules
         blocks = _blocks_of(budget, fewest) + (fewest == 5 and 18 <= budget < 200)
@@ -338,8 +334,6 @@ def wider(current: Directions) -> Directions | None:
     >>> wider(pilot("rule", 3, 1000)).lines
     85
     """
-    if current.blocks > 8:
-        return None  # so many are there for a reason
     if current.kind == "angles" and 4 * current.lines < LARGEST_ANGLES:
         return Directions("angles", 2, 8, 4 * current.lines + 1)
     if current.kind == "lebedev":
@@ -402,7 +396,7 @@ def _blocks_of(budget: int, fewest: int) -> int:
 def pilot(directions: str, d: int, most: int, peaks: Collection[int] = ()) -> Directions:
     """The first blocks of a run by precision, of at most so many directions."""
     if directions == "auto" and peaks:
-        enough = 12 * FEWEST_STRATA if len(peaks) == 1 else 7 * FEWEST_LATTICE
+        enough = 12 * FEWEST_STRATA if len(peaks) == 1 else FEWEST_SEVERAL
         return plan(directions, d, min(most, enough), peaks=peaks)
     first = _pilot(directions, d)
     return first if first.total <= most else plan(directions, d, most)

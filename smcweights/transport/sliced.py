@@ -364,7 +364,7 @@ def sliced_wasserstein(
         differ in each cloud (2,000 for p = 2 and clouds of one size without weights), rules in two
         and three dimensions (up to five where there are blocks enough), orthogonal blocks above.
         From three to five, p > 1, where columns have few values, far apart: rings around their
-        axes, one direction in each ("strata"); 28 rules in space where all three have.
+        axes, one direction in each ("strata").
     scale : None, "sd", "ranks" or array_like, shape (d,), default None
         What columns are divided by: their standard deviations in the pool of both clouds (constant
         columns are left out), or numbers. "ranks": values become their ranks in the pool, over its
@@ -402,8 +402,7 @@ def sliced_wasserstein(
         without a rule are few, or rules for points in the plane that share coordinates, or blocks
         for columns of few values. Not told:
         of a lattice with too many points to be exact, 95 % intervals of 100 directions and more
-        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others; in space, p > 1
-        and 200 directions, 93 to 96 %, but 88 % where steps are a third of the spread.
+        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others.
 
     References
     ----------
