@@ -38,7 +38,7 @@ SETTLE = 0.5  # share of what the ladder left, for stages at the first power
 SEARCH, SEARCHES = 0.12, 8  # share that the search for summits may cost, and its stages
 WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
 MOST, RUNG_MOST = 16, 6  # components at the first power, and below
-SEARCHED = 1.5  # times as many draws as at the last search are worth another
+SEARCHED = 1.2  # times as many draws as at the last search are worth another
 GAIN = 0.9  # of a stage that is worth another
 NEGLIGIBLE = 1e-12  # weight, relative to the largest
 
