@@ -502,8 +502,8 @@ LONG_RUN = """
         note("start")
         with open_run(function, checkpoint=path, seed=5, arguments={"n": 1}) as run:
             for stage in range(12):
-                x = generator(run.root, "stage", stage).standard_normal((64, 3)) + np.sin(total)
-                jobs = [(stage, x[a:b]) for a, b in batches(64)]
+                x = generator(run.root, "stage", stage).standard_normal((256, 3)) + np.sin(total)
+                jobs = [(stage, x[a:b]) for a, b in batches(256)]
                 total += float(np.concatenate(run.map(f"stage {stage}", jobs)).sum())
                 note(f"done {stage}")
         print(total.hex())
