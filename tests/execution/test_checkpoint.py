@@ -32,8 +32,8 @@ def three_stages(path, function, *, seed=None, executor=None, arguments=None, sc
         total, results = 0.0, []
         for stage in range(3):
             # later stages depend on the results of earlier ones, as adaptation does
-            x = generator(run.root, "stage", stage).standard_normal((40, 2)) * scale + total
-            parts = run.map(f"stage {stage}", [(x[a:b],) for a, b in batches(40)])
+            x = generator(run.root, "stage", stage).standard_normal((160, 2)) * scale + total
+            parts = run.map(f"stage {stage}", [(x[a:b],) for a, b in batches(160)])
             total = float(sum(part[0].sum() for part in parts))
             results += parts
         return results, run.root
