@@ -305,7 +305,8 @@ def finite(name: str, given: ArrayLike) -> Array:
     array = real(name, given)
     if not np.isfinite(array).all():
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
-        raise ValueError(f"{name}: {array[tuple(where)]} at index {where}; expected finite numbers")
+        at = f" at index {where}" if where else ""
+        raise ValueError(f"{name}: {array[tuple(where)]}{at}; expected finite numbers")
     return array
 
 

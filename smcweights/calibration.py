@@ -418,7 +418,7 @@ def _answer(found: Any, levels: list[float], seed: int) -> tuple[Array, Array, l
     if type(found) is tuple and len(found) == 3:
         if len(levels) > 1:
             raise ValueError(
-                f"levels: got {levels}, and one interval from run; expected the level it has"
+                f"levels: got {levels}, and one interval from run; expected its level, say [0.95]"
             )
         value, low, high = (check.real("run", part) for part in found)
         return value, np.array(np.nan), [(low, high)]

@@ -74,6 +74,8 @@ def test_arrays_lose_nothing_in_silence():
             check.real("x", wrong)
     with pytest.raises(ValueError, match=r"x: inf at index \[1, 0\]"):
         check.finite("x", [[1.0], [np.inf]])
+    with pytest.raises(ValueError, match="x: nan; expected finite"):
+        check.finite("x", np.nan)
 
 
 def test_what_hides_something_is_no_array_of_numbers():

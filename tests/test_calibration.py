@@ -134,7 +134,7 @@ def test_a_lost_checkpoint_is_told_though_runs_are_quiet(tmp_path, monkeypatch):
 def test_intervals_alone_and_exact_answers():
     found = smw.calibrate(lambda s: (0.1 + 0.2, 0.3, 0.3), 0.3, 5, levels=[0.9])
     assert found.covered.all() and np.isnan(found.standard_errors).all()
-    with pytest.raises(ValueError, match=r"levels: got \[0.5, 0.9\], and one interval"):
+    with pytest.raises(ValueError, match=r"levels: got \[0.5, 0.9\].*, say \[0.95\]"):
         smw.calibrate(lambda s: (1.0, 0.5, 1.5), 1.0, 5, levels=[0.5, 0.9])
 
 
@@ -161,7 +161,7 @@ def test_intervals_alone_and_exact_answers():
             "run: got an interval from 3.1 to 2.9 with seed 0; expected the lower end first",
         ),
         ({"truth": [1.0, 2.0]}, ValueError, r"truth: got shape \(2,\); expected \(\)"),
-        ({"truth": np.nan}, ValueError, "truth: "),
+        ({"truth": np.nan}, ValueError, "truth: nan; expected"),
         ({"truth": []}, ValueError, "truth: got no number"),
         ({"seeds": 1}, ValueError, "seeds: got 1; expected"),
         ({"seeds": [1, 1]}, ValueError, r"seeds: got .*; expected two or more different"),
