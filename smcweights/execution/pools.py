@@ -172,7 +172,8 @@ class Pool(Generic[Result]):
         )
         try:
             fresh.submit(os.getpid).result()
-        except BrokenExecutor as error:
+        except (BrokenExecutor, EOFError, ConnectionError) as error:
+            # since Python 3.14 the server of workers imports the script, and breaks at its place
             raise BrokenExecutor(
                 "worker processes can't be started. The likely cause: the script that runs this "
                 "lacks the guard\n\n    if __name__ == '__main__':\n\naround its main part, which "
