@@ -44,10 +44,10 @@ RIGHT = {"R", "AL", "AN", "RLE", "RLO", "RLI"}  # directions of letters that beg
 Figure = tuple[str, Callable[[Any], Any]]
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fdfdfb; --line: #d8d8d2;
-  --note: #fff3d6; --blue: #0072b2; --orange: #d55e00; --grey: #666666 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e6e1; --paper: #191a1b; --line: #44464a;
-  --note: #453a1d; --blue: #56b4e9; --orange: #f0884a; --grey: #a5a5a5 } }
+:root { color-scheme: light dark; --ink: light-dark(#1b1b1b, #e8e6e1);
+  --paper: light-dark(#fdfdfb, #191a1b); --line: light-dark(#d8d8d2, #44464a);
+  --note: light-dark(#fff3d6, #453a1d); --blue: light-dark(#0072b2, #56b4e9);
+  --orange: light-dark(#d55e00, #f0884a); --grey: light-dark(#666666, #a5a5a5) }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
