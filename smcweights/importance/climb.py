@@ -40,6 +40,9 @@ WALKERS, STEPS, KICKS, KEPT, KICK = 24, 40, 4, 6, 0.35
 MOST, RUNG_MOST = 16, 6  # components at the first power, and below
 SEARCHED = 1.2  # times as many draws as at the last search are worth another
 GAIN = 0.9  # of a stage that is worth another
+# stages in a row that may gain nothing; more where the variance (of a draw, relative) is still
+# above this: of a mixture that is far off one stage says little
+IDLE, PATIENT, ROUGH = 2, 4, 1.0
 NEGLIGIBLE = 1e-12  # weight, relative to the largest
 
 
@@ -150,10 +153,10 @@ class Climb:
             self._search()
             self._kick(np.argsort(-self._log_posterior())[:WALKERS])
             beta = self._ladder()
-        best, shape = self._settled(beta)
+        best = self._settled(beta)
         w = self.powered(beta)
         centre, cholesky = moments_of(self.history.u, w)
-        _, bend = straightened(shape)
+        _, bend = straightened(best.shape)
         if bend is not None:
             _, cholesky = moments_of(bend(self.history.u)[0], w)
         log_w = log_likelihoods(self.history.stages) + self.history.log_f - self.history.log_h
@@ -161,7 +164,7 @@ class Climb:
         return Summit(
             best.densities,
             best.weights,
-            shape,
+            best.shape,
             beta,
             centre,
             cholesky,
@@ -237,25 +240,25 @@ class Climb:
             densities, shares = self._mixed(found, PRIOR_ABOVE)
             self._draw("search", densities, shares, self.plan.rung // 2, beta)
 
-    def _settled(self, beta: float) -> tuple[_Weighed, Mixture]:
-        """The best mixture measured at the power reached, by stages that pay for themselves, and
-        the shape fitted to all draws.
-        """
+    def _settled(self, beta: float) -> _Weighed:
+        """A mixture for all draws, after stages at the power reached that pay for themselves."""
         plan, now = self.plan, self._weighed(beta)
-        best, least, idle = now, np.inf, 0
+        least, idle = np.inf, 0
         # a long ladder must not leave a mixture that was fitted to the few draws of its last rung
         most = self.used + SETTLE * (plan.most - self.used)
-        while beta >= 1 and idle < 2 and self.used + plan.stage <= most:
+        while beta >= 1 and self.used + plan.stage <= most:
             before = least / max(plan.most - self.used, 1)
             stage = self._draw("stage", now.densities, now.weights, plan.stage, beta)
             variance = self._variance(stage, now.coefficients)
             self.told[-1]["variance"] = variance
-            if variance <= least:
-                best, least = now, variance
+            least = min(variance, least)
             worth = variance / max(plan.most - self.used, 1) <= GAIN * before
             idle = 0 if worth else idle + 1
+            # the mixture that one stage likes best is often one whose tails it didn't see
             now = self._weighed(beta)
-        return best if np.isfinite(least) else now, now.shape
+            if idle == (PATIENT if least > ROUGH else IDLE):
+                break
+        return now
 
     def _weighed(self, beta: float) -> _Weighed:
         """Components for all draws, how much of each, and coefficients of their controls."""

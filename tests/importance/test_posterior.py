@@ -195,7 +195,8 @@ def test_a_likelihood_of_zero_outside_a_half_plane():
 
 def test_a_constant_likelihood_gives_the_prior_back():
     found = smw.posterior(lambda t: np.full(len(t), -7.0), [stats.norm(3, 2)], 2_000, seed=7)
-    assert float(found.log_evidence) == pytest.approx(-7.0, abs=1e-6)
+    error = found.log_evidence.standard_error
+    assert abs(float(found.log_evidence) + 7.0) < 5 * error + 1e-9 and error < 1e-4
     gap = abs(found.expectations.value - [3.0, 2.0])
     assert (gap < 5 * found.expectations.standard_error + 1e-9).all()
 
