@@ -7,6 +7,8 @@ posterior means stand in ``benchmarks/learning.py posterior``.
 
 likelihood
     Nominal 95 % intervals of the log likelihood from ONE filter of T = 100, 1,000 and 10,000.
+lag
+    The same where genealogies die early, apart by whether the run says so (`short-lag`).
 forecast
     Of means and quantiles, 8 filters of 200 or 1,000 particles, horizons 1 and 12.
 level
@@ -19,6 +21,8 @@ adaptive
 proposals
     Variance of log Z and processor time of ``proposal="linearised"``, and of a proposal written by
     hand for the model, beside the bootstrap filter.
+pilot
+    The first of these on five models that had no part in choosing its rules.
 
 Figures are kept in ``benchmarks/results/statespace_coverage-*.json``. One thread. The binomial
 standard error of 95 % is 1.0 points in 500 runs; ``warned`` is the share with a PrecisionWarning.
@@ -31,6 +35,7 @@ import math
 import os
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 # read when NumPy is imported
@@ -44,7 +49,26 @@ import smcweights as smw
 
 RESULTS = Path(__file__).parent / "results"
 LINEAR = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+VOLATILE = smw.models.stochastic_volatility(0.975, 0.165, 0.64)
 LEVELS = np.array([0.05, 0.5, 0.95])
+
+
+def exact_log_likelihood(model, y):
+    """By Kalman, or of stochastic volatility by quadrature over a grid of states."""
+    if model.exact is not None:
+        return smw.kalman_filter(model, y).log_likelihood
+    persistence, volatility, scale = model.theta
+    spread = volatility / math.sqrt(1 - persistence**2)
+    x = np.linspace(-8 * spread, 8 * spread, 801)
+    step = np.exp(-0.5 * ((x[:, None] - persistence * x) / volatility) ** 2)
+    step /= volatility * math.sqrt(2 * math.pi) / (x[1] - x[0])
+    law, total = np.exp(-0.5 * (x / spread) ** 2), 0.0
+    law /= law.sum()
+    for t, seen in enumerate(y):
+        law = (step @ law if t else law) * np.exp(-0.5 * (x + (seen / scale) ** 2 * np.exp(-x)))
+        total += math.log(law.sum() / scale / math.sqrt(2 * math.pi))
+        law /= law.sum()
+    return total
 
 
 def covered(run, truth, repeats):
@@ -73,6 +97,38 @@ def likelihood(repeats):
             return smw.log_likelihood(LINEAR, y, n, seed=seed)
 
         rows.append({"T": n_steps, "N": n, **covered(run, truth, repeats)})
+    return rows
+
+
+def lag(repeats):
+    rows = []
+    slow = smw.models.linear_gaussian(0.99, 0.09, 1.0, 1.0)
+    for name, model in (("slow level", slow), ("stochastic volatility", VOLATILE)):
+        y = model.simulate(1_000, seed=11)[1]
+        truth = exact_log_likelihood(model, y)
+        for scheme, n in itertools.product(("systematic", "multinomial"), (50, 100, 200)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", smw.PrecisionWarning)
+                found = [
+                    smw.log_likelihood(model, y, n, resampling=scheme, seed=seed)
+                    for seed in range(repeats)
+                ]
+            lower, upper = np.transpose([est.interval() for est in found])
+            inside = (lower <= truth) & (truth <= upper)
+            ratios = np.array([est.diagnostics["v_ratio"] for est in found])
+            told = np.array([bool(est.cautions) for est in found])
+            row = {"model": name, "resampling": scheme, "N": n, "coverage": inside.mean()}
+            row |= {"v_ratio": np.median(ratios), "warned": told.mean()}
+            for where, some in (
+                ("share below .75", ratios < 0.75),
+                ("share above", ratios >= 0.75),
+                ("share unwarned", ~told),
+            ):
+                row[where] = some.mean()
+                row[where.replace("share", "coverage")] = inside[some].mean() if some.any() else 1.0
+            rows.append(
+                {k: v if isinstance(v, str) else round(float(v), 3) for k, v in row.items()}
+            )
     return rows
 
 
@@ -123,10 +179,12 @@ def panel(repeats):
     series = [LINEAR.simulate(10 + s, seed=s)[1] for s in range(20)]
     truth = sum(smw.kalman_filter(LINEAR, y).log_likelihood for y in series)
 
-    def run(seed):
-        return smw.log_likelihood(LINEAR, series, 100, seed=seed)
+    def run(n, seed):
+        return smw.log_likelihood(LINEAR, series, n, seed=seed)
 
-    return [{"series": 20, "N": 100, **covered(run, truth, repeats)}]
+    return [
+        {"series": 20, "N": n, **covered(partial(run, n), truth, repeats)} for n in (100, 1_000)
+    ]
 
 
 def timed(run, repeats):
@@ -142,7 +200,7 @@ def adaptive(repeats):
     rows = []
     for name, model, n_steps, n in (
         ("linear Gaussian", LINEAR, 200, 200),
-        ("stochastic volatility", smw.models.stochastic_volatility(0.975, 0.165, 0.64), 200, 500),
+        ("stochastic volatility", VOLATILE, 200, 500),
     ):
         y, found = model.simulate(n_steps, seed=1)[1], {}
         for share in (1.0, 0.3, 0.1):
@@ -266,17 +324,51 @@ def written(name, model):
     return by_ring(model) if name.startswith("Lorenz") else None
 
 
+def pilot(repeats):
+    """Folded states, yes or no, heavy tails, precise sight of one state of two, a census."""
+    autoregression = {
+        "initial_sample": LINEAR.initial_sample, "initial_logpdf": LINEAR.initial_logpdf,
+        "transition_sample": LINEAR.transition_sample,
+        "transition_logpdf": LINEAR.transition_logpdf,
+    }  # fmt: skip
+    binary = smw.StateSpaceModel(
+        **autoregression,
+        observation_logpdf=lambda y, x, t, theta: y * x - math.log1p(math.exp(x)),
+        observation_sample=lambda rng, x, t, theta: float(rng.random() < 1 / (1 + math.exp(-x))),
+        theta=LINEAR.theta,
+    )
+    heavy = smw.StateSpaceModel(
+        **autoregression,
+        observation_logpdf=lambda y, x, t, theta: -2 * math.log1p((y - x) ** 2 / 3),
+        observation_sample=lambda rng, x, t, theta: x + rng.standard_t(3.0), theta=LINEAR.theta,
+    )  # fmt: skip
+    precise = smw.models.linear_gaussian(
+        [[0.9, 0.2], [0.0, 0.8]], np.eye(2), [[1.0, 0.0]], [[0.01]], [0.0, 0.0], 4 * np.eye(2)
+    )
+    population = np.log(smw.problems.nutria()[1])
+    census = smw.models.theta_logistic(0.06, 0.017, 1.0, 0.09, 0.03, float(population[0]), 0.1)
+    return gains(repeats, {
+        "nonlinear growth": simulated(smw.models.nonlinear_growth(), 100),
+        "yes or no": simulated(binary, 200), "Student's t(3)": simulated(heavy, 100),
+        "two states, one seen to .1": simulated(precise, 100),
+        "nutria": (census, population),
+    })  # fmt: skip
+
+
 def proposals(repeats):
-    rows = []
-    for name, (model, y) in {
+    return gains(repeats, {
         "counts of mean e^5": counts(),
         "one observation 9 off": outlier(),
         "Lorenz 96, d = 5, sd .3": simulated(smw.models.lorenz96(5, observation_scale=0.3), 50),
-        "stochastic volatility": simulated(
-            smw.models.stochastic_volatility(0.975, 0.165, 0.64), 100
-        ),
+        "stochastic volatility": simulated(VOLATILE, 100),
         "bearings, sd .002": simulated(smw.models.bearings_only(bearing_scale=0.002), 40),
-    }.items():
+    })  # fmt: skip
+
+
+def gains(repeats, problems):
+    """What proposals bring beside the bootstrap filter, for models and their series."""
+    rows = []
+    for name, (model, y) in problems.items():
         found, shares = {}, []
         ways = {"bootstrap": None, "linearised": "linearised", "by hand": written(name, model)}
         if ways["by hand"] is None:
@@ -302,8 +394,8 @@ def proposals(repeats):
 
 
 RUNS = {f.__name__: (f, n) for f, n in (
-    (likelihood, 500), (forecast, 500), (level, 1_000), (panel, 500),
-    (adaptive, 150), (proposals, 80),
+    (likelihood, 500), (lag, 500), (forecast, 500), (level, 2_000), (panel, 500),
+    (adaptive, 150), (proposals, 80), (pilot, 80),
 )}  # fmt: skip
 
 
