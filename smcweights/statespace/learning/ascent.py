@@ -63,8 +63,8 @@ class Fit(Result):
     transforms : tuple of str
         Of the free parameters.
     diagnostics : dict
-        `averaged`, iterations behind the average of each chain; `newton_step`, the step that the
-        mean gradient still asks for, in standard errors of the data (a rough guess at them without
+        `averaged`, iterations behind the average of each chain; `newton_step`, the last that the
+        score asked for, in standard errors of the data (a rough guess at both without
         `information`); `statistical_error` and `monte_carlo_error` of theta, shape (k,); `paths`,
         the chains' last paths; `warnings`. Of a surface its height, `log_likelihood`, the `noise`
         of the heights, and minus its second derivatives by unconstrained parameters,

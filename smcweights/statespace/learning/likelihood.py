@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -18,12 +18,12 @@ from ...arguments import count, flag, one_of
 from ...cautions import Caution, tell
 from ...errors import DegeneracyError
 from ...estimate import Estimate
-from ...execution import Run, check_checkpoint
-from ...randomness import Seed, generator
-from ...stopping import Budget, Precision
-from ..chains import RARE, made_by
+from ...execution import check_checkpoint
+from ...randomness import Seed
+from ...stopping import Precision
+from ..chains import made_by
 from ..model import Proposal, StateSpaceModel
-from ..series import Series, checked_panel, place_in
+from ..series import Series, checked_panel
 from .ascent import (
     Climber,
     Fit,
@@ -34,27 +34,25 @@ from .ascent import (
     Steps,
     average,
     check_optimiser,
-    direction,
     mean_gradient,
     open_search,
     search_rule,
     searched,
 )
 from .iterated import Simulated, fitted_by_simulation
+from .newton import FAR, Known, known_at_the_end
 from .parameters import free_parameters, starting_points
 from .scores import (
     Asked,
     Densities,
     PanelChain,
-    Plan,
     ScoredSeries,
-    pooled_information,
     scored_series,
-    support_cautions,
 )
 
 Array = NDArray[np.float64]
-FAR = 0.5  # standard errors of the data, beyond which a search has not arrived
+APART = 0.5  # standard errors of the data that chains may end from their mean
+PULLED = 0.5  # standard errors of a search that gradients may ask for, where no step is made
 
 
 def maximum_likelihood(
@@ -86,8 +84,10 @@ def maximum_likelihood(
     Every iteration is one sweep of a conditional filter, whose path stays warm while the
     parameters move, and one step along the score. Steps are scaled by the information that the
     paths carry and by the share of it that is observed, and shrink like (iteration)^-0.75; the
-    second half is averaged. Chains are independent, which gives the Monte Carlo error; the error of
-    the data comes from the observed information.
+    second half is averaged. An average of few iterations is still on its way from the start: the
+    score and the observed information there make one Newton step, and up to two more where it is
+    long. Chains are independent, which gives the Monte Carlo error; the error of the data comes
+    from the information.
 
     With ``method="iterated_filtering"`` a model needs no densities but that of its observations.
     Swarms of particles that carry parameters of their own, shaken less from pass to pass, find the
@@ -97,9 +97,8 @@ def maximum_likelihood(
     `statistical_error` was .84 to .87 of the exact one where that is known. Starts far apart cost
     coverage, which a caution tells: search again from the maximum.
 
-    In searches of few iterations (150 or so) all chains share the pull of the start, which their
-    spread does not show: start chains apart, or take more iterations. With few particles the
-    information is noisy, and with it `statistical_error`, by a factor of two at 20.
+    With few particles the information is noisy, and with it `statistical_error`, by a factor of two
+    at 20.
 
     Parameters
     ----------
@@ -133,7 +132,8 @@ def maximum_likelihood(
         Independent searches, or swarms, at least 2.
     information : bool, default True
         Estimate the observed information at the end, by a quarter of the iterations and at least
-        100 sweeps per chain. Without it there is no error of the data.
+        100 sweeps per chain for each step by the score. Without it there is no error of the data
+        and no step, and a caution where gradients ask for more than half the error of the search.
     checkpoint : path, optional
         File of every hundred iterations and of the information at the end, from which a later call
         with the same arguments goes on to the same numbers.
@@ -208,7 +208,7 @@ def maximum_likelihood(
     climb, given = partial(_ascent, p, optimiser), {**arguments, "y": p.rows}
     with open_search(climb, chains * rule[1], how, "maximum_likelihood", given) as run:
         search, _ = searched(run, rule, [p.free.numbers(start) for start in starts], p.free)
-        known = _known(p, search, run, information, how)
+        known = known_at_the_end(p, search, run, information, how)
     root = run.root
     sweeps = chains * (search.done + known.sweeps)
     cost = {"evaluations": sweeps * p.series.n * sum(p.lengths), "iterations": search.done}
@@ -253,86 +253,28 @@ def _ascent(p: ScoredSeries, optimiser: Optimiser | None, job: Job) -> tuple[Ste
     return Steps(iterates, slopes, climber.state(u, own.path)), ()
 
 
-@dataclass(frozen=True, eq=False)
-class Known:
-    """Covariance (k, k) of the data's error where a search ended, by unconstrained parameters.
-
-    Without information it is a guess from what the search saw; `statistical`, the same by theta, is
-    then NaN.
-    """
-
-    covariance: Array
-    statistical: Array
-    cautions: list[Caution]
-    information: Estimate | None = None
-
-    @property
-    def sweeps(self) -> int:
-        """Of every chain, for the information."""
-        return 0 if self.information is None else self.information.diagnostics["sweeps"]
-
-
-def _known(
-    p: ScoredSeries,
-    search: Search,
-    run: Run,
-    wanted: bool,
-    how: How,
-) -> Known:
-    """The observed information where a search ended, if it is wanted, and its inverse."""
-    here = p.free.at(search.centre)
-    at = p.at(here.values)
-    at.check()
-    moments = np.mean([np.asarray(state.moments) for state in search.states], axis=0)
-    guess, unknown = direction(moments, True)[0], np.full(2 * here.values.shape, np.nan)
-    paths = np.array([state.held for state in search.states])
-    cautions = support_cautions(at, paths)
-    if not wanted:
-        return Known(guess, unknown, cautions)
-    rule = Budget(max(100, search.done // 4))
-    source = generator(run.root, "information")
-    told = (how.executor, how.progress, None, run)
-    found = pooled_information(at, Plan(rule, 10, paths, len(search.states), source, *told))
-    matrix = here.outer(found.diagnostics["matrix"]) - here.bent(found.diagnostics["score"])
-    cautions = [c for c in found.cautions if c.code in ("moving-support", "zero-error")]
-    rate = np.asarray(found.diagnostics["update_rate"])
-    if rate.min() < RARE:
-        text = (
-            f"x at {place_in(int(rate.argmin()), p.lengths)} changes in {rate.min():.1%} of the "
-            "sweeps: gradients along chains that hardly move vanish away from the maximum, too; "
-            "use a proposal, or more particles"
-        )
-        cautions.append(Caution("stuck-chains", text))
-    lowest = float(np.linalg.eigvalsh(matrix)[0])
-    if lowest > 0:
-        covariance = np.asarray(np.linalg.inv(matrix), dtype=np.float64)
-        return Known(covariance, here.spread(covariance), cautions, found)
-    text = (
-        f"the observed information is not positive definite (smallest eigenvalue {lowest:.3g}): no "
-        "error of the data; is it a maximum, and is every free parameter determined by the data?"
-    )
-    return Known(guess, unknown, [*cautions, Caution("indefinite-information", text)], found)
-
-
 def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) -> Fit:
     """Both errors of a search, and what speaks against them; `source` is cost and provenance."""
     cautions, scale = list(known.cautions), np.sqrt(known.covariance.diagonal())
-    left = search.slopes.mean(axis=0) @ known.covariance / scale
-    if np.abs(left).max() > FAR:
+    ends = search.ends if known.ends is None else known.ends
+    step, noise = np.abs(known.step), ends.std(axis=0, ddof=1) / math.sqrt(len(ends)) + 1e-300
+    share = float((step * scale / noise).max())
+    if step.max() > FAR or (known.ends is None and share > PULLED):
         text = (
-            f"the mean gradient asks for another {np.abs(left).max():.2g} standard errors of the "
-            "data: the search has not arrived; use a larger budget, or a better start"
+            f"gradients ask for a step of {step.max():.2g} standard errors of the data, "
+            f"{share:.2g} of the search, from where it ended: it has not arrived; use a larger "
+            "budget, or a better start"
         )
         cautions.append(Caution("not-arrived", text))
     apart = np.abs((search.ends - search.ends.mean(axis=0)) / scale).max()
-    if apart > FAR:
+    if apart > APART:
         text = (
             f"chains ended {apart:.2g} standard errors of the data from their mean: several "
             "maxima, a maximum on the bound of a parameter's range, or too few iterations"
         )
         cautions.append(Caution("chains-apart", text))
     cautions += search.cautions
-    maximiser = average(search.ends, p.free, cautions=cautions, **source)
+    maximiser = average(ends, p.free, cautions=cautions, **source)
     error, noise = np.sqrt(known.statistical.diagonal()), maximiser.standard_error
     chains = len(search.ends)
     freedom = (error**2 + noise**2) ** 2 / (noise**4 / (chains - 1) + 1e-300)
@@ -352,7 +294,7 @@ def _fit(p: ScoredSeries, search: Search, known: Known, source: dict[str, Any]) 
         "averaged": search.done - search.half,
         "iterations": search.done,
         "budget_of_information": known.sweeps,
-        "newton_step": left,
+        "newton_step": known.step,
         **errors,
         "paths": p.series.shaped(np.array([state.held for state in search.states])),
         "warnings": [caution.text for caution in cautions],

@@ -12,6 +12,7 @@ information as well.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -27,7 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from ... import _compat
 from ...arguments import count, names_of, one_of, shown
 from ...cautions import Caution, tell
-from ...errors import ModelError
+from ...errors import DegeneracyError, ModelError
 from ...estimate import Estimate
 from ...execution import Run, check_checkpoint, open_run
 from ...randomness import Seed
@@ -57,6 +58,7 @@ from .supports import moved_supports
 Array = NDArray[np.float64]
 Densities = Mapping[str, Callable[..., Any]]
 DEFAULT_SWEEPS = 100
+FEW_PATHS = 32  # in which a support that moves is looked for before any work
 
 
 class Asked(NamedTuple):
@@ -161,7 +163,17 @@ def scored_series(
             _check_whole_rows(one)
         one.functions()
     scored.check()
+    _refuse_moving_supports(scored)
     return scored
+
+
+def _refuse_moving_supports(p: ScoredSeries) -> None:
+    """Look at a few paths of one filter before all sweeps; the chains' own are looked at later."""
+    own = PanelChain(replace(p, n_paths=FEW_PATHS), np.random.default_rng(0), None)
+    # a filter that loses all its weight is told by the chains
+    with contextlib.suppress(DegeneracyError):
+        x = np.concatenate([chain.paths() for chain in own.chains])
+        support_cautions(p, np.moveaxis(x, 1, 0))
 
 
 def starting_paths(p: ScoredSeries, given: ArrayLike | None, chains: int) -> Array | None:
@@ -470,6 +482,7 @@ class Plan(NamedTuple):
     progress: bool | None
     checkpoint: str | os.PathLike[str] | None = None
     part_of: Run | None = None
+    stage: str = "stage"
 
 
 def swept(
@@ -489,8 +502,7 @@ def swept(
         description=method,
         part_of=plan.part_of,
     ) as run:
-        name = method if plan.part_of else "stage"
-        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, name)
+        found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, plan.stage)
     diagnostics, cautions = verdict(found, plan.drop, *p.panel)
     cautions += support_cautions(p, found.paths, found.means)
     sweeps = plan.chains * found.done
@@ -602,14 +614,25 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     chains, rule = count("chains", chains, 2), Budget(budget)
     drop = sweeps_dropped(burn_in, rule)
     paths = starting_paths(p, initial_path, chains)
-    est = pooled_information(
-        p, Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
-    )
+    plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
+    est = pooled_information(p, plan).pooled
     tell("observed_information", est.cautions)
     return est
 
 
-def pooled_information(p: ScoredSeries, plan: Plan) -> Estimate:
+class Informed(NamedTuple):
+    """The observed information; scores (chains, k) and matrices (chains, k, k) behind it.
+
+    And the last paths (chains, T, d).
+    """
+
+    pooled: Estimate
+    scores: Array
+    matrices: Array
+    paths: Array
+
+
+def pooled_information(p: ScoredSeries, plan: Plan) -> Informed:
     """What `observed_information` returns, of arguments that are checked; nothing is told."""
     began, known = (
         time.perf_counter(),
@@ -635,4 +658,5 @@ def pooled_information(p: ScoredSeries, plan: Plan) -> Estimate:
     }
     rows, columns = np.tril_indices(len(mean))
     names = [f"{p.free.names[a]}, {p.free.names[b]}" for a, b in zip(rows, columns, strict=True)]
-    return estimate_from_chains(matrices[:, rows, columns], names=names, **shown)
+    entries = estimate_from_chains(matrices[:, rows, columns], names=names, **shown)
+    return Informed(entries, means, matrices, found.paths)
