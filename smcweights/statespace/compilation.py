@@ -361,7 +361,10 @@ def _callee(function: Any) -> Any:
         return function
     key = known_by(function)
     if key not in _CALLEES:
-        _CALLEES[key] = numba.njit(nogil=True, error_model="numpy")(_registered(function))
+        # only loops call it: Python's way to it needn't be compiled
+        bare: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        made = numba.njit(nogil=True, error_model="numpy", **bare)
+        _CALLEES[key] = made(_registered(function))
     return _CALLEES[key]
 
 

@@ -8,8 +8,10 @@ understood, or can't be written, code stays in memory.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
+import math
 import os
 import pickle
 import secrets
@@ -42,9 +44,13 @@ except (ImportError, AttributeError):  # another numba
     _KEEPS = False
 
 PATIENCE = 2.0  # seconds after which somebody who looks on is told what is compiled
+PAUSE = 1.0  # seconds without a compilation, after which the next is another wait
 _DAYS = 90  # for which a file is kept after its last use
 _BYTES = 200_000_000  # of all files
 _KNOWN = ("builtins", "cmath", "math", "numba", "numpy")  # by name and version
+
+
+_waited, _ended = 0.0, -math.inf  # seconds since somebody was told, and when they ended
 
 
 class _Unknown(Exception):
@@ -52,19 +58,36 @@ class _Unknown(Exception):
 
 
 @contextmanager
-def told_of(what: str) -> Iterator[None]:
-    """Say on standard error what is compiled, where that takes long and somebody looks on."""
-    if not watched():
-        yield
-        return
-    line = f"smcweights: compiling {what}, which later runs find on disk"
-    timer = threading.Timer(PATIENCE, print, [line], {"file": sys.stderr, "flush": True})
+def compiling(what: str) -> Iterator[None]:
+    """Say on standard error what is compiled, where that takes long and somebody looks on.
+
+    What follows at once is the same wait. Python doesn't look for circles in the meantime: there
+    are few, and a tenth of the time went into looking.
+    """
+    global _waited, _ended
+    looks, began = gc.isenabled(), time.monotonic()
+    if began - _ended > PAUSE:
+        _waited = 0.0
+    timer = threading.Timer(max(0.0, PATIENCE - _waited), _say, [what])
     timer.daemon = True
-    timer.start()
+    if watched():
+        timer.start()
+    gc.disable()
     try:
         yield
     finally:
         timer.cancel()
+        _ended = time.monotonic()
+        _waited += _ended - began
+        if looks:
+            gc.enable()
+
+
+def _say(what: str) -> None:
+    global _waited
+    _waited = 0.0
+    line = f"smcweights: compiling {what}, which later runs find on disk"
+    print(line, file=sys.stderr, flush=True)
 
 
 def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None) -> Any:
@@ -76,7 +99,7 @@ def compile_kept(function: Callable[..., Any], signature: Any, stamp: str | None
         FunctionIdentity._unique_ids = itertools.count(secrets.randbits(60))
         if stamp is not None:
             kernel._cache = _Shelf(stamp)
-    with told_of(f"the model's functions into {function.__qualname__.split('.')[0]}"):
+    with compiling(f"the model's functions into {function.__qualname__.split('.')[0]}"):
         kernel.compile(signature)
     kernel.disable_compile()
     return quickly_found(kernel, signature)

@@ -17,7 +17,7 @@ import numpy as np
 from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
-from .keeping import told_of
+from .keeping import compiling
 
 _f, _i, _j = types.float64, types.int64, types.int32
 _vector, _matrix, _cube = _f[::1], _f[:, ::1], _f[:, :, ::1]
@@ -219,6 +219,12 @@ def declared(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     return dispatcher
 
 
+def inner(function: Callable[..., Any]) -> Any:
+    """A kernel that only kernels call: without what Python calls it by, a sixth of the wait."""
+    bare: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(cache=True, nogil=True, **bare)(function)
+
+
 def ready(kernel: Any) -> Any:
     """A kernel compiled for the types that it was declared with, once for the functions of all
     models; called as it is, it would be compiled for each.
@@ -226,7 +232,7 @@ def ready(kernel: Any) -> Any:
     if kernel in _declared:
         with _LOCK:
             if kernel in _declared:
-                with told_of(f"{kernel.__name__}, once for all models"):
+                with compiling(f"{kernel.__name__}, once for all models"):
                     kernel.compile(_declared[kernel])
                 kernel.disable_compile()
                 del _declared[kernel]
@@ -308,7 +314,7 @@ def no_rejection(rng, x_prev, x, targets, t, theta, log_bound, cap, table, picks
     return 0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find(cumulative, u):
     """First index whose cumulative weight exceeds u, the last one at most."""
     low, high = 0, cumulative.size - 1
@@ -321,7 +327,7 @@ def find(cumulative, u):
     return low
 
 
-@njit(cache=True, nogil=True)
+@inner
 def total_of(a):
     """Sum in four parts, which don't wait for each other."""
     n = a.size - a.size % 4
@@ -336,7 +342,7 @@ def total_of(a):
     return (s0 + s1) + (s2 + s3)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def draw_sorted(rng, cumulative, out):
     """Sorted independent draws."""
     n = out.size
@@ -420,7 +426,7 @@ def resample_residual(rng, weights, out):
 RESAMPLE = (resample_multinomial, resample_stratified, resample_systematic, resample_residual)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def resample_around(rng, scheme, weights, slot, frozen, out):
     """Ancestors of all slots given that of one: `slot` descends from `frozen`."""
     n = out.size
@@ -473,7 +479,7 @@ def around_systematic(rng, weights, out):
 AROUND = (around_multinomial, around_stratified, around_systematic)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fill_alias(weights, table, stack):
     """Alias table: draw prev uniformly, keep it with table[prev, 0], else take table[prev, 1].
 
@@ -506,7 +512,7 @@ def fill_alias(weights, table, stack):
         table[stack[k], 0] = 1.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def from_alias(rng, table):
     """One index from an alias table."""
     u = rng.random() * table.shape[0]
@@ -514,7 +520,7 @@ def from_alias(rng, table):
     return prev if u - prev < table[prev, 0] else np.int64(table[prev, 1])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fill_backward(pair, step, i, cumulative):
     """Cumulative backward weights of particle i; False when all of them are zero."""
     x_prev, log_w, x, _, t, theta = step
@@ -537,7 +543,7 @@ def fill_backward(pair, step, i, cumulative):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def draw_by_rejection(rng, backward, step, targets, picks, report):
     """Backward indices of the targets into `picks`, -1 where an exact draw is left to do."""
     _, bound, reject, _, cap = backward
@@ -552,7 +558,7 @@ def draw_by_rejection(rng, backward, step, targets, picks, report):
     return FINE
 
 
-@njit(cache=True, nogil=True)
+@inner
 def draw_backward(rng, backward, step, picks, report):
     """Backward indices picks[i, draw] of all particles at time t."""
     pair, _, _, method, _ = backward
@@ -612,7 +618,7 @@ def carry_sums(add, step, picks, y, row, old, new):
             new[i, j] /= draws
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fill_exp(log_w, shift, out):
     """exp(log_w - shift) for differences up to 0, within two units in the last place.
 
@@ -645,7 +651,7 @@ def fill_exp(log_w, shift, out):
         out[i] = p * power if x != -708.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def squares_of(a):
     """Sum of squares in four parts."""
     n = a.size - a.size % 4
@@ -660,7 +666,7 @@ def squares_of(a):
     return (s0 + s1) + (s2 + s3)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def largest_of(a):
     """Largest entry; NaNs are passed over."""
     n = a.size - a.size % 4
@@ -675,7 +681,7 @@ def largest_of(a):
     return max(max(m0, m1), max(m2, m3))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def first_infinite(x):
     """First row with a number that is not finite, -1 where there is none."""
     flat = x.reshape(-1)
@@ -697,7 +703,7 @@ def first_infinite(x):
     return -1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def normalise(log_w, weights):
     """Normalise log weights in place, with their weights; the log of their sum.
 
@@ -802,7 +808,7 @@ def settle(particles, record, weights, t, row, slot, status):
     return FINE, squares
 
 
-@njit(cache=True, nogil=True)
+@inner
 def family_squares(weights, roots, shares):
     """Sum of the squares of the weights of families, whose members have one root."""
     shares[:] = 0.0
@@ -821,7 +827,7 @@ def noise_of(squares, n, drawn, scheme):
     return -math.log(max(1.0 - squares, 1.0 / n)) + times * math.log1p(-1.0 / n)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def follow(weights, roots, noise, t, scheme, shares):
     """Close blocks of time whose families have become few, after a resampling step.
 
@@ -854,7 +860,7 @@ def follow(weights, roots, noise, t, scheme, shares):
             noise[k, YOUNGER], noise[k, YOUNGER_DRAWN] = t, 0.0
 
 
-@njit(cache=True, nogil=True)
+@inner
 def few_left(fewest, weights, ancestors, carried, shares):
     """Whether few particles of the last backward draws have descendants; these begin anew then."""
     n = weights.size
@@ -910,7 +916,7 @@ def filter_forward(start, move, resample, rng, told, particles, record, status):
     return FINE
 
 
-@njit(cache=True, nogil=True)
+@inner
 def factorise(a):
     """Cholesky root of a matrix in its lower triangle; False where it is not positive definite."""
     d = a.shape[0]
@@ -927,7 +933,7 @@ def factorise(a):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def solve_lower(root, v):
     """root^-1 v in place."""
     for i in range(v.size):
@@ -936,7 +942,7 @@ def solve_lower(root, v):
         v[i] /= root[i, i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def solve_upper(root, v):
     """root'^-1 v in place."""
     for i in range(v.size - 1, -1, -1):
@@ -945,7 +951,7 @@ def solve_upper(root, v):
         v[i] /= root[i, i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def invert(a):
     """Inverse of a covariance in place, its symmetry kept; False where it has none."""
     d = a.shape[0]
@@ -962,7 +968,7 @@ def invert(a):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def lay_points(centre, steps, points):
     """Where differences look: the centre, up and down each axis, up and down in each two."""
     d = centre.size
@@ -980,7 +986,7 @@ def lay_points(centre, steps, points):
                 k += 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def differences(values, steps, slope, bend):
     """Gradient and minus the second derivatives from values at the points; False if not finite."""
     d = steps.size
@@ -1000,7 +1006,7 @@ def differences(values, steps, slope, bend):
     return math.isfinite(total)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def find_mode(laws, now, precision, steps, mode, slope, bend):
     """Where prediction and observation together are likeliest, by Newton's steps from `mode`.
 
@@ -1045,7 +1051,7 @@ def find_mode(laws, now, precision, steps, mode, slope, bend):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def transitions_at(laws, now, mode, steps, first, means, covariance):
     """Means (n, d) and common covariance of the next states as the model declares them.
 
@@ -1077,7 +1083,7 @@ def transitions_at(laws, now, mode, steps, first, means, covariance):
     return True
 
 
-@njit(cache=True, nogil=True)
+@inner
 def turn_to_mode(mode, slope, bend, guide, ahead):
     """Centres of proposals from the means that stand in their place; how well each foresees y."""
     centres, root = guide
@@ -1101,7 +1107,7 @@ def turn_to_mode(mode, slope, bend, guide, ahead):
         ahead[i] = total
 
 
-@njit(cache=True, nogil=True)
+@inner
 def draw_guided(laws, rng, now, guide, ancestors, x, log_w):
     """States from Gaussian proposals, a tenth from the transition, with their log weights added."""
     move, pair, sight, _, _ = laws
@@ -1138,7 +1144,7 @@ def draw_guided(laws, rng, now, guide, ancestors, x, log_w):
         log_w[i] += sights[i] + log_p - either
 
 
-@njit(cache=True, nogil=True)
+@inner
 def effective(log_w, log_rate):
     """Effective size of draws with these log weights, were they made at other rates; 0 if none."""
     largest, highest = largest_of(log_w), largest_of(log_rate)
@@ -1153,7 +1159,7 @@ def effective(log_w, log_rate):
     return log_w.size * total * total / (squares * rates)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def worth_it(laws, rng, now, guide, ahead, chosen, plain):
     """Whether guided draws are worth more than plain ones, of which these are the log weights.
 
@@ -1180,7 +1186,7 @@ def worth_it(laws, rng, now, guide, ahead, chosen, plain):
     return after >= before and looking > GAIN * before
 
 
-@njit(cache=True, nogil=True)
+@inner
 def linearise(laws, rng, now, guide, ahead):
     """Gaussian proposals for this time, and log lookaheads, from one look at the observation.
 
@@ -1524,7 +1530,7 @@ def gibbs_sweeps(
     return FINE
 
 
-@njit(cache=True, nogil=True)
+@inner
 def draw_coupled(rng, common, rest, other_rest, out):
     """Two indices of given laws that are equal as often as can be; the arrays are cumulative."""
     # the two remainders have the same total, but for rounding
@@ -1537,7 +1543,7 @@ def draw_coupled(rng, common, rest, other_rest, out):
         out[1] = find(other_rest, rng.random() * other_rest[-1])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def fill_coupled(weights, other, common, rest, other_rest):
     """Cumulative overlap and remainders of two normalised weights."""
     a = b = c = 0.0
@@ -1620,7 +1626,7 @@ def paths_coupled(pair, rng, told, other_path, particles, other, status):
     return FINE
 
 
-@njit(cache=True, nogil=True)
+@inner
 def smooth_stored(pair, bound, reject, add_first, add, rng, told, particles, out, report):
     """Smoothed sums of a stored filter, and their weighted means."""
     y, theta, options, _, _ = told

@@ -1,5 +1,6 @@
 """Code on disk is found while nothing that it depends on has changed, and only then."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -140,19 +141,55 @@ def test_the_next_process_compiles_nothing():
     assert runs[1] == ["0", runs[0][1]]
 
 
-def test_who_looks_on_is_told_what_takes_long_to_compile(monkeypatch, capsys):
-    monkeypatch.setattr(keeping, "PATIENCE", 0.05)
-    with keeping.told_of("nothing"):
-        time.sleep(0.2)
+@pytest.fixture
+def looked_on(monkeypatch):
+    monkeypatch.setattr(keeping, "PATIENCE", 0.1)
+    monkeypatch.setattr(keeping, "PAUSE", 0.0)
     monkeypatch.setattr(keeping, "watched", lambda: True)
-    with keeping.told_of("advance"):
-        time.sleep(0.2)
-    with keeping.told_of("what is quick"):
-        pass
-    time.sleep(0.1)
+
+
+SAID = "smcweights: compiling {}, which later runs find on disk\n"
+
+
+def compiled_for(seconds, what):
+    with keeping.compiling(what):
+        time.sleep(seconds)
+
+
+def test_who_looks_on_is_told_what_takes_long_to_compile(looked_on, monkeypatch, capsys):
+    monkeypatch.setattr(keeping, "watched", lambda: False)
+    compiled_for(0.3, "nothing")
+    monkeypatch.setattr(keeping, "watched", lambda: True)
+    compiled_for(0.3, "advance")
+    compiled_for(0.0, "what is quick")
+    time.sleep(0.2)
     said = capsys.readouterr()
-    assert said.err == "smcweights: compiling advance, which later runs find on disk\n"
-    assert said.out == ""
+    assert said.err == SAID.format("advance") and said.out == ""
+
+
+def test_many_short_compilations_are_one_wait(looked_on, monkeypatch, capsys):
+    monkeypatch.setattr(keeping, "PATIENCE", 60.0)
+    monkeypatch.setattr(keeping, "_waited", 59.99)
+    compiled_for(0.05, "after a pause")
+    assert 0.05 <= keeping._waited < 59 and capsys.readouterr().err == ""
+    monkeypatch.setattr(keeping, "PAUSE", 60.0)
+    monkeypatch.setattr(keeping, "_waited", 60.0)
+    compiled_for(0.3, "the last")
+    assert capsys.readouterr().err == SAID.format("the last")
+
+
+def test_circles_are_looked_for_again_after_a_compilation():
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError), keeping.compiling("nothing"):
+        assert not gc.isenabled()
+        1 / 0  # noqa: B018
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        compiled_for(0.0, "nothing")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_the_address_of_a_kernel_is_looked_up_once():

@@ -76,7 +76,7 @@ def test_the_compiled_twin_draws_the_same(scheme):
         kernels.ready(kernels.RESAMPLE[CODES[scheme]])(b, weights, out)
         np.testing.assert_array_equal(resample(weights, 37, scheme=scheme, seed=a), out)
     if scheme in CONDITIONAL_SCHEMES:
-        kernels.resample_around(b, CODES[scheme], weights, 4, 9, out)
+        njit(kernels.resample_around.py_func)(b, CODES[scheme], weights, 4, 9, out)
         np.testing.assert_array_equal(
             conditional_resample(weights, 4, 9, 37, scheme=scheme, seed=a), out
         )
@@ -86,7 +86,7 @@ def test_alias_table_holds_the_weights():
     for n in (1, 2, 7, 100):
         w = np.random.default_rng(n).dirichlet(np.full(n, 0.2))
         table = np.empty((n, 2))
-        kernels.fill_alias(w, table, np.empty(n, dtype=np.int64))
+        njit(kernels.fill_alias.py_func)(w, table, np.empty(n, dtype=np.int64))
         chance, alias = table[:, 0], table[:, 1].astype(np.int64)
         held = chance / n
         np.add.at(held, alias, (1 - chance) / n)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from numba import njit
 
 import smcweights as smw
 from smcweights.statespace import kernels
@@ -43,12 +44,13 @@ def test_coupled_indices_have_their_laws():
     rng = np.random.default_rng(1)
     w, v = np.array([0.5, 0.3, 0.0, 0.2]), np.array([0.1, 0.3, 0.4, 0.2])
     common, rest, other = np.empty(4), np.empty(4), np.empty(4)
-    kernels.fill_coupled(w, v, common, rest, other)
+    njit(kernels.fill_coupled.py_func)(w, v, common, rest, other)
     runs = 40_000
     both = np.zeros(2, dtype=np.int64)
     draws = np.empty((runs, 2), dtype=int)
+    draw_coupled = njit(kernels.draw_coupled.py_func)
     for r in range(runs):
-        kernels.draw_coupled(rng, common, rest, other, both)
+        draw_coupled(rng, common, rest, other, both)
         draws[r] = both
     for k, law in enumerate((w, v)):
         counts = np.bincount(draws[:, k], minlength=4) / runs
