@@ -32,6 +32,7 @@ from ..storage import write
 from .model import names_in
 
 try:
+    from numba.core import registry
     from numba.core.bytecode import FunctionIdentity
     from numba.core.compiler import CompileResult
     from numba.core.extending import _Intrinsic
@@ -225,6 +226,35 @@ def _add(total: Any, thing: Any, seen: set[int], names: set[str]) -> None:
         raise _Unknown
 
 
+def _machine() -> str:
+    """The processor that code is made for."""
+    return str(registry.cpu_target.target_context.codegen().magic_tuple())
+
+
+def _path(*told: Any) -> Path:
+    return Path(_folder(), f"{hashlib.sha256(repr(told).encode()).hexdigest()}.code")
+
+
+def _kept(path: Path, read: Callable[[Any], Any]) -> Any:
+    """What a file holds, None where there is none that can be read."""
+    try:
+        found = read(pickle.loads(path.read_bytes()))
+        os.utime(path)
+    except Exception:
+        # nothing there, or broken: it is compiled
+        return None
+    return found
+
+
+def _keep(path: Path, body: Callable[[], bytes]) -> None:
+    """Write it where that is possible."""
+    with suppress(Exception):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = body()
+        write(path, lambda name: Path(name).write_bytes(content))
+        _prune(str(path.parent))
+
+
 class _Shelf:
     """What a dispatcher of numba's asks for compiled code, and gives it to."""
 
@@ -232,31 +262,56 @@ class _Shelf:
         self.stamp = stamp
         self.cache_path = str(_folder())
 
-    def _path(self, target: Any) -> Path:
-        machine = f"{self.stamp} {target.codegen().magic_tuple()}"
-        return Path(self.cache_path, f"{hashlib.sha256(machine.encode()).hexdigest()}.code")
-
     def load_overload(self, _: Any, target: Any) -> Any:
         """The code, None where there is none."""
         target.refresh()
-        try:
-            path = self._path(target)
-            code = CompileResult._rebuild(target, *pickle.loads(path.read_bytes()))
-            os.utime(path)
-        except Exception:
-            # nothing there, or broken: it is compiled
-            return None
-        return code
+        path = _path(self.stamp, _machine())
+        return _kept(path, lambda parts: CompileResult._rebuild(target, *parts))
 
     def save_overload(self, _: Any, code: Any) -> None:
         """Keep it where that is possible."""
-        if code.lifted or code.library.has_dynamic_globals:
-            return
-        with suppress(Exception):
-            os.makedirs(self.cache_path, exist_ok=True)
-            body = dumps(code._reduce())
-            write(self._path(code.target_context), lambda name: Path(name).write_bytes(body))
-            _prune(self.cache_path)
+        if not (code.lifted or code.library.has_dynamic_globals):
+            _keep(_path(self.stamp, _machine()), lambda: dumps(code._reduce()))
+
+
+class Traced:
+    """A function of arrays that JAX compiles for each of their shapes, and the next process finds.
+
+    A stamp says what is traced; without one nothing is kept. JAX keeps code on disk, too, but for a
+    whole process: the user's functions with ours, or neither.
+    """
+
+    def __init__(self, function: Callable[..., Any], what: str, stamp: str | None) -> None:
+        import jax
+
+        self._jitted, self._what, self._stamp = jax.jit(function), what, stamp
+        self._compiled: dict[Any, Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Of NumPy's arrays, and plain numbers."""
+        key = tuple([(np.shape(a), str(getattr(a, "dtype", type(a)))) for a in arguments])
+        if key not in self._compiled:
+            with self._lock, compiling(self._what):
+                if key not in self._compiled:
+                    self._compiled[key] = self._found(key, arguments)
+        return self._compiled[key](*arguments)
+
+    def _found(self, key: Any, arguments: tuple[Any, ...]) -> Any:
+        import jax
+        import jaxlib
+        from jax.experimental import serialize_executable
+
+        if self._stamp is None or jax.default_backend() != "cpu":
+            return self._jitted.lower(*arguments).compile()
+        settings = (sorted(jax.config.values.items()), os.environ.get("XLA_FLAGS"))
+        versions = (jax.__version__, jaxlib.__version__)
+        path = _path(self._stamp, self._what, key, settings, versions, _machine())
+        found = _kept(path, lambda parts: serialize_executable.deserialize_and_load(*parts))
+        if found is None:
+            found = self._jitted.lower(*arguments).compile()
+            _keep(path, lambda: pickle.dumps(serialize_executable.serialize(found)))
+        return found
 
 
 def _folder() -> Path:

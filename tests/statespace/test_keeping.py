@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numba
 import numpy as np
 import pytest
 
+from smcweights import _compat
 from smcweights.statespace import keeping, kernels
 from smcweights.statespace.keeping import compile_kept, stamp
 
@@ -203,3 +205,76 @@ def test_the_address_of_a_kernel_is_looked_up_once():
     assert found.library.get_pointer_to_function(name) == address
     own.library.get_pointer_to_function = None
     assert found.library.get_pointer_to_function(name) == address
+
+
+def traced(scale, mark, counted):
+    def line(x, t):
+        counted.append(x.shape)
+        return scale * x + t
+
+    return keeping.Traced(line, "a line by JAX", mark)
+
+
+def test_what_jax_compiled_is_found_by_stamp_shape_and_settings(folder, monkeypatch):
+    x, counted = np.arange(3.0), []
+    with _compat.enable_x64():
+        for scale, mark, given, traces in (
+            (2.0, "two", x, 1),
+            (2.0, "two", x, 1),  # found
+            (2.0, "two", x[:2], 2),
+            (3.0, "three", x, 3),
+            (2.0, None, x, 4),
+            (2.0, None, x, 5),
+        ):
+            own = traced(scale, mark, counted)
+            for t in (4, 5):
+                np.testing.assert_array_equal(own(given, t), scale * given + t)
+            assert len(counted) == traces
+        assert own(x, 1).dtype == np.float64
+        assert len(list(folder.iterdir())) == 3
+        monkeypatch.setenv("XLA_FLAGS", "--another")
+        traced(2.0, "two", counted)(x, 4)
+        assert len(counted) == 6
+        monkeypatch.delenv("XLA_FLAGS")
+        for path in folder.iterdir():
+            path.write_bytes(b"nothing")
+        for traces in (7, 7):
+            traced(2.0, "two", counted)(x, 4)
+            assert len(counted) == traces
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+LEARNER = """
+import jax, numpy as np, smcweights as smw
+from jax import monitoring
+seen = []
+monitoring.register_event_duration_secs_listener(lambda event, *_, **__: seen.append(event))
+SCALE = float(__import__("sys").argv[1])
+model = smw.StateSpaceModel(
+    lambda rng, theta: rng.standard_normal(),
+    lambda x, theta: -0.5 * x**2 - 0.5 * np.log(2 * np.pi),
+    lambda rng, x_prev, t, theta: x_prev + theta[0] * rng.standard_normal(),
+    lambda x_prev, x, t, theta: (
+        -0.5 * ((x - x_prev) / theta[0]) ** 2 - np.log(theta[0]) - 0.5 * np.log(2 * np.pi)
+    ),
+    lambda y, x, t, theta: -0.5 * ((y - x) / SCALE) ** 2 - np.log(SCALE),
+    theta=[0.5],
+)
+found = smw.score(model, np.sin(np.arange(9.0)), None, 20, 20, seed=1)
+print(sum("compile" in event for event in seen), float(found.value[0]))
+"""
+
+
+@pytest.mark.slow
+def test_the_next_process_traces_nothing_but_what_is_edited(tmp_path):
+    """The third is another model, by a constant that its densities read."""
+    settings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LEARNER, scale],
+            capture_output=True, text=True, check=True, env=settings,
+        ).stdout.split()
+        for scale in ("1.0", "1.0", "2.0")
+    ]  # fmt: skip
+    assert int(runs[0][0]) > 0 and runs[1] == ["0", runs[0][1]]
+    assert int(runs[2][0]) > 0 and runs[2][1] != runs[0][1]

@@ -8,7 +8,9 @@ points.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
+import sys
 import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +54,8 @@ class Gradients:
     ``curvature`` to the mean score (k,), and means of outer products of scores and of second
     derivatives (k, k). ``scores`` takes (theta, x_prev, x, y_t, t, seen) to (n, k), gradients of
     the terms of time t of n pairs, initial ones at t = 0; ``laws`` leaves out the observations.
+    ``each`` takes (theta, x (T, d), y) to the densities one by one along a path, by name the
+    values and their gradients; transitions begin at t = 1.
     """
 
     log_joint: Callable[..., jax.Array]
@@ -59,6 +63,7 @@ class Gradients:
     curvature: Callable[..., tuple[jax.Array, ...]]
     scores: Callable[..., jax.Array]
     laws: Callable[..., jax.Array]
+    each: Callable[..., dict[str, tuple[jax.Array, jax.Array]]]
 
 
 def retraced(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,6 +180,8 @@ def gradients(
         if key not in _BUILT:
             import jax.numpy as jnp
 
+            from ..keeping import stamp
+
             inputs = None if model.inputs is None else jnp.asarray(model.inputs)
             functions = {}
             for name, function in zip(DENSITIES, own, strict=True):
@@ -186,12 +193,23 @@ def gradients(
                         "a JAX function of the same arguments}}"
                     ) from None
                 functions[name] = model.plain(name, traced, inputs)
-            _BUILT[key] = (functions, _derivatives(functions, model.state_dim is None, vector))
-        functions, built = _BUILT[key]
+            scalar = model.state_dim is None
+            # all that the traces depend on
+            told = (*own, *given, *given.values(), model.input_dim, scalar, vector)
+            mark = stamp(_sources(), *told, *(() if inputs is None else (model.inputs,)))
+            _BUILT[key] = _derivatives(functions, scalar, vector, mark)
         if key not in _CHECKED:
-            _compare(model, rows, vector, functions)
+            _compare(model, rows, vector, _BUILT[key])
             _CHECKED.add(key)
-    return built
+        return _BUILT[key]
+
+
+@functools.cache
+def _sources() -> str:
+    """The files that make traces of functions."""
+    return "".join(
+        inspect.getsource(sys.modules[f.__module__]) for f in (Gradients, python_of, rewired)
+    )
 
 
 def check_laws(
@@ -262,8 +280,12 @@ def check_laws(
     )
 
 
-def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradients:
+def _derivatives(
+    functions: dict[str, Any], scalar: bool, vector: bool, mark: str | None
+) -> Gradients:
     import jax
+
+    from ..keeping import Traced
 
     jnp = jax.numpy
     initial, transition, observation = (functions[name] for name in DENSITIES)
@@ -300,15 +322,39 @@ def _derivatives(functions: dict[str, Any], scalar: bool, vector: bool) -> Gradi
         seen_term = jnp.where(seen, observation(row, state(x), t, theta), 0.0)
         return law(theta, x_prev, x, t) + seen_term
 
-    scores = jax.vmap(jax.grad(term), (None, 0, 0, None, None, None))
-    laws = jax.vmap(jax.grad(law), (None, 0, 0, None))
-    return Gradients(*(jax.jit(f) for f in (log_joint, jax.grad(mean), curvature, scores, laws)))
+    def slopes(name: str, theta: jax.Array, *points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def value(th: jax.Array, *point: jax.Array) -> jax.Array:
+            return jnp.asarray(functions[name](*point, th), dtype=float)
+
+        try:
+            return jax.vmap(jax.value_and_grad(value), (None, *(0 for _ in points)))(theta, *points)
+        except Exception as error:
+            raise ModelError(
+                f"{name}: JAX can't trace it: {str(error).strip().splitlines()[0][:300]} "
+                "Write np.where instead of branches that depend on states or parameters, and "
+                "no writing into arrays; or pass a JAX function of the same arguments in "
+                f"densities={{'{name}': ...}}"
+            ) from None
+
+    def each(theta: jax.Array, x: jax.Array, y: jax.Array) -> dict[str, tuple[jax.Array, ...]]:
+        s, rows, t = state(x), y if vector else y[:, 0], jnp.arange(len(x))
+        points = {"initial_logpdf": (s,), "transition_logpdf": (s[:-1], s[1:], t[1:])}
+        points |= {"observation_logpdf": (rows, s, t)}
+        return {name: slopes(name, theta, *own) for name, own in points.items()}
+
+    made: dict[str, Callable[..., Any]] = {
+        "log_joint": log_joint,
+        "mean_score": jax.grad(mean),
+        "curvature": curvature,
+        "scores": jax.vmap(jax.grad(term), (None, 0, 0, None, None, None)),
+        "laws": jax.vmap(jax.grad(law), (None, 0, 0, None)),
+        "each": each,
+    }
+    return Gradients(**{name: Traced(f, f"{name} by JAX", mark) for name, f in made.items()})
 
 
-def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[str, Any]) -> None:
+def _compare(model: StateSpaceModel, rows: Array, vector: bool, built: Gradients) -> None:
     """Values of the densities at simulated states, by JAX and by numba."""
-    import jax
-
     rng = np.random.default_rng(0)
     theta, packed = model.theta.copy(), model.packed()
     sample = [model.plain(name) for name in ("initial_sample", "transition_sample")]
@@ -331,38 +377,28 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
         only[t] = y[t]
         return joint(x[: t + 1], only, theta) - joint(x[: t + 1], unseen[: t + 1], theta)
 
-    for name, function in functions.items():
-        # one compilation per function: the points are arguments
-        slope = jax.jit(
-            jax.value_and_grad(
-                lambda th, *rest, f=function: jax.numpy.asarray(f(*rest, th), dtype=float)
-            )
-        )
-        for t in range(POINTS):
+    try:
+        found = built.each(theta, x, y)
+    except ModelError as error:
+        # without what JAX adds
+        raise ModelError(str(error)) from None
+    for name, (values, slopes) in found.items():
+        first = 1 if name == "transition_logpdf" else 0
+        for t, value, slope in zip(
+            range(first, POINTS), np.asarray(values), np.asarray(slopes), strict=True
+        ):
             now, row = (x[t, 0], y[t]) if scalar else (x[t], y[t])
-            row = row if vector else row[0]
             point: tuple[Any, ...]
             if name == "initial_logpdf":
                 expected, point = joint(x[t : t + 1], unseen[:1], theta), (now,)
             elif name == "observation_logpdf":
                 if missing[t] or t >= len(rows):
                     continue
-                expected, point = seen(t), (row, now, t)
-            elif t == 0:
-                continue
+                expected, point = seen(t), (row if vector else row[0], now, t)
             else:
                 expected = pair(x[t - 1 : t], 0, x[t : t + 1], 0, t, packed)
                 point = (x[t - 1, 0] if scalar else x[t - 1], now, t)
             shown = ", ".join(str(part) for part in (*point, theta))
-            try:
-                value, gradient = slope(theta, *point)
-            except Exception as error:
-                raise ModelError(
-                    f"{name}: JAX can't trace it: {str(error).strip().splitlines()[0][:300]} "
-                    "Write np.where instead of branches that depend on states or parameters, and "
-                    "no writing into arrays; or pass a JAX function of the same arguments in "
-                    f"densities={{'{name}': ...}}"
-                ) from None
             value = float(value)
             same = value == expected or (math.isnan(value) and math.isnan(expected))
             if not (same or abs(value - expected) <= TOLERANCE * (1 + abs(expected))):
@@ -370,8 +406,8 @@ def _compare(model: StateSpaceModel, rows: Array, vector: bool, functions: dict[
                     f"{name}: JAX gives {value!r} and numba {expected!r} at ({shown}); expected "
                     "the same density"
                 )
-            if math.isfinite(value) and not np.isfinite(np.asarray(gradient)).all():
+            if math.isfinite(value) and not np.isfinite(slope).all():
                 raise ModelError(
-                    f"{name}: gradient {np.asarray(gradient)} at ({shown}); expected finite "
+                    f"{name}: gradient {slope} at ({shown}); expected finite "
                     "numbers (both branches of np.where must have finite slopes)"
                 )
