@@ -21,7 +21,7 @@ import sys
 import sysconfig
 import threading
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache, partial, singledispatchmethod
 from itertools import count
@@ -91,14 +91,23 @@ def signature(thing: object) -> str:
     >>> signature(a) == signature(a), signature(a) == signature(b)
     (True, False)
     """
-    plain = isinstance(thing, FunctionType) and thing.__closure__ is None
-    own = plain and (thing.__module__ or "").startswith(_PACKAGE)
-    return _own(thing) if own else _signature(thing)
+    if not isinstance(thing, FunctionType):
+        return _signature(thing)
+    if thing.__closure__ is None and (thing.__module__ or "").startswith(_PACKAGE):
+        return _own(thing)
+    read = _read(thing, set())
+    return _signature(thing) if read is None else _same(thing, read)
 
 
 @lru_cache(maxsize=256)
 def _own(function: FunctionType) -> str:
     """The signature of a function of the package, which nothing changes."""
+    return _signature(function)
+
+
+@lru_cache(maxsize=4096)
+def _same(function: FunctionType, read: tuple[Any, ...]) -> str:
+    """The signature of a function while what it reads stays as it is."""
     return _signature(function)
 
 
@@ -165,26 +174,47 @@ def _kept(function: Any, read: tuple[Any, ...]) -> str:
 
 
 def _read(function: Any, seen: set[Any]) -> tuple[Any, ...] | None:
-    """Numbers and functions that a function reads; None where there is anything else."""
+    """Code, and the numbers and functions that it reads; None where there is anything else."""
     own = getattr(function, "py_func", function)
-    if code_of.looks_up(own.__code__):
+    code, known = own.__code__, own.__globals__
+    if not _plain_code(code) or vars(own) or _content(code.co_filename):
         return None
-    found: list[Any] = []
-    given = (*(own.__defaults__ or ()), *(own.__kwdefaults__ or {}).values())
-    for value in (*reached(own), *given, *own.__code__.co_consts):
-        if isinstance(value, bool | int | float | complex | str | None):
-            found.append((type(value), value))
+    held = {f"default {k}": value for k, value in enumerate(own.__defaults__ or ())}
+    held |= {n: known[n] for n in code.co_names if n in known} | code_of.closure(own)
+    held |= {f"default {name}": value for name, value in (own.__kwdefaults__ or {}).items()}
+    found: list[Any] = [code]
+    for name, value in held.items():
+        if type(value) in _QUICK or isinstance(value, np.generic):
+            found.append((name, type(value), repr(value)))
         elif isinstance(value, ModuleType) and value.__name__ in _MODULES:
-            found.append(value)
-        elif isinstance(value, FunctionType) or hasattr(value, "py_func"):
+            taken = [vars(value).get(part) for part in sorted(code_of.attributes(code))]
+            if not all(isinstance(part, Hashable) for part in taken):
+                return None
+            found.append((name, value, *taken))
+        elif isinstance(value, FunctionType) or _jitted(value):
             if value not in seen:
                 inner = _read(value, seen | {value})
                 if inner is None:
                     return None
-                found.append((value, inner))
+                found.append((name, value, inner))
         else:
             return None
     return tuple(found)
+
+
+def _jitted(value: object) -> bool:
+    # a module may have any attribute that is asked for
+    python = None if isinstance(value, ModuleType) else getattr(value, "py_func", None)
+    return isinstance(python, FunctionType)
+
+
+@lru_cache(maxsize=4096)
+def _plain_code(code: CodeType) -> bool:
+    """Whether code holds no other code, and reads nothing but by names that stand in it."""
+    inner = any(isinstance(constant, CodeType) for constant in code.co_consts)
+    imports = any(step.opname == "IMPORT_NAME" for step in code_of.instructions(code))
+    errors = "FloatingPointError" in code.co_names  # by settings of NumPy
+    return not (inner or imports or errors or code_of.looks_up(code))
 
 
 def reached(function: FunctionType) -> list[Any]:

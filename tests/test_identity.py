@@ -260,6 +260,36 @@ def test_an_edited_helper_module_is_seen(call, inside, tmp_path, monkeypatch):
     assert made(1) == made(1) != made(25)
 
 
+def test_a_signature_that_was_found_before_follows_every_change(monkeypatch):
+    """Of what makes no new function; all of it is plain, so that it isn't read again."""
+    space = {"np": np, "k": 0.0, "inner": lambda x: x, "helper": lambda x: x + 1}
+    exec("def model(x, a=1, *, b=2):\n    return inner(x) + a * k + b * np.scale", space)
+    model = space["model"]
+    smcweights.identity._same.cache_clear()
+    seen = [signature(model)]
+
+    def changes(change):
+        change()
+        seen.append(signature(model))
+        assert signature(model) == seen[-1]
+
+    for k in (-0.0, 0, False, 1, True, 1.0, np.float64(1.0), np.float32(1.0), "1.0"):
+        changes(lambda k=k: space.update(k=k))
+    changes(lambda: setattr(model, "__defaults__", (1.0,)))
+    changes(lambda: model.__kwdefaults__.update(b=3))
+    changes(lambda: space.update(inner=space["helper"]))
+    changes(lambda: setattr(space["helper"], "__code__", (lambda x: x + 2).__code__))
+    changes(lambda: monkeypatch.setattr(np, "scale", 2.0, raising=False))
+    changes(lambda: monkeypatch.setattr(np, "scale", 3.0, raising=False))
+    changes(lambda: setattr(model, "__code__", (lambda x, a=1, *, b=2: inner(x)).__code__))  # noqa: F821
+    assert len(set(seen)) == len(seen)
+    assert smcweights.identity._same.cache_info().misses == len(seen)
+    space["k"] = 7.0
+    changes(lambda: setattr(model, "scale", [1.0]))
+    changes(lambda: model.scale.append(2.0))
+    assert len(set(seen)) == len(seen)
+
+
 COUNT, LOG, MEMO, CALLED, LOCK = {"calls": 0, "k": 1.0}, [], {}, np.zeros(2), threading.Lock()
 NUMBERS, RNG = itertools.count(), np.random.default_rng(1)
 BAR = type("tqdm", (), {"__module__": "tqdm.std"})()
