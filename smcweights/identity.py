@@ -142,10 +142,26 @@ def identity(*things: object) -> str:
     >>> identity(density) == before
     False
     """
+    return " ".join(map(_identity_of, things))
+
+
+def _identity_of(thing: object) -> str:
+    function = isinstance(thing, FunctionType) or _jitted(thing)
+    read = _read(thing, set()) if function else None
+    return _identity(thing) if read is None else _kept(thing, read)
+
+
+def _identity(thing: object) -> str:
     # code that was compiled keeps what it read, be it changed by itself
-    found = " ".join([signature(things), *map(standing, things)])
+    found = f"{signature(thing)} {standing(thing)}"
     unread = [name for name in not_compared(found) if not name.startswith(STATE)]
     return f"{found} {next(_UNLIKE)}" if unread else found
+
+
+@lru_cache(maxsize=4096)
+def _kept(function: Any, read: tuple[Any, ...]) -> str:
+    """The identity of a function while what it reads stays as it is."""
+    return _identity(function)
 
 
 def standing(thing: object) -> str:
@@ -163,13 +179,6 @@ def known_by(function: Any) -> Any:
     """What a compiled function is found again by: a user's by all that its result depends on."""
     if (function.__module__ or "").startswith(_PACKAGE):
         return function
-    read = _read(function, set())
-    return identity(function) if read is None else _kept(function, read)
-
-
-@lru_cache(maxsize=4096)
-def _kept(function: Any, read: tuple[Any, ...]) -> str:
-    """The identity of a function while what it reads stays as it is."""
     return identity(function)
 
 

@@ -140,7 +140,7 @@ def check_moves(model: StateSpaceModel, rows: Array, vector: bool) -> None:
         return
     last = min(max(len(rows) - 1, 1), LATE)
     model = model.reaching(last + 1)
-    key = (identity(parts, model.inputs), model.theta.tobytes(), last)
+    key = (identity(*parts, model.inputs), model.theta.tobytes(), last)
     if key not in _MOVES:
         unseen = np.full((1, rows.shape[1]), np.nan)
         _check_transitions(_Samplers(model, unseen, vector, np.random.default_rng(0)), last, MOVES)

@@ -175,7 +175,7 @@ def gradients(
         )
     model = model.reaching(POINTS)
     own = tuple(getattr(model, name) for name in DENSITIES)
-    key = (identity(own, given, model.inputs), model.state_dim is None, vector)
+    key = (identity(*own, given, model.inputs), model.state_dim is None, vector)
     with _LOCK, _compat.enable_x64():
         if key not in _BUILT:
             import jax.numpy as jnp
@@ -234,7 +234,7 @@ def check_laws(
     """
     own = tuple(getattr(model, name) for name in DENSITIES)
     samplers = (model.initial_sample, model.transition_sample)
-    told = identity(own, samplers, densities, model.inputs)
+    told = identity(*own, *samplers, densities, model.inputs)
     key = (told, model.theta.tobytes(), tuple(free), vector)
     # of ready models the tests of the package say more
     ready = all(getattr(f, "__module__", "") == models.__name__ for f in own + samplers)
