@@ -7,9 +7,9 @@ Tables are printed; results go to benchmarks/results, and what ran when, how lon
 with which versions to results/runs.json. --quick runs small versions of a copy of the scripts, so
 that nothing is kept. Peers live in virtual environments of their own, benchmarks/environments/NAME,
 made from the pins in benchmarks/peers/NAME.txt and, without what these require, in
-benchmarks/peers/alone/NAME.txt: --peers says which (all that are in that folder
-without it; with --quick those that have been made already). Without its peers a comparison runs in
-this interpreter and leaves them out. --pages runs nothing, and writes anew what README and docs
+benchmarks/peers/alone/NAME.txt: --peers says which, all without a NAME. Without --peers, all, too,
+but with --quick those that have been made already. Without its peers a comparison runs in this
+interpreter and leaves them out. --pages runs nothing, and writes anew what README and docs
 show: every table between `<!-- from: COMMAND -->` and `<!-- end -->`, and the figures.
 """
 
@@ -77,7 +77,7 @@ COMPARISONS = [
         "honesty",
         "honesty.py",
         "",
-        "--seeds 2 --workers 1 --only adaptive tail posterior sobol filter constraint sliced Open",
+        "--seeds 2 --workers 1 --only adaptive tail posterior sobol filter constraint two Open",
     ),
     Comparison("execution", "cluster.py", "", "--quick"),
 ]
@@ -195,7 +195,7 @@ def main() -> int:
 
         pages.write()
         return 0
-    peers = PEERS if options.peers is None else options.peers
+    peers = options.peers or PEERS
     wanted = [] if options.quick and options.peers is None else peers
     for peer in wanted:
         if not python_of(peer).exists():
