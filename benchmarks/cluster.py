@@ -196,6 +196,9 @@ def page(found):
         ("as fitted, this machine", law["serial_fitted"]),
         ("processor time, a driver of its own", law["serial_processor_time"]),
     ):
+        if d == 0:  # few rows of a crowded machine may show none
+            lines.append(f"| none, {name} | any number | batches of any length | of any length |")
+            continue
         busy = ", ".join(f"{(s + w) / d:,.0f}" for s in (0.1, 1.0, 10.0))
         half, most = ((share / (1 - share) * MANY * d - w) for share in (0.5, 0.9))
         lines.append(
