@@ -511,7 +511,7 @@ def from_a_reference(seed):
 @cache
 def exact_distances():
     a, b, c = three_clouds().values()
-    return [plain_mean(*pair, 2) for pair in ((a, b), (a, c), (b, c))]
+    return [sliced_truth(10, 2), plain_mean(a, c, 2), plain_mean(b, c, 2)]
 
 
 def population(d, seed):
