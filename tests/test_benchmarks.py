@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import pages
+from benchmarks import honesty, pages
 
 
 def test_comparisons_name_scripts_and_what_there_is():
@@ -35,6 +36,12 @@ def test_a_room_that_is_none_is_refused():
     done = subprocess.run(command, cwd=pages.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no room 'transprot'; expected some of importance, " in done.stderr
+
+
+def test_every_case_of_honesty_has_a_row():
+    cases, kept = set(honesty.cases()), set(json.loads(honesty.RESULTS.read_text())["cases"])
+    # its peer stands in an environment of its own
+    assert cases <= kept and kept - cases <= {"dynesty: log evidence"}
 
 
 @pytest.mark.slow
