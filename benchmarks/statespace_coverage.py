@@ -407,10 +407,13 @@ def markdown(heads, rows):
 
 def tables():
     """What was kept, as it stands in the documentation."""
-    kept = {name: json.loads((RESULTS / f"statespace_coverage-{name}.json").read_text())
-            for name in ("likelihood", "panel", "forecast", "level", "proposals")}  # fmt: skip
+    kept = {
+        name: json.loads((RESULTS / f"statespace_coverage-{name}.json").read_text())
+        for name in ("likelihood", "lag", "panel", "forecast", "level", "proposals", "pilot")
+    }
     named = {
         "likelihood": "log likelihood by one filter, T = {T:,}, N = {N:,}",
+        "lag": "the same, T = 1,000, {model}, {resampling}, N = {N:.0f}",
         "panel": "log likelihood of {series} series, N = {N:,}",
         "forecast": "forecast, eight filters of N = {N:,}",
     }
@@ -418,7 +421,7 @@ def tables():
     for name, words in named.items():
         for row in kept[name]["rows"]:
             parts = row.get("of", [""])
-            for part, share in zip(parts, row["coverage"], strict=True):
+            for part, share in zip(parts, np.atleast_1d(row["coverage"]), strict=True):
                 label = words.format(**row) + f": {part}" * bool(part)
                 cells = (f"{kept[name]['repeats']:,}", f"{100 * share:.1f} %")
                 covers.append((label, *cells, f"{100 * row['warned']:.0f} %"))
@@ -433,7 +436,7 @@ def tables():
     columns += ("gain by hand", "seconds by hand", "net by hand")
     gains = [
         (row["model"], *(f"{row[k]:.2g}" if k in row else "" for k in columns))
-        for row in kept["proposals"]["rows"]
+        for row in kept["proposals"]["rows"] + kept["pilot"]["rows"]
     ]
     print(markdown(("nominal 95 % intervals", "runs", "held", "warned"), covers))
     heads = ("data from", "particles", "series", "correlation", "spread", "law")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import arguments as check
-from ..arguments import array, count, kind_of, real
+from ..arguments import array, count, kind_of, real, reordered, row_labels
 from ..provenance import digest
 from ..randomness import generator, seed_sequence
 from .remade import reduced
@@ -160,6 +160,9 @@ class StateSpaceModel:
         (x_prev, t, theta) -> the mean of x_t, a float or (d,), and (t, theta) -> its variance, or
         (d, d), of a Gaussian transition: they make ``proposal="linearised"`` cheaper, which else
         takes differences of `transition_logpdf`. What is wrong there costs precision only.
+    input_names : sequence of str, length k, optional
+        Columns of tables of inputs, in the order in which functions read them; default those of
+        the first table given. Other tables may have them in any order, and others beside them.
 
     Raises
     ------
@@ -214,6 +217,7 @@ class StateSpaceModel:
     first_input: int = field(default=0, repr=False)
     transition_mean: Callable[..., Any] | None = None
     transition_covariance: Callable[..., Any] | None = None
+    input_names: Any = None
 
     def __post_init__(self) -> None:
         if self.input_dim is not None:
@@ -230,8 +234,10 @@ class StateSpaceModel:
         if self.exact is not None:
             check.instance("exact", self.exact, Exact, "what a ready model has")
         object.__setattr__(self, "first_input", count("first_input", self.first_input, 0))
+        labels = _names_of_inputs(self.input_names, self.inputs, self.input_dim)
+        object.__setattr__(self, "input_names", labels)
         if self.inputs is not None:
-            object.__setattr__(self, "inputs", _inputs(self.inputs, self.input_dim))
+            object.__setattr__(self, "inputs", _inputs(self.inputs, self.input_dim, labels))
         if self.input_dim is not None and self.in_place is not None:
             raise ValueError("in_place: given with input_dim; expected one of them")
         theta = _parameters(self.theta, "theta")
@@ -301,9 +307,10 @@ class StateSpaceModel:
         Parameters
         ----------
         u : array_like, shape (T',) or (T', k), or a list of arrays
-            Finite numbers, row by row those of time 0, 1, ...; more than y has are not read. Of a
-            list of arrays each belongs to one of several series, for functions that take a list
-            of them; inputs of one array hold for all.
+            Finite numbers, row by row those of time 0, 1, ...; more than y has are not read.
+            Columns of a table are found by `input_names`, those of an array by their order. Of a
+            list each belongs to one of several series, for functions that take a list of them;
+            inputs of one array hold for all.
 
         Returns
         -------
@@ -312,7 +319,8 @@ class StateSpaceModel:
         Raises
         ------
         ValueError
-            The model declares no inputs, or others; a number is not finite.
+            The model declares no inputs, or others; a number is not finite; rows are labelled in
+            another order than that of time.
 
         Examples
         --------
@@ -328,7 +336,9 @@ class StateSpaceModel:
         >>> drift.with_inputs([0.0, 1.0, 0.5]).inputs.shape
         (3, 1)
         """
-        return replace(self, inputs=_inputs(u, self.input_dim), first_input=0)
+        names = _names_of_inputs(self.input_names, u, self.input_dim)
+        own = _inputs(u, self.input_dim, names)
+        return replace(self, inputs=own, input_names=names, first_input=0)
 
     def of_series(self, s: int, several: int) -> StateSpaceModel:
         """The model with the inputs of one of several series."""
@@ -511,6 +521,7 @@ def observations(y: ArrayLike) -> Array:
         raise TypeError(
             f"y: got a list of {len(several)} series; expected one, of shape (T,) or (T, p)"
         )
+    check_order("y", y)
     given: Any = y if np.ma.isMaskedArray(y) else array("y", y)
     if given.dtype.kind not in "iuf":
         raise TypeError(f"y: got {kind_of(given, y)}; expected real numbers, NaN where missing")
@@ -522,6 +533,19 @@ def observations(y: ArrayLike) -> Array:
         where = [int(i) for i in np.argwhere(infinite)[0]]
         raise ValueError(f"y: {values[tuple(where)]} at index {where}; expected numbers or NaN")
     return values.reshape(len(values), -1)
+
+
+def check_order(name: str, given: object) -> None:
+    """Refuse rows whose labels say that they are not in the order of time."""
+    labels = row_labels(given)
+    if labels is None:
+        return
+    dates = labels.dtype.kind in "mM" or hasattr(labels, "to_timestamp")
+    if reordered(labels) or (dates and not labels.is_monotonic_increasing):
+        raise ValueError(
+            f"{name}: got rows labelled {check.shown(list(labels))}; expected them in the order of "
+            "time, as .sort_index() puts them"
+        )
 
 
 def is_panel(given: Any) -> bool:
@@ -601,11 +625,33 @@ def _observed(series: ArrayLike) -> np.ndarray:
     return rows
 
 
-def _inputs(u: ArrayLike | Sequence[ArrayLike], k: int | None) -> Array | tuple[Any, ...]:
+def _names_of_inputs(given: Any, u: Any, k: int | None) -> tuple[str, ...] | None:
+    """Names of the inputs, those of the columns of a table unless others are given."""
+    names = check.names(given, "input_names")
+    if names is not None and len(names) != (k or 0):
+        raise ValueError(f"input_names: got {names}; expected {k or 0}, one per input")
+    table = u[0] if is_panel(u) else u
+    columns = [*getattr(table, "columns", ())]
+    texts = len(columns) == len(set(columns)) == k and all(isinstance(c, str) for c in columns)
+    return tuple(columns) if names is None and texts else names
+
+
+def _inputs(
+    u: ArrayLike | Sequence[ArrayLike], k: int | None, names: tuple[str, ...] | None = None
+) -> Array | tuple[Any, ...]:
     if k is None:
         raise ValueError("inputs: got some; the model declares none, expected one with input_dim")
     if is_panel(u):
-        return tuple(_inputs(one, k) for one in cast(Sequence[Any], u))
+        return tuple(_inputs(one, k, names) for one in cast(Sequence[Any], u))
+    check_order("inputs", u)
+    columns: Any = getattr(u, "columns", None)
+    if names is not None and columns is not None:
+        if not set(names) <= set(columns):
+            raise ValueError(
+                f"inputs: got columns {check.shown(list(columns))}; expected {list(names)}, in any "
+                "order, or an array"
+            )
+        u = cast(Any, u)[list(names)]
     array = real("inputs", cast(ArrayLike, u))
     rows = array.reshape(-1, 1) if array.ndim == 1 else array
     if rows.ndim != 2 or rows.shape[1] != k or not len(rows):

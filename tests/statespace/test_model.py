@@ -78,3 +78,41 @@ def test_several_series_are_no_array():
     for function in (smw.kalman_filter, lambda *given: smw.particle_filter(*given, 10)):
         with pytest.raises(TypeError, match=r"y: got a list of 2 series; expected one"):
             function(smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0), series)
+
+
+def test_rows_of_tables_are_in_the_order_of_time_and_their_columns_are_found_by_name():
+    pd = pytest.importorskip("pandas")
+    level = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    years = pd.date_range("2001-01-01", periods=4, freq="YS")
+    y = pd.Series([0.3, -0.2, np.nan, 0.5], index=years)
+    exact = smw.kalman_filter(level, y.to_numpy()).log_likelihood
+    for fine in (y, y.set_axis(years.to_period()), y.reset_index(drop=True), y.set_axis([*"dbca"])):
+        assert smw.kalman_filter(level, fine).log_likelihood == exact
+    for wrong in (y[::-1], y.set_axis(years.to_period())[::-1], y.reset_index(drop=True)[::-1]):
+        with pytest.raises(ValueError, match=r"^y: got rows labelled .*as \.sort_index\(\) puts"):
+            smw.kalman_filter(level, wrong)
+    table = pd.DataFrame({"dam": [0.0, 0.0, 1.0, 1.0], "trend": np.arange(4.0)}, index=years)
+    driven = smw.StateSpaceModel(
+        lambda rng, u, theta: u[0], None, lambda rng, x, u, t, theta: u[0], None,
+        lambda y, x, u, t, theta: 0.0, input_dim=2, inputs=table,
+    )  # fmt: skip
+    assert driven.input_names == ("dam", "trend")
+    again = driven.with_inputs(table[["trend", "dam"]].assign(rain=1.0))
+    np.testing.assert_array_equal(again.inputs, table)
+    np.testing.assert_array_equal(driven.with_inputs([table] * 2).inputs[1], table)
+    swapped = table.to_numpy()[:, ::-1]
+    np.testing.assert_array_equal(driven.with_inputs(swapped).inputs, swapped)
+    for given, message in (
+        (
+            table.rename(columns={"dam": "dams"}),
+            r"inputs: got columns .*expected \['dam', 'trend'\]",
+        ),
+        (table[::-1], r"inputs: got rows labelled"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            driven.with_inputs(given)
+    with pytest.raises(ValueError, match=r"input_names: got \('dam',\); expected 2"):
+        smw.StateSpaceModel(
+            lambda rng, u, theta: u[0], None, lambda rng, x, u, t, theta: u[0], None,
+            lambda y, x, u, t, theta: 0.0, input_dim=2, input_names=["dam"],
+        )  # fmt: skip
