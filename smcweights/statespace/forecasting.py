@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from ..results import Result, along, table
 from .cloud import Cloud
 from .compilation import Compiled, compiled_observations
 from .draws import PAIR, STATES, parameter_names, posterior_of
-from .model import StateSpaceModel
+from .filtering import small_samples
+from .model import Proposal, StateSpaceModel
 from .series import Series, checked_series, side_by_side
 from .trial import check_time, tried
 
@@ -43,6 +44,7 @@ RANGES = {
     "atanh": (-1.0, 1.0),
     **dict.fromkeys(("logit", "simplex", "rest"), (0.0, 1.0)),
 }
+TIED = 0.01  # share of draws equal to others from which quantiles go by steps
 LEAST = 500  # particles with which the tests have their level
 
 
@@ -97,6 +99,7 @@ def forecast(
     draws: Any = None,
     levels: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     repeats: int = 8,
+    proposal: Proposal | str | None = None,
     seed: Seed = None,
     executor: Executor | str | None = None,
     progress: bool | None = None,
@@ -119,24 +122,30 @@ def forecast(
         name, those that weren't drawn are the model's own, other variables play no part. Kept
         states are gone on from; without them each draw takes a filter.
     levels : sequence of float
-        Of the quantiles, between 0 and 1.
+        Of the quantiles, different ones between 0 and 1.
     repeats : int, default 8
         Independent filters, whose draws are pooled; at least 2. With `draws` the chains take their
         place.
-    seed, executor, progress
+    proposal, seed, executor, progress
         As for `particle_filter`.
 
     Returns
     -------
     Forecast
         Values are those of all draws, errors come from the spread of those of the filters, with
-        Student's quantiles.
+        Student's quantiles; of quantiles of counts they reach over a step that is in doubt.
 
     Raises
     ------
     TypeError, ValueError, ModelError, DegeneracyError
         As for `particle_filter`; also draws of other parameters, of one chain, outside
         of what a transform allows, or of states at other times than those of y.
+
+    Warns
+    -----
+    PrecisionWarning
+        An observation left an effective sample size below 10, as `particle_filter` warns: all
+        filters may have lost the state alike, which their spread does not show.
 
     Examples
     --------
@@ -150,13 +159,16 @@ def forecast(
     began = time.perf_counter()
     horizon, repeats = count("horizon", horizon), count("repeats", repeats, 2)
     wanted = real("levels", levels)
-    if wanted.ndim != 1 or not wanted.size or not ((wanted > 0) & (wanted < 1)).all():
-        raise ValueError(f"levels: got {levels}; expected numbers between 0 and 1")
-    series = checked_series(model, y, n_particles, theta)
+    inside = wanted.size > 0 and ((wanted > 0) & (wanted < 1)).all()
+    if wanted.ndim != 1 or not inside or len(np.unique(wanted)) < len(wanted):
+        raise ValueError(
+            f"levels: got {levels}; expected a list of different numbers between 0 and 1"
+        )
+    series = checked_series(model, y, n_particles, theta, proposal=proposal, filters=True)
     series.model.check_inputs(len(series.rows), horizon)
     _try_ahead(series, len(series.rows) + horizon - 1)
     root = seed_sequence(seed)
-    job: Callable[..., tuple[Array, Array]] = partial(_ahead, series, horizon, describe(root))
+    job: Callable[..., tuple[Array, ...]] = partial(_ahead, series, horizon, describe(root))
     jobs: list[tuple[Any, ...]] = [(r,) for r in range(repeats)]
     if draws is not None:
         thetas, states = _drawn(series, draws)
@@ -165,12 +177,15 @@ def forecast(
     series.functions(backward=False)
     told = (root, executor, progress, None)
     runs = side_by_side(job, jobs, "forecast", "filters", *told, {})
-    x, seen = (np.array(part) for part in zip(*runs, strict=True))
+    x, seen, ess = (np.array(part) for part in zip(*runs, strict=True))
+    cautions = small_samples(ess.mean(axis=0))
+    tell("forecast", cautions)
     arguments = series.arguments(horizon=horizon, levels=wanted.tolist(), repeats=len(runs))
     first, scalar = len(series.rows), not series.vector
     common = {
         "method": "forecast",
         "degrees_of_freedom": len(runs) - 1.0,
+        "cautions": cautions,
         "cost": {
             "evaluations": x.shape[0] * x.shape[1] * (first + horizon),
             "seconds": time.perf_counter() - began,
@@ -198,15 +213,47 @@ def _laws(
     flat = groups.reshape(*groups.shape[:2], -1)
     labels = [f"{100 * level:g} % of {name}" for level in levels for name in names]
 
-    def estimate(law: Callable[[Array], Array], called: list[str]) -> Estimate:
+    def estimate(law: Callable[[Array], Array], called: list[str], steps: Any = None) -> Estimate:
         each = np.array([law(group) for group in flat])
         g = len(each)
         factor = ((each - each.mean(axis=0)) / math.sqrt(g * (g - 1))).T
         value = law(flat.reshape(-1, flat.shape[2]))
+        if steps is not None:
+            _widen(factor, steps(value.reshape(len(levels), -1)).ravel())
         return Estimate(value, factor=factor, names=called, **common)
 
     means = estimate(lambda z: z.mean(axis=0), names)
-    return means, estimate(lambda z: np.quantile(z, levels, axis=0).ravel(), labels)
+    quantiles = partial(np.quantile, q=levels, axis=0)
+    return means, estimate(lambda z: quantiles(z).ravel(), labels, partial(_steps, flat, levels))
+
+
+def _steps(flat: Array, levels: Array, value: Array) -> Array:
+    """Errors (q, m) that quantiles (q, m) of draws (groups, n, m) have at least, by Woodruff.
+
+    0 where draws are continuous. Where many are equal (counts) all groups may agree on a quantile
+    that is a step away from the right one: it reaches as far as the error of the level does.
+    """
+    from scipy.special import stdtrit
+
+    pooled = np.sort(flat.reshape(-1, flat.shape[2]), axis=0)
+    n, t = len(pooled), stdtrit(len(flat) - 1, 0.975)
+    tied = (np.diff(pooled, axis=0) == 0).mean(axis=0) > TIED
+    least, columns = np.zeros_like(value), np.arange(len(tied))
+    for i in range(len(levels) if tied.any() else 0):
+        shares = np.stack([(flat < value[i]).mean(axis=1), (flat <= value[i]).mean(axis=1)])
+        off = t * shares.std(axis=1, ddof=1).max(axis=0) / math.sqrt(len(flat))
+        ends = np.ceil((levels[i] + np.stack([-off, off])) * n).astype(int) - 1
+        low, high = pooled[np.clip(ends, 0, n - 1), columns]
+        least[i] = np.maximum(value[i] - low, high - value[i]) * (1 + 1e-9) / t
+    return np.where(tied, least, 0.0)
+
+
+def _widen(factor: Array, least: Array) -> None:
+    """Make rows of a factor as long as this at least."""
+    now = np.sqrt((factor**2).sum(axis=1))
+    short = now < least
+    factor[short & (now == 0), 0] = now[short & (now == 0)] = 1.0
+    factor[short] *= (least[short] / now[short])[:, None]
 
 
 def _sample(series: Series, x: Array, seen: Array) -> xarray.Dataset:
@@ -225,24 +272,24 @@ def _sample(series: Series, x: Array, seen: Array) -> xarray.Dataset:
     return xarray.Dataset(content, coords={"horizon": times})
 
 
-def _ahead(series: Series, horizon: int, root: dict[str, Any], r: int) -> tuple[Array, Array]:
-    """States (n, H, d) and observations that follow one filter."""
+def _ahead(series: Series, horizon: int, root: dict[str, Any], r: int) -> tuple[Array, ...]:
+    """States (n, H, d) and observations that follow one filter, and its sample sizes (T,)."""
     from . import kernels
 
     rng = generator(seed_sequence(root), "forecast", r)
     cloud = Cloud(series, rng, backward=False)
-    cloud.advance(series.rows)
+    ess = cloud.advance(series.rows)[1]
     chosen = np.empty(series.n, dtype=np.int32)
     kernels.ready(kernels.resample_systematic)(rng, cloud.weights, chosen)
     x = cloud.particles.x[(cloud.t - 1) % 2][chosen]
-    return _gone_on(series, rng, x, horizon, series.model.theta.copy())
+    return *_gone_on(series, rng, x, horizon, series.model.theta.copy()), ess
 
 
 def _gone_on(
     series: Series, rng: np.random.Generator, x: Array, horizon: int, theta: Array
 ) -> tuple[Array, Array]:
     """States (n, H, d) and observations (n, H, p) after states of the last time."""
-    functions, packed = series.functions(backward=False), series.model.packed(theta)
+    functions, packed = _own_laws(series), series.model.packed(theta)
     see = compiled_observations(series.model, series.vector)
     n, p = len(x), series.rows.shape[1]
     states, seen = np.empty((n, horizon, x.shape[1])), np.zeros((n, horizon, p))
@@ -253,6 +300,11 @@ def _gone_on(
         if series.model.observation_sample is not None:
             seen[:, h] = _seen(series, rng, x, t, theta, see)
     return states, seen
+
+
+def _own_laws(series: Series) -> Compiled:
+    """The model's functions, without a proposal, which looks at an observation."""
+    return replace(series, proposal=None, linearised=False).functions(backward=False)
 
 
 def _moved(
@@ -376,24 +428,24 @@ def _check_range(model: StateSpaceModel, names: list[str], theta: Array, known: 
 
 def _ahead_of_draws(
     series: Series, horizon: int, root: dict[str, Any], c: int, thetas: Array, states: Array | None
-) -> tuple[Array, Array]:
-    """One path on from each draw of a chain."""
+) -> tuple[Array, ...]:
+    """One path on from each draw of a chain, and the mean sample sizes (T,) of its filters."""
     from . import kernels
 
     rng = generator(seed_sequence(root), "forecast of draws", c)
-    found = []
+    found, ess = [], np.full((len(thetas), len(series.rows)), float(series.n))
     for i, theta in enumerate(thetas):
         if states is None:
             cloud = Cloud(series, rng, backward=False)
             cloud.theta = theta
-            cloud.advance(series.rows)
+            ess[i] = cloud.advance(series.rows)[1]
             now = (cloud.t - 1) % 2
             x = cloud.particles.x[now][[kernels.draw_index(rng, cloud.particles.log_w[now])]]
         else:
             x = states[i : i + 1]
         found.append(_gone_on(series, rng, x, horizon, theta))
     x, seen = (np.concatenate(part) for part in zip(*found, strict=True))
-    return x, seen
+    return x, seen, ess.mean(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -444,6 +496,7 @@ def predictive_check(
     n_particles: int,
     *,
     theta: ArrayLike | None = None,
+    proposal: Proposal | str | None = None,
     seed: Seed = None,
 ) -> PredictiveCheck:
     """Compare every observation with its law given those before, as the model predicts it.
@@ -459,6 +512,8 @@ def predictive_check(
     theta : array_like, optional
         Parameters other than the model's own. Fitted to the same y they make the tests reject
         less often than their level says.
+    proposal
+        As for `particle_filter`; what is predicted is drawn from the model's own laws.
     seed : None, int, SeedSequence or Generator
 
     Returns
@@ -473,7 +528,9 @@ def predictive_check(
     Warns
     -----
     PrecisionWarning
-        With fewer than 500 particles the tests may reject more often than their level says.
+        With fewer than 500 particles the tests may reject more often than their level says. Or an
+        observation left an effective sample size below 10: it is far from what was predicted,
+        which the tests hardly see of a single one, and what follows may be predicted wrongly.
 
     References
     ----------
@@ -488,7 +545,7 @@ def predictive_check(
     >>> predictive_check(model, y, 500, seed=1).smallest > 0.01
     True
     """
-    series = checked_series(model, y, n_particles, theta)
+    series = checked_series(model, y, n_particles, theta, proposal=proposal, filters=True)
     if series.model.observation_sample is None:
         raise ValueError("predictive_check: the model has no observation_sample; expected one")
     if (~np.isnan(series.rows)).sum(axis=0).min() <= LAGS + 1:
@@ -496,15 +553,17 @@ def predictive_check(
             f"y: too few observations; expected more than {LAGS + 1} of each component"
         )
     _try_ahead(series, len(series.rows) - 1)
+    from scipy.special import ndtri
+
+    pit, ess = _predicted(series, generator(seed_sequence(seed), "predictive_check"))
+    cautions = small_samples(ess)
     if series.n < LEAST:
         text = (
             f"with {series.n} particles the tests may reject more often than their level says; "
             f"expected {LEAST} or more"
         )
-        tell("predictive_check", [Caution("few-particles", text)])
-    from scipy.special import ndtri
-
-    pit = _predicted(series, generator(seed_sequence(seed), "predictive_check"))
+        cautions.append(Caution("few-particles", text))
+    tell("predictive_check", cautions)
     residuals = ndtri(pit)
     each = [_tests(z[~np.isnan(z)]) for z in residuals.T]
     p_values = {name: min(1.0, len(each) * min(one[name] for one in each)) for name in each[0]}
@@ -514,10 +573,11 @@ def predictive_check(
     return PredictiveCheck(pit, residuals, p_values, smallest)
 
 
-def _predicted(series: Series, rng: np.random.Generator) -> Array:
-    """Of each observation the share of predicted draws below it."""
-    cloud, functions = Cloud(series, rng, backward=False), series.functions(backward=False)
+def _predicted(series: Series, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Of each observation the share of predicted draws below it, and what it left (T,)."""
+    cloud, functions = Cloud(series, rng, backward=False), _own_laws(series)
     theta, found = series.model.theta.copy(), np.full_like(series.rows, np.nan)
+    ess = np.empty(len(found))
     see = compiled_observations(series.model, series.vector)
     for t, row in enumerate(series.rows):
         seen = ~np.isnan(row)
@@ -535,8 +595,8 @@ def _predicted(series: Series, rng: np.random.Generator) -> Array:
             # one more among the draws, as the observation is: uniform where all weigh the same
             own = (w**2).sum()
             found[t, seen] = (below + rng.random(seen.sum()) * (equal + own)) / (1 + own)
-        cloud.advance(series.rows[t : t + 1])
-    return found
+        ess[t] = cloud.advance(series.rows[t : t + 1])[1][0]
+    return found, ess
 
 
 def _box(z: Array) -> Array:
