@@ -617,7 +617,7 @@ def cases():
     add("input_uncertainty: law of 50 data", unknown_law, stats.norm.sf(2.0))
     model_z = lambda: float(kalman()[0].log_likelihood)  # noqa: E731
     add("particle_filter: log likelihood of 8", partial(log_z, 8), model_z, 1_000)
-    add("log_likelihood: one run", single, model_z)
+    add("log_likelihood: one run", single, model_z, 1_000)
     total = lambda: float(np.sum(kalman()[1].means))  # noqa: E731
     for method in ("paris", "parisian", "unbiased"):
         add(f"smoothing: {method}", partial(smoothed, method), total)
@@ -629,8 +629,8 @@ def cases():
     add("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
     for what, noise in (("state", 0.0), ("observation", 1.0)):
         run = partial(lambda part, s: getattr(ahead(s), part), f"{what}_quantiles")
-        add(f"forecast: quantiles of the {what}", run, partial(exact_quantiles_ahead, noise))
-    add("forecast: means of observations", means_ahead, exact_means_ahead)
+        add(f"forecast: quantiles of the {what}", run, partial(exact_quantiles_ahead, noise), 1_000)
+    add("forecast: means of observations", means_ahead, exact_means_ahead, 1_000)
     add("constraint_probability", probability, _share_allowed, 1_000)
     add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
     ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
