@@ -244,6 +244,23 @@ def test_what_jax_compiled_is_found_by_stamp_shape_and_settings(folder, monkeypa
     assert jax.config.jax_compilation_cache_dir is None
 
 
+def test_what_jax_compiled_with_calls_out_of_it_is_not_kept(folder):
+    """LAPACK's are made ready by tracing: found on disk, they end the next process."""
+    square, plain = 2.0 * np.eye(3) + 0.1, np.ones(3)
+
+    def solved(a, b):
+        return jax.numpy.linalg.solve(a, b).sum()
+
+    def called(a, b):
+        return jax.pure_callback(np.sum, jax.ShapeDtypeStruct((), a.dtype), a) + b.sum()
+
+    with _compat.enable_x64():
+        for function in (solved, called):
+            own = keeping.Traced(function, "calls in JAX", function.__name__)
+            assert float(own(square, plain)) == pytest.approx(float(function(square, plain)))
+    assert not folder.exists()
+
+
 LEARNER = """
 import jax, numpy as np, smcweights as smw
 from jax import monitoring

@@ -350,7 +350,7 @@ def _derivatives(
         "laws": jax.vmap(jax.grad(law), (None, 0, 0, None)),
         "each": each,
     }
-    return Gradients(**{name: Traced(f, f"{name} by JAX", mark) for name, f in made.items()})
+    return Gradients(**{name: Traced(f, f"{name} in JAX", mark) for name, f in made.items()})
 
 
 def _compare(model: StateSpaceModel, rows: Array, vector: bool, built: Gradients) -> None:
