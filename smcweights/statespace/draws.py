@@ -161,6 +161,10 @@ def _everything(posterior: xarray.Dataset) -> tuple[list[str], Array]:
     names, columns = list[str](), list[Array]()
     for name, variable in posterior.data_vars.items():
         own = variable.transpose(*PAIR, ...).values.astype(np.float64)
+        if not np.isfinite(own).all():
+            raise ValueError(
+                f"draws: {own[~np.isfinite(own)][0]} in {name}; expected finite numbers"
+            )
         columns.append(own.reshape(*own.shape[:2], -1))
         places = np.ndindex(own.shape[2:])
         names += [f"{name}[{', '.join(map(str, at))}]" if at else str(name) for at in places]

@@ -438,6 +438,8 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
     ------
     TypeError, ValueError
         Another model, or y of the wrong shape.
+    DegeneracyError
+        An observation so far away that its density is zero in all states.
 
     References
     ----------
@@ -456,7 +458,8 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
     if rows.shape[1] != 1:
         raise ValueError(f"y: got shape {np.shape(y)}; expected (T,) or (T, 1)")
     z = (rows - means) / scales
-    log_g = -0.5 * (z * z + math.log(2 * math.pi)) - np.log(scales)
+    with np.errstate(over="ignore"):
+        log_g = -0.5 * (z * z + math.log(2 * math.pi)) - np.log(scales)
     log_g[np.isnan(rows[:, 0])] = 0.0
     n_steps, k = log_g.shape
     with np.errstate(divide="ignore"):
@@ -467,6 +470,11 @@ def forward_backward(model: StateSpaceModel, y: ArrayLike) -> FiniteSmoothing:
         forward[t] = np.logaddexp.reduce(forward[t - 1][:, None] + log_matrix, axis=0) + log_g[t]
     for t in range(n_steps - 2, -1, -1):
         backward[t] = np.logaddexp.reduce(log_matrix + log_g[t + 1] + backward[t + 1], axis=1)
+    if not np.isfinite(forward[-1].max()):
+        t = int((forward.max(axis=1) == -np.inf).argmax())
+        raise DegeneracyError(
+            f"time {t}: y = {rows[t, 0]:.6g} is impossible in all states; expected one that can be"
+        )
     log_likelihood = log_sum_exp(forward[-1])
     probabilities = np.exp(forward + backward - log_likelihood)
     pairs = np.exp(

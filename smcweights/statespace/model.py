@@ -255,7 +255,7 @@ class StateSpaceModel:
                     f"transforms: got {check.shown(transforms)}; expected {theta.size} of "
                     f"{TRANSFORMS}"
                 )
-            _check_domain(theta, names, transforms)
+            check_domain(theta, names, transforms)
         dim = self.state_dim
         if dim is not None:
             dim = count("state_dim", dim)
@@ -549,9 +549,13 @@ def check_order(name: str, given: object) -> None:
 
 
 def is_panel(given: Any) -> bool:
-    """Whether this is a list of arrays, each of a series of its own."""
-    several = isinstance(given, list | tuple) and len(given) > 0
-    return several and all(hasattr(one, "__array__") and np.ndim(one) for one in given)
+    """Whether this is a list of arrays, each of a series of its own; lists may be among them."""
+    if not isinstance(given, list | tuple):
+        return False
+    arrays = [hasattr(one, "__array__") and np.ndim(one) > 0 for one in given]
+    return any(arrays) and all(
+        one or isinstance(other, list | tuple) for one, other in zip(arrays, given, strict=True)
+    )
 
 
 def taken(arguments: tuple[str, ...], input_dim: int | None) -> tuple[str, ...]:
@@ -666,7 +670,8 @@ def _inputs(
     return rows
 
 
-def _check_domain(theta: Array, names: Sequence[str] | None, transforms: Sequence[str]) -> None:
+def check_domain(theta: Array, names: Sequence[str] | None, transforms: Sequence[str]) -> None:
+    """Refuse parameters that are not where their transforms let them be."""
     ends = {"log": (0.0, math.inf), "logit": (0.0, 1.0), "atanh": (-1.0, 1.0)}
     wanted = {"log": "a positive number", "logit": "a number between 0 and 1"}
     for k, (value, kind) in enumerate(zip(theta, transforms, strict=True)):

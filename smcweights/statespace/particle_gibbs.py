@@ -22,7 +22,7 @@ from .checking import check_moves
 from .cloud import Cloud
 from .compilation import compiled_path_density
 from .draws import PAIR, labelled, parameter_names
-from .model import StateSpaceModel
+from .model import StateSpaceModel, check_domain
 from .series import Series, checked_series, side_by_side
 
 Array = NDArray[np.float64]
@@ -183,6 +183,11 @@ def _chain(
             raise ModelError(
                 f"parameters: returned {new!r}; expected {cloud.theta.size} finite numbers"
             )
+        if series.model.transforms is not None:
+            try:
+                check_domain(new, series.model.theta_names, series.model.transforms)
+            except ValueError as error:
+                raise ModelError(f"parameters: returned {error}") from None
         cloud.theta = new
         found = sweep(cloud, rows, path, 1, way)
         path, draws.paths[k], draws.thetas[k] = found.path, found.path, new

@@ -181,7 +181,7 @@ def naming(s: int | None) -> Iterator[None]:
     """Errors of a series of several, by its place among them."""
     try:
         yield
-    except (ValueError, ModelError, DegeneracyError) as error:
+    except (TypeError, ValueError, ModelError, DegeneracyError) as error:
         if s is None:
             raise
         raise type(error)(f"series {s}: {error}") from error

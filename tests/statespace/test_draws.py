@@ -59,12 +59,13 @@ def test_chains_that_are_apart_are_told():
         ({"prior": POSTERIOR}, None, TypeError, "draws: got dict"),
         (POSTERIOR.isel(chain=[0]), None, ValueError, "'chain': 1"),
         (POSTERIOR[["x"]], lambda theta: 1.0, ValueError, "expected parameters"),
+        (POSTERIOR.where(POSTERIOR["a"] > 0), None, ValueError, "nan in a; expected finite"),
         (POSTERIOR, 3, TypeError, "function: got int"),
         (POSTERIOR, lambda theta: np.nan, smw.ModelError, "function: returned array"),
         (POSTERIOR, lambda theta: "a", smw.ModelError, "function: returned array"),
         (POSTERIOR, lambda theta: np.zeros(1 + (theta[0] > 1)), smw.ModelError, "one shape"),
     ],
-    ids=["int", "dict", "chain", "states", "no function", "nan", "str", "shapes"],
+    ids=["int", "dict", "chain", "states", "gaps", "no function", "nan", "str", "shapes"],
 )
 def test_what_is_no_draws_or_no_function_is_named(given, function, error, message):
     with pytest.raises(error, match=message):

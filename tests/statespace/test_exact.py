@@ -236,3 +236,9 @@ def test_other_models_are_refused():
         smw.forward_backward(model, [0.0])
     with pytest.raises(TypeError, match="expected a StateSpaceModel"):
         smw.kalman_smoother(3, [0.0])
+
+
+def test_an_observation_beyond_all_states_is_named():
+    model = smw.models.finite_hmm([0.5, 0.5], [[0.9, 0.1], [0.3, 0.7]], [0.0, 2.0], [1.0, 1.0])
+    with pytest.raises(smw.DegeneracyError, match=r"time 1: y = 1e\+200 is impossible"):
+        smw.forward_backward(model, [0.0, 1e200, 0.0])

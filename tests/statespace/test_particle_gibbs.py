@@ -57,6 +57,14 @@ def test_parameters_by_metropolis_agree_with_the_kalman_likelihood():
     assert (found["posterior"]["transition_covariance"].values == 1.0).all()
 
 
+def test_parameters_stay_where_their_transforms_let_them_be():
+    def update(rng, path, y, theta):
+        return theta - 2.0
+
+    with pytest.raises(smw.ModelError, match=r"returned theta \(transition_covariance\): got -1"):
+        smw.particle_gibbs(LINEAR, Y, 10, 5, parameters=update, seed=1)
+
+
 def chained(**others):
     update = smw.random_walk_metropolis(LINEAR, lambda theta: 0.0, 0.05 * (LINEAR.theta == 0.9))
     found = smw.particle_gibbs(LINEAR, Y, 30, 20, parameters=update, seed=1, **others)

@@ -268,3 +268,21 @@ def test_series_of_any_length_add_up_one_time_and_nothing_seen_among_them():
     exact = sum(smw.kalman_filter(model, y).log_likelihood for y in panel)
     est = smw.log_likelihood(model, [*panel, np.full(5, np.nan)], 400, repeats=8, seed=1)
     assert abs(est.value - exact) < 5 * est.standard_error < 1.0
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "message"),
+    [
+        ([], ValueError, r"series 1: y: got shape \(0,\)"),
+        (["a"], TypeError, "series 1: y: got texts"),
+        ([1.0, np.inf], ValueError, "series 1: y: inf"),
+    ],
+)
+def test_lists_among_the_series_of_a_panel_are_series(second, error, message):
+    with pytest.raises(error, match=message):
+        smw.log_likelihood(LINEAR, [np.zeros(3), second], 50, seed=1)
+    arrays, lists = (
+        smw.log_likelihood(LINEAR, [np.zeros(3), one], 50, seed=1).value
+        for one in (np.ones(2), [1.0, 1.0])
+    )
+    assert arrays == lists
