@@ -113,40 +113,38 @@ def product(log_one, d, budget):
 
 def gumbel(d, budget):
     """Skewed in every coordinate."""
-    return product(lambda x: stats.gumbel_r(1.0, 0.3).logpdf(x), d, budget)
+    return product(stats.gumbel_r(1.0, 0.3).logpdf, d, budget)
 
 
 def modes(d, budget):
     """Two modes in every coordinate, of masses 1 : 2."""
+    laws = stats.norm(-1.5, 0.25), stats.norm(1.2, 0.2)
 
     def log_one(x):
-        return np.logaddexp(
-            np.log(1 / 3) + stats.norm(-1.5, 0.25).logpdf(x),
-            np.log(2 / 3) + stats.norm(1.2, 0.2).logpdf(x),
-        )
+        return np.logaddexp(laws[0].logpdf(x) - np.log(3), laws[1].logpdf(x) + np.log(2 / 3))
 
     return product(log_one, d, budget)
 
 
 def banana(budget):
     """A curved ridge."""
+    across, along = stats.norm(0, 0.2), stats.norm(0.5, 1)
 
     def log_likelihood(x):
-        ridge = x[:, 1] - x[:, 0] ** 2 + 1
-        return stats.norm(0, 0.2).logpdf(ridge) + stats.norm(0.5, 1).logpdf(x[:, 0])
+        return across.logpdf(x[:, 1] - x[:, 0] ** 2 + 1) + along.logpdf(x[:, 0])
 
     prior = [stats.norm(0, 1.5), stats.norm(0, 3)]
-    return on_grid(log_likelihood, prior, budget, [(-7, 7, 4_001), (-4, 30, 8_001)])
+    return on_grid(log_likelihood, prior, budget, [(-7, 7, 1_401), (-4, 30, 3_401)])
 
 
 def shells(budget):
     """Two rings of width .1 (Feroz & Hobson 2008)."""
+    ring = stats.norm(2, 0.1)
 
     def log_likelihood(x):
-        rings = [
-            stats.norm(2, 0.1).logpdf(np.hypot(x[:, 0] - side, x[:, 1])) for side in (-3.5, 3.5)
-        ]
-        return np.logaddexp(*rings)
+        return np.logaddexp(
+            *(ring.logpdf(np.hypot(x[:, 0] - side, x[:, 1])) for side in (-3.5, 3.5))
+        )
 
     prior = [stats.uniform(-6, 12)] * 2
     return on_grid(log_likelihood, prior, budget, [(-6, 6, 3_001)] * 2)
@@ -195,9 +193,10 @@ def sinusoid(budget):
     times = np.sort(rng.uniform(0, 6, 25))
     y = np.cos(3.1 * times + 1.0) + 0.5 * rng.standard_normal(25)
 
+    noise = stats.norm(0, 0.5)
+
     def log_likelihood(x):
-        wave = np.cos(x[:, :1] * times + x[:, 1:])
-        return stats.norm(0, 0.5).logpdf(y - wave).sum(1)
+        return noise.logpdf(y - np.cos(x[:, :1] * times + x[:, 1:])).sum(1)
 
     prior = [stats.uniform(0.5, 6), stats.uniform(0, 2 * np.pi)]
     marks = [(0.5, 6.5, 1_501), (0, 2 * np.pi, 801)]
@@ -508,6 +507,7 @@ def rms(values):
 def measured(name, seeds):
     """A row of the first table: log evidences and means over so many seeds."""
     target = TARGETS[name]()
+    seeds = min(seeds, max(MOST // target.budget, 10))
     runs = [run_of(target, target.budget, seed) for seed in range(seeds)]
     errors, stated = ([run.kinds["log evidence"][i][0] for run in runs] for i in (0, 1))
     spent = sum(run.seconds for run in runs)
@@ -601,8 +601,7 @@ def main(*words):
         if mode:
             kept["coverage"][name] = covered(name, seeds)
         else:
-            most = max(MOST // TARGETS[name]().budget, 10)
-            kept["rows"][name] = measured(name, min(seeds, most))
+            kept["rows"][name] = measured(name, seeds)
             print(" | ".join([name, *cells(kept["rows"][name])]), flush=True)
         if seeds >= 100:
             KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
