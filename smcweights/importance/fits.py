@@ -229,7 +229,8 @@ def fit_mixtures(
     if np.isfinite(nu):
         scale = (nu - 2) / nu
     parameters = d + d * (d + 1) / 2
-    table = features(u) if most > 1 or np.isfinite(nu) else np.empty((0, 0))
+    # EM alone asks for these, and few draws don't come to it
+    table = features(u) if np.isfinite(nu) else np.empty((0, 0))
     one = np.ones((1, len(size)))
     if np.isfinite(nu):
         m, chol, shares, fit = em(
@@ -250,6 +251,8 @@ def fit_mixtures(
         which = np.repeat(np.flatnonzero(able), restarts)
         if len(which) == 0:
             break
+        if not table.size:
+            table = features(u)
         penalty = (c * parameters + c - 1) * log_size
         m, chol, shares, fit = em(
             table,
