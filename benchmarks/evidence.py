@@ -3,11 +3,13 @@
     python benchmarks/evidence.py [seeds] [target ...]
     python benchmarks/evidence.py coverage [seeds]
     python benchmarks/evidence.py page
+    python benchmarks/evidence.py readme
 
 Truths are closed forms, quadrature, or for one target a long run of another method. The first
 measures log evidences and means at a budget for each target, the second log evidences, means,
 standard deviations and quantiles at three budgets. Both keep what they find in
-``benchmarks/results/evidence.json``, of which the third writes ``evidence.md`` without a run.
+``benchmarks/results/evidence.json``, of which ``evidence.md`` is made after them, and by the third
+without a run; the fourth prints the docs' table.
 """
 
 from __future__ import annotations
@@ -431,6 +433,7 @@ BUDGETS = {3_000: 1.0, 10_000: 1 / 3, 50_000: 1 / 12}  # and the share of the se
 HEAD = ["target", "truth", "calls", "seeds", "error", "stated", "covered", "warned",
         "covered unless warned", "means covered", "worst", "warned", "unless warned",
         "any warning", "us/call"]  # fmt: skip
+SHOWN = (0, 1, 2, 3, 4, 6, 7, 8, 9)  # of these in the docs
 KINDS = ("log evidence", "means", "sds", "quantiles")
 
 
@@ -563,16 +566,21 @@ def table(lines):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def of_targets(kept):
+    """The first table's lines."""
+    rows = [[name, *cells(kept["rows"][name])] for name in TARGETS if name in kept["rows"]]
+    return [HEAD, *rows]
+
+
 def page(kept):
     """Both tables as a page."""
-    rows = [[name, *cells(kept["rows"][name])] for name in TARGETS if name in kept["rows"]]
     text = (
         "Log evidences by `python benchmarks/evidence.py`: error and stated one are root mean\n"
         "squares, intervals are at 95 %, of means (those whose truth is known) on average and for\n"
         "the worst one, warned and not; time is the processor's with the likelihood's own, beside\n"
         "other work on two cores. 100 seeds tell a coverage to 4 points, 20 to 10.\n\n"
     )
-    text += table([HEAD, *rows])
+    text += table(of_targets(kept))
     text += (
         "\nCoverage at three budgets by `python benchmarks/evidence.py coverage`, other seeds\n"
         "than above: of all, then where nothing was said, and the share of what was warned of.\n"
@@ -592,13 +600,14 @@ def page(kept):
 def main(*words):
     """Rows measured anew, kept and written to the page where all of a table's seeds were run."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"rows": {}, "coverage": {}}
-    mode = words[0] if words and words[0] in ("coverage", "page") else ""
+    mode = words[0] if words and words[0] in ("coverage", "page", "readme") else ""
+    if mode == "readme":
+        print(table([[line[i] for i in SHOWN] for line in of_targets(kept)]))
+        return
     rest = [word for word in words if word != mode]
-    seeds = int(rest[0]) if rest else 200 if mode else 100
-    names = rest[1:] or (COVERED if mode else TARGETS)
-    if mode == "page":
-        names = ()
-    for name in names:
+    seeds = int(rest[0]) if rest else 100
+    everything = {"": TARGETS, "coverage": COVERED, "page": ()}
+    for name in rest[1:] or everything[mode]:
         if mode:
             kept["coverage"][name] = covered(name, seeds)
         else:
@@ -606,8 +615,6 @@ def main(*words):
             print(" | ".join([name, *cells(kept["rows"][name])]), flush=True)
         if seeds >= 100:
             KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    if mode:
-        print(page(kept))
     if seeds >= 100:
         PAGE.write_text(page(kept), encoding="utf-8")
 
