@@ -31,10 +31,10 @@ class Mean:
     ``plain`` is the variance of the mean had no control been used, ``second`` the mean of
     phi^2 f/h (so second - value^2 is the variance of plain Monte Carlo per draw). ``hits`` counts
     the draws whose integrand is not 0, ``effective`` how many equal ones |phi| f/h is worth;
-    ``doubt`` is the variance of ``variance``, ``tail_shape`` the Pareto k-hat of phi f/h
-    (NaN past the first 50 expectations). ``on_functions`` (E, J) are the coefficients of the
-    control functions: `pooled_mean` counts the error of their means, which all rounds share.
-    ``chosen`` (J,) is how each was regressed.
+    ``doubt`` is the variance of ``variance``, ``third`` the mean's third central moment,
+    ``tail_shape`` the Pareto k-hat of phi f/h (NaN past the first 50 expectations).
+    ``on_functions`` (E, J) are the coefficients of the control functions: `pooled_mean` counts the
+    error of their means, which all rounds share. ``chosen`` (J,) is how each was regressed.
     """
 
     n: int
@@ -47,6 +47,7 @@ class Mean:
     hits: np.ndarray
     effective: np.ndarray
     doubt: np.ndarray
+    third: np.ndarray
     tail_shape: np.ndarray
     on_functions: np.ndarray
     chosen: np.ndarray
@@ -55,6 +56,11 @@ class Mean:
     def degrees_of_freedom(self) -> np.ndarray:
         """Satterthwaite's: those of a chi-square law as uncertain as the variance is, (J,)."""
         return np.maximum(2 * self.variance**2 / np.maximum(self.doubt, 1e-300), 3.0)
+
+    @property
+    def skewness(self) -> np.ndarray:
+        """Of the mean's law, (J,)."""
+        return self.third / np.maximum(self.variance, 1e-200) ** 1.5
 
 
 @dataclass(frozen=True)
@@ -200,6 +206,7 @@ def corrected_mean(
     variance = (size * spread).sum(0) / n**2
     peak = fourth - 4 * centre * cube + 6 * centre**2 * square - 3 * size * centre**4
     doubt = np.maximum(peak / size - (size - 3) / (size - 1) * spread**2, 0)
+    third = (cube - 3 * centre * square + 2 * size * centre**3).sum(0) / n**3
     on_functions = np.zeros((functions, j))
     if fitted is not None and functions:
         on_functions = np.mean(fitted, axis=0)[-functions:]
@@ -215,6 +222,7 @@ def corrected_mean(
         hits=sums.hits,
         effective=sums.size**2 / np.maximum(sums.size_square, 1e-300),
         doubt=(size * doubt).sum(0) / n**4,
+        third=third,
         tail_shape=tail_shapes(sums.kept, j),
         on_functions=on_functions,
         chosen=np.zeros(j, dtype=np.int64) if chosen is None else chosen,
@@ -309,6 +317,7 @@ def pooled_mean(parts: Sequence[Mean], mean_covariance: np.ndarray) -> Mean:
         hits=np.sum([p.hits for p in parts], axis=0),
         effective=np.sum([p.effective for p in parts], axis=0),
         doubt=total("doubt", 4),
+        third=total("third", 3),
         tail_shape=np.max([p.tail_shape for p in parts], axis=0),
         on_functions=on_functions,
         chosen=parts[0].chosen,
@@ -338,6 +347,7 @@ def self_normalized_mean(stage: Stage) -> Mean:
         hits=(t != 0).sum(0),
         effective=np.minimum(effective_draws(t), effective_draws(r)),
         doubt=(r**4).mean(0) / n**3,
+        third=(r**3).mean(0) / n**2,
         tail_shape=np.fmax(tail_shapes(t.T[:TAILS], j), tail_shapes(r.T[:TAILS], j)),
         on_functions=np.zeros((0, j)),
         chosen=np.zeros(j, dtype=np.int64),

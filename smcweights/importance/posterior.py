@@ -30,7 +30,7 @@ from .log_scale import ROUGH, call_log_density
 from .means import FOLDS
 from .posteriors import METHOD, Posterior, checked_shares, evidence_name
 from .proposals import check_normalised, working_space
-from .ratio_means import Centred, RatioMeans, used_controls
+from .ratio_means import Centred, RatioMeans, leaning_limits, used_controls
 from .stages import Sampler, Stage, joined, split
 from .verdict import listed
 
@@ -164,7 +164,8 @@ def posterior(
     ----------
     Cornuet, Marin, Mira & Robert (2012), Adaptive multiple importance sampling, Scand. J. Stat. 39;
     Owen & Zhou (2000), Safe and effective importance sampling, JASA 95; Jones & Pewsey (2009),
-    Sinh-arcsinh distributions, Biometrika 96; Woodruff (1952), JASA 47, for quantiles.
+    Sinh-arcsinh distributions, Biometrika 96; Hall (1992), JRSS B 54, for intervals of standard
+    deviations; Woodruff (1952), JASA 47, for those of quantiles.
 
     Examples
     --------
@@ -332,6 +333,9 @@ def _answer(
     np.fill_diagonal(covariance, np.maximum(np.diag(covariance), rounding**2))
     if lost:
         covariance[:] = np.nan
+    skewness = np.zeros(len(value))
+    skewness[-d:] = mean.skewness[-d:]
+    limits = leaning_limits(value, np.sqrt(np.diag(covariance)), freedom, skewness)
     diagnostics = {
         "effective_sample_size": effective_sample_size(log_w),
         "largest_weight": largest_weight(log_w),
@@ -347,6 +351,7 @@ def _answer(
         names=names,
         method=METHOD,
         degrees_of_freedom=freedom[order],
+        limits=None if lost else limits[:, order],
         diagnostics=diagnostics | columns,
         columns=list(columns),
         cautions=cautions,

@@ -76,6 +76,10 @@ def test_a_skewed_posterior_and_one_input_at_a_time():
     assert abs(float(found.log_evidence) - log_evidence) < 5 * found.log_evidence.standard_error
     est = found.expectations[:3]
     assert (abs(est.value - mean) < 5 * est.standard_error).all()
+    ends, value = np.array(found.expectations.interval()), found.expectations.value
+    (below, above), half = abs(ends - value), np.diff(ends, axis=0)[0] / 2
+    np.testing.assert_allclose(below[:3], half[:3])
+    assert (above[3:] > below[3:]).all()  # of standard deviations
     assert float(one.log_evidence) == pytest.approx(float(found.log_evidence), abs=1e-8)
 
 
