@@ -581,6 +581,8 @@ def page(kept):
         "other work on two cores. 100 seeds tell a coverage to 4 points, 20 to 10.\n\n"
     )
     text += table(of_targets(kept))
+    if not kept["coverage"]:
+        return text
     text += (
         "\nCoverage at three budgets by `python benchmarks/evidence.py coverage`, other seeds\n"
         "than above: of all, then where nothing was said, and the share of what was warned of.\n"
