@@ -196,6 +196,15 @@ def _chain(
     return draws._replace(rate=draws.rate / sweeps)
 
 
+def _inside(model: StateSpaceModel, theta: Array) -> bool:
+    """Whether parameters are where the model's transforms let them be."""
+    try:
+        check_domain(theta, model.theta_names, model.transforms or ("identity",) * theta.size)
+    except ValueError:
+        return False
+    return True
+
+
 class random_walk_metropolis:
     """A parameter update for `particle_gibbs`: Metropolis steps given the path.
 
@@ -204,7 +213,8 @@ class random_walk_metropolis:
     model : StateSpaceModel
         The model whose parameters are updated.
     log_prior : callable
-        (theta) -> float, -inf outside of the prior's support.
+        (theta) -> float, -inf outside of the prior's support; not asked where the model's
+        transforms don't let parameters be, which is outside.
     scales : array_like, shape (k,)
         Standard deviations of the Gaussian steps; 0 holds a parameter fixed.
     n_steps : int, default 10
@@ -249,7 +259,7 @@ class random_walk_metropolis:
         theta = np.array(theta, dtype=np.float64)
 
         def log_target(at: Array) -> float:
-            prior = float(self.log_prior(at))
+            prior = float(self.log_prior(at)) if _inside(self.model, at) else -math.inf
             if prior == -math.inf:
                 return prior
             return prior + log_density(x, rows, at)

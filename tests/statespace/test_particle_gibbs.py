@@ -65,6 +65,14 @@ def test_parameters_stay_where_their_transforms_let_them_be():
         smw.particle_gibbs(LINEAR, Y, 10, 5, parameters=update, seed=1)
 
 
+def test_a_walk_stays_where_transforms_let_it_be():
+    """Steps of 3 around a variance of 1: half of 200 would be below zero."""
+    scales = 3.0 * np.eye(6)[1]
+    walk = smw.random_walk_metropolis(LINEAR, lambda theta: 0.0, scales, n_steps=200)
+    theta = walk(np.random.default_rng(1), np.zeros(20), np.zeros(20), LINEAR.theta)
+    assert theta[1] > 0 and theta[1] != LINEAR.theta[1]
+
+
 def chained(**others):
     update = smw.random_walk_metropolis(LINEAR, lambda theta: 0.0, 0.05 * (LINEAR.theta == 0.9))
     found = smw.particle_gibbs(LINEAR, Y, 30, 20, parameters=update, seed=1, **others)
