@@ -89,7 +89,7 @@ def importance_resampling(
     ----------
     raw : sequence of str, array_like of shape (N, m), or sequence of anything with ``features``
         Texts are bags of hashed words and runs of words, rows of a table bags of quantile bins of
-        their columns.
+        their columns, which are matched by name where both tables have names.
     target : the same, at least 10
     k : int
         How many to select, at most N.
@@ -192,8 +192,9 @@ def _numbered(
     """Raw items, targets, how their features are numbered, and how many numbers there are."""
     if features is not None:
         arguments.function("features", features, "of an item")
+    given_tables = (raw, _in_order_of(raw, target))
     # a table's own iteration is over the names of its columns
-    raw, target = (one.to_numpy() if hasattr(one, "columns") else one for one in (raw, target))
+    raw, target = (one.to_numpy() if hasattr(one, "columns") else one for one in given_tables)
     both = []
     for name, given, least in (("raw", raw, 1), ("target", target, 2 * FOLDS)):
         if isinstance(given, Mapping | Set):
@@ -204,7 +205,10 @@ def _numbered(
         both.append(listed)
     texts = [isinstance(item, str) for one in both for item in one]
     if features is None and not any(texts):
-        tables = [arguments.finite(n, g) for n, g in (("raw", raw), ("target", target))]
+        tables = [
+            arguments.finite(name, arguments.values(name, table))
+            for name, table in zip(("raw", "target"), given_tables, strict=True)
+        ]
         for name, table in zip(("raw", "target"), tables, strict=True):
             if table.ndim != 2 or table.shape[1:] != tables[0].shape[1:] or not table.shape[1]:
                 raise ValueError(
@@ -220,6 +224,20 @@ def _numbered(
         array[:] = one
     found = partial(words, order=order) if features is None else features
     return arrays[0], arrays[1], hashed(found, buckets), buckets
+
+
+def _in_order_of(raw: Any, target: Any) -> Any:
+    """The target with its columns in the order of the raw table's, where both have names."""
+    own, other = (list(getattr(table, "columns", ())) for table in (raw, target))
+    numbers = list(range(len(own)))
+    if not own or not other or own == other or (len(own) == len(other) and numbers in (own, other)):
+        return target
+    if sorted(map(str, own)) != sorted(map(str, other)):
+        raise ValueError(
+            f"target: got the columns {arguments.shown(other)}; expected those of raw, "
+            f"{arguments.shown(own)}"
+        )
+    return target[own]
 
 
 def _batches(items: np.ndarray) -> Iterator[np.ndarray]:

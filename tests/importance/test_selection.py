@@ -1,6 +1,7 @@
 """Selections of made-up texts and tables whose laws are known, and what is refused."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import smcweights as smw
@@ -62,6 +63,18 @@ def test_rows_of_a_table_by_their_columns():
     assert (abs(kept.mean(0) - [1, -1]) < 0.25).all()
     whole = np.log(4) + 1.25 / 8 - 0.5
     assert 0.8 * whole < float(selection.gain) < whole
+
+
+def test_columns_of_tables_are_matched_by_name():
+    rng = np.random.default_rng(9)
+    raw = pd.DataFrame({"x": rng.normal(size=400), "y": rng.random(400) < 0.5})
+    target = pd.DataFrame({"x": rng.normal(1, 0.5, 60), "y": rng.random(60) < 0.1})
+    one, other = (
+        smw.importance_resampling(raw, table, 40, seed=1) for table in (target, target[["y", "x"]])
+    )
+    np.testing.assert_array_equal(one.indices, other.indices)
+    with pytest.raises(ValueError, match=r"target: got the columns \['x', 'z'\]; expected those"):
+        smw.importance_resampling(raw, target.rename(columns={"y": "z"}), 40, seed=1)
 
 
 def test_features_of_the_users_own_and_the_same_bits_again(found):
