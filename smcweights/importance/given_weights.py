@@ -84,7 +84,8 @@ def from_weights(
     -----
     PrecisionWarning
         k-hat of the weights or of the influence is above 0.5; few draws count, without a standard
-        error where one is nearly all there is; chains are short; or weights were smoothed.
+        error where one is nearly all there is, or where no value is other than 0; chains are
+        short; or weights were smoothed.
 
     References
     ----------
@@ -136,10 +137,11 @@ def from_weights(
     g[:, exact] = 0.0
     covariance, freedom, spread = _spread(g, rows)
     ess = effective_sample_size(log_w)
+    lost = (t == 0).all(0)  # another constant is exact, an event without a hit is none
     if normalise and ess < ALONE:
         # a draw that is all there is agrees with itself
-        lost = np.ptp(table, axis=0) > 0
-        covariance[lost] = covariance[:, lost] = np.nan
+        lost |= np.ptp(table, axis=0) > 0
+    covariance[lost] = covariance[:, lost] = np.nan
     shapes = np.fmax(tail_shapes(t.T[:TAILS], j), tail_shapes(g.T[:TAILS], j))
     effective = effective_draws(t)
     effective = np.where(exact, effective, np.minimum(effective, effective_draws(g)))
@@ -244,7 +246,10 @@ def weight_cautions(
             "promised. Draws from a law nearer to the target would help"
         )
         found.append(Caution("heavy-tails", text))
-    few = effective < 30
+    unseen, few = effective == 0, (effective < 30) & (effective > 0)
+    if unseen.any():
+        text = "no draw gave a value other than 0, so that there is no standard error"
+        found.append(Caution("no-hit", f"{listed(names, unseen)}: {text}"))
     if few.any():
         text = "the draws are worth fewer than 30 equal ones. More of them would help"
         found.append(Caution("few-draws", f"{listed(names, few)}: {text}"))

@@ -105,6 +105,13 @@ def test_a_draw_that_is_all_there_is_has_no_error(others):
     assert np.isnan(found.standard_error[0]) and found.standard_error[1] < 1e-15
 
 
+def test_an_event_without_a_hit_has_no_error():
+    x = np.random.default_rng(5).standard_normal(200)
+    with pytest.warns(smw.PrecisionWarning, match=r"E2: no draw gave a value other than 0.*no-hit"):
+        found = smw.from_weights(np.stack([x, x > 9], axis=1), np.zeros(200))
+    assert found.value[1] == 0 and np.isnan(found.standard_error).tolist() == [False, True]
+
+
 def test_equal_weights_are_no_tail():
     x = np.random.default_rng(5).standard_normal(200)
     found = smw.from_weights(x, np.full(200, -1e5))
