@@ -220,6 +220,9 @@ class Posterior(Result):
         names = quantile_names(shares, self.inputs)
         value = np.array([q for q, *_ in found])
         limits = np.stack([ends for _, _, ends, _ in found], axis=1)
+        # nothing lies beyond the first and the last value that the prior allows
+        for end, edge in zip((0, 1), np.tile(self.ranges, len(shares)), strict=True):
+            limits[..., end] = np.where(value == edge, value, limits[..., end])
         at = LEVELS.index(0.95)
         error = (limits[at, :, 1] - limits[at, :, 0]) / (2 * ndtri(0.975))
         error = np.where(np.isfinite(error), error, np.nan)
