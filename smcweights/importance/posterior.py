@@ -31,7 +31,7 @@ from .means import FOLDS
 from .posteriors import METHOD, Posterior, checked_shares, evidence_name
 from .proposals import check_normalised, working_space
 from .ratio_means import Centred, RatioMeans, leaning_limits, used_controls
-from .stages import Sampler, Stage, joined, split
+from .stages import Sampler, Stage, effective_draws, joined, split
 from .verdict import listed
 
 PER_INPUT = 50  # calls, for each input and two more, that a climb needs
@@ -41,6 +41,7 @@ EXACT = 1e-7  # relative error, below which it is one of rounding
 # tails that are told; lighter ones only where so few degrees of freedom say what they do
 HEAVY, DOUBTED, WIDENED = 0.7, 0.5, 10
 TRIED = 50  # inputs
+HARDLY = 5  # equal draws that a mean hangs on
 PACE = 3.5  # by which a stage of the ladder raises the power where nothing is known
 
 LogDensity = Callable[[np.ndarray], Any]
@@ -122,7 +123,9 @@ def posterior(
     precision : Precision, optional
         Run until the interval of the log evidence is as narrow.
     functions : dict of str to callable, optional
-        Further functions of the parameters, (n, d) -> (n,) or (n, m), to have means of.
+        Further functions of the parameters, (n, d) -> (n,) or (n, m), to have means of. Of an
+        event (values 0 and 1) that draws worth fewer than 5 decide, the error is at least 1.5 over
+        the effective sample size.
     quantiles : sequence of float, default (0.025, 0.5, 0.975)
         Of every parameter.
     reference : law, optional
@@ -157,7 +160,8 @@ def posterior(
     PrecisionWarning
         The budget ended before the posterior was reached, or the highest point known is not where
         the draws are: then there are no standard errors; or weights have heavy tails, few draws
-        count, or there are too many parameters for the budget. A mode that no draw came near can't
+        count, or there are too many parameters for the budget; a function hangs on very few draws,
+        or is 0 at all of them. A mode that no draw came near can't
         be told: run it again with another seed and `combine`.
 
     References
@@ -265,6 +269,7 @@ class _Sampled:
     summit: Summit
     rounds: list[Stage]
     means: RatioMeans
+    values: np.ndarray  # (n, J) of inputs and functions at the final draws
     names: list[str]  # of the functions
     cautions: list[Caution]
     calls: int
@@ -287,13 +292,15 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
     left = max(most - climb.used, 2 * FOLDS * len(end.densities))
     means = RatioMeans(end, Centred.by(phi, w), phi, left, d)
     rounds: list[Stage] = []
+    values: list[np.ndarray] = []
 
     def stage(size: int) -> None:
         weights = rounds[0].mixture.weights if rounds else end.weights
         counts = split(max(size, 2 * FOLDS * len(weights)), weights, FOLDS)
         rounds.append(sampler.draw(f"final {len(rounds) + 1}", end.densities, counts))
         there = np.isfinite(log_likelihoods(rounds[-1:]))
-        means.add(rounds[-1], question.values(rounds[-1].x, there)[0])
+        values.append(question.values(rounds[-1].x, there)[0])
+        means.add(rounds[-1], values[-1])
 
     def standing(level: float) -> Standing:
         value, error, freedom = means.log_evidence
@@ -302,7 +309,8 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
         return Standing(np.array(value), np.array(half), n, climb.used + n)
 
     cautions = until_precise(rule, left, stage, standing, "calls", run)
-    return _Sampled(end, rounds, means, names, cautions, climb.used + means.mean.n)
+    seen, calls = np.concatenate(values), climb.used + means.mean.n
+    return _Sampled(end, rounds, means, seen, names, cautions, calls)
 
 
 def _of_one(count: int, scalar: bool) -> None:
@@ -322,9 +330,13 @@ def _answer(
     names = [evidence_name(question.log_prior is not None), *inputs, *sds, *named]
     order = np.r_[: 1 + d, 1 + d + len(named) : len(value), 1 + d : 1 + d + len(named)]
     shape = mean.tail_shape
+    equal = mean.effective.copy()
+    there, firsts = log_w > -np.inf, slice(1, 1 + d + len(named))
+    seen = found.values[there]
+    equal[firsts] = _equal_draws(seen, log_w[there])
     columns = {
         "pareto_k": np.fmax(shape, shape[0])[order],
-        "effective_draws": mean.effective[order],
+        "effective_draws": equal[order],
         "control_variate": [used_controls(found.means)[i] for i in order],
     }
     cautions, lost = _cautions(found, log_w, names, order)
@@ -333,6 +345,12 @@ def _answer(
     np.fill_diagonal(covariance, np.maximum(np.diag(covariance), rounding**2))
     if lost:
         covariance[:] = np.nan
+    else:
+        fixed = np.append(np.equal(*question.law.ranges), np.zeros(len(named), dtype=bool))
+        size = effective_sample_size(log_w)
+        more, told = _hardly_seen(seen, equal[firsts], size, [*inputs, *named], fixed)
+        covariance[firsts, firsts] += np.diag(more)
+        cautions += told
     skewness = np.zeros(len(value))
     skewness[-d:] = mean.skewness[-d:]
     limits = leaning_limits(value, np.sqrt(np.diag(covariance)), freedom, skewness)
@@ -436,6 +454,39 @@ def _cautions(
             "such a posterior better",
         )
     return told, lost
+
+
+def _equal_draws(values: np.ndarray, log_w: np.ndarray) -> np.ndarray:
+    """How many equal draws the mean of each of values (n, J) hangs on, (J,)."""
+    w = np.exp(log_w - log_w.max())[:, None]
+    phi = values / np.maximum(np.abs(values).max(0), 1e-300)
+    mean, low, high = (w * phi).sum(0) / w.sum(), phi.min(0), phi.max(0)
+    # an event may be rare, and so may be its contrary
+    worth = np.min([effective_draws(w * (phi - far)) for far in (mean, low, high)], axis=0)
+    return np.where(high > low, worth, effective_draws(w * phi))
+
+
+def _hardly_seen(
+    values: np.ndarray, equal: np.ndarray, size: float, names: Sequence[str], constant: np.ndarray
+) -> tuple[np.ndarray, list[Caution]]:
+    """Variance of what draws worth ``size`` can't exclude of events (J,), and what to say.
+
+    By the rule of three an event of probability 3 / size stays unseen in 5 of 100 samples.
+    """
+    told, unseen = [], ~values.any(0)
+    event = ((values == 0) | (values == 1)).all(0)
+    rare = event & ~constant & ((equal < HARDLY) | (np.ptp(values, axis=0) == 0))
+    if (unseen & ~constant).any():
+        text = (
+            "no draw gave a value other than 0; the error is that of an event that no draw hit. "
+            "More calls would help"
+        )
+        told.append(Caution("no-hit", f"{listed(names, unseen & ~constant)}: {text}"))
+    few = ~event & (equal < HARDLY)
+    if few.any():
+        text = f"hangs on draws worth fewer than {HARDLY} equal ones. More calls would help"
+        told.append(Caution("hardly-hit", f"{listed(names, few)}: {text}"))
+    return np.where(rare, (1.5 / size) ** 2, 0.0), told
 
 
 def _pace(end: Summit) -> float:

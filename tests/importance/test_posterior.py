@@ -369,3 +369,62 @@ def test_tails_and_modes_that_few_calls_show_are_covered(case, budget, most):
     assert (~quiet).mean() <= most
     least = stats.binom.ppf(1e-6, quiet.sum(), 0.95) / quiet.sum()
     assert (hits[quiet].mean(0) >= least).all()
+
+
+def of_seven_in_twenty(x):
+    return stats.binom.logpmf(7, 20, x[:, 0])
+
+
+@pytest.mark.slow
+def test_a_rare_event_has_the_error_of_what_the_draws_can_tell():
+    """Probabilities from 3e-3 to 5e-6 and that of the contrary: 30 runs, each of 5 intervals."""
+    ends = np.array([0.65, 0.7, 0.75, 0.8])
+    truth = stats.beta(8, 14).sf([*ends, 0.8])
+    truth[4] = 1 - truth[4]
+    functions = {
+        "beyond": lambda x: x[:, :1] > ends,
+        "within": lambda x: x[:, 0] <= 0.8,
+    }
+    held = []
+    for seed in range(30):
+        found = smw.posterior(
+            of_seven_in_twenty,
+            {"p": stats.uniform()},
+            500,
+            functions=functions,
+            quantiles=[],
+            seed=seed,
+        )
+        lower, upper = found.joint[[*(f"beyond[{i}]" for i in range(4)), "within"]].interval()
+        held.append((lower <= truth) & (truth <= upper))
+    assert np.mean(held, axis=0).min() > 0.8 and np.mean(held) > 0.93
+
+
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_what_next_to_no_draw_shows_is_told():
+    functions = {
+        "excess": lambda x: np.maximum(x[:, 0] - 0.85, 0),
+        "none": lambda x: x[:, 0] > 2,
+        "all": lambda x: x[:, 0] < 2,
+        "two": lambda x: np.full(len(x), 2.0),
+    }
+    found = smw.posterior(
+        of_seven_in_twenty, {"p": stats.uniform()}, 500, functions=functions, seed=1
+    )
+    assert {c.code: c.text.split(":")[0] for c in found.joint.cautions} == {
+        "no-hit": "none",
+        "hardly-hit": "excess",
+    }
+    limit = 1.5 / found.diagnostics["effective_sample_size"]
+    np.testing.assert_allclose(found.joint[["none", "all"]].standard_error, limit)
+
+
+def test_a_quantile_at_the_first_value_of_the_prior_ends_there():
+    def log_likelihood(x):
+        return stats.norm.logpdf(1.0, x[:, 0] + x[:, 1])
+
+    prior = {"in": stats.bernoulli(0.3), "mean": stats.norm()}
+    found = smw.posterior(log_likelihood, prior, 1_000, seed=1)
+    lower, upper = found.quantiles[["q0.025[in]", "q0.975[in]"]].interval()
+    assert lower.tolist() == upper.tolist() == [0.0, 1.0]
+    assert found.cautions == ()
