@@ -301,8 +301,9 @@ class Estimate:
             raise ValueError(
                 "extend: this estimate can't go on from where it stopped: it was read from a file, "
                 "was made of others, or its method has no way; expected what "
-                "adaptive_importance_sampling or failure_probability returned. With checkpoint=, "
-                "the same call with a larger budget goes on"
+                "adaptive_importance_sampling or failure_probability returned. With checkpoint= "
+                "the same call of these with a larger budget goes on; others are run again with "
+                "another seed, and pooled by combine"
             )
         return self._extension(model, budget, executor=executor, progress=progress)
 
