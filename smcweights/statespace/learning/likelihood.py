@@ -131,8 +131,8 @@ def maximum_likelihood(
     chains : int, default 4
         Independent searches, or swarms, at least 2.
     information : bool, default True
-        Estimate the observed information at the end, by a quarter of the iterations and at least
-        100 sweeps per chain for each step by the score. Without it there is no error of the data
+        Estimate the observed information at the end, by half as many sweeps as iterations and at
+        least 100 per chain for each step by the score. Without it there is no error of the data
         and no step, and a caution where gradients ask for more than half the error of the search.
     checkpoint : path, optional
         File of every hundred iterations and of the information at the end, from which a later call

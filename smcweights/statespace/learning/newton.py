@@ -1,8 +1,9 @@
 """Newton's steps from where a search ended, by the score and the observed information there.
 
-The average of iterates whose steps are few or short is still on its way from the start, and all
-chains are alike in that. Sweeps at one place have no memory of the way: their mean score tells how
-far the maximum is, and its spread over the chains how well that is known.
+The average of iterates whose steps are few or short is still on its way from the start, and that of
+iterates that vary much is off by the bend of the score; all chains are alike in both. Sweeps at one
+place know nothing of the way: their mean score tells how far the maximum is, and its spread over
+the chains how well that is known.
 """
 
 from __future__ import annotations
@@ -78,14 +79,14 @@ class Look(NamedTuple):
         each = np.einsum("im,cij,jm->cm", root, self.matrices, root)
         return float(each.std(axis=0, ddof=1).max() / math.sqrt(len(each)))
 
-    def ends(self, place: Array, scores: Array) -> Array:
-        """Where each chain (c, m) says that a Newton step from the place leads, by such scores.
+    def ends(self, place: Array) -> Array:
+        """Where each chain (c, m) says that a Newton step from the place leads.
 
         Their spread has that of the scores, and that of the information, linearised.
         """
         matrix = self.matrix
         inverse = np.linalg.inv(matrix)
-        steps = scores @ inverse
+        steps = self.scores @ inverse
         return np.asarray(place + steps - (self.matrices - matrix) @ steps.mean(axis=0) @ inverse)
 
 
@@ -100,7 +101,7 @@ def known_at_the_end(p: ScoredSeries, search: Search, run: Run, wanted: bool, ho
     vague = Known(guess, unknown, left, support_cautions(at, paths))
     if not wanted:
         return vague
-    place, rule = search.centre, Budget(max(LEAST_SWEEPS, search.done // 4))
+    place, rule = search.centre, Budget(max(LEAST_SWEEPS, search.done // 2))
     for lap in range(MOST_STEPS):
         source, stage = generator(run.root, "information", lap), f"information {lap}"
         told = (source, how.executor, how.progress, None, run, stage)
@@ -117,8 +118,7 @@ def known_at_the_end(p: ScoredSeries, search: Search, run: Run, wanted: bool, ho
             cautions = [*look.cautions, Caution("indefinite-information", text)]
             return replace(known, cautions=cautions)
         covariance = np.asarray(np.linalg.inv(look.matrix), dtype=np.float64)
-        scores = look.scores if lap else _joined(search, look, rule.total - BURN_IN)
-        ends = look.ends(place, scores)
+        ends = look.ends(place)
         step = ends.mean(axis=0) - place
         left = step / np.sqrt(covariance.diagonal())
         length = float(np.abs(left).max())
@@ -140,13 +140,6 @@ def known_at_the_end(p: ScoredSeries, search: Search, run: Run, wanted: bool, ho
         cautions=cautions,
         ends=ends if length < FAR else None,
     )
-
-
-def _joined(search: Search, look: Look, sweeps: int) -> Array:
-    """Scores (chains, m) at the average, with the search's own moved there by the information."""
-    averaged = search.done - search.half
-    along = search.slopes + (search.ends - search.centre) @ look.matrix
-    return (averaged * along + sweeps * look.scores) / (averaged + sweeps)
 
 
 def _look(p: ScoredSeries, place: Array, plan: Plan) -> Look:

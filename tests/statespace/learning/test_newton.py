@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import smcweights as smw
-from smcweights.statespace.learning.ascent import Search, State
-from smcweights.statespace.learning.newton import Look, _joined
+from smcweights.statespace.learning.newton import Look
 
 TOP = np.array([0.3, -1.0])
 CURVES = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -26,10 +25,8 @@ def look(scores, matrices):
 def test_a_step_leads_to_the_top_of_a_quadratic_from_anywhere():
     place, noise = np.array([1.0, 1.0]), np.array([[0.1, 0.0], [-0.1, 0.2], [0.0, -0.2]])
     seen = look(scores_at(place) + noise, [CURVES] * 3)
-    np.testing.assert_allclose(seen.ends(place, seen.scores).mean(axis=0), TOP, rtol=1e-12)
-    np.testing.assert_allclose(
-        seen.ends(place, seen.scores), TOP + noise @ np.linalg.inv(CURVES), rtol=1e-12
-    )
+    np.testing.assert_allclose(seen.ends(place).mean(axis=0), TOP, rtol=1e-12)
+    np.testing.assert_allclose(seen.ends(place), TOP + noise @ np.linalg.inv(CURVES), rtol=1e-12)
     assert seen.vagueness < 1e-12
 
 
@@ -40,21 +37,8 @@ def test_errors_of_the_information_are_those_of_chains_of_their_own():
     scores = scores_at(place) + 1e-4 * rng.standard_normal((4, 2))
     each = [place + np.linalg.solve(m, s) for m, s in zip(matrices, scores, strict=True)]
     seen = look(scores, matrices)
-    np.testing.assert_allclose(seen.ends(place, scores), each, atol=1e-7)
+    np.testing.assert_allclose(seen.ends(place), each, atol=1e-7)
     assert 0 < seen.vagueness < 1e-3
-
-
-def test_gradients_along_a_search_count_by_their_sweeps():
-    """A chain on its way up a quadratic, without noise: all tell of the same top."""
-    way = np.linspace(0.0, 0.7, 40)[None, :, None] * TOP
-    u = np.concatenate([way, way + 0.01])
-    search = Search(u, scores_at(u), [State(u[0, -1])] * 2, [])
-    seen = look(scores_at(np.tile(search.centre, (2, 1))), [CURVES] * 2)
-    joined = _joined(search, seen, 100)
-    np.testing.assert_allclose(joined, seen.scores, rtol=1e-10)
-    np.testing.assert_allclose(seen.ends(search.centre, joined), [TOP, TOP], rtol=1e-10)
-    noisy = seen._replace(scores=seen.scores + 0.6)
-    np.testing.assert_allclose(_joined(search, noisy, 100), seen.scores + 0.5, rtol=1e-10)
 
 
 @pytest.mark.slow
