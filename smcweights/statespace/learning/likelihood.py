@@ -47,6 +47,7 @@ from .scores import (
     Densities,
     PanelChain,
     ScoredSeries,
+    refuse_moving_supports,
     scored_series,
 )
 
@@ -198,6 +199,7 @@ def maximum_likelihood(
     check_optimiser(optimiser)
     information = flag("information", information)
     rule = search_rule(budget, precision)
+    refuse_moving_supports(p)
     arguments = p.arguments(
         budget=getattr(rule[0], "total", None),
         chains=chains,

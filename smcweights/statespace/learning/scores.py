@@ -163,11 +163,10 @@ def scored_series(
             _check_whole_rows(one)
         one.functions()
     scored.check()
-    _refuse_moving_supports(scored)
     return scored
 
 
-def _refuse_moving_supports(p: ScoredSeries) -> None:
+def refuse_moving_supports(p: ScoredSeries) -> None:
     """Look at a few paths of one filter before all sweeps; the chains' own are looked at later."""
     own = PanelChain(replace(p, n_paths=FEW_PATHS), np.random.default_rng(0), None)
     # a filter that loses all its weight is told by the chains
@@ -460,6 +459,7 @@ executor, progress, checkpoint
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
     paths = starting_paths(p, initial_path, chains)
     plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
+    refuse_moving_supports(p)
     known = {"method": method, "budget": budget, "burn_in": burn_in, "precision": precision}
     found, _, shown = swept(p, method, plan, "score", began, known)
     if method == "paris":
@@ -615,6 +615,7 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     drop = sweeps_dropped(burn_in, rule)
     paths = starting_paths(p, initial_path, chains)
     plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
+    refuse_moving_supports(p)
     est = pooled_information(p, plan).pooled
     tell("observed_information", est.cautions)
     return est
