@@ -66,7 +66,7 @@ COMPARISONS = [
     Comparison("learning", "learning.py", "all", "series --quick", "--particles {particles}"),
     Comparison("rejection", "rejection.py", "all", "speed --quick", "--genlm {genlm}"),
     Comparison("rejection", "rare_sequences.py", "", "--seeds 3"),
-    Comparison("rejection", "tokens.py", "{vocabulary}", "{vocabulary} --particles 5 --places 8"),
+    Comparison("rejection", "tokens.py", "{vocabulary}", "{vocabulary} --particles 5 --places 24"),
     Comparison("rejection", "patterns.py", "", "--random 100"),
     Comparison("rejection", "drawn_schemas.py", "{schemas}", "{schemas} --schemas 10"),
     Comparison("rejection", "schemas.py", "{schemas}", "{schemas}"),
@@ -96,7 +96,7 @@ def make(peer: str) -> None:
     pins = HERE / "peers" / f"{peer}.txt"
     print(f"{peer}: making {python_of(peer).parents[1]} from {pins}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", python_of(peer).parents[1]], check=True)
-    wanted = ["-r", pins, *(["-e", ROOT] if peer == "sampling" else [])]
+    wanted = ["-r", pins, *(["-e", f"{ROOT}[distributed,language]"] if peer == "sampling" else [])]
     install = [python_of(peer), "-m", "pip", "install", "--quiet"]
     subprocess.run([*install, *wanted], check=True)
     alone = HERE / "peers" / "alone" / f"{peer}.txt"
@@ -142,6 +142,7 @@ def run(rooms: list[str], quick: bool, given: dict[str, str]) -> int:
         if quick:
             ignored = shutil.ignore_patterns("environments", "__pycache__")
             folder = Path(shutil.copytree(HERE, Path(scratch) / "benchmarks", ignore=ignored))
+            shutil.copytree(ROOT / "docs", Path(scratch) / "docs")  # an example there is a peer
         for comparison in COMPARISONS:
             if comparison.room not in rooms or (quick and comparison.quick is None):
                 continue
