@@ -1,7 +1,7 @@
 """Learning: scores beside exact ones, coverage, maxima of real series, and what a gradient costs.
 
-    python benchmarks/learning.py [bias|coverage|posterior|series|speed|surface|all] [--quick]
-        [--particles PYTHON]
+    python benchmarks/learning.py [bias|coverage|intervals|posterior|series|speed|surface|all]
+        [--quick] [--particles PYTHON]
 
 bias
     Score of a linear Gaussian model by chains (PPG) and by independent filters (PaRIS) at small N,
@@ -9,6 +9,9 @@ bias
 coverage
     Nominal 95 % intervals: of scores, of the information, of the maximum of the likelihood and of
     the true parameters, over simulated series.
+intervals
+    Of two variances, over simulated series: those of a surface beside those of the exact profile
+    of the likelihood (a grid of Kalman filters): how often they hold, and how far apart they end.
 posterior
     Nominal 95 % intervals of posterior means of parameters and states by PMMH with kept paths and
     by particle Gibbs (8 chains of 250 draws), against a grid of Kalman smoothers.
@@ -172,6 +175,61 @@ def coverage(arguments):
     ).tolist()
     for name, value in found.items():
         print(f"{name:45s}", np.round(value, 3))
+    return found
+
+
+def exact_profiles(y, first, logs):
+    """Where profiles of the likelihood by log q, and by log r, are 1.92 below the top: (2, 2).
+
+    Of x' = .8 x + sqrt(q) e, y = x + sqrt(r) e; `logs` are those of a grid.
+    """
+    log_q, log_r = np.meshgrid(logs, logs, indexing="ij")
+    q, r, mean, variance, log_p = np.exp(log_q), np.exp(log_r), 0.0, first, 0.0
+    for t, y_t in enumerate(y):
+        if t:
+            mean, variance = 0.8 * mean, 0.64 * variance + q
+        total = variance + r
+        log_p = log_p - 0.5 * ((y_t - mean) ** 2 / total + np.log(total))
+        mean, variance = mean + variance / total * (y_t - mean), variance * r / total
+    ends = np.empty((2, 2))
+    for k in range(2):
+        height = log_p.max(axis=1 - k) - log_p.max() + 1.92
+        inside = np.flatnonzero(height > 0)
+        for side, (i, j) in enumerate(((inside[0] - 1, inside[0]), (inside[-1], inside[-1] + 1))):
+            if i < 0 or j == len(logs):  # the data leave it open
+                ends[k, side] = (-np.inf, np.inf)[side]
+            else:
+                share = height[i] / (height[i] - height[j])
+                ends[k, side] = logs[i] + share * (logs[j] - logs[i])
+    return ends
+
+
+def intervals(arguments):
+    import smcweights as smw
+
+    model = smw.models.linear_gaussian(0.8, 1.0, 1.0, 1.0)
+    runs, logs = 10 if arguments.quick else 60, np.linspace(-6.0, 3.0, 361)
+    held, exactly, unwarned, apart = np.zeros((runs, 2)), np.zeros((runs, 2)), [], []
+    for seed in range(runs):
+        y = model.simulate(150, seed=20_000 + seed)[1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = exact_profiles(y, model.theta[5], logs)
+        fit = smw.maximum_likelihood(
+            model, y, None, 300, method="iterated_filtering", free=[1, 3], seed=seed
+        )
+        own = np.log(np.transpose(fit.interval()))
+        held[seed] = (own[:, 0] <= 0) & (own[:, 1] >= 0)
+        exactly[seed] = (ends[:, 0] <= 0) & (ends[:, 1] >= 0)
+        unwarned.append(not fit.theta.cautions)
+        apart.append((own - ends) / (ends[:, 1] - ends[:, 0])[:, None])
+    told = np.array(unwarned)
+    found = {
+        "runs": runs, "parameters": ["transition_covariance", "observation_covariance"],
+        "held": held.mean(axis=0).tolist(), "held by the profile": exactly.mean(axis=0).tolist(),
+        "held unwarned": held[told].mean(axis=0).tolist(), "warned": float(1 - told.mean()),
+        "ends apart in widths of the profile, median": np.median(apart, axis=0).tolist(),
+    }  # fmt: skip
+    print(json.dumps(found))
     return found
 
 
@@ -555,7 +613,7 @@ def surface(arguments):
 
 
 def tables():
-    """What was kept of surfaces, as it stands in the documentation."""
+    """What was kept of surfaces and of draws, as it stands in the documentation."""
     heads = [
         "maximum by iterated filtering",
         "runs",
@@ -572,6 +630,18 @@ def tables():
             shares = [f"{100 * share:.0f} %" for share in (row["coverage"][k], row["warned"])]
             cells = [f"{name}: {parameter}", str(row["runs"]), *numbers, *shares]
             print("| " + " | ".join(cells) + " |")
+    kept = json.loads((RESULTS / "learning-posterior.json").read_text())
+    heads = ["posterior means", "runs", "held", "by ArviZ's error", "width over ArviZ's", "warned"]
+    print("\n| " + " | ".join(heads) + " |\n|---|" + "---:|" * (len(heads) - 1))
+    for sampler, words in (("pmmh", "marginal Metropolis-Hastings"), ("gibbs", "particle Gibbs")):
+        row = kept.get(sampler)
+        if row is None:
+            continue
+        for k, of in enumerate(kept["of"]):
+            shares = [f"{100 * row[what][k]:.0f} %" for what in ("covered", "covered by ArviZ")]
+            width, warned = f"{row['width over ArviZ'][k]:.2f}", f"{100 * row['warned']:.0f} %"
+            print("| " + " | ".join([f"{words}: {of}", str(kept["runs"]), *shares, width, warned])
+                  + " |")  # fmt: skip
 
 
 def main():
@@ -579,6 +649,7 @@ def main():
     tasks = {
         "bias": bias,
         "coverage": coverage,
+        "intervals": intervals,
         "posterior": posterior,
         "series": series,
         "speed": speed,
