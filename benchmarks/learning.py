@@ -227,7 +227,7 @@ def intervals(arguments):
         "runs": runs, "parameters": ["transition_covariance", "observation_covariance"],
         "held": held.mean(axis=0).tolist(), "held by the profile": exactly.mean(axis=0).tolist(),
         "held unwarned": held[told].mean(axis=0).tolist(), "warned": float(1 - told.mean()),
-        "ends apart in widths of the profile, median": np.median(apart, axis=0).tolist(),
+        "ends apart in widths of the profile, median": np.nanmedian(apart, axis=0).tolist(),
     }  # fmt: skip
     print(json.dumps(found))
     return found

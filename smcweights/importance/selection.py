@@ -141,7 +141,8 @@ def importance_resampling(
     # features that no raw item has must not cost those that some have
     raw_shares = (counts + UNSEEN / size) / (counts.sum() + UNSEEN)
     worth = PRIOR * np.count_nonzero(counts)
-    folds = np.arange(len(wanted)) % FOLDS
+    # by chance, for targets that come in an order
+    folds = generator(root, "folds").permutation(len(wanted)) % FOLDS
     of_targets = np.stack([_counts(wanted[folds == f], numbering, size) for f in range(FOLDS)])
     if not of_targets.any():
         raise ModelError("target: no item has a feature; expected some")
