@@ -60,6 +60,7 @@ COMPARISONS = [
     Comparison("importance", "fitted_laws.py", "100", "2 'E['"),
     Comparison("importance", "reweighting.py", "", ""),
     Comparison("importance", "evidence.py", "300", "5 'logistic, d = 2' 'Gumbel, d = 3'"),
+    Comparison("importance", "selection.py", "", "2"),
     Comparison("importance", "nested.py", "", "--seeds 2 --only logistic", "--nested {nested}"),
     Comparison("statespace", "statespace.py", "all", "speed --quick", "--particles {particles}"),
     Comparison("statespace", "statespace_coverage.py", "all", "panel --repeats 5"),

@@ -186,7 +186,7 @@ KIND = {
     "gaps": "y y_t u u_t series",
     "logs": "logits log_w log_z log_weights",
     "items": "items sequences",
-    "names": "names inputs theta_names references",
+    "names": "names inputs input_names theta_names references",
     "listed": "formats free candidates transforms columns trace_at",
     "cautions": "cautions",
     "function": "refit "

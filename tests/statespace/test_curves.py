@@ -29,6 +29,7 @@ def test_a_score_along_a_parameter_is_the_score_there(series):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*not-arrived")
 def test_a_profile_without_other_parameters_is_the_likelihood(series):
     model, y = series
     fit = smw.maximum_likelihood(

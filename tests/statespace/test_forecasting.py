@@ -211,6 +211,7 @@ def test_predicted_probabilities_are_kalmans():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*small-sample")
 def test_vectors_are_checked_by_component():
     _, y = PLANE.simulate(40, seed=2)
     y[3, 1] = np.nan
@@ -256,6 +257,7 @@ def test_atoms_are_spread_uniformly():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*small-sample")
 def test_tests_of_residuals_have_their_level_300_series():
     """Level 5 %: 3.4 errors of a share of 300 series; what is wrong is found."""
     level, wrong = np.zeros(3), 0

@@ -199,7 +199,6 @@ def maximum_likelihood(
     check_optimiser(optimiser)
     information = flag("information", information)
     rule = search_rule(budget, precision)
-    refuse_moving_supports(p)
     arguments = p.arguments(
         budget=getattr(rule[0], "total", None),
         chains=chains,
@@ -209,6 +208,7 @@ def maximum_likelihood(
     )
     climb, given = partial(_ascent, p, optimiser), {**arguments, "y": p.rows}
     with open_search(climb, chains * rule[1], how, "maximum_likelihood", given) as run:
+        refuse_moving_supports(p)
         search, _ = searched(run, rule, [p.free.numbers(start) for start in starts], p.free)
         known = known_at_the_end(p, search, run, information, how)
     root = run.root

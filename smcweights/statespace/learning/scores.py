@@ -459,7 +459,6 @@ executor, progress, checkpoint
     drop = sweeps_dropped(burn_in, rule) if method == "ppg" else 0
     paths = starting_paths(p, initial_path, chains)
     plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
-    refuse_moving_supports(p)
     known = {"method": method, "budget": budget, "burn_in": burn_in, "precision": precision}
     found, _, shown = swept(p, method, plan, "score", began, known)
     if method == "paris":
@@ -502,6 +501,8 @@ def swept(
         description=method,
         part_of=plan.part_of,
     ) as run:
+        if plan.part_of is None:
+            refuse_moving_supports(p)
         found, curved = run_chains(run, plan.rule, plan.drop, plan.paths, plan.chains, plan.stage)
     diagnostics, cautions = verdict(found, plan.drop, *p.panel)
     cautions += support_cautions(p, found.paths, found.means)
@@ -615,7 +616,6 @@ ess_threshold, backward, proposal, densities, seed, executor, progress, checkpoi
     drop = sweeps_dropped(burn_in, rule)
     paths = starting_paths(p, initial_path, chains)
     plan = Plan(rule, drop, paths, chains, seed, executor, progress, checkpoint)
-    refuse_moving_supports(p)
     est = pooled_information(p, plan).pooled
     tell("observed_information", est.cautions)
     return est
