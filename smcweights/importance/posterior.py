@@ -339,6 +339,7 @@ def _answer(
         "effective_draws": equal[order],
         "control_variate": [used_controls(found.means)[i] for i in order],
     }
+    size = effective_sample_size(log_w)
     cautions, lost = _cautions(found, log_w, names, order)
     rounding = 4 * np.finfo(float).eps * np.abs(value)
     rounding[0] = 4 * np.finfo(float).eps * np.abs(log_l[np.isfinite(log_l)]).max(initial=0.0)
@@ -347,7 +348,6 @@ def _answer(
         covariance[:] = np.nan
     else:
         fixed = np.append(np.equal(*question.law.ranges), np.zeros(len(named), dtype=bool))
-        size = effective_sample_size(log_w)
         more, told = _hardly_seen(seen, equal[firsts], size, [*inputs, *named], fixed)
         covariance[firsts, firsts] += np.diag(more)
         cautions += told
@@ -355,7 +355,7 @@ def _answer(
     skewness[-d:] = mean.skewness[-d:]
     limits = leaning_limits(value, np.sqrt(np.diag(covariance)), freedom, skewness)
     diagnostics = {
-        "effective_sample_size": effective_sample_size(log_w),
+        "effective_sample_size": size,
         "largest_weight": largest_weight(log_w),
         "pareto_k_weights": float(shape[0]),
         "mixture_weights": end.weights,
@@ -473,15 +473,15 @@ def _hardly_seen(
 
     By the rule of three an event of probability 3 / size stays unseen in 5 of 100 samples.
     """
-    told, unseen = [], ~values.any(0)
+    told, unseen = [], ~values.any(0) & ~constant
     event = ((values == 0) | (values == 1)).all(0)
     rare = event & ~constant & ((equal < HARDLY) | (np.ptp(values, axis=0) == 0))
-    if (unseen & ~constant).any():
+    if unseen.any():
         text = (
             "no draw gave a value other than 0; the error is that of an event that no draw hit. "
             "More calls would help"
         )
-        told.append(Caution("no-hit", f"{listed(names, unseen & ~constant)}: {text}"))
+        told.append(Caution("no-hit", f"{listed(names, unseen)}: {text}"))
     few = ~event & (equal < HARDLY)
     if few.any():
         text = f"hangs on draws worth fewer than {HARDLY} equal ones. More calls would help"
