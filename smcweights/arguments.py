@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -346,3 +346,47 @@ def same_rows(name: str, given: object, of: str, table: object) -> None:
         f"(row {i} is {shown(mine)}, there {shown(theirs)}); expected the same index "
         f"({name}.loc[{of}.index])"
     )
+
+
+class Header(NamedTuple):
+    """Names of the columns of a table, and whose they are."""
+
+    names: list[object]
+    owner: str
+
+
+def header_of(table: object, owner: str) -> Header | None:
+    """Names of the columns of a table (pandas, polars, Arrow, two-dimensional xarray), if any."""
+    names = getattr(table, "column_names", getattr(table, "columns", None))
+    dims: Sequence[str] = getattr(table, "dims", ())
+    if names is None and len(dims) == 2:
+        names = getattr(table, "coords", {}).get(dims[1])
+        names = None if names is None else np.asarray(names).tolist()
+    return None if names is None else Header(list(names), owner)
+
+
+def aligned(table: ArrayLike, own: Header | None, like: Header | None) -> ArrayLike:
+    """A table with its columns in the order of those of another, which are the same by name."""
+    if own is None or like is None or own.names == like.names:
+        return table
+    missing = [name for name in like.names if name not in own.names]
+    extra = [name for name in own.names if name not in like.names]
+    if missing or extra:
+        # tables without names have numbers
+        numbers = list(range(len(own.names)))
+        if len(like.names) == len(numbers) and numbers in (own.names, like.names):
+            return table
+        both = (("missing", missing), ("unknown", extra))
+        which = ", ".join(f"{word} {shown(listed)}" for word, listed in both if listed)
+        raise ValueError(f"{own.owner}: has other columns than {like.owner}; {which}")
+    if len(own.names) != len(set(own.names)) or len(own.names) != len(like.names):
+        raise ValueError(
+            f"{own.owner}: got columns {own.names}, {like.owner} {like.names}; expected the same "
+            "order where names occur twice"
+        )
+    return chosen(table, own, like.names)
+
+
+def chosen(table: ArrayLike, own: Header, names: Sequence[object]) -> np.ndarray:
+    """Columns of a table by name, in this order."""
+    return array(own.owner, table)[:, [own.names.index(name) for name in names]]

@@ -16,9 +16,19 @@ from jax.typing import ArrayLike, DTypeLike
 from numpy.typing import ArrayLike as NumpyArrayLike
 
 from . import _compat
-from .arguments import count, flag, kind_of, number, same_rows, shown, unmasked
+from .arguments import (
+    aligned,
+    count,
+    flag,
+    header_of,
+    kind_of,
+    number,
+    same_rows,
+    shown,
+    unmasked,
+)
 from .randomness import Seed, jax_key, seed_sequence
-from .transport.clouds import aligned, columns_of, masses_of
+from .transport.clouds import masses_of
 
 __all__ = ["sliced_wasserstein"]
 
@@ -88,8 +98,8 @@ def sliced_wasserstein(
     """
     same_rows("weights_x", weights_x, "x", x)
     same_rows("weights_y", weights_y, "y", y)
-    columns = columns_of(x, "x")
-    x, y = _points("x", x), _points("y", aligned(y, columns_of(y, "y"), columns))
+    header = header_of(x, "x")
+    x, y = _points("x", x), _points("y", aligned(y, header_of(y, "y"), header))
     x, y = (v[:, None] if v.ndim == 1 else v for v in (x, y))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x, y: got shapes {x.shape} and {y.shape}; expected (n, d) and (m, d)")

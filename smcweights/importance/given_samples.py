@@ -203,8 +203,9 @@ def _units(y: Array) -> Array:
 
 def _columns(table: object) -> tuple[str, ...] | None:
     """Names of a DataFrame's columns, or of a Series, if it has any."""
-    if hasattr(table, "columns"):
-        return tuple(map(str, table.columns))
+    header = arguments.header_of(table, "x")
+    if header is not None:
+        return tuple(map(str, header.names))
     name = getattr(table, "name", None)
     return (name,) if isinstance(name, str) else None
 

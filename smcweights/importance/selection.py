@@ -194,9 +194,10 @@ def _numbered(
     """Raw items, targets, how their features are numbered, and how many numbers there are."""
     if features is not None:
         arguments.function("features", features, "of an item")
-    given_tables = (raw, _in_order_of(raw, target))
+    header, own = arguments.header_of(raw, "raw"), arguments.header_of(target, "target")
+    given_tables = (raw, arguments.aligned(target, own, header))
     # a table's own iteration is over the names of its columns
-    raw, target = (one.to_numpy() if hasattr(one, "columns") else one for one in given_tables)
+    raw, target = (np.asarray(one) if hasattr(one, "columns") else one for one in given_tables)
     both = []
     for name, given, least in (("raw", raw, 1), ("target", target, 2 * FOLDS)):
         if isinstance(given, Mapping | Set):
@@ -226,20 +227,6 @@ def _numbered(
         array[:] = one
     found = partial(words, order=order) if features is None else features
     return arrays[0], arrays[1], hashed(found, buckets), buckets
-
-
-def _in_order_of(raw: Any, target: Any) -> Any:
-    """The target with its columns in the order of the raw table's, where both have names."""
-    own, other = (list(getattr(table, "columns", ())) for table in (raw, target))
-    numbers = list(range(len(own)))
-    if not own or not other or own == other or (len(own) == len(other) and numbers in (own, other)):
-        return target
-    if sorted(map(str, own)) != sorted(map(str, other)):
-        raise ValueError(
-            f"target: got the columns {arguments.shown(other)}; expected those of raw, "
-            f"{arguments.shown(own)}"
-        )
-    return target[own]
 
 
 def _batches(items: np.ndarray) -> Iterator[np.ndarray]:

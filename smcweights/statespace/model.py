@@ -648,14 +648,14 @@ def _inputs(
     if is_panel(u):
         return tuple(_inputs(one, k, names) for one in cast(Sequence[Any], u))
     check_order("inputs", u)
-    columns: Any = getattr(u, "columns", None)
-    if names is not None and columns is not None:
-        if not set(names) <= set(columns):
+    header = check.header_of(u, "inputs")
+    if names is not None and header is not None:
+        if not set(names) <= set(header.names):
             raise ValueError(
-                f"inputs: got columns {check.shown(list(columns))}; expected {list(names)}, in any "
+                f"inputs: got columns {check.shown(header.names)}; expected {list(names)}, in any "
                 "order, or an array"
             )
-        u = cast(Any, u)[list(names)]
+        u = check.chosen(cast(ArrayLike, u), header, names)
     array = real("inputs", cast(ArrayLike, u))
     rows = array.reshape(-1, 1) if array.ndim == 1 else array
     if rows.ndim != 2 or rows.shape[1] != k or not len(rows):

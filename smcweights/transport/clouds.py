@@ -6,12 +6,21 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..arguments import array, kind_of, real, same_rows, shown
+from ..arguments import (
+    Header,
+    aligned,
+    array,
+    header_of,
+    kind_of,
+    real,
+    same_rows,
+    shown,
+)
 from .units import UNSCALED, Scale, Units, units_of
 
 Array = NDArray[Any]
@@ -225,58 +234,19 @@ def _covariance(points: Array, weights: Array | None, mean: Array) -> Array:
     return total
 
 
-class Columns(NamedTuple):
-    """Names of the columns of a table, and whose they are."""
-
-    names: list[object]
-    owner: str
-
-
-def columns_of(points: object, owner: str) -> Columns | None:
-    """Names of the columns of a table (pandas, polars, Arrow, two-dimensional xarray), if any."""
-    names = getattr(points, "column_names", getattr(points, "columns", None))
-    dims: Sequence[str] = getattr(points, "dims", ())
-    if names is None and len(dims) == 2:
-        names = getattr(points, "coords", {}).get(dims[1])
-        names = None if names is None else np.asarray(names).tolist()
-    return None if names is None else Columns(list(names), owner)
-
-
-def aligned(points: ArrayLike, own: Columns | None, like: Columns | None) -> ArrayLike:
-    """A table with its columns in the order of those of another, which are the same by name."""
-    if own is None or like is None or own.names == like.names:
-        return points
-    missing = [name for name in like.names if name not in own.names]
-    extra = [name for name in own.names if name not in like.names]
-    if missing or extra:
-        # tables without names have numbers
-        numbers = list(range(len(own.names)))
-        if len(like.names) == len(numbers) and numbers in (own.names, like.names):
-            return points
-        both = (("missing", missing), ("unknown", extra))
-        which = ", ".join(f"{word} {listed}" for word, listed in both if listed)
-        raise ValueError(f"{own.owner}: has other columns than {like.owner}; {which}")
-    if len(own.names) != len(set(own.names)) or len(own.names) != len(like.names):
-        raise ValueError(
-            f"{own.owner}: got columns {own.names}, {like.owner} {like.names}; expected the same "
-            "order where names occur twice"
-        )
-    return np.asarray(points)[:, [own.names.index(name) for name in like.names]]
-
-
 def as_cloud(
     points: ArrayLike,
     weights: ArrayLike | None = None,
     name: str = "x",
     p: float = 2.0,
-    like: Columns | None = None,
+    like: Header | None = None,
 ) -> Cloud:
     """A cloud, checked; points without weight are left out.
 
     float32 and float64 are kept, anything else becomes float64; a vector is a cloud on the line.
     Columns of tables are put in the order of those they are to be `like`.
     """
-    own = columns_of(points, name)
+    own = header_of(points, name)
     found = _numbers(name, aligned(points, own, like), "(n, d)")
     if found.ndim == 1:
         found = found[:, None]
@@ -385,7 +355,7 @@ def clouds_of(
 
     Tables have their columns in the order of the first of them.
     """
-    tables = [columns_of(points, name) for points, _, name in given]
+    tables = [header_of(points, name) for points, _, name in given]
     like = next((table for table in tables if table is not None), None)
     found = [as_cloud(*entry, p, like) for entry in given]
     dimension = found[0].points.shape[1]
@@ -402,7 +372,7 @@ def clouds_of(
     return [moved(cloud, dtype, centre) for cloud in found], units
 
 
-def scaled_by(scale: Scale, clouds: Sequence[Cloud], table: Columns | None) -> Units:
+def scaled_by(scale: Scale, clouds: Sequence[Cloud], table: Header | None) -> Units:
     """Units of the pool of clouds, with the names of a table's columns or their numbers."""
     if scale is None:
         return UNSCALED

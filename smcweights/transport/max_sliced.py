@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import flag, number
+from ..arguments import flag, header_of, number
 from ..randomness import Seed, generator, seed_sequence
 from ..references import SLICED
 from ..results import Result, table
 from ..results import along as dims
-from .clouds import Pair, columns_of, pair_of
+from .clouds import Pair, pair_of
 from .costs import slopes
 from .directions import draw, plan
 from .sliced import Question, along
@@ -134,7 +134,7 @@ def max_sliced_wasserstein(
     direction = found[0][1]
     direction = direction * np.sign(direction[np.flatnonzero(np.abs(direction) > 1e-12)[0]])
     values = np.array([question.value(reached) for reached, _ in found])
-    table = columns_of(x, "x") or columns_of(y, "y")
+    table = header_of(x, "x") or header_of(y, "y")
     labels = pair.units.names or (range(pair.dimension) if table is None else table.names)
     names = tuple(str(label) if table else f"coordinate {label}" for label in labels)
     return MaxSliced(float(values[0]), direction, values, names)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import flag, number
+from ..arguments import flag, header_of, number
 from ..cautions import Caution, tell
 from ..estimate import Estimate
 from ..execution import check_checkpoint, open_run
@@ -27,7 +27,6 @@ from .clouds import (
     as_cloud,
     centre_of,
     clouds_of,
-    columns_of,
     measured,
     moved,
     scaled_by,
@@ -218,7 +217,7 @@ def _clouds(
     named = isinstance(clouds, Mapping)
     points = list(clouds.values() if isinstance(clouds, Mapping) else clouds)
     for entry in points:
-        if isinstance(entry, tuple) and len(entry) == 2 and columns_of(entry[1], "clouds"):
+        if isinstance(entry, tuple) and len(entry) == 2 and header_of(entry[1], "clouds"):
             raise TypeError(
                 "clouds: got pairs of a name and a table, as groupby makes them; expected a "
                 "mapping, such as {name: table[columns] for name, table in pairs}"
@@ -322,7 +321,7 @@ class SlicedReference:
     ) -> None:
         asked_for(control_variates)
         self.p, self.control_variates = number("p", p, 1, ends=True), control_variates
-        self._columns = columns_of(y, "the reference")
+        self._columns = header_of(y, "the reference")
         given = as_cloud(y, weights, "y", self.p)
         self._width = given.points.shape[1]
         self._units = scaled_by(scale, [given], self._columns)
