@@ -670,17 +670,20 @@ def _inputs(
     return rows
 
 
-def check_domain(theta: Array, names: Sequence[str] | None, transforms: Sequence[str]) -> None:
-    """Refuse parameters that are not where their transforms let them be."""
+def check_domain(
+    theta: Array, names: Sequence[str] | None, transforms: Sequence[str] | None
+) -> None:
+    """Refuse parameters that are not where their transforms let them be, or not finite."""
     ends = {"log": (0.0, math.inf), "logit": (0.0, 1.0), "atanh": (-1.0, 1.0)}
     wanted = {"log": "a positive number", "logit": "a number between 0 and 1"}
-    for k, (value, kind) in enumerate(zip(theta, transforms, strict=True)):
+    wanted["atanh"] = "a number between -1 and 1"
+    kinds = transforms or ["identity"] * len(theta)
+    for k, (value, kind) in enumerate(zip(theta, kinds, strict=True)):
         low, high = ends.get(kind, (-math.inf, math.inf))
         if not low < value < high:
             name = f"[{k}]" if names is None else f" ({names[k]})"
             raise ValueError(
-                f"theta{name}: got {value}; expected "
-                f"{wanted.get(kind, 'a number between -1 and 1')}"
+                f"theta{name}: got {value}; expected {wanted.get(kind, 'a finite number')}"
             )
 
 

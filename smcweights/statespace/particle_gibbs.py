@@ -183,11 +183,10 @@ def _chain(
             raise ModelError(
                 f"parameters: returned {new!r}; expected {cloud.theta.size} finite numbers"
             )
-        if series.model.transforms is not None:
-            try:
-                check_domain(new, series.model.theta_names, series.model.transforms)
-            except ValueError as error:
-                raise ModelError(f"parameters: returned {error}") from None
+        try:
+            check_domain(new, series.model.theta_names, series.model.transforms)
+        except ValueError as error:
+            raise ModelError(f"parameters: returned {error}") from None
         cloud.theta = new
         found = sweep(cloud, rows, path, 1, way)
         path, draws.paths[k], draws.thetas[k] = found.path, found.path, new
@@ -199,7 +198,7 @@ def _chain(
 def _inside(model: StateSpaceModel, theta: Array) -> bool:
     """Whether parameters are where the model's transforms let them be."""
     try:
-        check_domain(theta, model.theta_names, model.transforms or ("identity",) * theta.size)
+        check_domain(theta, model.theta_names, model.transforms)
     except ValueError:
         return False
     return True
