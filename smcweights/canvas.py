@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # Okabe & Ito: safe for the colour-blind
 MOST_NAMED = 40  # rows beyond which names no longer fit a page
 FINE = 1e-4  # relative error below which a per cent of the value says nothing
+LEAST_SHARE = 0.01  # from here to 1 a per cent of the value may be taken for points of a share
 MOST_UNLIKE = 100  # relative errors on one axis: the smallest is still seen
 SMALL: dict[str, Any] = {"fontsize": 8, "color": "#333333"}
 
@@ -160,8 +161,8 @@ def _interval(value: float, lower: float, upper: float) -> str:
         return f"{in_short(value)}, error unknown"
     if value == 0 == lower:
         return f"below {in_short(upper)}"
-    if 0 < half < FINE * abs(value):
-        # a log evidence, say: three digits would hide what is known
+    if 0 < half < FINE * abs(value) or (LEAST_SHARE <= abs(value) < 1 and half > 0):
+        # of a log evidence three digits would hide what is known
         digits = number_format(value, half)
         return f"{digits(value)} ± {digits(half)}"
     share = f"{in_short(100 * half / abs(value))} %" if half < abs(value) else in_short(half)

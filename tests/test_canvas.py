@@ -40,6 +40,11 @@ def test_an_error_far_below_its_value_is_said_in_the_same_units():
     assert notes_of(estimate(est)) == ["-566.5865 ± 0.0063", "2 ± 9.8 %"]
 
 
+def test_an_error_of_a_probability_is_said_in_points_unless_it_is_rare():
+    est = smw.Estimate([0.39068, 2e-4], np.diag([4e-4**2, 1e-5**2]))
+    assert notes_of(estimate(est)) == ["0.39068 ± 0.00078", "0.0002 ± 9.8 %"]
+
+
 def test_a_truth_of_zero_is_compared_in_standard_errors():
     est = smw.Estimate([0.1, -2.0], np.diag([0.01, 4.0]))
     ax = estimate(est, truth=[0.0, 1.0])

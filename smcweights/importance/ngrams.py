@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import shown
+from ..errors import ModelError
+
 WORD = re.compile(r"\w+|[^\w\s]")
 BINS = 32  # of a column of a table
 
@@ -32,10 +35,18 @@ def words(text: str, order: int) -> list[str]:
 def hashed(features: Callable[[Any], Iterable[Hashable]], buckets: int) -> Numbering:
     """Features of every item, numbered by a hash that is the same everywhere."""
 
+    def checked(item: Any) -> Iterable[Hashable]:
+        found = features(item)
+        if not isinstance(found, Iterable):
+            raise ModelError(
+                f"features: returned {shown(found)} for {shown(item)}; expected a list of features"
+            )
+        return found
+
     def bags(items: Any) -> Bags:
         lists = [
-            [zlib.crc32(str(f).encode("utf-8", "surrogatepass")) % buckets for f in features(item)]
-            for item in items
+            [zlib.crc32(str(f).encode("utf-8", "surrogatepass")) % buckets for f in found]
+            for found in map(checked, items)
         ]
         sizes = np.array([len(one) for one in lists], dtype=np.int64)
         return np.array([f for one in lists for f in one], dtype=np.int64), sizes

@@ -42,6 +42,7 @@ EXACT = 1e-7  # relative error, below which it is one of rounding
 HEAVY, DOUBTED, WIDENED = 0.7, 0.5, 10
 TRIED = 50  # inputs
 HARDLY = 5  # equal draws that a mean hangs on
+LARGEST_SIZE, SIZED = 1e140, 100  # of a parameter, and draws of the prior that are looked at
 PACE = 3.5  # by which a stage of the ladder raises the power where nothing is known
 
 LogDensity = Callable[[np.ndarray], Any]
@@ -279,6 +280,7 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
     """The climb, and rounds of final draws."""
     law = question.law
     check_normalised(law, run.root, "prior", "a log density up to a constant goes with reference")
+    _check_sizes(question, run)
     space = working_space(law, generator(run.root, "scale"))
 
     d = law.dimension
@@ -311,6 +313,21 @@ def _sampled(question: _Question, rule: Budget | Precision, summit: bool, run: R
     cautions = until_precise(rule, left, stage, standing, "calls", run)
     seen, calls = np.concatenate(values), climb.used + means.mean.n
     return _Sampled(end, rounds, means, seen, names, cautions, calls)
+
+
+def _check_sizes(question: _Question, run: Run) -> None:
+    """Refuse parameters of sizes whose squares, or those of their errors, are no numbers."""
+    x = question.law.sample(generator(run.root, "sizes"), SIZED)
+    half = np.ptp(x / 2, axis=0)
+    wrong = (np.abs(x).max(0) > LARGEST_SIZE) | (half < 1 / LARGEST_SIZE) & (half > 0)
+    if wrong.any():
+        i = int(wrong.argmax())
+        argument = "prior" if question.log_prior is None else "reference"
+        raise ValueError(
+            f"{argument}: {question.names[i]!r} is drawn from {x[:, i].min():.3g} to "
+            f"{x[:, i].max():.3g}; expected sizes and ranges between {1 / LARGEST_SIZE:g} and "
+            f"{LARGEST_SIZE:g}, whose squares are numbers: use other units, or the logarithm"
+        )
 
 
 def _of_one(count: int, scalar: bool) -> None:

@@ -43,7 +43,8 @@ class Selection(Result):
         Log of target over raw law of every raw item, up to a constant.
     gain : Estimate, shape ()
         By how much the Kullback-Leibler divergence of the target from what is selected is below
-        that from random raw items, in nats per feature, on targets that the selection didn't see.
+        that from random raw items, in nats per feature, on targets that the selection didn't see:
+        of a selection by four fifths of them, a little less than that of ``indices``.
     cross_entropy : Estimate, shape (2,)
         The two terms: of targets under the raw and under the selected items, per feature.
     """
@@ -84,7 +85,9 @@ def importance_resampling(
         gain = mean over unseen target features of log(s_j / q_j),   s the shares of the selected,
 
     of features that some raw item has. Its error is by the spread of the fifths, whose targets
-    share a selection; that of the selection by all targets is a little better.
+    share a selection. Of the selection by all targets it is an underestimate, the more the fewer
+    targets there are: by 0.02 to 0.05 nats where measured, when the interval held that in 84 to 95
+    of 100 runs.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def importance_resampling(
     TypeError, ValueError
         An argument is wrong; the message says which.
     ModelError
-        No target has a feature.
+        No target has a feature, or ``features`` returned no list of them.
 
     Warns
     -----

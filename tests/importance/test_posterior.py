@@ -153,6 +153,28 @@ def test_what_is_no_log_likelihood_is_refused(wrong, said):
         )
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e200])
+def test_parameters_whose_squares_are_no_numbers_are_refused_by_name(scale):
+    with pytest.raises(ValueError, match=r"prior: 'a' is drawn .* use other units"):
+        smw.posterior(lambda t: -t[:, 0], {"a": stats.uniform(0, scale)}, 1_000, seed=1)
+
+
+@pytest.mark.parametrize("scale", [1e-139, 1e139])
+def test_units_move_nothing_but_the_parameters(scale):
+    """Up to where they are refused."""
+
+    def of(unit):
+        found = smw.posterior(
+            lambda t: -0.5 * ((t[:, 0] / unit - 0.5) / 0.1) ** 2,
+            {"a": stats.norm(0, unit)},
+            500,
+            seed=1,
+        )
+        return np.append(found.joint.value[0], found.joint.value[1:] / unit)
+
+    np.testing.assert_allclose(of(scale), of(1.0), rtol=1e-6)
+
+
 def test_one_truth_value_is_no_log_likelihood():
     with pytest.raises(smw.ModelError, match="True and False"):
         smw.posterior(lambda t: bool(t[0] > 0), {"a": stats.norm()}, 500, vectorized=False, seed=1)

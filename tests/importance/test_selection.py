@@ -125,6 +125,7 @@ def test_all_items_can_be_selected_and_empty_ones_have_no_weight():
         ({"target": [""] * 10}, smw.ModelError, "target: no item has a feature"),
         ({"order": 0}, ValueError, "order: got 0"),
         ({"features": 3}, TypeError, "features: got int; expected a function"),
+        ({"features": lambda item: None}, smw.ModelError, "features: returned None for 'a'; exp"),
     ],
 )
 def test_what_is_wrong_is_refused(change, error, message):
