@@ -465,18 +465,23 @@ class PredictiveCheck(Result):
         smallest, times their number.
     smallest : float
         The smallest p-value as if there were one test (Holm).
+    cautions : tuple of Caution
+    provenance : dict
     """
 
     pit: Array = field(metadata=along("time", "observation"))
     residuals: Array = field(metadata=along("time", "observation"))
     p_values: dict[str, float]
     smallest: float
+    cautions: tuple[Caution, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{name} {p:.3g}" for name, p in self.p_values.items())
         least = f"smallest p value as of one test {self.smallest:.3g}"
         title = f"PredictiveCheck of {len(self.pit)} times, {least}"
-        return f"{title}\n  p values  {rows}\n  .pit and .residuals, .plot()"
+        told = "".join(f"\n  warning: {caution.text}" for caution in self.cautions)
+        return f"{title}\n  p values  {rows}\n  .pit and .residuals, .plot(){told}"
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
         """The p values; `level` has no say."""
@@ -555,7 +560,8 @@ def predictive_check(
     _try_ahead(series, len(series.rows) - 1)
     from scipy.special import ndtri
 
-    pit, ess = _predicted(series, generator(seed_sequence(seed), "predictive_check"))
+    root = seed_sequence(seed)
+    pit, ess = _predicted(series, generator(root, "predictive_check"))
     cautions = small_samples(ess)
     if series.n < LEAST:
         text = (
@@ -570,7 +576,8 @@ def predictive_check(
     smallest = min(1.0, len(p_values) * min(p_values.values()))
     if not series.vector:
         pit, residuals = pit[:, 0], residuals[:, 0]
-    return PredictiveCheck(pit, residuals, p_values, smallest)
+    source = provenance("predictive_check", root, series.arguments(), series.rows)
+    return PredictiveCheck(pit, residuals, p_values, smallest, tuple(cautions), source)
 
 
 def _predicted(series: Series, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import flag, header_of, number
+from ..provenance import provenance
 from ..randomness import Seed, generator, seed_sequence
 from ..references import SLICED
 from ..results import Result, table
@@ -50,12 +51,14 @@ class MaxSliced(Result):
     names : tuple of str
         Of the coordinates: those of a table's columns, without constant ones where `scale` left
         them out.
+    provenance : dict
     """
 
     value: float
     direction: Array = field(metadata=dims("coordinate"))
     starts: Array = field(metadata=dims("start"))
     names: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
     references = SLICED
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
@@ -128,7 +131,8 @@ def max_sliced_wasserstein(
     question = Question(pair_of(x, y, weights_x, weights_y, p, scale), p, root)
     pair = question.pair
     rule = plan("orthogonal", pair.dimension, budget, fewest=1)
-    theta = draw(rule, rule.blocks, generator(seed_sequence(seed), "directions"))
+    seeds = seed_sequence(seed)
+    theta = draw(rule, rule.blocks, generator(seeds, "directions"))
     found = [_climb(pair, start, p) for start in _starts(question, theta)]
     found.sort(key=lambda reached: -reached[0])
     direction = found[0][1]
@@ -137,7 +141,9 @@ def max_sliced_wasserstein(
     table = header_of(x, "x") or header_of(y, "y")
     labels = pair.units.names or (range(pair.dimension) if table is None else table.names)
     names = tuple(str(label) if table else f"coordinate {label}" for label in labels)
-    return MaxSliced(float(values[0]), direction, values, names)
+    arguments = {"budget": budget, "p": p, "scale": scale, "root": root}
+    source = provenance("max_sliced_wasserstein", seeds, arguments, data=pair.fingerprint())
+    return MaxSliced(float(values[0]), direction, values, names, source)
 
 
 def _starts(question: Question, theta: Array) -> list[Array]:

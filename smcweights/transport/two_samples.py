@@ -20,6 +20,7 @@ from ..arguments import count, flag, number, same_rows
 from ..arguments import level as check_level
 from ..cautions import Caution, tell
 from ..execution import batches, check_checkpoint, open_run, root_of
+from ..provenance import provenance
 from ..randomness import Seed, generator
 from ..references import SLICED
 from ..results import Result, along, table
@@ -71,6 +72,7 @@ class SlicedTest(Result):
         Entries of `columns`, their table.
     permuting : {"rows", "groups"}
         What was permuted.
+    provenance : dict
     """
 
     statistic: float
@@ -82,6 +84,7 @@ class SlicedTest(Result):
     names: tuple[str, ...] = ()
     by_column: dict[str, Array] = field(default_factory=dict, metadata=along("column"))
     permuting: str = "rows"
+    provenance: dict[str, Any] = field(default_factory=dict)
     references = SLICED
 
     @property
@@ -139,6 +142,7 @@ class SlicedTest(Result):
             f"SlicedTest(statistic={self.statistic:.6g}, p_value={self.p_value:.4g}, "
             f"{len(self.permuted)} permutations of {self.groups[0]} and {self.groups[1]} "
             f"{self.permuting}{told})"
+            + "".join(f"\n  warning: {caution.text}" for caution in self.cautions)
         )
 
 
@@ -249,12 +253,13 @@ def sliced_test(
     rng, labels = generator(seeds, "permutations"), np.arange(group.max() + 1) < of_x
     asked: dict[str, object] = {"permutations": permutations, "p": p, "budget": rule.total}
     asked |= {"directions": directions, "scale": scale, "columns": columns}
+    data: dict[str, Any] = {"x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "groups": group}
     with open_run(
         _Split(rows, order, group, p),
         executor=executor,
         progress=progress,
         checkpoint=checkpoint,
-        arguments={**asked, "x": pair.x.fingerprint(), "y": pair.y.fingerprint(), "groups": group},
+        arguments={**asked, **data},
         seed=seeds,
         total=1 + permutations,
         unit="permutations",
@@ -282,6 +287,7 @@ def sliced_test(
         () if single is None else single.units.names,
         table,
         "rows" if counts == sizes else "groups",
+        provenance("sliced_test", run.root, asked, data=data),
     )
 
 
