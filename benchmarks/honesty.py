@@ -571,35 +571,37 @@ def cases():
     """Name: (run, truth, seeds, levels); a truth may be a function."""
     both = {}
 
-    def add(name, run, truth, seeds=300, levels=LEVELS):
+    def add(name, run, truth, seeds=1_000, levels=LEVELS):
         both[name] = run, truth, seeds, levels
+
+    long = partial(add, seeds=300)
 
     for name in ("flood", "cantilever_beam", "lognormal_ratio", "ishigami"):
         exact = partial(truth_of, name)
-        add(f"adaptive: {name}, 5,000", partial(expectations, name, 5_000, True), exact)
+        long(f"adaptive: {name}, 5,000", partial(expectations, name, 5_000, True), exact)
         polynomial = partial(expectations, name, 5_000, "polynomial")
-        add(f"adaptive: {name}, 5,000, polynomial", polynomial, exact)
+        long(f"adaptive: {name}, 5,000, polynomial", polynomial, exact)
     p = stats.norm.sf(3.0)
-    add("importance_sampling: tail", tail_by_a_proposal, p, 1_000)
+    add("importance_sampling: tail", tail_by_a_proposal, p)
     normalised = partial(tail_by_a_proposal, self_normalized=True)
-    add("importance_sampling: tail, self-normalised", normalised, p, 1_000)
-    add("combine: three runs", pooled, p, 1_000)
-    add("from_weights: second moment", weights_from_elsewhere, 1.0, 1_000)
+    add("importance_sampling: tail, self-normalised", normalised, p)
+    add("combine: three runs", pooled, p)
+    add("from_weights: second moment", weights_from_elsewhere, 1.0)
     add("reweight: shifted law", moved, stats.norm.sf(2.7))
-    add("extend: tail, 1,000 and 1,000 more", gone_on, p, 1_000)
+    add("extend: tail, 1,000 and 1,000 more", gone_on, p)
     add("apply: log of a ratio of tails", applied, math.log(p / stats.norm.sf(2.5)))
-    add("failure_probability: 10 inputs", linear_failure, stats.norm.sf(3.5))
+    long("failure_probability: 10 inputs", linear_failure, stats.norm.sf(3.5))
     add("perturbation_study: tail, two shifts", shifted, SHIFTED)
     add("under_laws: tail, two laws", both_laws, stats.norm.sf([3.0, 2.7]))
     add("sobol_indices: exp(a) + b, 2,000", first_of_sum, FIRST_OF_SUM)
     add("sobol_indices: exp(a) + b, 4,000, drawn wider", drawn_wider, FIRST_OF_SUM)
-    add("sobol_indices: ishigami, 6,000, all", all_indices, exact_indices)
+    long("sobol_indices: ishigami, 6,000, all", all_indices, exact_indices)
     first = [1 / 1.5, 0.5 / 1.5]
     add("sobol_from_sample: a + b² / 2, 1,000", from_a_sample, first, 3_000)
     for name in ("ishigami", "g_function"):
         exact = getattr(smw.problems, name)().truth["first"]
         run = partial(from_a_sample_of, name)
-        add(f"sobol_from_sample: {name}, 1,000", run, exact, 1_000)
+        add(f"sobol_from_sample: {name}, 1,000", run, exact)
     add("posterior: log evidence", lambda s: conjugate(s).log_evidence, _part_of_regression(0))
     add("posterior: means", lambda s: conjugate(s).joint[1:4], _part_of_regression(1))
     add("posterior: standard deviations", lambda s: conjugate(s).joint[4:7], _part_of_regression(2))
@@ -614,24 +616,24 @@ def cases():
     add("output_law: five probabilities", probabilities_of_sum, SHARES)
     add("output_law: mean", lambda s: law_of_sum(s).mean, 3.0)
     add("shapley_effects: exp(a) + b, 2,000", effects_of_sum, FIRST_OF_SUM)
-    add("input_uncertainty: law of 50 data", unknown_law, stats.norm.sf(2.0))
+    long("input_uncertainty: law of 50 data", unknown_law, stats.norm.sf(2.0))
     model_z = lambda: float(kalman()[0].log_likelihood)  # noqa: E731
-    add("particle_filter: log likelihood of 8", partial(log_z, 8), model_z, 1_000)
-    add("log_likelihood: one run", single, model_z, 1_000)
+    add("particle_filter: log likelihood of 8", partial(log_z, 8), model_z)
+    add("log_likelihood: one run", single, model_z)
     total = lambda: float(np.sum(kalman()[1].means))  # noqa: E731
     for method in ("paris", "parisian", "unbiased"):
-        add(f"smoothing: {method}", partial(smoothed, method), total)
-    add("score", score_of, exact_score)
-    add("observed_information", information, lambda: [parabola()[1]])
-    add("maximum_likelihood", maximiser, lambda: [parabola()[0]])
-    add("markov_score_climbing", climbed, lambda: [parabola()[0]])
-    add("particle marginal Metropolis-Hastings", metropolis, exact_coefficient)
-    add("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
+        long(f"smoothing: {method}", partial(smoothed, method), total)
+    long("score", score_of, exact_score)
+    long("observed_information", information, lambda: [parabola()[1]])
+    long("maximum_likelihood", maximiser, lambda: [parabola()[0]])
+    long("markov_score_climbing", climbed, lambda: [parabola()[0]])
+    long("particle marginal Metropolis-Hastings", metropolis, exact_coefficient)
+    long("particle_gibbs: states", gibbs, lambda: kalman()[1].means[10:40])
     for what, noise in (("state", 0.0), ("observation", 1.0)):
         run = partial(lambda part, s: getattr(ahead(s), part), f"{what}_quantiles")
-        add(f"forecast: quantiles of the {what}", run, partial(exact_quantiles_ahead, noise), 1_000)
-    add("forecast: means of observations", means_ahead, exact_means_ahead, 1_000)
-    add("constraint_probability", probability, _share_allowed, 1_000)
+        add(f"forecast: quantiles of the {what}", run, partial(exact_quantiles_ahead, noise))
+    add("forecast: means of observations", means_ahead, exact_means_ahead)
+    add("constraint_probability", probability, _share_allowed)
     add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
     ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
     add("constrained_sequences: a mean", ends, lambda: exact_words()[1])
@@ -639,20 +641,20 @@ def cases():
     # in the plane clouds of 60 points have exact distances: there is no error to state
     for d, power, budget in ((3, 2, 50), (3, 1, 100), (10, 2, 50), (50, 2, 50)):
         run, exact = partial(sliced, d, power, budget), partial(sliced_truth, d, power)
-        add(f"sliced_wasserstein: d={d}, p={power}, {budget}", run, exact, 1_000)
+        add(f"sliced_wasserstein: d={d}, p={power}, {budget}", run, exact)
     for d in (1, 3, 10):
-        add(f"sliced_two_sample: d={d}", partial(population, d), 1 / d, 1_000)
-    add("sliced_wasserstein_matrix: d=10, 50", distances, exact_distances, 1_000)
+        add(f"sliced_two_sample: d={d}", partial(population, d), 1 / d)
+    add("sliced_wasserstein_matrix: d=10, 50", distances, exact_distances)
     exact = partial(sliced_truth, 10, 2)
-    add("sliced_gradient: distance, d=10, 50", beside_a_gradient, exact, 1_000)
-    add("SlicedReference: d=10, 50", from_a_reference, exact, 1_000)
-    add("SALib: exp(a) + b, 2,048", salib_first, FIRST_OF_SUM, 1_000)
-    add("OpenTURNS: exp(a) + b, 2,048", openturns_first, FIRST_OF_SUM, 1_000, levels=(0.95,))
-    add("OpenTURNS: subset sampling, 10 inputs", openturns_failure, stats.norm.sf(3.5), 1_000)
+    add("sliced_gradient: distance, d=10, 50", beside_a_gradient, exact)
+    add("SlicedReference: d=10, 50", from_a_reference, exact)
+    add("SALib: exp(a) + b, 2,048", salib_first, FIRST_OF_SUM)
+    add("OpenTURNS: exp(a) + b, 2,048", openturns_first, FIRST_OF_SUM, levels=(0.95,))
+    add("OpenTURNS: subset sampling, 10 inputs", openturns_failure, stats.norm.sf(3.5))
     if importlib.util.find_spec("dynesty"):
-        add("dynesty: log evidence", nested_sampling, _part_of_regression(0))
+        long("dynesty: log evidence", nested_sampling, _part_of_regression(0))
     mean = math.exp(0.5)
-    add("SciPy: bootstrap of a lognormal mean", scipy_bootstrap, mean, 1_000, levels=(0.95,))
+    add("SciPy: bootstrap of a lognormal mean", scipy_bootstrap, mean, levels=(0.95,))
     return both
 
 

@@ -253,7 +253,8 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
     check_means(kept, table, columns, weights)
     slopes = by_scale(costs, p) if fixed else None
     found = take_off(kept, costs, blocks[:, columns], pair.scale, slopes)
-    cautions = []
+    # of other powers, or fitted, a control leaves what is as skewed as the costs, or more
+    left, cautions = bool(kept) and not (fixed and p == 2), []
     if dropped:
         cautions.append(
             Caution(
@@ -274,10 +275,7 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
         alone = max(float(squares) / count - mean**2, 0.0) / singles.size
         gain = alone / error**2 if error > 0 else math.nan
         if spread > floor:
-            # of other powers what is left is as skewed as the costs, but shows it less
-            whole = fixed and p == 2
-            left = singles - table[..., 1].ravel() if whole else singles
-            cautions += too_few(directions, p, left, bool(kept) and not whole)
+            cautions += too_few(directions, p, singles.size, left)
             cautions = cautions or too_few_for_ties(directions, singles.size, pair)
             cautions = cautions or too_few_for_peaks(directions, found.blocks, pair)
     else:
@@ -295,7 +293,7 @@ def mean_of_blocks(question: Question, directions: Directions, table: Array) -> 
         "gain_over_independent_directions": gain,
         "quadrature_error": found.error,
     }
-    freedom = float(directions.degrees_of_freedom(count - found.fitted, p))
+    freedom = float(directions.degrees_of_freedom(count - found.fitted, p, left))
     return MeanCost(
         question,
         power,

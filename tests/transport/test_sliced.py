@@ -121,18 +121,15 @@ def test_coverage_of_few_turned_rules_in_the_plane(p, budget):
 
 
 @pytest.mark.parametrize("control", [False, "auto"])
-@pytest.mark.parametrize(("p", "few", "enough"), [(3, 200, 800), (6, 600, 20_000)])
+@pytest.mark.parametrize(("p", "few", "enough"), [(3, 75, 200), (6, 600, 20_000)])
 def test_directions_that_are_few_for_a_high_power_are_told(p, few, enough, control):
-    """Costs of a shifted cloud are |theta.v|^p, skewed ever more with p; mild costs are let be."""
+    """Costs of a shifted cloud are |theta.v|^p, skewed ever more with p."""
     x, v = mixture(10, 100, 1), np.linspace(0, 1, 100)
     keywords = {"p": p, "control_variates": control, "directions": "uniform"}
     for seed in range(3):
         with pytest.warns(smw.PrecisionWarning, match="directions are few for skewed costs"):
             smw.sliced_wasserstein(x, x + v, few, seed=seed, **keywords)
     smw.sliced_wasserstein(x, x + v, enough, seed=1, **keywords)
-    rng = np.random.default_rng(1)
-    mild = rng.normal(size=(300, 100)), 2 * rng.normal(size=(300, 100))
-    smw.sliced_wasserstein(*mild, 200, seed=1, **{**keywords, "p": 3})
     with pytest.warns(smw.PrecisionWarning, match="directions are few for skewed costs"):
         smw.sliced_wasserstein_matrix([x, x + v], few, seed=1, p=p, directions="uniform")
 
@@ -177,7 +174,7 @@ def test_coverage_with_coefficients_by_scale(control, n, d, p):
         covered += lower <= truth <= upper
         values.append(float(found.value))
     assert found.diagnostics["control_variates"] == [control]
-    assert covered >= stats.binom.ppf(1e-6, 500, 0.95 if p < 3 else 0.92)
+    assert covered >= stats.binom.ppf(1e-6, 500, 0.95)
     assert abs(np.mean(values) - truth) < 4.9 * np.std(values) / math.sqrt(500)
 
 
