@@ -34,7 +34,7 @@ class Functional:
     def names(self, n_steps: int, dim: int) -> list[str]:
         """What each of them is called."""
         size, name = self.size(n_steps, dim), self.name
-        if size == dim:
+        if not self.per_time:
             return [f"sum of {name}"] if dim == 1 else [f"sum of {name} [{j}]" for j in range(dim)]
         if dim == 1:
             return [f"{name}[{t}]" for t in range(size)]
