@@ -574,7 +574,7 @@ def cases():
     def add(name, run, truth, seeds=1_000, levels=LEVELS):
         both[name] = run, truth, seeds, levels
 
-    long = partial(add, seeds=300)
+    long = partial(add, seeds=300)  # a run takes more than 50 ms
 
     for name in ("flood", "cantilever_beam", "lognormal_ratio", "ishigami"):
         exact = partial(truth_of, name)
@@ -589,12 +589,12 @@ def cases():
     add("from_weights: second moment", weights_from_elsewhere, 1.0)
     add("reweight: shifted law", moved, stats.norm.sf(2.7))
     add("extend: tail, 1,000 and 1,000 more", gone_on, p)
-    add("apply: log of a ratio of tails", applied, math.log(p / stats.norm.sf(2.5)))
+    long("apply: log of a ratio of tails", applied, math.log(p / stats.norm.sf(2.5)))
     long("failure_probability: 10 inputs", linear_failure, stats.norm.sf(3.5))
-    add("perturbation_study: tail, two shifts", shifted, SHIFTED)
-    add("under_laws: tail, two laws", both_laws, stats.norm.sf([3.0, 2.7]))
-    add("sobol_indices: exp(a) + b, 2,000", first_of_sum, FIRST_OF_SUM)
-    add("sobol_indices: exp(a) + b, 4,000, drawn wider", drawn_wider, FIRST_OF_SUM)
+    long("perturbation_study: tail, two shifts", shifted, SHIFTED)
+    long("under_laws: tail, two laws", both_laws, stats.norm.sf([3.0, 2.7]))
+    long("sobol_indices: exp(a) + b, 2,000", first_of_sum, FIRST_OF_SUM)
+    long("sobol_indices: exp(a) + b, 4,000, drawn wider", drawn_wider, FIRST_OF_SUM)
     long("sobol_indices: ishigami, 6,000, all", all_indices, exact_indices)
     first = [1 / 1.5, 0.5 / 1.5]
     add("sobol_from_sample: a + b² / 2, 1,000", from_a_sample, first, 3_000)
@@ -603,18 +603,20 @@ def cases():
         run = partial(from_a_sample_of, name)
         add(f"sobol_from_sample: {name}, 1,000", run, exact)
     add("posterior: log evidence", lambda s: conjugate(s).log_evidence, _part_of_regression(0))
-    add("posterior: means", lambda s: conjugate(s).joint[1:4], _part_of_regression(1))
-    add("posterior: standard deviations", lambda s: conjugate(s).joint[4:7], _part_of_regression(2))
-    add("posterior: quantiles", lambda s: conjugate(s).quantiles, exact_quantiles)
-    add("log_bayes_factor", bayes_factor, exact_bayes_factor)
-    add("model_probabilities", odds, exact_odds)
-    add("reweight: posterior, another prior", under_another_prior, exact_under_another_prior)
+    long("posterior: means", lambda s: conjugate(s).joint[1:4], _part_of_regression(1))
+    long(
+        "posterior: standard deviations", lambda s: conjugate(s).joint[4:7], _part_of_regression(2)
+    )
+    long("posterior: quantiles", lambda s: conjugate(s).quantiles, exact_quantiles)
+    long("log_bayes_factor", bayes_factor, exact_bayes_factor)
+    long("model_probabilities", odds, exact_odds)
+    long("reweight: posterior, another prior", under_another_prior, exact_under_another_prior)
     quantiles = stats.gamma.ppf(SHARES, 3)
-    add("output_law: five quantiles", lambda s: law_of_sum(s).quantiles, quantiles)
+    long("output_law: five quantiles", lambda s: law_of_sum(s).quantiles, quantiles)
     shortfall = lambda s: law_of_sum(s).expected_shortfall  # noqa: E731
-    add("output_law: five expected shortfalls", shortfall, exact_shortfall)
-    add("output_law: five probabilities", probabilities_of_sum, SHARES)
-    add("output_law: mean", lambda s: law_of_sum(s).mean, 3.0)
+    long("output_law: five expected shortfalls", shortfall, exact_shortfall)
+    long("output_law: five probabilities", probabilities_of_sum, SHARES)
+    long("output_law: mean", lambda s: law_of_sum(s).mean, 3.0)
     add("shapley_effects: exp(a) + b, 2,000", effects_of_sum, FIRST_OF_SUM)
     long("input_uncertainty: law of 50 data", unknown_law, stats.norm.sf(2.0))
     model_z = lambda: float(kalman()[0].log_likelihood)  # noqa: E731
@@ -634,10 +636,10 @@ def cases():
         add(f"forecast: quantiles of the {what}", run, partial(exact_quantiles_ahead, noise))
     add("forecast: means of observations", means_ahead, exact_means_ahead)
     add("constraint_probability", probability, _share_allowed)
-    add("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
+    long("constrained_sequences: log evidence", lambda s: words(s).log_evidence, _log_evidence)
     ends = lambda s: words(s).expectation(lambda w: float(w[-1] == 0))  # noqa: E731
-    add("constrained_sequences: a mean", ends, lambda: exact_words()[1])
-    add("constrained_sequences: log ratio of two", ratio_of_words, 0.0)
+    long("constrained_sequences: a mean", ends, lambda: exact_words()[1])
+    long("constrained_sequences: log ratio of two", ratio_of_words, 0.0)
     # in the plane clouds of 60 points have exact distances: there is no error to state
     for d, power, budget in ((3, 2, 50), (3, 1, 100), (10, 2, 50), (50, 2, 50)):
         run, exact = partial(sliced, d, power, budget), partial(sliced_truth, d, power)
