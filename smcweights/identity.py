@@ -65,6 +65,7 @@ _MOVING = (
     *(count, io.IOBase, logging.Logger, type(threading.Lock()), type(threading.RLock())),
     type(os.environ),
 )
+_CYTHON = "cython_function_or_method"  # each module has such a class of its own
 _BARS = ("tqdm.", "rich.progress")  # of progress, which keep the time
 # annotations are functions from 3.14 on
 _OF_CLASSES = ("__dict__", "__weakref__", "_abc_impl", "__annotate__", "__annotate_func__")
@@ -354,6 +355,11 @@ class _Reader:
             yield f"{thing.__module__}.{thing.__qualname__}".encode()
             module = isinstance(thing.__self__, ModuleType)
             yield _content(getattr(thing.__self__, "__file__", None)) if module else thing.__self__
+        elif type(thing).__qualname__ == _CYTHON:
+            yield f"{thing.__module__}.{thing.__qualname__}".encode()
+            yield _content(getattr(sys.modules.get(thing.__module__), "__file__", None))
+            if "<locals>" in thing.__qualname__:  # what it closes over can't be read
+                self.miss(name)
         elif installed_class(type(thing)) and (python := unwrapped(thing)) is not thing:
             yield python
         elif isinstance(thing, np.ufunc):
@@ -516,7 +522,8 @@ def _set_by_user(name: str, value: Any) -> Any:
 
 
 def _moving(thing: object) -> bool:
-    return isinstance(thing, _MOVING) or type(thing).__module__.startswith(_BARS)
+    # functions of Cython have a class whose module is a descriptor
+    return isinstance(thing, _MOVING) or str(type(thing).__module__).startswith(_BARS)
 
 
 def _functions(value: object) -> tuple[object, ...]:

@@ -415,6 +415,16 @@ def test_functions_that_numpy_makes_can_not_be_compared():
     assert not not_compared(signature(lambda x: sine(x) + error(x)))
 
 
+def test_functions_that_cython_compiled_are_known_by_their_names():
+    # those of numpy.random have a class whose module is no text
+    draw, spawn = np.random.default_rng, np.random.SeedSequence.spawn
+    first, other = (signature(f) for f in (lambda seed: draw(seed), lambda seed: spawn(seed)))
+    assert first == signature(lambda seed: draw(seed)) != other
+    assert not not_compared(first) + not_compared(other)
+    moving = np.random.RandomState(1).normal
+    assert not_compared(signature(lambda: moving()))
+
+
 def test_what_functions_change_themselves_is_not_part_of_them():
     model = Busy()
     for function in (busy, model, model.__call__, lambda x: busy(x) + model(x)):
