@@ -308,7 +308,7 @@ def posterior(arguments):
             warned[seed] = bool(parts[0].cautions)
         found[sampler.__name__] = {
             "covered": covered.mean(axis=0).tolist(),
-            "covered unwarned": covered[~warned].mean(axis=0).tolist(),
+            "covered unwarned": covered[~warned].mean(axis=0).tolist() if (~warned).any() else None,
             "covered by ArviZ": by_arviz.mean(axis=0).tolist(),
             "width over ArviZ": np.mean(widths, axis=0).tolist(),
             "warned": float(warned.mean()),

@@ -48,8 +48,19 @@ def test_the_posterior_group_alone_serves_as_well():
 
 def test_chains_that_are_apart_are_told():
     stuck = POSTERIOR[["a"]] + np.arange(8.0)[:, None] * xarray.ones_like(POSTERIOR["a"])
-    with pytest.warns(smw.PrecisionWarning, match="R-hat .* expected 400"):
+    with pytest.warns(smw.PrecisionWarning, match="shorter than 10 autocorrelation times"):
         smw.posterior_means(stuck)
+
+
+def test_a_few_hundred_draws_of_chains_that_mix_are_not_told():
+    """R-hat is above 1.01 there, of some 13 independent draws of each; but the error holds."""
+    rng, walks = np.random.default_rng(3), np.empty((8, 250))
+    walks[:, 0] = rng.standard_normal(8)
+    for t in range(1, 250):
+        walks[:, t] = 0.9 * walks[:, t - 1] + np.sqrt(0.19) * rng.standard_normal(8)
+    est = smw.posterior_means(xarray.Dataset({"a": (PAIR, walks)}))
+    assert est.diagnostics["chain_ess"] < 200 and est.diagnostics["r_hat"] > 1.01
+    assert not est.cautions
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """What is said of chains is what ArviZ says of them."""
 
+import math
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import xarray
+from scipy.special import stdtrit
 
 from smcweights import _compat
 from smcweights.statespace.mixing import chain_diagnostics, mixing
@@ -54,6 +56,31 @@ def test_what_never_moves_is_worth_all_its_draws_and_what_differs_by_chain_none(
     assert found["chain_ess"][1] == pytest.approx(200 / 44)
     assert found["r_hat"][0] == 1.0 and found["r_hat"][1] > 1e6
     assert "short-chains" in {caution.code for caution in cautions}
+
+
+def told_to_drift(start, kept, runs=100):
+    """How often 8 chains x' = .9 x + e of unit variance are said to drift, and how often they hold.
+
+    That is whether Student's interval of their means has the true mean, 0, in it.
+    """
+    rng, told, held = np.random.default_rng(7), 0, 0
+    for _ in range(runs):
+        x = rng.standard_normal(8) if start is None else np.full(8, float(start))
+        draws = np.empty((8, kept, 1))
+        for t in range(kept):
+            x = 0.9 * x + math.sqrt(0.19) * rng.standard_normal(8)
+            draws[:, t, 0] = x
+        told += "drift" in {caution.code for caution in mixing(draws)[1]}
+        means = draws.mean(axis=(1, 2))
+        held += abs(means.mean()) < stdtrit(7, 0.975) * means.std(ddof=1) / math.sqrt(8)
+    return told / runs, held / runs
+
+
+def test_chains_that_begin_alike_and_far_are_told_where_their_mean_does_not_hold():
+    """At home 1 in 300 is told: more than 3 of 100 are in one of 2,000 tests, of other seeds."""
+    (told, held), (told_far, held_far) = told_to_drift(None, 250), told_to_drift(6, 250)
+    assert told <= 0.03 and held > 0.87
+    assert told_far > 0.9 and held_far < 0.7
 
 
 def test_to_look_at_chains_imports_neither_arviz_nor_xarray():
