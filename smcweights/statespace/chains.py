@@ -217,7 +217,8 @@ def initial_paths(series: Series, initial_path: ArrayLike | None, chains: int) -
 def estimate_from_chains(means: Array, scalar: bool = False, **fields: Any) -> Estimate:
     """Mean of independent means, with Student's intervals; `fields` are those of `Estimate`."""
     c, shown = len(means), fields.get("diagnostics", ())
-    fields["columns"] = [name for name in ("r_hat", "chain_ess", "mcse") if name in shown]
+    columns = ("r_hat", "chain_ess", "mcse", "statistical_error")
+    fields["columns"] = [name for name in columns if name in shown]
     fields["degrees_of_freedom"] = float(c - 1)
     value = means.mean(axis=0)
     factor = ((means - value) / math.sqrt(c * (c - 1))).T

@@ -47,6 +47,7 @@ from .series import (
 
 Array = NDArray[np.float64]
 WIDE = 2.25  # variance of a log likelihood whose bias is many errors
+ROUNDING = 1e-14  # variance that a log likelihood without observations has in floating point
 FORGETS = 0.75  # share of the variance that is seen with shorter lags
 MANY = 1_000  # particles of multinomial or residual resampling that see their error
 FEW_REPEATS = 100  # up to which the normal law of log likelihoods tells more than their mean
@@ -91,7 +92,8 @@ class FilterResult(Result):
     def __repr__(self) -> str:
         """How many times, and the likelihood."""
         _, value, interval = in_words(*next(self.summary().itertuples()))
-        return f"FilterResult of {len(self.means)} times\n  log likelihood  {value}  {interval}"
+        times = "1 time" if len(self.means) == 1 else f"{len(self.means)} times"
+        return f"FilterResult of {times}\n  log likelihood  {value}  {interval}"
 
     def plot(self, ax: Any = None, *, component: int = 0) -> Any:
         """Means over time with bands, see `smcweights.plots.filtered`."""
@@ -327,7 +329,8 @@ def likelihood_of(log_z: Array, noise: Array, series: Series) -> Likelihood:
     Runs that spread far more than they see of themselves have missed something.
     """
     runs, of_v = len(log_z), float(noise[:, 0, 1].mean())
-    v, shorter = max(float(noise[:, 0, 0].mean()), 0.0), float(noise[:, 1, 0].mean())
+    v, shorter = noise[:, :2, 0].mean(axis=0).tolist()
+    v, of_v = (v, of_v) if v > ROUNDING else (0.0, 0.0)
     ratio = shorter / v if v > 0 else 1.0
     diagnostics: dict[str, Any] = {
         "log_z": float(log_z.mean()),
@@ -578,6 +581,9 @@ class OnlineFilter:
         self._smallest = (math.inf, 0)
         self._told: set[str] = set()
         self.t = 0
+
+    def __repr__(self) -> str:
+        return f"OnlineFilter of {self._series.n:,} particles, t = {self.t}"
 
     def update(self, y_t: ArrayLike, u_t: ArrayLike | None = None) -> FilterResult:
         """Take the next observation.

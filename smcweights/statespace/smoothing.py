@@ -380,6 +380,10 @@ class OnlineSmoother:
         self._arguments = described(given)
         self.t = 0
 
+    def __repr__(self) -> str:
+        size = f"{self._repeats} runs of {self._series.n:,} particles"
+        return f"OnlineSmoother, {size}, t = {self.t}"
+
     @property
     def log_likelihood(self) -> float:
         """Mean over the runs of the log likelihood so far."""

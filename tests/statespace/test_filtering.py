@@ -304,6 +304,15 @@ def test_a_refused_observation_leaves_no_trace_in_a_filter():
                 tried.update(1e200)
 
 
+def test_nothing_seen_has_a_log_likelihood_of_zero_without_an_error():
+    """The variance of 1e-17 that rounding leaves is none, nor are its shares at shorter lags."""
+    online = smw.OnlineFilter(LINEAR, 100, seed=1)
+    for found in (online.update(np.nan), smw.particle_filter(LINEAR, [np.nan] * 5, 100, seed=1)):
+        assert found.log_likelihood.standard_error == 0.0
+        assert abs(float(found.log_likelihood.value)) < 1e-12
+    assert repr(online) == "OnlineFilter of 100 particles, t = 1"
+
+
 def test_masked_entries_are_missing():
     hidden = np.isnan(Y)
     masked = np.ma.masked_array(np.where(hidden, 99.0, Y), hidden)

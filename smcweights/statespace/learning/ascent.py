@@ -91,7 +91,8 @@ class Fit(Result):
             "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        return "\n  ".join([f"Fit of {len(self.theta)} parameters by {self.theta.method}", *lines])
+        count = "1 parameter" if len(self.theta) == 1 else f"{len(self.theta)} parameters"
+        return "\n  ".join([f"Fit of {count} by {self.theta.method}", *lines])
 
     def interval(self, level: float = 0.95, error: str = "both") -> tuple[Array, Array]:
         """Intervals made where the parameters are unconstrained, so that they keep to their range.

@@ -25,7 +25,7 @@ from ..smoothing import backward_method
 from ..trial import check_time
 from .ascent import average, regularised
 from .differentiation import gradients
-from .parameters import free_parameters, starting_points
+from .parameters import At, free_parameters, starting_points
 from .scores import Densities, ScoredSeries, check_densities
 
 Array = NDArray[np.float64]
@@ -80,9 +80,10 @@ def online_maximum_likelihood(
     ------
     Estimate
         After every observation: averaged parameters with their Monte Carlo error; NaN for the
-        first 20, at which they don't move yet (the diagnostics say so; no warning is raised). The
-        steps follow the data in all chains alike, which leaves another error, about as large as
-        that of the data themselves. Diagnostics: `iterates` (chains, k), `t`, `log_likelihood`.
+        first 20, at which they don't move yet (a caution says so; no warning is raised). The
+        steps follow the data in all chains alike, which leaves another error: one to two times
+        `statistical_error`, that of the maximum for as many observations, and more on the way from
+        a start that is far. Diagnostics: that, `iterates` (chains, k), `t`, `log_likelihood`.
 
     Raises
     ------
@@ -172,6 +173,7 @@ def _followed(
             method="online_maximum_likelihood",
             diagnostics={
                 "t": t,
+                "statistical_error": _error_of_data(runs, free.at(mean.mean(axis=0))),
                 "iterates": free.values(iterates),
                 "log_likelihood": float(log_z.mean()),
             },
@@ -181,7 +183,7 @@ def _followed(
             },
             provenance=source,
         )
-        if t < FIRST_UPDATE:
+        if np.array_equal(mean, u):
             text = f"parameters stay at their start, without an error, before time {FIRST_UPDATE}"
             # all chains are where they were put: their spread says nothing
             est = est.revised(
@@ -190,6 +192,16 @@ def _followed(
                 cautions=[Caution("start", text)],
             )
         yield est
+
+
+def _error_of_data(runs: Sequence[_Follower], here: At) -> Array:
+    """By theta, of the maximum for as many observations: from the outer products of increments."""
+    seen = runs[0].seen
+    if not seen:
+        return np.full(len(here.values), np.nan)
+    information = regularised(seen * np.mean([run.outer for run in runs], axis=0))
+    covariance = np.asarray(np.linalg.inv(information), dtype=np.float64)
+    return np.asarray(np.sqrt(here.spread(covariance).diagonal()))
 
 
 def _row(y_t: ArrayLike, t: int) -> tuple[Array, bool]:
@@ -214,6 +226,7 @@ class _Follower:
         self.cloud = Cloud(s, rng)
         self.tau, self.total = np.zeros((s.n, k)), np.zeros(k)
         self.outer = np.zeros((len(u), len(u)))
+        self.seen = 0
 
     def update(self, rows: Array, t: int, size: float) -> float:
         """Take y_t, move the parameters; the increment of the log likelihood."""
@@ -249,8 +262,10 @@ class _Follower:
             )
         g = here.gradient((total - self.total)[places])
         self.total = total
-        share = max(1 / (t + 1), 0.002)
-        self.outer += share * (np.outer(g, g) - self.outer)
+        if not seen:  # it tells nothing of the parameters: the rest is noise
+            return increment
+        self.seen += 1
+        self.outer += max(1 / self.seen, 0.002) * (np.outer(g, g) - self.outer)
         if t >= FIRST_UPDATE:
             matrix = np.linalg.inv(regularised(self.outer))
             length = math.sqrt(g @ matrix @ g)

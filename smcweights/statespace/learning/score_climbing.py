@@ -374,7 +374,13 @@ def _compiled(climbed: Climbed) -> Compiled:
 
     def one(name: str, log_density: LogDensity) -> LogDensity:
         def checked(z: jax.Array, *phi: jax.Array) -> Any:
-            value = log_density(z, *phi)
+            try:
+                value = log_density(z, *phi)
+            except jax.errors.JAXTypeError as error:
+                raise ModelError(
+                    f"{name}: JAX can't trace it: {str(error).splitlines()[0]} Write it with "
+                    "jax.numpy and jax.scipy, without branches that depend on z or phi"
+                ) from None
             shape = getattr(value, "shape", () if isinstance(value, (int, float)) else None)
             if shape != () or jax.numpy.iscomplexobj(value):
                 kind = getattr(value, "dtype", type(value).__name__)

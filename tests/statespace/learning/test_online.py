@@ -93,6 +93,40 @@ def test_a_masked_observation_of_a_stream_is_missing():
     assert found[0] == found[1]
 
 
+def test_missing_observations_leave_parameters_and_their_error_alone():
+    """The score of a missing row is zero, and what filters say of it is noise."""
+    y = np.concatenate([Y[:24], np.full(12, np.nan)])
+    each = list(smw.online_maximum_likelihood(LINEAR, y, None, 30, free=[0], chains=2, seed=1))
+    moved, error = (
+        np.array([part(est) for est in each])
+        for part in (
+            lambda est: est.diagnostics["iterates"],
+            lambda est: est.diagnostics["statistical_error"],
+        )
+    )
+    assert (moved[23] != moved[19]).all() and (moved[24:] == moved[23]).all()
+    # nearly: it is told where the average of the iterates is
+    np.testing.assert_allclose(error[24:], np.broadcast_to(error[23], (12, 1)), rtol=0.02)
+    (*_, last) = smw.online_maximum_likelihood(
+        LINEAR, np.full(22, np.nan), None, 30, free=[0], chains=2, seed=1
+    )
+    assert np.isnan(last.standard_error).all() and [c.code for c in last.cautions] == ["start"]
+
+
+@pytest.mark.slow
+def test_the_error_of_the_data_is_told_beside_that_of_the_chains():
+    """Standard deviations of 20 maxima are known to a sixth."""
+    model = smw.models.linear_gaussian(0.9, 1.0, 1.0, 1.0)
+    values, told = [], []
+    for seed in range(20):
+        y = model.simulate(200, seed=100 + seed)[1]
+        follow = smw.online_maximum_likelihood(model, y, None, 50, free=[0], chains=2, seed=seed)
+        *_, last = follow
+        values.append(last.value[0])
+        told.append(last.diagnostics["statistical_error"][0])
+    assert 0.5 < np.median(told) / np.std(values, ddof=1) < 1.7
+
+
 @pytest.mark.slow
 def test_a_row_with_another_number_of_components_is_named_with_its_time():
     with pytest.raises(ValueError, match="components at time 1"):

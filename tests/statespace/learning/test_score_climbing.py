@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from killed import bits, killed_and_resumed
+from scipy import stats
 
 import smcweights as smw
 from smcweights.statespace.learning import score_climbing
@@ -168,6 +169,14 @@ def test_score_climbing_hands_a_model_to_maximum_likelihood(monkeypatch):
 def test_a_target_that_is_no_number_is_named(target, returned):
     message = rf"target: returned {returned} for z of shape \(1,\); expected a float"
     with pytest.raises(smw.ModelError, match=message):
+        smw.markov_score_climbing(target, [0.0, 0.0], 10, 20, seed=1)
+
+
+@pytest.mark.parametrize(
+    "target", [stats.norm.logpdf, lambda z: -z[0] if z[0] > 0 else z[0]], ids=["scipy", "branch"]
+)
+def test_a_target_that_jax_cant_trace_is_named(target):
+    with pytest.raises(smw.ModelError, match=r"target: JAX can't trace it: .*jax\.numpy"):
         smw.markov_score_climbing(target, [0.0, 0.0], 10, 20, seed=1)
 
 
