@@ -20,6 +20,7 @@ from .given_weights import independent_spread, weight_cautions
 from .laws import Law
 from .means import tail_shapes
 from .posteriors import Posterior, evidence_name
+from .ratio_means import HEAVY, leaning_limits, shared_tails
 from .stages import effective_draws
 from .under_laws import called, log_density_within, names_under, several_laws
 
@@ -53,14 +54,17 @@ def under_priors(found: Posterior, laws: object, least_effective: float) -> Esti
                 f"expected at least {least_effective:g}. A prior nearer to the first, or a "
                 "posterior of its own, would do"
             )
-    covariance, freedom = independent_spread(_within_strata(g, found.component))
+    within = _within_strata(g, found.component)
+    covariance, freedom = independent_spread(within)
+    error = np.sqrt(np.diag(covariance))
+    skewness = _tails_shared(within, error, value, freedom, len(priors))
     plain = [evidence_name(False), *found.inputs, *(f"sd[{name}]" for name in found.inputs)]
     names = names_under(plain, priors)
     k_hats = np.array([pareto_k(log_w) for log_w in log_ws.values()])
     shapes = np.fmax(tail_shapes(g.T, len(value)), np.repeat(k_hats, len(plain)))
-    # as `posterior` itself judges: between .5 and .7 by what the draws are worth
-    judged = np.where((shapes > 0.7) | (freedom < 50), shapes, -np.inf)
-    cautions = [*found.cautions, *weight_cautions(-np.inf, judged, effective, names)]
+    # as `posterior` itself judges
+    judged, worth = np.where(shapes > HEAVY, shapes, -np.inf), np.repeat(sizes, len(plain))
+    cautions = [*found.cautions, *weight_cautions(-np.inf, judged, worth, names)]
     asked = {"laws": priors, "estimate": asked_of(found)}
     source = provenance(METHOD, seed_sequence(0), asked) | drawn(found.draws)
     tell("reweight", cautions[len(found.cautions) :])
@@ -70,6 +74,7 @@ def under_priors(found: Posterior, laws: object, least_effective: float) -> Esti
         names=names,
         method=METHOD,
         degrees_of_freedom=freedom,
+        limits=leaning_limits(value, error, freedom, skewness),
         diagnostics={
             "law_effective_sample_size": sizes,
             "law_pareto_k": k_hats,
@@ -111,6 +116,22 @@ def _influences(x: np.ndarray, log_w: np.ndarray) -> tuple[np.ndarray, np.ndarra
     all_of_them = effective_draws(w[:, None])
     own = np.where(influence.any(0), effective_draws(influence), all_of_them)
     return value, influence, np.minimum(all_of_them, own)
+
+
+def _tails_shared(
+    g: np.ndarray, error: np.ndarray, value: np.ndarray, freedom: np.ndarray, priors: int
+) -> np.ndarray:
+    """Skewness (J,) of standard deviations, by influences g (n, J); changes degrees of freedom."""
+    own = (g**3).sum(0) / np.maximum((g**2).sum(0), 1e-200) ** 1.5
+    skewness, d = np.zeros(len(value)), (len(value) // priors - 1) // 2
+    for first in range(0, len(value), 1 + 2 * d):
+        sds = slice(first + 1 + d, first + 1 + 2 * d)
+        for alike in (slice(first + 1, first + 1 + d), sds):
+            relative = np.divide(error[alike], value[sds], out=np.zeros(d), where=value[sds] > 0)
+            freedom[alike], lean = shared_tails(freedom[alike], own[alike], relative**2)
+            if alike is sds:
+                skewness[alike] = lean
+    return skewness
 
 
 def _within_strata(g: np.ndarray, component: np.ndarray) -> np.ndarray:

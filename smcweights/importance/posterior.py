@@ -30,16 +30,13 @@ from .log_scale import ROUGH, call_log_density
 from .means import FOLDS
 from .posteriors import METHOD, Posterior, checked_shares, evidence_name
 from .proposals import check_normalised, working_space
-from .ratio_means import Centred, RatioMeans, leaning_limits, used_controls
+from .ratio_means import HEAVY, Centred, RatioMeans, leaning_limits, used_controls
 from .stages import Sampler, Stage, effective_draws, joined, split
 from .verdict import listed
 
 PER_INPUT = 50  # calls, for each input and two more, that a climb needs
 APART = 2.0  # log density by which the highest point may differ from that of the draws
-FEWEST = 5.0  # degrees of freedom
-EXACT = 1e-7  # relative error, below which it is one of rounding
-# tails that are told; lighter ones only where so few degrees of freedom say what they do
-HEAVY, DOUBTED, WIDENED = 0.7, 0.5, 10
+FEWEST = 30  # equal draws that all are worth
 TRIED = 50  # inputs
 HARDLY = 5  # equal draws that a mean hangs on
 LARGEST_SIZE, SIZED = 1e140, 100  # of a parameter, and draws of the prior that are looked at
@@ -122,7 +119,8 @@ def posterior(
     budget : int, at least 50 (d + 2)
         Calls of the likelihood; give this or ``precision``.
     precision : Precision, optional
-        Run until the interval of the log evidence is as narrow.
+        Run until the interval of the log evidence is as narrow. The least that is spent is
+        1,000 (d + 2) calls, or ``max_budget``: a mixture that fits is worth them.
     functions : dict of str to callable, optional
         Further functions of the parameters, (n, d) -> (n,) or (n, m), to have means of. Of an
         event (values 0 and 1) that draws worth fewer than 5 decide, the error is at least 1.5 over
@@ -160,7 +158,7 @@ def posterior(
     -----
     PrecisionWarning
         The budget ended before the posterior was reached, or the highest point known is not where
-        the draws are: then there are no standard errors; or weights have heavy tails, few draws
+        the draws are: then there are no standard errors; or tails have a k-hat above 1, few draws
         count, or there are too many parameters for the budget; a function hangs on very few draws,
         or is 0 at all of them. A mode that no draw came near can't
         be told: run it again with another seed and `combine`.
@@ -341,7 +339,7 @@ def _answer(
     d, inputs, end = question.law.dimension, question.names, found.summit
     log_l = log_likelihoods(found.rounds)
     log_w = log_l + joined(found.rounds, "log_f") - joined(found.rounds, "log_h")
-    value, covariance, freedom = found.means.joint()
+    value, covariance, freedom, skewness = found.means.joint()
     mean = found.means.mean
     sds, named = [f"sd[{name}]" for name in inputs], found.names
     names = [evidence_name(question.log_prior is not None), *inputs, *sds, *named]
@@ -368,8 +366,6 @@ def _answer(
         more, told = _hardly_seen(seen, equal[firsts], size, [*inputs, *named], fixed)
         covariance[firsts, firsts] += np.diag(more)
         cautions += told
-    skewness = np.zeros(len(value))
-    skewness[-d:] = mean.skewness[-d:]
     limits = leaning_limits(value, np.sqrt(np.diag(covariance)), freedom, skewness)
     diagnostics = {
         "effective_sample_size": size,
@@ -422,7 +418,6 @@ def _cautions(
     def say(code: str, text: str) -> None:
         told.append(Caution(code, text))
 
-    freedom = mean.degrees_of_freedom
     _, error, _ = found.means.log_evidence
     if end.beta < 1:
         lost = True
@@ -434,7 +429,7 @@ def _cautions(
             f"standard errors; about {max(2 * wanted, 2 * found.calls):,} calls would do, or a "
             "prior nearer to the posterior",
         )
-    elif apart := _apart(found, freedom[0]):
+    elif apart := _apart(found):
         lost = True
         say("missed-peak", f"{apart}, so that there are no standard errors. More calls would help")
     if not np.isfinite(found.means.log_evidence[0]):
@@ -443,7 +438,7 @@ def _cautions(
     if lost:
         return told, lost
     shape = mean.tail_shape
-    heavy = (shape > HEAVY) | (shape > DOUBTED) & (freedom < WIDENED)
+    heavy = shape > HEAVY
     if heavy.any():
         which = listed(names, heavy[order])
         say(
@@ -452,11 +447,10 @@ def _cautions(
             "part of the posterior's tails and the standard error can't be promised. More calls "
             "would help",
         )
-    if effective_sample_size(log_w) < 30 or (freedom[0] < FEWEST and error > EXACT):
+    if effective_sample_size(log_w) < FEWEST:
         say(
             "few-draws",
-            "the final draws are worth fewer than 30 equal ones, or fewer than 5 "
-            "degrees of freedom. More calls would help",
+            f"the final draws are worth fewer than {FEWEST} equal ones. More calls would help",
         )
     elif error > ROUGH:
         say(
@@ -513,7 +507,7 @@ def _pace(end: Summit) -> float:
     return float(np.clip(rise, 1.1, PACE))
 
 
-def _apart(found: _Sampled, freedom: float) -> str:
+def _apart(found: _Sampled) -> str:
     """What is wrong where the highest point known is not among the draws.
 
     Judged by the likelihood and by the posterior density: each alone may be highest where next to
@@ -534,4 +528,4 @@ def _apart(found: _Sampled, freedom: float) -> str:
         return "the highest point known is not where the draws are"
     if min(gaps) > APART:
         return "a higher peak turned up among the final draws"
-    return "the evidence hangs on very few draws" if freedom < FEWEST - 2 else ""
+    return ""

@@ -8,12 +8,13 @@ so that the linearised ratio is a target itself and its controls are chosen for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
 
 from ..parts import LEVELS
+from ..regression import residual_variance
 from .adaptation import learned
 from .climb import Summit, log_likelihoods
 from .control_variates import Ratios
@@ -21,6 +22,9 @@ from .derivative_controls import Derivatives, nested_choices
 from .means import Mean, Regression, corrected_mean, pooled_mean
 from .stages import History, Stage
 
+HEAVY = 1.0  # k-hat that is told; below, heavy tails are in the degrees of freedom
+TINY = 1e-100  # variance of what is constant
+EXACT = 1e-7  # relative error, below which it is one of rounding
 LARGEST = 100.0  # log of a weight relative to the mean of those before: fourth powers are numbers
 
 
@@ -64,8 +68,9 @@ class RatioMeans:
         alpha = np.append(summit.weights, 0.0)
         shift = np.append(1.0, np.zeros(targets.shape[1] - 1))
         choices = nested_choices(k, self.derivatives, draws)
-        chosen, _, earlier = learned(Ratios(targets, known, k), alpha, shift, choices)
+        chosen, b, earlier = learned(Ratios(targets, known, k), alpha, shift, choices)
         self.regression = Regression(choices, shift, chosen, earlier)
+        self.foreseen = residual_variance(earlier, b)  # of a draw, by those before
 
     def add(self, stage: Stage, phi: np.ndarray) -> None:
         """A round of final draws."""
@@ -94,8 +99,26 @@ class RatioMeans:
 
     @property
     def mean(self) -> Mean:
-        """All rounds."""
-        return pooled_mean(self.means, np.zeros((0, 0)))
+        """All rounds, with variances that are no smaller than by all draws, those before as well.
+
+        Where far draws are missing both a mean and its variance are too small; of those before
+        some may have been far.
+        """
+        mean = pooled_mean(self.means, np.zeros((0, 0)))
+        before, n = len(self.summit.history), mean.n
+        foreseen = self.foreseen * np.exp(-2 * self.lifted) / n
+        share = np.divide(
+            foreseen, mean.variance, out=np.ones_like(foreseen), where=mean.variance > TINY
+        )
+        grown = 1 + np.maximum(share - 1, 0.0) * before / (before + n)
+        assert mean.covariance is not None
+        return replace(
+            mean,
+            variance=mean.variance * grown,
+            covariance=mean.covariance * np.sqrt(np.outer(grown, grown)),
+            doubt=mean.doubt * grown**2,
+            third=mean.third * grown**1.5,
+        )
 
     @property
     def log_evidence(self) -> tuple[float, float, float]:
@@ -105,9 +128,9 @@ class RatioMeans:
         value = self.summit.log_scale + self.lifted + np.log(b) if b > 0 else np.nan
         return float(value), float(np.sqrt(mean.variance[0]) / b), mean.degrees_of_freedom[0]
 
-    def joint(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def joint(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Log evidence, means of the functions, sds of the first d: values (1 + J + d,),
-        covariance, degrees of freedom.
+        covariance, degrees of freedom, and skewness where intervals lean.
         """
         mean, d, centred = self.mean, self.dimension, self.centred
         b, j = mean.value, len(centred.centre)
@@ -129,7 +152,30 @@ class RatioMeans:
         slopes[1 + j :] /= np.where(varies, 2 * sd, np.inf)[:, None]
         covariance = slopes @ mean.covariance @ slopes.T
         value = np.concatenate([[self.log_evidence[0]], first, sd])
-        return value, (covariance + covariance.T) / 2, mean.degrees_of_freedom
+        freedom, skewness = mean.degrees_of_freedom, np.zeros(len(b))
+        for alike, leans in ((slice(1, 1 + d), 0.0), (slice(-d, None), 1.0)):
+            own = freedom[alike], mean.skewness[alike], mean.variance[alike]
+            freedom[alike], lean = shared_tails(*own)
+            skewness[alike] = leans * lean
+        return value, (covariance + covariance.T) / 2, freedom, skewness
+
+
+def shared_tails(
+    freedom: np.ndarray, skewness: np.ndarray, variance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees of freedom and skewness of estimates (J,) alike, no tail lighter than on average.
+
+    Where the far draws are missing a variance is too small and has too many degrees of freedom;
+    what the same draws say of other inputs shows what could be. Variances are in units of the
+    posterior's; those of rounding alone have no say.
+    """
+    moves = variance > EXACT**2
+    if not moves.any():
+        return freedom, skewness
+    usual, lean = 1 / np.mean(1 / freedom[moves]), skewness[moves].mean()
+    shorter = moves & (np.abs(skewness) < np.abs(lean))
+    freedom = np.where(moves, np.minimum(freedom, usual), freedom)
+    return freedom, np.where(shorter, lean, skewness)
 
 
 def used_controls(means: RatioMeans) -> list[str]:

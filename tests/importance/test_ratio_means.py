@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smcweights.importance.ratio_means import Centred, leaning_limits, quantile_limits
+from smcweights.importance.ratio_means import (
+    Centred,
+    leaning_limits,
+    quantile_limits,
+    shared_tails,
+)
 from smcweights.parts import LEVELS
 
 
@@ -44,6 +49,18 @@ def test_intervals_of_means_of_squares_miss_on_both_sides():
     assert (np.diff(found[..., 1], axis=0) >= 0).all() and (
         np.diff(found[..., 0], axis=0) <= 0
     ).all()
+
+
+def test_tails_are_at_least_those_of_all_on_average():
+    """Of two alike one met far draws; what has no error has no say."""
+    freedom, skewness = np.array([200.0, 4.0, 3.0]), np.array([-0.1, 1.3, 9.0])
+    found, lean = shared_tails(freedom, skewness, np.array([1e-4, 2e-4, 0.0]))
+    np.testing.assert_allclose(found, [2 / (1 / 200 + 1 / 4), 4.0, 3.0])
+    np.testing.assert_allclose(lean, [0.6, 1.3, 9.0])
+    for one, own in zip(
+        shared_tails(freedom, skewness, np.zeros(3)), (freedom, skewness), strict=True
+    ):
+        assert one.tolist() == own.tolist()
 
 
 def test_an_interval_without_skewness_is_students():
