@@ -55,9 +55,19 @@ h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap }
+th { white-space: normal; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left }
 td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem }
-@media (max-width: 45em) { table { font-size: .85rem } th, td { padding: .3rem .45rem } }
+@media (max-width: 56em) { table { font-size: .85rem } th, td { padding: .3rem .45rem } }
+/* where columns have no room beside each other, a row is a name over its numbers */
+@media (max-width: 47em) { tr:has(th) { display: none }
+  table, tbody { display: block; font-size: 1rem }
+  tr { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: .4rem 0;
+    border-bottom: 1px solid var(--line) }
+  td, td:first-child { text-align: left; padding: 0; border: 0 }
+  td:first-child { flex-basis: 100%; font-weight: bold }
+  td[data-of]::before { content: attr(data-of); display: block; font-size: .75rem;
+    color: var(--grey) } }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(21rem, 100%), 1fr));
   gap: 1.5rem; align-items: start; margin: 1.5rem 0 }
 figure { margin: 0 }
@@ -304,7 +314,10 @@ def in_words(est: Estimate) -> list[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         name, *numbers = map(html.escape, cells)
-        rest = "".join(f"<{tag}>{number}</{tag}>" for number in numbers)
+        # what a number is of, where a narrow screen has no room for the header
+        of = [f' data-of="{html.escape(said)}"' * (tag == "td") for said in header[1:]]
+        pairs = zip(of, numbers, strict=False)
+        rest = "".join(f"<{tag}{told}>{number}</{tag}>" for told, number in pairs)
         return f"<tr><{tag}><bdi>{name}</bdi></{tag}>{rest}</tr>"
 
     body = "".join(line(row, "td") for row in rows[:MOST_ROWS])

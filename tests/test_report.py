@@ -70,6 +70,14 @@ def test_a_page_is_well_formed_escaped_and_needs_nothing_else_with_provenance(ru
     assert "control variate" in page  # the diagnostics by expectation
 
 
+def test_numbers_say_what_they_are_of_where_a_narrow_screen_has_no_header(tmp_path):
+    page = page_of(tmp_path / "page.html", report.Section("one", "", smw.Estimate(2.0, 0.01)))
+    header, ((_, *numbers),) = report.table(smw.Estimate(2.0, 0.01))
+    assert re.findall('<td data-of="(.*?)">(.*?)</td>', page) == list(
+        zip(header[1:], numbers, strict=True)
+    )
+
+
 def test_the_table_says_what_was_estimated_beside_truth_and_monte_carlo():
     est = smw.Estimate(
         [4.0822, 1e-5, 0.0],

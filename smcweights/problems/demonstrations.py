@@ -57,8 +57,8 @@ def _flood(seed: int, progress: bool | None) -> Section:
         "Overflow of a river over a low dyke: mean, second moment and four probabilities, all from "
         f"one sample of {est.cost['evaluations']:,} model calls. The truth is a quadrature; "
         "plain Monte Carlo had the same number of calls, and gain is the number of its calls that "
-        "one call here is worth. Whether an interval holds the truth stands under in: of all such "
-        "intervals one in twenty should not."
+        "one call here is worth. The column 'in' says whether an interval holds the truth, which "
+        "one in twenty should not."
     )
     return Section(
         "Flood: many expectations from one sample",
