@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FALSE_ALARM = 0.01  # share of calibrations of honest estimators that call them dishonest, at most
 POWER = 0.8  # with which the detectable shortfall is seen
+TINY = np.finfo(float).tiny
+MARKERS = "osD^vPX*"  # two colours of each
 ROUNDING = 8 * np.finfo(float).eps  # by which an exact interval may miss the truth
 
 
@@ -108,6 +110,8 @@ class Calibration(Result):
     def bias_z(self) -> Array:
         """Mean of value - truth over its own standard error, shape (J,)."""
         error = self.values - self.truth
+        # in units of the largest, whose square no scale of the values can lose
+        error /= np.abs(error).max(axis=0, initial=TINY)
         with np.errstate(divide="ignore", invalid="ignore"):
             return error.mean(axis=0) / (error.std(axis=0, ddof=1) / np.sqrt(len(error)))
 
@@ -119,11 +123,11 @@ class Calibration(Result):
         """
         known = np.isfinite(self.standard_errors)
         real, stated = (
-            np.square(np.where(known, part, 0.0)).sum(axis=0)
-            for part in (self.values - self.truth, self.standard_errors)
+            np.where(known, part, 0.0) for part in (self.values - self.truth, self.standard_errors)
         )
+        unit = np.maximum(np.abs(real), stated).max(axis=0, initial=TINY)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.sqrt(real / stated)
+            return np.linalg.norm(real / unit, axis=0) / np.linalg.norm(stated / unit, axis=0)
 
     @property
     def _shape(self) -> tuple[int, int]:
@@ -176,7 +180,7 @@ class Calibration(Result):
             f"Calibration of {n} runs, {warned} of which warned: "
             f"{verdict if warned < n else 'none promised anything'}",
             f"  {'stated':<{width}}"
-            f"{''.join(f'{100 * p:>8.3g} %' for p in self.levels)}    bias z  real/stated error",
+            f"{''.join(f'{100 * p:>8.6g} %' for p in self.levels)}    bias z  real/stated error",
         ]
         for j, name in enumerate(self.names):
             shares = "".join(f"{100 * c:>8.1f} %" for c in self.coverage[j])
@@ -184,10 +188,11 @@ class Calibration(Result):
                 f"  {name:<{width}}{shares}{self.bias_z[j]:>+10.2f}{self.error_ratio[j]:>19.3f}"
             )
         at = int(np.abs(self.levels - 0.95).argmin())
-        if np.isfinite(seen := self.detectable[at]):
+        if warned < n:
+            seen = self.detectable[at]
+            points = f"{100 * seen:.1f} points" if np.isfinite(seen) else "No number of points"
             lines.append(
-                f"  {100 * seen:.1f} points less than {100 * self.levels[at]:.3g} % "
-                "would be seen 8 times in 10"
+                f"  {points} less than {100 * self.levels[at]:.6g} % would be seen 8 times in 10"
             )
         return "\n".join(lines)
 
@@ -220,9 +225,10 @@ def coverage(found: Calibration, ax: Axes | None = None) -> Axes:
         at, colour = np.arange(len(found.levels)) + apart[j], (BLUE, ORANGE)[j % 2]
         ax.vlines(at, *(100 * (bounds[:, j] - found.levels)), color=colour, lw=1.5)
         off = 100 * (found.coverage[j] - found.levels)
-        ax.plot(at, off, "o", color=colour, ms=4, label=literal(name))
-    if len(found.names) == 2:
-        ax.legend(frameon=False)
+        shape = MARKERS[j // 2 % len(MARKERS)]
+        ax.plot(at, off, shape, color=colour, ms=4, label=literal(name))
+    if 1 < len(found.names) <= 2 * len(MARKERS):
+        ax.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     ax.set_xticks(range(len(found.levels)), [f"{100 * own:g} %" for own in found.levels])
     ax.set_xlabel("stated coverage")
     ax.set_ylabel("coverage beyond it, in points")
@@ -231,7 +237,7 @@ def coverage(found: Calibration, ax: Axes | None = None) -> Axes:
 
 def calibrate(
     run: Callable[[int], Any],
-    truth: ArrayLike,
+    truth: ArrayLike | Mapping[str, float],
     seeds: int | Sequence[int] = 200,
     *,
     levels: Sequence[float] = (0.5, 0.8, 0.95, 0.99),
@@ -249,8 +255,9 @@ def calibrate(
         ``(value, lower, upper)``, an interval at the one level of ``levels``. Values may be
         arrays. A run whose ``cautions`` are not empty has warned, and is not asked to cover; pairs
         and triples have none, whatever warnings were raised on the way.
-    truth : array_like
-        What is estimated, known from elsewhere; shaped like the value.
+    truth : array_like or mapping
+        What is estimated, known from elsewhere; shaped like the value. A dict or a pandas Series
+        with texts as its index is read by the names of the estimate.
     seeds : int from 2, or sequence of different int, default 200
         How many runs, with seeds 0, 1, ...; or their seeds.
     levels : sequence of float, default (0.5, 0.8, 0.95, 0.99)
@@ -290,15 +297,19 @@ def calibrate(
     False
     """
     check.function("run", run, "of a seed")
-    exact = check.finite("truth", truth)
+    labels = truth if isinstance(truth, Mapping) else getattr(truth, "index", ())
+    named = [] if callable(labels) else [*labels]
+    if not all(isinstance(name, str) for name in named):
+        named = []
+    exact = check.finite("truth", [*truth.values()] if isinstance(truth, Mapping) else truth)
     if exact.size == 0:
         raise ValueError("truth: got no number; expected what is estimated")
     chosen = _levels(levels)
     numbers = _seeds(seeds)
-    arguments = {"run": run, "truth": exact, "levels": chosen, "seeds": numbers}
+    arguments = {"run": run, "truth": exact, "names": named, "levels": chosen, "seeds": numbers}
     with (
         open_run(
-            partial(_judged, run, exact, chosen),
+            partial(_judged, run, exact, named, chosen),
             executor=executor,
             progress=progress,
             checkpoint=checkpoint,
@@ -318,7 +329,7 @@ def calibrate(
     }
     return Calibration(
         names=labels.pop() if len(labels) == 1 else parts.names(None, exact),
-        truth=exact.ravel(),
+        truth=found[0]["truth"],
         levels=np.array(chosen),
         seeds=np.array(numbers),
         provenance=provenance("calibrate", seed_sequence(0), arguments),
@@ -354,7 +365,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _judged(
-    run: Callable[[int], Any], truth: Array, levels: list[float], seed: int
+    run: Callable[[int], Any], truth: Array, named: list[str], levels: list[float], seed: int
 ) -> dict[str, NDArray[Any]]:
     """What a run found, and whether its intervals hold the truth."""
     try:
@@ -364,6 +375,9 @@ def _judged(
         error.add_note(f"calibrate: in the run with seed {seed}")
         raise
     value, stated, ends = _answer(found, levels, seed)
+    names = [*map(str, getattr(found, "names", parts.names(None, value)))]
+    if named:
+        truth = _in_order(truth, named, names, seed).reshape(value.shape)
     if value.shape != truth.shape:
         raise ValueError(
             f"truth: got shape {truth.shape}; expected {value.shape}, as the run with seed {seed} "
@@ -379,8 +393,19 @@ def _judged(
         "standard_errors": np.broadcast_to(stated, truth.shape).ravel(),
         "covered": np.array(covered).reshape(len(levels), -1).T,
         "warned": np.array(bool(getattr(found, "cautions", ()))),
-        "names": np.array(getattr(found, "names", parts.names(None, value)), dtype=str),
+        "names": np.array(names),
+        "truth": truth.ravel(),
     }
+
+
+def _in_order(truth: Array, named: list[str], names: list[str], seed: int) -> Array:
+    """The truth in the order of the names of what a run estimated."""
+    if sorted(named) != sorted(names):
+        raise ValueError(
+            f"truth: got the names {check.shown(named)}; expected {check.shown(names)}, as the run "
+            f"with seed {seed} estimated"
+        )
+    return truth[[named.index(name) for name in names]]
 
 
 def _check_errors(value: Array, stated: Array, ends: list[Any], seed: int) -> None:

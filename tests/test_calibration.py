@@ -2,7 +2,9 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -76,6 +78,41 @@ def test_bounds_bias_and_error_ratio_are_those_of_the_runs():
     stated = np.array([run.variance for run in runs]).mean(axis=0)
     real = ((values - [1.0, -1.0]) ** 2).mean(axis=0)
     np.testing.assert_allclose(found.error_ratio, np.sqrt(real / stated))
+
+
+def test_truths_with_names_are_read_by_the_names_of_the_estimate():
+    found = smw.calibrate(pair, [1.0, -1.0], 20)
+    for named in ({"b": -1.0, "a": 1.0}, pd.Series({"b": -1.0, "a": 1.0})):
+        other = smw.calibrate(pair, named, 20)
+        np.testing.assert_array_equal(other.truth, [1.0, -1.0])
+        np.testing.assert_array_equal(other.covered, found.covered)
+    assert smw.calibrate(pair, pd.Series([1.0, -1.0]), 20).honest == found.honest
+    with pytest.raises(ValueError, match=r"truth: got the names \['b'\]; expected \['a', 'b'\]"):
+        smw.calibrate(pair, {"b": -1.0}, 20)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e300])
+def test_bias_and_error_ratio_know_no_scale_and_no_rounding(unit):
+    z = [np.random.default_rng(seed).normal() for seed in range(20)]
+    plain = smw.calibrate(lambda seed: (z[seed], 1.0), 0.0, 20)
+    found = smw.calibrate(lambda seed: (unit * z[seed], unit), 0.0, 20)
+    np.testing.assert_allclose(found.bias_z, plain.bias_z)
+    np.testing.assert_allclose(found.error_ratio, plain.error_ratio)
+    assert smw.calibrate(lambda seed: (0.05, 0.1), 0.0, 100).bias_z == np.inf
+
+
+def test_two_runs_say_that_they_see_nothing():
+    assert "No number of points less than 95 %" in repr(smw.calibrate(pair, [1.0, -1.0], 2))
+
+
+def test_the_figure_names_every_component():
+    run = lambda seed: (np.random.default_rng(seed).normal(size=5), 1.0)
+    ax = smw.calibrate(run, np.zeros(5), 20).plot()
+    drawn = {
+        (line.get_marker(), line.get_color()) for line in ax.lines if line.get_marker() in "osD"
+    }
+    assert len(drawn) == len(ax.get_legend().get_texts()) == 5
+    plt.close(ax.figure)
 
 
 def test_a_run_without_an_error_is_left_out_of_the_ratio_and_covers_nothing():
