@@ -58,9 +58,9 @@ th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--line); text-align:
 th { white-space: normal; vertical-align: bottom }
 th:first-child, td:first-child { text-align: left }
 td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem }
-@media (max-width: 56em) { table { font-size: .85rem } th, td { padding: .3rem .45rem } }
+@media (max-width: 56em) { table { font-size: .8rem } th, td { padding: .3rem .4rem } }
 /* where columns have no room beside each other, a row is a name over its numbers */
-@media (max-width: 47em) { tr:has(th) { display: none }
+@media (max-width: 44em) { tr:has(th) { display: none }
   table, tbody { display: block; font-size: 1rem }
   tr { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: .4rem 0;
     border-bottom: 1px solid var(--line) }
