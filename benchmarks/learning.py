@@ -139,10 +139,10 @@ def bias(arguments):
 def coverage(arguments):
     import smcweights as smw
 
-    runs = 20 if arguments.quick else 300
+    runs = 20 if arguments.quick else 120
     model = smw.models.linear_gaussian(0.7, 1.0, 1.0, 0.5, 0.0, 1.0)
     inside = {name: np.zeros(2) for name in ("score", "maximum", "parameters")}
-    information = np.zeros(3)
+    information, warned = np.zeros(3), {name: 0 for name in ("score", "information", "maximum")}
     start = model.theta.copy()
     start[:2] = 0.4, 2.0
     true = model.theta[:2]
@@ -153,11 +153,14 @@ def coverage(arguments):
         est = smw.score(model, y, start, 30, 60, free=[0, 1], seed=seed)
         lower, upper = est.interval()
         inside["score"] += (lower <= gradient[:2]) & (gradient[:2] <= upper)
+        warned["score"] += bool(est.cautions)
         est = smw.observed_information(model, y, start, 30, 60, free=[0, 1], seed=seed)
         lower, upper = est.interval()
         entries = -second[[0, 1, 1], [0, 0, 1]]
         information += (lower <= entries) & (entries <= upper)
+        warned["information"] += bool(est.cautions)
         fit = smw.maximum_likelihood(model, y, start, 30, 200, free=[0, 1], seed=seed)
+        warned["maximum"] += bool(fit.theta.cautions)
         best = exact_maximum(model.theta, y, [0, 1])
         lower, upper = fit.interval(error="monte carlo")
         inside["maximum"] += (lower <= best) & (best <= upper)
@@ -166,6 +169,7 @@ def coverage(arguments):
         errors.append((fit.maximiser.value - best) / fit.diagnostics["statistical_error"])
     found = {name: (count / runs).tolist() for name, count in inside.items()}
     found["information"] = (information / runs).tolist()
+    found |= {f"warned: {name}": count / runs for name, count in warned.items()}
     off = np.array(errors)
     found["runs"] = runs
     found["binomial standard error of 95 %"] = round(math.sqrt(0.95 * 0.05 / runs), 4)
