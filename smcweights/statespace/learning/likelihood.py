@@ -53,7 +53,7 @@ from .scores import (
 
 Array = NDArray[np.float64]
 APART = 0.5  # standard errors of the data that chains may end from their mean
-PULLED = 0.5  # standard errors of a search that gradients may ask for, where no step is made
+PULLED = 1.0  # standard errors of a search that gradients may ask for, where no step is made
 
 
 def maximum_likelihood(
@@ -134,7 +134,7 @@ def maximum_likelihood(
     information : bool, default True
         Estimate the observed information at the end, by half as many sweeps as iterations and at
         least 100 per chain for each step by the score. Without it there is no error of the data
-        and no step, and a caution where gradients ask for more than half the error of the search.
+        and no step, and a caution where gradients ask for more than the error of the search.
     checkpoint : path, optional
         File of every hundred iterations and of the information at the end, from which a later call
         with the same arguments goes on to the same numbers.
