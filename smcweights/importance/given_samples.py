@@ -28,8 +28,8 @@ from .verdict import listed
 
 Array = np.ndarray
 LARGEST = 1e70  # size of outputs whose fourth powers are numbers
-LIGHT = 0.5  # Pareto k-hat of the squared output up to which its variance exists
-KURTOSIS = 4.0  # of outputs up to which they do, whatever k-hat
+LIGHT = 0.4  # Pareto k-hat of the squared output up to which intervals hold
+KURTOSIS = 5.0  # of outputs up to which they do, whatever k-hat
 WINDOW = 21  # rows, sorted by an input, that a line is drawn through
 
 
@@ -88,7 +88,7 @@ def sobol_from_sample(
     -----
     PrecisionWarning
         Total indices were asked for: they have no standard error; or inputs are dependent, an
-        output has a heavy tail (its kurtosis over 4, and the Pareto k-hat of its square over 0.5),
+        output has a heavy tail (its kurtosis over 5, and the Pareto k-hat of its square over 0.4),
         one of several does not vary, or an input does not, whose indices are 0 then.
 
     References
