@@ -429,7 +429,7 @@ COVERED = (
     "eight schools, d = 10",
     "outliers, d = 2",
 )
-BUDGETS = {3_000: 1.0, 10_000: 1 / 3, 50_000: 1 / 12}  # and the share of the seeds that they have
+BUDGETS = {3_000: 1.0, 10_000: 1 / 3, 50_000: 2 / 15}  # and the share of the seeds that they have
 HEAD = ["target", "truth", "calls", "seeds", "error", "stated", "covered", "warned",
         "covered unless warned", "means covered", "worst", "warned", "unless warned",
         "any warning", "us/call"]  # fmt: skip
