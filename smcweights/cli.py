@@ -15,10 +15,14 @@ from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__, storage, study
 from .errors import PrecisionWarning
+from .tables import number_format
+
+if TYPE_CHECKING:
+    import pandas
 
 LINE = 90  # characters of what is said of a value
 MOST_ROWS = 40  # of a table
@@ -182,13 +186,23 @@ def _show(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise _Refused(str(error)) from error
     print(result, end="\n\n")
-    summary = result.summary().to_string(
+    summary = _written(result.summary()).to_string(
         float_format=lambda v: f"{v:.4g}", line_width=98, max_rows=MOST_ROWS
     )
     print(*map(str.rstrip, summary.splitlines()), *_origin(provenance_of(result)), sep="\n")
     if result.references:
         print("", "to cite", *(f"  {source}" for source in result.references), sep="\n")
     return 0
+
+
+def _written(table: pandas.DataFrame) -> pandas.DataFrame:
+    """A table whose values and ends of intervals have the digits that their errors leave."""
+    told = [name for name in ("value", "standard_error", "lower", "upper") if name in table]
+    if len(told) == 4:
+        digits = [*map(number_format, table["value"], table["standard_error"])]
+        for name in told:
+            table[name] = [text(v) for text, v in zip(digits, table[name], strict=True)]
+    return table
 
 
 def _origin(known: dict[str, Any]) -> list[str]:

@@ -46,6 +46,14 @@ def test_run_and_show_a_study(beam, tmp_path, capsys):
     assert all(f"\n  {source}\n" in shown for source in est.references)
 
 
+def test_ends_of_intervals_are_told_apart_however_small_the_error(tmp_path, capsys):
+    smw.Estimate([-633.03864, 2.0], np.diag([8e-5, 0.1]) ** 2).save(tmp_path / "e.nc")
+    assert cli.main(["show", str(tmp_path / "e.nc")]) == 0
+    rows = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert " -633.038640 0.000080 1.264e-07 -633.038797 -633.038483" in " ".join(rows[1].split())
+    assert " 2.00 0.10 0.05 1.80 2.20" in " ".join(rows[2].split())
+
+
 def value_of(path):
     return smw.Estimate.load(path.with_suffix(".nc")).value
 
