@@ -642,7 +642,9 @@ class _Final:
         k, j = len(stage.counts), len(names)
         choices = [Choice("none")]
         if len(stage) >= 8 * k:
-            choices += [Choice(f"components, cut-off {c:g}", k, c) for c in (0.1, 0.01, 0.001)]
+            # many components all but span a law on the line: a finer cut-off leaves an error that
+            # hangs on what few draws see
+            choices.append(Choice("components, cut-off 0.1", k, 0.1))
         w = np.exp(stage.log_f - stage.log_h)[:, None]
         regression = Regression(choices, (stage.values * w).mean(0))
         mean = mean_of(stage, stage.log_g, stage.counts, self.controls, regression)

@@ -428,3 +428,12 @@ def test_questions_that_have_no_answer_are_refused(law):
         law.quantile([0.5, 1.5])
     with pytest.raises(smw.ModelError, match="expected at most 20"):
         smw.output_law(lambda x: np.tile(x, 30), stats.norm(), 1_000, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::smcweights.PrecisionWarning")
+def test_means_on_the_line_are_as_far_off_as_they_say():
+    # many components span it all but exactly; finer cut-offs were off by 2.4 of their errors
+    runs = (smw.output_law(lambda x: x[:, 0], stats.norm(), 3_000, seed=s) for s in range(16))
+    z = [run.mean.value / run.mean.standard_error for run in runs]
+    assert np.mean(np.square(z)) < stats.chi2(16).isf(0.005) / 16
