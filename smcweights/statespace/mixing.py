@@ -124,7 +124,7 @@ def mixing(sweeps: Array) -> tuple[dict[str, Any], list[Caution]]:
             "use longer ones, or more particles"
         )
         cautions.append(Caution("short-chains", text))
-    # one false alarm in ten thousand runs, and at most in a hundred
+    # one false alarm in ten thousand runs, and in fifty or more
     drifting = _drift(sweeps).max() > stdtrit(chains - 1, 1 - 0.5e-4 / j)
     if drifting or _start(sweeps, ess).max() > -ndtri(0.5e-2 / j):
         text = "the chains still drift from where they began; drop more at the start (burn_in, "
