@@ -400,7 +400,8 @@ def sliced_wasserstein(
         without a rule are few, or rules for points in the plane that share coordinates, or blocks
         for columns of few values. Not told:
         of a lattice with too many points to be exact, 95 % intervals of 100 directions and more
-        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others.
+        hold 90 % for one pair in a hundred in the plane, 93 to 99 % for the others; where a column
+        varies six times as much as all others, those of 50 to 100 hold 86 to 95 % (scale="sd").
 
     References
     ----------
