@@ -306,7 +306,8 @@ def calibrate(
         raise ValueError("truth: got no number; expected what is estimated")
     chosen = _levels(levels)
     numbers = _seeds(seeds)
-    arguments = {"run": run, "truth": exact, "names": named, "levels": chosen, "seeds": numbers}
+    known = dict(zip(named, exact.ravel().tolist(), strict=True)) if named else exact
+    arguments = {"run": run, "truth": known, "levels": chosen, "seeds": numbers}
     with (
         open_run(
             partial(_judged, run, exact, named, chosen),
