@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
-MOST = 500_000  # calls for a target
+MOST = 3_000_000  # calls for a target
 RESULTS = Path(__file__).parent / "results"
 KEPT, PAGE = RESULTS / "evidence.json", RESULTS / "evidence.md"
 SHARES = (0.025, 0.5, 0.975)  # quantiles

@@ -472,3 +472,15 @@ def test_a_quantile_at_the_first_value_of_the_prior_ends_there():
     lower, upper = found.quantiles[["q0.025[in]", "q0.975[in]"]].interval()
     assert lower.tolist() == upper.tolist() == [0.0, 1.0]
     assert found.cautions == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("law", "told"), [(stats.norm(), False), (stats.t(5), True)])
+def test_tails_of_many_parameters_are_told(law, told):
+    """Of 24 with Student's law .82 of 38 intervals held."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", smw.PrecisionWarning)
+        found = smw.posterior(
+            lambda x: law.logpdf(x).sum(axis=1), [stats.norm(0, 5)] * 24, 20_000, seed=1
+        )
+    assert ("many-parameters" in [caution.code for caution in found.cautions]) == told
