@@ -39,6 +39,11 @@ class Caution:
                 raise TypeError(f"{name}: got {type(getattr(self, name)).__name__}; expected str")
 
 
+def printed(cautions: Iterable[Caution]) -> list[str]:
+    """Lines below a result that is printed."""
+    return [f"  warning: {caution.text}" for caution in cautions]
+
+
 def tell(method: str, cautions: Iterable[Caution], told: set[str] | None = None) -> None:
     """Raise a `PrecisionWarning` for each caution, at the caller's line outside the package.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from . import __version__, storage, study
 from .errors import PrecisionWarning
+from .results import COLUMNS
 from .tables import number_format
 
 if TYPE_CHECKING:
@@ -197,10 +198,9 @@ def _show(options: argparse.Namespace) -> int:
 
 def _written(table: pandas.DataFrame) -> pandas.DataFrame:
     """A table whose values and ends of intervals have the digits that their errors leave."""
-    told = [name for name in ("value", "standard_error", "lower", "upper") if name in table]
-    if len(told) == 4:
+    if set(COLUMNS) <= set(table):
         digits = [*map(number_format, table["value"], table["standard_error"])]
-        for name in told:
+        for name in COLUMNS:
             table[name] = [text(v) for text, v in zip(digits, table[name], strict=True)]
     return table
 

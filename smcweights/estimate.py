@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _compat, arguments, parts, randomness, storage, tables
-from .cautions import Caution, tell
+from .cautions import Caution, printed, tell
 from .delta_method import linearised
 from .provenance import described
 from .references import bibtex
@@ -804,8 +804,7 @@ class Estimate:
         rows = self._rows()
         name, value = (max(len(row[k]) for row in rows) for k in (0, 1))
         lines = [f"  {a:<{name}}  {b:<{value}}  {c}".rstrip() for a, b, c in rows]
-        notes = [f"  warning: {caution.text}" for caution in self.cautions]
-        return "\n".join([self._title(), *lines, *self._of_no_hit(), *notes])
+        return "\n".join([self._title(), *lines, *self._of_no_hit(), *printed(self.cautions)])
 
     def _of_no_hit(self) -> list[str]:
         """Where the interval of a component that saw no hit comes from."""

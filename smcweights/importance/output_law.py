@@ -21,7 +21,7 @@ from scipy.special import ndtri
 
 from .. import arguments, tables
 from ..canvas import position
-from ..cautions import Caution, tell
+from ..cautions import Caution, printed, tell
 from ..errors import DegeneracyError, ModelError
 from ..estimate import Estimate
 from ..execution import Run, first_budget, open_run
@@ -368,7 +368,7 @@ class OutputLaw(Result):
         ]
         size = [max(len(row[i]) for row in rows) for i in (0, 1)]
         lines += [f"  {a:<{size[0]}}  {b:<{size[1]}}  {c}".rstrip() for a, b, c in rows]
-        return "\n".join([*lines, *(f"  warning: {caution.text}" for caution in notes)])
+        return "\n".join([*lines, *printed(notes)])
 
 
 def _with(found: OutputLaw, **parts: Any) -> OutputLaw:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import arguments as check
-from ..cautions import Caution, tell
+from ..cautions import Caution, printed, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..execution import open_run
@@ -101,11 +101,7 @@ class WeightedSequences(Result):
         lines = [f"WeightedSequences: {alive} of {size} particles alive, status {self.status}"]
         for key, *row in self.summary().itertuples():
             lines.append("  " + "  ".join(in_words(str(key), *row)))
-        lines += (
-            []
-            if self.log_evidence is None
-            else [f"  warning: {caution.text}" for caution in self.log_evidence.cautions]
-        )
+        lines += [] if self.log_evidence is None else printed(self.log_evidence.cautions)
         said = "  .sequences and .log_weights; .table() lists them, .expectation(f) averages f"
         return "\n".join([*lines, said])
 

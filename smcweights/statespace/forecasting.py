@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, real
-from ..cautions import Caution, tell
+from ..cautions import Caution, printed, tell
 from ..errors import ModelError
 from ..estimate import Estimate
 from ..provenance import provenance
@@ -480,8 +480,8 @@ class PredictiveCheck(Result):
         rows = ", ".join(f"{name} {p:.3g}" for name, p in self.p_values.items())
         least = f"smallest p value as of one test {self.smallest:.3g}"
         title = f"PredictiveCheck of {len(self.pit)} times, {least}"
-        told = "".join(f"\n  warning: {caution.text}" for caution in self.cautions)
-        return f"{title}\n  p values  {rows}\n  .pit and .residuals, .plot(){told}"
+        lines = [title, f"  p values  {rows}", "  .pit and .residuals, .plot()"]
+        return "\n".join([*lines, *printed(self.cautions)])
 
     def summary(self, level: float = 0.95) -> pandas.DataFrame:
         """The p values; `level` has no say."""

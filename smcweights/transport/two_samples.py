@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import count, flag, number, same_rows
 from ..arguments import level as check_level
-from ..cautions import Caution, tell
+from ..cautions import Caution, printed, tell
 from ..execution import batches, check_checkpoint, open_run, root_of
 from ..provenance import provenance
 from ..randomness import Seed, generator
@@ -138,12 +138,12 @@ class SlicedTest(Result):
             small = self.by_column["p_value"] <= 0.05
             moved = [self.names[k] for k in np.flatnonzero(small)]
             told = f"; moved: {', '.join(moved[:5]) or 'no column alone'}"
-        return (
+        title = (
             f"SlicedTest(statistic={self.statistic:.6g}, p_value={self.p_value:.4g}, "
             f"{len(self.permuted)} permutations of {self.groups[0]} and {self.groups[1]} "
             f"{self.permuting}{told})"
-            + "".join(f"\n  warning: {caution.text}" for caution in self.cautions)
         )
+        return "\n".join([title, *printed(self.cautions)])
 
 
 def sliced_test(
